@@ -1,0 +1,4 @@
+//! The Durable Streams protocol from a client's side.
+//!
+//! What decides is sans-IO (state machines that take events and time); what talks is a thin driver over reqwest and
+//! tokio beside it. Nothing in this crate knows that Ruby exists.
