@@ -2,3 +2,5 @@
 //!
 //! What decides is sans-IO (state machines that take events and time); what talks is a thin driver over reqwest and
 //! tokio beside it. Nothing in this crate knows that Ruby exists.
+
+pub mod sse;

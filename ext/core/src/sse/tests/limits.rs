@@ -1,0 +1,123 @@
+//! How large an event may be, and what a large one costs.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::super::{Decoder, Encoding, Event, EventDecoder, RawEvent, SseError};
+use super::random_pieces;
+
+const LIMIT: usize = 10;
+
+fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<RawEvent>, SseError> {
+    let mut decoder = Decoder::with_limit(LIMIT);
+    let mut events = Vec::new();
+    for piece in pieces {
+        decoder.push(Bytes::copy_from_slice(piece));
+        while let Some(event) = decoder.next_event()? {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}
+
+#[test]
+fn what_is_within_the_limit_passes_and_what_is_beyond_does_not_however_it_is_cut() {
+    let passes = [
+        "data: 0123456789\n\n",
+        "data: 01234\ndata:6789\n\n",
+        "event: 0123456789\ndata\n\n",
+        "retry: 0000000001\n",
+    ];
+    let fails = [
+        "data: 0123456789a\n\n",
+        "data:01234\ndata:56789\n\n",
+        "event: 0123456789a\ndata\n\n",
+        "retry: 00000000001\n",
+    ];
+    for stream in passes {
+        assert!(decode([stream.as_bytes()]).is_ok(), "{stream:?}");
+        for seed in 0..200 {
+            let pieces = random_pieces(&mut fastrand::Rng::with_seed(seed), stream.as_bytes(), 9);
+            assert!(decode(pieces).is_ok(), "{stream:?}, seed {seed}");
+        }
+    }
+    for stream in fails {
+        assert_eq!(
+            decode([stream.as_bytes()]),
+            Err(SseError::EventTooLarge { limit: LIMIT }),
+            "{stream:?}"
+        );
+        for seed in 0..200 {
+            let pieces = random_pieces(&mut fastrand::Rng::with_seed(seed), stream.as_bytes(), 9);
+            assert!(decode(pieces).is_err(), "{stream:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn an_endless_line_fails_before_its_end() {
+    let endless = [b"data: ".as_slice(), b"xxxxx", b"xxxxx", b"xxxxx"];
+    assert_eq!(decode(endless), Err(SseError::EventTooLarge { limit: LIMIT }));
+}
+
+#[test]
+fn the_limit_is_of_one_event_and_not_of_what_is_ignored() {
+    let long = "x".repeat(1000);
+    let stream = format!(":{long}\n{long}\nid: {long}\nfield: {long}\ndata: 0123456789\n\n").repeat(3);
+    for size in [1, 7, 4096] {
+        assert_eq!(
+            decode(stream.as_bytes().chunks(size)).map(|events| events.len()),
+            Ok(3),
+            "pieces of {size}"
+        );
+    }
+}
+
+#[test]
+fn events_before_the_error_are_returned_and_the_error_stays() {
+    let mut decoder = Decoder::with_limit(LIMIT);
+    decoder.push(Bytes::from_static(b"data: 1\n\ndata: 0123456789a\n\ndata: 2\n\n"));
+    assert!(decoder.next_event().unwrap().is_some());
+    for _ in 0..3 {
+        let error = decoder.next_event().unwrap_err();
+        assert_eq!(error.to_string(), "SSE event larger than the limit of 10 bytes");
+        decoder.push(Bytes::from_static(b"\n\ndata: 3\n\n"));
+    }
+}
+
+#[test]
+fn a_line_of_150_megabytes_takes_linear_time_and_its_size_once() {
+    const SIZE: usize = 150 << 20;
+    let piece = Bytes::from(vec![b'x'; 16 << 10]);
+    let mut decoder = EventDecoder::new(Encoding::Plain);
+    let start = Instant::now();
+    decoder.push(Bytes::from_static(b"event: data\ndata: "));
+    for _ in 0..SIZE / piece.len() {
+        assert_eq!(decoder.next_event(), Ok(None));
+        decoder.push(piece.clone());
+    }
+    assert_eq!(decoder.next_event(), Ok(None));
+    decoder.push(Bytes::from_static(b"\n\n"));
+    let Ok(Some(Event::Data(data))) = decoder.next_event() else {
+        panic!("a data event")
+    };
+    assert_eq!(data.len(), SIZE);
+    // Quadratic time would be hours; the bound only has to tell the two apart on any machine.
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
+#[test]
+fn endless_names_and_comments_take_linear_time() {
+    for start in ["event: ", ":", "unknown", "id: "] {
+        let began = Instant::now();
+        let mut decoder = Decoder::new();
+        decoder.push(Bytes::copy_from_slice(start.as_bytes()));
+        let piece = Bytes::from(vec![b'x'; 16 << 10]);
+        for _ in 0..(32 << 20) / piece.len() {
+            assert_eq!(decoder.next_event(), Ok(None));
+            decoder.push(piece.clone());
+        }
+        assert!(began.elapsed().as_secs() < 30, "{start:?}: {:?}", began.elapsed());
+    }
+}
