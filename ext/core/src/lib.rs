@@ -3,4 +3,16 @@
 //! What decides is sans-IO (state machines that take events and time); what talks is a thin driver over reqwest and
 //! tokio beside it. Nothing in this crate knows that Ruby exists.
 
+pub mod append;
+pub mod endpoint;
+pub mod error;
+pub mod http;
+pub mod operations;
+pub mod process;
+pub mod protocol;
+pub mod retry;
 pub mod sse;
+pub mod task;
+
+mod call;
+mod upload;

@@ -1,0 +1,299 @@
+//! One request and its answer, repeated where that is safe: time limits, redirects, retries.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Kind, Operation, Result, retry_after};
+use crate::retry::Schedule;
+use crate::upload;
+
+/// How much of an answer is kept where the answer is not a stream's content.
+const ANSWER_LIMIT: usize = 64 * 1024;
+const MOST_REDIRECTS: usize = 5;
+
+/// Whether a request whose answer was lost may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It has the same effect twice as once.
+    Safe,
+    /// It might be stored twice: only if it surely was not sent.
+    UnlessSent,
+}
+
+/// Who ends the wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// The client's timeout.
+    Bounded,
+    /// The server, which holds a live read open on purpose.
+    ServerHolds,
+}
+
+/// A request, apart from where it goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) operation: Operation,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) repeat: Repeat,
+    pub(crate) patience: Patience,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Whether an earlier try went unanswered, so that this answer may be to a repetition of what was done already.
+    pub(crate) after_silence: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request surely did not reach the server.
+    NotSent(Error),
+    /// It may have reached the server.
+    Unanswered(Error),
+    /// Trying again cannot help.
+    Final(Error),
+}
+
+/// Sends the request, as often as the client's policy and its own nature allow, and answers with the first answer that
+/// is not worth another try; an answer that still is after the last one is an error, as is none at all.
+pub(crate) async fn call(endpoint: &Endpoint, pool: &reqwest::Client, request: Request) -> Result<Answer> {
+    let policy = &endpoint.client().config().retry;
+    let mut schedule = Schedule::default();
+    let mut fresh_values_asked = false;
+    let mut after_silence = false;
+    loop {
+        let (asked, error) = match attempt(endpoint, pool, &request).await {
+            Ok(answer) if policy.covers(answer.status) => {
+                let asked = retry_after(&answer.headers, std::time::SystemTime::now());
+                (asked, error_of(endpoint, &request, answer))
+            }
+            Ok(answer) if wants_fresh_values(endpoint, &request, answer.status) && !fresh_values_asked => {
+                fresh_values_asked = true;
+                continue;
+            }
+            Ok(answer) => {
+                return Ok(Answer {
+                    after_silence,
+                    ..answer
+                });
+            }
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::NotSent(error)) => (None, error),
+            Err(Failure::Unanswered(error)) if request.repeat == Repeat::Safe => {
+                after_silence = true;
+                (None, error)
+            }
+            Err(Failure::Unanswered(error)) => return Err(error.with_unknown_outcome()),
+        };
+        match schedule.next_delay(policy, asked, fastrand::f64()) {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => return Err(error),
+        }
+    }
+}
+
+/// The error that an answer means.
+pub(crate) fn error_of(endpoint: &Endpoint, request: &Request, answer: Answer) -> Error {
+    Error::from_answer(
+        request.operation,
+        endpoint.display(),
+        answer.status,
+        answer.headers,
+        answer.body,
+    )
+}
+
+/// Whether the application is asked for its values once more: a token may have run out (api.md, "Errors").
+pub(crate) fn wants_fresh_values(endpoint: &Endpoint, request: &Request, status: StatusCode) -> bool {
+    let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    refused && endpoint.is_dynamic() && matches!(request.operation, Operation::Read | Operation::Head)
+}
+
+async fn attempt(
+    endpoint: &Endpoint,
+    pool: &reqwest::Client,
+    request: &Request,
+) -> std::result::Result<Answer, Failure> {
+    let mut response = send(endpoint, pool, request).await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let body = short_body(endpoint, request.operation, response)
+        .await
+        .map_err(Failure::Unanswered)?;
+    Ok(Answer {
+        status,
+        headers,
+        body,
+        after_silence: false,
+    })
+}
+
+/// The answer's body, or the beginning of it: enough for an error's text.
+pub(crate) async fn short_body(endpoint: &Endpoint, operation: Operation, mut response: Response) -> Result<Bytes> {
+    let Some(first) = next_piece(endpoint, operation, &mut response).await? else {
+        return Ok(Bytes::new());
+    };
+    let mut body = BytesMut::from(first);
+    while body.len() < ANSWER_LIMIT {
+        match next_piece(endpoint, operation, &mut response).await? {
+            Some(piece) => body.extend_from_slice(&piece),
+            None => return Ok(body.freeze()),
+        }
+    }
+    body.truncate(ANSWER_LIMIT);
+    Ok(body.freeze())
+}
+
+/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout.
+pub(crate) async fn next_piece(
+    endpoint: &Endpoint,
+    operation: Operation,
+    response: &mut Response,
+) -> Result<Option<Bytes>> {
+    let limit = endpoint.client().config().timeout;
+    match tokio::time::timeout(limit, response.chunk()).await {
+        Ok(piece) => piece.map_err(|e| broken(endpoint, operation, &e)),
+        Err(_) => Err(silent(endpoint, operation, limit)),
+    }
+}
+
+/// The body broke off, or could not be decoded.
+pub(crate) fn broken(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> Error {
+    let reason = format!("the answer broke off: {}", root_cause(error));
+    Error::new(Kind::Connection, operation, endpoint.display(), reason)
+}
+
+/// Sends the request once (and follows redirects where that is allowed); returns as soon as the headers are there.
+pub(crate) async fn send(
+    endpoint: &Endpoint,
+    pool: &reqwest::Client,
+    request: &Request,
+) -> std::result::Result<Response, Failure> {
+    let query: Vec<(&str, &str)> = request
+        .query
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let prepared = endpoint
+        .prepare(request.operation, &request.headers, &query)
+        .await
+        .map_err(Failure::Final)?;
+    let origin = prepared.url.origin();
+    let follow = matches!(request.method, Method::GET | Method::HEAD);
+    let (mut url, mut headers) = (prepared.url, prepared.headers);
+    for _ in 0..=MOST_REDIRECTS {
+        let response = send_to(endpoint, pool, request, url.clone(), headers.clone()).await?;
+        if !(follow && response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
+            return Ok(response);
+        }
+        url = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
+        if url.origin() != origin {
+            // Another origin gets nothing of the user's: neither secrets nor cookies.
+            headers = request.headers.clone();
+        }
+    }
+    let reason = format!("more than {MOST_REDIRECTS} redirects");
+    Err(Failure::Final(Error::new(
+        Kind::Status,
+        request.operation,
+        endpoint.display(),
+        reason,
+    )))
+}
+
+/// Where a redirect leads.
+fn target(endpoint: &Endpoint, operation: Operation, from: &Url, response: &Response) -> Result<Url> {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let joined = location.and_then(|location| from.join(location).ok());
+    joined
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Status,
+                operation,
+                endpoint.display(),
+                "a redirect to something that is not a web address",
+            )
+        })
+}
+
+async fn send_to(
+    endpoint: &Endpoint,
+    pool: &reqwest::Client,
+    request: &Request,
+    url: Url,
+    headers: HeaderMap,
+) -> std::result::Result<Response, Failure> {
+    let other_scheme = url.scheme() != endpoint.scheme();
+    let other_pool = match other_scheme {
+        true => Some(
+            endpoint
+                .client()
+                .pool(request.operation, &url)
+                .map_err(Failure::Final)?,
+        ),
+        false => None,
+    };
+    let mut message = reqwest::Request::new(request.method.clone(), url);
+    *message.headers_mut() = headers;
+    let mut progress = upload::Progress::default();
+    if let Some(bytes) = &request.body {
+        let (body, watched) = upload::body(bytes.clone());
+        *message.body_mut() = Some(body);
+        progress = watched;
+    }
+    let sending = other_pool.as_ref().unwrap_or(pool).execute(message);
+    let limit = endpoint.client().config().timeout;
+    let sent = match request.patience {
+        Patience::ServerHolds => Some(sending.await),
+        Patience::Bounded => upload::unless_silent(limit, &progress, sending).await,
+    };
+    match sent {
+        None => Err(Failure::Unanswered(silent(endpoint, request.operation, limit))),
+        Some(sent) => sent.map_err(|e| unsent(endpoint, request.operation, &e)),
+    }
+}
+
+fn silent(endpoint: &Endpoint, operation: Operation, limit: Duration) -> Error {
+    let reason = format!("no answer within {} s", limit.as_secs_f64());
+    Error::new(Kind::Timeout, operation, endpoint.display(), reason)
+}
+
+fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> Failure {
+    let cause = root_cause(error);
+    let fail = |kind, reason: String| Error::new(kind, operation, endpoint.display(), reason);
+    if error.is_builder() {
+        Failure::Final(fail(Kind::Argument, cause))
+    } else if error.is_connect() && error.is_timeout() {
+        Failure::NotSent(fail(Kind::Timeout, format!("could not connect in time: {cause}")))
+    } else if error.is_connect() {
+        Failure::NotSent(fail(Kind::Connection, format!("could not connect: {cause}")))
+    } else {
+        Failure::Unanswered(fail(Kind::Connection, format!("the connection was lost: {cause}")))
+    }
+}
+
+/// The innermost reason of an error, which is the one that says something ("Connection refused").
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    // reqwest's own texts name the URL, which may hold secrets; a bare reqwest error has no inner reason.
+    match error.source() {
+        Some(_) => cause.to_string(),
+        None => "the request failed".to_owned(),
+    }
+}

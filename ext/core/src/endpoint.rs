@@ -1,0 +1,238 @@
+//! Where requests go and what each carries: a stream's URL, and headers and parameters that are fixed or asked for
+//! anew for every request.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::{Error, Kind, Operation, Result};
+use crate::http::Client;
+
+/// Headers and query parameters, in the order they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    /// Headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters.
+    pub params: Vec<(String, String)>,
+}
+
+/// What a request for dynamic values comes back as.
+pub type Resolving = Pin<Box<dyn Future<Output = std::result::Result<Values, Kind>> + Send>>;
+
+/// Values the application computes anew for every HTTP request.
+pub trait DynamicValues: Send + Sync {
+    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Closed`) ends the operation.
+    fn resolve(&self) -> Resolving;
+}
+
+/// A stream's URL and what each request to it carries.
+pub struct Endpoint {
+    client: Arc<Client>,
+    url: Url,
+    display: String,
+    fixed: Values,
+    dynamic: Option<Arc<dyn DynamicValues>>,
+}
+
+impl fmt::Debug for Endpoint {
+    /// Leaves out headers and parameters: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("url", &self.display)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One request's target and headers.
+pub(crate) struct Prepared {
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// The stream at `url` (absolute, http or https). A user and password in it become an `Authorization` header and
+    /// appear in no message.
+    ///
+    /// # Errors
+    /// `Kind::Argument` if the URL cannot be used.
+    pub fn new(
+        client: Arc<Client>,
+        url: &str,
+        mut fixed: Values,
+        dynamic: Option<Arc<dyn DynamicValues>>,
+    ) -> Result<Endpoint> {
+        let mut parsed = Url::parse(url).map_err(|e| bad_url(format!("{e}")))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(bad_url(format!(
+                "its scheme is {:?}; http and https can be used",
+                parsed.scheme()
+            )));
+        }
+        if let Some(authorization) = take_credentials(&mut parsed)
+            && !fixed.headers.iter().any(|(name, _)| name == AUTHORIZATION)
+        {
+            fixed.headers.insert(0, (AUTHORIZATION, authorization));
+        }
+        parsed.set_fragment(None);
+        let display = parsed.to_string();
+        Ok(Endpoint {
+            client,
+            url: parsed,
+            display,
+            fixed,
+            dynamic,
+        })
+    }
+
+    /// The client it belongs to.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The URL as messages show it: without credentials.
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &str {
+        self.url.scheme()
+    }
+
+    /// Whether requests ask the application for values.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic.is_some()
+    }
+
+    /// The connection pool for the URL. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool(&self, operation: Operation) -> Result<reqwest::Client> {
+        self.client.pool(operation, &self.url)
+    }
+
+    /// The next request's URL and headers. `own` are the protocol's headers; they win over the user's.
+    pub(crate) async fn prepare(
+        &self,
+        operation: Operation,
+        own: &HeaderMap,
+        query: &[(&str, &str)],
+    ) -> Result<Prepared> {
+        let asked = match &self.dynamic {
+            Some(dynamic) => dynamic.resolve().await.map_err(|kind| {
+                Error::new(
+                    kind,
+                    operation,
+                    &self.display,
+                    "a header or parameter could not be computed",
+                )
+            })?,
+            None => Values::default(),
+        };
+        let mut headers = HeaderMap::with_capacity(own.len() + self.fixed.headers.len() + asked.headers.len());
+        for (name, value) in self.fixed.headers.iter().chain(&asked.headers) {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
+        Ok(Prepared {
+            url: self.with_query(&asked.params, query),
+            headers,
+        })
+    }
+
+    /// The URL with all parameters, sorted by name: it keeps cache keys stable (protocol.md, "Offsets").
+    fn with_query(&self, asked: &[(String, String)], query: &[(&str, &str)]) -> Url {
+        if asked.is_empty() && query.is_empty() && self.fixed.params.is_empty() {
+            return self.url.clone();
+        }
+        let mut url = self.url.clone();
+        let mut pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
+        for (name, value) in self.fixed.params.iter().chain(asked) {
+            pairs.retain(|(held, _)| held != name);
+            pairs.push((name.clone(), value.clone()));
+        }
+        for (name, value) in query {
+            pairs.retain(|(held, _)| held != name);
+            pairs.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+        url
+    }
+}
+
+fn bad_url(reason: String) -> Error {
+    Error::plain(Kind::Argument, format!("url cannot be used: {reason}"))
+}
+
+/// Takes user and password out of the URL, as the header that says the same.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut plain: Vec<u8> = percent_decode_str(url.username()).collect();
+    plain.push(b':');
+    plain.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(plain))).ok()?;
+    value.set_sensitive(true);
+    // Only URLs that cannot have a host refuse this; http and https ones have one.
+    let removed = url.set_username("").and_then(|()| url.set_password(None));
+    removed.ok().map(|()| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Config;
+    use crate::retry::Policy;
+    use std::time::Duration;
+
+    fn endpoint(url: &str, params: &[(&str, &str)]) -> Result<Endpoint> {
+        let config = Config {
+            timeout: Duration::from_secs(1),
+            retry: Policy::default(),
+            ca_file: None,
+            user_agent: String::new(),
+        };
+        let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Endpoint::new(
+            Client::new(config),
+            url,
+            Values {
+                headers: Vec::new(),
+                params,
+            },
+            None,
+        )
+    }
+
+    #[test]
+    fn parameters_are_sorted_and_the_protocols_win() {
+        let endpoint = endpoint("http://h/s?z=1&offset=x", &[("m", "a b"), ("live", "no")]).unwrap();
+        let url = endpoint.with_query(&[], &[("offset", "-1"), ("live", "sse"), ("cursor", "c")]);
+        assert_eq!(url.query(), Some("cursor=c&live=sse&m=a+b&offset=-1&z=1"));
+    }
+
+    #[test]
+    fn credentials_move_from_the_url_to_a_header_and_out_of_sight() {
+        let endpoint = endpoint("http://me:p%40ss@h/s", &[]).unwrap();
+        assert_eq!(endpoint.display(), "http://h/s");
+        let (name, value) = &endpoint.fixed.headers[0];
+        assert_eq!((name, value.to_str().unwrap()), (&AUTHORIZATION, "Basic bWU6cEBzcw=="));
+        assert!(!format!("{endpoint:?}").contains("ss"));
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        assert!(matches!(endpoint("ftp://h/s", &[]).unwrap_err().kind(), Kind::Argument));
+        assert!(matches!(endpoint("/s", &[]).unwrap_err().kind(), Kind::Argument));
+    }
+}

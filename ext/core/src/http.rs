@@ -1,0 +1,177 @@
+//! Connections: what a client is configured with, and the reqwest pools that serve it in this process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::error::{Error, Kind, Operation, Result};
+use crate::process;
+use crate::retry::Policy;
+
+/// An idle connection is dropped after this long: servers and balancers close them silently not much later.
+const IDLE: Duration = Duration::from_secs(15);
+/// How the system (TCP) and HTTP/2 find out that a silent peer is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_PROBES: u32 = 3;
+
+/// What a client is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bounds silence: connecting, waiting for an answer, any gap between bytes of it.
+    pub timeout: Duration,
+    /// When failed requests are repeated.
+    pub retry: Policy,
+    /// A file of PEM certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What requests call themselves.
+    pub user_agent: String,
+}
+
+/// A client: configuration, and an identity under which each process keeps its connections.
+///
+/// It holds nothing that a fork could break; the connections hang off the process root.
+#[derive(Debug)]
+pub struct Client {
+    id: u64,
+    config: Config,
+    closed: AtomicBool,
+}
+
+/// One client's connections in one process. Built when first needed; plain HTTP does not wait for certificates.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    plain: OnceLock<reqwest::Client>,
+    tls: OnceLock<reqwest::Client>,
+}
+
+impl Client {
+    /// A client. Nothing is opened until a request needs it.
+    pub fn new(config: Config) -> Arc<Client> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Client {
+            id,
+            config,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Drops idle connections and refuses further requests; those under way go on to their end. Twice is fine.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.forget_connections();
+    }
+
+    /// Whether `close` was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The pool for `url`. Called on the application's thread, since the first call reads the environment (proxies,
+    /// certificate files), which other threads must not do while the application may change it.
+    pub(crate) fn pool(&self, operation: Operation, url: &Url) -> Result<reqwest::Client> {
+        if self.is_closed() {
+            return Err(Error::new(
+                Kind::Closed,
+                operation,
+                url.as_str(),
+                "the client is closed",
+            ));
+        }
+        let root = process::root()?;
+        let pools = Arc::clone(root.pools.lock().entry(self.id).or_default());
+        let (slot, certificates) = match url.scheme() {
+            "https" => (&pools.tls, true),
+            _ => (&pools.plain, false),
+        };
+        if let Some(pool) = slot.get() {
+            return Ok(pool.clone());
+        }
+        let build = || self.build(certificates || proxied());
+        let built = build().map_err(|reason| Error::new(Kind::Connection, operation, url.as_str(), reason))?;
+        Ok(slot.get_or_init(|| built).clone())
+    }
+
+    fn build(&self, certificates: bool) -> std::result::Result<reqwest::Client, String> {
+        let roots = if certificates {
+            trusted(self.config.ca_file.as_deref())?
+        } else {
+            RootCertStore::empty()
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(&self.config.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.config.timeout)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEP_ALIVE)
+            .tcp_keepalive_interval(KEEP_ALIVE / KEEP_ALIVE_PROBES)
+            .tcp_keepalive_retries(KEEP_ALIVE_PROBES)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .build()
+            .map_err(|e| crate::call::root_cause(&e))
+    }
+
+    fn forget_connections(&self) {
+        if let Ok(root) = process::root() {
+            let pools = root.pools.lock().remove(&self.id);
+            drop(pools);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.forget_connections();
+    }
+}
+
+/// Whether a proxy variable is set: connections to a plain URL may then begin with TLS all the same.
+fn proxied() -> bool {
+    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+}
+
+/// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.
+fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|e| format!("ca_file {}: {e}", path.display()))?;
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        if added == 0 {
+            return Err(format!("ca_file {}: holds no certificate", path.display()));
+        }
+    }
+    if roots.is_empty() {
+        let why = system.errors.first().map_or_else(String::new, |e| format!(": {e}"));
+        return Err(format!("no trusted certificates found{why}"));
+    }
+    Ok(roots)
+}
