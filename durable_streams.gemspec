@@ -1,0 +1,35 @@
+# frozen_string_literal: true
+
+require_relative "lib/durable_streams/version"
+
+Gem::Specification.new do |spec|
+  spec.name = "durable_streams"
+  spec.version = DurableStreams::VERSION
+  spec.authors = ["The durable_streams authors"]
+  spec.summary = "Native client of the Durable Streams protocol"
+  spec.description = "Creates, appends to, reads and tails durable streams over HTTP. " \
+                     "The protocol is spoken by a Rust extension, which waits without holding Ruby's lock."
+  spec.license = "MIT"
+  spec.required_ruby_version = ">= 3.0"
+
+  # Cargo.lock makes an installation build what was tested; both crates and the workspace around them are needed.
+  spec.files = Dir.glob(
+    %w[
+      lib/**/*.rb
+      sig/**/*.rbs
+      ext/*/{build.rs,extconf.rb,Cargo.toml}
+      ext/*/{src,tests,benches,examples}/**/*.rs
+      Cargo.{toml,lock}
+      {README,CHANGELOG}.md
+      LICENSE
+    ],
+    base: __dir__
+  )
+  spec.require_paths = ["lib"]
+  spec.extensions = ["ext/durable_streams/extconf.rb"]
+
+  spec.add_dependency "rb_sys", "~> 0.9.87"
+
+  spec.metadata["cargo_crate_name"] = "durable_streams"
+  spec.metadata["rubygems_mfa_required"] = "true"
+end
