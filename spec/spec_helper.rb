@@ -1,0 +1,23 @@
+# frozen_string_literal: true
+
+require "durable_streams"
+
+Dir[File.join(__dir__, "support", "**", "*.rb")].sort.each { |file| require file }
+
+RSpec.configure do |config|
+  config.disable_monkey_patching!
+  config.raise_errors_for_deprecations!
+  config.order = :random
+  Kernel.srand config.seed
+
+  config.expect_with(:rspec) { |expectations| expectations.syntax = :expect }
+  config.mock_with(:rspec) { |mocks| mocks.verify_partial_doubles = true }
+
+  config.example_status_persistence_file_path = File.expand_path("../tmp/spec-status.txt", __dir__)
+
+  config.after(:suite) do
+    if ServerHelpers.started? && RSpec.world.filtered_examples.values.flatten.any?(&:exception)
+      RSpec.configuration.reporter.message("The server's log: #{ServerHelpers::LOG_PATH}")
+    end
+  end
+end

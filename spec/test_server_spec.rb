@@ -1,0 +1,52 @@
+# frozen_string_literal: true
+
+require "net/http"
+
+RSpec.describe TestServer do
+  def put(url, body)
+    Net::HTTP.start(URI(url).host, URI(url).port) do |http|
+      http.put(URI(url).path, body, "content-type" => "text/plain")
+    end
+  end
+
+  it "listens once it has started" do
+    server = start_server
+    expect(put("#{server.url}/a", "x")).to be_a(Net::HTTPCreated)
+  end
+
+  it "keeps its data and its port through a crash, with a write-ahead log" do
+    server = start_server(durability: :wal)
+    url = "#{server.url}/a"
+    put(url, "kept")
+    server.kill
+    expect(server).not_to be_running
+    server.restart
+    expect(Net::HTTP.get(URI(url))).to eq("kept")
+  end
+
+  it "answers nothing while it is suspended" do
+    server = start_server
+    server.suspend
+    http = Net::HTTP.new(TestServer::HOST, server.port)
+    http.read_timeout = 0.1
+    http.max_retries = 0
+    expect { http.get("/a") }.to raise_error(Net::ReadTimeout)
+    server.resume
+    expect(Net::HTTP.get_response(URI("#{server.url}/a"))).to be_a(Net::HTTPNotFound)
+  end
+
+  it "says what went wrong when it cannot start" do
+    taken = start_server
+    expect { start_server(port: taken.port) }.to raise_error(TestServer::StartError, /AddrInUse/)
+  end
+
+  it "removes its temporary folder, and only that, when it stops" do
+    Dir.mktmpdir do |kept|
+      temporary = start_server
+      lasting = start_server(data_dir: kept, durability: :wal)
+      [temporary, lasting].each(&:stop)
+      expect(File.exist?(temporary.data_dir)).to be(false)
+      expect(Dir.children(kept)).not_to be_empty
+    end
+  end
+end
