@@ -1,0 +1,57 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # What the library needs to know about content types.
+  # @api private
+  module ContentType
+    # Short names for the usual ones.
+    NAMES = { json: "application/json", bytes: "application/octet-stream", text: "text/plain" }.freeze
+
+    # What data is taken for where nobody says.
+    FALLBACK = NAMES[:bytes]
+
+    class << self
+      # @param content_type [String, Symbol, nil]
+      # @return [String, nil] a MIME type; nil stays nil
+      # @raise [ArgumentError] for any other Symbol, an empty String, or another class
+      def normalize(content_type)
+        case content_type
+        when nil then nil
+        when Symbol then NAMES.fetch(content_type) { invalid(content_type) }
+        when String then content_type.strip.empty? ? invalid(content_type) : content_type
+        else invalid(content_type)
+        end
+      end
+
+      # @param content_type [String, nil]
+      # @return [Boolean] whether messages are JSON values: application/json or anything ending in +json
+      def json?(content_type)
+        type = essence(content_type)
+        type == "application/json" || type.end_with?("+json")
+      end
+
+      # @param content_type [String, nil]
+      # @return [Boolean] whether the data is text
+      def text?(content_type)
+        essence(content_type).start_with?("text/")
+      end
+
+      # @param content_type [String, nil]
+      # @return [Boolean] whether SSE carries such data as it is, without base64
+      def plain_in_sse?(content_type)
+        essence(content_type) == "application/json" || text?(content_type)
+      end
+
+      private
+
+      def essence(content_type)
+        content_type ? content_type[/\A[^;]*/].strip.downcase : ""
+      end
+
+      def invalid(content_type)
+        raise ArgumentError, "content_type must be a MIME type (a String), :json, :bytes or :text, " \
+                             "got #{content_type.inspect} (#{content_type.class})"
+      end
+    end
+  end
+end

@@ -1,0 +1,67 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # A frozen configuration and the connections that belong to it. A {Client} has one of its own; the module's own
+  # methods share {DurableStreams.default_context}. May be used from any number of threads, before and after fork.
+  class Context
+    # @return [Configuration] frozen
+    attr_reader :config
+
+    # @param parent_config [Configuration] what to start from
+    # @yieldparam config [Configuration] a copy, to be changed
+    # @raise [ArgumentError] for settings that cannot be meant
+    def initialize(parent_config = DurableStreams.configuration)
+      @config = parent_config.dup
+      yield @config if block_given?
+      @config.freeze
+      @native = Native::Client.new(@config.timeout.to_f, @config.retry_policy.to_native, @config.ca_file)
+    end
+
+    # An absolute URL as it is; a path joined to the base_url with exactly one slash.
+    # @param url [String, URI]
+    # @return [String]
+    # @raise [ArgumentError] if it is neither, or a path where there is no base_url
+    def resolve_url(url)
+      url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
+      raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
+      raise ArgumentError, "url must not be empty" if url.strip.empty?
+      return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
+
+      base = @config.base_url
+      raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
+
+      "#{base.sub(%r{/+\z}, "")}/#{url.sub(%r{\A/+}, "")}"
+    end
+
+    # Closes the connections; requests raise {ClosedError} from then on.
+    # @api private
+    # @return [nil]
+    def close
+      @native.close
+      nil
+    end
+
+    # @api private
+    # @return [Boolean]
+    def closed?
+      @native.closed?
+    end
+
+    # The extension's handle for a stream: this context's connections, headers and parameters, and the stream's own.
+    # @api private
+    # @param url [String] absolute
+    # @param headers [Hash] as {RequestOptions.normalize} returns them
+    # @param params [Hash] as {RequestOptions.normalize} returns them
+    # @return [Native::Stream]
+    # @raise [ArgumentError] for a URL, name or value that cannot be sent
+    def native_stream(url, headers, params)
+      Native::Stream.new(@native, url, RequestOptions.merge_headers(@config.default_headers, headers),
+                         RequestOptions.merge_params(@config.default_params, params))
+    end
+
+    # @return [String]
+    def inspect
+      "#<#{self.class} #{@config.inspect}>"
+    end
+  end
+end

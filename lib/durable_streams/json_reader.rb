@@ -1,0 +1,104 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Reads the messages of a JSON stream, as JSON.parse would give them.
+  #
+  # `each_batch` yields {JsonBatch}es. `each_item` yields items while the answer is still arriving, so that the first
+  # ones of a huge answer come at once and never more than a window of it is in memory; `next_offset` moves with the
+  # last item of each answer. `each` is one of the two: see {Stream#read} and {Stream#read_json}.
+  class JsonReader < Reader
+    # @param stream [Stream]
+    # @param offset [String, nil] as {Stream#read} takes it
+    # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
+    # @param cursor [String, nil] as {Stream#read} takes it
+    # @param each_yields [Symbol, nil] :batches or :items; nil: as the configuration has it
+    def initialize(stream, offset: "-1", live: :off, cursor: nil, each_yields: nil)
+      super(stream, :json, offset: offset, live: live, cursor: cursor)
+      @items = (each_yields || stream.context.config.each_yields) == :items
+    end
+
+    # Yields batches, or items where the read asked for them.
+    # @yieldparam batch [JsonBatch, Object]
+    # @return [JsonReader, Enumerator] self; without a block, an Enumerator
+    # @raise [ClosedError] if the reader is closed
+    def each(&block)
+      return enum_for(:each) unless block
+
+      @items ? each_item(&block) : each_batch(&block)
+    end
+
+    # Yields items as they arrive.
+    # @yieldparam item [Object]
+    # @return [JsonReader, Enumerator] self; without a block, an Enumerator
+    # @raise [ClosedError] if the reader is closed
+    def each_item(&block)
+      return enum_for(:each_item) unless block
+
+      begin_iteration
+      begin
+        hand_out_items(&block) while hold_part && !@closed
+      ensure
+        @native.cancel
+      end
+      self
+    end
+
+    # All that is left, as `each` would yield it.
+    # @return [Array]
+    def to_a(*)
+      return super unless @items
+
+      begin_iteration
+      items = []
+      begin
+        while hold_part && !@closed
+          items.concat(rest)
+          release
+        end
+      ensure
+        @native.cancel
+      end
+      items
+    end
+    alias entries to_a
+
+    private
+
+    # Yields the items that are held. No method is called between taking one and yielding it: an interrupt there would
+    # lose it. The block may close the reader, or take items itself.
+    def hand_out_items
+      held = @held
+      while held.equal?(@held) && !@closed
+        item = held[@index]
+        if (@index += 1) == held.size
+          @position = @held_position if @held_position
+          @held = nil
+        end
+        yield item
+      end
+    end
+
+    def rest
+      @index.zero? ? @held : @held.drop(@index)
+    end
+
+    def held_batch
+      JsonBatch.of(rest.freeze, @held_position)
+    end
+
+    def hold_upcoming
+      @items ? hold_part : hold_response
+    end
+
+    def upcoming
+      @items ? @held[@index] : held_batch
+    end
+
+    def consume
+      return release unless @items
+
+      @index += 1
+      release if @index == @held.size
+    end
+  end
+end

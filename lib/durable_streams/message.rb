@@ -1,0 +1,41 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Turns what callers append into the bytes of one message. Strings are left to the extension: on JSON streams they
+  # are JSON already and are checked there, elsewhere they are bytes.
+  # @api private
+  module Message
+    ALLOWED_ON_JSON = "a Hash, an Array, a number, true, false, nil, an object with its own to_json, " \
+                      "or a String that is JSON already"
+
+    class << self
+      # @param data [Object]
+      # @param json [Boolean] whether the stream is a JSON stream
+      # @param content_type [String, nil] for the message of the error
+      # @return [String]
+      # @raise [ArgumentError] if a stream of this type does not take such data
+      # @raise [JSON::GeneratorError] if the data cannot be written as JSON: NaN, text that is not UTF-8
+      def encode(data, json, content_type)
+        case data
+        when String then data
+        when Hash, Array, Numeric, true, false, nil
+          json ? ::JSON.generate(data) : refuse(data, content_type)
+        else
+          json && own_to_json?(data) ? ::JSON.generate(data) : refuse(data, content_type, json: json)
+        end
+      end
+
+      private
+
+      # The json library gives every object a to_json that writes its to_s, which nobody means by appending it.
+      def own_to_json?(data)
+        data.method(:to_json).owner != ::JSON.generator::GeneratorMethods::Object
+      end
+
+      def refuse(data, content_type, json: false)
+        kind, allowed = json ? ["a JSON stream", ALLOWED_ON_JSON] : ["a stream of #{content_type}", "a String"]
+        raise ArgumentError, "#{kind} takes #{allowed}, got #{data.class}"
+      end
+    end
+  end
+end

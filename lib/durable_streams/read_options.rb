@@ -1,0 +1,58 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Checks what a read is started with.
+  # @api private
+  module ReadOptions
+    LIVE_MODES = { off: :off, long_poll: :long_poll, sse: :sse, auto: :auto, false => :off, nil => :off,
+                   true => :auto }.freeze
+
+    class << self
+      # @param offset [String, Symbol, Integer, nil]
+      # @param live [Symbol, Boolean, nil]
+      # @param cursor [String, nil]
+      # @return [Hash{Symbol => Object}] offset:, live:, cursor: as a reader takes them
+      # @raise [ArgumentError] naming what cannot be meant
+      def normalize(offset, live, cursor)
+        { offset: offset(offset), live: live(live), cursor: cursor(cursor) }
+      end
+
+      # @param format [Symbol, nil]
+      # @yieldreturn [Boolean] whether the stream is JSON, asked where the format does not say
+      # @return [Boolean]
+      # @raise [ArgumentError]
+      def json?(format)
+        case format
+        when nil, :auto then yield
+        when :json then true
+        when :bytes then false
+        else raise ArgumentError, "format must be :auto, :json or :bytes, got #{format.inspect}"
+        end
+      end
+
+      private
+
+      def offset(offset)
+        case offset
+        when nil, "" then "-1"
+        when String then offset
+        when Symbol, Integer then offset.to_s
+        else raise ArgumentError, "offset must be a String, got #{offset.class}"
+        end
+      end
+
+      def live(live)
+        LIVE_MODES.fetch(live) do
+          raise ArgumentError, "live must be :off (or false, nil), :long_poll, :sse or :auto (or true), " \
+                               "got #{live.inspect}"
+        end
+      end
+
+      def cursor(cursor)
+        return cursor if cursor.nil? || cursor.is_a?(String)
+
+        raise ArgumentError, "cursor must be a String, got #{cursor.class}"
+      end
+    end
+  end
+end

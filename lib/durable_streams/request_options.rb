@@ -1,0 +1,65 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Checks and merges the headers and query parameters that users give. What a value may contain is checked by the
+  # extension; messages here name the header, never its value.
+  # @api private
+  module RequestOptions
+    NONE = {}.freeze
+
+    class << self
+      # @param options [Hash, nil] name => String, Symbol, number, boolean, object with `call`, or nil
+      # @param argument [String] the keyword, for messages
+      # @return [Hash{String => String, #call, nil}] frozen
+      # @raise [ArgumentError] for anything else
+      def normalize(options, argument)
+        return NONE if options.nil? || options.equal?(NONE)
+        raise ArgumentError, "#{argument} must be a Hash, got #{options.class}" unless options.is_a?(Hash)
+        return NONE if options.empty?
+
+        options.to_h { |name, value| [name_of(name, argument), value_of(value, name, argument)] }.freeze
+      end
+
+      # Headers by their names without regard to case: what the handle has replaces what the client has.
+      # @param defaults [Hash{String => Object}] normalized
+      # @param own [Hash{String => Object}] normalized
+      # @return [Hash{String => Object}]
+      def merge_headers(defaults, own)
+        return defaults if own.empty?
+        return own if defaults.empty?
+
+        replaced = own.each_key.map(&:downcase)
+        defaults.reject { |name, _| replaced.include?(name.downcase) }.merge!(own).freeze
+      end
+
+      # @param defaults [Hash{String => Object}] normalized
+      # @param own [Hash{String => Object}] normalized
+      # @return [Hash{String => Object}]
+      def merge_params(defaults, own)
+        own.empty? ? defaults : defaults.merge(own).freeze
+      end
+
+      private
+
+      def name_of(name, argument)
+        case name
+        when String then -name
+        when Symbol then name.name
+        else raise ArgumentError, "#{argument} must have Strings as names, got #{name.class}"
+        end
+      end
+
+      def value_of(value, name, argument)
+        case value
+        when nil then nil
+        when String then value.frozen? ? value : value.dup.freeze
+        when Symbol, Numeric, true, false then value.to_s.freeze
+        else
+          return value if value.respond_to?(:call)
+
+          raise ArgumentError, "#{argument}[#{name.inspect}] must be a String or respond to call, got #{value.class}"
+        end
+      end
+    end
+  end
+end

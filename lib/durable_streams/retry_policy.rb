@@ -1,0 +1,84 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # How often, and after what pauses, a request that failed is sent again. The pause before the n-th retry is drawn at
+  # random between 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`; a server's Retry-After goes first.
+  #
+  # A policy may be changed until it is used; {Client} and {DurableStreams.configure} keep a copy.
+  RetryPolicy = Struct.new(:max_retries, :initial_delay, :max_delay, :multiplier, :retryable_statuses,
+                           keyword_init: true) do
+    # @!attribute max_retries
+    #   @return [Integer] retries after the first try; 0: none
+    # @!attribute initial_delay
+    #   @return [Numeric] seconds
+    # @!attribute max_delay
+    #   @return [Numeric] seconds
+    # @!attribute multiplier
+    #   @return [Numeric] growth of the pause from one retry to the next, 1 or more
+    # @!attribute retryable_statuses
+    #   @return [Array<Integer>] answers that are worth another try
+
+    # The policy that is used where none is given.
+    # @return [RetryPolicy] frozen
+    def self.default
+      new.freeze
+    end
+
+    # @param max_retries [Integer]
+    # @param initial_delay [Numeric] seconds
+    # @param max_delay [Numeric] seconds
+    # @param multiplier [Numeric]
+    # @param retryable_statuses [Array<Integer>]
+    # @raise [ArgumentError] for values that cannot be meant
+    def initialize(max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
+                   retryable_statuses: RetryPolicy::RETRYABLE_STATUSES)
+      super
+      validate!
+    end
+
+    # @return [RetryPolicy] self
+    # @raise [ArgumentError] naming the first value that cannot be meant
+    def validate!
+      check(:max_retries, "an Integer, 0 or more") { |value| value.is_a?(Integer) && value >= 0 }
+      check(:initial_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
+      check(:max_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
+      check(:multiplier, "a number, 1 or more") { |value| number?(value) && value >= 1 }
+      check(:retryable_statuses, "an Array of HTTP error statuses (400 to 599)") do |value|
+        value.is_a?(Array) && value.all? { |status| status.is_a?(Integer) && status.between?(400, 599) }
+      end
+      self
+    end
+
+    # Frozen all through.
+    # @return [RetryPolicy] self
+    def freeze
+      self.retryable_statuses = retryable_statuses.dup.freeze unless frozen? || retryable_statuses.frozen?
+      super
+    end
+
+    # The policy as the extension takes it.
+    # @api private
+    # @return [Array(Integer, Float, Float, Float, Array<Integer>)]
+    # @raise [ArgumentError] for values that cannot be meant
+    def to_native
+      validate!
+      [max_retries, initial_delay.to_f, max_delay.to_f, multiplier.to_f, retryable_statuses]
+    end
+
+    private
+
+    def check(name, expectation)
+      value = self[name]
+      return if yield value
+
+      raise ArgumentError, "#{name} must be #{expectation}, got #{value.inspect}"
+    end
+
+    def number?(value)
+      (value.is_a?(Integer) || value.is_a?(Float) || value.is_a?(Rational)) && value.to_f.finite?
+    end
+  end
+
+  # Statuses that pass by themselves: too many requests, and the server's (or a gateway's) own trouble.
+  RetryPolicy::RETRYABLE_STATUSES = [429, 500, 502, 503, 504].freeze
+end

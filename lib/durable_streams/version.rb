@@ -1,0 +1,6 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # The version of this gem, by semantic versioning.
+  VERSION = "0.1.0"
+end
