@@ -33,7 +33,11 @@ class TestServer
   # @return [TestServer]
   # @raise [StartError]
   def self.start(**options)
-    new(**options).tap(&:start)
+    server = new(**options)
+    server.start
+  rescue StandardError
+    server&.stop
+    raise
   end
 
   # @return [Integer, nil] the port, known once started

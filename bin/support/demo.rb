@@ -1,0 +1,162 @@
+# frozen_string_literal: true
+
+require "tmpdir"
+require_relative "../../examples/checkpointed_tail"
+require_relative "../../spec/support/server"
+require_relative "events"
+require_relative "progress_bar"
+
+# What bin/demo runs: appends events to a stream on a real server while a tail follows it, kills the tail half way, lets
+# a new one resume, and checks that every event came once and in order.
+class Demo
+  ROOT = File.expand_path("../..", __dir__)
+  # Of the events that are left when the tail is killed, the part that is appended while nobody listens.
+  UNWATCHED_PART = 0.2
+
+  # @param path [String, nil] a file of JSON lines; nil: the history of this repository
+  # @return [Boolean] whether all that was claimed is true
+  def self.run(path)
+    Dir.mktmpdir("durable-streams-demo-") do |folder|
+      unless path
+        path = File.join(folder, "history.jsonl")
+        Events.from_git(ROOT, path)
+      end
+      server = TestServer.start(durability: :wal, data_dir: File.join(folder, "data"))
+      begin
+        new(Events.new(path), server.url, folder).run
+      ensure
+        server.kill
+        server.stop
+      end
+    end
+  end
+
+  # @param events [Events]
+  # @param url [String] of the server
+  # @param folder [String] for what the tail writes
+  def initialize(events, url, folder)
+    @events = events
+    @client = DurableStreams::Client.new(base_url: url)
+    @stream = @client.stream("/demo/events")
+    @seen_path = File.join(folder, "seen.jsonl")
+    @progress = ProgressBar.new(events.size, :appended, :tailed)
+    @tailed = 0
+    @signs_of_tail = Queue.new # one for every batch, and one when it ends
+  end
+
+  # @return [Boolean] whether every event came once and in order
+  def run
+    say "A real server with a write-ahead log listens on #{@client.context.config.base_url}."
+    @stream.create(content_type: "application/json")
+    say "Stream #{@stream.url} created. Appending #{events(@events.size)}, one by one, while a tail follows."
+
+    seconds = timed { append_with_a_killed_tail }
+    @progress.clear
+    say "Appended #{events(@events.size)} (#{figure(@events.bytes / 1024)} KiB) " \
+        "in #{format("%.1f", seconds)} s: #{figure((@events.size / seconds).round)} a second, " \
+        "each on disk before the next."
+    verify
+  ensure
+    @progress.clear
+    @client.close
+  end
+
+  private
+
+  def append_with_a_killed_tail
+    half = @events.size / 2
+    resume_at = half + ((@events.size - half) * UNWATCHED_PART).ceil
+    tail = start_tail
+    @events.each.with_index(1) do |event, count|
+      @stream.append(event)
+      @progress.update(:appended, count)
+      kill_tail(tail, half) if count == half
+      tail = resume(count - half) if count == resume_at
+    end
+    @stream.close_stream
+    tail.join
+  end
+
+  def start_tail
+    Thread.new do
+      Thread.current.report_on_exception = false # raised again by join
+      CheckpointedTail.new(@stream, @seen_path).run do |events|
+        @progress.update(:tailed, @tailed += events.size)
+        @signs_of_tail << true
+      end
+    ensure
+      @signs_of_tail << true
+    end
+  end
+
+  # Not before the tail has seen something, so that there is a checkpoint to resume from.
+  def kill_tail(tail, half)
+    @signs_of_tail.pop
+    tail.kill.join
+    say "The tail was killed after append #{figure(half)}; it had saved #{events(@tailed)}. Appending goes on."
+  end
+
+  def resume(missed)
+    offset = CheckpointedTail.new(@stream, @seen_path).checkpoint["offset"]
+    # Counted anew: the killed tail may have saved a batch that it did not count any more.
+    @tailed = File.foreach(@seen_path).count
+    say "#{events(missed)} later a new tail resumes from the saved checkpoint, offset #{offset}."
+    start_tail
+  end
+
+  def verify
+    stored = difference(@stream.read_json.lazy.map { |event| JSON.generate(event) })
+    seen = difference(File.foreach(@seen_path, chomp: true, encoding: "UTF-8"))
+    say(stored || "Read back from the stream: all #{events(@events.size)}, in order.")
+    say(seen || "Seen by the two tails together: all #{events(@events.size)}, each once, in order.")
+    stored.nil? && seen.nil?
+  end
+
+  # @param found [Enumerable<String>] events as JSON
+  # @return [String, nil] the first difference from what was appended
+  def difference(found)
+    found = found.each_entry
+    @events.each.with_index(1) do |event, number|
+      actual = next_of(found)
+      return "MISSING from event #{number} on." if actual.nil?
+      return "WRONG at event #{number}: #{actual[0, 200]}" if actual != JSON.generate(JSON.parse(event))
+    end
+    "TOO MANY: events beyond the #{@events.size} appended." if next_of(found)
+  end
+
+  def next_of(enumerator)
+    enumerator.next
+  rescue StopIteration
+    nil
+  end
+
+  def timed
+    start = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    yield
+    Process.clock_gettime(Process::CLOCK_MONOTONIC) - start
+  end
+
+  # @return [String] such as "1 event" or "2,000 events"
+  def events(number)
+    "#{figure(number)} #{number == 1 ? "event" : "events"}"
+  end
+
+  # @return [String] 1234567 as "1,234,567"
+  def figure(number)
+    number.to_s.gsub(/(?<=\d)(?=(\d{3})+\z)/, ",")
+  end
+
+  def say(text)
+    @progress.say(text)
+  end
+end
+
+abort "usage: bin/demo [events.jsonl]" if ARGV.size > 1
+
+begin
+  exit Demo.run(ARGV.first)
+rescue ArgumentError, TestServer::StartError => e
+  abort "demo: #{e.message}"
+rescue Interrupt
+  abort "demo: interrupted"
+end

@@ -1,0 +1,61 @@
+# frozen_string_literal: true
+
+# One line on a terminal that shows how far several counts have come; prints nothing elsewhere.
+class ProgressBar
+  WIDTH = 24
+  # Seconds between two drawings.
+  INTERVAL = 0.05
+
+  # @param total [Integer] where all counts end
+  # @param names [Array<Symbol>] what is counted
+  # @param out [IO]
+  def initialize(total, *names, out: $stderr)
+    @total = total
+    @counts = names.to_h { |name| [name, 0] }
+    @out = out if out.tty?
+    @lock = Mutex.new
+    @drawn_at = 0.0
+  end
+
+  # @param name [Symbol] one of the names
+  # @param count [Integer] how far it has come; from any thread
+  def update(name, count)
+    return unless @out
+
+    @lock.synchronize do
+      @counts[name] = count
+      draw if now - @drawn_at >= INTERVAL || @counts.values.all?(@total)
+    end
+  end
+
+  # Prints a line of text above the bar.
+  # @param text [String]
+  def say(text)
+    @lock.synchronize do
+      @out&.print("\r\e[K")
+      $stdout.puts(text)
+      $stdout.flush
+      draw if @out
+    end
+  end
+
+  # Removes the bar.
+  def clear
+    @out&.print("\r\e[K")
+  end
+
+  private
+
+  def draw
+    @drawn_at = now
+    bars = @counts.map do |name, count|
+      full = count * WIDTH / @total
+      "#{name} #{"█" * full}#{"░" * (WIDTH - full)} #{count}/#{@total}"
+    end
+    @out.print("\r\e[K#{bars.join("   ")}")
+  end
+
+  def now
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+end
