@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require "rbconfig"
 
 # The documentation's examples use SecureRandom in a header without requiring it.
 autoload :SecureRandom, "securerandom"

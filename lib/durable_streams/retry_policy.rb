@@ -2,7 +2,7 @@
 
 module DurableStreams
   # How often, and after what pauses, a request that failed is sent again. The pause before the n-th retry is drawn at
-  # random between 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`; a server's Retry-After goes first.
+  # random between 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`. A server's Retry-After is kept.
   #
   # A policy may be changed until it is used; {Client} and {DurableStreams.configure} keep a copy.
   RetryPolicy = Struct.new(:max_retries, :initial_delay, :max_delay, :multiplier, :retryable_statuses,

@@ -1,0 +1,84 @@
+# frozen_string_literal: true
+
+require "stringio"
+require_relative "scripted_stream"
+
+RSpec.describe DurableStreams::ByteReader do
+  let(:stream) { text_stream("text/plain") }
+  let(:reader) { described_class.new(stream) }
+
+  def text_stream(content_type)
+    ScriptedStream.new({ parts: ["ab", "\xC3"], next_offset: "3" },
+                       { parts: ["\xA9", "d"], next_offset: "5", up_to_date: true }, content_type: content_type)
+  end
+
+  it "asks for text on a text stream, and for bytes on others" do
+    reader
+    expect(stream.native.opened_with.first).to eq(:text)
+    other = text_stream("application/octet-stream")
+    described_class.new(other)
+    expect(other.native.opened_with).to eq([:bytes, :off, "-1", nil])
+  end
+
+  it "yields chunks" do
+    chunks = reader.to_a
+    expect(chunks).to all(be_a(DurableStreams::ByteChunk))
+    expect(chunks.map { |chunk| [chunk.data.b, chunk.offset] }).to eq([["ab\xC3".b, "3"], ["\xA9d".b, "5"]])
+    expect(reader).to have_attributes(next_offset: "5", up_to_date?: true)
+  end
+
+  it "yields chunks as its items too" do
+    expect(reader.each_item.map(&:data).join).to eq("abéd")
+  end
+
+  it "goes on after the last one when it was broken out of" do
+    expect(reader.first.offset).to eq("3")
+    expect(reader.map(&:offset)).to eq(["5"])
+  end
+
+  it "gives all that is left in one String" do
+    expect(reader.body).to eq("abéd").and have_attributes(encoding: Encoding::UTF_8)
+    expect(described_class.new(text_stream("image/png")).body)
+      .to eq("abéd".b).and have_attributes(encoding: Encoding::BINARY)
+    expect(described_class.new(text_stream("image/png")).text).to eq("abéd")
+  end
+
+  it "leaves text that is not valid UTF-8 binary" do
+    stream = ScriptedStream.new({ parts: ["\xFF"], next_offset: "1" }, content_type: "text/plain")
+    expect(described_class.new(stream).body).to eq("\xFF".b).and have_attributes(encoding: Encoding::BINARY)
+  end
+
+  describe "#copy_to" do
+    it "writes the parts as they arrive" do
+      written = []
+      io = Object.new
+      io.define_singleton_method(:write) { |part| written << part }
+      expect(reader.copy_to(io)).to eq(5)
+      expect(written.map(&:b)).to eq(["ab".b, "\xC3".b, "\xA9".b, "d".b])
+      expect(reader.next_offset).to eq("5")
+    end
+
+    it "gives a part whose write failed to the next one" do
+      io = Object.new
+      io.define_singleton_method(:write) { |part| raise Errno::ENOSPC if part == "d" }
+      expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
+      expect(reader.next_offset).to eq("3")
+      rest = StringIO.new
+      reader.copy_to(rest)
+      expect(rest.string).to eq("d")
+      expect(reader.next_offset).to eq("5")
+    end
+
+    it "leaves the rest of a response to a chunk" do
+      io = Object.new
+      io.define_singleton_method(:write) { |part| raise Errno::ENOSPC if part == "\xC3" }
+      expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
+      expect(reader.first.data.b).to eq("\xC3".b)
+    end
+  end
+
+  it "is enumerated from outside" do
+    expect([reader.peek.offset, reader.next.offset, reader.next.offset]).to eq(%w[3 3 5])
+    expect { reader.next }.to raise_error(StopIteration)
+  end
+end

@@ -1,0 +1,87 @@
+# frozen_string_literal: true
+
+require "pathname"
+require "uri"
+
+RSpec.describe DurableStreams::Configuration do
+  subject(:config) { described_class.new }
+
+  it "starts with the documented settings" do
+    expect(config).to have_attributes(base_url: nil, default_content_type: :json, default_headers: {},
+                                      default_params: {}, timeout: 30, each_yields: :batches, ca_file: nil,
+                                      retry_policy: DurableStreams::RetryPolicy.default)
+  end
+
+  {
+    base_url: [["example.com", ""], ["/path", ""], ["", ""], ["ftp://host", ""], ["http://host?token=secret", "secret"],
+               ["http://", ""], [7, "7"], ["http://host/a b", ""]],
+    timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""], [Float::INFINITY, ""], [Complex(1, 1), ""]],
+    retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
+    each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
+    default_content_type: [[:xml, ""], [7, ""], ["", ""]],
+    ca_file: [[7, ""]]
+  }.each do |name, values|
+    values.each do |value, hidden|
+      it "refuses #{name} = #{value.inspect} where it is set" do
+        expect { config.public_send("#{name}=", value) }.to raise_error(ArgumentError) { |error|
+          expect(error.message).to include(name.to_s.delete_prefix("default_"))
+          expect(error.message).not_to include(hidden) unless hidden.empty? || hidden == "7"
+        }
+      end
+    end
+  end
+
+  it "refuses headers and parameters that cannot be sent, without showing their values" do
+    expect { config.default_headers = "x: y" }.to raise_error(ArgumentError, "headers must be a Hash, got String")
+    expect { config.default_params = [] }.to raise_error(ArgumentError, "params must be a Hash, got Array")
+    expect { config.default_headers = { "Authorization" => ["secret"] } }
+      .to raise_error(ArgumentError, 'headers["Authorization"] must be a String or respond to call, got Array')
+    expect { config.default_headers = { 7 => "x" } }.to raise_error(ArgumentError, /Strings as names, got Integer/)
+  end
+
+  it "takes a URI and a Pathname" do
+    config.base_url = URI("https://host/prefix")
+    config.ca_file = Pathname("/some/ca.pem")
+    expect(config).to have_attributes(base_url: "https://host/prefix", ca_file: "/some/ca.pem")
+  end
+
+  describe "#freeze" do
+    it "freezes all that is in it, and nothing that the caller gave" do
+      token = +"secret"
+      provider = Class.new { def call; end }.new
+      headers = { "Authorization" => token, "X-Other" => provider }
+      config.default_headers = headers
+      config.freeze
+      expect([config, config.default_headers, config.default_headers["Authorization"], config.default_params,
+              config.retry_policy, config.retry_policy.retryable_statuses]).to all(be_frozen)
+      expect([headers, token, provider].map(&:frozen?)).to all(be(false))
+      token << "changed"
+      expect(config.default_headers["Authorization"]).to eq("secret")
+      expect(config.default_headers["X-Other"]).to equal(provider)
+    end
+
+    it "keeps headers that are added in the block" do
+      context = DurableStreams.new_context { |c| c.default_headers["X-Tenant"] = 42 }
+      expect(context.config.default_headers).to eq("X-Tenant" => "42")
+    end
+  end
+
+  it "is copied all through" do
+    config.default_headers["A"] = "1"
+    copy = config.dup
+    copy.default_headers["B"] = "2"
+    copy.retry_policy.max_retries = 0
+    expect(config.default_headers).to eq("A" => "1")
+    expect(config.retry_policy.max_retries).to eq(5)
+  end
+
+  it "never shows the value of a header, a parameter, or userinfo" do
+    config.base_url = "https://user:secret@host/path"
+    config.default_headers = { "Authorization" => "secret" }
+    config.default_params = { "token" => "secret" }
+    client = DurableStreams::Client.new(base_url: config.base_url, headers: config.default_headers)
+    shown = [config, DurableStreams::Context.new(config), client, client.stream("/a?token=secret")].map(&:inspect)
+    expect(shown.join).to include("Authorization", "https://host/path")
+    expect(shown.join).not_to include("secret")
+  end
+end

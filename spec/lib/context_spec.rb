@@ -1,0 +1,85 @@
+# frozen_string_literal: true
+
+require "uri"
+
+RSpec.describe DurableStreams::Context do
+  def context(base_url)
+    described_class.new { |config| config.base_url = base_url }
+  end
+
+  describe "#resolve_url" do
+    {
+      ["https://host", "/stream"] => "https://host/stream",
+      ["https://host/", "stream"] => "https://host/stream",
+      ["https://host//", "//stream"] => "https://host/stream",
+      ["https://host/v1/streams", "/stream"] => "https://host/v1/streams/stream",
+      ["https://host/v1/streams/", "a/b/"] => "https://host/v1/streams/a/b/",
+      ["https://host", "/a?x=1"] => "https://host/a?x=1",
+      ["https://host", "/redirect?to=http://elsewhere"] => "https://host/redirect?to=http://elsewhere",
+      ["https://host", "http://elsewhere/a"] => "http://elsewhere/a",
+      ["https://host", "HTTP://elsewhere/a"] => "HTTP://elsewhere/a",
+      [nil, "http://elsewhere/a"] => "http://elsewhere/a"
+    }.each do |(base_url, url), expected|
+      it "makes #{expected} of #{url} on #{base_url.inspect}" do
+        expect(context(base_url).resolve_url(url)).to eq(expected)
+      end
+    end
+
+    it "takes a URI" do
+      expect(context(nil).resolve_url(URI("http://host/a"))).to eq("http://host/a")
+    end
+
+    it "says what is wrong with anything else" do
+      { nil => "got NilClass", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
+        " \n" => "must not be empty" }.each do |url, message|
+        expect { context("http://host").resolve_url(url) }.to raise_error(ArgumentError, /\Aurl .*#{message}/)
+      end
+    end
+
+    it "wants a base_url for a path" do
+      expect { context(nil).resolve_url("/a") }
+        .to raise_error(ArgumentError, %(url "/a" is a path, and no base_url is configured))
+    end
+  end
+
+  it "starts from the configuration of the process and leaves that alone" do
+    copy = described_class.new { |config| config.timeout = 5 }
+    expect(copy.config).to be_frozen.and have_attributes(timeout: 5, default_content_type: :json)
+    expect(DurableStreams.configuration.timeout).to eq(30)
+  end
+
+  describe "#native_stream" do
+    subject(:context) do
+      described_class.new do |config|
+        config.default_headers = { "Authorization" => "one", "X-Default" => "kept" }
+        config.default_params = { "a" => "1", "b" => "2" }
+      end
+    end
+
+    def sent(headers, params)
+      allow(DurableStreams::Native::Stream).to receive(:new)
+      context.native_stream("http://host/a", DurableStreams::RequestOptions.normalize(headers, "headers"),
+                            DurableStreams::RequestOptions.normalize(params, "params"))
+      given = nil
+      expect(DurableStreams::Native::Stream).to(have_received(:new) { |*arguments| given = arguments })
+      given[2..3]
+    end
+
+    it "sends what is configured" do
+      expect(sent({}, {})).to eq([{ "Authorization" => "one", "X-Default" => "kept" }, { "a" => "1", "b" => "2" }])
+    end
+
+    it "lets the stream's own headers replace those of the same name, whatever their case" do
+      expect(sent({ authorization: "two", "X-More" => "3" }, {}).first)
+        .to eq("authorization" => "two", "X-Default" => "kept", "X-More" => "3")
+    end
+
+    it "lets the stream leave a header out" do
+      expect(sent({ "authorization" => nil }, {}).first).to eq("authorization" => nil, "X-Default" => "kept")
+    end
+
+    it "lets the stream's own parameters replace those of the same name" do
+      expect(sent({}, { b: 3, "B" => "4" }).last).to eq("a" => "1", "b" => "3", "B" => "4")
+    end
+  end
+end

@@ -1,0 +1,54 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Message do
+  describe "on a JSON stream" do
+    def encode(data)
+      described_class.encode(data, true, "application/json")
+    end
+
+    [{ "a" => [1, { b: "ü" }] }, [1, [2]], [], {}, 7, 1.5, 12_345_678_901_234_567_890, true, false, nil].each do |data|
+      it "writes #{data.inspect} as JSON.generate does" do
+        expect(encode(data)).to eq(JSON.generate(data))
+      end
+    end
+
+    it "leaves a String as it is" do
+      json = '{"a":1}'
+      expect(encode(json)).to equal(json)
+    end
+
+    it "uses an object's own to_json, outside and inside" do
+      event = Class.new { def to_json(*) = '{"own":true}' }.new
+      expect(encode(event)).to eq('{"own":true}')
+      expect(encode([event])).to eq('[{"own":true}]')
+    end
+
+    [Object.new, :symbol, Time.at(0), 1..2].each do |data|
+      it "refuses a #{data.class}, which JSON would write as its to_s" do
+        expect { encode(data) }.to raise_error(ArgumentError, /a JSON stream takes a Hash.*got #{data.class}/)
+      end
+    end
+
+    it "raises what JSON.generate raises" do
+      expect { encode(Float::NAN) }.to raise_error(JSON::GeneratorError)
+    end
+  end
+
+  describe "on another stream" do
+    def encode(data)
+      described_class.encode(data, false, "text/plain")
+    end
+
+    it "leaves a String as it is, in any encoding" do
+      data = "\xE9".dup.force_encoding("ISO-8859-1")
+      expect(encode(data)).to equal(data)
+    end
+
+    [{ a: 1 }, [1], 7, nil, true, :symbol, Object.new].each do |data|
+      it "refuses a #{data.class}, and says what it takes" do
+        expect { encode(data) }
+          .to raise_error(ArgumentError, "a stream of text/plain takes a String, got #{data.class}")
+      end
+    end
+  end
+end

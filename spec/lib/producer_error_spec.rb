@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::ProducerError do
+  let(:fenced) do
+    described_class.mark(DurableStreams::StaleEpochError.new(current_epoch: 4), undelivered: ["a", { b: 1 }])
+  end
+
+  def rescued_as(error, *classes)
+    raise error
+  rescue *classes => e
+    e
+  end
+
+  it "rescues an error of another class that is marked as a delivery's" do
+    expect(rescued_as(fenced, described_class)).to equal(fenced)
+  end
+
+  it "leaves the error its class, so that the particular rescue catches it too" do
+    expect(rescued_as(fenced, DurableStreams::StaleEpochError)).to equal(fenced)
+    expect(fenced.class).to equal(DurableStreams::StaleEpochError)
+    expect(fenced.current_epoch).to eq(4)
+  end
+
+  it "is what such an error says it is" do
+    expect(fenced).to be_a(described_class).and be_kind_of(DurableStreams::ForbiddenError)
+  end
+
+  it "does not rescue the same class of error from elsewhere" do
+    error = DurableStreams::StaleEpochError.new
+    expect { rescued_as(error, described_class) }.to raise_error(error)
+  end
+
+  it "tells what was not delivered, in order" do
+    expect(fenced.undelivered).to eq(["a", { b: 1 }]).and be_frozen
+    expect(described_class.new("no", undelivered: [1]).undelivered).to eq([1]).and be_frozen
+    expect(described_class.new.undelivered).to eq([])
+  end
+
+  it "lets subclasses match as classes do" do
+    subclass = Class.new(described_class)
+    expect(subclass === fenced).to be(false) # rubocop:disable Style/CaseEquality
+    expect(rescued_as(subclass.new, described_class)).to be_a(subclass)
+  end
+end

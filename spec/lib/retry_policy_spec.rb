@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::RetryPolicy do
+  it "has the documented defaults, whole or in part" do
+    defaults = { max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
+                 retryable_statuses: [429, 500, 502, 503, 504] }
+    expect(described_class.default.to_h).to eq(defaults)
+    expect(described_class.new(max_retries: 1).to_h).to eq(defaults.merge(max_retries: 1))
+  end
+
+  it "is frozen as the default, and otherwise not" do
+    expect(described_class.default).to be_frozen
+    expect(described_class.new).not_to be_frozen
+  end
+
+  {
+    max_retries: [-1, 1.5, nil, "3"],
+    initial_delay: [-0.1, Float::NAN, Float::INFINITY, nil, "1"],
+    max_delay: [-1, Float::NAN, nil],
+    multiplier: [0.5, -2, Float::INFINITY, nil],
+    retryable_statuses: [nil, 503, ["503"], [200], [600]]
+  }.each do |member, values|
+    values.each do |value|
+      it "refuses #{member}: #{value.inspect} when it is built" do
+        expect { described_class.new(member => value) }.to raise_error(ArgumentError, /#{member} must be/)
+      end
+
+      it "refuses #{member}: #{value.inspect} when it is first used" do
+        policy = described_class.new
+        policy[member] = value
+        expect { DurableStreams::Client.new(retry_policy: policy) }.to raise_error(ArgumentError, /#{member} must be/)
+      end
+    end
+  end
+
+  it "refuses what it does not know" do
+    expect { described_class.new(retries: 3) }.to raise_error(ArgumentError, /retries/)
+  end
+
+  it "is not changed under a client that uses it" do
+    policy = described_class.new(max_retries: 1)
+    client = DurableStreams::Client.new(retry_policy: policy)
+    policy.max_retries = 9
+    policy.retryable_statuses = [500]
+    expect(client.context.config.retry_policy).to eq(described_class.new(max_retries: 1)).and be_frozen
+    expect(policy).not_to be_frozen
+  end
+end
