@@ -1,0 +1,59 @@
+# frozen_string_literal: true
+
+class FaultServer
+  # What happened, in order, and a way to wait for what has not happened yet. Events are Hashes with a `:type`.
+  class Journal
+    def initialize
+      @mutex = Mutex.new
+      @changed = ConditionVariable.new
+      @events = []
+      @counts = Hash.new(0)
+    end
+
+    # Adds an event, with its time (seconds, CLOCK_MONOTONIC, which all processes of a machine share).
+    def record(type, **fields)
+      event = { type: type, time: now, **fields }
+      @mutex.synchronize do
+        @events << event
+        @changed.broadcast
+      end
+      event
+    end
+
+    # The next number of a kind, from 1.
+    def number(kind)
+      @mutex.synchronize { @counts[kind] += 1 }
+    end
+
+    # The events that have all these fields, compared by `===`.
+    def select(filter)
+      @mutex.synchronize { matching(filter) }
+    end
+
+    # Waits until so many events match, or for so many seconds. Returns the last of them, or nil.
+    def wait(filter, count, timeout)
+      deadline = now + timeout
+      @mutex.synchronize do
+        loop do
+          event = matching(filter)[count - 1]
+          return event if event
+
+          left = deadline - now
+          return nil unless left.positive?
+
+          @changed.wait(@mutex, left)
+        end
+      end
+    end
+
+    private
+
+    def matching(filter)
+      @events.select { |event| filter.all? { |field, value| value === event[field] } } # rubocop:disable Style/CaseEquality
+    end
+
+    def now
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+  end
+end
