@@ -1,0 +1,361 @@
+//! Searching JSON text many bytes at a time: SSE2 where the target has it (every x86-64), plain 64-bit words elsewhere.
+
+/// How many bytes [`Strings::step`] looks at in one go.
+pub const STEP: usize = 64;
+
+/// What [`plain_run`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Index of the first byte that is not plain, or the length of the text.
+    pub end: usize,
+    /// Whether all bytes before `end` are ASCII.
+    pub ascii: bool,
+}
+
+/// Finds where a run of plain string content that begins at `from` ends: at a quote, a backslash, a control character
+/// (below 0x20), or the end of `text`.
+#[inline]
+pub fn plain_run(text: &[u8], from: usize) -> Run {
+    let mut at = from;
+    let mut ascii = true;
+    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<{ lanes::WIDTH }>) {
+        let found = lanes::special(chunk);
+        if found.stop != 0 {
+            let before = found.stop.trailing_zeros();
+            ascii &= found.high & ((1 << before) - 1) == 0;
+            return Run {
+                end: at + before as usize,
+                ascii,
+            };
+        }
+        ascii &= found.high == 0;
+        at += lanes::WIDTH;
+    }
+    while let Some(&byte) = text.get(at) {
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            break;
+        }
+        ascii &= byte < 0x80;
+        at += 1;
+    }
+    Run { end: at, ascii }
+}
+
+/// Structural bytes of up to 64 bytes of text, strings left out. Bit `n` stands for byte `n`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Structure {
+    /// `[` and `{`.
+    pub open: u64,
+    /// `]` and `}`.
+    pub close: u64,
+    /// `,`.
+    pub comma: u64,
+}
+
+/// Knows, from one step to the next, whether the text is inside a string and whether a backslash is at work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Strings {
+    /// All ones inside a string, else zero.
+    inside: u64,
+    /// 1 if the next byte is escaped by the last one, else 0.
+    escaped_next: u64,
+}
+
+impl Strings {
+    /// Whether the text seen so far ends inside a string.
+    pub fn inside(&self) -> bool {
+        self.inside != 0
+    }
+
+    /// Reads the next bytes of the text, at most [`STEP`] of them (more are ignored), and tells what is structure there.
+    #[inline]
+    pub fn step(&mut self, text: &[u8]) -> Structure {
+        match text.first_chunk::<STEP>() {
+            Some(full) => self.read(full, STEP),
+            None => {
+                // Blanks are neutral: they change neither strings nor structure.
+                let mut padded = [b' '; STEP];
+                padded[..text.len()].copy_from_slice(text);
+                self.read(&padded, text.len())
+            }
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, bytes: &[u8; STEP], len: usize) -> Structure {
+        let found = lanes::classify(bytes);
+        let escaped = self.escaped(found.backslash, len);
+        let within = prefix_xor(found.quote & !escaped) ^ self.inside;
+        // The sign bit, spread over the whole word.
+        self.inside = ((within as i64) >> 63) as u64;
+        Structure {
+            open: found.open & !within,
+            close: found.close & !within,
+            comma: found.comma & !within,
+        }
+    }
+
+    /// The bytes that a backslash before them makes ordinary (after simdjson's find_escaped).
+    #[inline]
+    fn escaped(&mut self, backslash: u64, len: usize) -> u64 {
+        const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+        if len == 0 {
+            return 0;
+        }
+        if backslash == 0 {
+            return std::mem::take(&mut self.escaped_next);
+        }
+        let escapes = backslash & !self.escaped_next;
+        let runs = ((escapes << 1) | ODD).wrapping_sub(escapes) ^ ODD;
+        let escaped = runs ^ (backslash | self.escaped_next);
+        let escaping = runs & backslash;
+        self.escaped_next = (escaping >> (len - 1)) & 1;
+        escaped
+    }
+}
+
+/// Bit `n` of the result is the parity of bits `0..=n`: ones from each opening quote up to its closing one.
+#[inline]
+fn prefix_xor(mut bits: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << shift;
+    }
+    bits
+}
+
+/// Which of a chunk's bytes end a plain run, and which are not ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Special {
+    stop: u32,
+    high: u32,
+}
+
+/// Which of 64 bytes are which; strings are not considered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Classes {
+    quote: u64,
+    backslash: u64,
+    open: u64,
+    close: u64,
+    comma: u64,
+}
+
+#[cfg(target_arch = "x86_64")]
+use sse2 as lanes;
+#[cfg(not(target_arch = "x86_64"))]
+use words as lanes;
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use super::{Classes, STEP, Special};
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
+
+    pub(super) const WIDTH: usize = 16;
+
+    #[inline]
+    pub(super) fn special(chunk: &[u8; WIDTH]) -> Special {
+        // SAFETY: pure arithmetic on registers; SSE2 is part of x86-64 itself, and the unaligned load reads exactly the
+        // 16 bytes borrowed. No Ruby, no unwinding.
+        unsafe {
+            let bytes = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
+            let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+            let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+            let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+            let stop = _mm_or_si128(_mm_or_si128(quote, backslash), control);
+            Special {
+                stop: _mm_movemask_epi8(stop) as u32,
+                high: _mm_movemask_epi8(bytes) as u32,
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn classify(bytes: &[u8; STEP]) -> Classes {
+        let mut classes = Classes::default();
+        for (index, chunk) in bytes.chunks_exact(WIDTH).enumerate() {
+            // SAFETY: as above; `chunks_exact` hands out 16 bytes each time.
+            unsafe {
+                let bytes = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
+                // Square and curly brackets differ in this bit alone, and share it with nothing else.
+                let bracket = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+                let mask = |with: __m128i, byte: u8| {
+                    let equal = _mm_cmpeq_epi8(with, _mm_set1_epi8(byte as i8));
+                    u64::from(_mm_movemask_epi8(equal) as u32) << (index * WIDTH)
+                };
+                classes.quote |= mask(bytes, b'"');
+                classes.backslash |= mask(bytes, b'\\');
+                classes.comma |= mask(bytes, b',');
+                classes.open |= mask(bracket, b'{');
+                classes.close |= mask(bracket, b'}');
+            }
+        }
+        classes
+    }
+}
+
+#[cfg(any(not(target_arch = "x86_64"), test))]
+mod words {
+    use super::{Classes, STEP, Special};
+
+    pub(super) const WIDTH: usize = 8;
+
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+
+    /// Gathers the top bit of each byte: bit `n` of the result is that of byte `n`.
+    #[inline]
+    fn gather(tops: u64) -> u64 {
+        (tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    }
+
+    /// The top bit of every byte that equals `byte`; exact, without borrows between bytes.
+    #[inline]
+    fn equal(word: u64, byte: u8) -> u64 {
+        let differs = word ^ (LOW * u64::from(byte));
+        !(((differs & SEVEN) + SEVEN) | differs | SEVEN)
+    }
+
+    #[inline]
+    pub(super) fn special(chunk: &[u8; WIDTH]) -> Special {
+        let word = u64::from_le_bytes(*chunk);
+        // Below 0x20: none of the three top bits is set.
+        let control = !(((word & 0x6060_6060_6060_6060) + SEVEN) | word) & HIGH;
+        let stop = equal(word, b'"') | equal(word, b'\\') | control;
+        Special {
+            stop: gather(stop) as u32,
+            high: gather(word & HIGH) as u32,
+        }
+    }
+
+    #[inline]
+    pub(super) fn classify(bytes: &[u8; STEP]) -> Classes {
+        let mut classes = Classes::default();
+        for (index, chunk) in bytes.chunks_exact(WIDTH).enumerate() {
+            let word = chunk.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            let bracket = word | (LOW * 0x20);
+            let mask = |with: u64, byte: u8| gather(equal(with, byte)) << (index * WIDTH);
+            classes.quote |= mask(word, b'"');
+            classes.backslash |= mask(word, b'\\');
+            classes.comma |= mask(word, b',');
+            classes.open |= mask(bracket, b'{');
+            classes.close |= mask(bracket, b'}');
+        }
+        classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Classes, STEP, Strings, Structure, lanes, plain_run, words};
+
+    fn noise(random: &mut fastrand::Rng) -> [u8; STEP] {
+        let mut bytes = [0; STEP];
+        for byte in &mut bytes {
+            *byte = if random.bool() {
+                random.u8(..)
+            } else {
+                *random.choice(b"\"\\[]{},\x1f\x20\x00").unwrap()
+            };
+        }
+        bytes
+    }
+
+    #[test]
+    fn both_implementations_classify_alike_and_rightly() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let bytes = noise(&mut random);
+            let mut expected = Classes::default();
+            for (index, byte) in bytes.iter().enumerate() {
+                let bit = 1_u64 << index;
+                match byte {
+                    b'"' => expected.quote |= bit,
+                    b'\\' => expected.backslash |= bit,
+                    b'[' | b'{' => expected.open |= bit,
+                    b']' | b'}' => expected.close |= bit,
+                    b',' => expected.comma |= bit,
+                    _ => {}
+                }
+            }
+            assert_eq!(lanes::classify(&bytes), expected);
+            assert_eq!(words::classify(&bytes), expected);
+            for chunk in bytes.chunks_exact(16) {
+                let whole = lanes::special(chunk.try_into().unwrap());
+                let halves: Vec<_> = chunk
+                    .chunks_exact(8)
+                    .map(|half| words::special(half.try_into().unwrap()))
+                    .collect();
+                if lanes::WIDTH == 16 {
+                    assert_eq!(whole.stop, halves[0].stop | halves[1].stop << 8);
+                    assert_eq!(whole.high, halves[0].high | halves[1].high << 8);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_run_ends_where_a_byte_loop_says() {
+        let mut random = fastrand::Rng::with_seed(2);
+        for _ in 0..20_000 {
+            let text: Vec<u8> = (0..random.usize(..80))
+                .map(|_| {
+                    if random.u8(..) < 8 {
+                        *random.choice(b"\"\\\x1f").unwrap()
+                    } else {
+                        random.u8(0x20..)
+                    }
+                })
+                .collect();
+            let from = random.usize(..=text.len());
+            let end = text[from..]
+                .iter()
+                .position(|&b| b < 0x20 || b == b'"' || b == b'\\')
+                .map_or(text.len(), |n| from + n);
+            let run = plain_run(&text, from);
+            assert_eq!((run.end, run.ascii), (end, text[from..end].is_ascii()));
+        }
+    }
+
+    #[test]
+    fn strings_and_escapes_are_followed_over_any_cut() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..5_000 {
+            let text: Vec<u8> = (0..random.usize(..300))
+                .map(|_| *random.choice(b"\"\\\\\\[]{},ab ").unwrap())
+                .collect();
+            let mut expected = Vec::new();
+            let (mut inside, mut escaped) = (false, false);
+            for (index, &byte) in text.iter().enumerate() {
+                if escaped {
+                    escaped = false;
+                } else if byte == b'\\' {
+                    escaped = true;
+                    continue;
+                } else if byte == b'"' {
+                    inside = !inside;
+                    continue;
+                }
+                if !inside && b"[]{},".contains(&byte) {
+                    expected.push((index, byte));
+                }
+            }
+            let mut strings = Strings::default();
+            let (mut at, mut found) = (0, Vec::new());
+            while at < text.len() {
+                let len = random.usize(0..=STEP).min(text.len() - at);
+                let Structure { open, close, comma } = strings.step(&text[at..at + len]);
+                found.extend(
+                    (0..len)
+                        .filter(|n| (open | close | comma) >> n & 1 == 1)
+                        .map(|n| (at + n, text[at + n])),
+                );
+                at += len;
+            }
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(&text));
+            assert_eq!(strings.inside(), inside);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+use super::documents::{blank, value};
+use crate::json::{Block, Form, Limits, SplitError, SplitReason, Splitter};
+use bytes::Bytes;
+use serde_json::Value;
+
+/// All blocks of a body that comes in the given pieces.
+fn split(splitter: &mut Splitter, pieces: &[&[u8]]) -> (Vec<Block>, Result<(), SplitError>) {
+    let mut blocks = Vec::new();
+    for piece in pieces {
+        if let Err(error) = splitter.push(&Bytes::copy_from_slice(piece), |block| blocks.push(block)) {
+            return (blocks, Err(error));
+        }
+    }
+    let last = splitter.finish();
+    let result = last.map(|block| blocks.extend(block));
+    (blocks, result)
+}
+
+/// The items of blocks, each of which must hold as many as it says.
+fn items(blocks: &[Block]) -> Vec<Value> {
+    let mut items = Vec::new();
+    for Block { text, items: count } in blocks {
+        let text = format!("[{}]", std::str::from_utf8(text).unwrap());
+        let Value::Array(block) = serde_json::from_str(&text).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(block.len(), *count);
+        assert!(*count > 0);
+        items.extend(block);
+    }
+    items
+}
+
+fn cut<'a>(random: &mut fastrand::Rng, text: &'a [u8]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    let most = [1, 3, 70, 500, 5000][random.usize(..5)];
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(random.usize(0..=most).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+fn array_text(random: &mut fastrand::Rng, most: usize, depth: usize) -> String {
+    let values: Vec<String> = (0..random.usize(..most))
+        .map(|_| format!("{}{}{}", blank(random), value(random, depth), blank(random)))
+        .collect();
+    format!(
+        "{}[{}{}]{}",
+        blank(random),
+        values.join(","),
+        blank(random),
+        blank(random)
+    )
+}
+
+fn parsed(text: &str) -> Vec<Value> {
+    match serde_json::from_str(text).unwrap() {
+        Value::Array(items) => items,
+        other => vec![other],
+    }
+}
+
+#[test]
+fn an_array_cut_anywhere_yields_its_items() {
+    let mut random = fastrand::Rng::with_seed(21);
+    for _ in 0..8_000 {
+        let text = array_text(&mut random, 12, 3);
+        let mut splitter = Splitter::new(Form::Array, Limits::default());
+        let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+        assert_eq!(result, Ok(()), "{text}");
+        assert_eq!(items(&blocks), parsed(&text), "{text}");
+    }
+}
+
+#[test]
+fn a_sequence_cut_anywhere_yields_its_items() {
+    let mut random = fastrand::Rng::with_seed(22);
+    for _ in 0..8_000 {
+        let (mut text, mut expected) = (blank(&mut random).to_owned(), Vec::new());
+        for _ in 0..random.usize(..6) {
+            let value = if random.bool() {
+                array_text(&mut random, 5, 2)
+            } else {
+                value(&mut random, 2)
+            };
+            expected.extend(parsed(&value));
+            // Numbers and words need something between them; the rest does not.
+            let parted = text.ends_with(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with(['"', '[', '{']);
+            text = format!("{text}{}{value}{}", if parted { " " } else { "" }, blank(&mut random));
+        }
+        let mut splitter = Splitter::new(Form::Sequence, Limits::default());
+        let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+        assert_eq!(result, Ok(()), "{text}");
+        assert_eq!(items(&blocks), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_body_cut_at_every_byte_yields_its_items() {
+    let text = br#" [ {"a\"]":[1,{"b":"\\\\"}]} ,-1.5e3, "],\u005d\\" ,[],{} , null ] "#;
+    let expected = parsed(std::str::from_utf8(text).unwrap());
+    for form in [Form::Array, Form::Sequence] {
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let mut splitter = Splitter::new(form, Limits::default());
+                let pieces = [&text[..first], &text[first..second], &text[second..]];
+                let (blocks, result) = split(&mut splitter, &pieces);
+                assert_eq!(result, Ok(()));
+                assert_eq!(items(&blocks), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_item_leaves_at_the_end_only_and_all_others_at_their_comma() {
+    for (form, text) in [(Form::Array, &b"[1,2,3]"[..]), (Form::Sequence, b"[1,2] 3 ")] {
+        let mut splitter = Splitter::new(form, Limits::default());
+        let mut counts = Vec::new();
+        for byte in text {
+            splitter
+                .push(&Bytes::copy_from_slice(&[*byte]), |block| {
+                    counts.push((*byte, block.items))
+                })
+                .unwrap();
+        }
+        let expected = if form == Form::Array {
+            vec![(b',', 1), (b',', 1)]
+        } else {
+            vec![(b']', 1), (b' ', 1)]
+        };
+        assert_eq!(counts, expected);
+        assert_eq!(
+            splitter.finish().unwrap().map(|block| block.text),
+            Some(Bytes::from_static(b"3"))
+        );
+    }
+}
+
+#[test]
+fn complete_items_of_a_piece_are_not_copied() {
+    let piece = Bytes::from_static(b"[{\"a\":1},{\"a\":2},{\"a\":3},{");
+    let mut splitter = Splitter::new(Form::Array, Limits::default());
+    let mut blocks = Vec::new();
+    splitter.push(&piece, |block| blocks.push(block)).unwrap();
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(
+        (blocks[0].items, &blocks[0].text[..]),
+        (3, &b"{\"a\":1},{\"a\":2},{\"a\":3}"[..])
+    );
+    assert_eq!(blocks[0].text.as_ptr(), piece[1..].as_ptr());
+}
+
+#[test]
+fn bodies_without_items_are_fine() {
+    for text in ["", " ", "[]", " [ ] ", "\n[\t]\n"] {
+        for form in [Form::Array, Form::Sequence] {
+            let mut splitter = Splitter::new(form, Limits::default());
+            assert_eq!(split(&mut splitter, &[text.as_bytes()]), (Vec::new(), Ok(())));
+        }
+    }
+    let mut splitter = Splitter::new(Form::Sequence, Limits::default());
+    assert_eq!(split(&mut splitter, &[b"[][ ] []"]), (Vec::new(), Ok(())));
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_wherever_it_is_cut() {
+    use SplitReason::{EmptyItem, NotAnArray, TrailingText, Truncated, Unbalanced};
+    let array: &[(&str, SplitReason, u64, usize)] = &[
+        ("{}", NotAnArray, 0, 0),
+        (" <html>", NotAnArray, 1, 0),
+        ("\u{feff}[]", NotAnArray, 0, 0),
+        ("[1,2", Truncated, 4, 1),
+        ("[", Truncated, 1, 0),
+        ("[\"a]", Truncated, 4, 0),
+        ("[1,{\"a\":[2}", Truncated, 11, 1),
+        ("[1,2]3", TrailingText, 5, 1),
+        ("[1] []", TrailingText, 4, 0),
+        ("[1,,2]", EmptyItem, 3, 1),
+        ("[,1]", EmptyItem, 1, 0),
+        ("[1, ]", EmptyItem, 5, 1),
+        ("[,]", EmptyItem, 1, 0),
+        ("[1}", Unbalanced, 2, 0),
+    ];
+    let sequence: &[(&str, SplitReason, u64, usize)] = &[
+        ("1,2", Unbalanced, 1, 1),
+        ("[1]]", Unbalanced, 3, 1),
+        ("{\"a\":1]", Unbalanced, 7 - 1, 0),
+        ("[1,", Truncated, 3, 0),
+        ("\"abc\\\"", Truncated, 6, 0),
+        ("[1,]", EmptyItem, 3, 1),
+        ("[,1]", EmptyItem, 1, 0),
+    ];
+    for (form, cases) in [(Form::Array, array), (Form::Sequence, sequence)] {
+        for &(text, reason, offset, before) in cases {
+            for at in 0..=text.len() {
+                let mut splitter = Splitter::new(form, Limits::default());
+                let (blocks, result) = split(&mut splitter, &[&text.as_bytes()[..at], &text.as_bytes()[at..]]);
+                assert_eq!(result, Err(SplitError { offset, reason }), "{text}");
+                assert_eq!(items(&blocks).len(), before, "{text}");
+                let again = splitter.push(&Bytes::from_static(b"[1,2]"), |_| panic!("nothing may follow"));
+                assert_eq!((again, splitter.finish().err()), (result, result.err()));
+            }
+        }
+    }
+}
+
+#[test]
+fn skipping_drops_the_first_items_and_counts_down() {
+    let mut random = fastrand::Rng::with_seed(23);
+    for _ in 0..3_000 {
+        let text = array_text(&mut random, 12, 2);
+        let expected = parsed(&text);
+        let skip = random.usize(..14);
+        for form in [Form::Array, Form::Sequence] {
+            let mut splitter = Splitter::new(form, Limits::default()).skip(skip as u64);
+            let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+            assert_eq!(result, Ok(()), "{text}");
+            assert_eq!(items(&blocks), expected[skip.min(expected.len())..], "{text}");
+            assert_eq!(splitter.left_to_skip(), skip.saturating_sub(expected.len()) as u64);
+        }
+    }
+    let mut splitter = Splitter::new(Form::Sequence, Limits::default()).skip(2);
+    assert_eq!(items(&split(&mut splitter, &[b"[1]", b"2 3 4"]).0), [3, 4]);
+}
+
+#[test]
+fn an_item_over_the_limit_is_refused_before_it_is_complete() {
+    let limit = 100;
+    for form in [Form::Array, Form::Sequence] {
+        let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
+        let fits = format!("[\"{}\",", "a".repeat(98));
+        let (mut pushed, mut handed) = (0, 0);
+        splitter
+            .push(&Bytes::from(fits), |block| handed += block.items)
+            .unwrap();
+        let error = loop {
+            pushed += 10;
+            assert!(pushed <= 110);
+            if let Err(error) = splitter.push(&Bytes::from_static(b"[[[[[[[[[["), |_| {}) {
+                break error;
+            }
+        };
+        assert_eq!(error.reason, SplitReason::ItemTooLarge { limit });
+        assert_eq!(pushed, 110);
+        if form == Form::Array {
+            assert_eq!(handed, 1);
+        }
+        // In one piece, too, with its comma in sight.
+        let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
+        let whole = Bytes::from(format!("[1,\"{}\",2]", "a".repeat(99)));
+        let mut handed = 0;
+        let error = splitter.push(&whole, |block| handed += block.items).unwrap_err();
+        assert_eq!((error.reason, handed), (SplitReason::ItemTooLarge { limit }, 1));
+    }
+}
+
+#[test]
+fn a_huge_item_in_small_pieces_takes_linear_time() {
+    let piece = Bytes::from("a".repeat(16 * 1024));
+    for form in [Form::Array, Form::Sequence] {
+        let mut splitter = Splitter::new(form, Limits::default());
+        splitter.push(&Bytes::from_static(b"[\""), |_| {}).unwrap();
+        for _ in 0..4_000 {
+            splitter.push(&piece, |_| panic!("not complete yet")).unwrap();
+        }
+        splitter.push(&Bytes::from_static(b"\"]"), |_| {}).unwrap();
+        assert_eq!(
+            splitter.finish().unwrap().map(|block| block.text.len()),
+            Some(4_000 * 16 * 1024 + 2)
+        );
+    }
+}
