@@ -10,9 +10,6 @@ use serde_json::{Map, Value};
 
 use super::{DEFAULT_MAX_EVENT_BYTES, Decoder, SseError};
 
-/// The response header that says how the payload of data events is encoded.
-pub const DATA_ENCODING_HEADER: &str = "stream-sse-data-encoding";
-
 /// How the payload of a response's data events is encoded. Control events are never encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
@@ -24,7 +21,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding that a response's [`DATA_ENCODING_HEADER`] names, in any case; `None` where there is no such header.
+    /// The encoding that a response's `stream-sse-data-encoding` header names, in any case; `None` where there is none.
     ///
     /// # Errors
     /// [`SseError::UnknownEncoding`]: such data cannot be read, and must not be handed out as if they were plain.

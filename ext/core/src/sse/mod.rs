@@ -29,4 +29,4 @@ mod tests;
 
 pub use decoder::{DEFAULT_MAX_EVENT_BYTES, Decoder, MAX_RETRY, MIN_RETRY, RawEvent};
 pub use error::SseError;
-pub use event::{Control, DATA_ENCODING_HEADER, Encoding, Event, EventDecoder};
+pub use event::{Control, Encoding, Event, EventDecoder};
