@@ -9,6 +9,7 @@ pub mod error;
 pub mod http;
 pub mod operations;
 pub mod process;
+pub mod producer;
 pub mod protocol;
 pub mod retry;
 pub mod sse;

@@ -1,0 +1,3 @@
+//! The producer, case by case and in simulation.
+
+mod sim;

@@ -1,0 +1,230 @@
+//! One producer of a run: its owner's side of the bargain, and what it must hold to.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use crate::producer::{
+    AppendError, BodyKind, Config, Event, Failure, Machine, Outcome, Transmit, TransmitId, Undelivered,
+};
+
+pub struct Client {
+    pub owner: usize,
+    pub machine: Machine,
+    config: Config,
+    /// What was accepted, by token.
+    pub appended: Vec<Vec<u8>>,
+    pub delivered: Vec<u64>,
+    pub open: HashMap<TransmitId, (u64, u64)>,
+    established: HashSet<u64>,
+    /// Highest token (exclusive) that each flush has to wait for.
+    flushes: HashMap<crate::producer::FlushId, u64>,
+    pub waits_for_room: bool,
+    pub end: Option<End>,
+    pub stream_closed: bool,
+    pub claims: u32,
+    pub transmits: u64,
+    pub batches: u64,
+    hole: bool,
+}
+
+pub enum End {
+    Closed,
+    Failed(Failure, Undelivered),
+}
+
+impl Client {
+    pub fn new(owner: usize, config: Config, seed: u64) -> Client {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let machine = Machine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
+        Client {
+            owner,
+            machine,
+            config,
+            appended: Vec::new(),
+            delivered: Vec::new(),
+            open: HashMap::new(),
+            established: HashSet::new(),
+            flushes: HashMap::new(),
+            waits_for_room: false,
+            end: None,
+            stream_closed: false,
+            claims: 0,
+            transmits: 0,
+            batches: 0,
+            hole: false,
+        }
+    }
+
+    /// The message that this producer appends as its `token`-th.
+    pub fn message(&self, token: u64, size: usize) -> Vec<u8> {
+        let (owner, filler) = (self.owner, "x".repeat(size));
+        match (self.config.body, token % 3) {
+            (BodyKind::Bytes, _) => format!("<{owner}:{token}:{filler}>"),
+            (BodyKind::Json, 0) => format!(r#"{{"owner":{owner},"n":{token},"x":"{filler}"}}"#),
+            (BodyKind::Json, 1) => format!(r#"[{owner},{token},"{filler}"]"#),
+            (BodyKind::Json, _) => format!(r#""{owner} {token} {filler}""#),
+        }
+        .into_bytes()
+    }
+
+    /// Appends the next message; answers whether it was accepted.
+    pub fn append(&mut self, size: usize) -> bool {
+        let message = self.message(self.appended.len() as u64, size);
+        let held = self.machine.buffered();
+        match self.machine.append(&message) {
+            Ok(appended) => {
+                assert_eq!(appended.token, self.appended.len() as u64);
+                let limit = self.config.max_buffered_bytes;
+                assert!(
+                    held == 0 || self.machine.buffered() <= limit,
+                    "more is buffered than allowed"
+                );
+                self.appended.push(message);
+                true
+            }
+            Err(AppendError::Full) => {
+                self.waits_for_room = true;
+                false
+            }
+            Err(AppendError::Failed(_)) => {
+                assert!(self.machine.failure().is_some());
+                false
+            }
+            Err(error) => panic!("append: {error:?}"),
+        }
+    }
+
+    pub fn flush(&mut self) {
+        let target = self.appended.len() as u64;
+        match self.machine.flush() {
+            Ok(id) => {
+                self.flushes.insert(id, target);
+            }
+            Err(failure) => assert_eq!(self.machine.failure(), Some(&failure)),
+        }
+    }
+
+    pub fn ask_to_end(&mut self, close_stream: Option<bool>, size: usize) {
+        match close_stream {
+            None => drop(self.machine.close()),
+            Some(with_data) => {
+                let message = self.message(self.appended.len() as u64, size);
+                if let Ok(token) = self.machine.close_stream(with_data.then_some(&message[..])) {
+                    assert_eq!(token.is_some(), with_data);
+                    self.appended.extend(token.map(|_| message));
+                }
+            }
+        }
+    }
+
+    /// All that may go out now.
+    pub fn transmits(&mut self, now: Instant) -> Vec<Transmit> {
+        let mut transmits = Vec::new();
+        while let Some(transmit) = self.machine.poll_transmit(now) {
+            let Transmit { id, epoch, seq, .. } = transmit;
+            let known = self.established.contains(&epoch);
+            assert!(
+                known || (seq == 0 && self.open.is_empty()),
+                "the first request of epoch {epoch} is not alone"
+            );
+            assert!(
+                self.open.values().all(|out| *out != (epoch, seq)),
+                "sent twice at a time"
+            );
+            assert!(self.open.insert(id, (epoch, seq)).is_none());
+            assert!(self.open.len() <= self.config.max_in_flight, "too many in flight");
+            self.transmits += 1;
+            transmits.push(transmit);
+        }
+        if let Some(timeout) = self.machine.poll_timeout() {
+            assert!(timeout > now, "a timer in the past");
+        }
+        transmits
+    }
+
+    /// The driver's report of a success, seen from outside.
+    pub fn saw_success(&mut self, epoch: u64) {
+        self.established.insert(epoch);
+    }
+
+    pub fn events(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            assert!(self.end.is_none(), "an event after the end: {event:?}");
+            match event {
+                Event::Delivered(delivery) => {
+                    self.batches += 1;
+                    let next = self.delivered.last().map_or(0, |last| last + 1);
+                    assert!(delivery.count == 0 || delivery.first >= next, "delivered out of order");
+                    // Only an epoch that another claimed too lets a batch in whose predecessor is in doubt.
+                    self.hole |= delivery.count > 0 && delivery.first > next;
+                    assert!(!self.hole || self.claims > 0, "delivered with a hole");
+                    self.delivered.extend(delivery.first..delivery.first + delivery.count);
+                }
+                Event::Flushed(id) => {
+                    let target = self.flushes.remove(&id).expect("a flush that was asked for");
+                    assert!(
+                        self.delivered.len() as u64 >= target,
+                        "flushed before all was delivered"
+                    );
+                }
+                Event::Room => {
+                    assert!(self.waits_for_room);
+                    self.waits_for_room = false;
+                }
+                Event::Claimed { from, to } => {
+                    assert!(to > from && self.config.auto_claim);
+                    self.claims += 1;
+                }
+                Event::StreamClosed { .. } => self.stream_closed = true,
+                Event::Closed => self.end = Some(End::Closed),
+                Event::Failed { failure, undelivered } => self.end = Some(End::Failed(failure, undelivered)),
+            }
+        }
+    }
+
+    /// The promise: `landed` is what the server holds of this producer.
+    pub fn verify(&self, landed: &[Vec<u8>], must_succeed: bool) {
+        let tokens: Vec<u64> = landed
+            .iter()
+            .map(|message| {
+                let token = self.appended.iter().position(|appended| appended == message);
+                token.expect("the server holds something that was not appended") as u64
+            })
+            .collect();
+        assert!(tokens.is_sorted_by(|a, b| a < b), "out of order or twice: {tokens:?}");
+        let landed: HashSet<u64> = tokens.into_iter().collect();
+        let all = self.appended.len() as u64;
+        for token in &self.delivered {
+            assert!(
+                landed.contains(token),
+                "{token} was reported as delivered and is not there"
+            );
+        }
+        match self.end.as_ref().expect("the producer came to an end") {
+            End::Closed => {
+                assert_eq!(self.delivered, (0..all).collect::<Vec<_>>());
+                assert_eq!((self.machine.pending(), self.machine.buffered()), (0, 0));
+                assert!(self.flushes.is_empty(), "a flush was forgotten");
+            }
+            End::Failed(failure, undelivered) => {
+                assert!(!must_succeed, "failed for no reason: {failure:?}");
+                let mut reported = self.delivered.clone();
+                for message in undelivered.messages() {
+                    let token = message.token;
+                    assert_eq!(message.data, self.appended[token as usize], "other data given back");
+                    let there = landed.contains(&token);
+                    let wrong = there && message.outcome == Outcome::NotDelivered;
+                    assert!(!wrong, "{token} is there, and {failure:?} says that it is not");
+                    reported.push(token);
+                }
+                assert_eq!(undelivered.len() as u64, self.machine.pending());
+                reported.sort_unstable();
+                assert_eq!(
+                    reported,
+                    (0..all).collect::<Vec<_>>(),
+                    "not every message has one outcome"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The producer against a simulated server over a simulated network, in virtual time, many seeded runs.
+//!
+//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-core producer` runs more of them, `PRODUCER_SIM_SEED=7`
+//! that one alone. A run that fails prints its seed.
+
+mod client;
+mod plan;
+mod run;
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use run::{Ended, Run};
+
+/// Seeds that once failed.
+const REGRESSIONS: &[u64] = &[];
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64) -> Run {
+    struct Report(u64);
+    impl Drop for Report {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("producer simulation failed: PRODUCER_SIM_SEED={}", self.0);
+            }
+        }
+    }
+    let _report = Report(seed);
+    let mut run = Run::new(seed);
+    run.go();
+    run
+}
+
+#[test]
+fn what_lands_is_what_was_appended_or_is_reported() {
+    if let Some(seed) = number("PRODUCER_SIM_SEED") {
+        run(seed);
+        return;
+    }
+    // The default is bounded by time too: the machine that runs it may be busy.
+    let asked = number("PRODUCER_SIM_SEEDS");
+    let until = Instant::now() + Duration::from_secs(8);
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    let mut count = |ended: Vec<Ended>| ended.into_iter().for_each(|end| *ends.entry(end.0).or_default() += 1);
+    let mut runs = 0;
+    for seed in 0..asked.unwrap_or(4_000) {
+        if asked.is_none() && Instant::now() > until {
+            break;
+        }
+        count(run(seed).ends());
+        runs += 1;
+    }
+    println!("{runs} runs: {ends:#?}");
+    // A simulation in which nothing fails, or everything does, proves nothing.
+    if runs >= 1_000 {
+        for end in [
+            "closed",
+            "stream closed",
+            "StaleEpoch",
+            "StreamClosed",
+            "Rejected",
+            "RetriesExhausted",
+            "Aborted",
+        ] {
+            assert!(
+                ends.get(end).is_some_and(|times| *times > 3),
+                "too few runs ended with {end}: {ends:?}"
+            );
+        }
+        assert!(ends.get("claimed").is_some_and(|times| *times > 30), "{ends:?}");
+        assert!(ends.get("unknown").is_some_and(|times| *times > 3), "{ends:?}");
+    }
+}
+
+#[test]
+fn seeds_that_once_failed() {
+    for seed in REGRESSIONS {
+        run(*seed);
+    }
+}

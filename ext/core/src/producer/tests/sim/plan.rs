@@ -1,0 +1,154 @@
+//! What happens in one simulated run, drawn from its seed.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::producer::{BodyKind, ClaimLimits, Config};
+use crate::retry::Policy;
+
+/// How likely each thing is for one request, in 1/1000.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub not_sent: u32,
+    pub request_lost: u32,
+    pub answer_lost: u32,
+    /// The request arrives long after the client has given it up.
+    pub late: u32,
+    pub doubled: u32,
+    pub status_429: u32,
+    pub status_5xx_before: u32,
+    pub status_5xx_after: u32,
+    pub headers: u32,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub config: Config,
+    pub producers: usize,
+    pub messages: u64,
+    pub message_bytes: usize,
+    pub faults: Faults,
+    /// The longest way to the server or back, in microseconds.
+    pub delay: u64,
+    /// How often the scripted rival claims the id by itself, and whether it does when it sees a producer fenced.
+    pub rival_claims: u32,
+    pub rival_races: bool,
+    /// The epoch that the id is in when the run starts.
+    pub held_epoch: Option<u64>,
+    pub closed_by_other: bool,
+    pub gone: bool,
+    pub max_body: usize,
+    pub pauses: u32,
+    pub flushes: bool,
+    pub close_stream: Option<bool>,
+    /// Give up so long after the last append.
+    pub abort_after: Option<u64>,
+    pub offset_on_duplicate: bool,
+}
+
+impl Plan {
+    pub fn draw(rng: &mut Rng) -> Plan {
+        let held_epoch = (rng.u32(..4) == 0).then(|| rng.u64(3..9));
+        let producers = if held_epoch.is_some() && rng.u32(..4) == 0 {
+            2
+        } else {
+            1
+        };
+        let rivals = rng.u32(..4) == 0;
+        let mut one_in = |n: u32| rng.u32(..n) == 0;
+        let fatal = one_in(5);
+        let (closed_by_other, gone, small, header) = (
+            fatal && one_in(3),
+            fatal && one_in(3),
+            fatal && one_in(3),
+            fatal && one_in(3),
+        );
+        let calm = one_in(5);
+        let few_retries = one_in(6);
+        let auto_claim = if held_epoch.is_some() { !one_in(4) } else { one_in(2) };
+        let mut up_to = |most: u32| if calm || rng.bool() { 0 } else { rng.u32(..most) };
+        let faults = Faults {
+            not_sent: up_to(200),
+            request_lost: up_to(150),
+            answer_lost: up_to(200),
+            late: up_to(100),
+            doubled: up_to(200),
+            status_429: up_to(150),
+            status_5xx_before: up_to(150),
+            status_5xx_after: up_to(150),
+            headers: if header { 10 } else { 0 },
+        };
+        let retry = Policy {
+            max_retries: if few_retries { rng.u32(..3) } else { 60 },
+            initial_delay: Duration::from_millis(1),
+            max_delay: Duration::from_millis(40),
+            multiplier: 2.0,
+            ..Policy::default()
+        };
+        let message_bytes = rng.usize(0..60);
+        let max_batch_bytes = *rng.choice(&[1, 20, 100, 500, 5_000]).unwrap_or(&100);
+        let config = Config {
+            body: if rng.bool() { BodyKind::Json } else { BodyKind::Bytes },
+            epoch: if held_epoch.is_some() { rng.u64(0..3) } else { 0 },
+            next_seq: 0,
+            auto_claim,
+            claims: ClaimLimits {
+                max_claims: rng.u32(0..4),
+                held_for: Duration::from_millis(rng.u64(0..100)),
+                held_batches: rng.u32(1..20),
+            },
+            max_batch_bytes,
+            max_batch_items: *rng.choice(&[1, 3, 50, usize::MAX]).unwrap_or(&1),
+            linger: Duration::from_millis(*rng.choice(&[0, 0, 1, 5, 1_000]).unwrap_or(&0)),
+            max_in_flight: rng.usize(1..9),
+            max_buffered_bytes: *rng.choice(&[1, 300, 3_000, 64 << 20]).unwrap_or(&1),
+            retry,
+        };
+        Plan {
+            producers,
+            messages: rng.u64(1..=*rng.clone().choice(&[5, 60, 200]).unwrap_or(&5)),
+            message_bytes,
+            faults,
+            delay: *rng.choice(&[0, 10, 1_000, 10_000]).unwrap_or(&0),
+            rival_claims: if rivals { rng.u32(1..6) } else { 0 },
+            rival_races: rivals && rng.bool(),
+            held_epoch,
+            closed_by_other,
+            gone,
+            max_body: if small { rng.usize(10..2_000) } else { usize::MAX },
+            pauses: rng.u32(..3),
+            flushes: rng.bool(),
+            close_stream: if rng.bool() { Some(rng.bool()) } else { None },
+            abort_after: (rng.u32(..10) == 0).then(|| rng.u64(..100_000)),
+            offset_on_duplicate: rng.bool(),
+            config,
+        }
+    }
+
+    /// Whether anybody else may take the id while the run lasts.
+    pub fn contested(&self) -> bool {
+        self.rival_claims > 0 || self.rival_races || self.producers > 1
+    }
+
+    /// Whether nothing in this run excuses a failure.
+    pub fn must_succeed(&self) -> bool {
+        let faults = &self.faults;
+        let claims_in_doubt =
+            faults.request_lost + faults.answer_lost + faults.late + faults.status_5xx_before + faults.status_5xx_after
+                > 0;
+        let claim = match self.held_epoch {
+            Some(_) => self.config.auto_claim && self.config.claims.max_claims > 0 && !claims_in_doubt,
+            None => true,
+        };
+        !self.contested()
+            && claim
+            && !self.closed_by_other
+            && !self.gone
+            && self.max_body == usize::MAX
+            && faults.headers == 0
+            && self.config.retry.max_retries > 50
+            && self.abort_after.is_none()
+    }
+}

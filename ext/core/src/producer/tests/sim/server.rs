@@ -1,0 +1,118 @@
+//! A server that does what the protocol says, for one stream and one producer id.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::producer::Answer;
+
+/// Who sent a request: which of the simulated producers, or `RIVAL`.
+pub type Owner = usize;
+
+/// The scripted claimant.
+pub const RIVAL: Owner = usize::MAX;
+
+#[derive(Default)]
+pub struct Server {
+    /// Epoch and last number.
+    pub state: Option<(u64, u64)>,
+    /// The number that closed the stream; `None` inside for somebody else's.
+    pub closed: Option<Option<(u64, u64)>>,
+    pub gone: bool,
+    pub max_body: usize,
+    /// Whether answers to duplicates carry an offset.
+    pub offset_on_duplicate: bool,
+    pub log: Vec<(Owner, Bytes)>,
+    pub size: usize,
+    pub bodies: HashMap<(Owner, u64, u64), Bytes>,
+}
+
+impl Server {
+    fn answer(&self, status: u16) -> Answer {
+        Answer {
+            status,
+            ..Answer::default()
+        }
+    }
+
+    fn offset(&self) -> Option<String> {
+        Some(format!("{:010}", self.size))
+    }
+
+    /// Takes one request and answers it.
+    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> Answer {
+        if owner != RIVAL {
+            let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
+            assert_eq!(
+                known, body,
+                "epoch {epoch} number {seq} was sent with other bytes before"
+            );
+        }
+        if self.gone {
+            return self.answer(410);
+        }
+        if let Some(by) = self.closed {
+            let answer = Answer {
+                stream_closed: true,
+                next_offset: self.offset(),
+                ..Answer::default()
+            };
+            let status = if by == Some((epoch, seq)) { 204 } else { 409 };
+            return Answer { status, ..answer };
+        }
+        if body.len() > self.max_body {
+            return self.answer(413);
+        }
+        assert!(closes || !body.is_empty(), "a request without data");
+        let (status, expected) = match self.state {
+            None if seq > 0 => (409, Some(0)),
+            Some((current, _)) if epoch < current => {
+                return Answer {
+                    producer_epoch: Some(current),
+                    ..self.answer(403)
+                };
+            }
+            Some((current, _)) if epoch > current && seq > 0 => return self.answer(400),
+            Some((current, last)) if epoch == current && seq <= last => (204, None),
+            Some((current, last)) if epoch == current && seq > last + 1 => (409, Some(last + 1)),
+            _ => (200, None),
+        };
+        if expected.is_some() {
+            return Answer {
+                expected_seq: expected,
+                received_seq: Some(seq),
+                ..self.answer(status)
+            };
+        }
+        if status == 200 {
+            self.state = Some((epoch, seq));
+            self.size += body.len();
+            self.log.push((owner, body.clone()));
+            if closes {
+                self.closed = Some(Some((epoch, seq)));
+            }
+        }
+        Answer {
+            // As the reference server: closing without data is always 204.
+            status: if body.is_empty() { 204 } else { status },
+            producer_epoch: Some(epoch),
+            producer_seq: self.state.map(|(_, last)| last),
+            next_offset: if status == 200 || self.offset_on_duplicate {
+                self.offset()
+            } else {
+                None
+            },
+            stream_closed: closes,
+            ..Answer::default()
+        }
+    }
+
+    /// An answer made before anything was looked at.
+    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> Answer {
+        Answer {
+            retry_after,
+            ..self.answer(status)
+        }
+    }
+}
