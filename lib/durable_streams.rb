@@ -3,8 +3,10 @@
 require "json"
 require "rbconfig"
 
-# The documentation's examples use SecureRandom in a header without requiring it.
+# The documentation's examples use SecureRandom in a header without requiring it, and code written for the pure-Ruby
+# client finds Timeout there, which its HTTP library loads.
 autoload :SecureRandom, "securerandom"
+autoload :Timeout, "timeout"
 
 require_relative "durable_streams/version"
 require_relative "durable_streams/constants"

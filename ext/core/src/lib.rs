@@ -4,13 +4,17 @@
 //! tokio beside it. Nothing in this crate knows that Ruby exists.
 
 pub mod append;
+pub mod cursor;
 pub mod endpoint;
 pub mod error;
 pub mod http;
+pub mod json;
 pub mod operations;
+pub mod payload;
 pub mod process;
 pub mod producer;
 pub mod protocol;
+pub mod reader;
 pub mod retry;
 pub mod sse;
 pub mod task;

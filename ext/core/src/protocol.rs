@@ -37,6 +37,8 @@ pub const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-
 
 /// The start of every stream.
 pub const START: &str = "-1";
+/// A stream's present tail.
+pub const NOW: &str = "now";
 
 /// What a content type means to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,441 @@
+//! Drives a [`Cursor`] over HTTP: sends its requests, splits what comes back, and hands it out in order.
+//!
+//! A session reads ahead by one answer at most, and by a bounded number of bytes: the next answer is asked for when
+//! the end of the last one was taken. An answer that breaks off is read again, and what was handed out of it is left out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::call::{self, Answer, Failure, Patience, Repeat, Request};
+use crate::cursor::{Cursor, Live, Mode, Position, Progress, Stall, Step};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Kind, Operation, Result, retry_after};
+use crate::payload::{Format, Part, Payload};
+use crate::protocol::{self, Media, text};
+use crate::retry::Schedule;
+use crate::sse;
+use crate::task::Task;
+
+/// How many bytes may lie between the network and the application.
+const WINDOW: u32 = 1024 * 1024;
+/// What an event costs beside its bytes, so that empty ones are bounded too.
+const OVERHEAD: usize = 512;
+/// An event connection that ends sooner, having brought nothing, is not an orderly close.
+const SHORT_LIVED: Duration = Duration::from_millis(500);
+
+/// What a read hands out.
+#[derive(Debug)]
+pub enum Event {
+    /// Some of an answer's content; there is more of it.
+    Part(Part),
+    /// The answer's end, with the last of its content: what came since the last end is a batch.
+    End(Option<Part>, Progress),
+}
+
+/// What a read is asked for.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// How it goes on.
+    pub live: Live,
+    /// Where it starts.
+    pub position: Position,
+    /// What it hands out.
+    pub format: Format,
+    /// What the stream is known to hold.
+    pub media: Option<Media>,
+}
+
+/// A read under way. Dropped, it is cancelled.
+pub struct Session {
+    events: Arc<Mutex<mpsc::UnboundedReceiver<Queued>>>,
+    _driver: Task<()>,
+}
+
+/// One reader's turn at a session's events: no other can take any meanwhile.
+pub struct Events(OwnedMutexGuard<mpsc::UnboundedReceiver<Queued>>);
+
+struct Queued {
+    event: Result<Event>,
+    _room: Option<OwnedSemaphorePermit>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// If the client is closed or the runtime cannot be started.
+    pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
+        let pool = endpoint.pool(Operation::Read)?;
+        let (queue, events) = mpsc::unbounded_channel();
+        let mut driver = Driver {
+            endpoint: Arc::clone(endpoint),
+            pool,
+            cursor: Cursor::new(options.live, options.position, options.media),
+            format: options.format,
+            schedule: Schedule::default(),
+            asked_again: false,
+            out: Outlet {
+                queue,
+                room: Arc::new(Semaphore::new(WINDOW as usize)),
+                turns: Arc::new(Semaphore::new(1)),
+            },
+        };
+        let driving = Task::spawn(async move {
+            if let Err(error) = driver.run().await {
+                driver.out.send(Err(error), None, None);
+            }
+            Ok(())
+        })?;
+        Ok(Session {
+            events: Arc::new(Mutex::new(events)),
+            _driver: driving,
+        })
+    }
+
+    /// Waits for the turn to take events.
+    pub async fn events(&self) -> Events {
+        Events(Arc::clone(&self.events).lock_owned().await)
+    }
+}
+
+impl Events {
+    /// The next event; `None` after the last one. Waiting can be given up at any time, and nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Event>> {
+        self.0.recv().await.map(|queued| queued.event)
+    }
+}
+
+/// The way to the application.
+struct Outlet {
+    queue: mpsc::UnboundedSender<Queued>,
+    room: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+impl Outlet {
+    fn send(&self, event: Result<Event>, room: Option<OwnedSemaphorePermit>, turn: Option<OwnedSemaphorePermit>) {
+        // Nobody listens any more only when the session is being dropped, and this task with it.
+        let _gone = self.queue.send(Queued {
+            event,
+            _room: room,
+            _turn: turn,
+        });
+    }
+
+    async fn hand_out(&self, event: Event, turn: Option<OwnedSemaphorePermit>) {
+        let size = match &event {
+            Event::Part(part) | Event::End(Some(part), _) => part.bytes().len(),
+            Event::End(None, _) => 0,
+        };
+        let weight = u32::try_from(size + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
+        // The semaphore is never closed; without a permit the event is only not counted.
+        let room = Arc::clone(&self.room).acquire_many_owned(weight).await.ok();
+        self.send(Ok(event), room, turn);
+    }
+
+    /// Waits until the application has taken the end of the last answer.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+}
+
+struct Driver {
+    endpoint: Arc<Endpoint>,
+    pool: reqwest::Client,
+    cursor: Cursor,
+    format: Format,
+    schedule: Schedule,
+    asked_again: bool,
+    out: Outlet,
+}
+
+impl Driver {
+    async fn run(&mut self) -> Result<()> {
+        while let Step::Request(mode) = self.cursor.next() {
+            let turn = self.out.turn().await;
+            let outcome = match mode {
+                Mode::Sse => {
+                    drop(turn);
+                    self.read_events().await
+                }
+                Mode::CatchUp | Mode::LongPoll => self.read_answer(mode, turn).await,
+            };
+            match outcome {
+                Ok(stall) => self.pause(stall).await?,
+                Err(failure) => self.recover(failure).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One request whose body is its content.
+    async fn read_answer(
+        &mut self,
+        mode: Mode,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> std::result::Result<Stall, Problem> {
+        let started = Instant::now();
+        let mut response = self.request(mode).await?;
+        let mut progress = self.cursor.progress(response.status(), response.headers());
+        let mut payload = Payload::new(self.format, self.cursor.position().skip);
+        let (mut empty, mut last) = (true, None);
+        if response.status() != StatusCode::NO_CONTENT {
+            while let Some(piece) = self.piece(&mut response).await? {
+                payload.push(piece).map_err(|reason| self.malformed(reason))?;
+                empty &= !self.drain(&mut payload).await;
+            }
+            last = payload.finish().map_err(|reason| self.malformed(reason))?;
+        }
+        progress.skip = payload.left_to_skip();
+        let stall = self
+            .cursor
+            .advance(&progress, empty && last.is_none(), started.elapsed());
+        self.progressed(stall);
+        self.out.hand_out(Event::End(last, progress), turn).await;
+        Ok(stall)
+    }
+
+    /// One connection of events, to its end.
+    async fn read_events(&mut self) -> std::result::Result<Stall, Problem> {
+        let started = Instant::now();
+        let response = self.request(Mode::Sse).await;
+        let mut response = match response {
+            Err(Problem::Final(error)) if refuses_events(&error) => return self.without_events(error),
+            other => other?,
+        };
+        if !is_event_stream(response.headers()) {
+            let reason = "the answer is not an event stream";
+            let error = Error::new(Kind::SseNotSupported, Operation::Read, self.endpoint.display(), reason);
+            return self.without_events(error);
+        }
+        let encoding = sse::Encoding::from_header(text(response.headers(), &protocol::SSE_DATA_ENCODING));
+        let mut decoder = sse::EventDecoder::new(encoding.map_err(|e| self.malformed(e.to_string()))?);
+        let (mut data, mut any) = (Vec::new(), false);
+        loop {
+            let piece = match response.chunk().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(e) => return Err(Problem::Again(call::broken(&self.endpoint, Operation::Read, &e), None)),
+            };
+            decoder.push(piece);
+            while let Some(event) = decoder.next_event().map_err(|e| self.malformed(e.to_string()))? {
+                match event {
+                    sse::Event::Data(bytes) => data.push(bytes),
+                    sse::Event::Control(control) => {
+                        any |= self
+                            .event_batch(std::mem::take(&mut data), control, started.elapsed())
+                            .await?;
+                        if self.cursor.next() == Step::End {
+                            return Ok(Stall::None);
+                        }
+                    }
+                }
+            }
+        }
+        // An orderly close, about once a minute: on at once. One that comes right away is not that.
+        if any || started.elapsed() >= SHORT_LIVED {
+            return Ok(Stall::None);
+        }
+        let reason = "the event stream ended at once";
+        Err(Problem::Again(
+            Error::new(Kind::Connection, Operation::Read, self.endpoint.display(), reason),
+            None,
+        ))
+    }
+
+    /// The data events before a control event are one batch. Answers whether there was progress.
+    async fn event_batch(
+        &mut self,
+        data: Vec<Bytes>,
+        control: sse::Control,
+        took: Duration,
+    ) -> std::result::Result<bool, Problem> {
+        let (mut empty, mut last) = (true, None);
+        let mut skip = self.cursor.position().skip;
+        for bytes in data {
+            if let Some(part) = last.take() {
+                empty = false;
+                self.hand_out(part).await;
+            }
+            let mut payload = Payload::new(self.format, skip);
+            payload.push(bytes).map_err(|reason| self.malformed(reason))?;
+            empty &= !self.drain(&mut payload).await;
+            last = payload.finish().map_err(|reason| self.malformed(reason))?;
+            skip = payload.left_to_skip();
+        }
+        empty &= last.is_none();
+        let progress = Progress {
+            next_offset: control.next_offset,
+            cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
+            up_to_date: control.up_to_date,
+            closed: control.closed,
+            status: StatusCode::OK.as_u16(),
+            skip,
+        };
+        let moved = progress.next_offset != self.cursor.position().offset;
+        self.cursor.advance(&progress, empty, took.max(SHORT_LIVED));
+        let any = moved || !empty;
+        if any {
+            self.progressed(Stall::None);
+        }
+        self.out.hand_out(Event::End(last, progress), None).await;
+        Ok(any)
+    }
+
+    /// The stream cannot be read by events.
+    fn without_events(&mut self, error: Error) -> std::result::Result<Stall, Problem> {
+        if self.cursor.events_refused() {
+            Ok(Stall::None)
+        } else {
+            Err(Problem::Final(error))
+        }
+    }
+
+    async fn request(&mut self, mode: Mode) -> std::result::Result<Response, Problem> {
+        let mut headers = HeaderMap::new();
+        if mode == Mode::Sse {
+            headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        }
+        let request = Request {
+            operation: Operation::Read,
+            method: Method::GET,
+            headers,
+            query: self.cursor.query(mode),
+            body: None,
+            repeat: Repeat::Safe,
+            patience: if mode == Mode::CatchUp {
+                Patience::Bounded
+            } else {
+                Patience::ServerHolds
+            },
+        };
+        let response = call::send(&self.endpoint, &self.pool, &request)
+            .await
+            .map_err(|failure| match failure {
+                Failure::Final(error) => Problem::Final(error),
+                Failure::NotSent(error) | Failure::Unanswered(error) => Problem::Again(error, None),
+            })?;
+        let status = response.status();
+        if matches!(status, StatusCode::OK | StatusCode::NO_CONTENT) {
+            self.asked_again = false;
+            return Ok(response);
+        }
+        if call::wants_fresh_values(&self.endpoint, &request, status) && !self.asked_again {
+            self.asked_again = true;
+            return Err(Problem::AtOnce);
+        }
+        let headers = response.headers().clone();
+        let asked = retry_after(&headers, SystemTime::now());
+        let body = call::short_body(&self.endpoint, Operation::Read, response).await;
+        let body = body.map_err(|error| Problem::Again(error, None))?;
+        let answer = Answer {
+            status,
+            headers,
+            body,
+            after_silence: false,
+        };
+        let error = call::error_of(&self.endpoint, &request, answer);
+        let worth_it = self.endpoint.client().config().retry.covers(status);
+        Err(if worth_it {
+            Problem::Again(error, asked)
+        } else {
+            Problem::Final(error)
+        })
+    }
+
+    async fn piece(&self, response: &mut Response) -> std::result::Result<Option<Bytes>, Problem> {
+        let piece = call::next_piece(&self.endpoint, Operation::Read, response).await;
+        piece.map_err(|error| Problem::Again(error, None))
+    }
+
+    /// Hands out what is ready. Answers whether there was anything.
+    async fn drain(&mut self, payload: &mut Payload) -> bool {
+        let mut any = false;
+        while let Some(part) = payload.next() {
+            any = true;
+            self.hand_out(part).await;
+        }
+        any
+    }
+
+    async fn hand_out(&mut self, part: Part) {
+        self.cursor.handed_out(part.count());
+        self.schedule.reset();
+        self.out.hand_out(Event::Part(part), None).await;
+    }
+
+    fn malformed(&self, reason: impl std::fmt::Display) -> Problem {
+        Problem::Final(Error::new(
+            Kind::Parse,
+            Operation::Read,
+            self.endpoint.display(),
+            reason,
+        ))
+    }
+
+    fn progressed(&mut self, stall: Stall) {
+        if stall == Stall::None {
+            self.schedule.reset();
+        }
+    }
+
+    /// Slows down where answers come fast and bring nothing.
+    async fn pause(&mut self, stall: Stall) -> Result<()> {
+        match stall {
+            Stall::None => Ok(()),
+            Stall::Slow => {
+                let policy = &self.endpoint.client().config().retry;
+                let delay = Schedule::default()
+                    .next_delay(policy, None, 1.0)
+                    .unwrap_or(policy.initial_delay);
+                tokio::time::sleep(delay).await;
+                Ok(())
+            }
+            Stall::Failing => {
+                let reason = "answer after answer brings nothing and does not move the offset (a stale cache?)";
+                let error = Error::new(Kind::Status, Operation::Read, self.endpoint.display(), reason);
+                self.recover(Problem::Again(error, None)).await
+            }
+        }
+    }
+
+    /// Waits before the next try, or gives up.
+    async fn recover(&mut self, problem: Problem) -> Result<()> {
+        let (error, asked) = match problem {
+            Problem::AtOnce => return Ok(()),
+            Problem::Final(error) => return Err(error),
+            Problem::Again(error, asked) => (error, asked),
+        };
+        let policy = &self.endpoint.client().config().retry;
+        match self.schedule.next_delay(policy, asked, fastrand::f64()) {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Why a request did not bring its answer.
+enum Problem {
+    /// Try again now.
+    AtOnce,
+    /// Try again by the policy, not before what the server asked for.
+    Again(Error, Option<Duration>),
+    /// Trying again cannot help.
+    Final(Error),
+}
+
+fn refuses_events(error: &Error) -> bool {
+    matches!(error.status(), Some(400 | 405 | 406 | 415 | 501))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    text(headers, &CONTENT_TYPE)
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
