@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+require "open3"
+require "rbconfig"
+
+# Runs a block of the documentation as a user would: as a program of its own, with nothing loaded but this gem.
+#
+# The blocks in the folder beside this file are the documentation's, word for word; only the host is replaced.
+class DocumentedProgram
+  LIB = File.expand_path("../../lib", __dir__)
+  BLOCKS = File.expand_path("blocks", __dir__)
+  HOST = %r{https://(?:streams\.example\.com|\.\.\.)}
+  # Seconds that a program may take, which is far more than any needs.
+  TIME_LIMIT = 20
+
+  # @param block [String] name of the block
+  # @param host [String] URL that replaces the documentation's host
+  # @param before [String] what the block takes for granted: its variables and methods
+  # @param after [String] what shows its effect
+  # @param env [Hash{String => String}]
+  def initialize(block, host:, before: "", after: "", env: {})
+    code = File.read(File.join(BLOCKS, "#{block}.txt")).gsub(HOST, host)
+    @script = ["require 'durable_streams'", "$stdout.sync = true", before, code, after].join("\n")
+    @env = env
+  end
+
+  # Runs the program. With a block, the block gets each line as it comes; it may do what ends the program.
+  # @yieldparam line [String]
+  # @return [String] all that was printed
+  # @raise [RuntimeError] if the program failed, or did not end
+  def run(&on_line)
+    Open3.popen2e(@env, RbConfig.ruby, "-I", LIB, "-e", @script) do |input, out, wait|
+      input.close
+      collector = Thread.new { out.each_line.map { |line| line.tap { on_line&.call(line.chomp) } }.join }
+      unless wait.join(TIME_LIMIT)
+        Process.kill(:KILL, wait.pid)
+        raise "the program did not end; it printed:\n#{collector.value}"
+      end
+      output = collector.value
+      raise "the program failed:\n#{output}" unless wait.value.success?
+
+      output
+    end
+  end
+end

@@ -1,0 +1,262 @@
+# frozen_string_literal: true
+
+require "stringio"
+
+RSpec.describe DurableStreams::Reader do
+  let(:client) { DurableStreams::Client.new(base_url: server_url) }
+  let(:json) { client.create(unique_path, content_type: :json) }
+  let(:text) { client.create(unique_path, content_type: :text) }
+  let(:bytes) { client.create(unique_path, content_type: :bytes) }
+
+  after { client.close }
+
+  # Runs the block in a thread that hands over each value it is given by `queue <<`, and is gone after the example.
+  def in_background(&block)
+    queue = Thread::Queue.new
+    thread = Thread.new { block.call(queue) }
+    (@threads ||= []) << thread
+    thread.report_on_exception = false
+    [thread, queue]
+  end
+
+  after { (@threads || []).each { |thread| thread.kill.join } }
+
+  def pop(queue)
+    queue.pop.tap { |value| raise value if value.is_a?(Exception) }
+  end
+
+  describe "reading what is there" do
+    before { 3.times { |n| json << { "n" => n } } }
+
+    it "yields batches by read, items by read_json, and ends" do
+      expect(json.read.flat_map(&:items)).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 2 }])
+      expect(json.read_json.map { |item| item["n"] }).to eq([0, 1, 2])
+      expect(json.read_all).to eq(json.each.to_a).and eq(json.read_json.to_a)
+    end
+
+    it "ends up to date, at the stream's end" do
+      reader = json.read
+      expect(reader.to_a.last).to be_up_to_date
+      expect(reader).to have_attributes(up_to_date?: true, up_to_date: true, stream_closed?: false, status: 200,
+                                        next_offset: json.head.offset)
+    end
+
+    it "goes on from a saved offset without missing or repeating anything" do
+      checkpoint = json.read.map(&:offset).last
+      json << { "n" => 3 }
+      expect(json.read(offset: checkpoint).flat_map(&:items)).to eq([{ "n" => 3 }])
+      expect(json.read_json(offset: checkpoint).to_a).to eq([{ "n" => 3 }])
+    end
+
+    it "starts at the beginning for nil, the empty String and -1, and at the end for now" do
+      expect([nil, "", "-1"].map { |offset| json.read_json(offset: offset).count }).to eq([3, 3, 3])
+      reader = json.read_json(offset: "now")
+      expect(reader.to_a).to eq([])
+      expect(reader.next_offset).to eq(json.head.offset)
+    end
+
+    it "goes on in a second iteration" do
+      reader = json.read_json
+      expect(reader.first(2)).to eq([{ "n" => 0 }, { "n" => 1 }])
+      expect(reader.to_a).to eq([{ "n" => 2 }])
+      json << { "n" => 3 }
+      expect(reader.to_a).to eq([{ "n" => 3 }])
+    end
+
+    it "gives an empty stream one empty batch" do
+      empty = client.create(unique_path, content_type: :json)
+      expect(empty.read.map { |batch| [batch.items, batch.up_to_date?] }).to eq([[[], true]])
+      expect(empty.read_json.to_a).to eq([])
+    end
+
+    it "closes the reader after a block, and returns the block's value" do
+      kept = nil
+      expect(json.read { |reader| (kept = reader).count }).to eq(1)
+      expect(kept).to be_closed
+      expect(json.read_json { |reader| (kept = reader).first["n"] }).to eq(0)
+      expect(kept).to be_closed
+      expect { json.read { |reader| (kept = reader) && raise("no") } }.to raise_error("no")
+      expect(kept).to be_closed
+    end
+
+    it "is lazy, and enumerated from outside" do
+      expect(json.read_json.lazy.map { |item| item["n"] }.select(&:even?).first(2)).to eq([0, 2])
+      enumerator = json.read_json.each
+      expect([enumerator.next, enumerator.peek, enumerator.next]).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 1 }])
+      reader = json.read_json
+      expect([reader.peek, reader.next, reader.next, reader.next].map { |item| item["n"] }).to eq([0, 0, 1, 2])
+      expect { reader.next }.to raise_error(StopIteration)
+    end
+
+    it "raises StreamNotFoundError where there is no stream" do
+      missing = client.stream(unique_path)
+      expect { missing.read }.to raise_error(DurableStreams::StreamNotFoundError)
+      expect { missing.read_json.to_a }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
+
+    it "refuses what cannot be meant, before it asks the server" do
+      missing = client.stream(unique_path)
+      expect { missing.read(live: :websocket) }
+        .to raise_error(ArgumentError, /:off.*:long_poll, :sse or :auto.*got :websocket/)
+      expect { missing.read(live: "sse") }.to raise_error(ArgumentError, /live/)
+      expect { missing.read(offset: {}) }.to raise_error(ArgumentError, /offset must be a String, got Hash/)
+      expect { missing.read(cursor: 7) }.to raise_error(ArgumentError, /cursor must be a String, got Integer/)
+      expect { missing.read(format: :xml) }.to raise_error(ArgumentError, /format must be :auto, :json or :bytes/)
+    end
+
+    it "raises BadRequestError for an offset that is none" do
+      expect { json.read(offset: "nonsense").to_a }.to raise_error(DurableStreams::BadRequestError) { |error|
+        expect(error).to have_attributes(status: 400, code: "BAD_REQUEST", url: json.url)
+      }
+    end
+  end
+
+  describe "the pure-Ruby client's way" do
+    before { 2.times { |n| json << n } }
+
+    it "is asked for by format:" do
+      expect(json.read(format: :auto).to_a).to eq([0, 1])
+      expect(json.read(format: :json).each_batch.flat_map(&:items)).to eq([0, 1])
+      expect(json.read(format: :bytes).map(&:data).join).to eq("[0,1]")
+      text << "x"
+      expect(text.read(format: :auto).map(&:data)).to eq(["x"])
+    end
+
+    it "is what DurableStreams.read does" do
+      expect(DurableStreams.read(json.url).to_a).to eq([0, 1])
+      expect(DurableStreams.read(json.url) { |reader| reader.first }).to eq(0) # rubocop:disable Style/SymbolProc
+    end
+
+    it "is switched on for all by each_yields" do
+      context = DurableStreams.new_context do |config|
+        config.base_url = server_url
+        config.each_yields = :items
+      end
+      expect(DurableStreams.stream(json.url, context: context).read.to_a).to eq([0, 1])
+    end
+  end
+
+  describe "bytes and text" do
+    it "yields chunks, binary or UTF-8" do
+      bytes << "é\xFF".b
+      text << "é"
+      expect(bytes.read.first).to be_a(DurableStreams::ByteChunk)
+        .and have_attributes(data: "é\xFF".b, up_to_date?: true, offset: bytes.head.offset)
+      expect(bytes.read.first.data.encoding).to eq(Encoding::BINARY)
+      expect(text.read.first.data).to eq("é").and have_attributes(encoding: Encoding::UTF_8)
+      expect(text.read(live: :sse).first.data).to eq("é").and have_attributes(encoding: Encoding::UTF_8)
+      expect(bytes.read(live: :sse).first.data).to eq("é\xFF".b)
+    end
+
+    it "are given whole, or copied to an IO" do
+      bytes << "ab" << "\x00\xFF".b
+      expect(bytes.read.body).to eq("ab\x00\xFF".b)
+      io = StringIO.new(String.new(encoding: Encoding::BINARY))
+      reader = bytes.read
+      expect(reader.copy_to(io)).to eq(4)
+      expect(io.string).to eq("ab\x00\xFF".b)
+      expect(reader.next_offset).to eq(bytes.head.offset)
+    end
+
+    it "are read from JSON streams by read_bytes" do
+      json << 1 << { "a" => 2 }
+      expect(json.read_bytes.text).to eq('[1,{"a":2}]')
+    end
+  end
+
+  %i[long_poll sse auto].each do |live|
+    describe "live: #{live.inspect}" do
+      it "waits for what comes, and ends where the stream is closed" do
+        json << 0
+        thread, seen = in_background do |queue|
+          json.read_json(live: live).each { |item| queue << item }
+          queue << :ended
+        end
+        expect(pop(seen)).to eq(0)
+        json << 1
+        expect(pop(seen)).to eq(1)
+        json.close_stream(data: 2)
+        expect([pop(seen), pop(seen)]).to eq([2, :ended])
+        thread.join
+      end
+
+      it "yields batches with their offsets, and says when it is up to date" do
+        json << 0
+        json.read(live: live).each do |batch|
+          expect(batch.offset).to eq(json.head.offset)
+          break if batch.up_to_date?
+        end
+      end
+
+      it "goes on after a break where it stood" do
+        3.times { |n| json << n }
+        reader = json.read_json(live: live)
+        expect([reader.first(1), reader.first(2)]).to eq([[0], [1, 2]])
+        json << 3
+        expect(reader.first(1)).to eq([3])
+      end
+
+      it "ends quietly when it is closed from another thread" do
+        json << 0
+        reader = json.read_json(live: live)
+        thread, seen = in_background do |queue|
+          reader.each { |item| queue << item }
+          queue << :ended
+        end
+        expect(pop(seen)).to eq(0)
+        started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+        reader.close
+        expect(pop(seen)).to eq(:ended)
+        expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < 0.1
+        thread.join
+        expect { reader.first }.to raise_error(DurableStreams::ClosedError)
+      end
+
+      it "carries bytes" do
+        bytes << "\xFF\x00".b
+        reader = bytes.read(live: live)
+        expect(reader.first.data).to eq("\xFF\x00".b)
+        bytes << "\n\r\n".b
+        expect(reader.lazy.map(&:data).reject(&:empty?).first).to eq("\n\r\n".b)
+      end
+
+      it "ends at once on a stream that is closed already" do
+        json << 1
+        json.close_stream
+        reader = json.read_json(live: live)
+        expect(reader.to_a).to eq([1])
+        expect(reader).to be_stream_closed
+        expect(reader.to_a).to eq([])
+      end
+    end
+  end
+
+  it "goes on after an empty poll, which it yields" do
+    thread, seen = in_background do |queue|
+      json.read(live: :long_poll).each { |batch| queue << batch }
+    end
+    empty = [pop(seen), pop(seen)]
+    expect(empty.map { |batch| [batch.items, batch.up_to_date?] }).to all(eq([[], true]))
+    json << 1
+    batch = pop(seen)
+    batch = pop(seen) while batch.items.empty?
+    expect(batch.items).to eq([1])
+    expect(thread).to be_alive
+  end
+
+  it "asks callables anew for every request, and leaves a header out for nil" do
+    asked = 0
+    counted = client.stream(json.url, headers: { "X-Count" => -> { (asked += 1).to_s }, "X-None" => -> {} },
+                                      params: { "p" => -> { "é&=" } })
+    counted.append(1)
+    expect(asked).to eq(2) # the HEAD for the content type, and the POST
+    counted.read_json.to_a
+    expect(asked).to eq(3)
+  end
+
+  it "passes on what a callable raises" do
+    failing = client.stream(json.url, headers: { "X" => -> { raise KeyError, "no token" } })
+    expect { failing.head }.to raise_error(KeyError, "no token")
+    expect { failing.read_json.to_a }.to raise_error(KeyError, "no token")
+  end
+end

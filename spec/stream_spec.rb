@@ -1,0 +1,349 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Stream do
+  let(:client) { DurableStreams::Client.new(base_url: server_url) }
+  let(:path) { unique_path }
+  let(:stream) { client.stream(path) }
+  let(:json) { client.create(unique_path, content_type: :json) }
+  let(:text) { client.create(unique_path, content_type: :text) }
+  let(:bytes) { client.create(unique_path, content_type: :bytes) }
+
+  after { client.close }
+
+  def items_of(stream)
+    client.stream(stream.url).read_all
+  end
+
+  describe "#create" do
+    it "creates the stream and returns the handle" do
+      expect(stream.create(content_type: "application/json")).to equal(stream)
+      expect(stream.head).to have_attributes(content_type: "application/json", stream_closed: false)
+    end
+
+    it "has create_stream as its other name" do
+      expect(stream.create_stream(content_type: "text/plain")).to equal(stream)
+      expect(stream.content_type).to eq("text/plain")
+    end
+
+    it "is a success when the same stream is there, and StreamExistsError when it is another" do
+      stream.create(content_type: :json)
+      expect(client.stream(path).create(content_type: :json)).to be_exists
+      expect { client.stream(path).create(content_type: :text) }
+        .to raise_error(DurableStreams::StreamExistsError) { |error|
+          expect(error).to have_attributes(status: 409, code: "CONFLICT_EXISTS", url: stream.url)
+        }
+    end
+
+    { json: "application/json", bytes: "application/octet-stream", text: "text/plain" }.each do |name, type|
+      it "takes #{name.inspect} for #{type}" do
+        stream.create(content_type: name)
+        expect([stream.content_type, client.connect(path).content_type]).to all(eq(type))
+      end
+    end
+
+    it "uses the configuration's default content type where nobody says one" do
+      context = DurableStreams.new_context do |config|
+        config.base_url = server_url
+        config.default_content_type = :text
+      end
+      expect(DurableStreams.create(path, context: context).head.content_type).to eq("text/plain")
+    end
+
+    it "puts a first message into a JSON stream, encoded or not" do
+      stream.create(content_type: :json, body: '{"a":1}')
+      other = client.create(unique_path, content_type: :json, body: [1, { "b" => 2 }])
+      expect([items_of(stream), items_of(other)]).to eq([[{ "a" => 1 }], [[1, { "b" => 2 }]]])
+    end
+
+    it "puts first bytes into another stream" do
+      stream.create(content_type: :text, body: "first")
+      expect(stream.read.body).to eq("first")
+      expect { client.create(unique_path, content_type: :text, body: { a: 1 }) }
+        .to raise_error(ArgumentError, /takes a String, got Hash/)
+    end
+
+    it "creates a stream that is closed from the beginning" do
+      stream.create(content_type: :json, body: 1, closed: true)
+      expect(stream.head).to be_closed
+      expect(items_of(stream)).to eq([1])
+    end
+
+    it "gives a stream a lifetime" do
+      stream.create(content_type: :json, ttl_seconds: 60)
+      expect(stream.head.ttl_seconds).to eq(60)
+    end
+
+    it "gives a stream an end, as a Time or a String" do
+      moment = Time.at(Time.now.to_i + 3600)
+      stream.create(content_type: :json, expires_at: moment)
+      other = client.create(unique_path, content_type: :json, expires_at: moment.getutc.strftime("%Y-%m-%dT%H:%M:%SZ"))
+      expect([stream.head.expires_at, other.head.expires_at]).to all(eq(moment))
+    end
+
+    it "refuses what cannot be meant before it sends anything" do
+      impossible = [{ ttl_seconds: 1, expires_at: Time.now }, { ttl_seconds: -1 }, { ttl_seconds: 1.5 },
+                    { ttl_seconds: "60" }, { expires_at: 60 }, { content_type: :xml }, { forked_from: 7 },
+                    { no_such_keyword: 1 }]
+      impossible.each { |options| expect { stream.create(**options) }.to raise_error(ArgumentError) }
+      expect(stream).not_to be_exists
+    end
+  end
+
+  describe "forks" do
+    before { 3.times { |n| json << { "n" => n } } }
+
+    it "start with what the source holds, and go their own way" do
+      fork = json.fork(unique_path)
+      fork << "own".to_json
+      json << { "n" => 3 }
+      expect(fork.content_type).to eq("application/json")
+      expect(items_of(fork)).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 2 }, "own"])
+      expect(items_of(json).size).to eq(4)
+    end
+
+    it "start where they are told to" do
+      first = json.read_json.first(1) && json.read.first.offset
+      fork = json.fork(unique_path, offset: "-1", sub_offset: 2)
+      expect(items_of(fork)).to eq([{ "n" => 0 }, { "n" => 1 }])
+      expect(items_of(json.fork(unique_path, offset: first)).size).to eq(3)
+    end
+
+    it "are made from the other side too: by stream, URL or path" do
+      forks = [json, json.url, json.url.delete_prefix(server_url)].map do |source|
+        client.create(unique_path, forked_from: source)
+      end
+      expect(forks.map { |fork| items_of(fork).size }).to eq([3, 3, 3])
+    end
+
+    it "need a source" do
+      expect { client.stream(unique_path).fork(unique_path) }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
+  end
+
+  describe ".connect, .exists?" do
+    it "asks the server" do
+      client.create(path, content_type: :json)
+      expect(client.connect(path).content_type).to eq("application/json")
+      expect(described_class.connect(server_url + path).content_type).to eq("application/json")
+      expect(described_class.exists?(server_url + path)).to be(true)
+    end
+
+    it "knows when there is nothing" do
+      expect { client.connect(path) }.to raise_error(DurableStreams::StreamNotFoundError) { |error|
+        expect(error).to have_attributes(url: server_url + path, status: 404, status_code: 404, code: "NOT_FOUND")
+      }
+      expect(described_class.exists?(server_url + path)).to be(false)
+      expect(stream).not_to be_exists
+    end
+  end
+
+  describe "#append on a JSON stream" do
+    [{ "a" => [1, nil, true] }, [1, [2]], [], {}, 7, 1.5, 2**80, true, false, nil, "text".to_json].each do |data|
+      it "appends #{data.inspect} as one message" do
+        expect(json.append(data)).to be_a(DurableStreams::AppendResult)
+        expect(items_of(json)).to eq([data.is_a?(String) ? JSON.parse(data) : data])
+      end
+    end
+
+    it "takes an object's own to_json" do
+      json << Class.new { def to_json(*) = '{"own":true}' }.new
+      expect(items_of(json)).to eq([{ "own" => true }])
+    end
+
+    it "returns the stream's end" do
+      result = json.append({ a: 1 })
+      expect([result[:next_offset], result.next_offset]).to all(eq(json.head.next_offset))
+      expect(result).not_to be_duplicate
+    end
+
+    it "has append! and << beside it" do
+      expect(json.append!(1).next_offset).to eq(json.head.offset)
+      expect(json << 2 << 3).to equal(json)
+      expect(items_of(json)).to eq([1, 2, 3])
+    end
+
+    it "raises ParseError for a String that is not JSON, and appends nothing" do
+      ["{oops", "", "1 2", "\"\xFF\"", "nul"].each do |data|
+        expect { json.append(data) }.to raise_error(DurableStreams::ParseError) { |error|
+          expect(error.code).to eq("PARSE_ERROR")
+        }
+      end
+      expect(items_of(json)).to eq([])
+    end
+
+    it "refuses what JSON has no form for" do
+      expect { json.append(:symbol) }.to raise_error(ArgumentError, /takes a Hash.*got Symbol/)
+      expect { json.append(Float::NAN) }.to raise_error(JSON::GeneratorError)
+    end
+
+    it "asks for the content type once where nobody said it" do
+      handle = client.stream(json.url)
+      expect(handle.content_type).to be_nil
+      handle.append({ a: 1 })
+      expect(handle.content_type).to eq("application/json")
+      expect(items_of(json)).to eq([{ "a" => 1 }])
+    end
+  end
+
+  describe "#append on other streams" do
+    it "appends the bytes of a String, whatever its encoding" do
+      bytes << "a" << "\xFF\x00".b << "é".encode("ISO-8859-1") << "é"
+      expect(bytes.read.body).to eq("a\xFF\x00\xE9\xC3\xA9".b)
+    end
+
+    it "refuses anything else, and says so" do
+      [{ a: 1 }, [1], 7, nil, true].each do |data|
+        expect { bytes.append(data) }
+          .to raise_error(ArgumentError, "a stream of application/octet-stream takes a String, got #{data.class}")
+      end
+    end
+  end
+
+  describe "#append with seq" do
+    it "wants rising values" do
+      json.append({ a: 1 }, seq: "seq-001")
+      json.append({ a: 2 }, seq: "seq-002")
+      expect { json.append({ a: 3 }, seq: "seq-001") }.to raise_error(DurableStreams::SeqConflictError) { |error|
+        expect(error).to have_attributes(status: 409, code: "CONFLICT_SEQ", url: json.url)
+      }
+      expect(items_of(json)).to eq([{ "a" => 1 }, { "a" => 2 }])
+    end
+  end
+
+  it "raises StreamNotFoundError for a stream that is not there" do
+    expect { client.stream(path, content_type: :json).append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
+    expect { client.stream(path).append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
+  end
+
+  it "raises ContentTypeMismatchError for another content type" do
+    expect { client.stream(text.url, content_type: :bytes).append("x") }
+      .to raise_error(DurableStreams::ContentTypeMismatchError) { |error| expect(error.code).to eq("CONFLICT") }
+  end
+
+  describe "appends of many threads through one handle" do
+    it "all land, in call order for each thread" do
+      threads = Array.new(8) { |t| Thread.new { 25.times { |n| json.append([t, n]) } } }
+      threads.each(&:join)
+      items = items_of(json)
+      expect(items.size).to eq(200)
+      expect(items.group_by(&:first).values.map { |own| own.map(&:last) }).to all(eq((0...25).to_a))
+    end
+
+    def outcome_of(data)
+      json.append(data).next_offset
+    rescue DurableStreams::DurableStreamError => e
+      e.code
+    end
+
+    it "have each their own outcome" do
+      outcomes = Array.new(12) { |n| Thread.new { outcome_of(n.even? ? n.to_s : "{broken") } }.map(&:value)
+      expect(outcomes.values_at(1, 3, 5, 7, 9, 11)).to all(eq("PARSE_ERROR"))
+      expect(outcomes.values_at(0, 2, 4, 6, 8, 10)).to all(match(/\d/))
+      expect(items_of(json).sort).to eq([0, 2, 4, 6, 8, 10])
+    end
+  end
+
+  describe "#close_stream" do
+    it "closes the stream for good" do
+      tail = json.append(1).next_offset
+      expect(json.close_stream).to eq(DurableStreams::CloseResult.new(final_offset: tail))
+      expect(json.head).to be_closed
+      expect { json.append(2) }.to raise_error(DurableStreams::StreamClosedError) { |error|
+        expect(error).to have_attributes(status: 409, code: "STREAM_CLOSED", url: json.url, final_offset: tail)
+      }
+    end
+
+    it "is idempotent without data" do
+      expect(json.close_stream[:final_offset]).to eq(json.close_stream[:final_offset])
+    end
+
+    it "takes last data, but not on a closed stream" do
+      json.close_stream(data: { "last" => true })
+      expect(items_of(json)).to eq([{ "last" => true }])
+      expect { json.close_stream(data: 1) }.to raise_error(DurableStreams::StreamClosedError)
+    end
+
+    it "takes last data for a handle that does not know the type" do
+      client.stream(json.url).close_stream(data: [1])
+      client.stream(text.url).close_stream(data: "end", content_type: :text)
+      expect([items_of(json), text.read.body]).to eq([[[1]], "end"])
+    end
+  end
+
+  describe "#close" do
+    it "leaves the stream open, and twice is fine" do
+      2.times { expect(json.close).to be_nil }
+      expect(json.head).not_to be_closed
+    end
+
+    it "names close_stream when it is given anything" do
+      expect { json.close(data: 1) }.to raise_error(ArgumentError, /close_stream/)
+      expect { json.close("x") }.to raise_error(ArgumentError, /close_stream/)
+      expect(json.head).not_to be_closed
+    end
+  end
+
+  describe "#delete" do
+    it "deletes the stream" do
+      expect(json.delete).to be_nil
+      expect(json).not_to be_exists
+      expect { json.delete }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
+  end
+
+  describe "#head" do
+    it "tells what the server says" do
+      head = text.head
+      expect(head).to have_attributes(exists: true, exists?: true, content_type: "text/plain", closed?: false,
+                                      stream_closed: false, ttl_seconds: nil, expires_at: nil)
+      expect(head[:offset]).to eq(head.next_offset)
+      case head
+      in { content_type:, offset:, stream_closed: }
+        expect([content_type, offset, stream_closed]).to eq(["text/plain", head.next_offset, false])
+      end
+    end
+  end
+
+  it "knows whether it is JSON" do
+    expect([json, client.stream(json.url), text, client.stream(text.url)].map(&:json?))
+      .to eq([true, true, false, false])
+  end
+
+  describe "a client that is closed" do
+    it "refuses requests" do
+      json
+      client.close
+      expect(client).to be_closed
+      expect { json.append(1) }.to raise_error(DurableStreams::ClosedError)
+      expect { json.head }.to raise_error(DurableStreams::ClosedError)
+      expect { json.read.to_a }.to raise_error(DurableStreams::ClosedError)
+      expect { client.close }.not_to raise_error
+    end
+
+    it "is what Client.open leaves behind, however its block ends" do
+      opened = nil
+      expect(DurableStreams::Client.open(base_url: server_url) { |c| (opened = c) && :value }).to eq(:value)
+      expect(opened).to be_closed
+      expect { DurableStreams::Client.open { |c| (opened = c) && raise("no") } }.to raise_error("no")
+      expect(opened).to be_closed
+      expect(DurableStreams::Client.open(base_url: server_url)).not_to be_closed
+    end
+  end
+
+  it "refuses unknown keywords everywhere" do
+    expect { DurableStreams::Client.new(bas_url: "x") }.to raise_error(ArgumentError, /bas_url/)
+    expect { client.stream(path, nonsense: 1) }.to raise_error(ArgumentError, /nonsense/)
+    expect { json.append(1, sequence: "1") }.to raise_error(ArgumentError, /sequence/)
+    expect { json.read(from: "1") }.to raise_error(ArgumentError, /from/)
+    expect { client.create(path, content_type: :json, ttl: 1) }.to raise_error(ArgumentError, /ttl/)
+  end
+
+  it "refuses line ends and NUL in headers" do
+    ["a\r\nX: y", "a\nb", "a\0b"].each do |value|
+      expect { client.stream(path, headers: { "X-Bad" => value }).head }.to raise_error(ArgumentError) { |error|
+        expect(error.message).not_to include("X: y")
+      }
+    end
+    expect { client.stream(path, headers: { "X\r\nY" => "z" }).head }.to raise_error(ArgumentError)
+  end
+end
