@@ -1,0 +1,329 @@
+//! Numbers, retries, gaps and refusals within one epoch.
+
+use super::*;
+
+#[test]
+fn the_first_request_of_an_epoch_travels_alone() {
+    let mut bench = Bench::new(config());
+    let first = bench.append_and_send(&["a", "b", "c"]);
+    assert_eq!(bodies(&first), [(0, "a".to_owned())]);
+    bench.accept(&first[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "b".to_owned()), (2, "c".to_owned())]);
+}
+
+#[test]
+fn a_first_number_above_zero_is_not_the_first_request_of_its_epoch() {
+    let mut bench = Bench::new(Config {
+        epoch: 4,
+        next_seq: 7,
+        ..config()
+    });
+    assert_eq!((bench.machine.epoch(), bench.machine.seq()), (4, 6));
+    let sent = bench.append_and_send(&["a", "b"]);
+    assert_eq!(
+        sent.iter().map(|t| (t.epoch, t.seq)).collect::<Vec<_>>(),
+        [(4, 7), (4, 8)]
+    );
+    assert_eq!(bench.machine.seq(), 8);
+}
+
+#[test]
+fn a_new_producer_has_used_no_number() {
+    assert_eq!(Bench::new(config()).machine.seq(), -1);
+}
+
+#[test]
+fn deliveries_are_told_in_append_order() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.accept(&sent[2]);
+    bench.accept(&sent[1]);
+    assert_eq!(bench.delivered(), []);
+    assert_eq!(bench.machine.pending(), 1);
+    bench.accept(&sent[0]);
+    assert_eq!(bench.delivered(), [(1, 1, 1), (2, 1, 2), (3, 1, 3)]);
+}
+
+#[test]
+fn a_lost_answer_repeats_the_same_request_after_a_delay() {
+    let mut bench = Bench::new(config());
+    let first = bench.append_and_send(&["a"]);
+    bench.lose(&first[0]);
+    assert!(bench.send().is_empty());
+    assert_eq!(bench.timer(), Some(Duration::from_millis(100)));
+    bench.pass(Duration::from_millis(100));
+    let again = bench.send();
+    assert_eq!((again[0].epoch, again[0].seq, &again[0].body), (0, 0, &first[0].body));
+    assert_eq!(again[0].body.as_ptr(), first[0].body.as_ptr(), "no copy is made");
+    bench.answer(&again[0], ok(204, 0));
+    let Some(Event::Delivered(delivery)) = bench.machine.poll_event() else {
+        panic!("no delivery")
+    };
+    assert!(delivery.duplicate);
+    assert_eq!(
+        (delivery.next_offset.as_deref(), delivery.attempts),
+        (Some("after 0"), 2)
+    );
+}
+
+#[test]
+fn what_the_server_asks_for_is_waited_for() {
+    let mut bench = Bench::new(config());
+    let first = bench.append_and_send(&["a"]);
+    bench.answer(
+        &first[0],
+        Answer {
+            retry_after: Some(Duration::from_secs(2)),
+            ..status(429)
+        },
+    );
+    assert_eq!(bench.timer(), Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn after_a_failure_only_the_oldest_batch_is_tried() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.append(&["c"]);
+    sent.iter().for_each(|transmit| bench.lose(transmit));
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    assert_eq!(bodies(&again), [(1, "a".to_owned())]);
+    bench.accept(&again[0]);
+    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned()), (3, "c".to_owned())]);
+}
+
+#[test]
+fn progress_starts_the_count_of_retries_anew() {
+    let mut bench = Bench::established(config());
+    for _ in 0..5 {
+        let mut sent = bench.append_and_send(&["a"]);
+        for _ in 0..2 {
+            bench.lose(&sent[0]);
+            bench.pass(Duration::from_secs(1));
+            sent = bench.send();
+        }
+        bench.accept(&sent[0]);
+    }
+    assert_eq!(bench.delivered().len(), 5);
+}
+
+#[test]
+fn out_of_retries_is_a_failure_and_the_outcome_is_unknown() {
+    let mut bench = Bench::established(config());
+    let mut sent = bench.append_and_send(&["a"]);
+    for _ in 0..3 {
+        sent.iter().for_each(|transmit| bench.lose(transmit));
+        bench.pass(Duration::from_secs(1));
+        sent = bench.append_and_send(&[]);
+    }
+    let last = LastTry::Lost(Lost::TimedOut);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::RetriesExhausted { last }, vec![unknown("a")]))
+    );
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
+    let mut bench = Bench::established(Config {
+        retry: Policy {
+            max_retries: 0,
+            ..Policy::default()
+        },
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.machine.handle_lost(bench.now, sent[0].id, Lost::NotSent);
+    let (_, undelivered) = bench
+        .failed()
+        .expect("told at once: what follows a batch that is not in is not in either");
+    assert_eq!(undelivered, [not_delivered("a"), not_delivered("b")]);
+}
+
+#[test]
+fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.answer(&sent[1], gap(1, 2));
+    bench.answer(&sent[2], gap(1, 3));
+    assert!(bench.append_and_send(&["d"]).is_empty(), "it would only be refused too");
+    bench.accept(&sent[0]);
+    let again = bench.send();
+    assert_eq!(bodies(&again), [(2, "b".to_owned())]);
+    bench.accept(&again[0]);
+    assert_eq!(bodies(&bench.send()), [(3, "c".to_owned()), (4, "d".to_owned())]);
+}
+
+#[test]
+fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.accept(&sent[0]);
+    bench.answer(&sent[1], gap(1, 2));
+    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
+}
+
+#[test]
+fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], gap(0, 1));
+    let failure = Failure::SequenceGap {
+        expected: Some(0),
+        received: 1,
+    };
+    assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
+}
+
+#[test]
+fn a_wrong_first_number_is_a_sequence_gap() {
+    let mut bench = Bench::new(Config {
+        next_seq: 7,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.answer(&sent[1], gap(3, 8));
+    let failure = Failure::SequenceGap {
+        expected: Some(3),
+        received: 8,
+    };
+    assert_eq!(bench.machine.failure(), Some(&failure));
+}
+
+#[test]
+fn a_gap_without_its_number_is_mended_once() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b"]);
+    let vague = Answer {
+        received_seq: Some(2),
+        ..status(409)
+    };
+    bench.answer(&sent[1], vague.clone());
+    bench.accept(&sent[0]);
+    let again = bench.send();
+    bench.answer(&again[0], vague);
+    assert!(matches!(
+        bench.failed(),
+        Some((
+            Failure::SequenceGap {
+                expected: None,
+                received: 2
+            },
+            _
+        ))
+    ));
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let closed = Answer {
+        stream_closed: true,
+        next_offset: Some("end".to_owned()),
+        ..status(409)
+    };
+    let cases = [
+        (
+            closed,
+            Failure::StreamClosed {
+                final_offset: Some("end".to_owned()),
+            },
+        ),
+        (status(409), Failure::ContentTypeMismatch),
+        (status(400), Failure::Rejected { status: 400 }),
+        (status(401), Failure::Rejected { status: 401 }),
+        (status(403), Failure::Rejected { status: 403 }),
+        (status(404), Failure::Rejected { status: 404 }),
+        (status(410), Failure::Rejected { status: 410 }),
+        (status(413), Failure::Rejected { status: 413 }),
+        (stale(3), Failure::StaleEpoch { current_epoch: 3 }),
+    ];
+    for (answer, failure) in cases {
+        let mut bench = Bench::established(config());
+        let sent = bench.append_and_send(&["a", "b"]);
+        bench.append(&["c"]);
+        bench.answer(&sent[0], answer);
+        let rest = ["a", "b", "c"].map(not_delivered).to_vec();
+        assert_eq!(bench.failed(), Some((failure.clone(), rest)));
+        assert_eq!(bench.machine.append(b"d"), Err(AppendError::Failed(failure.clone())));
+        assert_eq!(bench.machine.flush(), Err(failure));
+        assert!(bench.send().is_empty());
+    }
+}
+
+#[test]
+fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.answer(&sent[1], status(413));
+    assert_eq!(bench.machine.failure(), Some(&Failure::Rejected { status: 413 }));
+    assert!(bench.events().is_empty(), "the first may have landed");
+    bench.accept(&sent[0]);
+    let (_, undelivered) = bench.failed().expect("all is known");
+    assert_eq!(undelivered, [not_delivered("b"), not_delivered("c")]);
+}
+
+#[test]
+fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.lose(&sent[0]);
+    bench.accept(&sent[1]);
+    bench.answer(&sent[2], status(404));
+    let events = bench.events();
+    assert!(
+        matches!(&events[..], [Event::Delivered(a), Event::Delivered(b), Event::Failed { .. }]
+        if a.seq == 1 && a.duplicate && a.next_offset.is_none() && b.seq == 2)
+    );
+}
+
+#[test]
+fn a_gateway_error_may_hide_a_success() {
+    let mut bench = Bench::established(Config {
+        retry: Policy {
+            max_retries: 0,
+            ..Policy::default()
+        },
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], status(502));
+    let last = LastTry::Status(502);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::RetriesExhausted { last }, vec![unknown("a")]))
+    );
+}
+
+#[test]
+fn headers_that_cannot_be_made_fail_the_producer() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a"]);
+    bench.machine.header_failed(bench.now, sent[0].id);
+    assert_eq!(bench.failed(), Some((Failure::HeaderFailed, vec![not_delivered("a")])));
+}
+
+#[test]
+fn numbers_end_at_two_to_the_53() {
+    let mut bench = Bench::new(Config {
+        next_seq: MAX_NUMBER,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a"]);
+    assert_eq!(sent[0].seq, MAX_NUMBER);
+    bench.accept(&sent[0]);
+    assert!(bench.append_and_send(&["b"]).is_empty());
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::NumbersExhausted, vec![not_delivered("b")]))
+    );
+}
+
+#[test]
+fn an_answer_to_a_request_that_is_over_is_ignored() {
+    let mut bench = Bench::new(config());
+    let first = bench.append_and_send(&["a"]);
+    bench.lose(&first[0]);
+    bench.accept(&first[0]);
+    assert_eq!(bench.machine.pending(), 1);
+}

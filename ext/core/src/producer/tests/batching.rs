@@ -1,0 +1,197 @@
+//! When batches go out, what they are on the wire, and how much may wait.
+
+use super::*;
+
+fn batching() -> Config {
+    Config {
+        max_batch_items: usize::MAX,
+        linger: Duration::from_millis(5),
+        ..config()
+    }
+}
+
+#[test]
+fn json_messages_become_one_array_and_an_array_stays_one_element() {
+    let mut bench = Bench::new(Config {
+        body: BodyKind::Json,
+        ..batching()
+    });
+    bench.append(&["1", "[2,3]", "{\"a\": [4]}"]);
+    bench.machine.flush().expect("running");
+    assert_eq!(bodies(&bench.send()), [(0, "[1,[2,3],{\"a\": [4]}]".to_owned())]);
+}
+
+#[test]
+fn bytes_are_joined() {
+    let mut bench = Bench::new(batching());
+    bench.append(&["ab", "c", "def"]);
+    bench.machine.flush().expect("running");
+    assert_eq!(bodies(&bench.send()), [(0, "abcdef".to_owned())]);
+}
+
+#[test]
+fn a_batch_goes_out_after_the_linger_of_its_first_message() {
+    let mut bench = Bench::new(batching());
+    assert!(bench.machine.append(b"a").expect("room").wake);
+    assert!(bench.send().is_empty());
+    assert_eq!(bench.timer(), Some(Duration::from_millis(5)));
+    bench.pass(Duration::from_millis(3));
+    assert!(
+        !bench.machine.append(b"b").expect("room").wake,
+        "the timer is set once for a batch"
+    );
+    assert!(bench.send().is_empty());
+    assert_eq!(bench.timer(), Some(Duration::from_millis(5)));
+    bench.pass(Duration::from_millis(2));
+    assert_eq!(bodies(&bench.send()), [(0, "ab".to_owned())]);
+    assert_eq!(bench.timer(), None);
+}
+
+#[test]
+fn a_batch_goes_out_when_it_is_full() {
+    // A first number above 0 says that the epoch is established.
+    let mut bench = Bench::new(Config {
+        max_batch_bytes: 6,
+        next_seq: 7,
+        ..batching()
+    });
+    let sent = bench.append_and_send(&["aaa", "bbb", "cccc", "ddd", "a large message", "e"]);
+    let expected = ["aaabbb", "cccc", "ddd", "a large message"];
+    assert_eq!(
+        sent.iter().map(|t| &t.body[..]).collect::<Vec<_>>(),
+        expected.map(str::as_bytes)
+    );
+}
+
+#[test]
+fn a_json_batch_counts_its_brackets_and_commas() {
+    let mut bench = Bench::new(Config {
+        body: BodyKind::Json,
+        max_batch_bytes: 7,
+        ..batching()
+    });
+    bench.append(&["11", "22", "33"]);
+    assert_eq!(bodies(&bench.send()), [(0, "[11,22]".to_owned())]);
+}
+
+#[test]
+fn what_has_no_room_to_go_grows() {
+    let mut bench = Bench::new(Config {
+        max_in_flight: 1,
+        max_batch_items: 3,
+        linger: Duration::ZERO,
+        ..batching()
+    });
+    let first = bench.append_and_send(&["a"]);
+    assert_eq!(bodies(&first), [(0, "a".to_owned())]);
+    assert!(bench.append_and_send(&["b"]).is_empty());
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.append_and_send(&["c"]).is_empty());
+    bench.accept(&first[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "bc".to_owned())]);
+}
+
+#[test]
+fn up_to_max_in_flight_are_out() {
+    let mut bench = Bench::established(Config {
+        max_in_flight: 3,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a", "b", "c", "d", "e"]);
+    assert_eq!(sent.len(), 3);
+    bench.accept(&sent[1]);
+    assert_eq!(bodies(&bench.send()), [(4, "d".to_owned())]);
+}
+
+#[test]
+fn a_full_buffer_takes_nothing_until_there_is_room() {
+    let mut bench = Bench::established(Config {
+        max_buffered_bytes: 5,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["aaa", "bb"]);
+    assert_eq!(bench.machine.append(b"c"), Err(AppendError::Full));
+    assert_eq!((bench.machine.buffered(), bench.machine.pending()), (5, 2));
+    bench.accept(&sent[1]);
+    assert!(bench.events().iter().any(|event| matches!(event, Event::Room)));
+    assert_eq!(bench.machine.append(b"cccc"), Err(AppendError::Full));
+    assert!(bench.machine.append(b"cc").is_ok());
+}
+
+#[test]
+fn a_message_larger_than_the_buffer_is_taken_alone() {
+    let mut bench = Bench::new(Config {
+        max_buffered_bytes: 5,
+        ..config()
+    });
+    assert!(bench.machine.append(b"larger than five").is_ok());
+    assert_eq!(bench.machine.append(b"c"), Err(AppendError::Full));
+}
+
+#[test]
+fn a_full_buffer_does_not_wait_for_the_linger() {
+    let mut bench = Bench::new(Config {
+        max_buffered_bytes: 5,
+        linger: Duration::from_secs(60),
+        ..batching()
+    });
+    bench.append(&["aaaa"]);
+    assert_eq!(bench.machine.append(b"bb"), Err(AppendError::Full));
+    assert_eq!(bodies(&bench.send()), [(0, "aaaa".to_owned())]);
+}
+
+#[test]
+fn messages_without_bytes_are_refused() {
+    assert_eq!(Bench::new(config()).machine.append(b""), Err(AppendError::Empty));
+}
+
+#[test]
+fn an_endless_linger_is_no_overflow() {
+    let mut bench = Bench::new(Config {
+        linger: Duration::MAX,
+        ..batching()
+    });
+    bench.append(&["a"]);
+    assert!(bench.send().is_empty());
+    assert!(bench.timer().is_some());
+}
+
+#[test]
+fn impossible_settings_are_named() {
+    let broken = [
+        Config {
+            epoch: MAX_NUMBER + 1,
+            ..config()
+        },
+        Config {
+            next_seq: MAX_NUMBER + 1,
+            ..config()
+        },
+        Config {
+            max_batch_bytes: 0,
+            ..config()
+        },
+        Config {
+            max_batch_items: 0,
+            ..config()
+        },
+        Config {
+            max_in_flight: 0,
+            ..config()
+        },
+        Config {
+            max_buffered_bytes: 0,
+            ..config()
+        },
+    ];
+    let named = broken.map(|config| Machine::new(config, Box::new(|| 0.0)).map(|_| ()).unwrap_err().setting);
+    let expected = [
+        "epoch",
+        "next_seq",
+        "max_batch_bytes",
+        "max_batch_items",
+        "max_in_flight",
+        "max_buffered_bytes",
+    ];
+    assert_eq!(named, expected);
+}

@@ -1,0 +1,202 @@
+//! Taking an id back, and the cases in which that is not safe.
+
+use super::*;
+
+fn claiming() -> Config {
+    Config {
+        auto_claim: true,
+        ..config()
+    }
+}
+
+/// A machine that has just taken epoch 6, with `messages` to re-send.
+fn claimed(messages: &[&str]) -> (Bench, Vec<Transmit>) {
+    let mut bench = Bench::new(claiming());
+    let first = bench.append_and_send(messages);
+    bench.answer(&first[0], stale(5));
+    let sent = bench.send();
+    assert!(matches!(bench.events()[..], [Event::Claimed { from: 0, to: 6 }]));
+    (bench, sent)
+}
+
+#[test]
+fn the_id_is_taken_back_and_everything_is_sent_anew_in_order() {
+    let mut bench = Bench::established(claiming());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.append(&["d"]);
+    bench.answer(&sent[2], stale(5));
+    bench.answer(&sent[1], stale(5));
+    assert!(bench.send().is_empty(), "the first may have landed");
+    bench.accept(&sent[0]);
+    let claim = bench.send();
+    assert_eq!((claim[0].epoch, bodies(&claim)), (6, vec![(0, "b".to_owned())]));
+    bench.accept(&claim[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "c".to_owned()), (2, "d".to_owned())]);
+    assert_eq!((bench.machine.epoch(), bench.machine.seq()), (6, 2));
+    assert_eq!(bench.delivered(), [(1, 1, 1), (2, 1, 0)]);
+}
+
+#[test]
+fn messages_may_be_appended_while_a_claim_is_prepared() {
+    let mut bench = Bench::established(claiming());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.answer(&sent[1], stale(5));
+    assert!(bench.append_and_send(&["c"]).is_empty());
+    bench.answer(&sent[0], stale(5));
+    let claim = bench.send();
+    assert_eq!(bodies(&claim), [(0, "a".to_owned())]);
+}
+
+#[test]
+fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() {
+    let mut bench = Bench::established(claiming());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.lose(&sent[0]);
+    bench.answer(&sent[1], stale(5));
+    let failure = Failure::StaleEpoch { current_epoch: 5 };
+    assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
+}
+
+#[test]
+fn a_request_that_was_lost_behind_one_that_was_refused_is_not_in_doubt() {
+    let mut bench = Bench::established(claiming());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.lose(&sent[1]);
+    bench.answer(&sent[0], stale(5));
+    let claim = bench.send();
+    assert_eq!(bodies(&claim), [(0, "a".to_owned())]);
+    bench.accept(&claim[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
+}
+
+#[test]
+fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
+    let mut bench = Bench::established(claiming());
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.lose(&sent[0]);
+    bench.answer(&sent[2], stale(5));
+    bench.accept(&sent[1]);
+    assert_eq!(bodies(&bench.send()), [(0, "c".to_owned())]);
+    assert_eq!(bench.delivered(), [(1, 1, 1), (2, 1, 2)]);
+}
+
+#[test]
+fn a_claim_that_is_answered_as_a_duplicate_was_somebody_elses() {
+    let (mut bench, sent) = claimed(&["a", "b"]);
+    bench.answer(&sent[0], ok(204, 0));
+    let failure = Failure::StaleEpoch { current_epoch: 6 };
+    assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_and_that_is_then_a_duplicate_is_unknown() {
+    let (mut bench, sent) = claimed(&["a"]);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.answer(&again[0], ok(204, 0));
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::StaleEpoch { current_epoch: 6 }, vec![unknown("a")]))
+    );
+}
+
+#[test]
+fn a_claim_whose_request_was_lost_is_repeated() {
+    let (mut bench, sent) = claimed(&["a"]);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    assert_eq!((again[0].epoch, again[0].seq), (6, 0));
+    bench.accept(&again[0]);
+    assert_eq!(bench.delivered(), [(0, 1, 0)]);
+}
+
+#[test]
+fn a_number_beyond_what_was_sent_in_a_claimed_epoch_is_somebody_elses() {
+    let (mut bench, sent) = claimed(&["a", "b"]);
+    bench.accept(&sent[0]);
+    let sent = bench.send();
+    bench.answer(&sent[0], ok(204, 9));
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::StaleEpoch { current_epoch: 6 }, vec![unknown("b")]))
+    );
+}
+
+#[test]
+fn in_an_epoch_of_the_owners_choice_a_duplicate_is_a_success() {
+    let mut bench = Bench::new(claiming());
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], ok(204, 9));
+    assert_eq!(bench.delivered(), [(0, 1, 0)]);
+}
+
+#[test]
+fn a_stale_answer_without_a_newer_epoch_is_no_claim() {
+    let mut bench = Bench::new(claiming());
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], stale(0));
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
+    );
+}
+
+#[test]
+fn there_is_no_epoch_beyond_the_last() {
+    let mut bench = Bench::new(claiming());
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], stale(MAX_NUMBER));
+    assert!(matches!(
+        bench.failed(),
+        Some((
+            Failure::StaleEpoch {
+                current_epoch: MAX_NUMBER
+            },
+            _
+        ))
+    ));
+}
+
+/// Fences the machine after each batch that got in; answers how many claims it made before it gave up.
+fn fight(bench: &mut Bench, pause: Duration, batches: u32, rounds: u64) -> u64 {
+    for round in 1..=rounds {
+        for _ in 0..batches {
+            let sent = bench.append_and_send(&["a"]);
+            bench.accept(&sent[0]);
+            bench.pass(pause);
+        }
+        let sent = bench.append_and_send(&["b"]);
+        bench.answer(&sent[0], stale(round * 2));
+        if bench.machine.failure().is_some() {
+            return round - 1;
+        }
+        let claim = bench.send();
+        bench.accept(&claim[0]);
+        bench.events();
+    }
+    rounds
+}
+
+#[test]
+fn a_quick_fight_ends() {
+    let mut bench = Bench::new(claiming());
+    assert_eq!(fight(&mut bench, Duration::from_millis(1), 100, 50), 3);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::StaleEpoch { current_epoch: 8 }, vec![not_delivered("b")]))
+    );
+}
+
+#[test]
+fn a_slow_fight_ends() {
+    let mut bench = Bench::new(claiming());
+    assert_eq!(fight(&mut bench, Duration::from_secs(3_600), 1, 50), 3);
+}
+
+#[test]
+fn an_id_that_was_held_may_be_taken_back_again() {
+    let mut bench = Bench::new(claiming());
+    assert_eq!(fight(&mut bench, Duration::from_secs(2), 20, 50), 50);
+}

@@ -1,0 +1,240 @@
+//! flush, close, close_stream, abort.
+
+use super::*;
+
+fn flushed(events: &[Event]) -> Vec<FlushId> {
+    let ids = events.iter().filter_map(|event| match event {
+        Event::Flushed(id) => Some(*id),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_flush_sends_at_once_and_waits_for_all_before_it() {
+    let mut bench = Bench::established(config());
+    bench.append(&["a", "b"]);
+    let id = bench.machine.flush().expect("running");
+    let sent = bench.send();
+    let later = bench.append_and_send(&["c"]);
+    assert_eq!(later.len(), 1);
+    bench.accept(&sent[1]);
+    assert_eq!(flushed(&bench.events()), []);
+    bench.accept(&sent[0]);
+    assert_eq!(flushed(&bench.events()), [id]);
+}
+
+#[test]
+fn a_flush_does_not_wait_for_the_linger() {
+    let mut bench = Bench::new(Config {
+        linger: Duration::from_secs(60),
+        max_batch_items: 9,
+        ..config()
+    });
+    assert!(bench.append_and_send(&["a"]).is_empty());
+    bench.machine.flush().expect("running");
+    assert_eq!(bench.send().len(), 1);
+}
+
+#[test]
+fn a_flush_of_nothing_is_done() {
+    let mut bench = Bench::new(config());
+    let id = bench.machine.flush().expect("running");
+    assert_eq!(flushed(&bench.events()), [id]);
+}
+
+#[test]
+fn several_flushes_end_each_in_its_turn() {
+    let mut bench = Bench::established(config());
+    bench.append(&["a"]);
+    let first = bench.machine.flush().expect("running");
+    bench.append(&["b"]);
+    let second = bench.machine.flush().expect("running");
+    assert_eq!(bench.machine.flush().expect("running"), second, "the same barrier");
+    let sent = bench.send();
+    bench.accept(&sent[0]);
+    assert_eq!(flushed(&bench.events()), [first]);
+    bench.accept(&sent[1]);
+    assert_eq!(flushed(&bench.events()), [second]);
+}
+
+#[test]
+fn close_sends_what_is_left_and_accepts_nothing_more() {
+    let mut bench = Bench::new(Config {
+        linger: Duration::from_secs(60),
+        max_batch_items: 9,
+        ..config()
+    });
+    bench.append(&["a"]);
+    bench.machine.close().expect("running");
+    assert_eq!(bench.machine.append(b"b"), Err(AppendError::Closed));
+    let sent = bench.send();
+    bench.machine.close().expect("closing twice is fine");
+    bench.accept(&sent[0]);
+    assert!(matches!(bench.events()[..], [Event::Delivered(_), Event::Closed]));
+    bench.machine.close().expect("closed already");
+    assert!(bench.machine.close_stream(None).is_err());
+    assert!(bench.events().is_empty());
+}
+
+#[test]
+fn closing_the_stream_is_the_last_request_and_travels_alone() {
+    let mut bench = Bench::established(Config {
+        body: BodyKind::Json,
+        ..config()
+    });
+    bench.append(&["1"]);
+    assert_eq!(bench.machine.close_stream(Some(b"[2]")), Ok(Some(2)));
+    assert_eq!(bench.machine.close_stream(Some(b"3")), Ok(None), "asked already");
+    let sent = bench.send();
+    assert_eq!(bodies(&sent), [(1, "[1]".to_owned())]);
+    bench.accept(&sent[0]);
+    let close = bench.send();
+    assert_eq!(bodies(&close), [(2, "[[2]]".to_owned())]);
+    assert!(close[0].closes);
+    bench.lose(&close[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    assert!(again[0].closes && again[0].seq == 2);
+    bench.answer(
+        &again[0],
+        Answer {
+            stream_closed: true,
+            ..ok(204, 2)
+        },
+    );
+    let events = bench.events();
+    let [
+        ..,
+        Event::Delivered(last),
+        Event::StreamClosed { final_offset },
+        Event::Closed,
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((last.first, last.count), (2, 1));
+    assert_eq!(final_offset.as_deref(), Some("after 2"));
+}
+
+#[test]
+fn closing_the_stream_without_data_sends_no_body() {
+    let mut bench = Bench::new(Config {
+        body: BodyKind::Json,
+        ..config()
+    });
+    assert_eq!(bench.machine.close_stream(None), Ok(None));
+    let sent = bench.send();
+    assert!(sent[0].closes && sent[0].body.is_empty());
+    bench.answer(
+        &sent[0],
+        Answer {
+            stream_closed: true,
+            ..ok(204, 0)
+        },
+    );
+    assert!(matches!(
+        bench.events()[..],
+        [Event::Delivered(_), Event::StreamClosed { .. }, Event::Closed]
+    ));
+}
+
+#[test]
+fn closing_without_data_is_not_mistaken_for_anothers_claim() {
+    let mut bench = Bench::new(Config {
+        auto_claim: true,
+        ..config()
+    });
+    bench.machine.close_stream(None).expect("running");
+    let sent = bench.send();
+    bench.answer(&sent[0], stale(5));
+    let claim = bench.send();
+    bench.answer(
+        &claim[0],
+        Answer {
+            stream_closed: true,
+            ..ok(204, 0)
+        },
+    );
+    assert!(bench.events().iter().any(|event| matches!(event, Event::Closed)));
+}
+
+#[test]
+fn a_stream_that_somebody_else_closed_is_a_failure_with_nothing_undelivered() {
+    let mut bench = Bench::new(config());
+    bench.machine.close_stream(None).expect("running");
+    let sent = bench.send();
+    bench.answer(
+        &sent[0],
+        Answer {
+            stream_closed: true,
+            ..status(409)
+        },
+    );
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::StreamClosed { final_offset: None }, vec![]))
+    );
+}
+
+#[test]
+fn a_fence_after_everything_was_delivered_does_not_spoil_the_close() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a", "b"]);
+    bench.lose(&sent[0]);
+    bench.accept(&sent[1]);
+    bench.machine.close().expect("running");
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.answer(&again[0], stale(5));
+    assert!(matches!(
+        bench.events()[..],
+        [Event::Delivered(_), Event::Delivered(_), Event::Closed]
+    ));
+}
+
+#[test]
+fn giving_up_tells_what_is_known_at_once() {
+    let mut bench = Bench::established(Config {
+        max_in_flight: 2,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a", "b", "c"]);
+    bench.machine.flush().expect("running");
+    bench.machine.abort(bench.now);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::Aborted, vec![unknown("a"), unknown("b"), not_delivered("c")]))
+    );
+    bench.accept(&sent[0]);
+    bench.machine.abort(bench.now);
+    assert!(bench.events().is_empty());
+}
+
+#[test]
+fn messages_come_back_as_they_were_appended() {
+    let mut bench = Bench::new(Config {
+        body: BodyKind::Json,
+        max_batch_items: 9,
+        ..config()
+    });
+    bench.append(&["[1, 2]", " {\"a\" : 3} ", "\"x\"", "4"]);
+    bench.machine.abort(bench.now);
+    let (_, undelivered) = bench.failed().expect("aborted");
+    assert_eq!(
+        undelivered,
+        ["[1, 2]", " {\"a\" : 3} ", "\"x\"", "4"].map(not_delivered)
+    );
+}
+
+#[test]
+fn whoever_waits_for_room_is_woken_by_a_failure() {
+    let mut bench = Bench::new(Config {
+        max_buffered_bytes: 1,
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a"]);
+    assert_eq!(bench.machine.append(b"b"), Err(AppendError::Full));
+    bench.answer(&sent[0], status(404));
+    assert!(matches!(bench.events()[..], [Event::Room, Event::Failed { .. }]));
+}
