@@ -23,6 +23,7 @@ precompiled = File.join(__dir__, "durable_streams", RUBY_VERSION[/\A\d+\.\d+/],
 require File.file?(precompiled) ? precompiled : "durable_streams/durable_streams"
 
 require_relative "durable_streams/redaction"
+require_relative "durable_streams/text"
 require_relative "durable_streams/content_type"
 require_relative "durable_streams/message"
 require_relative "durable_streams/request_options"

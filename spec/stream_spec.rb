@@ -82,7 +82,9 @@ RSpec.describe DurableStreams::Stream do
 
     it "refuses what cannot be meant before it sends anything" do
       impossible = [{ ttl_seconds: 1, expires_at: Time.now }, { ttl_seconds: -1 }, { ttl_seconds: 1.5 },
-                    { ttl_seconds: "60" }, { expires_at: 60 }, { content_type: :xml }, { forked_from: 7 },
+                    { ttl_seconds: "60" }, { ttl_seconds: 2**80 }, { fork_offset: "1" },
+                    { forked_from: "/a", fork_offset: 1 }, { forked_from: "/a", fork_sub_offset: -1 },
+                    { expires_at: 60 }, { content_type: :xml }, { forked_from: 7 },
                     { no_such_keyword: 1 }]
       impossible.each { |options| expect { stream.create(**options) }.to raise_error(ArgumentError) }
       expect(stream).not_to be_exists

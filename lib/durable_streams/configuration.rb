@@ -42,6 +42,7 @@ module DurableStreams
     # @raise [ArgumentError] if it is not such a URL
     def base_url=(url)
       url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
+      url = Text.utf8(url, "base_url") if url.is_a?(String)
       unless url.nil? || (url.is_a?(String) && url.match?(%r{\Ahttps?://[^/?#\s]+[^?#\s]*\z}i))
         raise ArgumentError, "base_url must be an http or https URL without a query, " \
                              "got #{url.is_a?(String) ? Redaction.url(url).inspect : url.class}"
@@ -99,10 +100,13 @@ module DurableStreams
     end
 
     # @param path [String, Pathname, nil]
-    # @raise [ArgumentError] if it is not a path
+    # @raise [ArgumentError] if it is not the path of a file that can be read
     def ca_file=(path)
       unless path.nil? || path.is_a?(String) || path.respond_to?(:to_path)
         raise ArgumentError, "ca_file must be a path, got #{path.class}"
+      end
+      if path && !(File.file?(path) && File.readable?(path))
+        raise ArgumentError, "ca_file #{path.to_s.inspect} is not a file that can be read"
       end
 
       @ca_file = path && File.path(path).dup.freeze

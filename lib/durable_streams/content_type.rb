@@ -18,7 +18,9 @@ module DurableStreams
         case content_type
         when nil then nil
         when Symbol then NAMES.fetch(content_type) { invalid(content_type) }
-        when String then content_type.strip.empty? ? invalid(content_type) : content_type
+        when String
+          type = Text.utf8(content_type, "content_type")
+          type.strip.empty? ? invalid(content_type) : type
         else invalid(content_type)
         end
       end

@@ -22,15 +22,18 @@ module DurableStreams
     # @return [String]
     # @raise [ArgumentError] if it is neither, or a path where there is no base_url
     def resolve_url(url)
-      url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
-      raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
-      raise ArgumentError, "url must not be empty" if url.strip.empty?
+      url = url_text(url)
       return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
 
       base = @config.base_url
       raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
 
       "#{base.sub(%r{/+\z}, "")}/#{url.sub(%r{\A/+}, "")}"
+    end
+
+    # @return [String]
+    def inspect
+      "#<#{self.class} #{@config.inspect}>"
     end
 
     # Closes the connections; requests raise {ClosedError} from then on.
@@ -59,9 +62,19 @@ module DurableStreams
                          RequestOptions.merge_params(@config.default_params, params))
     end
 
-    # @return [String]
-    def inspect
-      "#<#{self.class} #{@config.inspect}>"
+    private
+
+    # Spaces around a URL and control characters in it would be dropped later without a word.
+    def url_text(url)
+      url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
+      raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
+
+      url = Text.utf8(url, "url")
+      raise ArgumentError, "url must not be empty" if url.strip.empty?
+      return url unless url.match?(/[[:cntrl:]]|\A\s|\s\z/)
+
+      raise ArgumentError, "url must not have control characters, nor spaces around it: " \
+                           "#{Redaction.url(url).inspect}"
     end
   end
 end

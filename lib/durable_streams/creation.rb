@@ -4,6 +4,9 @@ module DurableStreams
   # Checks what a stream is created with, and puts it into the form that the extension takes.
   # @api private
   module Creation
+    # The largest number that the protocol's headers can be relied on to carry.
+    LARGEST = (2**53) - 1
+
     class << self
       # @param ttl_seconds [Integer, nil]
       # @param expires_at [String, Time, nil]
@@ -12,13 +15,28 @@ module DurableStreams
       def expiry(ttl_seconds, expires_at)
         raise ArgumentError, "a stream takes ttl_seconds or expires_at, not both" if ttl_seconds && expires_at
 
-        [ttl(ttl_seconds), timestamp(expires_at)]
+        [whole(ttl_seconds, "ttl_seconds"), timestamp(expires_at)]
       end
 
       # @param source [Stream, String, nil] a stream, its URL, or its path as the context joins it
+      # @param offset [String, nil]
+      # @param sub_offset [Integer, nil]
       # @param context [Context]
-      # @return [String, nil] the path of the source on its server
-      # @raise [ArgumentError] for anything else
+      # @return [Array(String, String, Integer)] the source's path on its server, the offset, the sub-offset
+      # @raise [ArgumentError] for anything else, and for an offset without a source
+      def fork(source, offset, sub_offset, context)
+        raise ArgumentError, "fork_offset and fork_sub_offset need forked_from" if !source && (offset || sub_offset)
+
+        unless offset.nil? || offset.is_a?(String)
+          raise ArgumentError, "fork_offset must be a String, got #{offset.class}"
+        end
+
+        [source_path(source, context), offset && Text.utf8(offset, "fork_offset"),
+         whole(sub_offset, "fork_sub_offset")]
+      end
+
+      private
+
       def source_path(source, context)
         return if source.nil?
 
@@ -30,13 +48,11 @@ module DurableStreams
         path || raise(ArgumentError, "forked_from must name a stream, got #{Redaction.url(source).inspect}")
       end
 
-      private
+      def whole(number, name)
+        return if number.nil?
+        return number.to_i if number.is_a?(Integer) && number.between?(0, LARGEST)
 
-      def ttl(seconds)
-        return if seconds.nil?
-        return seconds.to_i if seconds.is_a?(Integer) && !seconds.negative?
-
-        raise ArgumentError, "ttl_seconds must be whole seconds, 0 or more (an Integer), got #{seconds.inspect}"
+        raise ArgumentError, "#{name} must be an Integer from 0 to #{LARGEST}, got #{number.inspect}"
       end
 
       # RFC 3339, in UTC.

@@ -35,7 +35,7 @@ module DurableStreams
       def offset(offset)
         case offset
         when nil, "" then "-1"
-        when String then offset
+        when String then Text.utf8(offset, "offset")
         when Symbol, Integer then offset.to_s
         else raise ArgumentError, "offset must be a String, got #{offset.class}"
         end
@@ -49,7 +49,8 @@ module DurableStreams
       end
 
       def cursor(cursor)
-        return cursor if cursor.nil? || cursor.is_a?(String)
+        return if cursor.nil?
+        return Text.utf8(cursor, "cursor") if cursor.is_a?(String)
 
         raise ArgumentError, "cursor must be a String, got #{cursor.class}"
       end

@@ -39,7 +39,9 @@ module DurableStreams
     # @return [RetryPolicy] self
     # @raise [ArgumentError] naming the first value that cannot be meant
     def validate!
-      check(:max_retries, "an Integer, 0 or more") { |value| value.is_a?(Integer) && value >= 0 }
+      check(:max_retries, "an Integer from 0 to 4294967295") do |value|
+        value.is_a?(Integer) && value.between?(0, 4_294_967_295)
+      end
       check(:initial_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
       check(:max_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
       check(:multiplier, "a number, 1 or more") { |value| number?(value) && value >= 1 }

@@ -91,8 +91,8 @@ module DurableStreams
 
         body = Message.encode(body, json, type)
       end
-      answered, = @native.create(type, ttl_seconds, expires_at, closed ? true : false,
-                                 Creation.source_path(forked_from, @context), fork_offset, fork_sub_offset, body, json)
+      fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
+      answered, = @native.create(type, ttl_seconds, expires_at, closed ? true : false, *fork, body, json)
       learn(answered || type)
       self
     end
@@ -131,7 +131,7 @@ module DurableStreams
       json = @json
       json = json? if json.nil?
       data = Message.encode(data, json, @content_type) unless data.is_a?(String)
-      seq = seq.to_s unless seq.nil? || seq.is_a?(String)
+      seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
       AppendResult.of(@native.append(data, @content_type, json, seq, @batching))
     end
     alias append! append

@@ -19,7 +19,7 @@ RSpec.describe DurableStreams::Configuration do
     retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
     each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
     default_content_type: [[:xml, ""], [7, ""], ["", ""]],
-    ca_file: [[7, ""]]
+    ca_file: [[7, "7"], ["/no/such/file.pem", ""]]
   }.each do |name, values|
     values.each do |value, hidden|
       it "refuses #{name} = #{value.inspect} where it is set" do
@@ -41,8 +41,8 @@ RSpec.describe DurableStreams::Configuration do
 
   it "takes a URI and a Pathname" do
     config.base_url = URI("https://host/prefix")
-    config.ca_file = Pathname("/some/ca.pem")
-    expect(config).to have_attributes(base_url: "https://host/prefix", ca_file: "/some/ca.pem")
+    config.ca_file = Pathname(__FILE__)
+    expect(config).to have_attributes(base_url: "https://host/prefix", ca_file: __FILE__)
   end
 
   describe "#freeze" do

@@ -31,9 +31,15 @@ RSpec.describe DurableStreams::Context do
 
     it "says what is wrong with anything else" do
       { nil => "got NilClass", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
-        " \n" => "must not be empty" }.each do |url, message|
+        " \n" => "must not be empty", "/a\r\nX: y" => "must not have control", " /a" => "nor spaces around",
+        "/\xFF" => "valid in its encoding" }.each do |url, message|
         expect { context("http://host").resolve_url(url) }.to raise_error(ArgumentError, /\Aurl .*#{message}/)
       end
+    end
+
+    it "takes text in any encoding" do
+      expect(context("http://host").resolve_url("/é".encode("UTF-16LE"))).to eq("http://host/é")
+      expect(context("http://host").resolve_url("/é".b)).to eq("http://host/é")
     end
 
     it "wants a base_url for a path" do

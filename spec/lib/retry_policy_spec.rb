@@ -14,7 +14,7 @@ RSpec.describe DurableStreams::RetryPolicy do
   end
 
   {
-    max_retries: [-1, 1.5, nil, "3"],
+    max_retries: [-1, 2**32, 1.5, nil, "3"],
     initial_delay: [-0.1, Float::NAN, Float::INFINITY, nil, "1"],
     max_delay: [-1, Float::NAN, nil],
     multiplier: [0.5, -2, Float::INFINITY, nil],

@@ -1,0 +1,34 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Brings Strings that go into URLs and headers into the one encoding that the extension takes.
+  # @api private
+  module Text
+    class << self
+      # @param string [String] in any encoding; a binary one is taken for UTF-8
+      # @param name [String] what it is, for the message
+      # @return [String] the same text in UTF-8
+      # @raise [ArgumentError] if it is not valid text
+      def utf8(string, name)
+        return string if string.encoding == Encoding::UTF_8 && string.valid_encoding?
+
+        text = binary?(string) ? string.dup.force_encoding(Encoding::UTF_8) : string.encode(Encoding::UTF_8)
+        return text if text.valid_encoding?
+
+        refuse(name)
+      rescue EncodingError
+        refuse(name)
+      end
+
+      private
+
+      def binary?(string)
+        [Encoding::BINARY, Encoding::UTF_8].include?(string.encoding)
+      end
+
+      def refuse(name)
+        raise ArgumentError, "#{name} must be text that is valid in its encoding"
+      end
+    end
+  end
+end
