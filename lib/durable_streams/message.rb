@@ -21,7 +21,8 @@ module DurableStreams
         when Hash, Array, Numeric, true, false, nil
           json ? ::JSON.generate(data) : refuse(data, content_type)
         else
-          json && own_to_json?(data) ? ::JSON.generate(data) : refuse(data, content_type, json: json)
+          # Asked directly, as a user would: JSON.generate goes past what Active Support makes of to_json.
+          json && own_to_json?(data) ? data.to_json : refuse(data, content_type, json: json)
         end
       end
 

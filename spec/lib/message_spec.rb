@@ -23,6 +23,11 @@ RSpec.describe DurableStreams::Message do
       expect(encode([event])).to eq('[{"own":true}]')
     end
 
+    it "asks it as a user would, not as JSON.generate does" do
+      event = Class.new { def to_json(state = nil) = state ? '"inner"' : '"own"' }.new
+      expect(encode(event)).to eq('"own"')
+    end
+
     [Object.new, :symbol, Time.at(0), 1..2].each do |data|
       it "refuses a #{data.class}, which JSON would write as its to_s" do
         expect { encode(data) }.to raise_error(ArgumentError, /a JSON stream takes a Hash.*got #{data.class}/)
