@@ -59,10 +59,8 @@ impl Machine {
         self.established = true;
         self.probing = false;
         if self.held > 0 {
-            self.queue
-                .iter_mut()
-                .take(self.config.max_in_flight)
-                .for_each(|batch| batch.retries.reset());
+            let held = self.queue.iter_mut().filter(|batch| batch.held()).take(self.held);
+            held.for_each(|batch| batch.retries.reset());
         }
         self.claims.acknowledged(now, &self.config.claims);
         self.report();

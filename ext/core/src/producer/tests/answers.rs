@@ -94,18 +94,65 @@ fn after_a_failure_only_the_oldest_batch_is_tried() {
 }
 
 #[test]
+fn nothing_new_is_sent_beside_a_batch_that_failed() {
+    let mut bench = Bench::established(config());
+    let sent = bench.append_and_send(&["a"]);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.append_and_send(&["b"]);
+    assert_eq!(bodies(&again), [(1, "a".to_owned())]);
+    assert_eq!(bench.timer(), None, "there is nothing to wake up for");
+    bench.accept(&again[0]);
+    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
+}
+
+#[test]
 fn progress_starts_the_count_of_retries_anew() {
     let mut bench = Bench::established(config());
-    for _ in 0..5 {
-        let mut sent = bench.append_and_send(&["a"]);
-        for _ in 0..2 {
-            bench.lose(&sent[0]);
-            bench.pass(Duration::from_secs(1));
-            sent = bench.send();
-        }
-        bench.accept(&sent[0]);
+    let sent = bench.append_and_send(&["a", "b"]);
+    sent.iter().for_each(|transmit| bench.lose(transmit));
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.accept(&again[0]);
+    for _ in 0..2 {
+        let again = bench.send();
+        bench.lose(&again[0]);
+        bench.pass(Duration::from_secs(1));
     }
-    assert_eq!(bench.delivered().len(), 5);
+    let again = bench.send();
+    assert_eq!(bodies(&again), [(2, "b".to_owned())]);
+    bench.lose(&again[0]);
+    assert!(bench.failed().is_some());
+}
+
+#[test]
+fn being_refused_for_now_leaves_nothing_unknown() {
+    let mut bench = Bench::established(Config {
+        retry: Policy {
+            max_retries: 0,
+            ..Policy::default()
+        },
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], status(429));
+    let last = LastTry::Status(429);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::RetriesExhausted { last }, vec![not_delivered("a")]))
+    );
+}
+
+#[test]
+fn an_old_batch_without_an_answer_bounds_how_many_are_kept_behind_it() {
+    let mut bench = Bench::established(config());
+    bench.append_and_send(&["the old one"]);
+    let mut behind = 0;
+    while let Some(transmit) = bench.append_and_send(&["a"]).first() {
+        bench.accept(transmit);
+        behind += 1;
+    }
+    assert_eq!(behind, 1023);
 }
 
 #[test]

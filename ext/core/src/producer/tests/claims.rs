@@ -125,6 +125,18 @@ fn a_number_beyond_what_was_sent_in_a_claimed_epoch_is_somebody_elses() {
 }
 
 #[test]
+fn in_an_epoch_that_two_claimed_numbers_prove_nothing() {
+    let (mut bench, sent) = claimed(&["a", "b", "c", "d"]);
+    bench.accept(&sent[0]);
+    let sent = bench.send();
+    bench.answer(&sent[0], status(429));
+    bench.lose(&sent[1]);
+    bench.answer(&sent[2], ok(204, 9));
+    let rest = vec![not_delivered("b"), unknown("c"), unknown("d")];
+    assert_eq!(bench.failed(), Some((Failure::StaleEpoch { current_epoch: 6 }, rest)));
+}
+
+#[test]
 fn in_an_epoch_of_the_owners_choice_a_duplicate_is_a_success() {
     let mut bench = Bench::new(claiming());
     let sent = bench.append_and_send(&["a"]);
