@@ -9,7 +9,9 @@
 //! After *every* call that takes `&mut Machine`: send all that `poll_transmit` returns, hand on all that `poll_event`
 //! returns, and set one timer to `poll_timeout`; when it fires, the same round again. `append` says with
 //! [`Appended::wake`] whether that round is needed, so that most appends cost no more than a copy. Every
-//! [`Transmit`] ends in exactly one of `handle_response`, `handle_lost` and `header_failed`.
+//! [`Transmit`] ends in exactly one of `handle_response`, `handle_lost` and `header_failed`, within a time that the
+//! driver bounds (a failure is told when the answers that decide what landed are in). After [`Event::Failed`] what is
+//! still out is dropped. The driver's own transport repeats nothing.
 //!
 //! # What is promised
 //! All that [`Event::Delivered`] names is in the stream once, in append order. What is not is named, message by

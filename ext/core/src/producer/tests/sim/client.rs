@@ -39,11 +39,11 @@ impl Client {
         Client {
             owner,
             machine,
-            config,
             appended: Vec::new(),
             delivered: Vec::new(),
             open: HashMap::new(),
-            established: HashSet::new(),
+            established: HashSet::from_iter((config.next_seq > 0).then_some(config.epoch)),
+            config,
             flushes: HashMap::new(),
             waits_for_room: false,
             end: None,

@@ -127,6 +127,15 @@ impl Plan {
         }
     }
 
+    /// The same, now and then with a producer that goes on in an epoch where an earlier one left off.
+    pub fn resumed(mut self, rng: &mut Rng) -> Plan {
+        if self.held_epoch.is_none() && rng.u32(..6) == 0 {
+            self.config.epoch = rng.u64(..4);
+            self.config.next_seq = rng.u64(1..9);
+        }
+        self
+    }
+
     /// Whether anybody else may take the id while the run lasts.
     pub fn contested(&self) -> bool {
         self.rival_claims > 0 || self.rival_races || self.producers > 1

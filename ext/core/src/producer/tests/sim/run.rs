@@ -68,13 +68,18 @@ pub struct Run {
 impl Run {
     pub fn new(seed: u64) -> Run {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let plan = Plan::draw(&mut rng).resumed(&mut Rng::with_seed(!seed));
         Run::of(plan, rng)
     }
 
     pub fn of(plan: Plan, mut rng: Rng) -> Run {
+        let used = plan
+            .config
+            .next_seq
+            .checked_sub(1)
+            .map(|last| (plan.config.epoch, last));
         let server = Server {
-            state: plan.held_epoch.map(|epoch| (epoch, rng.u64(..3))),
+            state: plan.held_epoch.map(|epoch| (epoch, rng.u64(..3))).or(used),
             max_body: plan.max_body,
             offset_on_duplicate: plan.offset_on_duplicate,
             ..Server::default()
