@@ -114,6 +114,30 @@ impl Strings {
     }
 }
 
+/// Finds where the item that begins at `from` ends: at the comma after it, or at the end of `text`. Only strings and
+/// brackets are looked at, so this works for items that are not valid JSON, too.
+pub fn item_end(text: &[u8], from: usize) -> usize {
+    let mut strings = Strings::default();
+    let (mut at, mut depth) = (from, 0_usize);
+    while at < text.len() {
+        let Structure { open, close, comma } = strings.step(&text[at..]);
+        let mut marks = open | close | comma;
+        while marks != 0 {
+            let mark = marks.trailing_zeros();
+            if open >> mark & 1 == 1 {
+                depth += 1;
+            } else if close >> mark & 1 == 1 {
+                depth = depth.saturating_sub(1);
+            } else if depth == 0 {
+                return at + mark as usize;
+            }
+            marks &= marks - 1;
+        }
+        at += STEP;
+    }
+    text.len()
+}
+
 /// Bit `n` of the result is the parity of bits `0..=n`: ones from each opening quote up to its closing one.
 #[inline]
 fn prefix_xor(mut bits: u64) -> u64 {
@@ -249,7 +273,7 @@ mod words {
 
 #[cfg(test)]
 mod tests {
-    use super::{Classes, STEP, Strings, Structure, lanes, plain_run, words};
+    use super::{Classes, STEP, Strings, Structure, item_end, lanes, plain_run, words};
 
     fn noise(random: &mut fastrand::Rng) -> [u8; STEP] {
         let mut bytes = [0; STEP];
@@ -317,6 +341,23 @@ mod tests {
             let run = plain_run(&text, from);
             assert_eq!((run.end, run.ascii), (end, text[from..end].is_ascii()));
         }
+    }
+
+    #[test]
+    fn an_item_ends_at_the_comma_outside_of_its_strings_and_brackets() {
+        let long = format!("[{}],2", "1,".repeat(100));
+        for (text, end) in [
+            ("1", 1),
+            ("", 0),
+            (r#"{"a,]":[1,2]} , 3"#, 14),
+            (r#""\\",1"#, 6),
+            ("1]2,3", 3),
+            ("[[1,2", 5),
+        ] {
+            assert_eq!(item_end(text.as_bytes(), 0), end, "{text}");
+        }
+        assert_eq!(item_end(long.as_bytes(), 0), long.len() - 2);
+        assert_eq!(item_end(b"[1],[2,3],4", 4), 9);
     }
 
     #[test]

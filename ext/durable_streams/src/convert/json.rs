@@ -1,0 +1,141 @@
+//! JSON text into Ruby objects, equal to what `JSON.parse` makes of the same text, in every case and with every version
+//! of json: what is plain is read by [`Parser`]; an item with anything unusual in it (lone surrogates, unknown escapes,
+//! repeated keys, nesting beyond 100, invalid UTF-8, numbers out of range, any syntax error) is read by `JSON.parse`
+//! itself, whose result or refusal counts.
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_long};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use magnus::rb_sys::{FromRawValue, protect};
+use magnus::value::ReprValue;
+use magnus::{Error, ExceptionClass, Module, RArray, RModule, RString, Ruby, TryConvert, Value};
+use rb_sys::VALUE;
+
+use super::parse_error;
+use super::parser::Parser;
+use super::stack::{INLINE, Room};
+use crate::errors;
+
+/// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
+const LONGEST_REASON: usize = 300;
+
+/// Converts JSON values that are separated by commas, as [`durable_streams_core::json::Splitter`] hands them out, into an
+/// array. `count_hint` is how many they are, as far as known. The array is new and not frozen; keys of hashes are frozen
+/// and interned, as JSON.parse makes them.
+///
+/// `block` must not be memory of a Ruby string: Ruby code may run (a redefined JSON.parse) and change it.
+///
+/// Raises `DurableStreams::ParseError` with json's reason where an item is not JSON.
+pub(crate) fn parse_items(ruby: &Ruby, block: &[u8], count_hint: usize) -> Result<RArray, Error> {
+    // No item is shorter than a digit and a comma.
+    let capacity = count_hint.min(block.len() / 2 + 1) as c_long;
+    let array = convert(ruby, block, |parser| {
+        // SAFETY: inside rb_protect; see `parser`.
+        let result = unsafe { rb_sys::rb_ary_new_capa(capacity) };
+        parser.items(result);
+        result
+    })?;
+    RArray::try_convert(array)
+}
+
+/// Converts one JSON value.
+///
+/// `text` must not be memory of a Ruby string. Raises as [`parse_items`] does.
+pub(crate) fn parse_value(ruby: &Ruby, text: &[u8]) -> Result<Value, Error> {
+    convert(ruby, text, |parser| parser.whole())
+}
+
+/// Runs a conversion where it may raise.
+fn convert(ruby: &Ruby, text: &[u8], body: impl FnOnce(&mut Parser) -> VALUE) -> Result<Value, Error> {
+    let in_json = Cell::new(false);
+    let mut panicked = None;
+    let outcome = protect(|| {
+        // A Ruby exception jumps out of this closure to `protect`, over frames that have nothing to clean up: neither
+        // the parser, which borrows and has no destructor, nor `catch_unwind`, which registers nothing.
+        let work = || {
+            let mut room: Room = [const { std::mem::MaybeUninit::uninit() }; INLINE];
+            let mut parser = Parser::new(text, &mut room, &in_json);
+            let value = body(&mut parser);
+            parser.release();
+            value
+        };
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(value) => value,
+            Err(payload) => {
+                panicked = Some(payload);
+                rb_sys::Qnil as VALUE
+            }
+        }
+    });
+    if let Some(payload) = panicked {
+        return Err(errors::internal(ruby, &errors::panic_message(payload.as_ref())));
+    }
+    match outcome {
+        // SAFETY: a live object, in this frame since `protect` returned it.
+        Ok(value) => Ok(unsafe { Value::from_raw(value) }),
+        Err(error) if in_json.get() => Err(refusal(ruby, error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What `JSON.parse` makes of `text`. Raises what it raises, with `in_json` set.
+pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
+    // SAFETY: called by the parser: on a Ruby thread with the GVL, inside rb_protect. `text` is Rust's memory and is copied.
+    // The string is an argument of the call and so kept by it. Ruby code may run, and raise: no destructor is skipped.
+    unsafe {
+        let object = rb_sys::rb_cObject;
+        let name = intern("JSON");
+        if rb_sys::rb_const_defined(object, name) == 0 {
+            rb_sys::rb_require(c"json".as_ptr());
+        }
+        let json = rb_sys::rb_const_get(object, name);
+        let source = rb_sys::rb_utf8_str_new(text.as_ptr().cast::<c_char>(), text.len() as c_long);
+        in_json.set(true);
+        let value = rb_sys::rb_funcallv(json, intern("parse"), 1, &source);
+        in_json.set(false);
+        value
+    }
+}
+
+/// # Safety
+///
+/// On a Ruby thread with the GVL.
+unsafe fn intern(name: &'static str) -> rb_sys::ID {
+    // SAFETY: passed on to the caller. Copies the name; raises only when there is no memory.
+    unsafe { rb_sys::rb_intern2(name.as_ptr().cast(), name.len() as c_long) }
+}
+
+/// The ParseError for what JSON.parse raised; other exceptions (an interrupt, no memory) stay as they are.
+fn refusal(ruby: &Ruby, error: Error) -> Error {
+    let classes = [("JSON", "JSONError"), ("Object", "EncodingError")];
+    let refused = classes.into_iter().any(|(space, name)| {
+        let space: Result<RModule, Error> = match space {
+            "Object" => RModule::try_convert(ruby.class_object().as_value()),
+            _ => ruby.class_object().const_get(space),
+        };
+        let class: Result<ExceptionClass, Error> = space.and_then(|space| space.const_get(name));
+        class.is_ok_and(|class| error.is_kind_of(class))
+    });
+    if !refused {
+        return error;
+    }
+    let reason = error
+        .value()
+        .and_then(|exception| exception.funcall::<_, _, RString>("message", ()).ok());
+    let reason = reason.map(|message| {
+        // SAFETY: on a Ruby thread with the GVL; copied before any Ruby code can run.
+        let text = String::from_utf8_lossy(unsafe { message.as_slice() }).into_owned();
+        match text.char_indices().nth(LONGEST_REASON) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        }
+    });
+    parse_error(
+        ruby,
+        &format!(
+            "invalid JSON: {}",
+            reason.as_deref().unwrap_or("JSON.parse gave no reason")
+        ),
+    )
+}

@@ -1,0 +1,101 @@
+//! The keys of one batch, interned once each.
+
+use rb_sys::VALUE;
+
+use super::strings::Strings;
+
+/// How many different keys are remembered; a power of two.
+const SLOTS: usize = 128;
+/// How many places a key may have.
+const PROBES: usize = 4;
+
+/// Remembers the interned string of each key text. To be part of a local variable of the function that converts: the
+/// strings are kept alive, and in their place, by lying on the machine stack.
+pub(super) struct Keys {
+    slots: [Slot; SLOTS],
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The first and last bytes of the text: all of it up to 16.
+    ends: (u64, u64),
+    /// Where the text lies in the text that is converted. A length of 0 marks an empty slot.
+    start: usize,
+    len: usize,
+    string: VALUE,
+}
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        Keys {
+            slots: [Slot {
+                ends: (0, 0),
+                start: 0,
+                len: 0,
+                string: 0,
+            }; SLOTS],
+        }
+    }
+
+    /// The interned string for the `len` bytes at `start` of `text`, which must be a whole string without escapes.
+    #[inline]
+    pub(super) fn intern(&mut self, text: &[u8], start: usize, len: usize, strings: &Strings) -> Option<VALUE> {
+        let key = text.get(start..start + len)?;
+        let ends = ends(key);
+        let home = hash(ends, len);
+        if len == 0 {
+            return strings.intern(key);
+        }
+        for probe in 0..PROBES {
+            let slot = &self.slots[(home + probe) % SLOTS];
+            if slot.len == len
+                && slot.ends == ends
+                && (len <= 16 || text.get(slot.start..slot.start + len) == Some(key))
+            {
+                return Some(slot.string);
+            }
+            if slot.len == 0 {
+                return self.remember(home + probe, key, start, ends, strings);
+            }
+        }
+        self.remember(home, key, start, ends, strings)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remember(
+        &mut self,
+        place: usize,
+        key: &[u8],
+        start: usize,
+        ends: (u64, u64),
+        strings: &Strings,
+    ) -> Option<VALUE> {
+        let string = strings.intern(key)?;
+        self.slots[place % SLOTS] = Slot {
+            ends,
+            start,
+            len: key.len(),
+            string,
+        };
+        Some(string)
+    }
+}
+
+/// The first and the last eight bytes of `key`; of a shorter one, words that tell it from all others of its length.
+#[inline]
+fn ends(key: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+    } else {
+        (key.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0)
+    }
+}
+
+#[inline]
+fn hash((first, last): (u64, u64), len: usize) -> usize {
+    let mixed = (first ^ last.rotate_left(29) ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (64 - SLOTS.trailing_zeros())) as usize
+}

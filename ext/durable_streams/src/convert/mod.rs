@@ -1,0 +1,65 @@
+//! The one place where content becomes Ruby objects: JSON text ([`json`]) and strings ([`text`]).
+
+use durable_streams_core::json::validate;
+use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
+
+use crate::errors;
+
+mod json;
+mod keys;
+mod numbers;
+mod parser;
+mod stack;
+mod strings;
+mod text;
+
+pub(crate) use json::parse_items;
+pub(crate) use text::{Kind, label, string_to_ruby};
+
+/// Checks that `text` is exactly one JSON value (RFC 8259, valid UTF-8).
+///
+/// Raises `DurableStreams::ParseError`, which says where it is not and why.
+pub(crate) fn check_json(ruby: &Ruby, text: &[u8]) -> Result<(), Error> {
+    validate(text).map_err(|invalid| parse_error(ruby, &invalid.to_string()))
+}
+
+/// A `DurableStreams::ParseError`.
+fn parse_error(ruby: &Ruby, message: &str) -> Error {
+    errors::simple(ruby, "ParseError", message)
+}
+
+/// Defines `DurableStreams::Native.check_json`, `.parse_items`, `.parse_value` and `.chunk`.
+pub(crate) fn init(_ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    native.define_module_function("check_json", function!(native_check_json, 1))?;
+    native.define_module_function("parse_items", function!(native_parse_items, 1))?;
+    native.define_module_function("parse_value", function!(native_parse_value, 1))?;
+    native.define_module_function("chunk", function!(native_chunk, 2))
+}
+
+/// `check_json(text String) -> nil`. Raises ParseError where `text` is not one JSON value.
+fn native_check_json(ruby: &Ruby, text: RString) -> Result<(), Error> {
+    // SAFETY: on a Ruby thread with the GVL. No Ruby code runs and nothing is allocated while the bytes are read, so
+    // they can be neither changed nor moved. The error for invalid ones is made after that.
+    check_json(ruby, unsafe { text.as_slice() })
+}
+
+/// `parse_items(text String) -> Array`: values with commas between them.
+fn native_parse_items(ruby: &Ruby, text: RString) -> Result<RArray, Error> {
+    parse_items(ruby, &bytes_of(text), 0)
+}
+
+/// `parse_value(text String) -> Object`: what `JSON.parse` gives.
+fn native_parse_value(ruby: &Ruby, text: RString) -> Result<Value, Error> {
+    json::parse_value(ruby, &bytes_of(text))
+}
+
+/// `chunk(bytes String, text bool) -> String`: a copy in the encoding that a chunk of a stream gets.
+fn native_chunk(ruby: &Ruby, bytes: RString, text: bool) -> Result<RString, Error> {
+    string_to_ruby(ruby, &bytes_of(bytes), if text { Kind::Text } else { Kind::Binary })
+}
+
+/// A copy, because Ruby code that runs meanwhile may change the string.
+fn bytes_of(text: RString) -> Vec<u8> {
+    // SAFETY: on a Ruby thread with the GVL; copied before any Ruby code can run.
+    unsafe { text.as_slice() }.to_vec()
+}

@@ -1,0 +1,276 @@
+//! JSON text straight into Ruby objects: the fast path, which knows plain JSON and refuses the rest.
+//!
+//! # What keeps this safe
+//!
+//! All `unsafe` in this module and its helpers (`stack`, `keys`, `strings`, `numbers`) rests on the same four points.
+//!
+//! - *Thread and GVL.* A [`Parser`] is made in `json::convert` alone, which is given a `&Ruby`, and does not leave it.
+//! - *The GC.* Every object that is still needed is referred to from the machine stack (local variables, the parser, its
+//!   room and its keys, all of which are local variables), from a temporary buffer of Ruby's that the stack refers to, or
+//!   from the result, which the stack refers to. The stack and such buffers are marked conservatively: what they refer to
+//!   is neither freed nor moved. No object is kept in Rust's heap.
+//! - *Exceptions.* The whole conversion runs inside one `rb_protect`. A Ruby exception jumps from a Ruby function over the
+//!   frames of this module to that `rb_protect`. So nothing here has a destructor, and nothing of the parser is read
+//!   after the jump.
+//! - *Panics* are caught inside that `rb_protect`; none crosses a frame of Ruby's.
+
+use std::cell::Cell;
+
+use durable_streams_core::json::scan::{item_end, plain_run};
+use rb_sys::VALUE;
+
+use super::keys::Keys;
+use super::numbers::number;
+use super::stack::{Room, Values};
+use super::strings::Strings;
+
+/// How deep an item may nest: what JSON.parse allows. Deeper ones are JSON.parse's to refuse.
+const MAX_DEPTH: usize = 100;
+
+/// Reads one text.
+pub(super) struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+    depth: usize,
+    strings: Strings,
+    keys: Keys,
+    values: Values<'a>,
+    /// True while JSON.parse runs. Shared, so that it is up to date after a jump.
+    in_json: &'a Cell<bool>,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a [u8], room: &'a mut Room, in_json: &'a Cell<bool>) -> Self {
+        let (strings, keys, values) = (Strings::new(), Keys::new(), Values::new(room));
+        Parser {
+            text,
+            at: 0,
+            depth: 0,
+            strings,
+            keys,
+            values,
+            in_json,
+        }
+    }
+
+    /// Reads values separated by commas into the array `result`. What the fast path refuses is read by JSON.parse.
+    pub(super) fn items(&mut self, result: VALUE) {
+        self.skip_blanks();
+        if self.at == self.text.len() {
+            return;
+        }
+        loop {
+            let start = self.at;
+            let value = match self.item() {
+                Some(value) => value,
+                None => {
+                    let end = item_end(self.text, start);
+                    self.hand_over(start, end)
+                }
+            };
+            // SAFETY: see the module. `result` is an array that only this conversion knows.
+            unsafe { rb_sys::rb_ary_push(result, value) };
+            if self.at >= self.text.len() {
+                return;
+            }
+            // The comma.
+            self.at += 1;
+        }
+    }
+
+    /// Reads the text as one value.
+    pub(super) fn whole(&mut self) -> VALUE {
+        match self.item() {
+            Some(value) if self.at == self.text.len() => value,
+            _ => self.hand_over(0, self.text.len()),
+        }
+    }
+
+    /// Gives buffers back that would otherwise wait for the GC.
+    pub(super) fn release(&mut self) {
+        self.values.release();
+    }
+
+    /// Reads a value that a comma or the end of the text must follow.
+    #[inline]
+    fn item(&mut self) -> Option<VALUE> {
+        self.skip_blanks();
+        let value = self.value()?;
+        match self.skip_blanks() {
+            None | Some(b',') => Some(value),
+            Some(_) => None,
+        }
+    }
+
+    /// Lets JSON.parse read the text from `start` to `end`.
+    #[cold]
+    #[inline(never)]
+    fn hand_over(&mut self, start: usize, end: usize) -> VALUE {
+        self.values.truncate(0);
+        self.depth = 0;
+        self.at = end;
+        super::json::by_json_parse(&self.text[start..end], self.in_json)
+    }
+
+    /// Moves to the next byte that is not whitespace and returns it.
+    #[inline]
+    fn skip_blanks(&mut self) -> Option<u8> {
+        loop {
+            match self.text.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    #[inline]
+    fn value(&mut self) -> Option<VALUE> {
+        match self.text.get(self.at)? {
+            b'"' => self.string(),
+            b'{' => self.object(),
+            b'-' | b'0'..=b'9' => {
+                let (value, end) = number(self.text, self.at)?;
+                self.at = end;
+                Some(value)
+            }
+            b'[' => self.array(),
+            b't' => self.word(b"true", rb_sys::Qtrue as VALUE),
+            b'f' => self.word(b"false", rb_sys::Qfalse as VALUE),
+            b'n' => self.word(b"null", rb_sys::Qnil as VALUE),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn word(&mut self, word: &[u8], value: VALUE) -> Option<VALUE> {
+        let found = self.text.get(self.at..)?.starts_with(word);
+        self.at += word.len();
+        found.then_some(value)
+    }
+
+    #[inline]
+    fn enter(&mut self) -> Option<()> {
+        self.at += 1;
+        self.depth += 1;
+        (self.depth <= MAX_DEPTH).then_some(())
+    }
+
+    fn array(&mut self) -> Option<VALUE> {
+        self.enter()?;
+        let base = self.values.len();
+        if self.skip_blanks()? != b']' {
+            loop {
+                let value = self.value()?;
+                self.values.push(value);
+                match self.skip_blanks()? {
+                    b',' => self.at += 1,
+                    b']' => break,
+                    _ => return None,
+                }
+                self.skip_blanks();
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        let (start, count) = self.values.since(base);
+        // SAFETY: see the module. `start` points to `count` values, which nobody touches meanwhile.
+        let array = unsafe { rb_sys::rb_ary_new_from_values(count, start) };
+        self.values.truncate(base);
+        Some(array)
+    }
+
+    fn object(&mut self) -> Option<VALUE> {
+        self.enter()?;
+        let base = self.values.len();
+        if self.skip_blanks()? != b'}' {
+            loop {
+                let key = self.key()?;
+                self.values.push(key);
+                if self.skip_blanks()? != b':' {
+                    return None;
+                }
+                self.at += 1;
+                self.skip_blanks();
+                let value = self.value()?;
+                self.values.push(value);
+                match self.skip_blanks()? {
+                    b',' => self.at += 1,
+                    b'}' => break,
+                    _ => return None,
+                }
+                self.skip_blanks();
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        let hash = self.hash(base)?;
+        self.values.truncate(base);
+        Some(hash)
+    }
+
+    /// A hash of the keys and values from `base` on. None where a key occurs twice: versions of json differ on that.
+    #[inline]
+    fn hash(&self, base: usize) -> Option<VALUE> {
+        let (start, count) = self.values.since(base);
+        // SAFETY: see the module. `start` points to `count` keys and values by turns, which nobody touches meanwhile; the
+        // keys are interned strings, whose hash and comparison run no Ruby code.
+        unsafe {
+            #[cfg(ruby_gte_3_2)]
+            let hash = rb_sys::rb_hash_new_capa(count / 2);
+            #[cfg(not(ruby_gte_3_2))]
+            let hash = rb_sys::rb_hash_new();
+            rb_sys::rb_hash_bulk_insert(count, start, hash);
+            (rb_sys::rb_hash_size_num(hash) as usize == count as usize / 2).then_some(hash)
+        }
+    }
+
+    /// Reads an object's key.
+    #[inline]
+    fn key(&mut self) -> Option<VALUE> {
+        if self.text.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let start = self.at + 1;
+        let run = plain_run(self.text, start);
+        if self.text.get(run.end) == Some(&b'"') {
+            self.at = run.end + 1;
+            return self.keys.intern(self.text, start, run.end - start, &self.strings);
+        }
+        let (end, _) = self.string_end(run.end)?;
+        self.at = end + 1;
+        self.strings.intern_escaped(self.text.get(start..end)?)
+    }
+
+    /// Reads a string.
+    #[inline]
+    fn string(&mut self) -> Option<VALUE> {
+        let start = self.at + 1;
+        let run = plain_run(self.text, start);
+        if self.text.get(run.end) == Some(&b'"') {
+            self.at = run.end + 1;
+            return self.strings.plain(self.text.get(start..run.end)?, run.ascii);
+        }
+        let (end, ascii) = self.string_end(run.end)?;
+        self.at = end + 1;
+        self.strings.escaped(self.text.get(start..end)?, run.ascii & ascii)
+    }
+
+    /// Finds the quote that ends a string in which the next backslash is at `at`, and whether what is before it is ASCII.
+    fn string_end(&self, mut at: usize) -> Option<(usize, bool)> {
+        let mut ascii = true;
+        loop {
+            match self.text.get(at)? {
+                b'"' => return Some((at, ascii)),
+                b'\\' => {
+                    // What follows the backslash is looked at when it is resolved.
+                    ascii &= self.text.get(at + 1)?.is_ascii();
+                    let run = plain_run(self.text, at + 2);
+                    ascii &= run.ascii;
+                    at = run.end;
+                }
+                // A control character.
+                _ => return None,
+            }
+        }
+    }
+}
