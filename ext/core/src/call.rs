@@ -122,7 +122,8 @@ pub(crate) fn wants_fresh_values(endpoint: &Endpoint, request: &Request, status:
     refused && endpoint.is_dynamic() && matches!(request.operation, Operation::Read | Operation::Head)
 }
 
-async fn attempt(
+/// Sends the request once and reads its answer.
+pub(crate) async fn attempt(
     endpoint: &Endpoint,
     pool: &reqwest::Client,
     request: &Request,

@@ -93,6 +93,18 @@ impl Endpoint {
         })
     }
 
+    /// The same endpoint with another source of values.
+    #[must_use]
+    pub fn asking(&self, dynamic: Arc<dyn DynamicValues>) -> Endpoint {
+        Endpoint {
+            client: Arc::clone(&self.client),
+            url: self.url.clone(),
+            display: self.display.clone(),
+            fixed: self.fixed.clone(),
+            dynamic: Some(dynamic),
+        }
+    }
+
     /// The client it belongs to.
     pub fn client(&self) -> &Arc<Client> {
         &self.client

@@ -13,6 +13,7 @@ pub mod operations;
 pub mod payload;
 pub mod process;
 pub mod producer;
+pub mod producing;
 pub mod protocol;
 pub mod reader;
 pub mod retry;

@@ -104,7 +104,7 @@ pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Task<Created>> {
         protocol::STREAM_FORK_SUB_OFFSET,
         how.fork_sub_offset.map(|n| n.to_string()).as_deref(),
     )?;
-    let request = request(Operation::Create, Method::PUT, headers.map, how.body);
+    let request = request(Operation::Create, Method::PUT, headers.finish(), how.body);
     run(endpoint, request, |answer, request, endpoint| {
         let answer = expect(answer, request, endpoint, &[200, 201, 204])?;
         let owned = |name: HeaderName| text(&answer.headers, &name).map(str::to_owned);
@@ -144,7 +144,7 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
     let without_data = body.is_none();
     let request = Request {
         repeat,
-        ..request(Operation::Close, Method::POST, headers.map, body)
+        ..request(Operation::Close, Method::POST, headers.finish(), body)
     };
     run(endpoint, request, move |answer, request, endpoint| {
         if without_data && answer.status == StatusCode::CONFLICT && flag(&answer.headers, &protocol::STREAM_CLOSED) {
@@ -173,7 +173,7 @@ pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Op
     };
     let request = Request {
         repeat,
-        ..request(operation, Method::POST, headers.map, Some(body))
+        ..request(operation, Method::POST, headers.finish(), Some(body))
     };
     run(endpoint, request, |answer, request, endpoint| {
         // A conflict after a try whose answer was lost may be with that very try.
@@ -256,5 +256,10 @@ impl<'a> Headers<'a> {
         })?;
         self.map.insert(name, held);
         Ok(())
+    }
+
+    /// The headers.
+    pub(crate) fn finish(self) -> HeaderMap {
+        self.map
     }
 }

@@ -6,15 +6,15 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Once, Weak};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Pools;
+use crate::producing;
 
 static ROOT: AtomicPtr<Root> = AtomicPtr::new(std::ptr::null_mut());
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -24,6 +24,7 @@ static AT_FORK: Once = Once::new();
 pub(crate) struct Root {
     runtime: Runtime,
     pub(crate) pools: Mutex<HashMap<u64, Arc<Pools>>>,
+    pub(crate) producers: Mutex<Vec<Weak<producing::Shared>>>,
 }
 
 /// A number that differs between a process and its forked children.
@@ -60,12 +61,22 @@ pub(crate) fn root() -> Result<&'static Root> {
     }
 }
 
+/// The producers at work in this process. Starts nothing.
+pub(crate) fn producers() -> Vec<Arc<producing::Shared>> {
+    // SAFETY: as in `root`.
+    let root = unsafe { ROOT.load(Ordering::Acquire).as_ref() };
+    root.map_or_else(Vec::new, |root| {
+        root.producers.lock().iter().filter_map(Weak::upgrade).collect()
+    })
+}
+
 #[cold]
 fn make_root() -> Result<&'static Root> {
     watch_forks();
     let made = Box::into_raw(Box::new(Root {
         runtime: build_runtime()?,
-        pools: Mutex::new(HashMap::new()),
+        pools: Mutex::default(),
+        producers: Mutex::default(),
     }));
     match ROOT.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: `made` was leaked just now and is never freed once it is the root.
@@ -138,13 +149,18 @@ pub struct ProcessLocal<T> {
 
 impl<T> Default for ProcessLocal<T> {
     fn default() -> Self {
-        ProcessLocal {
-            held: AtomicPtr::new(std::ptr::null_mut()),
-        }
+        ProcessLocal::new()
     }
 }
 
 impl<T> ProcessLocal<T> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        ProcessLocal {
+            held: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
     /// This process's value, made by `make` if there is none yet.
     pub fn get_or_make(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let found = self.held.load(Ordering::Acquire);

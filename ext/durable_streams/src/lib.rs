@@ -1,8 +1,36 @@
-//! The Ruby extension of the `durable_streams` gem.
+//! The Ruby extension of the `durable_streams` gem: Ruby on one side, the protocol core on the other.
+//!
+//! - [`wait`]: the one place where a thread waits;
+//! - [`convert`]: the one place where content becomes Ruby objects;
+//! - [`errors`]: the one map from failures to exceptions;
+//! - [`values`]: headers and parameters, callables included; [`held`]: Ruby objects that other threads refer to;
+//! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
+//! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
-use magnus::{Error, Ruby};
+use magnus::{Error, Module, Ruby};
 
+mod client;
+mod convert;
+mod dispatch;
+mod errors;
+mod held;
+mod producer;
+mod reader;
+mod stream;
+mod values;
+mod wait;
+
+/// Defines `DurableStreams::Native`. Starts nothing.
+#[allow(missing_docs, reason = "the macro's own function")]
 #[magnus::init]
-fn init(_ruby: &Ruby) -> Result<(), Error> {
-    Ok(())
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    durable_streams_core::process::watch_forks();
+    let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
+    held::init(ruby, native)?;
+    convert::init(ruby, native)?;
+    client::init(ruby, native)?;
+    stream::init(ruby, native)?;
+    reader::init(ruby, native)?;
+    producer::init(ruby, native)?;
+    dispatch::init(native)
 }

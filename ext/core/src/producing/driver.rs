@@ -1,0 +1,131 @@
+//! The part of a producer that runs on the runtime's threads: requests, timers, and what the machine has to tell.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use crate::call::{self, Answer as HttpAnswer, Failure as CallFailure, Patience, Repeat, Request};
+use crate::error::{Error, Kind, Operation, retry_after};
+use crate::producer::{Answer, Lost, Transmit, TransmitId};
+use crate::protocol::{self, flag, number, text};
+
+/// What a request came to.
+enum Outcome {
+    Answered(Answer, Option<Error>),
+    Lost(Lost, Error),
+    /// It could not be made.
+    Unmade(Error),
+}
+
+/// Runs the producer to its end.
+pub(super) async fn drive(shared: &Arc<Shared>) {
+    let mut requests: JoinSet<(TransmitId, Outcome)> = JoinSet::new();
+    loop {
+        let (transmits, timeout) = {
+            let mut state = shared.state.lock();
+            let now = Instant::now();
+            let transmits: Vec<Transmit> = std::iter::from_fn(|| state.machine.poll_transmit(now)).collect();
+            state.take_events(shared);
+            (transmits, state.machine.poll_timeout())
+        };
+        for transmit in transmits {
+            let shared = Arc::clone(shared);
+            requests.spawn(async move { (transmit.id, send(&shared, transmit).await) });
+        }
+        let due = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.work.notified() => {}
+            () = due => {}
+            Some(ended) = requests.join_next() => shared.ended(ended),
+        }
+        let state = shared.state.lock();
+        if (state.ended || state.failed.is_some()) && requests.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    fn ended(&self, ended: Result<(TransmitId, Outcome), tokio::task::JoinError>) {
+        // A request that panicked has told nothing, not even its name: the machine would wait for ever, so give up.
+        let Ok((id, outcome)) = ended else {
+            return self.state.lock().machine.abort(Instant::now());
+        };
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let failing_before = state.machine.failure().is_some();
+        let said = match outcome {
+            Outcome::Answered(answer, error) => {
+                state.machine.handle_response(now, id, answer);
+                error
+            }
+            Outcome::Lost(lost, error) => {
+                state.machine.handle_lost(now, id, lost);
+                Some(error)
+            }
+            Outcome::Unmade(error) => {
+                state.machine.header_failed(now, id);
+                Some(error)
+            }
+        };
+        if !failing_before && said.is_some() {
+            state.last_error = said;
+        }
+    }
+}
+
+async fn send(shared: &Shared, transmit: Transmit) -> Outcome {
+    let mut headers = shared.headers.clone();
+    headers.insert(protocol::PRODUCER_EPOCH, transmit.epoch.into());
+    headers.insert(protocol::PRODUCER_SEQ, transmit.seq.into());
+    if transmit.closes {
+        headers.insert(protocol::STREAM_CLOSED, HeaderValue::from_static("true"));
+    }
+    let request = Request {
+        operation: Operation::Produce,
+        method: Method::POST,
+        headers,
+        query: Vec::new(),
+        body: (!transmit.body.is_empty()).then_some(transmit.body),
+        repeat: Repeat::UnlessSent,
+        patience: Patience::Bounded,
+    };
+    match call::attempt(&shared.endpoint, &shared.pool, &request).await {
+        Ok(answer) => answered(shared, &request, answer),
+        Err(CallFailure::NotSent(error)) => Outcome::Lost(Lost::NotSent, error),
+        Err(CallFailure::Unanswered(error)) => {
+            let lost = if matches!(error.kind(), Kind::Timeout) {
+                Lost::TimedOut
+            } else {
+                Lost::Dropped
+            };
+            Outcome::Lost(lost, error)
+        }
+        Err(CallFailure::Final(error)) => Outcome::Unmade(error),
+    }
+}
+
+fn answered(shared: &Shared, request: &Request, answer: HttpAnswer) -> Outcome {
+    let headers = &answer.headers;
+    let told = Answer {
+        status: answer.status.as_u16(),
+        next_offset: text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned),
+        producer_epoch: number(headers, &protocol::PRODUCER_EPOCH),
+        producer_seq: number(headers, &protocol::PRODUCER_SEQ),
+        expected_seq: number(headers, &protocol::PRODUCER_EXPECTED_SEQ),
+        received_seq: number(headers, &protocol::PRODUCER_RECEIVED_SEQ),
+        stream_closed: flag(headers, &protocol::STREAM_CLOSED),
+        retry_after: retry_after(headers, SystemTime::now()),
+    };
+    let error = (!answer.status.is_success()).then(|| call::error_of(&shared.endpoint, request, answer));
+    Outcome::Answered(told, error)
+}

@@ -1,0 +1,159 @@
+//! The one map from what goes wrong in Rust to the exceptions of `lib/durable_streams/errors.rb`.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use durable_streams_core::error::{Error as CoreError, Kind};
+use durable_streams_core::retry::Policy;
+use magnus::value::ReprValue;
+use magnus::{Class, Error, Exception, ExceptionClass, Module, RHash, RModule, Ruby, TryConvert};
+
+use crate::held::Held;
+
+/// The Ruby exception for `error`.
+pub(crate) fn raise(ruby: &Ruby, error: CoreError) -> Error {
+    exception(ruby, &error).map_or_else(|failed| failed, Error::from)
+}
+
+/// The Ruby exception object for `error`.
+pub(crate) fn exception(ruby: &Ruby, error: &CoreError) -> Result<Exception, Error> {
+    if let Kind::Application(said) = error.kind()
+        && let Some(value) = said.downcast_ref::<Held>().and_then(|held| held.get(ruby))
+    {
+        return Exception::try_convert(value);
+    }
+    if matches!(error.kind(), Kind::Argument) {
+        return ruby.exception_arg_error().new_instance((error.message(),));
+    }
+    let attributes = attributes(ruby, error)?;
+    class(ruby, class_name(error.kind()))?.new_instance((error.message(), magnus::KwArgs(attributes)))
+}
+
+fn class_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::BadRequest => "BadRequestError",
+        Kind::Unauthorized => "UnauthorizedError",
+        Kind::Forbidden => "ForbiddenError",
+        Kind::StaleEpoch { .. } => "StaleEpochError",
+        Kind::NotFound => "StreamNotFoundError",
+        Kind::Gone => "StreamGoneError",
+        Kind::Exists => "StreamExistsError",
+        Kind::StreamClosed { .. } => "StreamClosedError",
+        Kind::SeqConflict => "SeqConflictError",
+        Kind::ContentTypeMismatch => "ContentTypeMismatchError",
+        Kind::SequenceGap { .. } => "SequenceGapError",
+        Kind::PayloadTooLarge => "PayloadTooLargeError",
+        Kind::RateLimited { .. } => "RateLimitedError",
+        Kind::Status => "FetchError",
+        Kind::Connection => "ConnectionError",
+        Kind::Timeout => "TimeoutError",
+        Kind::Parse => "ParseError",
+        Kind::Closed => "ClosedError",
+        Kind::SseNotSupported => "SSENotSupportedError",
+        Kind::Argument | Kind::Internal | Kind::Application(_) => "DurableStreamError",
+    }
+}
+
+/// The keywords that the exception's constructor gets: what is known, and nothing else.
+fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
+    let hash = ruby.hash_new();
+    let set = |name: &str, value: magnus::Value| hash.aset(ruby.to_symbol(name), value);
+    if !error.url().is_empty() {
+        set("url", ruby.str_new(error.url()).as_value())?;
+    }
+    if let Some(status) = error.status() {
+        set("status", ruby.integer_from_i64(status.into()).as_value())?;
+        set("headers", headers(ruby, error)?.as_value())?;
+        set("body", text(ruby, error.body()))?;
+        set(
+            "retryable",
+            ruby.into_value(Policy::default().statuses.contains(&status)),
+        )?;
+    }
+    if error.outcome_unknown() {
+        set("outcome_unknown", ruby.qtrue().as_value())?;
+    }
+    let number = |n: u64| ruby.integer_from_u64(n).as_value();
+    match error.kind() {
+        Kind::StaleEpoch {
+            current_epoch: Some(epoch),
+        } => set("current_epoch", number(*epoch))?,
+        Kind::StreamClosed {
+            final_offset: Some(offset),
+        } => set("final_offset", ruby.str_new(offset).as_value())?,
+        Kind::RateLimited {
+            retry_after: Some(wait),
+        } => set("retry_after", seconds(ruby, *wait))?,
+        Kind::SequenceGap { expected, received } => {
+            for (name, value) in [("expected_seq", expected), ("received_seq", received)] {
+                if let Some(value) = value {
+                    set(name, number(*value))?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(hash)
+}
+
+fn headers(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
+    let hash = ruby.hash_new();
+    for (name, value) in error.headers() {
+        hash.aset(ruby.str_new(name.as_str()), text(ruby, value.as_bytes()))?;
+    }
+    Ok(hash)
+}
+
+/// UTF-8 where it is that, else bytes.
+fn text(ruby: &Ruby, bytes: &[u8]) -> magnus::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => ruby.str_new(text).as_value(),
+        Err(_) => ruby.str_from_slice(bytes).as_value(),
+    }
+}
+
+fn seconds(ruby: &Ruby, wait: Duration) -> magnus::Value {
+    match (wait.as_secs(), wait.subsec_nanos()) {
+        (whole, 0) => ruby.integer_from_u64(whole).as_value(),
+        _ => ruby.float_from_f64(wait.as_secs_f64()).as_value(),
+    }
+}
+
+fn class(ruby: &Ruby, name: &str) -> Result<ExceptionClass, Error> {
+    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+    library.const_get(name)
+}
+
+/// An exception of one of the library's classes with nothing but a message.
+pub(crate) fn simple(ruby: &Ruby, class_name: &str, message: &str) -> Error {
+    let made = class(ruby, class_name).and_then(|class| class.new_instance((message,)));
+    made.map_or_else(|failed| failed, Error::from)
+}
+
+/// An `ArgumentError`.
+pub(crate) fn argument(ruby: &Ruby, message: String) -> Error {
+    Error::new(ruby.exception_arg_error(), message)
+}
+
+/// The exception for a mistake in this library.
+pub(crate) fn internal(ruby: &Ruby, message: &str) -> Error {
+    simple(ruby, "DurableStreamError", &format!("internal error: {message}"))
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or(payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+/// Runs the body of a native method; a panic in it becomes an exception that can be rescued.
+pub(crate) fn guard<T>(ruby: &Ruby, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result,
+        Err(payload) => Err(internal(ruby, &panic_message(payload.as_ref()))),
+    }
+}

@@ -1,0 +1,292 @@
+//! `DurableStreams::Native::Producer`: appends copy into the producer's buffer; only full buffers, flushes and ends wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use durable_streams_core::process::ProcessBound;
+use durable_streams_core::producer::{BodyKind, Config, UndeliveredMessage};
+use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all};
+use durable_streams_core::retry::Policy;
+use magnus::typed_data::Obj;
+use magnus::value::ReprValue;
+use magnus::{Class, Error, Module, Object, RArray, RModule, RString, Ruby, Value, function, method};
+
+use crate::client::{RetryArray, policy, seconds};
+use crate::convert;
+use crate::dispatch;
+use crate::errors::{self, guard};
+use crate::held;
+use crate::stream::{Stream, frozen};
+use crate::wait::wait;
+
+/// A producer, which belongs to the process that made it.
+#[magnus::wrap(class = "DurableStreams::Native::Producer", free_immediately, size)]
+pub(crate) struct Producer {
+    running: ProcessBound<CoreProducer>,
+    json: bool,
+    when_full: WhenFull,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenFull {
+    Block,
+    Raise,
+}
+
+/// Settings as Ruby passes them: `[epoch, next_seq, auto_claim, max_batch_bytes, max_batch_items, linger (seconds),
+/// max_in_flight, max_buffered_bytes, block_when_full]`; nil is the default.
+type Settings = (
+    Option<u64>,
+    Option<u64>,
+    bool,
+    Option<usize>,
+    Option<usize>,
+    Option<f64>,
+    Option<usize>,
+    Option<usize>,
+    bool,
+);
+
+impl Producer {
+    /// `Native::Producer.new(native_stream, producer_id, content_type, json, settings, retry_policy, listener)`: the
+    /// policy as `Native::Client.new` takes it, or nil for the client's; the listener, or nil.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a private, positional interface between two layers of one gem"
+    )]
+    fn new(
+        ruby: &Ruby,
+        stream: Obj<Stream>,
+        id: String,
+        content_type: String,
+        json: bool,
+        settings: Settings,
+        retry: Option<RetryArray>,
+        listener: Option<Value>,
+    ) -> Result<Producer, Error> {
+        guard(ruby, || {
+            let endpoint = match &stream.callables {
+                None => Arc::clone(&stream.endpoint),
+                Some(_) => Arc::new(stream.endpoint.asking(dispatch::source(held::hold(stream)))),
+            };
+            let retry = match retry {
+                Some(retry) => policy(ruby, retry)?,
+                None => stream.endpoint.client().config().retry.clone(),
+            };
+            let when_full = if settings.8 { WhenFull::Block } else { WhenFull::Raise };
+            let config = config(ruby, json, settings, retry)?;
+            let listener = listener.map(|listener| dispatch::listener(held::hold(listener)));
+            let started = CoreProducer::start(&endpoint, &id, &content_type, config, listener);
+            let running = ProcessBound::new(started.map_err(|error| errors::raise(ruby, error))?);
+            Ok(Producer {
+                running,
+                json,
+                when_full,
+            })
+        })
+    }
+
+    /// `append(data)` -> the message's token. JSON data is one value and is checked. Waits while the buffer is full.
+    fn append(ruby: &Ruby, this: &Producer, data: RString) -> Result<u64, Error> {
+        this.accept(ruby, data, CoreProducer::append)
+    }
+
+    /// `append_acknowledged(data)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
+    fn append_acknowledged(ruby: &Ruby, this: &Producer, data: RString) -> Result<RArray, Error> {
+        guard(ruby, || {
+            let told = this.accept(ruby, data, |running, message| running.append_watched(message))?;
+            let delivery = wait(ruby, told)?.map_err(|failed| failure(ruby, &failed))?;
+            let array = ruby.ary_new_capa(4);
+            if let Some(delivery) = delivery {
+                array.push(delivery.next_offset.as_deref().map(|offset| frozen(ruby, offset)))?;
+                array.push(delivery.duplicate)?;
+                array.push(delivery.epoch)?;
+                array.push(delivery.seq)?;
+            }
+            Ok(array)
+        })
+    }
+
+    /// Checks the message and has `append` take it, as soon as there is room.
+    fn accept<T>(
+        &self,
+        ruby: &Ruby,
+        data: RString,
+        append: impl Fn(&CoreProducer, &[u8]) -> Result<T, Refused>,
+    ) -> Result<T, Error> {
+        guard(ruby, || {
+            let running = self.running(ruby)?;
+            loop {
+                // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run; after a wait
+                // for room they are read anew.
+                let message = unsafe { data.as_slice() };
+                if self.json {
+                    convert::check_json(ruby, message)?;
+                }
+                match append(running, message) {
+                    Ok(appended) => return Ok(appended),
+                    Err(Refused::Full(since)) if self.when_full == WhenFull::Block => {
+                        wait(ruby, running.room(since))?.map_err(|failed| failure(ruby, &failed))?;
+                    }
+                    Err(refused) => return Err(refusal(ruby, &refused)),
+                }
+            }
+        })
+    }
+
+    /// `flush` -> nil, when all that was appended before is acknowledged.
+    fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
+        guard(ruby, || {
+            wait(ruby, this.running(ruby)?.flush())?.map_err(|failed| failure(ruby, &failed))
+        })
+    }
+
+    /// `close(timeout)` -> nil: flushes and ends; with a timeout (seconds) gives up after it.
+    fn close(ruby: &Ruby, this: &Producer, timeout: Option<f64>) -> Result<(), Error> {
+        guard(ruby, || {
+            let running = this.running(ruby)?;
+            let closed = match timeout {
+                None => wait(ruby, running.close())?,
+                Some(limit) => {
+                    let limit = seconds(ruby, "timeout", limit)?;
+                    let closing = running
+                        .close_within(limit)
+                        .map_err(|error| errors::raise(ruby, error))?;
+                    wait(ruby, closing)?.map_err(|error| errors::raise(ruby, error))?
+                }
+            };
+            closed.map_err(|failed| failure(ruby, &failed))
+        })
+    }
+
+    /// `close_stream(data)` -> the final offset, if the server told.
+    fn close_stream(ruby: &Ruby, this: &Producer, data: Option<RString>) -> Result<Option<RString>, Error> {
+        guard(ruby, || {
+            let running = this.running(ruby)?;
+            // SAFETY: the bytes are copied before any Ruby code can run.
+            let last = data.map(|data| unsafe { data.as_slice() }.to_vec());
+            if let (Some(last), true) = (&last, this.json) {
+                convert::check_json(ruby, last)?;
+            }
+            let closed = wait(ruby, running.close_stream(last.as_deref()))?;
+            let offset = closed.map_err(|refused| refusal(ruby, &refused))?;
+            Ok(offset.map(|offset| frozen(ruby, &offset)))
+        })
+    }
+
+    fn epoch(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+        Ok(this.running(ruby)?.epoch())
+    }
+
+    fn seq(ruby: &Ruby, this: &Producer) -> Result<i64, Error> {
+        Ok(this.running(ruby)?.seq())
+    }
+
+    fn pending(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+        Ok(this.running(ruby)?.pending())
+    }
+
+    /// `delivered` -> all tokens below it are acknowledged.
+    fn delivered(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+        Ok(this.running(ruby)?.delivered())
+    }
+
+    /// Whether this process made it.
+    fn at_home(&self) -> bool {
+        self.running.get().is_some()
+    }
+
+    fn running(&self, ruby: &Ruby) -> Result<&CoreProducer, Error> {
+        self.running.get().ok_or_else(|| {
+            let message =
+                "this producer was made before the process forked and belongs to the parent: make another one";
+            errors::simple(ruby, "ProducerError", message)
+        })
+    }
+}
+
+fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<Config, Error> {
+    let (epoch, next_seq, auto_claim, max_batch_bytes, max_batch_items, linger, max_in_flight, max_buffered_bytes, _) =
+        settings;
+    let default = Config::default();
+    Ok(Config {
+        body: if json { BodyKind::Json } else { BodyKind::Bytes },
+        epoch: epoch.unwrap_or(default.epoch),
+        next_seq: next_seq.unwrap_or(default.next_seq),
+        auto_claim,
+        max_batch_bytes: max_batch_bytes.unwrap_or(default.max_batch_bytes),
+        max_batch_items: max_batch_items.unwrap_or(default.max_batch_items),
+        linger: linger.map_or(Ok(default.linger), |linger| seconds(ruby, "linger_ms", linger))?,
+        max_in_flight: max_in_flight.unwrap_or(default.max_in_flight),
+        max_buffered_bytes: max_buffered_bytes.unwrap_or(default.max_buffered_bytes),
+        retry,
+        ..default
+    })
+}
+
+fn refusal(ruby: &Ruby, refused: &Refused) -> Error {
+    match refused {
+        Refused::Failed(failed) => failure(ruby, failed),
+        Refused::Closed => errors::simple(ruby, "ClosedError", "the producer is closed"),
+        Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
+        Refused::Full(_) => errors::simple(ruby, "ProducerError", "the producer's buffer is full"),
+    }
+}
+
+/// A producer's failure as Ruby has it: `ProducerError.fail` raises, so that a cause can be set.
+fn failure(ruby: &Ruby, failed: &Failed) -> Error {
+    let raised = || -> Result<Value, Error> {
+        let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+        let class: Value = library.const_get("ProducerError")?;
+        class.funcall(
+            "fail",
+            (errors::exception(ruby, failed.error())?, undelivered(ruby, failed)?),
+        )
+    };
+    raised()
+        .err()
+        .unwrap_or_else(|| errors::internal(ruby, "ProducerError.fail did not raise"))
+}
+
+/// `[[token, data, outcome_unknown], …]`, in append order.
+pub(crate) fn undelivered(ruby: &Ruby, failed: &Failed) -> Result<RArray, Error> {
+    let array = ruby.ary_new_capa(failed.undelivered().len());
+    for message in failed.undelivered() {
+        let UndeliveredMessage { token, data, outcome } = message;
+        let unknown = *outcome == durable_streams_core::producer::Outcome::Unknown;
+        let text = convert::label(ruby, ruby.str_from_slice(data), true)?;
+        array.push((*token, text, unknown))?;
+    }
+    Ok(array)
+}
+
+/// `Native.drain_producers(seconds)` -> how many messages are pending when all of this process's producers have been
+/// flushed, or the time is over.
+fn drain_producers(ruby: &Ruby, limit: f64) -> Result<u64, Error> {
+    guard(ruby, || {
+        let limit: Duration = seconds(ruby, "limit", limit)?;
+        match drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
+            Some(draining) => wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error)),
+            None => Ok(0),
+        }
+    })
+}
+
+/// Defines the class and the module function.
+pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    native.define_singleton_method("drain_producers", function!(drain_producers, 1))?;
+    let class = native.define_class("Producer", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_singleton_method("new", function!(Producer::new, 7))?;
+    class.define_method("append", method!(Producer::append, 1))?;
+    class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 1))?;
+    class.define_method("flush", method!(Producer::flush, 0))?;
+    class.define_method("close", method!(Producer::close, 1))?;
+    class.define_method("close_stream", method!(Producer::close_stream, 1))?;
+    class.define_method("epoch", method!(Producer::epoch, 0))?;
+    class.define_method("seq", method!(Producer::seq, 0))?;
+    class.define_method("pending", method!(Producer::pending, 0))?;
+    class.define_method("delivered", method!(Producer::delivered, 0))?;
+    class.define_method("at_home?", method!(Producer::at_home, 0))?;
+    Ok(())
+}

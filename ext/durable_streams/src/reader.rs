@@ -1,0 +1,374 @@
+//! `DurableStreams::Native::Reader`: hands Ruby what a read session brings, and remembers how far Ruby has got.
+//!
+//! The position is plain data and belongs to no process: after a fork, an interrupt or a cancelled iteration a new
+//! session starts from it, and neither misses nor repeats anything.
+
+use std::sync::Arc;
+
+use durable_streams_core::cursor::{Live, Position, Progress};
+use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::payload::{Format, Part};
+use durable_streams_core::process::ProcessBound;
+use durable_streams_core::protocol::Media;
+use durable_streams_core::reader::{Event, Events, ReadOptions, Session};
+use magnus::typed_data::Obj;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TypedData, Value, gc, method};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::convert;
+use crate::errors::{self, guard};
+use crate::stream::{Stream, frozen};
+use crate::values::wait_serving;
+
+/// A reader's settings, and how far it has got.
+#[derive(TypedData)]
+#[magnus(class = "DurableStreams::Native::Reader", free_immediately, mark, size)]
+pub(crate) struct Reader {
+    stream: Opaque<Obj<Stream>>,
+    shape: Shape,
+    live: Live,
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
+
+impl DataTypeFunctions for Reader {
+    fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.stream);
+    }
+}
+
+/// What Ruby gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Items,
+    Bytes,
+    Text,
+}
+
+struct State {
+    position: Position,
+    up_to_date: bool,
+    stream_closed: bool,
+    status: Option<u16>,
+    /// The read came to its end by itself.
+    ended: bool,
+    session: Option<Arc<ProcessBound<Session>>>,
+}
+
+/// What one wait brought.
+enum Taken {
+    Event(Event),
+    End,
+}
+
+impl Reader {
+    /// A reader on `stream`. Nothing is requested before something is asked for.
+    pub(crate) fn open(
+        ruby: &Ruby,
+        stream: Obj<Stream>,
+        format: &str,
+        live: &str,
+        offset: String,
+        cursor: Option<String>,
+    ) -> Result<Obj<Reader>, Error> {
+        let shape = match format {
+            "json" => Shape::Items,
+            "text" => Shape::Text,
+            "bytes" => Shape::Bytes,
+            other => {
+                return Err(errors::argument(
+                    ruby,
+                    format!("format must be :json, :bytes or :text, got :{other}"),
+                ));
+            }
+        };
+        let live = match live {
+            "off" => Live::Off,
+            "long_poll" => Live::LongPoll,
+            "sse" => Live::Sse,
+            "auto" => Live::Auto,
+            other => {
+                let message = format!("live must be :off, :long_poll, :sse or :auto, got :{other}");
+                return Err(errors::argument(ruby, message));
+            }
+        };
+        let state = State {
+            position: Position::new(&offset, cursor),
+            up_to_date: false,
+            stream_closed: false,
+            status: None,
+            ended: false,
+            session: None,
+        };
+        let (closed, _) = watch::channel(false);
+        Ok(ruby.obj_wrap(Reader {
+            stream: stream.into(),
+            shape,
+            live,
+            state: Mutex::new(state),
+            closed,
+        }))
+    }
+
+    /// `next_batch` -> nil at the end, else `[payload, next_offset, cursor, up_to_date, stream_closed]`.
+    fn next_batch(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
+        this.taking(ruby, |events| {
+            let mut batch = Batch::new(ruby, this.shape);
+            loop {
+                match this.take(ruby, events)? {
+                    Taken::End => return Ok(None),
+                    Taken::Event(Event::Part(part)) => batch.add(ruby, &part)?,
+                    Taken::Event(Event::End(last, progress)) => {
+                        if let Some(part) = last {
+                            batch.add(ruby, &part)?;
+                        }
+                        let payload = batch.finish(ruby)?;
+                        let array = meta(ruby, &progress)?;
+                        array.unshift(payload)?;
+                        this.advance(progress);
+                        return Ok(Some(array));
+                    }
+                }
+            }
+        })
+    }
+
+    /// `next_items` -> nil at the end, else `[items, meta]`, `meta` being nil or
+    /// `[next_offset, cursor, up_to_date, stream_closed]` with the last items of an answer.
+    fn next_items(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
+        this.taking(ruby, |events| {
+            let mut batch = Batch::new(ruby, this.shape);
+            let (part, progress) = match this.take(ruby, events)? {
+                Taken::End => return Ok(None),
+                Taken::Event(Event::Part(part)) => (Some(part), None),
+                Taken::Event(Event::End(last, progress)) => (last, Some(progress)),
+            };
+            if let Some(part) = &part {
+                batch.add(ruby, part)?;
+            }
+            let array = ruby.ary_new_capa(2);
+            array.push(batch.finish(ruby)?)?;
+            match progress {
+                Some(progress) => {
+                    array.push(meta(ruby, &progress)?)?;
+                    this.advance(progress);
+                }
+                None => {
+                    array.push(ruby.qnil())?;
+                    this.state.lock().position.skip += part.map_or(0, |part| part.count());
+                }
+            }
+            Ok(Some(array))
+        })
+    }
+
+    /// Runs `body` with the turn to take events. If it fails, the session is dropped, and with it whatever was half
+    /// taken: the next call reads again from the position.
+    fn taking(
+        &self,
+        ruby: &Ruby,
+        body: impl FnOnce(&mut Events) -> Result<Option<RArray>, Error>,
+    ) -> Result<Option<RArray>, Error> {
+        guard(ruby, || {
+            let Some(session) = self.session(ruby)? else {
+                return Ok(None);
+            };
+            let Some(running) = session.get() else { return Ok(None) };
+            let stream = ruby.get_inner(self.stream);
+            let taken = wait_serving(ruby, stream.callables.as_ref(), running.events())
+                .and_then(|mut events| body(&mut events));
+            if taken.is_err() {
+                self.drop_session(&session);
+            }
+            taken
+        })
+    }
+
+    /// Waits for the next event, or for `close`.
+    fn take(&self, ruby: &Ruby, events: &mut Events) -> Result<Taken, Error> {
+        let mut closed = self.closed.subscribe();
+        let next = async {
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => None,
+                event = events.next() => event,
+            }
+        };
+        let stream = ruby.get_inner(self.stream);
+        match wait_serving(ruby, stream.callables.as_ref(), next)? {
+            Some(Ok(event)) => Ok(Taken::Event(event)),
+            Some(Err(error)) => Err(errors::raise(ruby, error)),
+            None => {
+                let mut state = self.state.lock();
+                state.ended |= !self.is_closed();
+                state.session = None;
+                Ok(Taken::End)
+            }
+        }
+    }
+
+    /// This process's session, started if there is none; `None` if there is nothing more to read.
+    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<Session>>>, Error> {
+        let stream = ruby.get_inner(self.stream);
+        let started: CoreResult<_> = {
+            let mut state = self.state.lock();
+            if self.is_closed() || state.ended {
+                return Ok(None);
+            }
+            match &state.session {
+                Some(session) if session.get().is_some() => Ok(Arc::clone(session)),
+                _ => {
+                    let (format, media) = match self.shape {
+                        Shape::Items => (Format::Json, Some(Media::Json)),
+                        Shape::Text => (Format::Bytes, Some(Media::Text)),
+                        Shape::Bytes => (Format::Bytes, None),
+                    };
+                    let options = ReadOptions {
+                        live: self.live,
+                        position: state.position.clone(),
+                        format,
+                        media,
+                    };
+                    Session::start(&stream.endpoint, options).map(|session| {
+                        let session = Arc::new(ProcessBound::new(session));
+                        state.session = Some(Arc::clone(&session));
+                        session
+                    })
+                }
+            }
+        };
+        started.map(Some).map_err(|error| errors::raise(ruby, error))
+    }
+
+    /// Notes that Ruby has a whole batch.
+    fn advance(&self, progress: Progress) {
+        let mut state = self.state.lock();
+        state.up_to_date = progress.up_to_date;
+        state.stream_closed = progress.closed;
+        state.status = Some(progress.status);
+        state.position = Position {
+            offset: progress.next_offset,
+            cursor: progress.cursor,
+            skip: progress.skip,
+        };
+    }
+
+    fn drop_session(&self, session: &Arc<ProcessBound<Session>>) {
+        let mut state = self.state.lock();
+        if state.session.as_ref().is_some_and(|held| Arc::ptr_eq(held, session)) {
+            state.session = None;
+        }
+    }
+
+    /// Cancels the running request; the position stays, and the next call goes on from there, which is to ask the
+    /// server anew where the read had come to its end (but not past the end of a closed stream).
+    fn cancel(&self) {
+        let session = {
+            let mut state = self.state.lock();
+            state.ended &= state.stream_closed;
+            state.session.take()
+        };
+        drop(session);
+    }
+
+    /// Ends the reader. A call that waits returns nil.
+    fn close(&self) {
+        self.closed.send_replace(true);
+        self.cancel();
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    fn next_offset(ruby: &Ruby, this: &Reader) -> RString {
+        frozen(ruby, &this.state.lock().position.offset)
+    }
+
+    fn cursor(ruby: &Ruby, this: &Reader) -> Option<RString> {
+        this.state
+            .lock()
+            .position
+            .cursor
+            .as_deref()
+            .map(|cursor| frozen(ruby, cursor))
+    }
+
+    fn up_to_date(&self) -> bool {
+        self.state.lock().up_to_date
+    }
+
+    fn stream_closed(&self) -> bool {
+        self.state.lock().stream_closed
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.state.lock().status
+    }
+}
+
+fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
+    let array = ruby.ary_new_capa(5);
+    array.push(frozen(ruby, &progress.next_offset))?;
+    array.push(progress.cursor.as_deref().map(|cursor| frozen(ruby, cursor)))?;
+    array.push(progress.up_to_date)?;
+    array.push(progress.closed)?;
+    Ok(array)
+}
+
+/// What came of one answer so far, as Ruby objects. It lives on the stack of the thread that collects it.
+enum Batch {
+    Items(Option<RArray>),
+    Bytes(RString, bool),
+}
+
+impl Batch {
+    fn new(ruby: &Ruby, shape: Shape) -> Batch {
+        match shape {
+            Shape::Items => Batch::Items(None),
+            Shape::Bytes => Batch::Bytes(ruby.str_buf_new(0), false),
+            Shape::Text => Batch::Bytes(ruby.str_buf_new(0), true),
+        }
+    }
+
+    fn add(&mut self, ruby: &Ruby, part: &Part) -> Result<(), Error> {
+        match (self, part) {
+            (Batch::Items(held), Part::Items { text, count }) => {
+                let items = convert::parse_items(ruby, text, *count)?;
+                match held {
+                    Some(held) => held.concat(items)?,
+                    None => *held = Some(items),
+                }
+            }
+            (Batch::Bytes(string, _), part) => string.cat(part.bytes()),
+            (Batch::Items(_), Part::Bytes(_)) => return Err(errors::internal(ruby, "bytes where items were expected")),
+        }
+        Ok(())
+    }
+
+    fn finish(self, ruby: &Ruby) -> Result<Value, Error> {
+        match self {
+            Batch::Items(items) => Ok(items.unwrap_or_else(|| ruby.ary_new()).as_value()),
+            Batch::Bytes(string, text) => convert::label(ruby, string, text),
+        }
+    }
+}
+
+/// Defines the class.
+pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    let class = native.define_class("Reader", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_method("next_batch", method!(Reader::next_batch, 0))?;
+    class.define_method("next_items", method!(Reader::next_items, 0))?;
+    class.define_method("cancel", method!(Reader::cancel, 0))?;
+    class.define_method("close", method!(Reader::close, 0))?;
+    class.define_method("closed?", method!(Reader::is_closed, 0))?;
+    class.define_method("next_offset", method!(Reader::next_offset, 0))?;
+    class.define_method("cursor", method!(Reader::cursor, 0))?;
+    class.define_method("up_to_date", method!(Reader::up_to_date, 0))?;
+    class.define_method("stream_closed", method!(Reader::stream_closed, 0))?;
+    class.define_method("status", method!(Reader::status, 0))?;
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! `DurableStreams::Native::Stream`: one stream's requests. Each method starts the request, waits for it in the one
+//! door, and gives back plain values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use durable_streams_core::append::{Append, Appender};
+use durable_streams_core::endpoint::Endpoint;
+use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::operations::{self, Create, one_message};
+use durable_streams_core::process::ProcessLocal;
+use magnus::typed_data::Obj;
+use magnus::value::ReprValue;
+use magnus::{
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, Symbol, TypedData,
+    function, gc, method,
+};
+
+use crate::client::Client;
+use crate::convert;
+use crate::errors::{self, guard};
+use crate::reader::Reader;
+use crate::values::{Callables, given, wait_serving};
+
+/// A stream's URL and what its requests carry.
+#[derive(TypedData)]
+#[magnus(class = "DurableStreams::Native::Stream", free_immediately, mark, size)]
+pub(crate) struct Stream {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) callables: Option<Callables>,
+    appender: ProcessLocal<Appender>,
+}
+
+impl DataTypeFunctions for Stream {
+    fn mark(&self, marker: &gc::Marker) {
+        if let Some(callables) = &self.callables {
+            callables.mark(marker);
+        }
+    }
+}
+
+impl Stream {
+    /// `Native::Stream.new(client, url, headers, params)`.
+    fn new(ruby: &Ruby, client: &Client, url: String, headers: RHash, params: RHash) -> Result<Stream, Error> {
+        guard(ruby, || {
+            let given = given(ruby, headers, params)?;
+            let source = given.callables.as_ref().map(Callables::source);
+            let endpoint = Endpoint::new(Arc::clone(&client.0), &url, given.fixed, source);
+            let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
+            Ok(Stream {
+                endpoint,
+                callables: given.callables,
+                appender: ProcessLocal::default(),
+            })
+        })
+    }
+
+    /// The URL without credentials.
+    fn url(ruby: &Ruby, this: &Stream) -> RString {
+        frozen(ruby, this.endpoint.display())
+    }
+
+    /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
+    fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
+        let head = this.wait_for(ruby, || operations::head(&this.endpoint))?;
+        let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
+        let array = ruby.ary_new_capa(7);
+        array.push(text(&head.content_type))?;
+        array.push(text(&head.next_offset))?;
+        array.push(text(&head.etag))?;
+        array.push(text(&head.cache_control))?;
+        array.push(head.closed)?;
+        array.push(head.ttl_seconds)?;
+        array.push(text(&head.expires_at))?;
+        Ok(array)
+    }
+
+    /// `create(content_type, ttl_seconds, expires_at, closed, forked_from, fork_offset, fork_sub_offset, body, json)`
+    /// -> `[content_type, next_offset, created]`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a private, positional interface between two layers of one gem"
+    )]
+    fn create(
+        ruby: &Ruby,
+        this: &Stream,
+        content_type: Option<String>,
+        ttl_seconds: Option<u64>,
+        expires_at: Option<String>,
+        closed: bool,
+        forked_from: Option<String>,
+        fork_offset: Option<String>,
+        fork_sub_offset: Option<u64>,
+        body: Option<RString>,
+        json: bool,
+    ) -> Result<RArray, Error> {
+        let body = body.map(|data| payload(ruby, data, json)).transpose()?;
+        let how = Create {
+            content_type,
+            ttl_seconds,
+            expires_at,
+            closed,
+            forked_from,
+            fork_offset,
+            fork_sub_offset,
+            body,
+        };
+        let created = this.wait_for(ruby, || operations::create(&this.endpoint, how))?;
+        let array = ruby.ary_new_capa(3);
+        array.push(created.content_type.as_deref().map(|text| frozen(ruby, text)))?;
+        array.push(created.next_offset.as_deref().map(|text| frozen(ruby, text)))?;
+        array.push(created.created)?;
+        Ok(array)
+    }
+
+    /// `append(data, content_type, json, seq, batching)` -> the new tail. JSON data is one value and is checked.
+    fn append(
+        ruby: &Ruby,
+        this: &Stream,
+        data: RString,
+        content_type: String,
+        json: bool,
+        seq: Option<String>,
+        batching: bool,
+    ) -> Result<RString, Error> {
+        let tail = if batching {
+            let data = checked(ruby, data, json)?;
+            let append = Append {
+                data,
+                content_type: content_type.into(),
+                json,
+                seq,
+            };
+            let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
+            this.wait_for(ruby, || appender.append(append))?
+        } else {
+            let body = payload(ruby, data, json)?;
+            this.wait_for(ruby, || {
+                operations::append(&this.endpoint, &content_type, body, seq.as_deref())
+            })?
+        };
+        Ok(frozen(ruby, &tail))
+    }
+
+    /// `close_stream(data, content_type, json)` -> the final offset.
+    fn close_stream(
+        ruby: &Ruby,
+        this: &Stream,
+        data: Option<RString>,
+        content_type: Option<String>,
+        json: bool,
+    ) -> Result<RString, Error> {
+        let body = data.map(|data| payload(ruby, data, json)).transpose()?;
+        let offset = this.wait_for(ruby, || {
+            operations::close(&this.endpoint, content_type.as_deref(), body)
+        })?;
+        Ok(frozen(ruby, &offset))
+    }
+
+    /// `delete` -> nil.
+    fn delete(ruby: &Ruby, this: &Stream) -> Result<(), Error> {
+        this.wait_for(ruby, || operations::delete(&this.endpoint))
+    }
+
+    /// `reader(format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`, `:sse` or `:auto`.
+    fn reader(
+        ruby: &Ruby,
+        this: Obj<Stream>,
+        format: Symbol,
+        live: Symbol,
+        offset: String,
+        cursor: Option<String>,
+    ) -> Result<Obj<Reader>, Error> {
+        guard(ruby, || {
+            Reader::open(ruby, this, &format.name()?, &live.name()?, offset, cursor)
+        })
+    }
+
+    /// Starts work and waits for it.
+    fn wait_for<T, F>(&self, ruby: &Ruby, start: impl FnOnce() -> CoreResult<F>) -> Result<T, Error>
+    where
+        F: Future<Output = CoreResult<T>>,
+    {
+        guard(ruby, || {
+            let work = start().map_err(|error| errors::raise(ruby, error))?;
+            let outcome = wait_serving(ruby, self.callables.as_ref(), work)?;
+            outcome.map_err(|error| errors::raise(ruby, error))
+        })
+    }
+}
+
+/// A copy of `data`, which on a JSON stream must be one JSON value.
+fn checked(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
+    // SAFETY: the bytes are read and copied before any Ruby code can run.
+    let bytes = unsafe { data.as_slice() };
+    if json {
+        convert::check_json(ruby, bytes)?;
+    }
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
+/// `data` as a request's body.
+fn payload(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
+    // SAFETY: the bytes are read and copied before any Ruby code can run.
+    let bytes = unsafe { data.as_slice() };
+    if !json {
+        return Ok(Bytes::copy_from_slice(bytes));
+    }
+    convert::check_json(ruby, bytes)?;
+    Ok(one_message(bytes))
+}
+
+/// A frozen UTF-8 string, as metadata is given back.
+pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
+    let string = ruby.str_new(text);
+    string.freeze();
+    string
+}
+
+/// Defines the class.
+pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    let class = native.define_class("Stream", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_singleton_method("new", function!(Stream::new, 4))?;
+    class.define_method("url", method!(Stream::url, 0))?;
+    class.define_method("head", method!(Stream::head, 0))?;
+    class.define_method("create", method!(Stream::create, 9))?;
+    class.define_method("append", method!(Stream::append, 5))?;
+    class.define_method("close_stream", method!(Stream::close_stream, 3))?;
+    class.define_method("delete", method!(Stream::delete, 0))?;
+    class.define_method("reader", method!(Stream::reader, 4))?;
+    Ok(())
+}

@@ -1,0 +1,139 @@
+# frozen_string_literal: true
+
+require "socket"
+require "timeout"
+
+# How a Ruby thread waits inside the extension: other threads run, and every kind of interrupt ends the wait.
+RSpec.describe "Waiting" do
+  # Accepts connections and never says anything; `arrived` gets one entry for every request that came.
+  let(:silent) { TCPServer.new("127.0.0.1", 0) }
+  let(:arrived) { Thread::Queue.new }
+  let(:client) { DurableStreams::Client.new(base_url: "http://127.0.0.1:#{silent.addr[1]}") }
+  let(:stream) { client.stream("/s", content_type: "application/json") }
+
+  before do
+    @listener = Thread.new do
+      held = []
+      loop do
+        held << (socket = silent.accept)
+        socket.readpartial(1)
+        arrived << true
+      end
+    end
+  end
+
+  after do
+    @listener.kill.join
+    silent.close
+    client.close
+  end
+
+  calls = {
+    "an append" => ->(stream) { stream.append({ "a" => 1 }) },
+    "a long-poll" => ->(stream) { stream.read(live: :long_poll).each { raise "nothing can have come" } },
+    "an SSE read" => ->(stream) { stream.read(live: :sse).each { raise "nothing can have come" } },
+    "a head" => ->(stream) { stream.head }
+  }
+
+  # Runs `call` in a thread, waits until its request is out, interrupts it, and tells how long it took to end.
+  def interrupt(call)
+    thread = Thread.new { call.call(stream) }
+    thread.report_on_exception = false
+    arrived.pop
+    started = now
+    yield thread
+    begin
+      thread.join
+    rescue Exception => e # rubocop:disable Lint/RescueException -- an Interrupt is what is looked for
+      error = e
+    end
+    [now - started, error]
+  end
+
+  def now
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+
+  calls.each do |name, call|
+    describe name do
+      it "ends on Thread#kill" do
+        took, error = interrupt(call, &:kill)
+        expect(error).to be_nil
+        expect(took).to be < 0.2
+      end
+
+      it "ends on Thread#raise, with what was raised" do
+        took, error = interrupt(call) { |thread| thread.raise(Interrupt, "stop") }
+        expect(error).to be_an(Interrupt)
+        expect(took).to be < 0.2
+      end
+
+      it "ends on Timeout.timeout" do
+        started = now
+        expect { Timeout.timeout(0.1) { call.call(stream) } }.to raise_error(Timeout::Error)
+        expect(now - started).to be < 0.3
+      end
+
+      it "lets another thread make full progress" do
+        count = 0
+        interrupt(call) do |thread|
+          1_000_000.times { count += 1 }
+          thread.kill
+        end
+        expect(count).to eq(1_000_000)
+      end
+
+      it "is not ended by a wake-up that raises nothing" do
+        ended = true
+        interrupt(call) do |thread|
+          3.times { thread.wakeup }
+          Thread.pass
+          ended = thread.join(0.05)
+          thread.kill
+        end
+        expect(ended).to be_nil
+      end
+    end
+  end
+
+  it "respects interrupt masks" do
+    armed = Thread::Queue.new
+    seen = []
+    thread = Thread.new do
+      Thread.handle_interrupt(RuntimeError => :never) do
+        Thread.handle_interrupt(RuntimeError => :on_blocking) do
+          armed << true
+          stream.head
+        rescue RuntimeError => e
+          seen << e.message
+        end
+      end
+    end
+    armed.pop
+    arrived.pop
+    thread.raise("inside")
+    thread.join
+    expect(seen).to eq(["inside"])
+  end
+
+  it "runs trap handlers and goes on waiting" do
+    caught = Thread::Queue.new
+    previous = trap("USR1") { caught << true }
+    thread = Thread.new { stream.head }
+    thread.report_on_exception = false
+    arrived.pop
+    Process.kill("USR1", Process.pid)
+    caught.pop
+    expect(thread.join(0.05)).to be_nil
+    thread.kill.join
+  ensure
+    trap("USR1", previous || "DEFAULT")
+  end
+
+  it "leaves the client usable" do
+    interrupt(calls["an append"], &:kill)
+    other = DurableStreams::Client.new(base_url: server_url)
+    path = unique_path
+    expect(other.create(path, content_type: "application/json").append({ "a" => 1 }).next_offset).to be_a(String)
+  end
+end
