@@ -51,13 +51,13 @@ class Demo
     say "Stream #{@stream.url} created. Appending #{events(@events.size)}, one by one, while a tail follows."
 
     seconds = timed { append_with_a_killed_tail }
-    @progress.clear
+    @progress.finish
     say "Appended #{events(@events.size)} (#{figure(@events.bytes / 1024)} KiB) " \
         "in #{format("%.1f", seconds)} s: #{figure((@events.size / seconds).round)} a second, " \
         "each on disk before the next."
     verify
   ensure
-    @progress.clear
+    @progress.finish
     @client.close
   end
 

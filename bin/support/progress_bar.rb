@@ -20,11 +20,9 @@ class ProgressBar
   # @param name [Symbol] one of the names
   # @param count [Integer] how far it has come; from any thread
   def update(name, count)
-    return unless @out
-
     @lock.synchronize do
       @counts[name] = count
-      draw if now - @drawn_at >= INTERVAL || @counts.values.all?(@total)
+      draw if @out && now - @drawn_at >= INTERVAL || @counts.values.all?(@total)
     end
   end
 
@@ -39,9 +37,12 @@ class ProgressBar
     end
   end
 
-  # Removes the bar.
-  def clear
-    @out&.print("\r\e[K")
+  # Removes the bar for good; #say goes on.
+  def finish
+    @lock.synchronize do
+      @out&.print("\r\e[K")
+      @out = nil
+    end
   end
 
   private
