@@ -10,6 +10,19 @@ module DurableStreams
       @undelivered || NOTHING_UNDELIVERED
     end
 
+    # Turns the messages as the extension has them into what was passed to append.
+    # @api private
+    # @yieldparam token [Integer] number of the message
+    # @yieldparam text [String] what was sent of it
+    # @return [DeliveryFailure] self
+    def resolve_undelivered
+      if @raw_undelivered
+        @undelivered = @raw_undelivered.map { |token, text, _unknown| yield(token, text) }.freeze
+        @raw_undelivered = nil
+      end
+      self
+    end
+
     # True for {ProducerError} too, as the error acts as one.
     # @param klass [Module]
     # @return [Boolean]
@@ -50,14 +63,35 @@ module DurableStreams
         super || (equal?(ProducerError) && object.is_a?(DeliveryFailure))
       end
 
-      # Marks an error as a delivery's, so that `rescue ProducerError` catches it.
+      # The error of a producer that could not deliver: the particular error itself, marked so that `rescue
+      # ProducerError` catches it; for what is no error of this library, a ProducerError that has it as its cause.
       # @api private
-      # @param error [DurableStreamError] changed in place
-      # @param undelivered [Array] the messages that did not reach the stream
-      # @return [DurableStreamError] the same error
-      def mark(error, undelivered: [])
+      # @param reason [Exception]
+      # @param undelivered [Array<Array(Integer, String, Boolean)>] token, text and whether the outcome is unknown
+      # @return [DurableStreamError]
+      def for(reason, undelivered)
+        return mark(reason, undelivered) if reason.is_a?(DurableStreamError)
+
+        begin
+          raise new("Producer failed: #{reason.message}"), cause: reason
+        rescue ProducerError => e
+          mark(e, undelivered)
+        end
+      end
+
+      # Raises what {for} gives.
+      # @api private
+      # @raise [DurableStreamError]
+      def fail(reason, undelivered)
+        raise self.for(reason, undelivered)
+      end
+
+      private
+
+      def mark(error, undelivered)
         error.extend(DeliveryFailure)
-        error.instance_variable_set(:@undelivered, undelivered.dup.freeze)
+        error.instance_variable_set(:@raw_undelivered, undelivered)
+        error.resolve_undelivered { |_token, text| text } if undelivered.empty?
         error
       end
     end

@@ -286,6 +286,37 @@ module DurableStreams
       @native.reader(format, live, offset, cursor)
     end
 
+    # Starts a producer in the extension, for a {Producer}.
+    # @api private
+    # @param producer_id [String]
+    # @param settings [Array] as {ProducerOptions.settings} returns them
+    # @param retry_policy [Array, nil] as {RetryPolicy#to_native} returns it; nil: the context's
+    # @param listener [ProducerListener, nil]
+    # @return [Native::Producer]
+    def native_producer(producer_id, settings, retry_policy, listener)
+      Native::Producer.new(@native, producer_id, known_content_type, json?, settings, retry_policy, listener)
+    end
+
+    # Another handle for the same stream, with headers and a content type of its own.
+    # @api private
+    # @param content_type [String, nil] nil: this handle's
+    # @param headers [Hash] beside (and instead of) this handle's
+    # @return [Stream]
+    def with(content_type: nil, headers: {})
+      return self if content_type.nil? && (headers.nil? || headers.empty?)
+
+      headers = RequestOptions.merge_headers(@headers, RequestOptions.normalize(headers, "headers"))
+      Stream.new(@url, context: @context, content_type: content_type || @content_type, headers: headers,
+                       params: @params, batching: @batching)
+    end
+
+    # Whether requests ask callables for values.
+    # @api private
+    # @return [Boolean]
+    def asks?
+      @native.asks?
+    end
+
     # The content type, asked for (HEAD) if nobody said it yet.
     # @api private
     # @return [String]

@@ -7,6 +7,8 @@
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
+#![allow(missing_docs, reason = "the one public item is the entry point, which a macro makes")]
+
 use magnus::{Error, Module, Ruby};
 
 mod client;
@@ -21,7 +23,6 @@ mod values;
 mod wait;
 
 /// Defines `DurableStreams::Native`. Starts nothing.
-#[allow(missing_docs, reason = "the macro's own function")]
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     durable_streams_core::process::watch_forks();

@@ -60,6 +60,11 @@ impl Stream {
         frozen(ruby, this.endpoint.display())
     }
 
+    /// Whether requests ask callables for values.
+    fn asks(&self) -> bool {
+        self.callables.is_some()
+    }
+
     /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
     fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
         let head = this.wait_for(ruby, || operations::head(&this.endpoint))?;
@@ -223,6 +228,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 4))?;
     class.define_method("url", method!(Stream::url, 0))?;
+    class.define_method("asks?", method!(Stream::asks, 0))?;
     class.define_method("head", method!(Stream::head, 0))?;
     class.define_method("create", method!(Stream::create, 9))?;
     class.define_method("append", method!(Stream::append, 5))?;

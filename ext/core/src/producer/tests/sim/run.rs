@@ -320,10 +320,10 @@ impl Run {
                 },
             );
         }
-        if let (403, Some(epoch), true) = (answer.status, answer.producer_epoch, self.plan.rival_races) {
-            if self.rng.bool() {
-                self.soon(3 * self.plan.delay, Happening::RivalClaims { epoch: Some(epoch + 1) });
-            }
+        if let (403, Some(epoch), true) = (answer.status, answer.producer_epoch, self.plan.rival_races)
+            && self.rng.bool()
+        {
+            self.soon(3 * self.plan.delay, Happening::RivalClaims { epoch: Some(epoch + 1) });
         }
         if !answered {
             return;

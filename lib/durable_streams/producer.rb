@@ -1,0 +1,226 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  # Writes to one stream, fire and forget, exactly once: messages are sent in batches in the background, and a batch
+  # whose answer was lost is sent again without being stored twice.
+  #
+  # The server knows a producer by its id and epoch. One id is for one live producer; a process that restarts takes the
+  # next epoch, or has `auto_claim: true` find it.
+  #
+  # May be used from any number of threads. It belongs to the process that made it: after `fork` the child's copy raises
+  # {ProducerError}, and nothing is sent twice.
+  class Producer
+    # Seconds that a process which ends with messages pending may take to send them.
+    EXIT_LIMIT = 5.0
+    private_constant :EXIT_LIMIT
+
+    class << self
+      # Makes a producer; with a block, flushes and closes it however the block ends. An exception from the block is not
+      # masked by one from the closing, which is logged then.
+      # @param options [Hash] as {#initialize} takes them
+      # @yieldparam producer [Producer]
+      # @return [Producer, Object] with a block, the block's value
+      # @raise [ProducerError] if what was appended could not be delivered
+      def open(**options)
+        producer = new(**options)
+        return producer unless block_given?
+
+        begin
+          value = yield producer
+        rescue Exception # rubocop:disable Lint/RescueException -- whatever it is, it goes on
+          close_quietly(producer)
+          raise
+        end
+        producer.close
+        value
+      end
+
+      # Has the process, when it ends, send what is pending (for some seconds at most), and log what it could not.
+      # @api private
+      # @return [nil]
+      def flush_at_exit
+        return if @flush_at_exit
+
+        @flush_at_exit = true
+        at_exit do
+          left = Native.drain_producers(EXIT_LIMIT)
+          unless left.zero?
+            DurableStreams.logger&.warn("durable_streams: the process ends with #{left} messages that no producer " \
+                                        "could deliver within #{EXIT_LIMIT} s")
+          end
+        end
+        nil
+      end
+
+      private
+
+      def close_quietly(producer)
+        producer.close
+      rescue StandardError => e
+        DurableStreams.logger&.warn("durable_streams: closing a producer failed after another exception: " \
+                                    "#{e.class}: #{e.message}")
+      end
+    end
+
+    # @return [String] URL of the stream
+    attr_reader :url
+    # @return [String] what the server knows the producer by
+    attr_reader :producer_id
+
+    # Nothing is sent before something is appended, but a HEAD where the content type of `stream` is not known.
+    # @param stream [Stream, nil] what to write to; or `url`
+    # @param url [String, URI, nil] absolute, or a path joined to the client's (or the configuration's) base_url
+    # @param producer_id [String] stable, not empty, of characters a header can carry
+    # @param epoch [Integer] from 0 to 2^53-1; one more after every restart
+    # @param auto_claim [Boolean] whether to take the id back, with the server's epoch + 1, when a newer epoch has it
+    # @param max_batch_bytes [Integer] a batch goes out at this size, in bytes; a larger message travels alone
+    # @param max_batch_items [Integer, nil] a batch goes out at so many messages; nil: no such limit
+    # @param linger_ms [Numeric] how long a message waits for company, in milliseconds; 0: not at all
+    # @param max_in_flight [Integer] how many requests are out at a time
+    # @param max_buffered_bytes [Integer] how many bytes may be unacknowledged, in flight included
+    # @param when_full [Symbol] what {#append} does then: :block waits for room, :raise raises {ProducerError}
+    # @param content_type [String, Symbol, nil] nil: the stream's; with `url`, application/json
+    # @param headers [Hash] beside (and instead of) the stream's, as {Stream#initialize} takes them; callables are asked
+    #   once for every batch that goes out, on a thread of the library's
+    # @param next_seq [Integer] the first number to use in the epoch
+    # @param client [Client, nil] whose connections and settings to use with `url`
+    # @param retry_policy [RetryPolicy, nil] nil: the client's
+    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch
+    # @param on_error [#call, nil] called with the error when the producer fails
+    # @raise [ArgumentError] for values that cannot be meant
+    def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
+                   max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
+                   when_full: :block, content_type: nil, headers: {}, next_seq: 0, client: nil, retry_policy: nil,
+                   on_delivery: nil, on_error: nil)
+      @stream = ProducerOptions.stream(stream, url, client, content_type, headers)
+      @url = @stream.url
+      @producer_id = ProducerOptions.id(producer_id)
+      settings = ProducerOptions.settings(
+        epoch: epoch, next_seq: next_seq, auto_claim: auto_claim, max_batch_bytes: max_batch_bytes,
+        max_batch_items: max_batch_items, linger_ms: linger_ms, max_in_flight: max_in_flight,
+        max_buffered_bytes: max_buffered_bytes, when_full: when_full
+      )
+      @originals = Originals.new
+      listener = ProducerListener.for(on_delivery, on_error, @originals)
+      Dispatcher.ensure_running if listener || @stream.asks?
+      Producer.flush_at_exit
+      @json = @stream.json?
+      @native = @stream.native_producer(@producer_id, settings, retry_policy&.to_native, listener)
+      @closed = false
+      @close_result = nil
+    end
+
+    # Appends a message and returns at once; the message is sent in the background. Waits only while
+    # `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
+    # @param data [Object] as {Stream#append} takes it
+    # @return [nil]
+    # @raise [ClosedError] if the producer is closed
+    # @raise [ParseError] if a String is not valid JSON, on a JSON stream
+    # @raise [ArgumentError] if the stream does not take such data
+    # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
+    def append(data)
+      if data.is_a?(String)
+        @native.append(data)
+      else
+        token = @native.append(Message.encode(data, @json, @stream.content_type))
+        @originals.keep(token, data, @native)
+      end
+      nil
+    rescue DeliveryFailure => e
+      raise @originals.restore(e)
+    end
+
+    # Appends a message, as {#append} does.
+    # @param data [Object]
+    # @return [Producer] self
+    def <<(data)
+      append(data)
+      self
+    end
+
+    # Appends a message and waits until the server has acknowledged it. What was appended before it is sent too.
+    # @param data [Object] as {#append} takes it
+    # @return [ProducerResult]
+    # @raise [ProducerError] if it could not be delivered; and as {#append} raises
+    def append!(data)
+      data = Message.encode(data, @json, @stream.content_type) unless data.is_a?(String)
+      next_offset, duplicate, epoch, seq = @native.append_acknowledged(data)
+      ProducerResult.new(next_offset: next_offset, duplicate: duplicate, epoch: epoch, seq: seq)
+    rescue DeliveryFailure => e
+      raise @originals.restore(e)
+    end
+
+    # Sends what waits, and returns when all that was appended before is acknowledged. An interrupted flush harms
+    # nothing: flush again.
+    # @return [nil]
+    # @raise [ProducerError] if something could not be delivered
+    def flush
+      @native.flush
+    rescue DeliveryFailure => e
+      raise @originals.restore(e)
+    end
+
+    # Flushes and ends the producer; the stream stays open. Closing twice is fine.
+    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the retry policy lasts
+    # @return [nil]
+    # @raise [ProducerError] if something could not be delivered; the first time only
+    def close(timeout: nil)
+      limit = ProducerOptions.timeout(timeout)
+      return if @closed
+
+      finish { @native.close(limit) }
+      nil
+    end
+
+    # Flushes, then closes the stream for good, exactly once, and ends the producer. Again, it gives the same result.
+    # @param data [Object, nil] a last message, as {#append} takes it, in the same atomic step
+    # @return [CloseResult]
+    # @raise [ClosedError] if the producer was closed without the stream
+    # @raise [ProducerError] if something could not be delivered
+    def close_stream(data: nil)
+      return @close_result if @close_result
+
+      data = Message.encode(data, @json, @stream.content_type) unless data.nil?
+      offset = finish { @native.close_stream(data) }
+      # Answers to a repetition do not tell; the stream has not moved since.
+      @close_result = CloseResult.new(final_offset: offset || @stream.head.next_offset)
+    end
+
+    # @return [Boolean] whether {#close} or {#close_stream} was called
+    def closed?
+      @closed
+    end
+
+    # @return [Integer] the epoch in use: above the one given if the id was claimed back
+    def epoch
+      @native.epoch
+    end
+
+    # @return [Integer] the last sequence number used, one for every batch; -1 before the first
+    def seq
+      @native.seq
+    end
+
+    # @return [Integer] how many messages are not acknowledged yet
+    def pending
+      @native.pending
+    end
+
+    # @return [String] without credentials
+    def inspect
+      "#<#{self.class} #{Redaction.url(@url)} producer_id=#{@producer_id.inspect} closed=#{closed?}>"
+    end
+
+    private
+
+    # An interrupt leaves the producer as it is: it can be closed again. Everything else is its end.
+    def finish
+      value = yield
+      @closed = true
+      value
+    rescue DeliveryFailure => e
+      @closed = true
+      raise @originals.restore(e)
+    end
+  end
+end
