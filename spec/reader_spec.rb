@@ -111,6 +111,35 @@ RSpec.describe DurableStreams::Reader do
     end
   end
 
+  describe "items" do
+    documents = ["0", "-0", "-0.0", "1.0", "1e3", "1E-3", "1.5e300", "1e400", "123456789012345678901234567890",
+                 "-9223372036854775809", "0.1234567890123456789", '""', '"é"', '"\\u00e9\\n\\/\\"\\\\"',
+                 '"\\ud83d\\ude00"', '"\\u0000"', "[]", "{}", "[[],{}]", '{"a":1,"a":2}', '{"":null}', "true", "null",
+                 '{"é":"\\u00fc"}', "#{"[" * 98}#{"]" * 98}", ' { "a" : [ 1 , 2 ] } ']
+
+    it "equal what JSON.parse gives" do
+      documents.each { |document| json.append(document) }
+      expected = documents.map { |document| JSON.parse(document) }
+      readings = [json.read_json, json.read.flat_map(&:items), json.read_json(live: :sse).first(documents.size)]
+      readings.map(&:to_a).each do |items|
+        expect(items.map(&:inspect)).to eq(expected.map(&:inspect))
+        expect(items).to eq(expected)
+        strings = items.grep(String)
+        expect(strings.map(&:encoding)).to all(eq(Encoding::UTF_8))
+        expect(strings.map(&:frozen?)).to all(be(false))
+      end
+    end
+
+    it "come before the answer is complete, and all come" do
+      Array.new(4) { |part| json.append(Array.new(20_000) { |n| [part, n] }) } # four messages of 200 kB
+      reader = json.read_json
+      expect(reader.first.size).to eq(20_000)
+      expect(reader.next_offset).to eq("-1")
+      expect(reader.map(&:size)).to eq([20_000] * 3)
+      expect(reader.next_offset).to eq(json.head.offset)
+    end
+  end
+
   describe "the pure-Ruby client's way" do
     before { 2.times { |n| json << n } }
 
