@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "stringio"
+require "timeout"
 
 RSpec.describe DurableStreams::Reader do
   let(:client) { DurableStreams::Client.new(base_url: server_url) }
@@ -10,19 +11,24 @@ RSpec.describe DurableStreams::Reader do
 
   after { client.close }
 
-  # Runs the block in a thread that hands over each value it is given by `queue <<`, and is gone after the example.
-  def in_background(&block)
+  # Runs the block in a thread of its own, which is gone after the example. What the block puts into the queue, and what
+  # it raises, comes out of pop.
+  def in_background
     queue = Thread::Queue.new
-    thread = Thread.new { block.call(queue) }
+    thread = Thread.new do
+      yield queue
+    rescue StandardError => e
+      queue << e
+    end
     (@threads ||= []) << thread
-    thread.report_on_exception = false
     [thread, queue]
   end
 
   after { (@threads || []).each { |thread| thread.kill.join } }
 
   def pop(queue)
-    queue.pop.tap { |value| raise value if value.is_a?(Exception) }
+    value = Timeout.timeout(20) { queue.pop }
+    value.is_a?(Exception) ? raise(value) : value
   end
 
   describe "reading what is there" do

@@ -121,6 +121,12 @@ RSpec.describe "The documentation" do
     expect(output).to eq("Event 1: a\nok\nEvent 2: b\nok\n")
   end
 
+  it "the producer" do
+    events.create(content_type: :json)
+    run("producer", before: "stream = DurableStreams.stream('#{events.url}')")
+    expect(events.read_all).to eq([{ "orderId" => "123" }, { "orderId" => "456" }])
+  end
+
   it "offsets and live modes" do
     run("live_modes")
     events.create(content_type: :json, body: 1)
