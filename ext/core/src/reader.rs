@@ -183,7 +183,8 @@ impl Driver {
         let started = Instant::now();
         let mut response = self.request(mode).await?;
         let mut progress = self.cursor.progress(response.status(), response.headers());
-        let mut payload = Payload::new(self.format, self.cursor.position().skip);
+        let format = self.format_of(text(response.headers(), &CONTENT_TYPE));
+        let mut payload = Payload::new(format, self.cursor.position().skip);
         let (mut empty, mut last) = (true, None);
         if response.status() != StatusCode::NO_CONTENT {
             while let Some(piece) = self.piece(&mut response).await? {
@@ -215,7 +216,12 @@ impl Driver {
             return self.without_events(error);
         }
         let encoding = sse::Encoding::from_header(text(response.headers(), &protocol::SSE_DATA_ENCODING));
-        let mut decoder = sse::EventDecoder::new(encoding.map_err(|e| self.malformed(e.to_string()))?);
+        let encoding = encoding.map_err(|e| self.malformed(e.to_string()))?;
+        if self.format == Format::Json && encoding == sse::Encoding::Base64 {
+            // `application/json` is never encoded, so this is a type that servers store as it came.
+            self.format = Format::JsonSequence;
+        }
+        let mut decoder = sse::EventDecoder::new(encoding);
         let (mut data, mut any) = (Vec::new(), false);
         loop {
             let piece = match response.chunk().await {
@@ -286,6 +292,15 @@ impl Driver {
         }
         self.out.hand_out(Event::End(last, progress), None).await;
         Ok(any)
+    }
+
+    /// How an answer of this content type is split: only `application/json` is one array for sure, whatever the handle
+    /// believes.
+    fn format_of(&self, content_type: Option<&str>) -> Format {
+        match (self.format, content_type.map(Media::of)) {
+            (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,
+            (format, _) => format,
+        }
     }
 
     /// The stream cannot be read by events.
