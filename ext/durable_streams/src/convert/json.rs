@@ -90,7 +90,9 @@ pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
             rb_sys::rb_require(c"json".as_ptr());
         }
         let json = rb_sys::rb_const_get(object, name);
-        let source = rb_sys::rb_utf8_str_new(text.as_ptr().cast::<c_char>(), text.len() as c_long);
+        // Ruby refuses a negative length, by an ArgumentError.
+        let len = c_long::try_from(text.len()).unwrap_or(-1);
+        let source = rb_sys::rb_utf8_str_new(text.as_ptr().cast::<c_char>(), len);
         in_json.set(true);
         let value = rb_sys::rb_funcallv(json, intern("parse"), 1, &source);
         in_json.set(false);

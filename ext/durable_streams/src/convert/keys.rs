@@ -5,7 +5,7 @@ use rb_sys::VALUE;
 use super::strings::Strings;
 
 /// How many different keys are remembered; a power of two.
-const SLOTS: usize = 128;
+const SLOTS: usize = 64;
 /// How many places a key may have.
 const PROBES: usize = 4;
 

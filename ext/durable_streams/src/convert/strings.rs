@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use durable_streams_core::json::scan::plain_run;
 use rb_sys::{OnigEncodingTypeST, VALUE};
 
-use super::text::mark_checked;
+use super::text::mark_utf8;
 
 /// Strings with escapes are unescaped on the machine stack up to this size, beyond it in the Ruby string itself.
 const SCRATCH: usize = 1024;
@@ -39,10 +39,10 @@ impl Strings {
             return None;
         }
         let len = c_long::try_from(content.len()).ok()?;
-        // SAFETY: as in `intern`; and the bytes are what `mark_checked` is told, valid UTF-8.
+        // SAFETY: as in `intern`; and the bytes are what `mark_utf8` is told, valid UTF-8.
         unsafe {
-            let string = rb_sys::rb_enc_str_new(content.as_ptr().cast::<c_char>(), len, self.utf8);
-            mark_checked(string, ascii);
+            let string = rb_sys::rb_str_new(content.as_ptr().cast::<c_char>(), len);
+            mark_utf8(string, ascii);
             Some(string)
         }
     }
@@ -63,12 +63,12 @@ impl Strings {
         // unescaped, so `room` bytes are enough. Between taking the pointer and its last use nothing is allocated: the
         // string, which this frame refers to, stays where it is. A refused string is garbage like any other.
         unsafe {
-            let string = rb_sys::rb_enc_str_new(std::ptr::null(), room, self.utf8);
+            let string = rb_sys::rb_str_new(std::ptr::null(), room);
             let memory = rb_sys::RSTRING_PTR(string).cast_mut().cast::<MaybeUninit<u8>>();
             let (content, ascii) = unescape(raw, std::slice::from_raw_parts_mut(memory, raw.len()))?;
             // Shorter than `room`, so it fits a long.
             let string = rb_sys::rb_str_resize(string, content.len() as c_long);
-            mark_checked(string, ascii);
+            mark_utf8(string, ascii);
             Some(string)
         }
     }

@@ -5,7 +5,7 @@ use std::ffi::c_long;
 use magnus::rb_sys::{AsRawValue, FromRawValue, protect};
 use magnus::value::ReprValue;
 use magnus::{Error, RString, Ruby, TryConvert, Value};
-use rb_sys::{RBasic, VALUE, ruby_coderange_type};
+use rb_sys::{RBasic, VALUE, ruby_coderange_type, ruby_encoding_consts};
 
 /// What bytes are meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,26 +77,32 @@ impl Checked {
         })?;
         if let Checked::Ascii | Checked::Utf8 = self {
             // SAFETY: the bytes were checked, and the encoding is UTF-8 now.
-            unsafe { mark_checked(raw, matches!(self, Checked::Ascii)) };
+            unsafe { mark_utf8(raw, matches!(self, Checked::Ascii)) };
         }
         Ok(())
     }
 }
 
-/// Notes in a string what a scan of it would find, so that Ruby need not scan it: C's ENC_CODERANGE_SET.
+/// Makes a new binary string a UTF-8 one and notes what a scan of it would find, so that Ruby need not scan it: what C's
+/// ENCODING_CODERANGE_SET does.
 ///
 /// # Safety
 ///
-/// `string` is a live String in UTF-8 that nobody else has seen since its content was written, whose bytes are valid, and
-/// ASCII alone if `ascii` says so. With the GVL, on a Ruby thread. Neither allocates nor raises.
+/// `string` is a live String that nobody else has seen since its content was written, in binary or UTF-8; its bytes are
+/// valid UTF-8, and ASCII alone if `ascii` says so. With the GVL, on a Ruby thread. Neither allocates nor raises.
 #[inline]
-pub(super) unsafe fn mark_checked(string: VALUE, ascii: bool) {
+pub(super) unsafe fn mark_utf8(string: VALUE, ascii: bool) {
     let known = match ascii {
         true => ruby_coderange_type::RUBY_ENC_CODERANGE_7BIT,
         false => ruby_coderange_type::RUBY_ENC_CODERANGE_VALID,
-    };
-    let mask = ruby_coderange_type::RUBY_ENC_CODERANGE_MASK;
+    } as VALUE;
+    let mask =
+        ruby_encoding_consts::RUBY_ENCODING_MASK as VALUE | ruby_coderange_type::RUBY_ENC_CODERANGE_MASK as VALUE;
     let object = string as *mut RBasic;
     // SAFETY: every heap object begins with an RBasic, whose flags are what the macros of ruby/encoding.h change as well.
-    unsafe { (*object).flags = (*object).flags & !(mask as VALUE) | known as VALUE };
+    // UTF-8's index is a small constant of Ruby's, so it fits the bits that are meant for it.
+    unsafe {
+        let encoding = (rb_sys::rb_utf8_encindex() as VALUE) << ruby_encoding_consts::RUBY_ENCODING_SHIFT as VALUE;
+        (*object).flags = (*object).flags & !mask | encoding | known;
+    }
 }
