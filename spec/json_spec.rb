@@ -1,0 +1,279 @@
+# frozen_string_literal: true
+
+require "English"
+
+# JSON texts made at random, the same ones for the same seed.
+class RandomJSON
+  BLANKS = ["", "", "", " ", "\n", "\t\r\n  "].freeze
+  PARTS = ["\\\"", "\\\\", "\\/", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u0000", "\\u00e9", "\\ud83d\\ude00", "[", "]",
+           "{", "}", ",", ":", "é", "漢字", "😀", "plain text, some", "a" * 40, "\u007f", "\u2028", " "].freeze
+  NUMBERS = %w[0 -0 -0.0 0e1 1e400 1e-400 4.9e-324 2.2250738585072011e-308 9007199254740993.0 1E+2 -1.5e-7
+               4611686018427387904 -9223372036854775809 12345678901234567890123 0.1234567890123456789012].freeze
+  KEYS = ["id", "type", "name", "a", "a_rather_long_key_name", "a_rather_long_kez_name", ""].map(&:inspect).freeze
+  DAMAGE = ["\"", "\\", "[", "]", "{", "}", ",", ":", " ", "0", "-", "+", ".", "e", "u", "\0", "\x1f", "\x80", "\xff",
+            "\xed", "/", "NaN", "\\ud800"].map(&:b).freeze
+
+  def initialize(seed)
+    @random = Random.new(seed)
+  end
+
+  def document(depth = 4)
+    blank + value(depth) + blank
+  end
+
+  # `text` with one thing put in, or a few bytes taken out: most of the time it is no JSON any more.
+  def damaged(text)
+    bytes = text.b
+    at = @random.rand(bytes.size + 1)
+    @random.rand(2).zero? ? bytes.insert(at, pick(DAMAGE)) : bytes.slice!(at, @random.rand(1..3))
+    bytes.force_encoding(Encoding::UTF_8)
+  end
+
+  private
+
+  def value(depth)
+    case @random.rand(depth.zero? ? 8 : 12)
+    when 0..2 then number
+    when 3 then pick(%w[true false null])
+    when 4..7 then string
+    when 8, 9 then "[#{list { value(depth - 1) }}]"
+    else "{#{list { "#{key}#{blank}:#{blank}#{value(depth - 1)}" }}}"
+    end
+  end
+
+  def list(&element)
+    blank + Array.new(@random.rand(@random.rand(10).zero? ? 14 : 5)) { blank + element.call + blank }.join(",")
+  end
+
+  def key
+    @random.rand(3).zero? ? string : pick(KEYS)
+  end
+
+  def string
+    "\"#{Array.new(@random.rand(6)) { pick(PARTS) }.join}\""
+  end
+
+  def number
+    case @random.rand(5)
+    when 0 then pick(NUMBERS)
+    when 1 then @random.rand(-10**25..10**25).to_s
+    when 2 then "#{@random.rand(10**9)}.#{@random.rand(10**9)}"
+    when 3 then "#{@random.rand(10**@random.rand(1..19))}e#{@random.rand(-330..310)}"
+    else @random.rand(1000).to_s
+    end
+  end
+
+  def blank
+    pick(BLANKS)
+  end
+
+  def pick(choices)
+    choices[@random.rand(choices.size)]
+  end
+end
+
+RSpec.describe "JSON from bytes to Ruby objects" do
+  def native
+    DurableStreams::Native
+  end
+
+  # What tells two results apart beyond ==, as text that a failure can show.
+  def fingerprint(value)
+    case value
+    when String
+      [value.bytes, value.encoding, value.valid_encoding?, value.ascii_only?, value.frozen?]
+    when Float then [value].pack("G")
+    when Array then [:array, value.frozen?, value.map { |element| fingerprint(element) }]
+    when Hash
+      [:hash, value.frozen?, value.map { |key, element| [fingerprint(key), (-key).equal?(key), fingerprint(element)] }]
+    else value
+    end
+  end
+
+  # The result's fingerprint, or that it was refused.
+  def outcome
+    fingerprint(yield)
+  rescue DurableStreams::ParseError, JSON::ParserError
+    :refused
+  end
+
+  def expect_as_json_parse(text)
+    expected = outcome { JSON.parse(text) }
+    expect(outcome { native.parse_value(text) }).to eq(expected), -> { "differs from JSON.parse for #{text.inspect}" }
+    expected
+  end
+
+  def under_gc_stress
+    GC.stress = true
+    yield
+  ensure
+    GC.stress = false
+  end
+
+  [
+    "1", "-0", "-0.0", "-0e5", "0e5", "1E5", "1e400", "-1e400", "1e-400", "5e-324", "2.2250738585072014e-308",
+    "1.7976931348623157e308", "0.1", "0.1234567890123456789", "1.#{"3" * 80}", "4611686018427387903",
+    "4611686018427387904", "-4611686018427387904", "-4611686018427387905", "9223372036854775807", "9223372036854775808",
+    "-9223372036854775808", "1" * 100, "-#{"9" * 400}", "true", "false", "null", " [ ] ", "{}", "\"a\"", "\"\\u0000a\"",
+    "{\"\\u0000\":1,\"\":2}", "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83dx\"", "\"\\ud83d\\u0041\"",
+    "\"\\q\"", "\"\\u12g4\"", "\"é漢😀\"", "\"\\/\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\xff\"", "\"\xed\xa0\x80\"", "\"a\nb\"",
+    "\"\x7f\"", "{\"a\":1,\"a\":2,\"b\":3,\"a\":4}", "[1,]", "{\"a\":1,}", "[1 2]", "01", "-", "1.", ".5", "+1", "1e",
+    "NaN", "[NaN]", "Infinity", "-Infinity", "nul", "", "  ", "[1/* c */,2]", "\u{feff}1", "[1]]", "1 2", "\0", "1\0",
+    "#{"[" * 100}#{"]" * 100}", "#{"[" * 101}#{"]" * 101}", "#{"{\"a\":" * 100}1#{"}" * 100}",
+    "#{"{\"a\":" * 101}1#{"}" * 101}", "\"#{"x" * 5000}\\n#{"é" * 500}\"", "\"#{"\\\\" * 3000}\"",
+    "{\"#{"k" * 3000}\\n\":1}", "{\"é\":1,\"#{"long" * 10}\":2}",
+    "[#{(0..3000).to_a.join(",")}]", "{#{(0..2000).map { |i| "\"key number #{i}\":#{i}" }.join(",")}}",
+    "{#{(0..2000).map { |i| "\"k#{i % 1999}\":#{i}" }.join(",")}}"
+  ].each do |text|
+    it "takes or refuses #{text.size > 40 ? "#{text[0, 40].inspect}..." : text.inspect} as JSON.parse does" do
+      expect_as_json_parse(text)
+    end
+  end
+
+  it "takes or refuses random documents, and damaged ones, as JSON.parse does" do
+    texts = RandomJSON.new(20_251_121)
+    refused = 0
+    deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 10
+    10_000.times do
+      text = texts.document
+      expect_as_json_parse(text)
+      refused += 1 if expect_as_json_parse(texts.damaged(text)) == :refused
+      break if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
+    end
+    expect(refused).to be > 500
+  end
+
+  it "interns keys, frozen, and leaves values to their owner" do
+    first, second = native.parse_items('{"a key":"a value"},{"a key":"a value"}')
+    expect(first.keys.first).to be_frozen.and equal(second.keys.first)
+    expect([first, first["a key"]]).not_to include(be_frozen)
+    expect(first["a key"]).not_to equal(second["a key"])
+  end
+
+  describe "items with commas between them" do
+    it "become an array" do
+      expect(native.parse_items(" {\"a\":[1,\"],\"]} , null,\n3 ")).to eq([{ "a" => [1, "],"] }, nil, 3])
+    end
+
+    it "may be none" do
+      expect([native.parse_items(""), native.parse_items(" \n")]).to eq([[], []])
+    end
+
+    it "are handed to JSON.parse one by one where they are unusual" do
+      allow(JSON).to receive(:parse).and_call_original
+      expect(native.parse_items('1,{"a":1,"a":2},"x,\\"]"')).to eq([1, { "a" => 2 }, "x,\"]"])
+      expect(JSON).to have_received(:parse).once.with('{"a":1,"a":2}')
+    end
+
+    ["1,", ",1", ",", "1,,2", "1]2", "[1", "{\"a\":1,2", "1 2", "[1,nope],2"].each do |text|
+      it "are refused in #{text.inspect}" do
+        expect { native.parse_items(text) }.to raise_error(DurableStreams::ParseError, /invalid JSON: \S/)
+      end
+    end
+  end
+
+  it "keeps json's reason, but not the rest of a long text" do
+    expect { native.parse_value("[nope,\"#{"secret" * 1000}\"]") }
+      .to raise_error(DurableStreams::ParseError) { |error| expect(error.message.size).to be_between(20, 400) }
+  end
+
+  it "leaves everything else that JSON.parse raises or throws as it is" do
+    allow(JSON).to receive(:parse).and_raise(Interrupt, "stop")
+    expect { native.parse_value("nope") }.to raise_error(Interrupt, "stop")
+    allow(JSON).to receive(:parse) { throw :out, :thrown }
+    expect(catch(:out) { native.parse_value("nope") }).to eq(:thrown)
+  end
+
+  it "leaves the exception alone that is under way while it runs" do
+    seen = nil
+    expect do
+      raise "first"
+    ensure
+      begin
+        native.parse_value("nope")
+      rescue DurableStreams::ParseError
+        nil
+      end
+      seen = $ERROR_INFO
+    end.to raise_error("first")
+    expect(seen&.message).to eq("first")
+  end
+
+  describe "under the GC" do
+    let(:texts) do
+      # More than the values, and the keys, that are kept without an allocation.
+      values = "#{"1," * 250}#{(0..15).map { |i| "\"string number #{i}, too long to be embedded\"" }.join(",")}"
+      pairs = (0..70).map { |i| "\"key number #{i}\":#{i}" }
+      odd = "\"v\",1.5e200,#{"9" * 30},\"\\u00e9#{"y" * 1100}\",{\"a\":1,\"a\":[\"x\"]}"
+      ["[#{values}]", "{#{pairs.join(",")}}", "[#{odd}]"]
+    end
+
+    it "builds the same objects while every allocation collects" do
+      texts.each do |text|
+        expected = outcome { JSON.parse(text) }
+        result = under_gc_stress { native.parse_value(text) }
+        expect(fingerprint(result)).to eq(expected)
+      end
+    end
+
+    it "fails in the middle of an item while every allocation collects" do
+      3.times do
+        text = '{"a":["x","y",{"b":"z"}],"c":1},[1,2,{"d":nope}]'
+        expect { under_gc_stress { native.parse_items(text) } }.to raise_error(DurableStreams::ParseError)
+      end
+    end
+
+    if GC.respond_to?(:auto_compact=)
+      around do |example|
+        before = GC.auto_compact
+        example.run
+      ensure
+        GC.auto_compact = before
+      end
+
+      it "builds the same objects while objects are moved" do
+        expected = texts.map { |text| outcome { JSON.parse(text) } }
+        GC.auto_compact = true
+        results = texts.map { |text| under_gc_stress { native.parse_value(text) } }
+        expect(results.map { |result| fingerprint(result) }).to eq(expected)
+      end
+    end
+  end
+
+  describe "the check of what is appended" do
+    it "lets one JSON value pass" do
+      deep = "#{"[" * 5000}#{"]" * 5000}"
+      ['{"a":[1,-2.5e3,"\\u00e9",null]}', " 1 ", '"\\ud800"', '{"a":1,"a":2}', deep].each do |text|
+        expect(native.check_json(text)).to be_nil
+      end
+    end
+
+    {
+      "" => "byte 0: no value", "1 2" => "byte 2: more text after the value", "[1,]" => "byte 3: expected a value",
+      "{\"a\" 1}" => "byte 5: expected ':' after an object's key", "\"\xff\"" => "byte 1: not valid UTF-8",
+      "NaN" => "byte 0: expected a value", "\"a\nb\"" => "byte 2: control character in a string",
+      "[1".encode("UTF-16LE") => "byte 1: expected a value"
+    }.each do |text, reason|
+      it "refuses #{text.inspect} and says why" do
+        expect { native.check_json(text) }.to raise_error(DurableStreams::ParseError, /#{Regexp.escape(reason)}\z/)
+      end
+    end
+  end
+
+  describe "chunks of bytes and text" do
+    it "are UTF-8 where they are text and valid, else binary, and not frozen" do
+      chunk = ->(bytes, text) { native.chunk(bytes, text).then { |made| [made.encoding, made.bytes, made.frozen?] } }
+      utf8 = Encoding::UTF_8
+      binary = Encoding::BINARY
+      expect(chunk["é".b, true]).to eq([utf8, "é".bytes, false])
+      expect(chunk["abc", true]).to eq([utf8, "abc".bytes, false])
+      expect(chunk["", true]).to eq([utf8, [], false])
+      expect(chunk["\xff\xc3", true]).to eq([binary, [255, 195], false])
+      expect(chunk["é", false]).to eq([binary, "é".bytes, false])
+    end
+
+    it "know whether they are ASCII" do
+      expect(%w[abc é].map { |text| native.chunk(text, true).ascii_only? }).to eq([true, false])
+    end
+  end
+end
