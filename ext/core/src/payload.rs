@@ -7,6 +7,10 @@ use bytes::{Buf, Bytes};
 
 use crate::json::{Block, Form, Limits, SplitError, Splitter};
 
+/// JSON is handed out in blocks of about this size at most (but for larger items), so that whoever turns them into objects
+/// gives others a turn in between.
+const BLOCK: usize = 128 * 1024;
+
 /// What a read hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -82,7 +86,12 @@ impl Payload {
     pub(crate) fn push(&mut self, mut piece: Bytes) -> Result<(), SplitError> {
         let ready = &mut self.ready;
         match &mut self.content {
-            Content::Json(splitter) => splitter.push(&piece, |block| ready.push_back(items(block))),
+            Content::Json(splitter) => {
+                while piece.len() > BLOCK {
+                    splitter.push(&piece.split_to(BLOCK), |block| ready.push_back(items(block)))?;
+                }
+                splitter.push(&piece, |block| ready.push_back(items(block)))
+            }
             Content::Bytes { left_to_skip } => {
                 let skipped = piece.len().min(usize::try_from(*left_to_skip).unwrap_or(usize::MAX));
                 piece.advance(skipped);
@@ -140,6 +149,18 @@ mod tests {
             ["ef", "g"].map(|text| Part::Bytes(Bytes::from_static(text.as_bytes())))
         );
         assert_eq!(payload.left_to_skip(), 0);
+    }
+
+    #[test]
+    fn a_large_piece_is_handed_out_in_blocks() {
+        let item = format!("\"{}\"", "x".repeat(1000));
+        let body = format!("[{}]", vec![item; 1000].join(","));
+        let mut payload = Payload::new(Format::Json, 0);
+        payload.push(Bytes::from(body)).unwrap();
+        let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next()).collect();
+        parts.extend(payload.finish().unwrap());
+        assert_eq!(parts.iter().map(Part::count).sum::<u64>(), 1000);
+        assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK + 1003));
     }
 
     #[test]

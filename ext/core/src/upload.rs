@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 /// Bodies up to this size go out in one piece: they fit the socket's buffers.
-const ONE_PIECE: usize = 256 * 1024;
-const PIECE: usize = 64 * 1024;
+const ONE_PIECE: usize = 512 * 1024;
+const PIECE: usize = 256 * 1024;
 
 /// How many bytes of a body the connection has taken so far.
 #[derive(Clone, Debug, Default)]
