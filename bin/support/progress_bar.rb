@@ -22,7 +22,7 @@ class ProgressBar
   def update(name, count)
     @lock.synchronize do
       @counts[name] = count
-      draw if @out && now - @drawn_at >= INTERVAL || @counts.values.all?(@total)
+      draw if @out && (now - @drawn_at >= INTERVAL || @counts.values.all?(@total))
     end
   end
 
