@@ -10,9 +10,9 @@ module DurableStreams
     # @!attribute max_retries
     #   @return [Integer] retries after the first try; 0: none
     # @!attribute initial_delay
-    #   @return [Numeric] seconds
+    #   @return [Numeric] seconds, above 0
     # @!attribute max_delay
-    #   @return [Numeric] seconds
+    #   @return [Numeric] seconds, initial_delay or more
     # @!attribute multiplier
     #   @return [Numeric] growth of the pause from one retry to the next, 1 or more
     # @!attribute retryable_statuses
@@ -42,8 +42,8 @@ module DurableStreams
       check(:max_retries, "an Integer from 0 to 4294967295") do |value|
         value.is_a?(Integer) && value.between?(0, 4_294_967_295)
       end
-      check(:initial_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
-      check(:max_delay, "seconds, 0 or more") { |value| number?(value) && value >= 0 }
+      check(:initial_delay, "seconds, more than 0") { |value| number?(value) && value.positive? }
+      check(:max_delay, "seconds, initial_delay or more") { |value| number?(value) && value >= initial_delay }
       check(:multiplier, "a number, 1 or more") { |value| number?(value) && value >= 1 }
       check(:retryable_statuses, "an Array of HTTP error statuses (400 to 599)") do |value|
         value.is_a?(Array) && value.all? { |status| status.is_a?(Integer) && status.between?(400, 599) }

@@ -15,8 +15,8 @@ RSpec.describe DurableStreams::RetryPolicy do
 
   {
     max_retries: [-1, 2**32, 1.5, nil, "3"],
-    initial_delay: [-0.1, Float::NAN, Float::INFINITY, nil, "1"],
-    max_delay: [-1, Float::NAN, nil],
+    initial_delay: [0, -0.1, Float::NAN, Float::INFINITY, nil, "1"],
+    max_delay: [0.09, 0, -1, Float::NAN, nil],
     multiplier: [0.5, -2, Float::INFINITY, nil],
     retryable_statuses: [nil, 503, ["503"], [200], [600]]
   }.each do |member, values|
@@ -31,6 +31,11 @@ RSpec.describe DurableStreams::RetryPolicy do
         expect { DurableStreams::Client.new(retry_policy: policy) }.to raise_error(ArgumentError, /#{member} must be/)
       end
     end
+  end
+
+  it "may have a first delay that is the longest one" do
+    expect(described_class.new(initial_delay: 0.5, max_delay: 0.5).max_delay).to eq(0.5)
+    expect { described_class.new(initial_delay: 60) }.to raise_error(ArgumentError, /max_delay must be/)
   end
 
   it "refuses what it does not know" do
