@@ -1,0 +1,115 @@
+# frozen_string_literal: true
+
+require "securerandom"
+
+module Conformance
+  # The operations of the suite's benchmarks (`--bench`). What is measured is the operation alone: payloads are made
+  # before, and bytes are counted after it.
+  class Benchmark
+    COMMANDS = { "benchmark" => :benchmark }.freeze
+
+    OPERATIONS = %w[append read roundtrip create throughput_append throughput_read].freeze
+    LIVE = { "long-poll" => :long_poll, "sse" => :sse, nil => :long_poll }.freeze
+
+    # @param session [Session]
+    def initialize(session)
+      @session = session
+      @streams = {} # by path
+      @payloads = Hash.new { |all, size| all[size] = ("*" * size).freeze }
+      @sizes = {} # bytes in a stream, by path
+    end
+
+    def benchmark(command)
+      operation = command.fetch("operation")
+      name = operation.fetch("op")
+      raise NotImplementedCommand, "no such operation: #{name}" unless OPERATIONS.include?(name)
+
+      nanoseconds, metrics = send(name, operation)
+      { iterationId: command["iterationId"], durationNs: nanoseconds.to_s, metrics: metrics }
+    end
+
+    private
+
+    # @return [Array(Integer, Object)] nanoseconds, and the block's value
+    def measured
+      start = Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)
+      value = yield
+      [Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond) - start, value]
+    end
+
+    # A handle for a stream of bytes that the suite has made.
+    def stream(operation)
+      @streams[operation.fetch("path")] ||= @session.client.stream(operation["path"], content_type: :bytes)
+    end
+
+    def append(operation)
+      stream = stream(operation)
+      payload = @payloads[operation.fetch("size")]
+      nanoseconds, = measured { stream.append(payload) }
+      [nanoseconds, { bytesTransferred: payload.bytesize }]
+    end
+
+    def read(operation)
+      stream = stream(operation)
+      nanoseconds, body = measured { stream.read_bytes(offset: operation["offset"], &:body) }
+      [nanoseconds, { bytesTransferred: body.bytesize }]
+    end
+
+    def create(operation)
+      client = @session.client
+      nanoseconds, = measured { client.create(operation.fetch("path"), content_type: content_type(operation)) }
+      [nanoseconds, {}]
+    end
+
+    # Creates a stream, appends to it while a live read waits, and ends when the data has come.
+    def roundtrip(operation)
+      live = LIVE.fetch(operation["live"])
+      size = operation.fetch("size")
+      data = DurableStreams.json_content_type?(content_type(operation)) ? { data: @payloads[size] } : @payloads[size]
+      nanoseconds, received = measured do
+        stream = @session.client.create(operation.fetch("path"), content_type: content_type(operation))
+        reading = Thread.new { first_data(stream, live) }
+        stream.append(data)
+        reading.value
+      end
+      [nanoseconds, { bytesTransferred: size + received.bytesize }]
+    end
+
+    # @return [String] what came, as it was on the wire
+    def first_data(stream, live)
+      stream.read_bytes(live: live) do |reader|
+        reader.each { |chunk| return chunk.data unless chunk.data.empty? }
+      end
+    end
+
+    # The producer is what the gem has for many messages; the suite's concurrency has no meaning for it.
+    def throughput_append(operation)
+      count, size = operation.fetch_values("count", "size")
+      payload = @payloads[size]
+      stream = stream(operation).create(content_type: :bytes)
+      nanoseconds, = measured do
+        DurableStreams::Producer.open(stream: stream, producer_id: SecureRandom.uuid) do |producer|
+          count.times { producer.append(payload) }
+        end
+      end
+      [nanoseconds, { bytesTransferred: count * size, messagesProcessed: count }]
+    end
+
+    # Parses every message and hands it out; its size is that of the stream, read as bytes once and not measured.
+    def throughput_read(operation)
+      path = operation.fetch("path")
+      stream = @session.client.stream(path, content_type: :json)
+      @sizes[path] ||= stream.read_bytes { |reader| reader.sum { |chunk| chunk.data.bytesize } }
+      nanoseconds, count = measured do
+        messages = 0
+        stream.read_json { |reader| reader.each { messages += 1 } }
+        messages
+      end
+      [nanoseconds, { bytesTransferred: @sizes[path], messagesProcessed: count }]
+    end
+
+    def content_type(operation)
+      operation["contentType"] || "application/octet-stream"
+    end
+  end
+end

@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+module Conformance
+  # Writes through producers.
+  #
+  # Single messages, and what ends them, share a producer: it lives from the first command that names it until it is
+  # detached, as it would in a program. A batch has a producer of its own, which starts from the first number: the same
+  # batch again is what a program sends that was restarted and does not know how far it came.
+  class ProducerCommands
+    COMMANDS = { "idempotent-append" => :append, "idempotent-append-batch" => :append_batch,
+                 "idempotent-close" => :close, "idempotent-detach" => :detach }.freeze
+
+    # One message to a request, none waiting for company: what it takes to have several requests out at a time.
+    PIPELINED = { max_batch_items: 1, linger_ms: 0 }.freeze
+    # All that a command brings in as few requests as can be.
+    BATCHED = { linger_ms: 1_000 }.freeze
+
+    # @param session [Session]
+    def initialize(session)
+      @session = session
+      @producers = {} # by path, id and epoch
+    end
+
+    def append(command)
+      result = shared(command).append!(command.fetch("data"))
+      { status: 200, offset: result.next_offset, duplicate: result.duplicate?, producerSeq: result.seq }
+    end
+
+    def append_batch(command)
+      in_flight = command["maxInFlight"] || 1
+      settings = in_flight > 1 ? PIPELINED : BATCHED
+      DurableStreams::Producer.open(**identity(command), max_in_flight: in_flight, **settings) do |producer|
+        command.fetch("items").each { |item| producer << item }
+        producer.flush
+        { status: 200, producerSeq: producer.seq }
+      end
+    end
+
+    def close(command)
+      { status: 200, finalOffset: shared(command).close_stream(data: command["data"]).final_offset }
+    end
+
+    def detach(command)
+      @producers.delete(key(command))&.close
+      { status: 200 }
+    end
+
+    private
+
+    def shared(command)
+      @producers[key(command)] ||= DurableStreams::Producer.new(**identity(command), linger_ms: 0)
+    end
+
+    def key(command)
+      command.values_at("path", "producerId", "epoch")
+    end
+
+    def identity(command)
+      { stream: @session.stream(command), producer_id: command.fetch("producerId"), epoch: command["epoch"] || 0,
+        auto_claim: command["autoClaim"] }
+    end
+  end
+end

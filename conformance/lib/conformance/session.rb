@@ -1,0 +1,58 @@
+# frozen_string_literal: true
+
+require_relative "dynamic_value"
+
+module Conformance
+  # What lasts from `init` to `shutdown`: one client, so that connections are used again, what is known about the
+  # streams, and the headers and parameters that change with every request.
+  class Session
+    # @return [DurableStreams::Client]
+    attr_reader :client
+    # @return [Hash{String => String}] content type by path, as far as it is known
+    attr_reader :content_types
+    # @return [Hash{String => DynamicValue}] by name
+    attr_reader :headers, :params
+
+    # @param server_url [String]
+    def initialize(server_url)
+      @client = DurableStreams::Client.new(base_url: server_url)
+      @content_types = {}
+      @headers = {}
+      @params = {}
+    end
+
+    # @param command [Hash] with the path, and headers of its own if any
+    # @param content_type [String, nil] nil: what is known about the path
+    # @return [DurableStreams::Stream] a handle whose requests carry the dynamic values
+    def stream(command, content_type: nil)
+      path = command.fetch("path")
+      client.stream(path, content_type: content_type || content_types[path],
+                          headers: headers.merge(command["headers"] || {}), params: params)
+    end
+
+    # Keeps what a handle has learned.
+    # @param path [String]
+    # @param stream [DurableStreams::Stream]
+    # @return [DurableStreams::Stream] the same
+    def remember(path, stream)
+      content_types[path] = stream.content_type if stream.content_type
+      stream
+    end
+
+    # @return [Hash{Symbol => Hash, nil}] the dynamic values as the last requests had them, for a result
+    def sent
+      { headersSent: last_values(headers), paramsSent: last_values(params) }
+    end
+
+    # @return [nil]
+    def close
+      client.close
+    end
+
+    private
+
+    def last_values(dynamic)
+      dynamic.transform_values(&:last) unless dynamic.empty?
+    end
+  end
+end
