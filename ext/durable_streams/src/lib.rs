@@ -27,6 +27,7 @@ mod wait;
 fn init(ruby: &Ruby) -> Result<(), Error> {
     durable_streams_core::process::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
+    wait::init(ruby, native)?;
     held::init(ruby, native)?;
     convert::init(ruby, native)?;
     client::init(ruby, native)?;

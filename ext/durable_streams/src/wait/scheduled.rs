@@ -1,0 +1,159 @@
+//! A wait that parks its fiber with the thread's Fiber scheduler, so that the thread's other fibers go on.
+//!
+//! The scheduler waits for a [`Bell`] through its `io_wait`, which every scheduler has: native threads ring it without a
+//! Ruby thread in between, and an exception raised into the fiber (its cancellation, a scheduler that closes) comes out
+//! of the wait like any other.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Waker;
+
+use durable_streams_core::process::generation;
+use magnus::rb_sys::{AsRawValue, FromRawValue, protect};
+use magnus::typed_data::Obj;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{DataTypeFunctions, Error, RModule, Ruby, TryConvert, TypedData, Value, gc};
+use rb_sys::VALUE;
+
+use super::bell::Bell;
+use super::poll;
+use crate::errors;
+
+/// How many unused bells a thread keeps. More are wanted only when as many fibers are woken at a time.
+const KEPT: usize = 256;
+/// The thread variable that holds a thread's unused bells.
+const VARIABLE: &str = "__durable_streams_bells";
+
+/// A Fiber scheduler. It lives on the stack of the fiber that waits, where the GC sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Scheduler(VALUE);
+
+/// The scheduler that the calling fiber is to wait through: none if the fiber is a blocking one.
+pub(super) fn current() -> Option<Scheduler> {
+    // SAFETY: on a Ruby thread with the GVL. Neither allocates nor raises.
+    let scheduler = unsafe { rb_sys::rb_fiber_scheduler_current() };
+    (scheduler != rb_sys::Qnil as VALUE).then_some(Scheduler(scheduler))
+}
+
+/// Waits; see [`super::wait`].
+pub(super) fn wait<F: Future>(ruby: &Ruby, scheduler: Scheduler, mut future: Pin<&mut F>) -> Result<F::Output, Error> {
+    // What is there already needs no bell.
+    if let Some(outcome) = poll(future.as_mut(), Waker::noop()) {
+        return outcome.result(ruby);
+    }
+    let bells = Bells::of_this_thread(ruby)?;
+    let Hung { bell, io } = bells.take(ruby)?;
+    let waker = Waker::from(Arc::clone(&bell));
+    let waited = loop {
+        bell.silence();
+        if let Some(outcome) = poll(future.as_mut(), &waker) {
+            break outcome.result(ruby);
+        }
+        if let Err(raised) = park(scheduler, ruby.get_inner(io)) {
+            break Err(raised);
+        }
+    };
+    bells.keep(Hung { bell, io });
+    waited
+}
+
+/// Lets other fibers run until `io` is readable. It may end sooner, with an error if something was raised.
+fn park(scheduler: Scheduler, io: Value) -> Result<(), Error> {
+    let io = io.as_raw();
+    protect(|| {
+        // SAFETY: on a Ruby thread with the GVL. Both objects are referred to from the fiber's stack. Other fibers run, and
+        // exceptions are raised, both inside `protect`; the closure owns nothing.
+        unsafe { rb_sys::rb_fiber_scheduler_io_wait_readable(scheduler.0, io) }
+    })
+    .map(|_| ())
+}
+
+/// A bell, and the IO by which schedulers know it.
+struct Hung {
+    bell: Arc<Bell>,
+    io: Opaque<Value>,
+}
+
+/// A thread's unused bells. They belong to one thread, and so to one Ractor: an IO is not to be shared between two.
+#[derive(TypedData)]
+#[magnus(class = "DurableStreams::Native::Bells", free_immediately, mark, size)]
+struct Bells {
+    generation: u64,
+    unused: RefCell<Vec<Hung>>,
+}
+
+// SAFETY: the cell is used on the one thread whose variable this is, with the GVL; by the GC when that thread stands still,
+// and never borrowed meanwhile, as nothing is allocated in Ruby during a borrow.
+unsafe impl Send for Bells {}
+
+impl DataTypeFunctions for Bells {
+    fn mark(&self, marker: &gc::Marker) {
+        if let Ok(unused) = self.unused.try_borrow() {
+            for hung in unused.iter() {
+                marker.mark(hung.io);
+            }
+        }
+    }
+}
+
+impl Bells {
+    /// The calling thread's. A forked child makes its own, since it would hear its parent's bells and silence them.
+    fn of_this_thread(ruby: &Ruby) -> Result<Obj<Bells>, Error> {
+        let thread = ruby.thread_current();
+        let found: Value = thread.funcall("thread_variable_get", (VARIABLE,))?;
+        if let Ok(bells) = Obj::<Bells>::try_convert(found)
+            && bells.generation == generation()
+        {
+            return Ok(bells);
+        }
+        let bells = ruby.obj_wrap(Bells {
+            generation: generation(),
+            unused: RefCell::default(),
+        });
+        thread.funcall::<_, _, Value>("thread_variable_set", (VARIABLE, bells))?;
+        Ok(bells)
+    }
+
+    fn take(&self, ruby: &Ruby) -> Result<Hung, Error> {
+        if let Some(hung) = self.unused.borrow_mut().pop() {
+            return Ok(hung);
+        }
+        let bell = Bell::new()
+            .map_err(|reason| errors::simple(ruby, "ConnectionError", &format!("cannot wait in a fiber: {reason}")))?;
+        let io = io_of(&bell)?;
+        Ok(Hung {
+            bell: Arc::new(bell),
+            io: io.into(),
+        })
+    }
+
+    fn keep(&self, hung: Hung) {
+        let mut unused = self.unused.borrow_mut();
+        if unused.len() < KEPT {
+            unused.push(hung);
+        }
+    }
+}
+
+/// An IO that does not own its descriptor: the bell does.
+fn io_of(bell: &Bell) -> Result<Value, Error> {
+    let io = protect(|| {
+        // SAFETY: on a Ruby thread with the GVL; the descriptor is open. It may raise, inside `protect`, out of a closure
+        // that owns nothing.
+        unsafe { rb_sys::rb_io_fdopen(bell.descriptor(), libc::O_RDONLY, std::ptr::null()) }
+    })?;
+    // SAFETY: a live object, in this frame since `protect` returned it.
+    let io = unsafe { Value::from_raw(io) };
+    io.funcall::<_, _, Value>("autoclose=", (false,))?;
+    Ok(io)
+}
+
+/// Defines the class.
+pub(super) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    use magnus::{Class, Module};
+    let class = native.define_class("Bells", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    Ok(())
+}

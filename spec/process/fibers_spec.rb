@@ -1,0 +1,230 @@
+# frozen_string_literal: true
+
+# In a non-blocking fiber every wait goes through the Fiber scheduler (Ruby 3.1 and later), and nothing else changes.
+if RUBY_VERSION >= "3.1"
+  RSpec.describe "Waiting in fibers" do
+    let(:faults) { FaultServer.shared }
+    let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 8) }
+    let(:stream) { client.stream("/s", content_type: "application/json") }
+
+    after { client.close }
+
+    # Runs `call` in one fiber; another one opens the gate at which the answer waits. Only if the first lets the second
+    # run will there be an answer.
+    def while_another_fiber_answers(&call)
+      result = nil
+      SmallScheduler.run do |scheduler|
+        Fiber.schedule { result = call.call }
+        Fiber.schedule { faults.open("answer") }
+        scheduler.run
+        expect(scheduler.waits).to be_positive
+      end
+      result
+    end
+
+    calls = {
+      "a head" => ->(stream) { stream.head.next_offset },
+      "an append" => ->(stream) { stream.append({ "a" => 1 }).next_offset },
+      "an append by itself" => ->(stream) { stream.append({ "a" => 1 }, seq: "1").next_offset },
+      "a read" => ->(stream) { stream.read.first.next_offset },
+      "a long-poll" => ->(stream) { stream.read(live: :long_poll).first.next_offset },
+      "items" => lambda do |stream|
+        reader = stream.read_json
+        reader.to_a
+        reader.next_offset
+      end,
+      "a producer's flush" => lambda do |stream|
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
+        producer.append({ "a" => 1 })
+        producer.flush
+        producer.close
+        "7"
+      end,
+      "a producer's acknowledged append" => lambda do |stream|
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
+        offset = producer.append!({ "a" => 1 }).next_offset
+        producer.close
+        offset
+      end
+    }
+
+    calls.each do |name, call|
+      it "lets other fibers run during #{name}" do
+        faults.on do |reply|
+          reply.wait("answer")
+          reply.respond(200, "[1]", "content-type" => "application/json", "stream-next-offset" => "7",
+                                    "stream-up-to-date" => "true", "producer-epoch" => "0", "producer-seq" => "0")
+        end
+        expect(while_another_fiber_answers { call.call(stream) }).to eq("7")
+      end
+    end
+
+    it "lets other fibers run while an event stream is silent" do
+      faults.on do |reply|
+        reply.head(200, "content-type" => "text/event-stream")
+        reply.wait("answer")
+        reply.chunk("event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"7\"}\n\n")
+        reply.wait("never")
+      end
+      expect(while_another_fiber_answers { stream.read(live: :sse).first.items }).to eq([1])
+    end
+
+    it "lets other fibers run while a producer's buffer is full" do
+      faults.on do |reply|
+        reply.wait("answer")
+        reply.respond(200, "", "stream-next-offset" => "7", "producer-epoch" => "0", "producer-seq" => "0")
+      end
+      delivered = while_another_fiber_answers do
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 10, linger_ms: 0)
+        2.times { producer.append("\"1234567\"") }
+        producer.pending
+      end
+      expect(delivered).to be_between(0, 1)
+    end
+
+    it "asks callables in the fiber, which may wait there themselves" do
+      faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
+      bell = Thread::Queue.new
+      stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => -> { bell.pop } })
+      SmallScheduler.run do
+        Fiber.schedule { stream.head }
+        Fiber.schedule { bell << "fresh" }
+      end
+      expect(faults.wait_for_request.header("X-Token")).to eq("fresh")
+    end
+
+    it "keeps to the direct wait in a blocking fiber" do
+      faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
+      waits = SmallScheduler.run do |scheduler|
+        Fiber.new(blocking: true) { stream.head }.resume
+        scheduler.waits
+      end
+      expect(waits).to eq(0)
+    end
+
+    describe "a cancelled fiber" do
+      let(:stop) { Class.new(StandardError) }
+
+      before do
+        faults.on { |reply| reply.wait("never") }
+      end
+
+      { "a head" => ->(stream) { stream.head }, "an append" => ->(stream) { stream.append(1) },
+        "a long-poll" => ->(stream) { stream.read(live: :long_poll).first },
+        "an SSE read" => ->(stream) { stream.read(live: :sse).first } }.each do |name, call|
+        it "ends the request of #{name}, and leaves the stream usable" do
+          error = nil
+          SmallScheduler.run do
+            fiber = Fiber.schedule do
+              call.call(stream)
+            rescue StandardError => e
+              error = e
+            end
+            faults.wait_for_request
+            fiber.raise(stop, "enough")
+            faults.wait_until_closed(by: :client)
+            faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
+            Fiber.schedule { expect(stream.head.next_offset).to eq("7") }
+          end
+          expect(error).to be_a(stop)
+        end
+      end
+
+      it "goes on reading where it was" do
+        faults.next { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1") }
+        reader = stream.read_json(live: :long_poll)
+        seen = []
+        SmallScheduler.run do
+          fiber = Fiber.schedule do
+            reader.each { |item| seen << item }
+          rescue StandardError => e
+            seen << e.class
+          end
+          Fiber.schedule do
+            faults.wait_for_request(2)
+            fiber.raise(stop)
+            faults.on { |reply| reply.respond(200, "[2]", "stream-next-offset" => "2", "stream-closed" => "true") }
+            reader.each { |item| seen << item }
+          end
+        end
+        expect(seen).to eq([1, stop, 2])
+        expect(faults.requests.last.params).to include("offset" => "1")
+      end
+    end
+
+    it "ends with its scheduler, holding nothing back" do
+      faults.on { |reply| reply.wait("never") }
+      errors = []
+      SmallScheduler.run do |scheduler|
+        3.times do
+          Fiber.schedule do
+            stream.read(live: :long_poll).first
+          rescue IOError => e
+            errors << e.message
+          end
+        end
+        faults.wait_for_request(3)
+        scheduler.cancel_all(IOError.new("the scheduler closes"))
+      end
+      expect(errors).to eq(["the scheduler closes"] * 3)
+    end
+
+    it "does not spin while it waits" do
+      faults.on do |reply|
+        reply.wait("answer")
+        reply.respond(200, "", "stream-next-offset" => "7")
+      end
+      waits = SmallScheduler.run do |scheduler|
+        Fiber.schedule { stream.head }
+        faults.wait_for_request
+        before = scheduler.waits
+        Fiber.schedule do
+          20.times { Fiber.scheduler.kernel_sleep(0) }
+          faults.open("answer")
+        end
+        scheduler.run
+        scheduler.waits - before
+      end
+      # The command that opens the gate waits for IO itself.
+      expect(waits).to be < 10
+    end
+
+    it "ends on Timeout.timeout" do
+      faults.on { |reply| reply.wait("never") }
+      error = nil
+      SmallScheduler.run do
+        Fiber.schedule do
+          Timeout.timeout(0.05) { stream.head }
+        rescue Timeout::Error => e
+          error = e
+        end
+      end
+      expect(error).to be_a(Timeout::Error)
+    end
+
+    it "serves as many fibers as there are streams, in one thread and little memory" do
+      limit = Process.getrlimit(Process::RLIMIT_NOFILE)
+      Process.setrlimit(Process::RLIMIT_NOFILE, limit.last)
+      count = [Integer(ENV.fetch("FIBERS", "400")), (limit.last - 100) / 4].min
+      own = start_server(long_poll_timeout_ms: 60_000)
+      report = ChildProcess.run { ManyFibers.new(count, own.url).run }
+      expect(report).to include(complete: true, threads: 2)
+      # A connection's buffers, a fiber's stack, and what a process has anyway. Optimized builds need less.
+      expect(report[:kilobytes] || 0).to be < 60_000 + count * Integer(ENV.fetch("FIBER_KILOBYTES", "120"))
+    ensure
+      Process.setrlimit(Process::RLIMIT_NOFILE, *limit)
+    end
+
+    it "ends quietly when another fiber closes the reader" do
+      faults.on { |reply| reply.wait("never") }
+      reader = stream.read(live: :long_poll)
+      ended = false
+      SmallScheduler.run do
+        Fiber.schedule { ended = reader.each(&:itself) }
+        faults.wait_for_request
+        Fiber.schedule { reader.close }
+      end
+      expect(ended).to be(reader)
+    end
+  end
+end

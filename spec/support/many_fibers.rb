@@ -1,0 +1,49 @@
+# frozen_string_literal: true
+
+require_relative "small_scheduler"
+
+# Tails many streams in as many fibers of one thread, and tells what that took.
+class ManyFibers
+  # @param count [Integer] how many
+  # @param url [String] a server's
+  def initialize(count, url)
+    client = DurableStreams::Client.new(base_url: url)
+    @streams = Array.new(count) { |index| client.stream("/#{index}", content_type: :json) }
+    @sums = Array.new(count, 0)
+    @waiting = count
+    @report = {}
+  end
+
+  # @return [Hash] :complete, :threads (Ruby's), :kilobytes (resident, where the system tells)
+  def run
+    create
+    SmallScheduler.run do
+      @streams.each_index { |index| Fiber.schedule { tail(index) } }
+      Fiber.schedule { write }
+      @report[:threads] = Thread.list.size
+    end
+    @report.merge(complete: @sums.all?(3))
+  end
+
+  private
+
+  def create
+    threads = @streams.each_slice((@streams.size / 20.0).ceil).map { |some| Thread.new { some.each(&:create) } }
+    threads.each(&:join)
+  end
+
+  def tail(index)
+    @streams[index].read(live: :long_poll).each do |batch|
+      @waiting -= 1 if batch.items.empty?
+      @sums[index] += batch.items.sum
+      break if @sums[index] == 3
+    end
+  end
+
+  # Once all have caught up with their empty streams.
+  def write
+    sleep(0.01) while @waiting.positive?
+    [1, 2].each { |number| @streams.each { |stream| stream.append(number) } }
+    @report[:kilobytes] = Integer(File.read("/proc/self/status")[/VmRSS:\s*(\d+)/, 1]) if File.exist?("/proc/self")
+  end
+end
