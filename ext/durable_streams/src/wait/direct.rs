@@ -3,9 +3,8 @@
 use std::ffi::c_void;
 use std::future::Future;
 use std::pin::Pin;
-// Not parking_lot: its sleepers are entries of one table for the whole process, which a forked child inherits with the
-// sleepers of threads that it does not have. These locks are each for themselves.
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Wake, Waker};
 
 use magnus::{Error, Ruby};
@@ -46,58 +45,43 @@ fn check_interrupts() -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Lets an awaited event and an interrupt wake the waiting thread. It is bound to no thread, since a Ruby thread may
-/// move between native ones.
+/// Lets an awaited event and an interrupt wake the waiting thread.
+///
+/// A word to sleep on (a futex), and nothing else: no lock, so that `interrupt` may run in a signal handler and a forked
+/// child inherits nothing that is held; no thread's name, since a Ruby thread may move between native ones.
 #[derive(Default)]
-struct Signal {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+struct Signal(AtomicU32);
 
-#[derive(Default)]
-struct State {
-    woken: bool,
-    interrupted: bool,
-}
-
-enum Cause {
-    Woken,
-    Interrupted,
-}
+/// The awaited event may have happened.
+const WOKEN: u32 = 1;
+/// Ruby wants the thread back.
+const INTERRUPTED: u32 = 2;
 
 impl Signal {
-    /// Nothing panics under this lock; and if it did, two flags cannot be left half changed.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep(&self) -> Cause {
-        let mut state = self.state();
+    /// Sleeps until there is a reason not to; gives what has come together since the last time.
+    fn sleep(&self) -> u32 {
         loop {
-            if std::mem::take(&mut state.woken) {
-                return Cause::Woken;
+            let reasons = self.0.swap(0, Ordering::Acquire);
+            if reasons != 0 {
+                return reasons;
             }
-            if std::mem::take(&mut state.interrupted) {
-                return Cause::Interrupted;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            atomic_wait::wait(&self.0, 0);
         }
     }
 
-    fn interrupt(&self) {
-        self.state().interrupted = true;
-        self.changed.notify_one();
+    fn raise(&self, reason: u32) {
+        self.0.fetch_or(reason, Ordering::Release);
+        atomic_wait::wake_one(&self.0);
     }
 }
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.raise(WOKEN);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.state().woken = true;
-        self.changed.notify_one();
+        self.raise(WOKEN);
     }
 }
 
@@ -117,9 +101,12 @@ impl<F: Future> Waiting<'_, F> {
     /// Sleeps and polls until there is an outcome or an interrupt. Runs without the GVL.
     fn run(&mut self) {
         while self.outcome.is_none() {
-            match self.signal.sleep() {
-                Cause::Woken => self.poll(),
-                Cause::Interrupted => return,
+            let reasons = self.signal.sleep();
+            if reasons & WOKEN != 0 {
+                self.poll();
+            }
+            if reasons & INTERRUPTED != 0 {
+                return;
             }
         }
     }
@@ -133,18 +120,23 @@ impl<F: Future> Waiting<'_, F> {
             std::ptr::null_mut()
         }
         unsafe extern "C" fn unblock(signal: *mut c_void) {
-            // SAFETY: Ruby calls this from another thread, only while the waiting thread is inside the call below,
-            // whose frame keeps the signal alive. It takes a lock that is never held for long and cannot panic.
-            unsafe { (*signal.cast::<Signal>()).interrupt() };
+            // SAFETY: Ruby calls this from another thread or from a signal handler, only while the waiting thread is
+            // inside the call below, whose frame keeps the signal alive. An atomic and a system call: safe in a signal
+            // handler, and nothing that panics.
+            unsafe { (*signal.cast::<Signal>()).raise(INTERRUPTED) };
         }
-        // SAFETY: called on a Ruby thread with the GVL. This form never raises, so no exception crosses Rust frames. It may
-        // return without having called `run`: then there is no outcome, and the caller checks interrupts and comes again.
+        const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
+        // SAFETY: called on a Ruby thread with the GVL. With these flags the call does not raise, so no exception crosses
+        // Rust frames: INTR_FAIL leaves interrupts to the caller (and may return without having called `run`: then there
+        // is no outcome, and the caller checks interrupts and comes again). Without UBF_ASYNC_SAFE, Ruby before 3.3 starts
+        // a thread for every such call of a process with one thread, and joins it, which is slow and does raise.
         unsafe {
-            rb_sys::rb_thread_call_without_gvl2(
+            rb_sys::rb_nogvl(
                 Some(run::<F>),
                 std::ptr::from_mut(self).cast(),
                 Some(unblock),
                 std::ptr::from_ref(self.signal).cast_mut().cast(),
+                FLAGS as _,
             );
         }
     }
