@@ -6,7 +6,7 @@ require "timeout"
 
 # The adapter in a process of its own, spoken to as the client conformance suite does. The suite has the cases; here is
 # what keeps the adapter fit for it: every command, and the benchmarks, which the suite's cases do not cover.
-RSpec.describe "conformance/adapter" do
+on_each_server "conformance/adapter" do
   before do
     program = File.expand_path("../conformance/adapter", __dir__)
     @input, @output, @process = Open3.popen2(RbConfig.ruby, program)

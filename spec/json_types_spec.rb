@@ -2,7 +2,7 @@
 
 # `application/*+json` is JSON for the client, as in the reference client; servers store it as it comes and flatten
 # nothing (protocol, "Which content types are what"), so that a response holds one array after another.
-RSpec.describe "Streams of application/*+json" do
+on_each_server "Streams of application/*+json" do
   let(:client) { DurableStreams::Client.new(base_url: server_url) }
   let(:stream) { client.create(unique_path, content_type: "application/vnd.events+json; charset=utf-8") }
 

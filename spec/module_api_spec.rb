@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams do
+on_each_server DurableStreams do
   let(:path) { unique_path }
 
   before { described_class.configure { |config| config.base_url = server_url } }

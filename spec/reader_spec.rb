@@ -3,7 +3,7 @@
 require "stringio"
 require "timeout"
 
-RSpec.describe DurableStreams::Reader do
+on_each_server DurableStreams::Reader do
   let(:client) { DurableStreams::Client.new(base_url: server_url) }
   let(:json) { client.create(unique_path, content_type: :json) }
   let(:text) { client.create(unique_path, content_type: :text) }
@@ -125,7 +125,9 @@ RSpec.describe DurableStreams::Reader do
 
     it "equal what JSON.parse gives" do
       documents.each { |document| json.append(document) }
-      expected = documents.map { |document| JSON.parse(document) }
+      # The Node server keeps messages as JavaScript would write them: 1.0 as 1, 1e400 as null.
+      stored = server_kind == :node ? json.read_bytes.text : "[#{documents.join(",")}]"
+      expected = JSON.parse(stored, max_nesting: 200)
       readings = [json.read_json, json.read.flat_map(&:items), json.read_json(live: :sse).first(documents.size)]
       readings.map(&:to_a).each do |items|
         expect(items.map(&:inspect)).to eq(expected.map(&:inspect))

@@ -16,8 +16,9 @@ RSpec.configure do |config|
   config.example_status_persistence_file_path = File.expand_path("../tmp/spec-status.txt", __dir__)
 
   config.after(:suite) do
-    if ServerHelpers.started? && RSpec.world.filtered_examples.values.flatten.any?(&:exception)
-      RSpec.configuration.reporter.message("The server's log: #{ServerHelpers::LOG_PATH}")
+    logs = ServerHelpers.logs
+    if logs.any? && RSpec.world.filtered_examples.values.flatten.any?(&:exception)
+      RSpec.configuration.reporter.message("The servers' logs: #{logs.join(", ")}")
     end
   end
 end

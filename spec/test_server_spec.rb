@@ -50,3 +50,21 @@ RSpec.describe TestServer do
     end
   end
 end
+
+RSpec.describe ServerHelpers do
+  it "knows why the Node server cannot run, and says so when it is started all the same" do
+    stub_const("NodeServer::PACKAGE", "/nowhere")
+    expect(NodeServer.missing).to eq("/nowhere is not there")
+    expect { NodeServer.start }.to raise_error(TestServer::StartError, %r{/nowhere is not there; run bin/setup})
+    allow(NodeServer).to receive(:node)
+    expect(NodeServer.missing).to eq("there is no `node` in PATH")
+  end
+
+  it "tells at the end of a run what it left out" do
+    allow(NodeServer).to receive(:missing).and_return("it is not there")
+    expect(ServerHelpers.report_left_out([DurableStreams::Stream]))
+      .to eq("LEFT OUT: the examples of DurableStreams::Stream against the Node server: it is not there. " \
+             "bin/setup installs it.")
+    expect(ServerHelpers.report_left_out([])).to be_nil
+  end
+end

@@ -74,7 +74,7 @@ module DurableStreams
     # @param body [Object, nil] the first message, as {#append} takes it
     # @param closed [Boolean] whether it is closed from the beginning
     # @param forked_from [Stream, String, nil] a stream on the same server whose content this one starts with
-    # @param fork_offset [String, nil] where in the source the fork begins; nil: at its end
+    # @param fork_offset [String, nil] where in the source the fork begins, as the server gave it; nil: at its end
     # @param fork_sub_offset [Integer, nil] how many messages (JSON) or bytes after fork_offset
     # @return [Stream] self
     # @raise [StreamExistsError] if it exists with another configuration
@@ -100,7 +100,7 @@ module DurableStreams
 
     # Creates a stream that starts with this one's content, on the same server.
     # @param to [String, URI] URL of the new stream, absolute or a path
-    # @param offset [String, nil] where in this stream the fork begins; nil: at its end
+    # @param offset [String, nil] where in this stream the fork begins, as the server gave it; nil: at its end
     # @param sub_offset [Integer, nil] how many messages (JSON) or bytes after offset
     # @param headers [Hash] as {#initialize} takes them; nil: this handle's
     # @param params [Hash] as {#initialize} takes them; nil: this handle's

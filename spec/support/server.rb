@@ -27,6 +27,8 @@ class TestServer
   START_ATTEMPTS = 5
   # What the server prints once it accepts connections.
   LISTENING = /listening on/
+  # What it logs if another process has the port.
+  PORT_TAKEN = /AddrInUse|EADDRINUSE/
 
   # Starts a server and returns it once it accepts connections.
   # @see #initialize for the options
@@ -85,7 +87,7 @@ class TestServer
     attempts.times do
       @port = @fixed_port || free_port
       return self if launch
-      break unless log.include?("AddrInUse")
+      break unless log.match?(PORT_TAKEN)
     end
     raise StartError, "the server did not start on port #{@port}:\n#{log}"
   end
