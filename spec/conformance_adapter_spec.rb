@@ -106,6 +106,19 @@ on_each_server "conformance/adapter" do
       .to eq("bytesTransferred" => '[{"data":"*****"}]'.bytesize, "messagesProcessed" => 1)
   end
 
+  it "appends under a producer's number" do
+    ask("create", path: path)
+    numbered = { path: path, data: "x", producerId: "p", producerEpoch: 0, producerSeq: 0 }
+    results = Array.new(2) { ask("append", **numbered) }
+    expect(results.map { |result| result.values_at("status", "duplicate", "producerSeq") })
+      .to eq([[200, false, 0], [204, true, 0]])
+  end
+
+  it "answers a line that is no command" do
+    @input.puts("{")
+    expect(JSON.parse(@output.gets)).to include("type" => "error", "errorCode" => "PARSE_ERROR")
+  end
+
   it "says what it does not know" do
     expect(tell("dance")).to include("type" => "error", "commandType" => "dance", "errorCode" => "NOT_SUPPORTED")
   end

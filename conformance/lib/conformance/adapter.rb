@@ -41,9 +41,9 @@ module Conformance
       @input.each_line do |line|
         next if line.strip.empty?
 
-        command = JSON.parse(line)
-        write(answer(command))
-        break if command["type"] == "shutdown"
+        type, result = answer(line)
+        write(result)
+        break if type == "shutdown"
       end
       @session&.close
       nil
@@ -51,14 +51,15 @@ module Conformance
 
     private
 
-    # @param command [Hash]
-    # @return [Hash] the result, without what is nil
-    def answer(command)
+    # @param line [String]
+    # @return [Array(String, Hash)] the command's type, and the result without what is nil
+    def answer(line)
+      type = nil
+      command = JSON.parse(line)
       type = command.fetch("type")
-      result = perform(type, command)
-      { type: type, success: true }.merge(result).compact
+      [type, { type: type, success: true, **perform(type, command) }.compact]
     rescue StandardError => e
-      { type: "error", success: false, commandType: type, **Failure.describe(e, type) }.compact
+      [type, { type: "error", success: false, commandType: type, **Failure.describe(e, type) }.compact]
     end
 
     def perform(type, command)
@@ -73,7 +74,7 @@ module Conformance
 
     def start(command)
       @session&.close
-      @session = Session.new(command.fetch("serverUrl"))
+      @session = Session.new(command.fetch("serverUrl"), command["timeoutMs"])
       @handlers = HANDLERS.flat_map do |part|
         handler = part.new(@session)
         part::COMMANDS.map { |type, method| [type, handler.method(method)] }

@@ -17,12 +17,14 @@ module Conformance
     KNOWN = %w[NETWORK_ERROR TIMEOUT CONFLICT NOT_FOUND SEQUENCE_CONFLICT STREAM_CLOSED PARSE_ERROR].freeze
 
     # @param error [StandardError]
-    # @param command [String] type of the command that it ended
+    # @param command [String, nil] type of the command that it ended
     # @return [Hash{Symbol => Object}] what an error result has of it
     def self.describe(error, command)
       case error
       when DurableStreams::DurableStreamError
         { status: error.status, errorCode: code(error, command), message: error.message }
+      when JSON::ParserError # a command; what streams hold is the gem's business
+        { errorCode: "PARSE_ERROR", message: error.message }
       when ArgumentError
         { errorCode: "INVALID_ARGUMENT", message: error.message }
       when NotImplementedCommand
@@ -33,7 +35,7 @@ module Conformance
     end
 
     # @param error [DurableStreams::DurableStreamError]
-    # @param command [String]
+    # @param command [String, nil]
     # @return [String]
     def self.code(error, command)
       code = CODES.fetch(error.code, error.code)

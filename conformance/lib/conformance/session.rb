@@ -14,8 +14,10 @@ module Conformance
     attr_reader :headers, :params
 
     # @param server_url [String]
-    def initialize(server_url)
-      @client = DurableStreams::Client.new(base_url: server_url)
+    # @param timeout_ms [Numeric, nil] nil: the gem's own timeout
+    def initialize(server_url, timeout_ms)
+      timeout = timeout_ms ? { timeout: timeout_ms / 1000.0 } : {}
+      @client = DurableStreams::Client.new(base_url: server_url, **timeout)
       @content_types = {}
       @headers = {}
       @params = {}

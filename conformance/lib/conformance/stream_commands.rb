@@ -35,6 +35,8 @@ module Conformance
 
     def append(command)
       stream = @session.stream(command)
+      return append_as_producer(command, stream) if command["producerId"]
+
       result = stream.append(payload(command), seq: command["seq"]&.to_s)
       @session.remember(command["path"], stream)
       { status: 200, offset: result.next_offset, **@session.sent }
@@ -76,6 +78,16 @@ module Conformance
     end
 
     private
+
+    # One message under the very number that the command says.
+    def append_as_producer(command, stream)
+      result = DurableStreams::Producer.open(
+        stream: stream, producer_id: command["producerId"], epoch: command["producerEpoch"] || 0,
+        next_seq: command["producerSeq"] || 0, linger_ms: 0
+      ) { |producer| producer.append!(payload(command)) }
+      { status: result.duplicate? ? 204 : 200, offset: result.next_offset, duplicate: result.duplicate?,
+        producerEpoch: result.epoch, producerSeq: result.seq, **@session.sent }
+    end
 
     def payload(command)
       command["binary"] ? command.fetch("data").unpack1("m") : command.fetch("data")
