@@ -13,7 +13,9 @@ use durable_streams_core::protocol::Media;
 use durable_streams_core::reader::{Event, Events, ReadOptions, Session};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
-use magnus::{Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TypedData, Value, gc, method};
+use magnus::{
+    Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TryConvert, TypedData, Value, gc, method,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -320,14 +322,16 @@ fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
 
 /// What came of one answer so far, as Ruby objects. It lives on the stack of the thread that collects it.
 enum Batch {
-    Items(Option<RArray>),
+    /// The items of each part, in an array of its own, and how many they are together. One array that grew would be old
+    /// to the GC after a while, and looked through whole at every minor collection from then on.
+    Items(RArray, usize),
     Bytes(RString, bool),
 }
 
 impl Batch {
     fn new(ruby: &Ruby, shape: Shape) -> Batch {
         match shape {
-            Shape::Items => Batch::Items(None),
+            Shape::Items => Batch::Items(ruby.ary_new(), 0),
             Shape::Bytes => Batch::Bytes(ruby.str_buf_new(0), false),
             Shape::Text => Batch::Bytes(ruby.str_buf_new(0), true),
         }
@@ -335,22 +339,28 @@ impl Batch {
 
     fn add(&mut self, ruby: &Ruby, part: &Part) -> Result<(), Error> {
         match (self, part) {
-            (Batch::Items(held), Part::Items { text, count }) => {
+            (Batch::Items(parts, total), Part::Items { text, count }) => {
                 let items = convert::parse_items(ruby, text, *count)?;
-                match held {
-                    Some(held) => held.concat(items)?,
-                    None => *held = Some(items),
-                }
+                *total += items.len();
+                parts.push(items)
             }
-            (Batch::Bytes(string, _), part) => string.cat(part.bytes()),
-            (Batch::Items(_), Part::Bytes(_)) => return Err(errors::internal(ruby, "bytes where items were expected")),
+            (Batch::Bytes(string, _), part) => convert::append(*string, part.bytes()),
+            (Batch::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
         }
-        Ok(())
     }
 
     fn finish(self, ruby: &Ruby) -> Result<Value, Error> {
         match self {
-            Batch::Items(items) => Ok(items.unwrap_or_else(|| ruby.ary_new()).as_value()),
+            Batch::Items(parts, total) => match parts.len() {
+                1 => parts.entry(0),
+                _ => {
+                    let items = ruby.ary_new_capa(total);
+                    for part in parts.into_iter() {
+                        items.concat(RArray::try_convert(part)?)?;
+                    }
+                    Ok(items.as_value())
+                }
+            },
             Batch::Bytes(string, text) => convert::label(ruby, string, text),
         }
     }

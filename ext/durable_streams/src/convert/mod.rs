@@ -14,7 +14,7 @@ mod strings;
 mod text;
 
 pub(crate) use json::parse_items;
-pub(crate) use text::{Kind, label, string_to_ruby};
+pub(crate) use text::{Kind, append, label, string_to_ruby};
 
 /// Checks that `text` is exactly one JSON value (RFC 8259, valid UTF-8).
 ///

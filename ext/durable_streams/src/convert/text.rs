@@ -106,3 +106,18 @@ pub(super) unsafe fn mark_utf8(string: VALUE, ascii: bool) {
         (*object).flags = (*object).flags & !mask | encoding | known;
     }
 }
+
+/// Appends bytes to a string that is being built.
+///
+/// # Errors
+/// Ruby's `NoMemoryError`.
+pub(crate) fn append(string: RString, bytes: &[u8]) -> Result<(), Error> {
+    // More than a long counts does not fit into memory where long has 64 bits; on Windows Ruby refuses a negative length.
+    let len = c_long::try_from(bytes.len()).unwrap_or(-1);
+    protect(|| {
+        // SAFETY: on a Ruby thread with the GVL; `bytes` is Rust's memory, which the GC does not touch. What it raises is
+        // stopped by `protect`, and crosses this closure alone, which owns nothing.
+        unsafe { rb_sys::rb_str_cat(string.as_raw(), bytes.as_ptr().cast(), len) }
+    })
+    .map(|_| ())
+}
