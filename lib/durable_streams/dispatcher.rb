@@ -1,40 +1,51 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The one Ruby thread that does for producers what only Ruby can do while no caller waits: it computes the headers of
-  # their requests where callables are involved, and calls their callbacks. It is started when the first producer
-  # needs it, again in a forked child, and never keeps a process alive.
+  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one computes the headers of their
+  # requests where callables are involved, the other calls their callbacks, so that a callback may be slow, or wait for
+  # its producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked
+  # child, and never keeps a process alive.
   # @api private
   module Dispatcher
     LOCK = Mutex.new
     private_constant :LOCK
 
-    class << self
-      # Makes sure that the thread runs.
-      # @return [nil]
-      def ensure_running
-        return if @thread&.alive?
+    @threads = {}
 
-        LOCK.synchronize { @thread = start unless @thread&.alive? }
+    class << self
+      # Makes sure that the threads run that are needed.
+      # @param values [Boolean] whether requests ask callables for values
+      # @param notices [Boolean] whether there are callbacks
+      # @return [nil]
+      def serve(values:, notices:)
+        keep_running(:headers) { Native.serve_values } if values
+        keep_running(:callbacks) { loop { tell(*Native.next_notice) } } if notices
         nil
+      end
+
+      # @return [Boolean] whether this is the thread that requests wait for
+      def computing_values?
+        Thread.current.equal?(@threads[:headers])
       end
 
       private
 
-      def start
-        thread = Thread.new { run }
-        thread.name = "durable_streams dispatcher"
-        thread.report_on_exception = true
+      def keep_running(name, &work)
+        return if @threads[name]&.alive?
+
+        LOCK.synchronize { @threads[name] = start(name, &work) unless @threads[name]&.alive? }
+      end
+
+      def start(name, &work)
+        thread = Thread.new(&work)
+        thread.name = "durable_streams #{name}"
         # Of no thread group of the application's, so that nobody joins or kills it with theirs.
         ThreadGroup::Default.add(thread)
         thread
       end
 
-      def run
-        loop do
-          listener, *notice = Native.next_notice
-          listener.tell(*notice)
-        end
+      def tell(listener, *notice)
+        listener.tell(*notice)
       end
     end
   end

@@ -26,28 +26,23 @@ module DurableStreams
         return producer unless block_given?
 
         begin
-          value = yield producer
+          yield producer
         rescue Exception # rubocop:disable Lint/RescueException -- whatever it is, it goes on
-          close_quietly(producer)
+          raised = true
           raise
+        ensure
+          raised ? close_quietly(producer) : producer.close
         end
-        producer.close
-        value
       end
 
-      # Has the process, when it ends, send what is pending (for some seconds at most), and log what it could not.
+      # Sends what is pending, for some seconds at most, and logs what did not reach its stream and nobody was told of.
+      # For the end of the process.
       # @api private
       # @return [nil]
-      def flush_at_exit
-        return if @flush_at_exit
-
-        @flush_at_exit = true
-        at_exit do
-          left = Native.drain_producers(EXIT_LIMIT)
-          unless left.zero?
-            DurableStreams.logger&.warn("durable_streams: the process ends with #{left} messages that no producer " \
-                                        "could deliver within #{EXIT_LIMIT} s")
-          end
+      def send_the_rest
+        Native.drain_producers(EXIT_LIMIT).each do |url, count, reason|
+          DurableStreams.logger&.warn("durable_streams: the process ends and #{count} appended messages did not reach " \
+                                      "#{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
         end
         nil
       end
@@ -61,6 +56,9 @@ module DurableStreams
                                     "#{e.class}: #{e.message}")
       end
     end
+
+    # Registered when the library is loaded, it runs after whatever the application registers later.
+    at_exit { send_the_rest }
 
     # @return [String] URL of the stream
     attr_reader :url
@@ -100,12 +98,12 @@ module DurableStreams
         max_batch_items: max_batch_items, linger_ms: linger_ms, max_in_flight: max_in_flight,
         max_buffered_bytes: max_buffered_bytes, when_full: when_full
       )
-      @originals = Originals.new
-      listener = ProducerListener.for(on_delivery, on_error, @originals)
-      Dispatcher.ensure_running if listener || @stream.asks?
-      Producer.flush_at_exit
+      @listener = ProducerListener.for(on_delivery, on_error)
+      @asks = @stream.asks?
+      retry_policy = ProducerOptions.retry_policy(retry_policy)
       @json = @stream.json?
-      @native = @stream.native_producer(@producer_id, settings, retry_policy&.to_native, listener)
+      keep_serving
+      @native = @stream.native_producer(@producer_id, settings, retry_policy, @listener)
       @closed = false
       @close_result = nil
     end
@@ -119,15 +117,8 @@ module DurableStreams
     # @raise [ArgumentError] if the stream does not take such data
     # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
     def append(data)
-      if data.is_a?(String)
-        @native.append(data)
-      else
-        token = @native.append(Message.encode(data, @json, @stream.content_type))
-        @originals.keep(token, data, @native)
-      end
-      nil
-    rescue DeliveryFailure => e
-      raise @originals.restore(e)
+      keep_serving
+      @native.append(encode(data), data)
     end
 
     # Appends a message, as {#append} does.
@@ -143,11 +134,8 @@ module DurableStreams
     # @return [ProducerResult]
     # @raise [ProducerError] if it could not be delivered; and as {#append} raises
     def append!(data)
-      data = Message.encode(data, @json, @stream.content_type) unless data.is_a?(String)
-      next_offset, duplicate, epoch, seq = @native.append_acknowledged(data)
+      next_offset, duplicate, epoch, seq = waiting { @native.append_acknowledged(encode(data), data) }
       ProducerResult.new(next_offset: next_offset, duplicate: duplicate, epoch: epoch, seq: seq)
-    rescue DeliveryFailure => e
-      raise @originals.restore(e)
     end
 
     # Sends what waits, and returns when all that was appended before is acknowledged. An interrupted flush harms
@@ -155,9 +143,7 @@ module DurableStreams
     # @return [nil]
     # @raise [ProducerError] if something could not be delivered
     def flush
-      @native.flush
-    rescue DeliveryFailure => e
-      raise @originals.restore(e)
+      waiting { @native.flush }
     end
 
     # Flushes and ends the producer; the stream stays open. Closing twice is fine.
@@ -180,7 +166,7 @@ module DurableStreams
     def close_stream(data: nil)
       return @close_result if @close_result
 
-      data = Message.encode(data, @json, @stream.content_type) unless data.nil?
+      data = encode(data) unless data.nil?
       offset = finish { @native.close_stream(data) }
       # Answers to a repetition do not tell; the stream has not moved since.
       @close_result = CloseResult.new(final_offset: offset || @stream.head.next_offset)
@@ -188,7 +174,7 @@ module DurableStreams
 
     # @return [Boolean] whether {#close} or {#close_stream} was called
     def closed?
-      @closed
+      @closed || @native.ending?
     end
 
     # @return [Integer] the epoch in use: above the one given if the id was claimed back
@@ -213,14 +199,33 @@ module DurableStreams
 
     private
 
-    # An interrupt leaves the producer as it is: it can be closed again. Everything else is its end.
-    def finish
-      value = yield
+    def encode(data)
+      data.is_a?(String) ? data : Message.encode(data, @json, @stream.content_type)
+    end
+
+    # The end: but for an interrupt, after which it can be asked for again and goes on.
+    def finish(&work)
+      value = waiting(&work)
       @closed = true
       value
-    rescue DeliveryFailure => e
+    rescue DeliveryFailure
       @closed = true
-      raise @originals.restore(e)
+      raise
+    end
+
+    # Runs what waits for deliveries.
+    # @raise [ThreadError] where that would wait for itself
+    def waiting
+      keep_serving
+      if @asks && Dispatcher.computing_values?
+        raise ThreadError, "the callable of a header cannot wait for deliveries, which wait for it"
+      end
+
+      yield
+    end
+
+    def keep_serving
+      Dispatcher.serve(values: @asks, notices: !@listener.nil?) if @asks || @listener
     end
   end
 end

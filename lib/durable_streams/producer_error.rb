@@ -10,16 +10,11 @@ module DurableStreams
       @undelivered || NOTHING_UNDELIVERED
     end
 
-    # Turns the messages as the extension has them into what was passed to append.
     # @api private
-    # @yieldparam token [Integer] number of the message
-    # @yieldparam text [String] what was sent of it
+    # @param messages [Array] becomes `undelivered`
     # @return [DeliveryFailure] self
-    def resolve_undelivered
-      if @raw_undelivered
-        @undelivered = @raw_undelivered.map { |token, text, _unknown| yield(token, text) }.freeze
-        @raw_undelivered = nil
-      end
+    def failed_to_deliver(messages)
+      @undelivered = messages.freeze
       self
     end
 
@@ -63,36 +58,24 @@ module DurableStreams
         super || (equal?(ProducerError) && object.is_a?(DeliveryFailure))
       end
 
-      # The error of a producer that could not deliver: the particular error itself, marked so that `rescue
-      # ProducerError` catches it; for what is no error of this library, a ProducerError that has it as its cause.
+      # An error of this library as the failure of a producer: it keeps its class, and `rescue ProducerError` catches it.
       # @api private
-      # @param reason [Exception]
-      # @param undelivered [Array<Array(Integer, String, Boolean)>] token, text and whether the outcome is unknown
-      # @return [DurableStreamError]
-      def for(reason, undelivered)
-        return mark(reason, undelivered) if reason.is_a?(DurableStreamError)
-
-        begin
-          raise new("Producer failed: #{reason.message}"), cause: reason
-        rescue ProducerError => e
-          mark(e, undelivered)
-        end
-      end
-
-      # Raises what {for} gives.
-      # @api private
-      # @raise [DurableStreamError]
-      def fail(reason, undelivered)
-        raise self.for(reason, undelivered)
-      end
-
-      private
-
+      # @param error [DurableStreamError]
+      # @param undelivered [Array] the messages that did not reach the stream
+      # @return [DurableStreamError] the same error
       def mark(error, undelivered)
-        error.extend(DeliveryFailure)
-        error.instance_variable_set(:@raw_undelivered, undelivered)
-        error.resolve_undelivered { |_token, text| text } if undelivered.empty?
-        error
+        error.extend(DeliveryFailure).failed_to_deliver(undelivered)
+      end
+
+      # The failure of a producer because of something that the application's own code raised.
+      # @api private
+      # @param exception [Exception] becomes the `cause`
+      # @param undelivered [Array] the messages that did not reach the stream
+      # @return [ProducerError]
+      def caused_by(exception, undelivered)
+        raise new("Producer failed: #{exception.message}", undelivered: undelivered), cause: exception
+      rescue ProducerError => e
+        e
       end
     end
   end

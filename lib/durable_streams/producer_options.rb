@@ -29,8 +29,9 @@ module DurableStreams
       def id(id)
         raise ArgumentError, "producer_id must be a String, got #{id.class}" unless id.is_a?(String)
         raise ArgumentError, "producer_id must not be empty" if id.empty?
-        unless id.match?(/\A[[:print:]]+\z/)
-          raise ArgumentError, "producer_id must be of printable characters, got #{id.inspect}"
+        unless id.match?(/\A[[:print:]]+\z/) && id == id.strip
+          raise ArgumentError, "producer_id must be of printable characters, without spaces around it, " \
+                               "got #{id.inspect}"
         end
 
         -id
@@ -45,6 +46,12 @@ module DurableStreams
          max_batch_items && integer("max_batch_items", max_batch_items, 1..MAX_NUMBER),
          seconds("linger_ms", linger_ms) / 1000.0, integer("max_in_flight", max_in_flight, 1..1_000),
          integer("max_buffered_bytes", max_buffered_bytes, 1..MAX_NUMBER), blocks?(when_full)]
+      end
+
+      # @return [Array, nil] the policy as Native::Producer takes it
+      def retry_policy(policy)
+        instance("retry_policy", policy, RetryPolicy)
+        policy&.to_native
       end
 
       # @return [Float, nil] seconds

@@ -2,7 +2,7 @@
 
 RSpec.describe DurableStreams::ProducerError do
   let(:fenced) do
-    described_class.for(DurableStreams::StaleEpochError.new(current_epoch: 4), [[7, "a", false], [8, "{}", true]])
+    described_class.mark(DurableStreams::StaleEpochError.new(current_epoch: 4), ["a", { b: 1 }])
   end
 
   def rescued_as(error, *classes)
@@ -31,18 +31,16 @@ RSpec.describe DurableStreams::ProducerError do
   end
 
   it "tells what was not delivered, in order, as it was passed" do
-    passed = { 8 => { b: 1 } }
-    fenced.resolve_undelivered { |token, text| passed.fetch(token, text) }
     expect(fenced.undelivered).to eq(["a", { b: 1 }]).and be_frozen
     expect(described_class.new("no", undelivered: [1]).undelivered).to eq([1]).and be_frozen
     expect(described_class.new.undelivered).to eq([])
   end
 
-  it "has what is no error of this library as its cause" do
-    error = described_class.for(KeyError.new("no token"), [])
+  it "has what the application raised as its cause" do
+    error = described_class.caused_by(KeyError.new("no token"), [1])
     expect(error).to be_an_instance_of(described_class).and have_attributes(message: "Producer failed: no token")
     expect(error.cause).to be_a(KeyError)
-    expect(error.undelivered).to eq([])
+    expect(error.undelivered).to eq([1])
   end
 
   it "lets subclasses match as classes do" do

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Once, Weak};
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -24,7 +24,14 @@ static AT_FORK: Once = Once::new();
 pub(crate) struct Root {
     runtime: Runtime,
     pub(crate) pools: Mutex<HashMap<u64, Arc<Pools>>>,
-    pub(crate) producers: Mutex<Vec<Weak<producing::Shared>>>,
+    pub(crate) producing: producing::Registry,
+}
+
+impl Root {
+    /// Where requests run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
 }
 
 /// A number that differs between a process and its forked children.
@@ -61,13 +68,10 @@ pub(crate) fn root() -> Result<&'static Root> {
     }
 }
 
-/// The producers at work in this process. Starts nothing.
-pub(crate) fn producers() -> Vec<Arc<producing::Shared>> {
+/// The producers of this process, if it has a root. Starts nothing.
+pub(crate) fn producing() -> Option<&'static producing::Registry> {
     // SAFETY: as in `root`.
-    let root = unsafe { ROOT.load(Ordering::Acquire).as_ref() };
-    root.map_or_else(Vec::new, |root| {
-        root.producers.lock().iter().filter_map(Weak::upgrade).collect()
-    })
+    unsafe { ROOT.load(Ordering::Acquire).as_ref() }.map(|root| &root.producing)
 }
 
 #[cold]
@@ -76,7 +80,7 @@ fn make_root() -> Result<&'static Root> {
     let made = Box::into_raw(Box::new(Root {
         runtime: build_runtime()?,
         pools: Mutex::default(),
-        producers: Mutex::default(),
+        producing: producing::Registry::default(),
     }));
     match ROOT.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: `made` was leaked just now and is never freed once it is the root.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use durable_streams_core::process::ProcessLocal;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, Value, gc, typed_data};
 use parking_lot::Mutex;
@@ -21,12 +22,13 @@ struct Id(u64);
 
 impl Drop for Id {
     fn drop(&mut self) {
-        FREED.lock().push(self.0);
+        FREED.get_or_make(Mutex::default).lock().push(self.0);
     }
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
-static FREED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+/// Each process has its own: another thread may hold the lock at the moment of a fork.
+static FREED: ProcessLocal<Mutex<Vec<u64>>> = ProcessLocal::new();
 static TABLE: OnceLock<Mutex<HashMap<u64, Opaque<Value>>>> = OnceLock::new();
 
 /// What the GC sees of the table.
@@ -59,7 +61,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
 pub(crate) fn hold(value: impl ReprValue) -> Held {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     if let Some(table) = TABLE.get() {
-        let freed = std::mem::take(&mut *FREED.lock());
+        let freed = std::mem::take(&mut *FREED.get_or_make(Mutex::default).lock());
         let mut table = table.lock();
         for id in freed {
             table.remove(&id);

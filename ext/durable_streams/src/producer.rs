@@ -1,15 +1,22 @@
 //! `DurableStreams::Native::Producer`: appends copy into the producer's buffer; only full buffers, flushes and ends wait.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use durable_streams_core::error::Kind;
 use durable_streams_core::process::ProcessBound;
-use durable_streams_core::producer::{BodyKind, Config, UndeliveredMessage};
+use durable_streams_core::producer::{BodyKind, Config};
 use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all};
 use durable_streams_core::retry::Policy;
+use magnus::r_hash::ForEach;
+use magnus::rb_sys::AsRawValue;
 use magnus::typed_data::Obj;
-use magnus::value::ReprValue;
-use magnus::{Class, Error, Module, Object, RArray, RModule, RString, Ruby, Value, function, method};
+use magnus::value::{Opaque, ReprValue};
+use magnus::{
+    Class, DataTypeFunctions, Error, Exception, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData,
+    Value, function, gc, method,
+};
 
 use crate::client::{RetryArray, policy, seconds};
 use crate::convert;
@@ -20,11 +27,26 @@ use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
 /// A producer, which belongs to the process that made it.
-#[magnus::wrap(class = "DurableStreams::Native::Producer", free_immediately, size)]
+#[derive(TypedData)]
+#[magnus(class = "DurableStreams::Native::Producer", free_immediately, mark, size)]
 pub(crate) struct Producer {
     running: ProcessBound<CoreProducer>,
     json: bool,
     when_full: WhenFull,
+    /// What was appended and is no String, by its token, so that `undelivered` gives it back as it was passed. (Strings
+    /// come back byte for byte.) Entries go some time after their message was acknowledged.
+    originals: Opaque<RHash>,
+    /// At how many originals those that were acknowledged are dropped.
+    sweep_at: Cell<usize>,
+}
+
+/// The least that `sweep_at` is: it keeps appending cheap.
+const SWEEP: usize = 1_024;
+
+impl DataTypeFunctions for Producer {
+    fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.originals);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,27 +97,42 @@ impl Producer {
             };
             let when_full = if settings.8 { WhenFull::Block } else { WhenFull::Raise };
             let config = config(ruby, json, settings, retry)?;
-            let listener = listener.map(|listener| dispatch::listener(held::hold(listener)));
+            let originals = ruby.hash_new();
+            let listener = match listener {
+                None => None,
+                Some(listener) => {
+                    let deliveries: bool = listener.funcall("deliveries?", ())?;
+                    let (listener, originals) = (held::hold(listener), held::hold(originals));
+                    Some(dispatch::listener(listener, originals, deliveries))
+                }
+            };
             let started = CoreProducer::start(&endpoint, &id, &content_type, config, listener);
             let running = ProcessBound::new(started.map_err(|error| errors::raise(ruby, error))?);
             Ok(Producer {
                 running,
                 json,
                 when_full,
+                originals: originals.into(),
+                sweep_at: Cell::new(SWEEP),
             })
         })
     }
 
-    /// `append(data)` -> the message's token. JSON data is one value and is checked. Waits while the buffer is full.
-    fn append(ruby: &Ruby, this: &Producer, data: RString) -> Result<u64, Error> {
-        this.accept(ruby, data, CoreProducer::append)
+    /// `append(text, original)` -> nil. Text of a JSON stream is one value and is checked; original is what it was made
+    /// of, or the text itself. Waits while the buffer is full.
+    fn append(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<(), Error> {
+        guard(ruby, || {
+            let token = this.accept(ruby, text, CoreProducer::append)?;
+            this.keep(ruby, token, text, original)
+        })
     }
 
-    /// `append_acknowledged(data)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
-    fn append_acknowledged(ruby: &Ruby, this: &Producer, data: RString) -> Result<RArray, Error> {
+    /// `append_acknowledged(text, original)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
+    fn append_acknowledged(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<RArray, Error> {
         guard(ruby, || {
-            let told = this.accept(ruby, data, |running, message| running.append_watched(message))?;
-            let delivery = wait(ruby, told)?.map_err(|failed| failure(ruby, &failed))?;
+            let (token, told) = this.accept(ruby, text, |running, message| running.append_watched(message))?;
+            this.keep(ruby, token, text, original)?;
+            let delivery = wait(ruby, told)?.map_err(|failed| this.failure(ruby, &failed))?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
                 array.push(delivery.next_offset.as_deref().map(|offset| frozen(ruby, offset)))?;
@@ -111,33 +148,52 @@ impl Producer {
     fn accept<T>(
         &self,
         ruby: &Ruby,
-        data: RString,
+        text: RString,
         append: impl Fn(&CoreProducer, &[u8]) -> Result<T, Refused>,
     ) -> Result<T, Error> {
-        guard(ruby, || {
-            let running = self.running(ruby)?;
-            loop {
-                // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run; after a wait
-                // for room they are read anew.
-                let message = unsafe { data.as_slice() };
-                if self.json {
-                    convert::check_json(ruby, message)?;
-                }
-                match append(running, message) {
-                    Ok(appended) => return Ok(appended),
-                    Err(Refused::Full(since)) if self.when_full == WhenFull::Block => {
-                        wait(ruby, running.room(since))?.map_err(|failed| failure(ruby, &failed))?;
-                    }
-                    Err(refused) => return Err(refusal(ruby, &refused)),
-                }
+        let running = self.running(ruby)?;
+        loop {
+            // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run; after a wait
+            // for room they are read anew.
+            let message = unsafe { text.as_slice() };
+            if self.json {
+                convert::check_json(ruby, message)?;
             }
-        })
+            let waited = match append(running, message) {
+                Ok(appended) => return Ok(appended),
+                Err(Refused::Full(since)) if self.when_full == WhenFull::Block => wait(ruby, running.room(since))?,
+                Err(Refused::Failing) => wait(ruby, running.ended())?,
+                Err(refused) => return Err(self.refusal(ruby, &refused)),
+            };
+            waited.map_err(|failed| self.failure(ruby, &failed))?;
+        }
+    }
+
+    /// Keeps what a message was made of. Nothing else of Ruby runs between its being accepted and this.
+    fn keep(&self, ruby: &Ruby, token: u64, text: RString, original: Value) -> Result<(), Error> {
+        if original.as_raw() == text.as_raw() {
+            return Ok(());
+        }
+        let originals = ruby.get_inner(self.originals);
+        originals.aset(token, original)?;
+        if originals.len() >= self.sweep_at.get() {
+            let delivered = self.running(ruby)?.delivered();
+            originals.foreach(|token: u64, _: Value| {
+                Ok(if token < delivered {
+                    ForEach::Delete
+                } else {
+                    ForEach::Stop
+                })
+            })?;
+            self.sweep_at.set(SWEEP.max(originals.len() * 2));
+        }
+        Ok(())
     }
 
     /// `flush` -> nil, when all that was appended before is acknowledged.
     fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
         guard(ruby, || {
-            wait(ruby, this.running(ruby)?.flush())?.map_err(|failed| failure(ruby, &failed))
+            wait(ruby, this.running(ruby)?.flush())?.map_err(|failed| this.failure(ruby, &failed))
         })
     }
 
@@ -155,21 +211,21 @@ impl Producer {
                     wait(ruby, closing)?.map_err(|error| errors::raise(ruby, error))?
                 }
             };
-            closed.map_err(|failed| failure(ruby, &failed))
+            closed.map_err(|failed| this.failure(ruby, &failed))
         })
     }
 
-    /// `close_stream(data)` -> the final offset, if the server told.
-    fn close_stream(ruby: &Ruby, this: &Producer, data: Option<RString>) -> Result<Option<RString>, Error> {
+    /// `close_stream(text)` -> the final offset, if the server told.
+    fn close_stream(ruby: &Ruby, this: &Producer, text: Option<RString>) -> Result<Option<RString>, Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
             // SAFETY: the bytes are copied before any Ruby code can run.
-            let last = data.map(|data| unsafe { data.as_slice() }.to_vec());
+            let last = text.map(|text| unsafe { text.as_slice() }.to_vec());
             if let (Some(last), true) = (&last, this.json) {
                 convert::check_json(ruby, last)?;
             }
             let closed = wait(ruby, running.close_stream(last.as_deref()))?;
-            let offset = closed.map_err(|refused| refusal(ruby, &refused))?;
+            let offset = closed.map_err(|refused| this.refusal(ruby, &refused))?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
         })
     }
@@ -186,14 +242,9 @@ impl Producer {
         Ok(this.running(ruby)?.pending())
     }
 
-    /// `delivered` -> all tokens below it are acknowledged.
-    fn delivered(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
-        Ok(this.running(ruby)?.delivered())
-    }
-
-    /// Whether this process made it.
-    fn at_home(&self) -> bool {
-        self.running.get().is_some()
+    /// `ending?`: whether it was asked to end and accepts nothing more for that.
+    fn ending(&self) -> bool {
+        self.running.get().is_some_and(CoreProducer::ending)
     }
 
     fn running(&self, ruby: &Ruby) -> Result<&CoreProducer, Error> {
@@ -202,6 +253,20 @@ impl Producer {
                 "this producer was made before the process forked and belongs to the parent: make another one";
             errors::simple(ruby, "ProducerError", message)
         })
+    }
+
+    fn refusal(&self, ruby: &Ruby, refused: &Refused) -> Error {
+        match refused {
+            Refused::Failed(failed) => self.failure(ruby, failed),
+            Refused::Closed => errors::simple(ruby, "ClosedError", "the producer is closed"),
+            Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
+            Refused::Full(_) => errors::simple(ruby, "ProducerError", "the producer's buffer is full"),
+            Refused::Failing => errors::simple(ruby, "ProducerError", "the producer is failing"),
+        }
+    }
+
+    fn failure(&self, ruby: &Ruby, failed: &Failed) -> Error {
+        exception(ruby, failed, ruby.get_inner(self.originals)).map_or_else(|failed| failed, Error::from)
     }
 }
 
@@ -224,51 +289,39 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
     })
 }
 
-fn refusal(ruby: &Ruby, refused: &Refused) -> Error {
-    match refused {
-        Refused::Failed(failed) => failure(ruby, failed),
-        Refused::Closed => errors::simple(ruby, "ClosedError", "the producer is closed"),
-        Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
-        Refused::Full(_) => errors::simple(ruby, "ProducerError", "the producer's buffer is full"),
-    }
-}
-
-/// A producer's failure as Ruby has it: `ProducerError.fail` raises, so that a cause can be set.
-fn failure(ruby: &Ruby, failed: &Failed) -> Error {
-    let raised = || -> Result<Value, Error> {
-        let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-        let class: Value = library.const_get("ProducerError")?;
-        class.funcall(
-            "fail",
-            (errors::exception(ruby, failed.error())?, undelivered(ruby, failed)?),
-        )
-    };
-    raised()
-        .err()
-        .unwrap_or_else(|| errors::internal(ruby, "ProducerError.fail did not raise"))
-}
-
-/// `[[token, data, outcome_unknown], …]`, in append order.
-pub(crate) fn undelivered(ruby: &Ruby, failed: &Failed) -> Result<RArray, Error> {
-    let array = ruby.ary_new_capa(failed.undelivered().len());
+/// A producer's failure as Ruby has it, with the messages that were not delivered as they were appended, in that order.
+pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Result<Exception, Error> {
+    failed.hear();
+    let undelivered = ruby.ary_new_capa(failed.undelivered().len());
     for message in failed.undelivered() {
-        let UndeliveredMessage { token, data, outcome } = message;
-        let unknown = *outcome == durable_streams_core::producer::Outcome::Unknown;
-        let text = convert::label(ruby, ruby.str_from_slice(data), true)?;
-        array.push((*token, text, unknown))?;
+        match originals.get(message.token) {
+            Some(original) => undelivered.push(original)?,
+            None => undelivered.push(convert::label(ruby, ruby.str_from_slice(&message.data), true)?)?,
+        }
     }
-    Ok(array)
+    let reason = errors::exception(ruby, failed.error())?;
+    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+    let class: Value = library.const_get("ProducerError")?;
+    // What the application raised itself is not the error, but the cause of one.
+    let made = match failed.error().kind() {
+        Kind::Application(_) | Kind::Argument => "caused_by",
+        _ => "mark",
+    };
+    class.funcall(made, (reason, undelivered))
 }
 
-/// `Native.drain_producers(seconds)` -> how many messages are pending when all of this process's producers have been
-/// flushed, or the time is over.
-fn drain_producers(ruby: &Ruby, limit: f64) -> Result<u64, Error> {
+/// `Native.drain_producers(seconds)` -> `[[url, count, reason | nil], …]`: what is lost when all of this process's
+/// producers have sent what they had, or have failed, or the time is over.
+fn drain_producers(ruby: &Ruby, limit: f64) -> Result<RArray, Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;
-        match drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
-            Some(draining) => wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error)),
-            None => Ok(0),
+        let lost = ruby.ary_new();
+        if let Some(draining) = drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
+            for loss in wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error))? {
+                lost.push((loss.url, loss.count, loss.reason))?;
+            }
         }
+        Ok(lost)
     })
 }
 
@@ -278,15 +331,14 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 7))?;
-    class.define_method("append", method!(Producer::append, 1))?;
-    class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 1))?;
+    class.define_method("append", method!(Producer::append, 2))?;
+    class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;
     class.define_method("close", method!(Producer::close, 1))?;
     class.define_method("close_stream", method!(Producer::close_stream, 1))?;
     class.define_method("epoch", method!(Producer::epoch, 0))?;
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
-    class.define_method("delivered", method!(Producer::delivered, 0))?;
-    class.define_method("at_home?", method!(Producer::at_home, 0))?;
+    class.define_method("ending?", method!(Producer::ending, 0))?;
     Ok(())
 }

@@ -363,6 +363,11 @@ impl Machine {
         self.buffered
     }
 
+    /// Whether the owner has asked for the end.
+    pub fn ending(&self) -> bool {
+        self.ending != Ending::NotAsked
+    }
+
     /// Whether the producer accepts messages.
     pub fn accepts(&self) -> bool {
         self.admit().is_ok()

@@ -4,14 +4,24 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use reqwest::Method;
-use reqwest::header::HeaderValue;
-use tokio::task::JoinSet;
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio::task::{JoinError, JoinSet};
 
-use super::Shared;
+use super::Listener;
+use super::state::Shared;
 use crate::call::{self, Answer as HttpAnswer, Failure as CallFailure, Patience, Repeat, Request};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, retry_after};
 use crate::producer::{Answer, Lost, Transmit, TransmitId};
 use crate::protocol::{self, flag, number, text};
+
+/// What a producer's requests are made with.
+pub(super) struct Sender {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) pool: reqwest::Client,
+    /// The headers that every request carries: the content type and the producer's id.
+    pub(super) headers: HeaderMap,
+}
 
 /// What a request came to.
 enum Outcome {
@@ -21,20 +31,32 @@ enum Outcome {
     Unmade(Error),
 }
 
-/// Runs the producer to its end.
-pub(super) async fn drive(shared: &Arc<Shared>) {
+/// Runs the producer to its end. Then what it was given is dropped, and requests that are still out (there are some only
+/// after a failure) are cancelled.
+pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<Listener>) {
+    struct Finally(Arc<Shared>);
+    impl Drop for Finally {
+        fn drop(&mut self) {
+            self.0.driven();
+        }
+    }
+    let finally = Finally(shared);
+    let (shared, sender) = (&finally.0, Arc::new(sender));
     let mut requests: JoinSet<(TransmitId, Outcome)> = JoinSet::new();
     loop {
         let (transmits, timeout) = {
             let mut state = shared.state.lock();
             let now = Instant::now();
             let transmits: Vec<Transmit> = std::iter::from_fn(|| state.machine.poll_transmit(now)).collect();
-            state.take_events(shared);
+            state.take_events(&shared.url, listener.as_ref());
+            if state.ended || state.failed.is_some() {
+                return;
+            }
             (transmits, state.machine.poll_timeout())
         };
         for transmit in transmits {
-            let shared = Arc::clone(shared);
-            requests.spawn(async move { (transmit.id, send(&shared, transmit).await) });
+            let sender = Arc::clone(&sender);
+            requests.spawn(async move { (transmit.id, sender.send(transmit).await) });
         }
         let due = async {
             match timeout {
@@ -47,21 +69,17 @@ pub(super) async fn drive(shared: &Arc<Shared>) {
             () = due => {}
             Some(ended) = requests.join_next() => shared.ended(ended),
         }
-        let state = shared.state.lock();
-        if (state.ended || state.failed.is_some()) && requests.is_empty() {
-            return;
-        }
     }
 }
 
 impl Shared {
-    fn ended(&self, ended: Result<(TransmitId, Outcome), tokio::task::JoinError>) {
-        // A request that panicked has told nothing, not even its name: the machine would wait for ever, so give up.
-        let Ok((id, outcome)) = ended else {
-            return self.state.lock().machine.abort(Instant::now());
-        };
+    fn ended(&self, ended: Result<(TransmitId, Outcome), JoinError>) {
         let mut state = self.state.lock();
         let now = Instant::now();
+        // A request that panicked has told nothing, not even its name: the machine would wait for ever, so give up.
+        let Ok((id, outcome)) = ended else {
+            return state.machine.abort(now);
+        };
         let failing_before = state.machine.failure().is_some();
         let said = match outcome {
             Outcome::Answered(answer, error) => {
@@ -83,49 +101,51 @@ impl Shared {
     }
 }
 
-async fn send(shared: &Shared, transmit: Transmit) -> Outcome {
-    let mut headers = shared.headers.clone();
-    headers.insert(protocol::PRODUCER_EPOCH, transmit.epoch.into());
-    headers.insert(protocol::PRODUCER_SEQ, transmit.seq.into());
-    if transmit.closes {
-        headers.insert(protocol::STREAM_CLOSED, HeaderValue::from_static("true"));
-    }
-    let request = Request {
-        operation: Operation::Produce,
-        method: Method::POST,
-        headers,
-        query: Vec::new(),
-        body: (!transmit.body.is_empty()).then_some(transmit.body),
-        repeat: Repeat::UnlessSent,
-        patience: Patience::Bounded,
-    };
-    match call::attempt(&shared.endpoint, &shared.pool, &request).await {
-        Ok(answer) => answered(shared, &request, answer),
-        Err(CallFailure::NotSent(error)) => Outcome::Lost(Lost::NotSent, error),
-        Err(CallFailure::Unanswered(error)) => {
-            let lost = if matches!(error.kind(), Kind::Timeout) {
-                Lost::TimedOut
-            } else {
-                Lost::Dropped
-            };
-            Outcome::Lost(lost, error)
+impl Sender {
+    async fn send(&self, transmit: Transmit) -> Outcome {
+        let mut headers = self.headers.clone();
+        headers.insert(protocol::PRODUCER_EPOCH, transmit.epoch.into());
+        headers.insert(protocol::PRODUCER_SEQ, transmit.seq.into());
+        if transmit.closes {
+            headers.insert(protocol::STREAM_CLOSED, HeaderValue::from_static("true"));
         }
-        Err(CallFailure::Final(error)) => Outcome::Unmade(error),
+        let request = Request {
+            operation: Operation::Produce,
+            method: Method::POST,
+            headers,
+            query: Vec::new(),
+            body: (!transmit.body.is_empty()).then_some(transmit.body),
+            repeat: Repeat::UnlessSent,
+            patience: Patience::Bounded,
+        };
+        match call::attempt(&self.endpoint, &self.pool, &request).await {
+            Ok(answer) => self.answered(&request, answer),
+            Err(CallFailure::NotSent(error)) => Outcome::Lost(Lost::NotSent, error),
+            Err(CallFailure::Unanswered(error)) => {
+                let lost = if matches!(error.kind(), Kind::Timeout) {
+                    Lost::TimedOut
+                } else {
+                    Lost::Dropped
+                };
+                Outcome::Lost(lost, error)
+            }
+            Err(CallFailure::Final(error)) => Outcome::Unmade(error),
+        }
     }
-}
 
-fn answered(shared: &Shared, request: &Request, answer: HttpAnswer) -> Outcome {
-    let headers = &answer.headers;
-    let told = Answer {
-        status: answer.status.as_u16(),
-        next_offset: text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned),
-        producer_epoch: number(headers, &protocol::PRODUCER_EPOCH),
-        producer_seq: number(headers, &protocol::PRODUCER_SEQ),
-        expected_seq: number(headers, &protocol::PRODUCER_EXPECTED_SEQ),
-        received_seq: number(headers, &protocol::PRODUCER_RECEIVED_SEQ),
-        stream_closed: flag(headers, &protocol::STREAM_CLOSED),
-        retry_after: retry_after(headers, SystemTime::now()),
-    };
-    let error = (!answer.status.is_success()).then(|| call::error_of(&shared.endpoint, request, answer));
-    Outcome::Answered(told, error)
+    fn answered(&self, request: &Request, answer: HttpAnswer) -> Outcome {
+        let headers = &answer.headers;
+        let told = Answer {
+            status: answer.status.as_u16(),
+            next_offset: text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned),
+            producer_epoch: number(headers, &protocol::PRODUCER_EPOCH),
+            producer_seq: number(headers, &protocol::PRODUCER_SEQ),
+            expected_seq: number(headers, &protocol::PRODUCER_EXPECTED_SEQ),
+            received_seq: number(headers, &protocol::PRODUCER_RECEIVED_SEQ),
+            stream_closed: flag(headers, &protocol::STREAM_CLOSED),
+            retry_after: retry_after(headers, SystemTime::now()),
+        };
+        let error = (!answer.status.is_success()).then(|| call::error_of(&self.endpoint, request, answer));
+        Outcome::Answered(told, error)
+    }
 }

@@ -1,0 +1,88 @@
+//! The producers of this process, for its end: what they have not sent is sent then, or its loss is told.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::state::Shared;
+use crate::error::Result;
+use crate::process;
+use crate::task::Task;
+
+/// What a process root knows of producers.
+#[derive(Default)]
+pub(crate) struct Registry {
+    live: Mutex<Vec<Weak<Shared>>>,
+    /// Of producers that are gone, each stream and reason once.
+    lost: Mutex<Vec<Loss>>,
+}
+
+/// Messages that were accepted, did not reach their stream, and whose owner was not told so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where they were to go.
+    pub url: String,
+    /// How many.
+    pub count: u64,
+    /// Why the producer has failed; `None` if it only ran out of time.
+    pub reason: Option<String>,
+}
+
+impl Registry {
+    pub(super) fn add(&self, shared: &Arc<Shared>) {
+        let mut live = self.live.lock();
+        live.retain(|held| held.strong_count() > 0);
+        live.push(Arc::downgrade(shared));
+    }
+
+    fn live(&self) -> Vec<Arc<Shared>> {
+        self.live.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Keeps the loss of a producer that is gone.
+pub(super) fn remember(loss: Loss) {
+    let Some(registry) = process::producing() else { return };
+    let mut lost = registry.lost.lock();
+    match lost
+        .iter_mut()
+        .find(|known| known.url == loss.url && known.reason == loss.reason)
+    {
+        Some(known) => known.count += loss.count,
+        None => lost.push(loss),
+    }
+}
+
+/// Has every producer of this process send what it has, and waits until each has or has failed, but not longer than
+/// `limit`. Gives what is lost then; `None` if there is nothing to wait for and nothing lost. Starts nothing where
+/// there was no producer.
+///
+/// # Errors
+/// If the runtime cannot be started.
+pub fn drain_all(limit: Duration) -> Result<Option<Task<Vec<Loss>>>> {
+    let Some(registry) = process::producing() else {
+        return Ok(None);
+    };
+    let live = registry.live();
+    if registry.lost.lock().is_empty() && live.iter().all(|shared| shared.loss().is_none()) {
+        return Ok(None);
+    }
+    for shared in &live {
+        shared.hurry();
+    }
+    let draining = Task::spawn(async move {
+        let drained = async {
+            for shared in &live {
+                // Whether it has failed shows in its loss.
+                let _failed = shared.flush().await;
+            }
+        };
+        // Whether time ran out shows in what is still pending.
+        let _late = tokio::time::timeout(limit, drained).await;
+        let pending = live.iter().filter_map(|shared| shared.loss());
+        let gone = process::producing().map_or_else(Vec::new, |registry| std::mem::take(&mut *registry.lost.lock()));
+        Ok(gone.into_iter().chain(pending).collect())
+    })?;
+    Ok(Some(draining))
+}
