@@ -166,8 +166,8 @@ module DurableStreams
     def close_stream(data: nil)
       return @close_result if @close_result
 
-      data = encode(data) unless data.nil?
-      offset = finish { @native.close_stream(data) }
+      text = encode(data) unless data.nil?
+      offset = finish { @native.close_stream(text, data) }
       # Answers to a repetition do not tell; the stream has not moved since.
       @close_result = CloseResult.new(final_offset: offset || @stream.head.next_offset)
     end

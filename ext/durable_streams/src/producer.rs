@@ -215,17 +215,26 @@ impl Producer {
         })
     }
 
-    /// `close_stream(text)` -> the final offset, if the server told.
-    fn close_stream(ruby: &Ruby, this: &Producer, text: Option<RString>) -> Result<Option<RString>, Error> {
+    /// `close_stream(text, original)` -> the final offset, if the server told. Both as `append` takes them, or nil.
+    fn close_stream(
+        ruby: &Ruby,
+        this: &Producer,
+        text: Option<RString>,
+        original: Value,
+    ) -> Result<Option<RString>, Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
-            // SAFETY: the bytes are copied before any Ruby code can run.
-            let last = text.map(|text| unsafe { text.as_slice() }.to_vec());
-            if let (Some(last), true) = (&last, this.json) {
+            // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
+            let last = text.as_ref().map(|text| unsafe { text.as_slice() });
+            if let (Some(last), true) = (last, this.json) {
                 convert::check_json(ruby, last)?;
             }
-            let closed = wait(ruby, running.close_stream(last.as_deref()))?;
-            let offset = closed.map_err(|refused| this.refusal(ruby, &refused))?;
+            let closing = running.close_stream(last);
+            let (token, closed) = closing.map_err(|refused| this.refusal(ruby, &refused))?;
+            if let (Some(token), Some(text)) = (token, text) {
+                this.keep(ruby, token, text, original)?;
+            }
+            let offset = wait(ruby, closed)?.map_err(|failed| this.failure(ruby, &failed))?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
         })
     }
@@ -335,7 +344,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;
     class.define_method("close", method!(Producer::close, 1))?;
-    class.define_method("close_stream", method!(Producer::close_stream, 1))?;
+    class.define_method("close_stream", method!(Producer::close_stream, 2))?;
     class.define_method("epoch", method!(Producer::epoch, 0))?;
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;

@@ -32,8 +32,10 @@ class FaultServer
       @acceptor = Thread.new(@listener) { |listener| accept_from(listener) }
     end
 
-    # Closes the port: connecting is refused. Open connections go on.
+    # Closes the port: connecting is refused. Open connections go on. Twice is fine.
     def refuse
+      return if @listener.closed?
+
       @listener.shutdown
     rescue Errno::ENOTCONN
       nil # Some systems say so of any listener.

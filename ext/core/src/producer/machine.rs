@@ -11,6 +11,7 @@ use super::batch::{Batch, Body, Filling, State};
 use super::config::{Config, ConfigError, MAX_NUMBER};
 use super::event::{Event, Failure, FlushId};
 use super::settle::{Claims, Settling};
+use super::window::Window;
 
 /// The most batches between the oldest that is not acknowledged and the newest that is sent: bounds what is kept of
 /// batches that were acknowledged before an older one.
@@ -115,6 +116,8 @@ pub struct Machine {
     pub(super) unsent: u64,
     /// How many batches of the queue wait to be sent again.
     pub(super) held: usize,
+    /// How many requests may be out at a time.
+    pub(super) window: Window,
     /// A request failed and there was no progress since: only the oldest batch is tried.
     pub(super) probing: bool,
     pub(super) filling: Option<Filling>,
@@ -165,6 +168,7 @@ impl Machine {
             base: 0,
             unsent: 0,
             held: 0,
+            window: Window::new(config.max_in_flight),
             probing: false,
             filling: None,
             sent: HashMap::new(),
@@ -411,7 +415,7 @@ impl Machine {
 
     /// Whether a batch that was never sent may go out.
     fn may_send_new(&self) -> bool {
-        self.sent.len() < self.config.max_in_flight
+        self.sent.len() < self.window.size()
             && self.held == 0
             && !self.probing
             && (self.established || self.sent.is_empty())

@@ -47,6 +47,7 @@ mod event;
 mod machine;
 mod outcome;
 mod settle;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,7 @@ impl Machine {
         self.acknowledge(number, answer.next_offset, duplicate);
         self.established = true;
         self.probing = false;
+        self.window.passed();
         if self.held > 0 {
             let held = self.queue.iter_mut().filter(|batch| batch.held()).take(self.held);
             held.for_each(|batch| batch.retries.reset());
@@ -90,6 +91,7 @@ impl Machine {
             }
             Verdict::Gap { expected } => {
                 self.hold(sent, State::Parked, false);
+                self.window.overtaken(sent.number, self.unsent);
                 // The server lacked what it had acknowledged before this request was sent; else the requests merely
                 // overtook one another, and by the time the batch is sent again all before it are acknowledged.
                 if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
@@ -107,6 +109,14 @@ impl Machine {
                 asked,
                 may_have_landed,
             } => self.again(now, sent, last, asked, may_have_landed),
+            // Somebody else has closed the stream: that is what was asked for, where nothing was to be added.
+            Verdict::Fatal {
+                failure: Failure::StreamClosed { final_offset },
+                ..
+            } if self.batch(sent).is_some_and(|batch| batch.closes && batch.count == 0) => {
+                self.acknowledge(sent.number, final_offset, true);
+                self.report();
+            }
             Verdict::Fatal {
                 failure,
                 may_have_landed,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
-use tokio::task::{JoinError, JoinSet};
 
 use super::Listener;
 use super::state::Shared;
@@ -41,8 +42,10 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<
         }
     }
     let finally = Finally(shared);
-    let (shared, sender) = (&finally.0, Arc::new(sender));
-    let mut requests: JoinSet<(TransmitId, Outcome)> = JoinSet::new();
+    let (shared, sender) = (&finally.0, &sender);
+    // Polled here, one after the other: tasks of their own would start in any order, and requests that overtake one
+    // another are refused by the server and have to be sent again.
+    let mut requests = FuturesUnordered::new();
     loop {
         let (transmits, timeout) = {
             let mut state = shared.state.lock();
@@ -55,8 +58,7 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<
             (transmits, state.machine.poll_timeout())
         };
         for transmit in transmits {
-            let sender = Arc::clone(&sender);
-            requests.spawn(async move { (transmit.id, sender.send(transmit).await) });
+            requests.push(async move { (transmit.id, sender.send(transmit).await) });
         }
         let due = async {
             match timeout {
@@ -67,19 +69,15 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<
         tokio::select! {
             () = shared.work.notified() => {}
             () = due => {}
-            Some(ended) = requests.join_next() => shared.ended(ended),
+            Some((id, outcome)) = requests.next() => shared.ended(id, outcome),
         }
     }
 }
 
 impl Shared {
-    fn ended(&self, ended: Result<(TransmitId, Outcome), JoinError>) {
+    fn ended(&self, id: TransmitId, outcome: Outcome) {
         let mut state = self.state.lock();
         let now = Instant::now();
-        // A request that panicked has told nothing, not even its name: the machine would wait for ever, so give up.
-        let Ok((id, outcome)) = ended else {
-            return state.machine.abort(now);
-        };
         let failing_before = state.machine.failure().is_some();
         let said = match outcome {
             Outcome::Answered(answer, error) => {

@@ -185,24 +185,38 @@ impl Producer {
         })
     }
 
-    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. Gives the
-    /// stream's end, as far as the server told it. Twice is fine.
+    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. Gives the token
+    /// of `last` where it counts (the first time), and a future that is the stream's end, as far as the server told it,
+    /// or the producer's failure. Twice is fine.
     ///
     /// # Errors
-    /// The producer's failure; [`Refused::Closed`] if it was closed without the stream.
-    pub async fn close_stream(&self, last: Option<&[u8]>) -> std::result::Result<Option<String>, Refused> {
-        {
-            let mut state = self.shared.state.lock();
-            match state.machine.close_stream(last) {
-                Ok(Some(token)) => state.appended = token + 1,
-                // The wait tells why it has failed.
-                Ok(None) | Err(AppendError::Failed(_)) => {}
-                Err(error) => return Err(refused(error, &state)),
-            }
-        }
+    /// [`Refused::Closed`] if it was closed without the stream.
+    pub fn close_stream(
+        &self,
+        last: Option<&[u8]>,
+    ) -> std::result::Result<
+        (
+            Option<u64>,
+            impl Future<Output = std::result::Result<Option<String>, Failed>> + use<>,
+        ),
+        Refused,
+    > {
+        let mut state = self.shared.state.lock();
+        let token = match state.machine.close_stream(last) {
+            Ok(token) => token,
+            // The wait tells why it has failed.
+            Err(AppendError::Failed(_)) => None,
+            Err(error) => return Err(refused(error, &state)),
+        };
+        state.appended = token.map_or(state.appended, |token| token + 1);
+        drop(state);
         self.shared.work.notify_one();
-        self.shared.wait(Until::Ended).await.map_err(Refused::Failed)?;
-        Ok(self.shared.state.lock().final_offset.clone())
+        let shared = Arc::clone(&self.shared);
+        let closed = async move {
+            shared.wait(Until::Ended).await?;
+            Ok(shared.state.lock().final_offset.clone())
+        };
+        Ok((token, closed))
     }
 
     /// The epoch in use.

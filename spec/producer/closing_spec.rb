@@ -1,0 +1,153 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "closing", :producer do
+  describe "close" do
+    it "sends what waits, and leaves the stream open" do
+      producer = direct(linger_ms: 60_000)
+      producer << 1
+      expect(producer.close).to be_nil
+      expect(stored).to eq([1])
+      expect(stream.head).not_to be_closed
+    end
+
+    it "may be called twice, after which nothing is taken" do
+      producer = direct
+      producer.close
+      expect(producer.close).to be_nil
+      expect(producer).to be_closed
+      expect { producer << 1 }.to raise_error(DurableStreams::ClosedError)
+      expect { producer.append!(1) }.to raise_error(DurableStreams::ClosedError)
+      expect { producer.close_stream }.to raise_error(DurableStreams::ClosedError)
+      expect(producer.flush).to be_nil
+    end
+
+    it "gives up after its timeout, tells what is undelivered, and is through" do
+      producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1)
+      producer.append!(0)
+      faults.on("POST", path, &:hang)
+      producer << 1 << 2
+      error = nil
+      took = seconds { error = failure { producer.close(timeout: 0.1) } }
+      expect(took).to be_between(0.1, 2)
+      expect(error).to be_a(DurableStreams::TimeoutError)
+      expect(error).to have_attributes(undelivered: [1, 2], outcome_unknown?: true)
+      expect(producer).to be_closed
+      expect(producer.close).to be_nil
+      faults.wait_until_closed(by: :client) # the request is not left behind
+    end
+
+    it "does not wait for its timeout where all is sent" do
+      producer = direct(linger_ms: 60_000)
+      producer << 1
+      expect(seconds { producer.close(timeout: 30) }).to be < 10
+      expect(stored).to eq([1])
+    end
+
+    it "refuses timeouts that cannot be meant" do
+      [-1, Float::NAN, "1"].each { |bad| expect { direct.close(timeout: bad) }.to raise_error(ArgumentError, /timeout/) }
+    end
+
+    it "works in a signal trap" do
+      producer = direct(linger_ms: 60_000, on_delivery: ->(*) {})
+      result = nil
+      previous = trap("USR2") do
+        producer << { a: 1 }
+        result = producer.close(timeout: 10).inspect
+      end
+      Process.kill("USR2", Process.pid)
+      Thread.pass until result
+      expect(result).to eq("nil")
+      expect(stored).to eq([{ "a" => 1 }])
+    ensure
+      trap("USR2", previous || "DEFAULT")
+    end
+  end
+
+  describe "close_stream" do
+    it "closes the stream after all that was appended, and gives its end, each time" do
+      producer = direct(linger_ms: 60_000)
+      producer << 1 << 2
+      result = producer.close_stream
+      expect(result).to eq(DurableStreams::CloseResult.new(final_offset: stream.head.next_offset))
+      expect(producer.close_stream).to eq(result)
+      expect(producer.close).to be_nil
+      expect(stream.head).to be_closed
+      expect(stored).to eq([1, 2])
+    end
+
+    it "takes a last message in the same step" do
+      producer = direct
+      producer << 1
+      result = producer.close_stream(data: { last: true })
+      expect(producer.close_stream(data: { last: true })).to eq(result)
+      expect(stored).to eq([1, { "last" => true }])
+      expect(stream.head).to have_attributes(closed?: true, next_offset: result.final_offset)
+    end
+
+    [nil, { "last" => 1 }].each do |data|
+      it "is idempotent when its answer is lost (#{data ? "with" : "without"} data)" do
+        producer = proxied
+        producer.append!(0)
+        faults.next("POST", path) { |reply| reply.forward(server_url).rst }
+        expect(producer.close_stream(data: data).final_offset).to eq(stream.head.next_offset)
+        expect(stored).to eq([0, data].compact)
+      end
+    end
+
+    it "refuses bad data and can then be called again" do
+      producer = direct
+      expect { producer.close_stream(data: "{") }.to raise_error(DurableStreams::ParseError)
+      expect(producer).not_to be_closed
+      producer.close_stream(data: "{}")
+      expect(stored).to eq([{}])
+    end
+
+    it "fails with what it could not deliver" do
+      producer = direct(linger_ms: 60_000)
+      producer << 1
+      stream.close_stream
+      expect(failure { producer.close_stream(data: 2) }).to be_a(DurableStreams::StreamClosedError)
+        .and have_attributes(undelivered: [1, 2])
+    end
+
+    it "is a success on a stream that somebody else has closed, where there is nothing to add" do
+      producer = direct
+      tail = stream.close_stream.final_offset
+      expect(producer.close_stream.final_offset).to eq(tail)
+    end
+  end
+
+  describe "open" do
+    def open(**options, &block)
+      described_class.open(stream: stream, producer_id: "block", linger_ms: 60_000, **options, &block)
+    end
+
+    it "gives the producer without a block, and the block's value with one, all being sent" do
+      expect(open.close).to be_nil
+      expect(open(epoch: 1) { |producer| (producer << 1) && :value }).to eq(:value)
+      expect(stored).to eq([1])
+    end
+
+    it "flushes and closes however the block ends" do
+      kept = []
+      open { |producer| break (kept << producer && producer << 1) }
+      catch(:done) { open(epoch: 1) { |producer| (kept << producer << 2) && throw(:done, producer << 2) } }
+      expect { open(epoch: 2) { |producer| raise KeyError, (producer << 3).to_s } }.to raise_error(KeyError)
+      expect(stored).to eq([1, 2, 3])
+      expect(kept.grep(described_class)).to all(be_closed)
+    end
+
+    it "raises what closing raises" do
+      stream.close_stream
+      expect { open { |producer| producer << 1 } }.to raise_error(DurableStreams::StreamClosedError)
+    end
+
+    it "does not mask the block's exception by closing's, which it logs" do
+      stream.close_stream
+      logger = double(warn: nil)
+      allow(DurableStreams).to receive(:logger).and_return(logger)
+      expect { open { |producer| (producer << 1) && raise(KeyError, "mine") } }.to raise_error(KeyError, "mine")
+      expect(logger).to have_received(:warn).with(/StreamClosedError/)
+    end
+  end
+end

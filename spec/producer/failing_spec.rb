@@ -1,0 +1,125 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "when it cannot go on", :producer do
+  it "fails on a stream that is closed, with its end" do
+    producer = direct(linger_ms: 60_000)
+    producer.append!(1)
+    tail = stream.close_stream.final_offset
+    producer << 2 << 3
+    error = failure { producer.flush }
+    expect(error).to be_a(DurableStreams::StreamClosedError)
+    expect(error).to have_attributes(final_offset: tail, undelivered: [2, 3])
+  end
+
+  it "fails on a stream that is not there, and on one that is gone" do
+    missing = described_class.new(url: unique_url, producer_id: "writer")
+    missing << 1
+    expect(failure { missing.close }).to be_a(DurableStreams::StreamNotFoundError).and have_attributes(undelivered: [1])
+    producer = proxied
+    faults.next("POST", path) { |reply| reply.respond(410) }
+    expect(failure { producer.append!(2) }).to be_a(DurableStreams::StreamGoneError)
+  end
+
+  it "tells apart what helps no retry" do
+    { 400 => DurableStreams::BadRequestError, 401 => DurableStreams::UnauthorizedError,
+      403 => DurableStreams::ForbiddenError, 413 => DurableStreams::PayloadTooLargeError,
+      418 => DurableStreams::FetchError }.each do |status, type|
+      producer = proxied
+      faults.next("POST", path) { |reply| reply.respond(status, "because") }
+      error = failure { producer.append!(1) }
+      expect(error).to be_an_instance_of(type).or be_a(type)
+      expect(error).to have_attributes(status: status, undelivered: [1], message: /because/)
+    end
+  end
+
+  it "says that the content type differs" do
+    producer = described_class.new(url: stream.url, content_type: :text, producer_id: "writer")
+    expect(failure { producer.append!("x") }).to be_a(DurableStreams::ContentTypeMismatchError)
+  end
+
+  it "says so when the server has lost what it had acknowledged" do
+    producer = direct(linger_ms: 0)
+    3.times { |i| producer.append!(i) }
+    stream.delete
+    DurableStreams::Stream.create(stream.url, content_type: :json)
+    error = failure { producer.append!(3) }
+    expect(error).to be_a(DurableStreams::SequenceGapError)
+    expect(error).to have_attributes(expected_seq: 0, received_seq: 3, undelivered: [3])
+  end
+
+  describe "out of retries" do
+    let(:producer) { proxied(linger_ms: 0, max_batch_items: 1, retry_policy: quick(max_retries: 2)) }
+
+    before { producer.append!(0) }
+
+    it "fails with the last answer" do
+      faults.on("POST", path) { |reply| reply.respond(503, "no room") }
+      (1..3).each { |i| producer << i }
+      error = failure { producer.flush }
+      expect(error).to be_a(DurableStreams::FetchError)
+      expect(error).to have_attributes(status: 503, undelivered: [1, 2, 3], message: /no room/)
+    end
+
+    it "fails with what the server asked for" do
+      faults.on("POST", path) { |reply| reply.retry_after(3_600) }
+      expect(failure { producer.append!(1) }).to be_a(DurableStreams::RateLimitedError)
+        .and have_attributes(retry_after: 3_600, undelivered: [1], outcome_unknown?: false)
+    end
+
+    it "fails when there is no server, knowing that nothing was stored" do
+      faults.next("POST", path, &:rst)
+      faults.refuse_connections
+      producer << 1 << 2
+      error = failure { producer.flush }
+      expect(error).to be_a(DurableStreams::ConnectionError)
+      expect(error.undelivered).to eq([1, 2])
+    end
+
+    it "does not know what became of a message whose answers were all lost" do
+      faults.on("POST", path) { |reply| reply.forward(server_url).rst }
+      error = failure { producer.append!(1) }
+      expect(error).to be_a(DurableStreams::ConnectionError)
+      expect(error).to have_attributes(undelivered: [1], outcome_unknown?: true)
+      expect(stored).to eq([0, 1])
+    end
+
+    it "fails when no answer comes in time" do
+      impatient = proxied(timeout: 0.05, retry_policy: quick(max_retries: 1))
+      faults.on("POST", path, &:hang)
+      expect(failure { impatient.append!(1) }).to be_a(DurableStreams::TimeoutError)
+    end
+
+    it "gives back what was appended as it was passed, of every kind" do
+      faults.on("POST", path) { |reply| reply.respond(503) }
+      passed = [{ sym: :bol }, [1, "é"], nil, 1.5, '{"text": 1}', Struct.new(:to_json).new('"own"')]
+      passed.each { |data| producer << data }
+      expect(failure { producer.append!(passed.first) }.undelivered).to eq([*passed, passed.first])
+    end
+  end
+
+  it "makes those who wait for room learn of it" do
+    producer = proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24)
+    producer.append!(0)
+    faults.next("POST", path) { |reply| reply.wait(:go).respond(404) }
+    thread = Thread.new { failure { 100.times { producer << 1 } } }
+    faults.wait_until_waiting(:go)
+    Thread.pass until thread.stop?
+    faults.open(:go)
+    expect(thread.value).to be_a(DurableStreams::StreamNotFoundError)
+  end
+
+  it "has append wait for what became of the rest before it tells" do
+    producer = proxied(linger_ms: 0, max_batch_items: 1)
+    producer.append!(0)
+    numbers = %w[1 2].to_h { |seq| [seq, Queue.new] }
+    faults.next("POST", path) { |reply| reply.wait(:slow).respond(404) }
+    faults.next("POST", path) { |reply| reply.respond(404) }
+    producer << 1 << 2
+    faults.wait_until_answered(3)
+    thread = Thread.new { failure { loop { producer << 3 } } }
+    Thread.pass until thread.stop?
+    faults.open(:slow)
+    expect(thread.value.undelivered.first(2)).to eq([1, 2])
+    expect(numbers.values).to all(be_empty)
+  end
+end

@@ -1,0 +1,104 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "over a bad network", :producer do
+  let(:producer) { proxied(linger_ms: 0, max_batch_items: 1) }
+
+  # One fault for the second of four batches.
+  def survives(&fault)
+    producer.append!(0)
+    faults.next("POST", path, &fault)
+    (1..3).each { |i| producer << i }
+    producer.flush
+    expect(stored).to eq([0, 1, 2, 3])
+  end
+
+  it "sends again what was lost on the way" do
+    survives(&:rst)
+  end
+
+  it "sends again what was stored and whose answer was lost" do
+    survives { |reply| reply.forward(server_url).rst }
+  end
+
+  it "takes an answer that breaks off for a lost one" do
+    survives { |reply| reply.forward(server_url).cut(after: 10).answer }
+  end
+
+  it "does not mind a doubled request" do
+    survives { |reply| reply.forward(server_url).forward(server_url).answer(0) }
+  end
+
+  it "takes the answer to a doubled request for a success" do
+    survives { |reply| reply.forward(server_url).forward(server_url).answer(1) }
+  end
+
+  [500, 502, 503, 504].each do |status|
+    it "sends again after a #{status}, whether or not the server had applied it" do
+      faults.on("POST", path, times: 1) { |reply| reply.respond(status) }
+      survives { |reply| reply.forward(server_url).respond(status) }
+    end
+  end
+
+  it "waits after a 429 for as long as it is asked to" do
+    producer.append!(0)
+    faults.next("POST", path) { |reply| reply.retry_after(1) }
+    producer.append!(1)
+    refused, repeated = faults.requests(method: "POST").last(2)
+    expect(repeated.time - refused.time).to be_between(1, 4)
+    expect(stored).to eq([0, 1])
+  end
+
+  it "tells a duplicate for what it is, without a position, which such answers lack" do
+    faults.next("POST", path) { |reply| reply.forward(server_url).rst }
+    expect(producer.append!(0)).to have_attributes(duplicate?: true, epoch: 0, seq: 0)
+    expect(stored).to eq([0])
+  end
+
+  it "repeats the same number, epoch and bytes" do
+    faults.next("POST", path) { |reply| reply.forward(server_url).rst }
+    producer.append!({ "n" => 1 })
+    sent = faults.requests(method: "POST").map do |request|
+      [*%w[producer-id producer-epoch producer-seq content-type].map { |name| request.header(name) }, request.body]
+    end
+    expect(sent).to eq([["writer", "0", "0", "application/json", '[{"n":1}]']] * 2)
+  end
+
+  it "sends again what got no answer in time, and survives its late arrival" do
+    impatient = proxied(linger_ms: 0, max_batch_items: 1, timeout: 0.3)
+    impatient.append!(0)
+    hold(:late)
+    impatient.append!(1)
+    impatient.append!(2)
+    faults.open(:late)
+    faults.wait_until_answered(2)
+    impatient.append!(3)
+    expect(stored).to eq([0, 1, 2, 3])
+  end
+
+  it "puts requests in order that overtook one another, sending again only what was refused" do
+    producer.append!(0)
+    # Whichever of the four comes first has to wait for the others.
+    faults.next("POST", path) { |reply| reply.wait(:first, patient: true).forward(server_url).answer }
+    (1..4).each { |i| producer << i }
+    (3..5).each { |number| faults.wait_until_answered(number) }
+    faults.open(:first)
+    producer.flush
+    expect(stored).to eq([0, 1, 2, 3, 4])
+    numbers = faults.requests(method: "POST").map { |request| Integer(request.header("producer-seq")) }
+    expect(numbers.tally.values).to all(be <= 2)
+  end
+
+  it "outlasts a server that says nothing for a while" do
+    own = start_server
+    target = DurableStreams::Stream.create(own.url + path, content_type: :json)
+    client = DurableStreams::Client.new(timeout: 0.2, retry_policy: quick(max_retries: 1_000))
+    writer = described_class.new(url: target.url, client: client, producer_id: "writer", max_batch_items: 10)
+    500.times { |i| writer << i }
+    own.suspend
+    500.times { |i| writer << (500 + i) }
+    expect { Timeout.timeout(0.5) { writer.flush } }.to raise_error(Timeout::Error)
+    own.resume
+    writer.close
+    expect(target.read_all).to eq((0...1_000).to_a)
+  end
+end

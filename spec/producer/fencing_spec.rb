@@ -1,0 +1,97 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "with a rival for its id", :producer do
+  describe "without auto_claim" do
+    it "fails with StaleEpochError, and tells what did not land" do
+      producer = proxied(linger_ms: 60_000)
+      producer.append!(1)
+      fence(1)
+      producer << 2 << { "three" => 3 }
+      error = failure { producer.flush }
+      expect(error).to be_a(DurableStreams::StaleEpochError)
+      expect(error).to have_attributes(current_epoch: 1, undelivered: [2, { "three" => 3 }], status: 403)
+      expect(stored).to eq([1, "rival"])
+    end
+
+    it "accepts nothing more, and says why each time" do
+      producer = direct
+      producer.append!(1)
+      fence(3)
+      producer << 2
+      errors = [-> { producer.flush }, -> { producer << 3 }, -> { producer.append!(4) }, -> { producer.flush },
+                -> { producer.close_stream }].map { |call| failure(&call) }
+      expect(errors).to all(be_a(DurableStreams::StaleEpochError).and(have_attributes(undelivered: [2])))
+      expect(producer.pending).to eq(1)
+    end
+
+    it "tells exactly what did not land when several are in flight" do
+      producer = proxied(linger_ms: 0, max_batch_items: 1)
+      producer.append!(0)
+      3.times { hold(:requests) }
+      (1..3).each { |i| producer << i }
+      faults.wait_until_waiting(:requests, 3)
+      fence(1)
+      (4..6).each { |i| producer << i }
+      faults.open(:requests)
+      expect(failure { producer.flush }.undelivered).to eq((1..6).to_a)
+      expect(stored).to eq([0, "rival"])
+    end
+  end
+
+  describe "with auto_claim" do
+    it "takes the id back and sends what was in flight and what waits, once, in order" do
+      producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
+      producer.append!(0)
+      4.times { hold(:requests) }
+      (1..4).each { |i| producer << i }
+      faults.wait_until_waiting(:requests, 4)
+      fence(7)
+      (5..8).each { |i| producer << i }
+      faults.open(:requests)
+      producer.flush
+      expect(stored).to eq([0, "rival", *1..8])
+      expect(producer).to have_attributes(epoch: 8, seq: 7, pending: 0)
+    end
+
+    it "finds the epoch of an earlier run" do
+      fence(41)
+      producer = direct(auto_claim: true)
+      expect(producer.append!(1)).to have_attributes(epoch: 42, seq: 0, duplicate?: false)
+      expect(stored).to eq(["rival", 1])
+    end
+
+    it "does not send again what an answer that was lost may have stored, but fails" do
+      producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
+      producer.append!(0)
+      faults.next("POST", path) { |reply| reply.forward(server_url).signal(:stored).wait(:fenced).rst }
+      producer << 1
+      faults.wait_until_waiting(:fenced)
+      fence(1)
+      faults.open(:fenced)
+      error = failure { producer.flush }
+      expect(error).to be_a(DurableStreams::StaleEpochError)
+      expect(error).to have_attributes(undelivered: [1], outcome_unknown?: true)
+      expect(stored).to eq([0, 1, "rival"])
+    end
+
+    it "ends a fight between two that do it: one fails, the other goes on" do
+      one = direct(auto_claim: true)
+      two = direct(auto_claim: true, epoch: 1)
+      accepted = []
+      error = failure do
+        20.times do |i|
+          [one, two].each do |producer|
+            producer.append!(i)
+            accepted << i
+          end
+        end
+      end
+      expect(error).to be_a(DurableStreams::StaleEpochError)
+      loser, winner = [one, two].partition { |producer| producer.pending == 1 }.map(&:first)
+      expect(error.undelivered).to eq([accepted.size / 2])
+      expect { loser << 1 }.to raise_error(DurableStreams::StaleEpochError)
+      winner.append!({ winner: 1 })
+      expect(stored).to eq([*accepted, { "winner" => 1 }])
+    end
+  end
+end
