@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one computes the headers of their
-  # requests where callables are involved, the other calls their callbacks, so that a callback may be slow, or wait for
-  # its producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked
+  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one computes the headers of
+  # their requests where callables are involved, the other calls their callbacks, so that a callback may be slow, or
+  # wait for its producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked
   # child, and never keeps a process alive.
   # @api private
   module Dispatcher

@@ -41,8 +41,8 @@ module DurableStreams
       # @return [nil]
       def send_the_rest
         Native.drain_producers(EXIT_LIMIT).each do |url, count, reason|
-          DurableStreams.logger&.warn("durable_streams: the process ends and #{count} appended messages did not reach " \
-                                      "#{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
+          DurableStreams.logger&.warn("durable_streams: the process ends and #{count} appended messages did not " \
+                                      "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
         end
         nil
       end

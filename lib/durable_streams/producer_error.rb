@@ -58,7 +58,7 @@ module DurableStreams
         super || (equal?(ProducerError) && object.is_a?(DeliveryFailure))
       end
 
-      # An error of this library as the failure of a producer: it keeps its class, and `rescue ProducerError` catches it.
+      # An error of this library as a producer's failure: it keeps its class, and `rescue ProducerError` catches it.
       # @api private
       # @param error [DurableStreamError]
       # @param undelivered [Array] the messages that did not reach the stream

@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Calls a producer's callbacks, on a thread of the {Dispatcher}'s. What a callback raises is logged and changes nothing.
+  # Calls a producer's callbacks, on a thread of the {Dispatcher}'s. What a callback raises is logged, and changes
+  # nothing.
   # @api private
   class ProducerListener
     # What a callback may raise without ending the thread: all but what is meant to end it, or the process.

@@ -29,12 +29,9 @@ module DurableStreams
       def id(id)
         raise ArgumentError, "producer_id must be a String, got #{id.class}" unless id.is_a?(String)
         raise ArgumentError, "producer_id must not be empty" if id.empty?
-        unless id.match?(/\A[[:print:]]+\z/) && id == id.strip
-          raise ArgumentError, "producer_id must be of printable characters, without spaces around it, " \
-                               "got #{id.inspect}"
-        end
+        return -id if id.match?(/\A[[:print:]]+\z/) && id == id.strip
 
-        -id
+        raise ArgumentError, "producer_id must be of printable characters, without spaces around it, got #{id.inspect}"
       end
 
       # @return [Array] the settings as Native::Producer takes them

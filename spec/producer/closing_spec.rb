@@ -44,7 +44,7 @@ RSpec.describe DurableStreams::Producer, "closing", :producer do
     end
 
     it "refuses timeouts that cannot be meant" do
-      [-1, Float::NAN, "1"].each { |bad| expect { direct.close(timeout: bad) }.to raise_error(ArgumentError, /timeout/) }
+      [-1, Float::NAN, "1"].each { |s| expect { direct.close(timeout: s) }.to raise_error(ArgumentError, /timeout/) }
     end
 
     it "works in a signal trap" do
@@ -118,35 +118,35 @@ RSpec.describe DurableStreams::Producer, "closing", :producer do
   end
 
   describe "open" do
-    def open(**options, &block)
+    def opened(**options, &block)
       described_class.open(stream: stream, producer_id: "block", linger_ms: 60_000, **options, &block)
     end
 
     it "gives the producer without a block, and the block's value with one, all being sent" do
-      expect(open.close).to be_nil
-      expect(open(epoch: 1) { |producer| (producer << 1) && :value }).to eq(:value)
+      expect(opened.close).to be_nil
+      expect(opened(epoch: 1) { |producer| (producer << 1) && :value }).to eq(:value)
       expect(stored).to eq([1])
     end
 
     it "flushes and closes however the block ends" do
       kept = []
-      open { |producer| break (kept << producer && producer << 1) }
-      catch(:done) { open(epoch: 1) { |producer| (kept << producer << 2) && throw(:done, producer << 2) } }
-      expect { open(epoch: 2) { |producer| raise KeyError, (producer << 3).to_s } }.to raise_error(KeyError)
+      opened { |producer| break (kept << producer && producer << 1) }
+      catch(:done) { opened(epoch: 1) { |producer| (kept << producer << 2) && throw(:done, producer << 2) } }
+      expect { opened(epoch: 2) { |producer| raise KeyError, (producer << 3).to_s } }.to raise_error(KeyError)
       expect(stored).to eq([1, 2, 3])
       expect(kept.grep(described_class)).to all(be_closed)
     end
 
     it "raises what closing raises" do
       stream.close_stream
-      expect { open { |producer| producer << 1 } }.to raise_error(DurableStreams::StreamClosedError)
+      expect { opened { |producer| producer << 1 } }.to raise_error(DurableStreams::StreamClosedError)
     end
 
     it "does not mask the block's exception by closing's, which it logs" do
       stream.close_stream
       logger = double(warn: nil)
       allow(DurableStreams).to receive(:logger).and_return(logger)
-      expect { open { |producer| (producer << 1) && raise(KeyError, "mine") } }.to raise_error(KeyError, "mine")
+      expect { opened { |producer| (producer << 1) && raise(KeyError, "mine") } }.to raise_error(KeyError, "mine")
       expect(logger).to have_received(:warn).with(/StreamClosedError/)
     end
   end

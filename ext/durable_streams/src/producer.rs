@@ -130,9 +130,9 @@ impl Producer {
     /// `append_acknowledged(text, original)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
     fn append_acknowledged(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<RArray, Error> {
         guard(ruby, || {
-            let (token, told) = this.accept(ruby, text, |running, message| running.append_watched(message))?;
-            this.keep(ruby, token, text, original)?;
-            let delivery = wait(ruby, told)?.map_err(|failed| this.failure(ruby, &failed))?;
+            let accepted = this.accept(ruby, text, |running, message| running.append_watched(message))?;
+            this.keep(ruby, accepted.token, text, original)?;
+            let delivery = wait(ruby, accepted.outcome)?.map_err(|failed| this.failure(ruby, &failed))?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
                 array.push(delivery.next_offset.as_deref().map(|offset| frozen(ruby, offset)))?;
@@ -230,11 +230,11 @@ impl Producer {
                 convert::check_json(ruby, last)?;
             }
             let closing = running.close_stream(last);
-            let (token, closed) = closing.map_err(|refused| this.refusal(ruby, &refused))?;
-            if let (Some(token), Some(text)) = (token, text) {
+            let accepted = closing.map_err(|refused| this.refusal(ruby, &refused))?;
+            if let (Some(token), Some(text)) = (accepted.token, text) {
                 this.keep(ruby, token, text, original)?;
             }
-            let offset = wait(ruby, closed)?.map_err(|failed| this.failure(ruby, &failed))?;
+            let offset = wait(ruby, accepted.outcome)?.map_err(|failed| this.failure(ruby, &failed))?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
         })
     }

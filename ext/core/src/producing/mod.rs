@@ -25,7 +25,8 @@ mod state;
 pub use failed::Failed;
 pub(crate) use registry::Registry;
 pub use registry::{Loss, drain_all};
-use state::{Shared, State, Told, Until};
+pub use state::Told;
+use state::{Shared, State, Until};
 
 /// Why a message was not accepted.
 #[derive(Debug)]
@@ -41,6 +42,18 @@ pub enum Refused {
     /// The producer has failed.
     Failed(Failed),
 }
+
+/// What was accepted, and the future that tells what became of it; given up, nothing is harmed.
+#[derive(Debug)]
+pub struct Accepted<Token, Outcome> {
+    /// What it is called.
+    pub token: Token,
+    /// The future.
+    pub outcome: Outcome,
+}
+
+/// How closing a stream ended: its end, as far as the server told it.
+pub type Closed = std::result::Result<Option<String>, Failed>;
 
 /// A moment at which there was no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,15 +130,15 @@ impl Producer {
         Ok(token)
     }
 
-    /// Accepts one message, as [`Producer::append`] does, and sends it without waiting for company. Gives its token, and
-    /// a future that is its acknowledgement, or the producer's failure; given up, nothing is harmed.
+    /// Accepts one message, as [`Producer::append`] does, and sends it without waiting for company. The outcome is
+    /// its acknowledgement, or the producer's failure.
     ///
     /// # Errors
     /// See [`Refused`]; nothing was accepted then.
     pub fn append_watched(
         &self,
         message: &[u8],
-    ) -> std::result::Result<(u64, impl Future<Output = Told> + use<>), Refused> {
+    ) -> std::result::Result<Accepted<u64, impl Future<Output = Told> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
         let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
         let told = state.waiter(Until::Delivered(token + 1));
@@ -135,7 +148,10 @@ impl Producer {
         self.shared.work.notify_one();
         let shared = Arc::clone(&self.shared);
         let acknowledged = async move { told.await.unwrap_or_else(|_| Err(Failed::silent(&shared.url))) };
-        Ok((token, acknowledged))
+        Ok(Accepted {
+            token,
+            outcome: acknowledged,
+        })
     }
 
     /// Sends what waits, and waits until all that was appended so far is acknowledged. Given up, nothing is harmed.
@@ -185,22 +201,15 @@ impl Producer {
         })
     }
 
-    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. Gives the token
-    /// of `last` where it counts (the first time), and a future that is the stream's end, as far as the server told it,
-    /// or the producer's failure. Twice is fine.
+    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. The token is
+    /// that of `last` where it counts: the first time. Twice is fine.
     ///
     /// # Errors
     /// [`Refused::Closed`] if it was closed without the stream.
     pub fn close_stream(
         &self,
         last: Option<&[u8]>,
-    ) -> std::result::Result<
-        (
-            Option<u64>,
-            impl Future<Output = std::result::Result<Option<String>, Failed>> + use<>,
-        ),
-        Refused,
-    > {
+    ) -> std::result::Result<Accepted<Option<u64>, impl Future<Output = Closed> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
         let token = match state.machine.close_stream(last) {
             Ok(token) => token,
@@ -216,7 +225,7 @@ impl Producer {
             shared.wait(Until::Ended).await?;
             Ok(shared.state.lock().final_offset.clone())
         };
-        Ok((token, closed))
+        Ok(Accepted { token, outcome: closed })
     }
 
     /// The epoch in use.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::producer::{Delivery, Event, Machine};
 
 /// What a wait comes to: the delivery that ended it, if one did.
-pub(super) type Told = std::result::Result<Option<Delivery>, Failed>;
+pub type Told = std::result::Result<Option<Delivery>, Failed>;
 
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
