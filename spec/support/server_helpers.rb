@@ -41,13 +41,15 @@ module ServerHelpers
 
     # Defines the group once for each kind of server that can run here. What is left out is told at the end of the run.
     # @param described [Object] as for RSpec.describe
-    # @param metadata [Array, Hash] likewise
-    def describe_on_each(described, *metadata, **options, &block)
+    # @param words [Array<String, Symbol>] likewise: more of the description, and metadata
+    # @param metadata [Hash] likewise
+    def describe_on_each(described, *words, **metadata, &block)
+      texts, tags = words.partition { |word| word.is_a?(String) }
       KINDS.each_key do |kind|
         if kind == :node && NodeServer.missing
           left_out << described
         else
-          RSpec.describe(described, TITLES.fetch(kind), *metadata, server: kind, **options, &block)
+          RSpec.describe(described, [*texts, TITLES.fetch(kind)].join(" "), *tags, server: kind, **metadata, &block)
         end
       end
     end
@@ -112,8 +114,8 @@ module ServerHelpers
 end
 
 # @see ServerHelpers.describe_on_each
-def on_each_server(described, *metadata, **options, &block)
-  ServerHelpers.describe_on_each(described, *metadata, **options, &block)
+def on_each_server(described, *words, **metadata, &block)
+  ServerHelpers.describe_on_each(described, *words, **metadata, &block)
 end
 
 RSpec.configure do |config|
