@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams::Producer, "appending", :producer do
+on_each_server DurableStreams::Producer, "appending", :producer do
   it "returns at once, and flush when all is stored, in order" do
     producer = direct(linger_ms: 60_000)
     expect(Array.new(100) { |i| producer.append({ i: i }) }).to all(be_nil)

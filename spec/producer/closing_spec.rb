@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams::Producer, "closing", :producer do
+on_each_server DurableStreams::Producer, "closing", :producer do
   describe "close" do
     it "sends what waits, and leaves the stream open" do
       producer = direct(linger_ms: 60_000)

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams::Producer, "when it cannot go on", :producer do
+on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
   it "fails on a stream that is closed, with its end" do
     producer = direct(linger_ms: 60_000)
     producer.append!(1)

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams::Producer, "over a bad network", :producer do
+on_each_server DurableStreams::Producer, "over a bad network", :producer do
   let(:producer) { proxied(linger_ms: 0, max_batch_items: 1) }
 
   # One fault for the second of four batches.

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe DurableStreams::Producer, "with a rival for its id", :producer do
+on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
   describe "without auto_claim" do
     it "fails with StaleEpochError, and tells what did not land" do
       producer = proxied(linger_ms: 60_000)
