@@ -48,10 +48,11 @@ class ChildProcess
     # @return [Ended]
     def program(source, *arguments, options: [])
       output, input = IO.pipe
+      stdin, to_stdin = IO.pipe
       command = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", "-e", source, "--", *arguments]
-      pid = Process.spawn(*command, out: input, err: input)
-      input.close
-      child = new(pid, output)
+      pid = Process.spawn(*command, in: stdin, out: input, err: input)
+      [stdin, input].each(&:close)
+      child = new(pid, output, to_stdin)
       yield child if block_given?
       child.ended
     end
@@ -60,9 +61,10 @@ class ChildProcess
   # @return [Integer]
   attr_reader :pid
 
-  def initialize(pid, output)
+  def initialize(pid, output, input = nil)
     @pid = pid
     @output = output
+    @input = input
     @printed = String.new
     @waiter = Process.detach(pid)
   end
@@ -74,6 +76,11 @@ class ChildProcess
       part = read(deadline)
       raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{@printed}" unless part
     end
+  end
+
+  # Writes to a program's standard input.
+  def tell(text)
+    @input.write(text)
   end
 
   # Sends a signal.

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::lock::Mutex;
 use bytes::{BufMut, Bytes, BytesMut};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::operations;
-use crate::process;
+use crate::process::{self, ProcessBound};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -51,13 +51,16 @@ struct Entry {
 }
 
 /// An append under way: its new tail, once stored. Dropped before it was sent, it is not sent.
-pub struct Ticket(oneshot::Receiver<Result<String>>);
+pub struct Ticket(ProcessBound<oneshot::Receiver<Result<String>>>);
 
 impl Future for Ticket {
     type Output = Result<String>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<String>> {
-        Pin::new(&mut self.0).poll(context).map(|told| {
+        let Some(told) = self.0.get_mut() else {
+            return Poll::Ready(Err(process::forked()));
+        };
+        Pin::new(told).poll(context).map(|told| {
             told.unwrap_or_else(|_| {
                 let reason = "internal error: the append was dropped without an outcome".to_owned();
                 Err(Error::plain(Kind::Internal, reason))
@@ -91,7 +94,7 @@ impl Appender {
             let sender = Sender(Arc::clone(self));
             runtime.spawn(async move { sender.run().await });
         }
-        Ok(Ticket(ticket))
+        Ok(Ticket(ProcessBound::new(ticket)))
     }
 
     /// What goes out next, or nothing, and then nobody is sending any more.

@@ -135,7 +135,8 @@ impl Client {
     }
 
     fn forget_connections(&self) {
-        if let Ok(root) = process::root() {
+        // Clients are freed in forked children and at exit too: no runtime is started for that.
+        if let Some(root) = process::started() {
             let pools = root.pools.lock().remove(&self.id);
             drop(pools);
         }

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 pub mod json;
+pub mod lock;
 pub mod operations;
 pub mod payload;
 pub mod process;

@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Kind, Result};
@@ -60,18 +60,25 @@ pub fn runtime() -> Result<&'static Handle> {
 }
 
 pub(crate) fn root() -> Result<&'static Root> {
-    // SAFETY: the pointer is null or comes from `Box::leak`: what it points at lives as long as the process and is
+    started().map_or_else(make_root, Ok)
+}
+
+/// The root, if this process has one already.
+pub(crate) fn started() -> Option<&'static Root> {
+    // SAFETY: the pointer is null or comes from `Box::into_raw`: what it points at lives as long as the process and is
     // only ever shared. No Ruby here: any thread, with or without the GVL.
-    match unsafe { ROOT.load(Ordering::Acquire).as_ref() } {
-        Some(root) => Ok(root),
-        None => make_root(),
-    }
+    unsafe { ROOT.load(Ordering::Acquire).as_ref() }
 }
 
 /// The producers of this process, if it has a root. Starts nothing.
 pub(crate) fn producing() -> Option<&'static producing::Registry> {
-    // SAFETY: as in `root`.
-    unsafe { ROOT.load(Ordering::Acquire).as_ref() }.map(|root| &root.producing)
+    started().map(|root| &root.producing)
+}
+
+/// What becomes, in a forked child, of work that its parent started.
+pub(crate) fn forked() -> Error {
+    let reason = "the process forked while this was under way".to_owned();
+    Error::plain(Kind::Connection, reason)
 }
 
 #[cold]

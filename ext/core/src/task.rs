@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
-use crate::process::{ProcessBound, runtime};
+use crate::process::{self, ProcessBound, runtime};
 
 /// Work under way. Dropped before its end, it is cancelled (and its connection with it).
 pub struct Task<T>(ProcessBound<Running<T>>);
@@ -35,8 +35,7 @@ impl<T> Future for Task<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let Some(running) = self.0.get_mut() else {
-            let reason = "the process forked while this was under way".to_owned();
-            return Poll::Ready(Err(Error::plain(Kind::Connection, reason)));
+            return Poll::Ready(Err(process::forked()));
         };
         Pin::new(&mut running.0)
             .poll(context)

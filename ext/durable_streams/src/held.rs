@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use durable_streams_core::lock::Mutex;
 use durable_streams_core::process::ProcessLocal;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, Value, gc, typed_data};
-use parking_lot::Mutex;
 
 /// A Ruby object that stays alive as long as this does.
 #[derive(Clone, Debug)]

@@ -3,12 +3,15 @@
 //! The position is plain data and belongs to no process: after a fork, an interrupt or a cancelled iteration a new
 //! session starts from it, and neither misses nor repeats anything.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_core::cursor::{Live, Position, Progress};
 use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::lock::Mutex;
 use durable_streams_core::payload::{Format, Part};
-use durable_streams_core::process::ProcessBound;
+use durable_streams_core::process::{ProcessBound, ProcessLocal};
 use durable_streams_core::protocol::Media;
 use durable_streams_core::reader::{Event, Events, ReadOptions, Session};
 use magnus::typed_data::Obj;
@@ -16,8 +19,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{
     Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TryConvert, TypedData, Value, gc, method,
 };
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::convert;
 use crate::errors::{self, guard};
@@ -32,7 +34,37 @@ pub(crate) struct Reader {
     shape: Shape,
     live: Live,
     state: Mutex<State>,
-    closed: watch::Sender<bool>,
+    closing: Closing,
+}
+
+/// Whether the reader is closed, and who is to be told when it is.
+#[derive(Default)]
+struct Closing {
+    closed: AtomicBool,
+    /// Per process, so that a forked child does not wait for threads of its parent.
+    told: ProcessLocal<Notify>,
+}
+
+impl Closing {
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.told.get_or_make(Notify::new).notify_waiters();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Waits for `close`.
+    async fn closed(&self) {
+        let told = self.told.get_or_make(Notify::new);
+        let mut telling = pin!(told.notified());
+        // Enlisted before the look, so that a close in between is not missed.
+        telling.as_mut().enable();
+        if !self.is_closed() {
+            telling.await;
+        }
+    }
 }
 
 impl DataTypeFunctions for Reader {
@@ -104,13 +136,12 @@ impl Reader {
             ended: false,
             session: None,
         };
-        let (closed, _) = watch::channel(false);
         Ok(ruby.obj_wrap(Reader {
             stream: stream.into(),
             shape,
             live,
             state: Mutex::new(state),
-            closed,
+            closing: Closing::default(),
         }))
     }
 
@@ -190,11 +221,10 @@ impl Reader {
 
     /// Waits for the next event, or for `close`.
     fn take(&self, ruby: &Ruby, events: &mut Events) -> Result<Taken, Error> {
-        let mut closed = self.closed.subscribe();
         let next = async {
             tokio::select! {
                 biased;
-                _ = closed.wait_for(|closed| *closed) => None,
+                () = self.closing.closed() => None,
                 event = events.next() => event,
             }
         };
@@ -277,12 +307,12 @@ impl Reader {
 
     /// Ends the reader. A call that waits returns nil.
     fn close(&self) {
-        self.closed.send_replace(true);
+        self.closing.close();
         self.cancel();
     }
 
     fn is_closed(&self) -> bool {
-        *self.closed.borrow()
+        self.closing.is_closed()
     }
 
     fn next_offset(ruby: &Ruby, this: &Reader) -> RString {

@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use durable_streams_core::endpoint::{DynamicValues, HeaderName, HeaderValue, Resolving, Values};
 use durable_streams_core::error::Kind;
+use durable_streams_core::process::ProcessLocal;
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Error, RHash, RString, Ruby, Symbol, TryConvert, Value, gc, r_hash::ForEach};
@@ -31,20 +32,36 @@ pub(crate) struct Given {
 pub(crate) struct Callables {
     headers: Vec<(HeaderName, Opaque<Value>)>,
     params: Vec<(String, Opaque<Value>)>,
+    queue: Arc<ProcessLocal<Queue>>,
+}
+
+/// The queue in one process. A forked child gets its own: a thread of its parent holds the turn to take from the old one
+/// for as long as it waits.
+struct Queue {
     asking: mpsc::UnboundedSender<Question>,
     asked: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        let (asking, asked) = mpsc::unbounded_channel();
+        Queue {
+            asking,
+            asked: Arc::new(Mutex::new(asked)),
+        }
+    }
 }
 
 /// A request that waits for its values.
 pub(crate) struct Question(oneshot::Sender<Result<Values, Kind>>);
 
 /// The end of the queue that requests hold.
-struct Asking(mpsc::UnboundedSender<Question>);
+struct Asking(Arc<ProcessLocal<Queue>>);
 
 impl DynamicValues for Asking {
     fn resolve(&self) -> Resolving {
         let (question, told) = question();
-        asked(self.0.send(question).is_ok(), told)
+        asked(self.0.get_or_make(Queue::default).asking.send(question).is_ok(), told)
     }
 }
 
@@ -68,7 +85,7 @@ pub(crate) fn asked(sent: bool, told: oneshot::Receiver<Result<Values, Kind>>) -
 impl Callables {
     /// What requests ask through.
     pub(crate) fn source(&self) -> Arc<dyn DynamicValues> {
-        Arc::new(Asking(self.asking.clone()))
+        Arc::new(Asking(Arc::clone(&self.queue)))
     }
 
     /// Marks the callables for the GC.
@@ -107,8 +124,12 @@ impl Callables {
             Ok(values) => Ok(values),
             Err(error) => match error.error_type() {
                 ErrorType::Exception(exception) => Err(Kind::Application(Arc::new(held::hold(*exception)))),
-                // A `throw` or the end of the thread cannot be kept for later; the work is dropped with the error.
-                _ => return Err(error),
+                // A `throw` or the end of the thread is this thread's alone, but the request may be others' as well: one
+                // of them answers it.
+                _ => {
+                    let _nobody_left = self.queue.get_or_make(Queue::default).asking.send(question);
+                    return Err(error);
+                }
             },
         };
         // A request that was cancelled meanwhile wants no answer.
@@ -127,9 +148,10 @@ pub(crate) fn wait_serving<F: Future>(
         return wait(ruby, future);
     };
     let mut future = pin!(future);
+    let queue = callables.queue.get_or_make(Queue::default);
     loop {
         let next = async {
-            let asked = Arc::clone(&callables.asked);
+            let asked = Arc::clone(&queue.asked);
             asked.lock_owned().await.recv().await
         };
         let mut next = pin!(next);
@@ -139,7 +161,7 @@ pub(crate) fn wait_serving<F: Future>(
             }
             match next.as_mut().poll(context) {
                 Poll::Ready(Some(question)) => Poll::Ready(Happened::Asked(question)),
-                // The sending end lives in `callables`: the queue does not end.
+                // The sending end lives in the queue itself: it does not end.
                 Poll::Ready(None) | Poll::Pending => Poll::Pending,
             }
         });
@@ -180,14 +202,10 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
         }
         Ok(())
     })?;
-    let callables = (!dynamic_headers.is_empty() || !dynamic_params.is_empty()).then(|| {
-        let (asking, asked) = mpsc::unbounded_channel();
-        Callables {
-            headers: dynamic_headers,
-            params: dynamic_params,
-            asking,
-            asked: Arc::new(Mutex::new(asked)),
-        }
+    let callables = (!dynamic_headers.is_empty() || !dynamic_params.is_empty()).then(|| Callables {
+        headers: dynamic_headers,
+        params: dynamic_params,
+        queue: Arc::default(),
     });
     Ok(Given { fixed, callables })
 }

@@ -18,6 +18,7 @@ mod bell;
 mod direct;
 #[cfg(all(unix, ruby_gte_3_1))]
 mod scheduled;
+mod signal;
 
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///

@@ -1,6 +1,6 @@
 //! What a producer's owner and its driver share: the machine, those who wait for it, and how it ended.
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::failed::Failed;

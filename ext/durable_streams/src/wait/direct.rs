@@ -1,23 +1,26 @@
 //! A wait that blocks its Ruby thread, without the GVL.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
 use magnus::{Error, Ruby};
 
+use super::signal::{Cause, Signal};
 use super::{Outcome, poll};
+
+/// With an interrupt pending, return instead of raising; and wake the thread from signal handlers too.
+const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
 
 /// Waits; see [`super::wait`].
 pub(super) fn wait<F: Future>(ruby: &Ruby, future: Pin<&mut F>) -> Result<F::Output, Error> {
-    let signal = Arc::new(Signal::default());
-    let waker = Waker::from(Arc::clone(&signal));
+    let lent = Signal::lend();
+    let waker = Waker::from(Arc::clone(lent.signal()));
     let mut waiting = Waiting {
         future,
-        signal: &signal,
+        signal: lent.signal(),
         waker: &waker,
         outcome: None,
     };
@@ -45,46 +48,6 @@ fn check_interrupts() -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Lets an awaited event and an interrupt wake the waiting thread.
-///
-/// A word to sleep on (a futex), and nothing else: no lock, so that `interrupt` may run in a signal handler and a forked
-/// child inherits nothing that is held; no thread's name, since a Ruby thread may move between native ones.
-#[derive(Default)]
-struct Signal(AtomicU32);
-
-/// The awaited event may have happened.
-const WOKEN: u32 = 1;
-/// Ruby wants the thread back.
-const INTERRUPTED: u32 = 2;
-
-impl Signal {
-    /// Sleeps until there is a reason not to; gives what has come together since the last time.
-    fn sleep(&self) -> u32 {
-        loop {
-            let reasons = self.0.swap(0, Ordering::Acquire);
-            if reasons != 0 {
-                return reasons;
-            }
-            atomic_wait::wait(&self.0, 0);
-        }
-    }
-
-    fn raise(&self, reason: u32) {
-        self.0.fetch_or(reason, Ordering::Release);
-        atomic_wait::wake_one(&self.0);
-    }
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.raise(WOKEN);
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.raise(WOKEN);
-    }
-}
-
 /// A wait in progress. It lives on the waiting thread's stack.
 struct Waiting<'a, F: Future> {
     future: Pin<&'a mut F>,
@@ -101,12 +64,9 @@ impl<F: Future> Waiting<'_, F> {
     /// Sleeps and polls until there is an outcome or an interrupt. Runs without the GVL.
     fn run(&mut self) {
         while self.outcome.is_none() {
-            let reasons = self.signal.sleep();
-            if reasons & WOKEN != 0 {
-                self.poll();
-            }
-            if reasons & INTERRUPTED != 0 {
-                return;
+            match self.signal.sleep() {
+                Cause::Woken => self.poll(),
+                Cause::Interrupted => return,
             }
         }
     }
@@ -119,24 +79,22 @@ impl<F: Future> Waiting<'_, F> {
             unsafe { (*waiting.cast::<Waiting<'_, F>>()).run() };
             std::ptr::null_mut()
         }
-        unsafe extern "C" fn unblock(signal: *mut c_void) {
-            // SAFETY: Ruby calls this from another thread or from a signal handler, only while the waiting thread is
-            // inside the call below, whose frame keeps the signal alive. An atomic and a system call: safe in a signal
-            // handler, and nothing that panics.
-            unsafe { (*signal.cast::<Signal>()).raise(INTERRUPTED) };
+        extern "C" fn unblock(signal: *mut c_void) {
+            // Ruby calls this from another thread or a signal handler. The latter reads function and
+            // argument while the waiting thread may be changing them: so what comes here is looked up and not believed.
+            if let Some(signal) = Signal::find(signal.cast()) {
+                signal.interrupt();
+            }
         }
-        const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
-        // SAFETY: called on a Ruby thread with the GVL. With these flags the call does not raise, so no exception crosses
-        // Rust frames: INTR_FAIL leaves interrupts to the caller (and may return without having called `run`: then there
-        // is no outcome, and the caller checks interrupts and comes again). Without UBF_ASYNC_SAFE, Ruby before 3.3 starts
-        // a thread for every such call of a process with one thread, and joins it, which is slow and does raise.
+        // SAFETY: called on a Ruby thread with the GVL. This form never raises, so no exception crosses Rust frames. It may
+        // return without having called `run`: then there is no outcome, and the caller checks interrupts and comes again.
         unsafe {
             rb_sys::rb_nogvl(
                 Some(run::<F>),
                 std::ptr::from_mut(self).cast(),
                 Some(unblock),
                 std::ptr::from_ref(self.signal).cast_mut().cast(),
-                FLAGS as _,
+                FLAGS as c_int,
             );
         }
     }

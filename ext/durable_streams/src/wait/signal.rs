@@ -1,0 +1,169 @@
+//! What a thread sleeps on: an awaited event or an interrupt wakes it.
+//!
+//! A word to sleep on (a futex), and nothing else: no lock, so that Ruby may wake the thread in a signal handler and a forked
+//! child inherits nothing that is held. Where Ruby may not do that, versions before 3.3 start a Ruby thread for every
+//! single wait of a program that has only one, and join it, which is slow and raises.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::task::Wake;
+
+use durable_streams_core::lock::Mutex;
+
+/// The awaited event may have happened.
+const WOKEN: u32 = 1;
+/// Ruby wants the thread back.
+const INTERRUPTED: u32 = 2;
+
+/// Wakes one sleeper at a time. It is bound to no thread, since a Ruby thread may move between native ones.
+#[derive(Default)]
+pub(super) struct Signal {
+    reasons: AtomicU32,
+    /// The signal that was made before it.
+    older: AtomicPtr<Signal>,
+}
+
+/// All signals, the newest first. They are used again and never freed, as many as threads ever waited at a time: a signal
+/// handler may call for one that another thread is just done with.
+static ALL: AtomicPtr<Signal> = AtomicPtr::new(std::ptr::null_mut());
+/// Those that nobody sleeps on. The lock is taken with the GVL only, so that no fork leaves it taken.
+static UNUSED: Mutex<Vec<Arc<Signal>>> = Mutex::new(Vec::new());
+
+/// A signal in use.
+pub(super) struct Lent(Arc<Signal>);
+
+impl Lent {
+    /// What wakes the sleeper. It may be kept for too long: a sleep that ends for nothing begins again.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        UNUSED.lock().push(Arc::clone(&self.0));
+    }
+}
+
+/// Why a sleep ended.
+pub(super) enum Cause {
+    Woken,
+    Interrupted,
+}
+
+impl Signal {
+    /// One that nobody else sleeps on.
+    pub(super) fn lend() -> Lent {
+        if let Some(unused) = UNUSED.lock().pop() {
+            unused.reasons.store(0, Ordering::Release);
+            return Lent(unused);
+        }
+        let made = Arc::new(Signal::default());
+        let known = Arc::into_raw(Arc::clone(&made)).cast_mut();
+        let mut newest = ALL.load(Ordering::Acquire);
+        loop {
+            made.older.store(newest, Ordering::Release);
+            match ALL.compare_exchange(newest, known, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Lent(made),
+                Err(newer) => newest = newer,
+            }
+        }
+    }
+
+    /// The signal at this address, if there is one.
+    pub(super) fn find(address: *const Signal) -> Option<&'static Signal> {
+        let mut next = ALL.load(Ordering::Acquire);
+        while !next.is_null() {
+            // SAFETY: signals in the list are never freed. Any thread, and signal handlers; nothing of Ruby.
+            let signal = unsafe { &*next };
+            if std::ptr::eq(signal, address) {
+                return Some(signal);
+            }
+            next = signal.older.load(Ordering::Acquire);
+        }
+        None
+    }
+
+    /// Sleeps until there is a reason to wake, which it takes.
+    pub(super) fn sleep(&self) -> Cause {
+        loop {
+            let reasons = self.reasons.swap(0, Ordering::AcqRel);
+            if reasons & WOKEN != 0 {
+                // The other reason is for the next sleep.
+                self.reasons.fetch_or(reasons & INTERRUPTED, Ordering::AcqRel);
+                return Cause::Woken;
+            }
+            if reasons & INTERRUPTED != 0 {
+                return Cause::Interrupted;
+            }
+            atomic_wait::wait(&self.reasons, 0);
+            if self.reasons.load(Ordering::Acquire) == 0 {
+                // Woken for nothing: a signal handler may have run on this thread.
+                return Cause::Interrupted;
+            }
+        }
+    }
+
+    /// Ends a sleep so that interrupts can be looked at.
+    pub(super) fn interrupt(&self) {
+        self.give(INTERRUPTED);
+    }
+
+    fn give(&self, reason: u32) {
+        self.reasons.fetch_or(reason, Ordering::AcqRel);
+        atomic_wait::wake_one(&self.reasons);
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.give(WOKEN);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.give(WOKEN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reason_is_lost_whichever_comes_first() {
+        let signal = Arc::new(Signal::default());
+        signal.interrupt();
+        signal.wake_by_ref();
+        assert!(matches!(signal.sleep(), Cause::Woken));
+        assert!(matches!(signal.sleep(), Cause::Interrupted));
+    }
+
+    #[test]
+    fn a_signal_is_known_by_its_address_and_used_again() {
+        let lent = Signal::lend();
+        let address = Arc::as_ptr(lent.signal());
+        assert!(Signal::find(address).is_some());
+        assert!(Signal::find(std::ptr::null()).is_none());
+        drop(lent);
+        assert!(Signal::find(address).is_some());
+        assert_eq!(Arc::as_ptr(Signal::lend().signal()), address);
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_every_time() {
+        let signal = Arc::new(Signal::default());
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(0);
+        let waking = Arc::clone(&signal);
+        let waker = std::thread::spawn(move || {
+            while is_ready.recv().is_ok() {
+                waking.wake_by_ref();
+            }
+        });
+        for _ in 0..10_000 {
+            ready.send(()).unwrap();
+            assert!(matches!(signal.sleep(), Cause::Woken));
+        }
+        drop(ready);
+        waker.join().unwrap();
+    }
+}
