@@ -1,0 +1,17 @@
+# frozen_string_literal: true
+
+# The process that does the work of one line, with one client (whose folder is in the load path). Prints its figures as
+# JSON, on one line, to standard output. Started by Bench::Children.
+require "json"
+require_relative "lines"
+
+id, quick, params = ARGV
+params = JSON.parse(params)
+line = Bench::Line.all.find { |candidate| candidate.id == id }.new(quick: quick == "true")
+begin
+  require "durable_streams" unless params["client"] == "floor" || params["bare"]
+  figures = params["client"] == "floor" ? line.floor_work(params) : line.work(params)
+  puts JSON.generate(figures)
+rescue Bench::Line::Unequal => e
+  puts JSON.generate(unequal: e.message)
+end

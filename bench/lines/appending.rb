@@ -1,0 +1,104 @@
+# frozen_string_literal: true
+
+module Bench
+  # One append after the other, each waiting for its answer.
+  class Appending < Line
+    line "append", "append, one at a time, 100-byte JSON"
+    figure :p50, "p50", "µs", [:at_most, 2.0, :floors]
+    figure :p99, "p99", "µs"
+
+    BYTES = 100
+
+    def prepare(url, client)
+      PlainHTTP.create(url)
+      super
+    end
+
+    def work(params)
+      stream = stream(params)
+      warm_up, messages = sent.each_slice(sent.size / 2).to_a
+      warm_up.each { |message| stream.append(message) }
+      times = messages.map { |message| Measure.seconds { stream.append(message) } }
+      { p50: Measure.median(times) * 1e6, p99: Measure.quantile(times, 0.99) * 1e6 }
+    end
+
+    def check(params)
+      ensure_equal PlainHTTP.read(params["url"]), Messages.array(sent).b, "append"
+    end
+
+    def floor(url, floors)
+      PlainHTTP.create(url)
+      floors.post(url, Messages.array(Messages.json(1, bytes: BYTES)), connections: 1).slice(:p50, :p99)
+    end
+
+    private
+
+    def sent
+      @sent ||= Messages.json(count(10_000, 1_000), bytes: BYTES)
+    end
+  end
+
+  # Appends of many threads at once, through a handle that they share or through one handle each.
+  class ThreadedAppending < Line
+    line "append-threads", "append, 32 threads, 100-byte JSON"
+    figure :shared, "one handle, shared", "/s", [:at_least, 150_000]
+    figure :own, "one handle each", "/s"
+
+    THREADS = 32
+
+    def prepare(url, client)
+      super.merge("own" => PlainHTTP.create("#{url}-own"), "url" => PlainHTTP.create(url))
+    end
+
+    def work(params)
+      handle = stream(params)
+      shared = rate(Array.new(THREADS, handle))
+      { shared: shared, own: rate(Array.new(THREADS) { stream("url" => params["own"]) }) }
+    end
+
+    # Threads overtake each other, but each one's messages are in order.
+    def check(params)
+      [params["url"], params["own"]].each do |url|
+        read = JSON.parse(PlainHTTP.read(url)).group_by { |item| (item["id"] - Messages::FIRST_ID) / each }
+        THREADS.times do |thread|
+          expected = messages(thread).map { |text| JSON.parse(text) }
+          ensure_equal read[thread], expected, "thread #{thread}"
+        end
+      end
+    end
+
+    def floor(url, floors)
+      PlainHTTP.create(url)
+      rate = floors.post(url, Messages.array(messages(0).first(1)), connections: THREADS)[:rate]
+      { shared: rate, own: rate }
+    end
+
+    private
+
+    def rate(handles)
+      texts = Array.new(THREADS) { |thread| messages(thread) }
+      gate = Queue.new
+      threads = handles.zip(texts).map do |handle, own|
+        Thread.new do
+          gate.pop
+          own.each { |message| handle.append(message) }
+        end
+      end
+      Measure.settle
+      seconds = Measure.seconds do
+        gate.close
+        threads.each(&:join)
+      end
+      THREADS * each / seconds
+    end
+
+    # @return [Integer] messages of one thread
+    def each
+      count(5_000, 200)
+    end
+
+    def messages(thread)
+      Messages.json(each, bytes: 100, first: thread * each)
+    end
+  end
+end

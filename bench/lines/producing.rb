@@ -1,0 +1,90 @@
+# frozen_string_literal: true
+
+module Bench
+  # The producer with many small messages, until all are acknowledged.
+  class Producing < Line
+    line "producer", "producer, messages of 103 bytes, until flushed"
+    figure :rate, "messages", "/s", [:at_least, 1_200_000]
+    figure :append_ns, "append itself", "ns", [:at_most, 300]
+
+    def prepare(url, client)
+      PlainHTTP.create(url)
+      # The reference client's time grows with the square of the number.
+      super.merge("count" => client == "reference" ? count(5_000, 1_000) : count(200_000, 20_000))
+    end
+
+    def work(params)
+      messages = sent(params)
+      producer = DurableStreams::Producer.new(url: params["url"], producer_id: "bench")
+      producer.append(messages.first)
+      producer.flush
+      rest = messages.drop(1)
+      GC.start
+      appending = 0
+      seconds = Measure.seconds do
+        appending = Measure.seconds { rest.each { |message| producer.append(message) } }
+        producer.flush
+      end
+      producer.close
+      { rate: rest.size / seconds, append_ns: appending * 1e9 / rest.size }
+    end
+
+    def check(params)
+      ensure_equal PlainHTTP.read(params["url"]), Messages.array(sent(params)).b, "producer"
+    end
+
+    # As many requests of the size of a batch as the server takes.
+    def floor(url, floors)
+      PlainHTTP.create(url)
+      messages = Messages.json((1 << 20) / 104)
+      { rate: floors.post(url, Messages.array(messages), connections: 5)[:rate] * messages.size }
+    end
+
+    private
+
+    def sent(params)
+      @sent ||= Messages.json(params["count"])
+    end
+  end
+
+  # The producer with messages that fill a batch each.
+  class LargeProducing < Line
+    line "producer-large", "producer, messages of 1 MB, until flushed"
+    figure :rate, "bytes", "MB/s", [:at_least, 0.8, :floors]
+
+    TYPE = "application/octet-stream"
+
+    def prepare(url, client)
+      PlainHTTP.create(url, TYPE)
+      super
+    end
+
+    def work(params)
+      messages = Messages.blocks(megabytes).to_a
+      producer = DurableStreams::Producer.new(url: params["url"], producer_id: "bench", content_type: TYPE)
+      seconds = Measure.seconds do
+        messages.each { |message| producer.append(message) }
+        producer.flush
+      end
+      # What flush has promised is there now; close might make good what it broke.
+      check(params)
+      producer.close
+      { rate: megabytes * (1 << 20) / 1e6 / seconds }
+    end
+
+    def check(params)
+      ensure_equal PlainHTTP.read(params["url"]), Messages.blocks(megabytes).to_a.join, "after flush"
+    end
+
+    def floor(url, floors)
+      PlainHTTP.create(url, TYPE)
+      { rate: floors.post(url, Messages.blocks(1).first, connections: 5, type: TYPE)[:rate] * (1 << 20) / 1e6 }
+    end
+
+    private
+
+    def megabytes
+      count(256, 32)
+    end
+  end
+end

@@ -1,0 +1,121 @@
+# frozen_string_literal: true
+
+module Bench
+  # From append to delivery, with a tail in the same process.
+  class Tailing < Line
+    line "tail", "live tail, append to delivery"
+    figure :long_poll, "long-poll, p50", "µs", [:at_most, 4.0, :floors]
+    figure :sse, "SSE, p50", "µs", [:at_most, 4.0, :floors]
+
+    def prepare(url, client)
+      super.merge("sse" => PlainHTTP.create("#{url}-sse"), "url" => PlainHTTP.create(url))
+    end
+
+    def work(params)
+      { long_poll: latency(params["url"], :long_poll), sse: latency(params["sse"], :sse) }
+    end
+
+    # What it takes at least: a request that appends, and one that asks.
+    def floor(url, floors)
+      PlainHTTP.create(url)
+      two = 2 * floors.post(url, Messages.array(Messages.json(1, bytes: 100)), connections: 1)[:p50]
+      { long_poll: two, sse: two }
+    end
+
+    private
+
+    def latency(url, mode)
+      delivered = Queue.new
+      reader = stream("url" => url).read(live: mode, format: :json)
+      tail = Thread.new { reader.each { |item| delivered << [Measure.now, item] } }
+      tail.report_on_exception = true
+      writer = stream("url" => url)
+      times = Messages.json(count(2_000, 200), bytes: 100).map { |message| deliver(writer, message, delivered) }
+      reader.close
+      tail.join(5) || tail.kill
+      Measure.median(times.drop(times.size / 4)) * 1e6
+    end
+
+    def deliver(writer, message, delivered)
+      start = Measure.now
+      writer.append(message)
+      at, item = delivered.pop
+      ensure_equal item, JSON.parse(message), "tail"
+      at - start
+    end
+  end
+
+  # Everything there is, by SSE.
+  class SseReading < Line
+    line "sse", "SSE catch-up of items"
+    figure :rate, "items", "/s", [:at_least, 800_000]
+
+    RUNS = 3
+
+    def prepare(url, client)
+      PlainHTTP.create(url)
+      PlainHTTP.append_json(url, sent)
+      super
+    end
+
+    def work(params)
+      expected = sent.map { |text| JSON.parse(text) }
+      times = Array.new(RUNS + 1) do
+        GC.start
+        items = nil
+        seconds = Measure.seconds { items = stream(params).read(live: :sse, format: :json).each.first(sent.size) }
+        ensure_equal items, expected, "sse"
+        seconds
+      end
+      { rate: sent.size / Measure.median(times.drop(1)) }
+    end
+
+    private
+
+    def sent
+      @sent ||= Messages.json(count(50_000, 5_000))
+    end
+  end
+
+  # Many threads wait for the same append.
+  class FanOut < Line
+    line "fan-out", "200 threads long-polling one stream, one append"
+    figure :ms, "append to last delivery", "ms", [:at_most, 15]
+    figure :cpu, "processor time a delivery", "µs", [:at_most, 60]
+    figure :mb, "memory of the process", "MB", [:at_most, 60]
+
+    THREADS = 200
+
+    def prepare(url, client)
+      PlainHTTP.create(url)
+      super
+    end
+
+    def work(params)
+      delivered = Queue.new
+      readers = Array.new(THREADS) { stream(params).read(live: :long_poll, format: :json) }
+      readers.each { |reader| Thread.new { reader.each { |item| delivered << [Measure.now, item] } } }
+      writer = stream(params)
+      rounds = Messages.json(count(20, 4)).map { |message| deliver(writer, message, delivered) }
+      memory = Measure.memory("VmHWM")
+      readers.each(&:close)
+      times, cpu = rounds.drop(1).transpose.map { |values| Measure.median(values) }
+      { ms: times * 1e3, cpu: cpu * 1e6 / THREADS, mb: memory }
+    end
+
+    private
+
+    # @return [Array<Float>] seconds to the last delivery, processor seconds
+    def deliver(writer, message, delivered)
+      Measure.settle
+      cpu = Measure.cpu
+      start = Measure.now
+      writer.append(message)
+      deliveries = Array.new(THREADS) { delivered.pop }
+      cpu = Measure.cpu - cpu
+      expected = JSON.parse(message)
+      deliveries.each { |_, item| ensure_equal item, expected, "fan-out" }
+      [deliveries.map(&:first).max - start, cpu]
+    end
+  end
+end

@@ -1,0 +1,129 @@
+# frozen_string_literal: true
+
+require "optparse"
+require "fileutils"
+require "securerandom"
+require_relative "../spec/support/server"
+require_relative "lines"
+require_relative "support/children"
+require_relative "support/floors"
+require_relative "support/report"
+require_relative "support/profile"
+
+module Bench
+  # What bin/bench runs: every line with every client in turn, several times, and the floors; prints the medians.
+  class Main
+    ROOT = File.expand_path("..", __dir__)
+
+    def initialize(arguments)
+      @runs = nil
+      @quick = @profile = false
+      @json = File.join(ROOT, "tmp", "bench.json")
+      @clients = { "gem" => ENV.fetch("BENCH_LIB", File.join(ROOT, "lib")) }
+      @clients["reference"] = File.expand_path(ENV["REFERENCE_LIB"]) if ENV["REFERENCE_LIB"]
+      @lines = chosen(parser.parse(arguments))
+      @runs ||= @quick ? 1 : 5
+      @children = Children.new(@clients.merge("floor" => nil), quick: @quick)
+      @floors = Floors.new(@children, quick: @quick)
+    end
+
+    # @return [Boolean] whether there is a figure for everything
+    def run
+      raise_file_limit
+      return @lines.each { |line| profile(line) } && true if @profile
+
+      report = Report.new
+      @lines.each { |line| measure(line, report) }
+      puts report.table
+      FileUtils.mkdir_p(File.dirname(@json))
+      File.write(@json, JSON.pretty_generate(report.to_h))
+      warn "All figures: #{@json}"
+      !report.incomplete?
+    end
+
+    private
+
+    def parser
+      OptionParser.new("usage: bin/bench [options] [LINE...]") do |options|
+        options.on("--quick", "small amounts, one run: tells whether it works, not how fast it is") { @quick = true }
+        options.on("--runs N", Integer, "how many runs to take the median of (5)") { |runs| @runs = runs }
+        options.on("--json FILE", "where all figures go (tmp/bench.json)") { |path| @json = File.expand_path(path) }
+        options.on("--gem LIB", "folder of this gem (lib)") { |path| @clients["gem"] = File.expand_path(path) }
+        options.on("--profile", "run the lines once, with this gem, and show where the time goes") { @profile = true }
+        options.on("--list", "the lines there are") do
+          Line.all.each { |line| puts "#{line.id.ljust(15)} #{line.title}" }
+          exit
+        end
+      end
+    end
+
+    def chosen(ids)
+      return Line.all if ids.empty?
+
+      ids.map do |id|
+        Line.all.find { |line| line.id == id } or
+          abort "bench: no line #{id}; there are #{Line.all.map(&:id).join(", ")}"
+      end
+    end
+
+    def measure(line, report)
+      sides = [*@clients.keys, "floor"]
+      @runs.times do |number|
+        sides.dup.each do |side|
+          warn "#{line.id}: run #{number + 1} of #{@runs}, #{side}"
+          sides.delete(side) unless attempt(line, side, report)
+        end
+      end
+    end
+
+    # @return [Boolean] whether it is worth another run
+    def attempt(line, side, report)
+      subject = line.new(quick: @quick)
+      reason = subject.missing(side) unless side == "floor"
+      figures = reason ? {} : with_server(subject) { |url| figures(subject, side, url) }
+      report.miss(line, side, reason) if reason
+      report.add(line, side, figures) unless figures.empty?
+      !figures.empty?
+    rescue Line::Unequal, Children::Failed, Floors::Failed, TestServer::StartError => e
+      warn "#{line.id}, #{side}: #{e.message}"
+      report.miss(line, side, e.message.lines.first.to_s.strip)
+      false
+    end
+
+    def figures(line, side, url)
+      return line.floor(url, @floors) if side == "floor"
+
+      params = line.prepare(url, side)
+      @children.run(line, params).tap { line.check(params) }
+    end
+
+    def profile(line)
+      subject = line.new(quick: @quick)
+      abort "bench: #{line.id}: #{subject.missing("gem")}" if subject.missing("gem")
+
+      puts line.title
+      with_server(subject) { |url| Profile.new(@children, subject, subject.prepare(url, "gem")).run }
+    end
+
+    # A server of its own for every run: nothing of another run is in its memory.
+    def with_server(line)
+      server = TestServer.start(durability: :memory, **line.server_options)
+      yield "#{server.url}/bench/#{SecureRandom.hex(8)}"
+    ensure
+      server&.stop
+    end
+
+    # Thousands of tails are thousands of connections, here and at the server.
+    def raise_file_limit
+      Process.setrlimit(:NOFILE, Process.getrlimit(:NOFILE).last)
+    end
+  end
+end
+
+begin
+  exit Bench::Main.new(ARGV).run
+rescue OptionParser::ParseError => e
+  abort "bench: #{e.message}"
+rescue Interrupt
+  abort "bench: interrupted"
+end

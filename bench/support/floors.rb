@@ -1,0 +1,111 @@
+# frozen_string_literal: true
+
+require "open3"
+require "tmpdir"
+require_relative "plain_http"
+
+module Bench
+  # What the machine and the server allow without a client library: wrk for requests (or bench/floor, an equally bare
+  # loop, where wrk is not installed), curl for downloads, a bare Ruby for building objects.
+  class Floors
+    # Something that a floor is measured with is not there, or failed.
+    class Failed < StandardError; end
+
+    CRATE = File.expand_path("../floor", __dir__)
+    # wrk's figures in its own script's words, so that nothing is rounded to what its report shows.
+    WRK = <<~LUA
+      wrk.method = "POST"
+      wrk.headers["Content-Type"] = os.getenv("BENCH_TYPE")
+      local file = io.open(os.getenv("BENCH_BODY"), "rb")
+      wrk.body = file:read("*a")
+      file:close()
+      done = function(summary, latency)
+        local failed = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout
+        print(string.format("FIGURES %f %f %f %d", latency:percentile(50), latency:percentile(99),
+          summary.requests / summary.duration * 1e6, failed))
+      end
+    LUA
+
+    # What curl is to print.
+    CURL = "%{time_total} %{size_download}" # rubocop:disable Style/FormatStringToken -- curl's own
+
+    # @param children [Children]
+    # @param quick [Boolean]
+    def initialize(children, quick:)
+      @children = children
+      @seconds = quick ? 1 : 2
+    end
+
+    # Posts the same body again and again.
+    # @param url [String] of a stream, which is deleted afterwards
+    # @param body [String]
+    # @param connections [Integer] each with one request at a time
+    # @param type [String] content type
+    # @return [Hash] :p50 and :p99 in microseconds, :rate in requests a second
+    def post(url, body, connections:, type: "application/json")
+      Dir.mktmpdir("durable-streams-bench-") do |folder|
+        path = File.join(folder, "body")
+        File.binwrite(path, body)
+        output = wrk? ? wrk(folder, path, url, connections, type) : own(path, url, connections, type)
+        p50, p99, rate, failed = figures(output)
+        raise Failed, "#{failed.to_i} requests of the floor failed" unless failed.zero?
+
+        { p50: p50, p99: p99, rate: rate }
+      end
+    ensure
+      PlainHTTP.delete(url)
+    end
+
+    # @param url [String]
+    # @param size [Integer] bytes that must come
+    # @return [Float] seconds that curl takes
+    def download(url, size)
+      output, status = Open3.capture2("curl", "-sS", "-o", File::NULL, "-w", CURL, url)
+      seconds, came = output.split.map(&:to_f)
+      raise Failed, "curl: #{output}" unless status.success? && came == size
+
+      seconds
+    end
+
+    # Runs a line's `floor_work` in a Ruby that has loaded nothing.
+    # @return [Hash{Symbol => Numeric}]
+    def ruby(line, url)
+      @children.run(line, { "url" => url, "client" => "floor" })
+    end
+
+    private
+
+    def wrk?
+      return @wrk unless @wrk.nil?
+
+      @wrk = ENV.fetch("PATH").split(File::PATH_SEPARATOR).any? { |folder| File.executable?(File.join(folder, "wrk")) }
+    end
+
+    def wrk(folder, body, url, connections, type)
+      script = File.join(folder, "post.lua")
+      File.write(script, WRK)
+      run({ "BENCH_BODY" => body, "BENCH_TYPE" => type },
+          "wrk", "-t1", "-c#{connections}", "-d#{@seconds}s", "-s", script, url)
+    end
+
+    def own(body, url, connections, type)
+      @own ||= begin
+        run({}, "cargo", "build", "--quiet", "--release", "--manifest-path", File.join(CRATE, "Cargo.toml"))
+        File.join(CRATE, "target", "release", "floor")
+      end
+      run({}, @own, url, type, body, connections.to_s, @seconds.to_s)
+    end
+
+    def run(environment, *command)
+      output, status = Open3.capture2e(environment, *command)
+      raise Failed, "#{command.first}: #{output}" unless status.success?
+
+      output
+    end
+
+    def figures(output)
+      found = output[/^FIGURES (.*)$/, 1] or raise Failed, output
+      found.split.map(&:to_f)
+    end
+  end
+end

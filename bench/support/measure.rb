@@ -1,0 +1,69 @@
+# frozen_string_literal: true
+
+module Bench
+  # Clocks, medians and the memory of this process.
+  module Measure
+    module_function
+
+    # @return [Float] seconds of a clock that only goes forward
+    def now
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+
+    # @return [Float] processor seconds of all threads of this process, user and system
+    def cpu
+      Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID)
+    end
+
+    # @return [Float] how many seconds the block took
+    def seconds
+      start = now
+      yield
+      now - start
+    end
+
+    # @param values [Array<Numeric>]
+    # @param part [Float] 0.5 is the median, 0.99 what 99 of 100 stay below
+    # @return [Numeric, nil]
+    def quantile(values, part)
+      sorted = values.sort
+      return if sorted.empty?
+
+      middle = (sorted.size - 1) * part
+      low = sorted[middle.floor]
+      low + ((sorted[middle.ceil] - low) * (middle - middle.floor))
+    end
+
+    # @param values [Array<Numeric>]
+    # @return [Numeric, nil]
+    def median(values)
+      quantile(values, 0.5)
+    end
+
+    # @param name [String] VmRSS (now) or VmHWM (the most so far), of /proc
+    # @return [Float] megabytes of 10^6 bytes
+    def memory(name)
+      File.read("/proc/self/status")[/^#{name}:\s+(\d+) kB/, 1].to_i * 1024 / 1e6
+    end
+
+    # What the block needs beyond what the process has now, at its worst moment.
+    # @return [Float] megabytes
+    def peak_of
+      GC.start
+      before = memory("VmRSS")
+      File.write("/proc/self/clear_refs", "5") # VmHWM starts anew
+      yield
+      [memory("VmHWM") - before, 0.0].max
+    end
+
+    # Returns once this process has done nothing for a while: its threads have sent their requests and wait.
+    def settle
+      quiet = 0
+      until quiet == 3
+        before = cpu
+        sleep 0.02
+        quiet = cpu - before < 0.001 ? quiet + 1 : 0
+      end
+    end
+  end
+end

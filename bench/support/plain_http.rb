@@ -1,0 +1,64 @@
+# frozen_string_literal: true
+
+require "net/http"
+require "uri"
+
+module Bench
+  # The protocol without any client library: puts data where a line needs them, and reads back what a client sent.
+  module PlainHTTP
+    # Bytes of a request that seeds a stream.
+    PIECE = 4 << 20
+
+    module_function
+
+    # @param url [String]
+    # @param type [String] content type
+    # @return [String] url
+    def create(url, type = "application/json")
+      request(url, Net::HTTP::Put.new(URI(url), "content-type" => type))
+      url
+    end
+
+    # @param url [String] of a JSON stream
+    # @param messages [Array<String>]
+    def append_json(url, messages)
+      size = messages.first.bytesize
+      messages.each_slice([PIECE / size, 1].max) { |slice| append(url, Messages.array(slice), "application/json") }
+    end
+
+    # @param url [String]
+    # @param body [String]
+    # @param type [String] content type
+    def append(url, body, type)
+      post = Net::HTTP::Post.new(URI(url), "content-type" => type)
+      post.body = body
+      request(url, post)
+    end
+
+    # @param url [String]
+    # @return [String] all there is
+    def read(url)
+      text = +"".b
+      offset = "-1"
+      loop do
+        answer = request(url, Net::HTTP::Get.new(URI("#{url}?offset=#{offset}")))
+        text << answer.body
+        offset = answer["stream-next-offset"]
+        return text if answer["stream-up-to-date"]
+      end
+    end
+
+    # @param url [String]
+    def delete(url)
+      request(url, Net::HTTP::Delete.new(URI(url)))
+    end
+
+    def request(url, request)
+      uri = URI(url)
+      answer = Net::HTTP.start(uri.host, uri.port) { |http| http.request(request) }
+      raise "#{request.method} #{url}: #{answer.code} #{answer.body}" unless answer.is_a?(Net::HTTPSuccess)
+
+      answer
+    end
+  end
+end
