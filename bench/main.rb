@@ -67,7 +67,8 @@ module Bench
     end
 
     def measure(line, report)
-      sides = [*@clients.keys, "floor"]
+      sides = @clients.keys.dup
+      sides += ["floor"] if line.method_defined?(:floor, false)
       @runs.times do |number|
         sides.dup.each do |side|
           warn "#{line.id}: run #{number + 1} of #{@runs}, #{side}"

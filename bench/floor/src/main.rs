@@ -49,7 +49,12 @@ fn main() -> Result<()> {
     }
     times.sort_unstable();
     let microseconds = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
-    println!("FIGURES {} {} {} {failed}", microseconds(0.5), microseconds(0.99), times.len() as f64 / took);
+    println!(
+        "FIGURES {} {} {} {failed}",
+        microseconds(0.5),
+        microseconds(0.99),
+        times.len() as f64 / took
+    );
     Ok(())
 }
 

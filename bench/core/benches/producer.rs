@@ -1,0 +1,72 @@
+//! What an append costs the producer: its message is copied into the batch that goes on the wire.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use core_benches::{copy, messages};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use durable_streams_core::json::validate;
+use durable_streams_core::producer::{Answer, Config, Machine};
+
+/// Appends all messages and lets a server that is always content acknowledge every batch.
+fn produce(messages: &[String], now: Instant) -> u64 {
+    let mut machine = Machine::new(Config::default(), Box::new(|| 0.5)).expect("the defaults are within bounds");
+    let mut delivered = 0;
+    let mut round = |machine: &mut Machine| {
+        while let Some(transmit) = machine.poll_transmit(now) {
+            let answer = Answer {
+                status: 200,
+                producer_epoch: Some(0),
+                producer_seq: Some(transmit.seq),
+                ..Answer::default()
+            };
+            machine.handle_response(now, transmit.id, answer);
+        }
+        while machine.poll_event().is_some() {
+            delivered += 1;
+        }
+    };
+    for message in messages {
+        let appended = machine
+            .append(black_box(message.as_bytes()))
+            .expect("the machine takes it");
+        if appended.wake {
+            round(&mut machine);
+        }
+    }
+    machine.flush().expect("the machine goes on");
+    round(&mut machine);
+    assert_eq!(machine.pending(), 0);
+    delivered
+}
+
+fn batches(criterion: &mut Criterion) {
+    let messages = messages();
+    let bytes: usize = messages.iter().map(String::len).sum();
+    let mut group = criterion.benchmark_group("producer/append");
+    group.throughput(Throughput::Bytes(bytes as u64));
+    group.sample_size(20).measurement_time(Duration::from_secs(2));
+    let joined = messages.concat();
+    group.bench_function("memcpy", |bench| bench.iter(|| copy(black_box(joined.as_bytes()))));
+    group.bench_function("one growing buffer", |bench| {
+        bench.iter(|| {
+            let mut buffer = Vec::with_capacity(bytes + messages.len());
+            for message in &messages {
+                buffer.extend_from_slice(black_box(message.as_bytes()));
+                buffer.push(b',');
+            }
+            buffer
+        });
+    });
+    let now = Instant::now();
+    group.bench_function("core", |bench| bench.iter(|| produce(&messages, now)));
+    group.bench_function("core, and validation", |bench| {
+        bench.iter(|| {
+            assert!(messages.iter().all(|message| validate(message.as_bytes()).is_ok()));
+            produce(&messages, now)
+        });
+    });
+}
+
+criterion_group!(benches, batches);
+criterion_main!(benches);
