@@ -135,7 +135,8 @@ module Bench
 
     def work(params)
       expected = Messages.json(10).map { |text| JSON.parse(text) }
-      stream("url" => "#{params["url"]}-small").read(format: :json).each.first(10) # connects, and loads what is loaded late
+      # Connects, and loads what is loaded late.
+      stream("url" => "#{params["url"]}-small").read(format: :json).each.first(10)
       items = nil
       peak = Measure.peak_of { items = stream(params).read(format: :json).each.first(10) }
       times = Array.new(count(7, 3)) { Measure.seconds { items = stream(params).read(format: :json).each.first(10) } }

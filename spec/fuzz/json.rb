@@ -1,0 +1,60 @@
+# frozen_string_literal: true
+
+require "durable_streams"
+require_relative "../support/json_outcome"
+require_relative "../support/random_json"
+
+# Compares what the extension makes of random documents, and of damaged ones, with what JSON.parse makes of them: alone,
+# and as items of one text, where what the fast path refuses stands between what it takes. Run by `rake fuzz:json`.
+class JSONFuzz
+  include JSONOutcome
+
+  # Documents that are read as items of one text.
+  GROUP = 50
+
+  # @param count [Integer] how many documents
+  # @param seed [Integer]
+  def initialize(count, seed)
+    @count = count
+    @texts = RandomJSON.new(seed)
+    @differences = 0
+    @refused = 0
+  end
+
+  # @return [Boolean] whether all outcomes were the same
+  def run
+    start = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    (1..@count).each_slice(GROUP) { |slice| compare_group(slice.map { @texts.document }) }
+    seconds = Process.clock_gettime(Process::CLOCK_MONOTONIC) - start
+    puts "#{@count} documents, and as many damaged ones (#{@refused} of them refused): " \
+         "#{@differences} differences from JSON.parse, in #{seconds.round} s"
+    @differences.zero?
+  end
+
+  private
+
+  def compare_group(documents)
+    documents.each do |document|
+      compare(document)
+      @refused += 1 if compare(@texts.damaged(document)) == :refused
+    end
+    items = documents.reject { |document| outcome { JSON.parse(document) } == :refused }.join(",")
+    check(items, outcome { JSON.parse("[#{items}]") }, outcome { DurableStreams::Native.parse_items(items) })
+  end
+
+  # @return [Object] the outcome with JSON.parse
+  def compare(text)
+    outcome { JSON.parse(text) }.tap do |expected|
+      check(text, expected, outcome { DurableStreams::Native.parse_value(text) })
+    end
+  end
+
+  def check(text, expected, actual)
+    return if actual == expected
+
+    @differences += 1
+    warn "differs from JSON.parse for #{text.inspect}" if @differences <= 20
+  end
+end
+
+exit JSONFuzz.new(Integer(ENV.fetch("DOCUMENTS", "100_000")), Integer(ENV.fetch("SEED", "20_251_121"))).run
