@@ -7,6 +7,16 @@ module DurableStreams
     # @return [Configuration] frozen
     attr_reader :config
 
+    # Where requests of streams that are made from now on go, if not over the network.
+    # @api private
+    class << self
+      # @return [#call, nil] gets a {Native::Request}, and answers it; nil: the network
+      attr_accessor :transport
+
+      # @return [String, nil] what paths are joined to where no base_url is configured
+      attr_accessor :stand_in_base_url
+    end
+
     # @param parent_config [Configuration] what to start from
     # @yieldparam config [Configuration] a copy, to be changed
     # @raise [ArgumentError] for settings that cannot be meant
@@ -25,7 +35,7 @@ module DurableStreams
       url = url_text(url)
       return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
 
-      base = @config.base_url
+      base = @config.base_url || Context.stand_in_base_url
       raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
 
       "#{base.sub(%r{/+\z}, "")}/#{url.sub(%r{\A/+}, "")}"
@@ -59,7 +69,7 @@ module DurableStreams
     # @raise [ArgumentError] for a URL, name or value that cannot be sent
     def native_stream(url, headers, params)
       Native::Stream.new(@native, url, RequestOptions.merge_headers(@config.default_headers, headers),
-                         RequestOptions.merge_params(@config.default_params, params))
+                         RequestOptions.merge_params(@config.default_params, params), Context.transport)
     end
 
     private

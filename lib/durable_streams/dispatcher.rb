@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one computes the headers of
-  # their requests where callables are involved, the other calls their callbacks, so that a callback may be slow, or
-  # wait for its producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked
-  # child, and never keeps a process alive.
+  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one answers what their requests
+  # ask (the values of callables), the other calls their callbacks, so that a callback may be slow, or wait for its
+  # producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked child,
+  # and never keeps a process alive.
   # @api private
   module Dispatcher
     LOCK = Mutex.new
@@ -18,7 +18,7 @@ module DurableStreams
       # @param notices [Boolean] whether there are callbacks
       # @return [nil]
       def serve(values:, notices:)
-        keep_running(:headers) { Native.serve_values } if values
+        keep_running(:headers) { Native.serve_requests } if values
         keep_running(:callbacks) { loop { tell(*Native.next_notice) } } if notices
         nil
       end

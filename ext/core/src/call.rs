@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
 use crate::retry::Schedule;
-use crate::upload;
+use crate::{transport, upload};
 
 /// How much of an answer is kept where the answer is not a stream's content.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -237,6 +237,9 @@ async fn send_to(
     url: Url,
     headers: HeaderMap,
 ) -> std::result::Result<Response, Failure> {
+    if let Some(application) = endpoint.transport() {
+        return transport::ask(endpoint, application, request, url, headers).await;
+    }
     let other_scheme = url.scheme() != endpoint.scheme();
     let other_pool = match other_scheme {
         true => Some(
@@ -267,7 +270,7 @@ async fn send_to(
     }
 }
 
-fn silent(endpoint: &Endpoint, operation: Operation, limit: Duration) -> Error {
+pub(crate) fn silent(endpoint: &Endpoint, operation: Operation, limit: Duration) -> Error {
     let reason = format!("no answer within {} s", limit.as_secs_f64());
     Error::new(Kind::Timeout, operation, endpoint.display(), reason)
 }

@@ -15,6 +15,7 @@ pub use reqwest::header::{HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind, Operation, Result};
 use crate::http::Client;
+use crate::transport::Transport;
 
 /// Headers and query parameters, in the order they were given.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,7 @@ pub struct Endpoint {
     display: String,
     fixed: Values,
     dynamic: Option<Arc<dyn DynamicValues>>,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -90,18 +92,27 @@ impl Endpoint {
             display,
             fixed,
             dynamic,
+            transport: None,
         })
     }
 
-    /// The same endpoint with another source of values.
+    /// Has the application answer the requests, and not the network.
     #[must_use]
-    pub fn asking(&self, dynamic: Arc<dyn DynamicValues>) -> Endpoint {
+    pub fn answered_by(mut self, transport: Arc<dyn Transport>) -> Endpoint {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// The same endpoint, which asks somebody else for whatever it asks the application for.
+    #[must_use]
+    pub fn asking<A: DynamicValues + Transport + 'static>(&self, application: &Arc<A>) -> Endpoint {
         Endpoint {
             client: Arc::clone(&self.client),
             url: self.url.clone(),
             display: self.display.clone(),
             fixed: self.fixed.clone(),
-            dynamic: Some(dynamic),
+            dynamic: self.dynamic.as_ref().map(|_| Arc::clone(application) as _),
+            transport: self.transport.as_ref().map(|_| Arc::clone(application) as _),
         }
     }
 
@@ -118,6 +129,11 @@ impl Endpoint {
     /// `http` or `https`.
     pub(crate) fn scheme(&self) -> &str {
         self.url.scheme()
+    }
+
+    /// Who answers the requests, if it is not the network.
+    pub(crate) fn transport(&self) -> Option<&dyn Transport> {
+        self.transport.as_deref()
     }
 
     /// Whether requests ask the application for values.

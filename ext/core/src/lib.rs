@@ -20,6 +20,7 @@ pub mod reader;
 pub mod retry;
 pub mod sse;
 pub mod task;
+pub mod transport;
 
 mod call;
 mod upload;

@@ -106,7 +106,7 @@ fn headers(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
 }
 
 /// UTF-8 where it is that, else bytes.
-fn text(ruby: &Ruby, bytes: &[u8]) -> magnus::Value {
+pub(crate) fn text(ruby: &Ruby, bytes: &[u8]) -> magnus::Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => ruby.str_new(text).as_value(),
         Err(_) => ruby.str_from_slice(bytes).as_value(),

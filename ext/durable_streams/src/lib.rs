@@ -3,7 +3,8 @@
 //! - [`wait`]: the one place where a thread waits;
 //! - [`convert`]: the one place where content becomes Ruby objects;
 //! - [`errors`]: the one map from failures to exceptions;
-//! - [`values`]: headers and parameters, callables included; [`held`]: Ruby objects that other threads refer to;
+//! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
+//!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
@@ -17,7 +18,10 @@ mod dispatch;
 mod errors;
 mod held;
 mod producer;
+mod questions;
+mod queue;
 mod reader;
+mod request;
 mod stream;
 mod values;
 mod wait;
@@ -34,5 +38,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
+    request::init(ruby, native)?;
     dispatch::init(native)
 }

@@ -87,9 +87,9 @@ impl Producer {
         listener: Option<Value>,
     ) -> Result<Producer, Error> {
         guard(ruby, || {
-            let endpoint = match &stream.callables {
+            let endpoint = match &stream.application {
                 None => Arc::clone(&stream.endpoint),
-                Some(_) => Arc::new(stream.endpoint.asking(dispatch::source(held::hold(stream)))),
+                Some(_) => Arc::new(stream.endpoint.asking(&dispatch::asking(held::hold(stream)))),
             };
             let retry = match retry {
                 Some(retry) => policy(ruby, retry)?,

@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 
 use crate::convert;
 use crate::errors::{self, guard};
+use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
-use crate::values::wait_serving;
 
 /// A reader's settings, and how far it has got.
 #[derive(TypedData)]
@@ -210,7 +210,7 @@ impl Reader {
             };
             let Some(running) = session.get() else { return Ok(None) };
             let stream = ruby.get_inner(self.stream);
-            let taken = wait_serving(ruby, stream.callables.as_ref(), running.events())
+            let taken = wait_serving(ruby, stream.application.as_ref(), running.events())
                 .and_then(|mut events| body(&mut events));
             if taken.is_err() {
                 self.drop_session(&session);
@@ -229,7 +229,7 @@ impl Reader {
             }
         };
         let stream = ruby.get_inner(self.stream);
-        match wait_serving(ruby, stream.callables.as_ref(), next)? {
+        match wait_serving(ruby, stream.application.as_ref(), next)? {
             Some(Ok(event)) => Ok(Taken::Event(event)),
             Some(Err(error)) => Err(errors::raise(ruby, error)),
             None => {

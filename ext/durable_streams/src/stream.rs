@@ -12,44 +12,66 @@ use durable_streams_core::process::ProcessLocal;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, Symbol, TypedData,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, Symbol, TypedData, Value,
     function, gc, method,
 };
 
 use crate::client::Client;
 use crate::convert;
 use crate::errors::{self, guard};
+use crate::questions::{Application, wait_serving};
 use crate::reader::Reader;
-use crate::values::{Callables, given, wait_serving};
+use crate::values::given;
 
 /// A stream's URL and what its requests carry.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Stream", free_immediately, mark, size)]
 pub(crate) struct Stream {
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) callables: Option<Callables>,
+    pub(crate) application: Option<Application>,
     appender: ProcessLocal<Appender>,
 }
 
 impl DataTypeFunctions for Stream {
     fn mark(&self, marker: &gc::Marker) {
-        if let Some(callables) = &self.callables {
-            callables.mark(marker);
+        if let Some(application) = &self.application {
+            application.mark(marker);
         }
     }
 }
 
 impl Stream {
-    /// `Native::Stream.new(client, url, headers, params)`.
-    fn new(ruby: &Ruby, client: &Client, url: String, headers: RHash, params: RHash) -> Result<Stream, Error> {
+    /// `Native::Stream.new(client, url, headers, params, transport)`: the transport is nil, or answers requests in the
+    /// network's stead by its `call`, which gets a `Native::Request`.
+    fn new(
+        ruby: &Ruby,
+        client: &Client,
+        url: String,
+        headers: RHash,
+        params: RHash,
+        transport: Option<Value>,
+    ) -> Result<Stream, Error> {
         guard(ruby, || {
             let given = given(ruby, headers, params)?;
-            let source = given.callables.as_ref().map(Callables::source);
-            let endpoint = Endpoint::new(Arc::clone(&client.0), &url, given.fixed, source);
-            let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
+            let application = Application::new(given.callables, transport);
+            let asking = application.as_ref().map(Application::asking);
+            let values = asking
+                .clone()
+                .filter(|_| application.as_ref().is_some_and(Application::has_values));
+            let answers = asking.filter(|_| application.as_ref().is_some_and(Application::has_answers));
+            let endpoint = Endpoint::new(
+                Arc::clone(&client.0),
+                &url,
+                given.fixed,
+                values.map(|asking| asking as _),
+            );
+            let mut endpoint = endpoint.map_err(|error| errors::raise(ruby, error))?;
+            if let Some(asking) = answers {
+                endpoint = endpoint.answered_by(asking);
+            }
             Ok(Stream {
-                endpoint,
-                callables: given.callables,
+                endpoint: Arc::new(endpoint),
+                application,
                 appender: ProcessLocal::default(),
             })
         })
@@ -60,9 +82,9 @@ impl Stream {
         frozen(ruby, this.endpoint.display())
     }
 
-    /// Whether requests ask callables for values.
+    /// Whether requests ask Ruby for something.
     fn asks(&self) -> bool {
-        self.callables.is_some()
+        self.application.is_some()
     }
 
     /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
@@ -188,7 +210,7 @@ impl Stream {
     {
         guard(ruby, || {
             let work = start().map_err(|error| errors::raise(ruby, error))?;
-            let outcome = wait_serving(ruby, self.callables.as_ref(), work)?;
+            let outcome = wait_serving(ruby, self.application.as_ref(), work)?;
             outcome.map_err(|error| errors::raise(ruby, error))
         })
     }
@@ -226,7 +248,7 @@ pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_singleton_method("new", function!(Stream::new, 4))?;
+    class.define_singleton_method("new", function!(Stream::new, 5))?;
     class.define_method("url", method!(Stream::url, 0))?;
     class.define_method("asks?", method!(Stream::asks, 0))?;
     class.define_method("head", method!(Stream::head, 0))?;

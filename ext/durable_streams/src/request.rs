@@ -1,0 +1,174 @@
+//! `DurableStreams::Native::Request`: a request that Ruby answers in the network's stead, at once or later, on any thread.
+
+use bytes::Bytes;
+use durable_streams_core::lock::Mutex;
+use durable_streams_core::process::ProcessBound;
+use durable_streams_core::transport::{Content, Fault, Incoming, Outgoing};
+use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::errors;
+use crate::values::{header_name, header_value};
+
+/// A request that was made, and the way its answer goes. Freed unanswered, it fails.
+#[magnus::wrap(class = "DurableStreams::Native::Request", free_immediately, size)]
+pub(crate) struct Request {
+    made: Outgoing,
+    // The other end belongs to a task of the process that made it.
+    state: ProcessBound<Mutex<State>>,
+}
+
+/// The way an answer goes.
+pub(crate) type Answer = oneshot::Sender<Result<Incoming, Fault>>;
+
+enum State {
+    Asked(Answer),
+    Answering(mpsc::UnboundedSender<Bytes>),
+    Done,
+}
+
+impl Request {
+    /// A request, and where its answer goes.
+    pub(crate) fn new(made: Outgoing, answer: Answer) -> Request {
+        Request {
+            made,
+            state: ProcessBound::new(Mutex::new(State::Asked(answer))),
+        }
+    }
+
+    /// Ends the request without an answer, unless it has one.
+    pub(crate) fn fail_with(&self, fault: Fault) {
+        self.settle(Err(fault), State::Done);
+    }
+
+    /// The request and the way of its answer, unless it has one.
+    pub(crate) fn take_back(&self) -> Option<(Outgoing, Answer)> {
+        match std::mem::replace(&mut *self.state.get()?.lock(), State::Done) {
+            State::Asked(answer) => Some((self.made.clone(), answer)),
+            State::Answering(_) | State::Done => None,
+        }
+    }
+
+    fn settle(&self, outcome: Result<Incoming, Fault>, next: State) {
+        let Some(state) = self.state.get() else { return };
+        let mut state = state.lock();
+        if let State::Asked(_) = *state
+            && let State::Asked(answer) = std::mem::replace(&mut *state, next)
+        {
+            // A request that was cancelled meanwhile wants no answer.
+            let _gone = answer.send(outcome);
+        }
+    }
+
+    /// `http_method` -> `:get`, …
+    fn http_method(ruby: &Ruby, this: &Request) -> Symbol {
+        ruby.to_symbol(this.made.method.as_str().to_ascii_lowercase())
+    }
+
+    fn url(&self) -> &str {
+        self.made.url.as_str()
+    }
+
+    /// `headers` -> name (lower case) => value.
+    fn headers(ruby: &Ruby, this: &Request) -> Result<RHash, Error> {
+        let hash = ruby.hash_new();
+        for (name, value) in &this.made.headers {
+            hash.aset(ruby.str_new(name.as_str()), errors::text(ruby, value.as_bytes()))?;
+        }
+        Ok(hash)
+    }
+
+    /// `body` -> bytes, or nil.
+    fn body(ruby: &Ruby, this: &Request) -> Option<RString> {
+        this.made.body.as_ref().map(|body| ruby.str_from_slice(body))
+    }
+
+    /// `respond(status, headers, body)`: the answer; without a body it goes on with `push`, to `finish`. Nothing happens if
+    /// there is one already.
+    fn respond(ruby: &Ruby, this: &Request, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
+        let mut answer = Incoming {
+            status: status
+                .try_into()
+                .map_err(|_| errors::argument(ruby, format!("status must be from 100 to 999, got {status}")))?,
+            headers: Default::default(),
+            body: Content::Whole(Bytes::new()),
+        };
+        headers.foreach(|name: String, value: RString| {
+            let value = header_value(ruby, &name, value)?;
+            answer.headers.append(header_name(ruby, name)?, value);
+            Ok(ForEach::Continue)
+        })?;
+        let next = match body {
+            Some(body) => {
+                // SAFETY: the bytes are copied before any Ruby code can run.
+                answer.body = Content::Whole(Bytes::copy_from_slice(unsafe { body.as_slice() }));
+                State::Done
+            }
+            None => {
+                let (pieces, body) = mpsc::unbounded_channel();
+                answer.body = Content::Open(body);
+                State::Answering(pieces)
+            }
+        };
+        this.settle(Ok(answer), next);
+        Ok(())
+    }
+
+    /// `push(piece)`: some more of the body.
+    fn push(&self, piece: RString) {
+        // SAFETY: the bytes are copied before any Ruby code can run.
+        let piece = Bytes::copy_from_slice(unsafe { piece.as_slice() });
+        if let Some(state) = self.state.get()
+            && let State::Answering(pieces) = &*state.lock()
+        {
+            // A request that was cancelled meanwhile wants no more.
+            let _gone = pieces.send(piece);
+        }
+    }
+
+    /// `finish`: the end of the body.
+    fn finish(&self) {
+        if let Some(state) = self.state.get() {
+            *state.lock() = State::Done;
+        }
+    }
+
+    /// `fail(fault)`: no answer, for `:refused` (no connection), `:connection` (lost), `:timeout`.
+    fn fail(ruby: &Ruby, this: &Request, fault: Symbol) -> Result<(), Error> {
+        this.fail_with(match &*fault.name()? {
+            "refused" => Fault::Refused,
+            "connection" => Fault::Lost,
+            "timeout" => Fault::Silent,
+            other => {
+                let message = format!("fault must be :refused, :connection or :timeout, got :{other}");
+                return Err(errors::argument(ruby, message));
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether somebody still waits for the answer, or for more of it.
+    fn is_wanted(&self) -> bool {
+        self.state.get().is_some_and(|state| match &*state.lock() {
+            State::Asked(answer) => !answer.is_closed(),
+            State::Answering(pieces) => !pieces.is_closed(),
+            State::Done => false,
+        })
+    }
+}
+
+/// Defines the class.
+pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    let class = native.define_class("Request", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_method("http_method", method!(Request::http_method, 0))?;
+    class.define_method("url", method!(Request::url, 0))?;
+    class.define_method("headers", method!(Request::headers, 0))?;
+    class.define_method("body", method!(Request::body, 0))?;
+    class.define_method("respond", method!(Request::respond, 3))?;
+    class.define_method("push", method!(Request::push, 1))?;
+    class.define_method("finish", method!(Request::finish, 0))?;
+    class.define_method("fail", method!(Request::fail, 1))?;
+    class.define_method("wanted?", method!(Request::is_wanted, 0))?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+require "rspec/expectations"
+
+# Passes if a message was appended to the stream at a path (or seeded there); with data, one like it: of a Hash, the
+# given keys, in whatever form; RSpec's matchers may stand anywhere in it.
+#
+#   expect(DurableStreams::Testing).to have_appended_to("/events").with(type: "order.created")
+RSpec::Matchers.define :have_appended_to do |path|
+  match do |_|
+    messages = DurableStreams::Testing.messages_for(path)
+    defined?(@data) ? messages.any? { |message| DurableStreams::Testing::Likeness.like?(@data, message) } : messages.any?
+  end
+
+  chain(:with) { |data| @data = data }
+
+  failure_message do
+    messages = DurableStreams::Testing.messages_for(path)
+    "expected that #{expectation}, but there #{messages.empty? ? "are no messages" : "is #{messages.inspect}"}"
+  end
+
+  failure_message_when_negated { "expected that not #{expectation}" }
+
+  description { "have appended to #{path}" }
+
+  define_method(:expectation) do
+    defined?(@data) ? "a message like #{@data.inspect} was appended to #{path}" : "something was appended to #{path}"
+  end
+end
+
+# Passes if a request was made; to a path, and with a body that includes a String (or, for anything else, is JSON like it).
+#
+#   expect(DurableStreams::Testing).to have_made_request(:post).to("/events").with_body("order.created")
+RSpec::Matchers.define :have_made_request do |method|
+  match do |_|
+    DurableStreams::Testing.requests.any? do |request|
+      request[:method] == method && (@path.nil? || request[:path] == @path) &&
+        (@body.nil? || DurableStreams::Testing::Likeness.body?(@body, request[:body]))
+    end
+  end
+
+  chain(:to) { |path| @path = path }
+  chain(:with_body) { |body| @body = body }
+
+  failure_message do
+    made = DurableStreams::Testing.requests.map { |request| "#{request[:method]} #{request[:path]}" }
+    "expected #{expectation}, but got: #{made.empty? ? "none" : made.join(", ")}"
+  end
+
+  failure_message_when_negated { "expected no #{expectation}" }
+
+  description { "have made a #{expectation}" }
+
+  define_method(:expectation) do
+    "#{method} request#{" to #{@path}" if @path}#{" with body #{@body.inspect}" if @body}"
+  end
+end
+
+module DurableStreams
+  module Testing
+    # What the matchers take for alike.
+    # @api private
+    module Likeness
+      class << self
+        # @param expected [Object] of a Hash, the keys that matter
+        # @param actual [Object]
+        # @return [Boolean]
+        def like?(expected, actual)
+          case expected
+          when Hash
+            actual.is_a?(Hash) &&
+              expected.all? { |key, value| actual.key?(key.to_s) && like?(value, actual[key.to_s]) }
+          when Array
+            actual.is_a?(Array) && actual.size == expected.size && expected.zip(actual).all? { |pair| like?(*pair) }
+          when Symbol then expected.to_s == actual
+          else RSpec::Support::FuzzyMatcher.values_match?(expected, actual)
+          end
+        end
+
+        # @param expected [Object]
+        # @param body [String, nil]
+        # @return [Boolean]
+        def body?(expected, body)
+          return false if body.nil?
+          return body.include?(expected) if expected.is_a?(String)
+          return RSpec::Support::FuzzyMatcher.values_match?(expected, body) unless [Hash, Array].include?(expected.class)
+
+          sent = JSON.parse(body)
+          like?(expected, sent) || (sent.is_a?(Array) && sent.any? { |message| like?(expected, message) })
+        rescue JSON::ParserError
+          false
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,72 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  module Testing
+    # What a stream in memory knows of its idempotent producers.
+    # @api private
+    class MockProducers
+      Seen = Struct.new(:epoch, :seq)
+      private_constant :Seen
+
+      NAMES = [PRODUCER_ID_HEADER, PRODUCER_EPOCH_HEADER, PRODUCER_SEQ_HEADER].freeze
+      private_constant :NAMES
+
+      def initialize
+        @seen = {}
+        @closed_by = nil
+      end
+
+      # @param headers [Hash{String => String}] of a request
+      # @return [Array(String, Integer, Integer), MockResponse, nil] id, epoch and number; nil for a request without them;
+      #   what it is answered if some are missing, or are no whole numbers
+      def self.request(headers)
+        id, *numbers = headers.values_at(*NAMES)
+        return if id.nil? && numbers.none?
+
+        unless id && !id.empty? && numbers.all?(/\A(0|[1-9]\d{0,15})\z/)
+          return MockResponse.new(status: 400, body: "Producer-Id, Producer-Epoch and Producer-Seq go together")
+        end
+
+        [id, *numbers.map(&:to_i)]
+      end
+
+      # Whether a request is to be stored, and if not, the answer it gets.
+      # @return [MockResponse, nil] nil if it is new
+      def refusal(id, epoch, seq)
+        last = @seen[id]
+        return gap(0, seq) if last.nil? && seq.positive?
+        return if last.nil? || (epoch > last.epoch && seq.zero?)
+
+        if epoch < last.epoch
+          MockResponse.new(status: 403, headers: { PRODUCER_EPOCH_HEADER => last.epoch })
+        elsif epoch > last.epoch
+          MockResponse.new(status: 400, body: "a new epoch starts at Producer-Seq 0")
+        elsif seq > last.seq + 1
+          gap(last.seq + 1, seq)
+        elsif seq <= last.seq
+          MockResponse.new(status: 204, headers: { PRODUCER_EPOCH_HEADER => epoch, PRODUCER_SEQ_HEADER => last.seq })
+        end
+      end
+
+      # Notes that a request was stored.
+      # @return [nil]
+      def stored(id, epoch, seq, closes)
+        @seen[id] = Seen.new(epoch, seq)
+        @closed_by = [id, epoch, seq] if closes
+        nil
+      end
+
+      # @return [Boolean] whether it is the very request that closed the stream
+      def closed_by?(request)
+        !request.nil? && @closed_by == request
+      end
+
+      private
+
+      def gap(expected, received)
+        MockResponse.new(status: 409, headers: { PRODUCER_EXPECTED_SEQ_HEADER => expected,
+                                                 PRODUCER_RECEIVED_SEQ_HEADER => received })
+      end
+    end
+  end
+end

@@ -1,0 +1,55 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  module Testing
+    # An answer to a request.
+    class MockResponse
+      # @return [Integer] HTTP status
+      attr_reader :status
+      # @return [String]
+      attr_reader :body
+      # @return [Hash{String => String}] names in lower case
+      attr_reader :headers
+
+      # @param status [Integer] from 100 to 999
+      # @param body [String, Object] anything but a String is sent as JSON
+      # @param headers [Hash] name => value; nil leaves a header out
+      # @raise [ArgumentError] for a status that is none
+      def initialize(status:, body: "", headers: {})
+        unless status.is_a?(Integer) && status.between?(100, 999)
+          raise ArgumentError, "status must be an Integer from 100 to 999, got #{status.inspect}"
+        end
+
+        @status = status
+        @body = body.is_a?(String) ? body : JSON.generate(body)
+        @headers = headers.to_h { |name, value| [name.to_s.downcase, value&.to_s] }
+      end
+
+      # @return [Boolean] whether the status is a 2xx
+      def success?
+        status.between?(200, 299)
+      end
+
+      # @param header [String, Symbol] its name, in any case
+      # @return [String, nil]
+      def [](header)
+        @headers[header.to_s.downcase]
+      end
+
+      # The same answer with headers that it lacks.
+      # @api private
+      # @param defaults [Hash{String => String, nil}]
+      # @return [MockResponse]
+      def with_defaults(defaults)
+        self.class.new(status: status, body: body, headers: defaults.merge(headers))
+      end
+
+      # @api private
+      # @param request [Native::Request] gets the answer
+      # @return [nil]
+      def give(request)
+        request.respond(status, headers.compact, body)
+      end
+    end
+  end
+end

@@ -1,0 +1,66 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  module Testing
+    # How certain requests are answered: what {MockTransport#on} was given.
+    # @api private
+    class MockRule
+      # What can go wrong instead of an answer.
+      FAULTS = %i[refused connection timeout].freeze
+      METHODS = %i[get head put post delete].freeze
+
+      # @see MockTransport#on
+      def initialize(method, path, answer, error, times, block)
+        @method = method.to_s.downcase.to_sym
+        raise ArgumentError, "method must be one of #{METHODS}, got #{method.inspect}" unless METHODS.include?(@method)
+        unless [answer, error, block].compact.size == 1
+          raise ArgumentError, "one of status:, error: and a block says how to answer"
+        end
+        unless times.nil? || (times.is_a?(Integer) && times.positive?)
+          raise ArgumentError, "times must be an Integer above 0, got #{times.inspect}"
+        end
+
+        @path = path
+        @reply = answer || (error && fault(error))
+        @block = block
+        @left = times
+      end
+
+      # Counts the use. Called under the transport's lock.
+      # @param request [Hash]
+      # @return [Boolean] whether it is for this request
+      def take?(request)
+        return false unless @method == request[:method] && @path === request[:path] && @left != 0 # rubocop:disable Style/CaseEquality
+
+        @left -= 1 if @left
+        true
+      end
+
+      # Runs the block, if there is one, so not under a lock.
+      # @param request [Hash]
+      # @return [MockResponse, Symbol, nil] an answer, a fault, or nil: as if there were no rule
+      # @raise [ArgumentError] if the block gave something else
+      def reply(request)
+        return @reply unless @block
+
+        case (said = @block.call(request))
+        when nil, MockResponse then said
+        when Integer then MockResponse.new(status: said)
+        when Hash then MockResponse.new(**said)
+        when Symbol then fault(said)
+        else
+          raise ArgumentError, "the block must give a status, a Hash of status:, body: and headers:, a MockResponse, " \
+                               "one of #{FAULTS}, or nil, got #{said.class}"
+        end
+      end
+
+      private
+
+      def fault(name)
+        return name if FAULTS.include?(name)
+
+        raise ArgumentError, "error must be one of #{FAULTS}, got #{name.inspect}"
+      end
+    end
+  end
+end

@@ -1,0 +1,162 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  module Testing
+    # One stream in memory, as the protocol has it: what its requests are answered. Used under {MockTransport}'s lock.
+    # @api private
+    class MockStream
+      # @return [Array] what JSON.parse makes of the messages on a JSON stream, Strings on others
+      attr_reader :messages
+      # @return [String]
+      attr_reader :content_type
+      # @return [Boolean]
+      attr_reader :closed
+
+      # @param content_type [String]
+      # @param settings [Hash{String => String}] the headers that say how it was created
+      # @param messages [Array]
+      def initialize(content_type, settings: {}, messages: [])
+        @content_type = content_type
+        @settings = settings
+        @messages = messages
+        @closed = false
+        @created_closed = settings[STREAM_CLOSED_HEADER] == "true"
+        @last_seq = nil
+        @producers = MockProducers.new
+      end
+
+      # @return [Boolean]
+      def json?
+        essence(@content_type) == "application/json"
+      end
+
+      # @return [Boolean] whether it was created so, and not as something else
+      def created_as?(content_type, settings)
+        (content_type.nil? || essence(content_type) == essence(@content_type)) && settings == @settings
+      end
+
+      # @return [Integer] how many messages there are
+      def size
+        @messages.size
+      end
+
+      # Ends the creation: a stream that is created closed is so with its first content.
+      # @param body [String, nil]
+      # @return [MockResponse, nil] nil unless the content is refused
+      def start(body)
+        unless body.nil? || body.empty?
+          refused = store(body, empty_allowed: true)
+          return refused if refused
+        end
+        @closed = @created_closed
+        nil
+      end
+
+      # @param status [Integer]
+      # @return [MockResponse] what HEAD and PUT answer
+      def described(status)
+        lifetime = @settings.slice(STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER)
+        answer(status, lifetime.merge("content-type" => @content_type))
+      end
+
+      # @param headers [Hash{String => String}]
+      # @param body [String, nil]
+      # @return [MockResponse] what POST answers
+      def append(headers, body)
+        closes = headers[STREAM_CLOSED_HEADER] == "true"
+        producer = MockProducers.request(headers)
+        return producer if producer.is_a?(MockResponse)
+        return answer_closed(producer, closes, body) if @closed
+
+        refused = refusal(headers, body, closes, producer)
+        return refused if refused
+
+        @last_seq = headers[STREAM_SEQ_HEADER] || @last_seq
+        @producers.stored(*producer, closes) if producer
+        @closed = closes
+        return answer(204) unless producer
+
+        answer(200, { PRODUCER_EPOCH_HEADER => producer[1], PRODUCER_SEQ_HEADER => producer[2] })
+      end
+
+      # @param from [Integer] how many messages to leave out
+      # @return [MockResponse] what a read answers that does not wait
+      def read(from, status: 200)
+        answer(status, { "content-type" => @content_type, STREAM_UP_TO_DATE_HEADER => "true",
+                         STREAM_CURSOR_HEADER => (@closed ? nil : size) }, body: status == 204 ? "" : content(from))
+      end
+
+      # @param from [Integer] how many messages to leave out
+      # @return [String] the others, as a read's body has them
+      def content(from)
+        rest = @messages.drop(from)
+        json? ? JSON.generate(rest, max_nesting: 0) : rest.join
+      end
+
+      # @param status [Integer]
+      # @param headers [Hash]
+      # @return [MockResponse] with what every answer says
+      def answer(status, headers = {}, body: "")
+        standing = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(size) }
+        standing[STREAM_CLOSED_HEADER] = "true" if @closed
+        MockResponse.new(status: status, body: body, headers: standing.merge(headers))
+      end
+
+      private
+
+      def answer_closed(producer, closes, body)
+        return answer(204) if closes && (body.nil? || body.empty?) && producer.nil?
+        return answer(204) if @producers.closed_by?(producer)
+
+        repeated = producer && @producers.refusal(*producer)
+        return answer(repeated.status, repeated.headers) if repeated&.success?
+
+        answer(409, body: "the stream is closed")
+      end
+
+      # Stores the content, or says why not.
+      def refusal(headers, body, closes, producer)
+        empty = body.nil? || body.empty?
+        if !empty && essence(headers["content-type"]) != essence(@content_type)
+          return MockResponse.new(status: 409, body: "the stream's content type is #{@content_type}")
+        end
+        return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes
+
+        refused = producer && @producers.refusal(*producer)
+        return refused.success? ? answer(refused.status, refused.headers) : refused if refused
+
+        seq = headers[STREAM_SEQ_HEADER]
+        if seq && @last_seq && seq.b <= @last_seq.b
+          return MockResponse.new(status: 409, body: "Stream-Seq must be above #{@last_seq.inspect}")
+        end
+
+        store(body) unless empty
+      end
+
+      def store(body, empty_allowed: false)
+        unless json?
+          @messages << label(body)
+          return
+        end
+
+        messages = JSON.parse(body, max_nesting: 0)
+        messages = [messages] unless messages.is_a?(Array)
+        return MockResponse.new(status: 400, body: "the array is empty") if messages.empty? && !empty_allowed
+
+        @messages.concat(messages)
+        nil
+      rescue JSON::ParserError
+        MockResponse.new(status: 400, body: "the body is not JSON")
+      end
+
+      def label(body)
+        text = body.dup.force_encoding(Encoding::UTF_8)
+        (text.valid_encoding? ? text : text.force_encoding(Encoding::BINARY)).freeze
+      end
+
+      def essence(content_type)
+        content_type.to_s[/\A[^;]*/].strip.downcase
+      end
+    end
+  end
+end

@@ -1,0 +1,288 @@
+# frozen_string_literal: true
+
+require "uri"
+
+module DurableStreams
+  module Testing
+    # Streams in memory, and how requests to them are answered: as a server would, unless {#on} says otherwise. Streams
+    # are known by the paths of their URLs. May be used from any number of threads.
+    #
+    # Two things differ from a server: streams do not expire, and a live read's poll ends only when there is something new.
+    class MockTransport
+      # The methods' names in the log of requests are the keys.
+      NOT_FOUND = { get: 404, head: 404, post: 404, delete: 404 }.freeze
+      private_constant :NOT_FOUND
+
+      # How a stream was created, as far as creating it again must say the same.
+      SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
+      private_constant :SETTINGS
+
+      def initialize
+        @lock = Mutex.new
+        @requests = []
+        @rules = []
+        @streams = {}
+        @waiters = Hash.new { |waiters, path| waiters[path] = [] }
+      end
+
+      # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers` (names
+      # in lower case) and `body` (a String, or nil).
+      # @return [Array<Hash{Symbol => Object}>]
+      def requests
+        @lock.synchronize { @requests.dup }
+      end
+
+      # @return [Hash{String => Array}] the streams' messages by their paths
+      def streams
+        @lock.synchronize { @streams.transform_values { |stream| stream.messages.dup } }
+      end
+
+      # Says how requests are answered from now on, in place of what a server would do. What is said later goes first.
+      #
+      # A success that lacks headers of the protocol gets those that the stream in memory has; nil leaves one out. With a
+      # block, the block decides for each request, which it gets as {#requests} has it: a status, a Hash of `status:`,
+      # `body:` and `headers:`, one of the faults below, or nil for the usual answer. What it raises reaches whoever made
+      # the request.
+      #
+      # @example A server that is overloaded twice
+      #   transport.on(:post, "/events", status: 503, times: 2)
+      # @example A connection that is lost
+      #   transport.on(:post, "/events", error: :connection)
+      # @param method [Symbol] :get, :head, :put, :post or :delete
+      # @param path [String, Regexp] of the URL
+      # @param status [Integer, nil] of the answer
+      # @param body [String, Object] of the answer; anything but a String is sent as JSON
+      # @param headers [Hash] of the answer
+      # @param error [Symbol, nil] :connection, lost after the request was sent; :refused, so that it was not sent;
+      #   :timeout, no answer in time (without waiting for it)
+      # @param times [Integer, nil] how often; nil: always
+      # @yieldparam request [Hash]
+      # @return [nil]
+      # @raise [ArgumentError] unless one of status, error and a block is given
+      def on(method, path, status: nil, body: "", headers: {}, error: nil, times: nil, &block)
+        answer = status && MockResponse.new(status: status, body: body, headers: headers)
+        rule = MockRule.new(method, path.is_a?(Regexp) ? path : key(path), answer, error, times, block)
+        @lock.synchronize { @rules.unshift(rule) }
+        nil
+      end
+
+      # Adds messages to a stream, which is created if it is not there.
+      # @param path [String] the stream's path (or URL)
+      # @param messages [Array] anything that JSON can say on a JSON stream, Strings on others
+      # @param content_type [String, Symbol] of a stream that is created, as {Stream#create} takes it
+      # @return [Array] all its messages
+      def seed_stream(path, messages, content_type: :json)
+        path = key(path)
+        @lock.synchronize do
+          stream = (@streams[path] ||= MockStream.new(ContentType.normalize(content_type)))
+          messages = JSON.parse(JSON.generate(messages)) if stream.json?
+          stream.messages.concat(messages)
+          changed(path)
+          stream.messages.dup
+        end
+      end
+
+      # @param path [String] the stream's path (or URL)
+      # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others; none if there is
+      #   no such stream
+      def messages_for(path)
+        path = key(path)
+        @lock.synchronize { @streams[path]&.messages.to_a.dup }
+      end
+
+      # Forgets streams, requests and the answers set by {#on}. Reads that wait are answered as for a deleted stream.
+      # @return [nil]
+      def clear!
+        @lock.synchronize do
+          @requests.clear
+          @rules.clear
+          @streams.clear
+          @waiters.each_value { |waiters| waiters.each(&:gone) }.clear
+        end
+        nil
+      end
+
+      # Answers a request that the library makes; a live read perhaps later, from whatever thread has something for it.
+      # @api private
+      # @param native [Native::Request]
+      # @return [nil]
+      def call(native)
+        request = record(native.http_method, native.url, native.headers, native.body)
+        case (reply = ruled(request))
+        when Symbol then native.fail(reply)
+        when MockResponse then reply.give(native)
+        else @lock.synchronize { answer(request, native) }
+        end
+        nil
+      end
+
+      # Answers a request, without waiting for anything.
+      # @param method [Symbol] :get, :head, :put, :post or :delete
+      # @param url [String]
+      # @param headers [Hash{String => String}]
+      # @param body [String, nil]
+      # @return [MockResponse]
+      # @raise [ConnectionError, TimeoutError] where {#on} says so
+      def request(method, url, headers: {}, body: nil, **)
+        request = record(method, url, headers.to_h { |name, value| [name.to_s.downcase, value.to_s] }, body)
+        case (reply = ruled(request))
+        when :timeout then raise TimeoutError.new("no answer", url: url)
+        when Symbol then raise ConnectionError.new("the connection was lost", url: url)
+        when MockResponse then reply
+        else @lock.synchronize { served(request) }
+        end
+      end
+
+      # Answers a request, as {#request} does.
+      # @yieldparam response [MockResponse]
+      # @return [Object] the block's value
+      def stream_request(method, url, headers: {}, **)
+        response = request(method, url, headers: headers)
+        block_given? ? yield(response) : response
+      end
+
+      # Does nothing: there are no connections.
+      # @return [nil]
+      def shutdown; end
+
+      # @return [String]
+      def inspect
+        "#<#{self.class} #{@streams.size} streams, #{@requests.size} requests>"
+      end
+
+      private
+
+      def key(path)
+        path = path.to_s[%r{\A[a-z][a-z0-9+.-]*://[^/?#]*([^?#]*)}i, 1] || path.to_s
+        path.start_with?("/") ? path : "/#{path}"
+      end
+
+      def record(method, url, headers, body)
+        body = body.dup.force_encoding(Encoding::UTF_8) if body
+        body.force_encoding(Encoding::BINARY) if body && !body.valid_encoding?
+        query = URI.decode_www_form(url[/\?([^#]*)/, 1].to_s).to_h
+        request = { method: method, url: url, path: key(url), query: query, headers: headers, body: body }.freeze
+        @lock.synchronize { @requests << request }
+        request
+      end
+
+      # What {#on} was told for this request.
+      def ruled(request)
+        rule = @lock.synchronize { @rules.find { |candidate| candidate.take?(request) } }
+        reply = rule&.reply(request)
+        return reply unless reply.is_a?(MockResponse) && reply.success?
+
+        @lock.synchronize { reply.with_defaults(defaults(request)) }
+      end
+
+      def defaults(request)
+        stream = @streams[request[:path]]
+        defaults = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(stream ? stream.size : 0) }
+        defaults["content-type"] = stream ? stream.content_type : ContentType.normalize(:json)
+        defaults[STREAM_UP_TO_DATE_HEADER] = "true" if request[:method] == :get
+        defaults
+      end
+
+      # Answers now, or keeps the request until there is something for it.
+      def answer(request, native)
+        stream = @streams[request[:path]]
+        live = request[:query]["live"] if request[:method] == :get && stream
+        from = MockOffset.parse(request[:query]["offset"], stream.size) if live
+        waiter = case from && live
+                 when "long-poll" then LongPollWaiter.new(native, from)
+                 when "sse" then EventWaiter.new(native, from, stream)
+                 end
+        return served(request).give(native) unless waiter
+
+        @waiters[request[:path]] << waiter unless waiter.done?(stream)
+      end
+
+      # What a server answers at once. Under the lock.
+      def served(request)
+        path = request[:path]
+        return create(path, request) if request[:method] == :put
+
+        stream = @streams[path]
+        return MockResponse.new(status: NOT_FOUND.fetch(request[:method], 405)) unless stream
+
+        case request[:method]
+        when :head then stream.described(200)
+        when :post then stream.append(request[:headers], request[:body]).tap { changed(path) }
+        when :get then read(stream, request[:query])
+        when :delete then delete(path)
+        else MockResponse.new(status: 405)
+        end
+      end
+
+      def create(path, request)
+        headers = request[:headers]
+        type = headers["content-type"]
+        settings = headers.slice(*SETTINGS)
+        if settings.key?(STREAM_TTL_HEADER) && settings.key?(STREAM_EXPIRES_AT_HEADER)
+          return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At exclude each other")
+        end
+
+        there = @streams[path]
+        return there.described(there.created_as?(type, settings) ? 200 : 409) if there
+
+        stream = headers.key?(STREAM_FORKED_FROM_HEADER) ? fork(headers, type, settings) : fresh(type, settings)
+        return stream if stream.is_a?(MockResponse)
+
+        refused = stream.start(request[:body])
+        return refused if refused
+
+        @streams[path] = stream
+        stream.described(201)
+      end
+
+      def fresh(type, settings)
+        MockStream.new(type || ContentType::FALLBACK, settings: settings)
+      end
+
+      def fork(headers, type, settings)
+        source = @streams[key(headers[STREAM_FORKED_FROM_HEADER])]
+        return MockResponse.new(status: 404) unless source
+
+        copy = MockStream.new(source.content_type, settings: settings)
+        unless copy.created_as?(type, settings)
+          return MockResponse.new(status: 409, body: "the source's content type is #{source.content_type}")
+        end
+
+        count = MockOffset.parse(headers.fetch(STREAM_FORK_OFFSET_HEADER, "now"), source.size)
+        return MockResponse.new(status: 400, body: "no such offset") unless count
+
+        copy.messages.concat(source.messages.first(count), past(source, count, headers))
+        copy
+      end
+
+      # What a fork has after its offset: so many messages, or bytes.
+      def past(source, count, headers)
+        more = headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i
+        return [] if more.zero?
+        return source.messages[count, more] if source.json?
+
+        [source.content(count).byteslice(0, more)]
+      end
+
+      def read(stream, query)
+        from = MockOffset.parse(query["offset"], stream.size)
+        return MockResponse.new(status: 400, body: "no such offset") unless from
+
+        stream.read(from, status: query.key?("live") && stream.size <= from ? 204 : 200)
+      end
+
+      def delete(path)
+        @streams.delete(path)
+        (@waiters.delete(path) || []).each(&:gone)
+        MockResponse.new(status: 204)
+      end
+
+      def changed(path)
+        return unless @waiters.key?(path)
+
+        @waiters[path].reject! { |waiter| waiter.done?(@streams[path]) }
+        @waiters.delete(path) if @waiters[path].empty?
+      end
+    end
+  end
+end
