@@ -1,0 +1,297 @@
+# frozen_string_literal: true
+
+require "timeout"
+
+# Whatever a call waits for, an interrupt ends it at once, and everything is usable afterwards.
+RSpec.describe "Interrupting" do
+  # Seconds; the promise is 200 ms, the rest is for machines that do other things as well.
+  at_once = 0.2 + Float(ENV.fetch("SLOWNESS", "0.3"))
+
+  let(:faults) { FaultServer.shared }
+  let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 60.0, max_delay: 60.0) }
+  let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 60, retry_policy: patient) }
+  let(:stream) { client.stream("/s", content_type: "application/json") }
+  let(:bytes) { client.stream("/b", content_type: "application/octet-stream") }
+  let(:producer) { DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 8, linger_ms: 0) }
+  let(:stuck) { @stuck }
+
+  after do
+    faults.open("go")
+    @stuck&.stop
+    client.close
+  end
+
+  def now
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+
+  def stuck_stream(kind, scheme: "http")
+    @stuck = StuckServer.public_send(kind)
+    client.stream("#{scheme}://127.0.0.1:#{@stuck.port}/s", content_type: "application/octet-stream")
+  end
+
+  def produced
+    { "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0" }
+  end
+
+  # Each state: what is called, what tells that the call has come there, and what must work afterwards.
+  states = {
+    "connecting" => {
+      prepare: -> { @call = stuck_stream(:unreachable).method(:head) },
+      reached: ->(thread) { Thread.pass until thread.stop? }
+    },
+    "in the TLS handshake" => {
+      prepare: -> { @call = stuck_stream(:silent, scheme: "https").method(:head) },
+      reached: ->(_) { stuck.wait_for_arrival }
+    },
+    "sending a large body" => {
+      prepare: lambda do
+        stream = stuck_stream(:silent)
+        @call = -> { stream.append("x" * 30_000_000) }
+      end,
+      reached: ->(_) { stuck.wait_for_arrival }
+    },
+    "waiting for an answer" => {
+      prepare: lambda do
+        faults.on { |reply| reply.wait("go") }
+        @call = -> { stream.append(1) }
+      end,
+      reached: ->(_) { faults.wait_for_request }
+    },
+    "waiting in a long-poll" => {
+      prepare: lambda do
+        faults.on { |reply| reply.wait("go") }
+        @call = -> { stream.read(live: :long_poll).first }
+      end,
+      reached: ->(_) { faults.wait_for_request }
+    },
+    "waiting for an event" => {
+      prepare: lambda do
+        faults.on do |reply|
+          reply.head(200, "content-type" => "text/event-stream")
+          reply.wait("go")
+        end
+        @call = -> { stream.read(live: :sse).first }
+      end,
+      reached: ->(_) { faults.wait_until_waiting("go") }
+    },
+    "in the middle of an answer" => {
+      prepare: lambda do
+        faults.next do |reply|
+          reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
+          reply.chunk("abc")
+          reply.wait("go")
+        end
+        @reader = bytes.read_bytes
+        @call = -> { @reader.first }
+      end,
+      reached: ->(_) { faults.wait_until_waiting("go") },
+      after: lambda do
+        faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
+        expect(@reader.body).to eq("abcdef")
+      end
+    },
+    "in the pause before another try" => {
+      prepare: lambda do
+        faults.on { |reply| reply.respond(503) }
+        @call = -> { stream.head }
+      end,
+      reached: ->(_) { faults.wait_until_answered(1) }
+    },
+    "waiting for room in a producer" => {
+      prepare: lambda do
+        faults.on do |reply|
+          reply.wait("go")
+          reply.respond(200, "", **produced)
+        end
+        producer.append("\"12345\"")
+        @call = -> { producer.append("\"67890\"") }
+      end,
+      reached: ->(thread) { Thread.pass until thread.stop? },
+      after: lambda do
+        faults.open("go")
+        producer.append(3)
+        producer.close
+        expect(faults.requests(method: "POST").map(&:body)).to eq(["[\"12345\"]", "[3]"])
+      end
+    },
+    "flushing a producer" => {
+      prepare: lambda do
+        faults.on do |reply|
+          reply.wait("go")
+          reply.respond(200, "", **produced)
+        end
+        producer.append(1)
+        @call = -> { producer.flush }
+      end,
+      reached: ->(_) { faults.wait_for_request },
+      after: lambda do
+        faults.open("go")
+        producer.append(2)
+        producer.flush
+        expect(faults.requests(method: "POST").map(&:body)).to eq(["[1]", "[2]"])
+      end
+    },
+    "closing a producer" => {
+      prepare: lambda do
+        faults.on do |reply|
+          reply.wait("go")
+          reply.respond(200, "", **produced)
+        end
+        producer.append(1)
+        @call = -> { producer.close }
+      end,
+      reached: ->(_) { faults.wait_for_request },
+      after: lambda do
+        faults.open("go")
+        producer.close
+        expect(producer.pending).to eq(0)
+      end
+    },
+    "waiting for a producer's acknowledgement" => {
+      prepare: lambda do
+        faults.on do |reply|
+          reply.wait("go")
+          reply.respond(200, "", **produced)
+        end
+        @call = -> { producer.append!(1) }
+      end,
+      reached: ->(_) { faults.wait_for_request },
+      after: lambda do
+        faults.open("go")
+        producer.close
+        expect(producer.pending).to eq(0)
+      end
+    }
+  }
+
+  # What can be done to a thread, and what the thread has to say then.
+  interrupts = {
+    "Thread#kill" => [lambda(&:kill), nil],
+    "Thread#raise" => [->(thread) { thread.raise(Interrupt, "enough") }, Interrupt]
+  }
+
+  def run_to(reached)
+    thread = Thread.new { @call.call }
+    thread.report_on_exception = false
+    instance_exec(thread, &reached)
+    thread
+  end
+
+  def outcome_of(thread)
+    thread.join
+    nil
+  rescue Exception => e # rubocop:disable Lint/RescueException -- an Interrupt is looked for
+    e
+  end
+
+  def expect_usable(state)
+    return instance_exec(&state[:after]) if state[:after]
+
+    faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
+    expect(stream.append(1).next_offset).to eq("1")
+    expect(stream.read_json.to_a).to eq([1])
+  end
+
+  states.each do |name, state|
+    describe name do
+      before { instance_exec(&state[:prepare]) }
+
+      interrupts.each do |interrupt, (act, expected)|
+        it "ends on #{interrupt}, and everything can be used afterwards" do
+          thread = run_to(state[:reached])
+          started = now
+          act.call(thread)
+          error = outcome_of(thread)
+          expect(now - started).to be < at_once
+          expected ? expect(error).to(be_a(expected)) : expect(error).to(be_nil)
+          expect_usable(state)
+        end
+      end
+
+      it "ends on Timeout.timeout" do
+        started = now
+        expect { Timeout.timeout(0.1) { @call.call } }.to raise_error(Timeout::Error)
+        expect(now - started).to be < 0.1 + at_once
+        expect_usable(state)
+      end
+
+      it "does not end while what is raised is masked, and ends as soon as it is not" do
+        entered = Thread::Queue.new
+        leave = false
+        thread = Thread.new do
+          Thread.handle_interrupt(IOError => :never) do
+            entered << true
+            Timeout.timeout(0.2) { @call.call }
+          rescue Timeout::Error
+            leave = true
+          end
+        end
+        thread.report_on_exception = false
+        entered.pop
+        thread.raise(IOError, "masked")
+        expect(outcome_of(thread)).to be_a(IOError)
+        expect(leave).to be(true)
+      end
+    end
+  end
+
+  describe "a program by SIGINT" do
+    { "tails by long-poll" => "long_poll", "tails by SSE" => "sse" }.each do |name, live|
+      it "ends it at once where it #{name}" do
+        faults.on do |reply|
+          reply.head(200, "content-type" => "text/event-stream") if live == "sse"
+          reply.wait("go")
+        end
+        ended = ChildProcess.program(<<~RUBY, faults.url, live) do |child|
+          client = DurableStreams::Client.new(base_url: ARGV[0])
+          begin
+            client.stream("/s", content_type: "application/json").read(live: ARGV[1].to_sym).each { p 1 }
+          rescue Interrupt
+            puts "interrupted"
+          end
+        RUBY
+          faults.wait_for_request
+          child.signal("INT")
+        end
+        expect(ended.output).to eq("interrupted\n")
+        expect(ended.took).to be < 1
+      end
+    end
+
+    it "runs its trap handlers, in which the reader may be closed" do
+      faults.on { |reply| reply.wait("go") }
+      ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
+        client = DurableStreams::Client.new(base_url: ARGV[0])
+        reader = client.stream("/s", content_type: "application/json").read(live: :long_poll)
+        trap("INT") { reader.close }
+        reader.each { p 1 }
+        puts "ended"
+      RUBY
+        faults.wait_for_request
+        child.signal("INT")
+      end
+      expect(ended.output).to eq("ended\n")
+      expect(ended.took).to be < 1
+    end
+
+    it "hears signals that come faster than it can look" do
+      faults.on { |reply| reply.wait("go") }
+      ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
+        trap("USR1") { $stdout.syswrite(".") }
+        client = DurableStreams::Client.new(base_url: ARGV[0])
+        begin
+          client.stream("/s", content_type: "application/json").head
+        rescue Interrupt
+          $stdout.syswrite("interrupted")
+        end
+      RUBY
+        faults.wait_for_request
+        500.times { child.signal("USR1") }
+        child.wait_for(/\./)
+        child.signal("INT")
+      end
+      expect(ended.output).to match(/\A\.+interrupted\z/)
+    end
+  end
+end
