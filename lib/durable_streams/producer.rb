@@ -162,6 +162,7 @@ module DurableStreams
     # @param data [Object, nil] a last message, as {#append} takes it, in the same atomic step
     # @return [CloseResult]
     # @raise [ClosedError] if the producer was closed without the stream
+    # @raise [StreamClosedError] if another writer has closed the stream; a ProducerError too
     # @raise [ProducerError] if something could not be delivered
     def close_stream(data: nil)
       return @close_result if @close_result

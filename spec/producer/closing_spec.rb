@@ -110,10 +110,11 @@ on_each_server DurableStreams::Producer, "closing", :producer do
         .and have_attributes(undelivered: [1, 2])
     end
 
-    it "is a success on a stream that somebody else has closed, where there is nothing to add" do
+    it "fails on a stream that somebody else has closed, though there is nothing to add" do
       producer = direct
       tail = stream.close_stream.final_offset
-      expect(producer.close_stream.final_offset).to eq(tail)
+      expect(failure { producer.close_stream }).to be_a(DurableStreams::StreamClosedError)
+        .and have_attributes(status: 409, final_offset: tail, undelivered: [])
     end
   end
 

@@ -109,14 +109,6 @@ impl Machine {
                 asked,
                 may_have_landed,
             } => self.again(now, sent, last, asked, may_have_landed),
-            // Somebody else has closed the stream: that is what was asked for, where nothing was to be added.
-            Verdict::Fatal {
-                failure: Failure::StreamClosed { final_offset },
-                ..
-            } if self.batch(sent).is_some_and(|batch| batch.closes && batch.count == 0) => {
-                self.acknowledge(sent.number, final_offset, true);
-                self.report();
-            }
             Verdict::Fatal {
                 failure,
                 may_have_landed,

@@ -160,7 +160,7 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
 }
 
 #[test]
-fn a_stream_that_somebody_else_closed_is_closed_unless_there_is_something_to_add() {
+fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
     let closed = || Answer {
         stream_closed: true,
         next_offset: Some("9".to_owned()),
@@ -170,10 +170,15 @@ fn a_stream_that_somebody_else_closed_is_closed_unless_there_is_something_to_add
     bench.machine.close_stream(None).expect("running");
     let sent = bench.send();
     bench.answer(&sent[0], closed());
-    assert!(matches!(
-        &bench.events()[..],
-        [Event::Delivered(_), Event::StreamClosed { final_offset: Some(end) }, Event::Closed] if end == "9"
-    ));
+    assert_eq!(
+        bench.failed(),
+        Some((
+            Failure::StreamClosed {
+                final_offset: Some("9".to_owned())
+            },
+            vec![]
+        ))
+    );
 
     let mut bench = Bench::new(config());
     bench.machine.close_stream(Some(b"1")).expect("running");
