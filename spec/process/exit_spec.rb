@@ -1,0 +1,111 @@
+# frozen_string_literal: true
+
+# A process ends when its program ends: at once, and without a word, whatever the library was doing.
+RSpec.describe "The end of a process" do
+  let(:faults) { FaultServer.shared }
+
+  before do
+    faults.on("GET") { |reply| reply.wait("never") }
+    faults.on("POST") do |reply|
+      reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
+    end
+  end
+
+  # Blocked readers, an idle producer with a callback (and so with the library's own thread), and callables.
+  busy = <<~RUBY
+    client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Token" => -> { "t" } })
+    stream = client.stream("/s", content_type: "application/json")
+    3.times { |i| Thread.new { stream.read(live: i.odd? ? :sse : :long_poll).each {} }.report_on_exception = false }
+    producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) {})
+    producer.append!(1)
+    Thread.new { loop { stream.append(2) } }.report_on_exception = false
+    $stdout.syswrite("busy")
+    $stdin.gets
+  RUBY
+
+  def run(source, &interfere)
+    ended = ChildProcess.program(source, faults.url) do |child|
+      child.wait_for(/busy/)
+      faults.wait_for_request(3, method: "GET")
+      interfere ? interfere.call(child) : child.tell("go\n")
+    end
+    expect(ended.took).to be < 1
+    ended
+  end
+
+  { "the end of the program" => ["", 0], "exit" => ["exit(3)", 3], "exit!" => ["exit!(3)", 3],
+    "exit in a thread" => ["Thread.new { exit(3) }.join", 3],
+    "closing everything first" => ["producer.close; client.close; exit(3)", 3],
+    "exit in an at_exit block" => ["at_exit { exit(3) }", 3] }.each do |name, (code, status)|
+    it "comes at once by #{name}" do
+      ended = run(busy + code)
+      expect([ended.status.exitstatus, ended.output]).to eq([status, "busy"])
+    end
+  end
+
+  it "comes at once by abort" do
+    ended = run("#{busy}abort(\"enough\")")
+    expect([ended.status.exitstatus, ended.output]).to eq([1, "busyenough\n"])
+  end
+
+  it "comes at once by an exception that nobody rescues" do
+    ended = run("#{busy}raise(\"enough\")")
+    expect(ended.status.exitstatus).to eq(1)
+    expect(ended.output).to match(/\Abusy-e:\d+:in [`'](?:Object#)?<main>': enough \(RuntimeError\)\n\z/)
+  end
+
+  %w[TERM HUP INT].each do |signal|
+    it "comes at once by SIG#{signal}" do
+      ended = run(busy) { |child| child.signal(signal) }
+      expect(ended.status.termsig).to eq(Signal.list[signal])
+      expect(ended.output.lines.grep(/BUG|panic|warn/i)).to be_empty
+    end
+  end
+
+  it "comes at once while the main thread itself waits" do
+    ended = run(busy.sub("$stdin.gets", "stream.read(live: :long_poll).each {}")) { |child| child.signal("TERM") }
+    expect(ended.status.termsig).to eq(Signal.list["TERM"])
+    expect(ended.output.lines.grep(/BUG|panic|warn/i)).to be_empty
+  end
+
+  # Blocks run last one first: these run before and after the library's own.
+  it "lets at_exit blocks use the library, whatever their order" do
+    source = <<~RUBY
+      at_exit { $stdout.syswrite(" after:\#{$late.append(4).next_offset}") }
+      #{busy}
+      $late = stream
+      at_exit { $stdout.syswrite(" before:\#{stream.append(3).next_offset}") }
+    RUBY
+    expect(run(source).output).to eq("busy before:1 after:1")
+  end
+
+  it "lets a finalizer run when everything is freed" do
+    source = <<~RUBY
+      #{busy}
+      ObjectSpace.define_finalizer(stream, ->(_) { $stdout.syswrite(" finalized") })
+    RUBY
+    expect(run(source).output).to eq("busy finalized")
+  end
+
+  it "comes at once where a fiber waits in a scheduler that nobody runs any more" do
+    source = <<~RUBY
+      require #{File.expand_path("../support/small_scheduler", __dir__).inspect}
+      #{busy}
+      Thread.new do
+        Fiber.set_scheduler(SmallScheduler.new)
+        Fiber.schedule { stream.head }
+      end
+    RUBY
+    faults.on("HEAD") { |reply| reply.wait("never") }
+    expect(run(source).output).to eq("busy")
+  end
+
+  it "starts nothing at all in a process that only loads the library" do
+    ended = ChildProcess.program(<<~RUBY)
+      DurableStreams::Client.new(base_url: "http://localhost").stream("/s").read_json(live: :sse).close
+      GC.start
+      p Thread.list.size, Dir["/proc/self/task/*/comm"].map { |file| File.read(file) }.grep(/durable/)
+    RUBY
+    expect(ended.output).to eq("1\n[]\n")
+  end
+end
