@@ -18,12 +18,16 @@ mod dispatch;
 mod errors;
 mod held;
 mod producer;
+#[cfg(debug_assertions)]
+mod provoke;
 mod questions;
 mod queue;
 mod reader;
 mod request;
 mod stream;
 mod values;
+#[cfg(test)]
+mod vm_tests;
 mod wait;
 
 /// Defines `DurableStreams::Native`. Starts nothing.
@@ -39,5 +43,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
     request::init(ruby, native)?;
+    #[cfg(debug_assertions)]
+    provoke::init(native)?;
     dispatch::init(native)
 }

@@ -1,0 +1,41 @@
+//! Panics on demand, to see what becomes of them. Only in builds for development.
+
+use std::future::poll_fn;
+
+use durable_streams_core::error::{Error as CoreError, Kind};
+use durable_streams_core::task::Task;
+use magnus::{Error, Object, RModule, Ruby, function};
+
+use crate::errors::{self, guard};
+use crate::wait::wait;
+
+/// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for) or `"task"` (on a network thread).
+fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
+    guard(ruby, || match place.as_str() {
+        "method" => panic!("provoked in a method"),
+        "wait" => {
+            let mut polls = 0;
+            let second_time = poll_fn::<(), _>(move |context| {
+                polls += 1;
+                context.waker().wake_by_ref();
+                assert!(polls < 3, "provoked in a wait");
+                std::task::Poll::Pending
+            });
+            wait(ruby, second_time)
+        }
+        _ => {
+            let task = Task::<()>::spawn(async {
+                match std::hint::black_box(true) {
+                    true => panic!("provoked in a task"),
+                    false => Err(CoreError::plain(Kind::Internal, String::new())),
+                }
+            });
+            wait(ruby, task.map_err(|error| errors::raise(ruby, error))?)?.map_err(|error| errors::raise(ruby, error))
+        }
+    })
+}
+
+/// Defines the module function.
+pub(crate) fn init(native: RModule) -> Result<(), Error> {
+    native.define_singleton_method("provoke_panic", function!(provoke_panic, 1))
+}

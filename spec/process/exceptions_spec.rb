@@ -1,0 +1,101 @@
+# frozen_string_literal: true
+
+require "English"
+
+# Exceptions and panics cross between Ruby and Rust once, and nothing is left of them.
+RSpec.describe "Exceptions" do
+  let(:faults) { FaultServer.shared }
+  let(:client) { DurableStreams::Client.new(base_url: faults.url) }
+  let(:stream) { client.stream("/s", content_type: "application/json") }
+
+  after { client.close }
+
+  describe "the one under way" do
+    calls = {
+      "a call that succeeds" => ->(stream) { stream.head },
+      "a call that fails" => lambda do |stream|
+        stream.append("{")
+      rescue DurableStreams::ParseError
+        nil
+      end,
+      "a read" => ->(stream) { stream.read_json.to_a },
+      "an iteration that is broken out of" => ->(stream) { stream.read_json.first },
+      "a call that is interrupted" => lambda do |stream|
+        Timeout.timeout(0.01) { stream.read(live: :long_poll, offset: "7").first }
+      rescue Timeout::Error
+        nil
+      end
+    }
+    calls.each do |name, call|
+      it "survives #{name} in an ensure" do
+        faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
+        faults.on(nil, nil, query: { "offset" => "7" }) { |reply| reply.wait("never") }
+        seen = nil
+        expect do
+          raise KeyError, "first"
+        ensure
+          call.call(stream)
+          seen = $ERROR_INFO
+        end.to raise_error(KeyError, "first")
+        expect(seen).to be_a(KeyError)
+      end
+
+      it "survives #{name} in a fiber" do
+        faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
+        faults.on(nil, nil, query: { "offset" => "7" }) { |reply| reply.wait("never") }
+        expect do
+          raise KeyError, "first"
+        ensure
+          Fiber.new { call.call(stream) }.resume
+        end.to raise_error(KeyError, "first")
+      end
+    end
+
+    it "is the cause of the next one" do
+      raise KeyError, "first"
+    rescue KeyError => e
+      expect { stream.append("{") }.to raise_error(DurableStreams::ParseError) { |error| expect(error.cause).to be(e) }
+    end
+  end
+
+  it "of a callable reach the caller as they are, and the next call works" do
+    faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
+    failing = true
+    mine = Class.new(StandardError)
+    token = -> { failing ? raise(mine, "no token") : "token" }
+    stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => token })
+    expect { stream.head }.to raise_error(mine, "no token")
+    failing = false
+    expect(stream.head.next_offset).to eq("1")
+  end
+
+  it "lets a throw out of a callable, and the next call works" do
+    faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
+    token = -> { throw :out, 1 }
+    stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => -> { token.call } })
+    expect(catch(:out) { stream.head }).to eq(1)
+    token = -> { "token" }
+    expect(stream.head.next_offset).to eq("1")
+  end
+
+  # Builds for development only: others cannot panic on demand. The extension's own tests do it in every run.
+  if DurableStreams::Native.respond_to?(:provoke_panic)
+    %w[method wait task].each do |place|
+      it "that come from a panic in a #{place} come once, and the process goes on" do
+        faults.on { |reply| reply.respond(404) }
+        ended = ChildProcess.program(<<~RUBY, faults.url, place)
+          $stderr.reopen(File::NULL) # where Rust tells of a panic
+          3.times do
+            DurableStreams::Native.provoke_panic(ARGV[1])
+          rescue DurableStreams::DurableStreamError => e
+            puts e.message
+          end
+          Thread.new { DurableStreams::Native.provoke_panic(ARGV[1]) rescue puts("thread") }.join
+          GC.start
+          puts DurableStreams::Client.new(base_url: ARGV[0]).stream("/s").exists?
+        RUBY
+        expect(ended.output).to eq("#{"internal error: provoked in a #{place}\n" * 3}thread\nfalse\n")
+      end
+    end
+  end
+end
