@@ -3,7 +3,7 @@
 require_relative "documented_program"
 
 # Each block of the client's documentation, run as it is written against a real server.
-RSpec.describe "The documentation" do
+on_each_server "The documentation" do
   # The documentation's paths are fixed ones, so each example has a server to itself.
   let(:host) { start_server(long_poll_timeout_ms: 1_000).url }
   let(:client) { DurableStreams::Client.new(base_url: host) }

@@ -101,10 +101,11 @@ module ServerHelpers
   end
 
   # Starts a server of this example's own, to be killed, suspended or restarted at will; stopped when the example ends.
+  # @param kind [Symbol] see KINDS; the Node server keeps nothing when it is restarted
   # @param options [Hash] as for TestServer.start
   # @return [TestServer]
-  def start_server(**options)
-    TestServer.start(**options).tap { |started| own_servers << started }
+  def start_server(kind: server_kind, **options)
+    KINDS.fetch(kind).start(**options).tap { |started| own_servers << started }
   end
 
   # @api private
