@@ -34,16 +34,23 @@ module DurableStreams
     # @param timeout [Numeric] seconds of silence to give up after: connecting, waiting for the answer, between bytes of
     #   it. Does not bound a download that flows, nor a live read that the server holds open
     # @param retry_policy [RetryPolicy, nil] nil: {RetryPolicy.default}
+    # @param live_timeout [Numeric] seconds without a byte after which a live read takes its connection for dead and
+    #   makes another: nothing is missed, nothing raised. Notices what TCP's keep-alive cannot see
+    # @param max_message_bytes [Integer] the largest JSON item, and the largest SSE event, that a read takes; beyond it
+    #   is a {ParseError}
     # @param ca_file [String, Pathname, nil] file of certificates (PEM) to trust beside the system's
     # @raise [ArgumentError] for values that cannot be meant, and for unknown keywords
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
-                   ca_file: nil)
+                   live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
+                   max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
         config.default_params = params
         config.timeout = timeout
         config.retry_policy = retry_policy if retry_policy
+        config.live_timeout = live_timeout
+        config.max_message_bytes = max_message_bytes
         config.ca_file = ca_file
       end
     end

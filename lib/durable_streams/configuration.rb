@@ -7,6 +7,16 @@ module DurableStreams
     # Seconds of silence after which a request is given up.
     DEFAULT_TIMEOUT = 30
 
+    # Seconds of silence after which a live read replaces its connection. Servers hold a request for about a minute.
+    DEFAULT_LIVE_TIMEOUT = 120
+
+    # Bytes of the largest message that a read takes: 1 GiB.
+    DEFAULT_MAX_MESSAGE_BYTES = 1 << 30
+
+    # What any machine can count to.
+    LARGEST_SIZE = (1 << 31) - 1
+    private_constant :LARGEST_SIZE
+
     # What a reader's `each` may yield where a call to read does not say.
     EACH_YIELDS = %i[batches items].freeze
 
@@ -20,6 +30,10 @@ module DurableStreams
     attr_reader :default_params
     # @return [Numeric] seconds of silence (connecting, waiting for the answer, between its bytes) to give up after
     attr_reader :timeout
+    # @return [Numeric] seconds without a byte after which a live read takes its connection for dead and replaces it
+    attr_reader :live_timeout
+    # @return [Integer] bytes of the largest JSON item or SSE event that a read takes
+    attr_reader :max_message_bytes
     # @return [RetryPolicy]
     attr_reader :retry_policy
     # @return [Symbol] what a reader's `each` yields where read is called without `format:`: :batches or :items
@@ -33,6 +47,8 @@ module DurableStreams
       @default_headers = {}
       @default_params = {}
       @timeout = DEFAULT_TIMEOUT
+      @live_timeout = DEFAULT_LIVE_TIMEOUT
+      @max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES
       @retry_policy = RetryPolicy.default
       @each_yields = :batches
       @ca_file = nil
@@ -74,10 +90,23 @@ module DurableStreams
     # @param seconds [Numeric] above 0
     # @raise [ArgumentError] for anything else
     def timeout=(seconds)
-      valid = (seconds.is_a?(Numeric) && seconds.real?) && seconds.to_f.finite? && seconds.positive?
-      raise ArgumentError, "timeout must be seconds above 0, got #{seconds.inspect}" unless valid
+      @timeout = positive_seconds("timeout", seconds)
+    end
 
-      @timeout = seconds
+    # @param seconds [Numeric] above 0
+    # @raise [ArgumentError] for anything else
+    def live_timeout=(seconds)
+      @live_timeout = positive_seconds("live_timeout", seconds)
+    end
+
+    # @param bytes [Integer] above 0, below 2 ** 31
+    # @raise [ArgumentError] for anything else
+    def max_message_bytes=(bytes)
+      unless bytes.is_a?(Integer) && bytes.between?(1, LARGEST_SIZE)
+        raise ArgumentError, "max_message_bytes must be an Integer from 1 to #{LARGEST_SIZE}, got #{bytes.inspect}"
+      end
+
+      @max_message_bytes = bytes
     end
 
     # @param policy [RetryPolicy, nil] nil: {RetryPolicy.default}; a copy is kept
@@ -131,6 +160,13 @@ module DurableStreams
     end
 
     private
+
+    def positive_seconds(name, seconds)
+      valid = (seconds.is_a?(Numeric) && seconds.real?) && seconds.to_f.finite? && seconds.positive?
+      raise ArgumentError, "#{name} must be seconds above 0, got #{seconds.inspect}" unless valid
+
+      seconds
+    end
 
     def initialize_copy(other)
       super

@@ -24,7 +24,8 @@ module DurableStreams
       @config = parent_config.dup
       yield @config if block_given?
       @config.freeze
-      @native = Native::Client.new(@config.timeout.to_f, @config.retry_policy.to_native, @config.ca_file)
+      @native = Native::Client.new(@config.timeout.to_f, @config.live_timeout.to_f, @config.max_message_bytes,
+                                   @config.retry_policy.to_native, @config.ca_file)
     end
 
     # An absolute URL as it is; a path joined to the base_url with exactly one slash.

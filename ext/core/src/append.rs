@@ -11,6 +11,7 @@ use crate::lock::Mutex;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::oneshot;
 
+use crate::call::Request;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::operations;
@@ -84,15 +85,19 @@ impl Appender {
     /// If the client is closed or the runtime cannot be started.
     pub fn append(self: &Arc<Self>, append: Append) -> Result<Ticket> {
         // Asked for here, on the application's thread, for the reason given at `Client::pool`.
-        self.endpoint.pool(Operation::Append)?;
+        let pool = self.endpoint.pool(Operation::Append)?;
         let runtime = process::runtime()?;
         let (owner, ticket) = oneshot::channel();
         let mut queue = self.queue.lock();
         queue.waiting.push_back(Entry { append, owner });
         if !queue.sending {
             queue.sending = true;
-            let sender = Sender(Arc::clone(self));
-            runtime.spawn(async move { sender.run().await });
+            let sender = Sender {
+                appender: Arc::clone(self),
+                pool,
+                in_charge: true,
+            };
+            runtime.spawn(sender.run());
         }
         Ok(Ticket(ProcessBound::new(ticket)))
     }
@@ -127,12 +132,17 @@ fn rides_with(first: &Append, next: &Append) -> bool {
 }
 
 /// The one who sends. If it ends early (a panic), those who wait are told, and the next append starts another.
-struct Sender(Arc<Appender>);
+struct Sender {
+    appender: Arc<Appender>,
+    pool: reqwest::Client,
+    /// Whether the queue still counts on it. When it does not, another may be at work already.
+    in_charge: bool,
+}
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let mut queue = self.0.queue.lock();
-        if queue.sending {
+        if self.in_charge {
+            let mut queue = self.appender.queue.lock();
             queue.sending = false;
             queue.waiting.clear();
         }
@@ -140,53 +150,48 @@ impl Drop for Sender {
 }
 
 impl Sender {
-    async fn run(&self) {
+    async fn run(mut self) {
         loop {
-            let load = self.0.next_load();
+            let load = self.appender.next_load();
+            self.in_charge = !load.is_empty();
             if load.is_empty() {
                 return;
             }
-            self.send(load).await;
+            self.deliver(load).await;
         }
     }
 
-    async fn send(&self, mut load: Vec<Entry>) {
-        let sent = {
-            let request = self.request(&load);
-            tokio::select! {
-                sent = request => sent,
-                () = abandoned(&mut load) => return,
-            }
-        };
-        match sent {
-            Err(error) if load.len() > 1 && refuses_load(&error) => {
-                // The server took nothing of it. One of them may be at fault, or all together are too large.
-                for entry in load {
-                    let alone = self.request(std::slice::from_ref(&entry)).await;
-                    // An owner that is gone wants no answer.
-                    let _gone = entry.owner.send(alone);
+    /// Sends a load and tells the owners. What the server refuses, having taken nothing of it, goes again in halves: one
+    /// append may be at fault, or all together are too large.
+    async fn deliver(&self, load: Vec<Entry>) {
+        let mut loads = vec![load];
+        while let Some(mut load) = loads.pop() {
+            load.retain(|entry| !entry.owner.is_closed());
+            let Some(first) = load.first() else { continue };
+            let request = self.request(&first.append, &load);
+            let sending = async { operations::send_append(&self.appender.endpoint, &self.pool, request?).await };
+            let outcome = tokio::select! {
+                outcome = sending => outcome,
+                () = abandoned(&mut load) => continue,
+            };
+            match outcome {
+                Err(error) if load.len() > 1 && refuses_load(&error) => {
+                    let rest = load.split_off(load.len() / 2);
+                    loads.extend([rest, load]);
                 }
-            }
-            outcome => {
-                for entry in load {
-                    let _gone = entry.owner.send(outcome.clone());
+                outcome => {
+                    for entry in load {
+                        // An owner that is gone wants no answer.
+                        let _gone = entry.owner.send(outcome.clone());
+                    }
                 }
             }
         }
     }
 
-    fn request(&self, load: &[Entry]) -> impl Future<Output = Result<String>> + use<> {
-        let started = load.first().map(|first| {
-            let append = &first.append;
-            let body = body_of(load, append.json);
-            operations::append(&self.0.endpoint, &append.content_type, body, append.seq.as_deref())
-        });
-        async move {
-            match started {
-                Some(task) => task?.await,
-                None => Err(Error::plain(Kind::Internal, "an append without data".to_owned())),
-            }
-        }
+    fn request(&self, first: &Append, load: &[Entry]) -> Result<Request> {
+        let (endpoint, body) = (&self.appender.endpoint, body_of(load, first.json));
+        operations::append_request(endpoint, &first.content_type, body, first.seq.as_deref())
     }
 }
 

@@ -128,33 +128,27 @@ pub(crate) async fn attempt(
     pool: &reqwest::Client,
     request: &Request,
 ) -> std::result::Result<Answer, Failure> {
-    let mut response = send(endpoint, pool, request).await?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let body = short_body(endpoint, request.operation, response)
-        .await
-        .map_err(Failure::Unanswered)?;
-    Ok(Answer {
-        status,
-        headers,
-        body,
-        after_silence: false,
-    })
+    let response = send(endpoint, pool, request).await?;
+    Ok(whole(endpoint, request.operation, response).await)
 }
 
-/// The answer's body, or the beginning of it: enough for an error's text.
-pub(crate) async fn short_body(endpoint: &Endpoint, operation: Operation, mut response: Response) -> Result<Bytes> {
-    let Some(first) = next_piece(endpoint, operation, &mut response).await? else {
-        return Ok(Bytes::new());
-    };
-    let mut body = BytesMut::from(first);
-    while body.len() < ANSWER_LIMIT {
-        match next_piece(endpoint, operation, &mut response).await? {
-            Some(piece) => body.extend_from_slice(&piece),
-            None => return Ok(body.freeze()),
-        }
+/// An answer that says all in its status and headers. Its body, or the beginning of it, is for a message's text: that it
+/// breaks off does not change what the answer says.
+pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut response: Response) -> Answer {
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = BytesMut::new();
+    while body.len() < ANSWER_LIMIT
+        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response).await
+    {
+        body.extend_from_slice(&piece);
     }
     body.truncate(ANSWER_LIMIT);
-    Ok(body.freeze())
+    Answer {
+        status,
+        headers,
+        body: body.freeze(),
+        after_silence: false,
+    }
 }
 
 /// The next piece of a body, `None` at its proper end. Bounded by the client's timeout.
@@ -170,8 +164,28 @@ pub(crate) async fn next_piece(
     }
 }
 
+/// The next piece of a body that the server holds open, `None` at its proper end.
+pub(crate) async fn next_live_piece(
+    endpoint: &Endpoint,
+    operation: Operation,
+    response: &mut Response,
+) -> std::result::Result<Option<Bytes>, Silence> {
+    match tokio::time::timeout(endpoint.client().config().live_timeout, response.chunk()).await {
+        Ok(piece) => piece.map_err(|e| Silence::Broken(broken(endpoint, operation, &e))),
+        Err(_) => Err(Silence::Idle),
+    }
+}
+
+/// Why there is no next piece of a body that the server holds open.
+pub(crate) enum Silence {
+    /// The server said nothing for longer than one waits for it.
+    Idle,
+    /// The body broke off.
+    Broken(Error),
+}
+
 /// The body broke off, or could not be decoded.
-pub(crate) fn broken(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> Error {
+fn broken(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> Error {
     let reason = format!("the answer broke off: {}", root_cause(error));
     Error::new(Kind::Connection, operation, endpoint.display(), reason)
 }
@@ -237,37 +251,38 @@ async fn send_to(
     url: Url,
     headers: HeaderMap,
 ) -> std::result::Result<Response, Failure> {
+    endpoint.check_open(request.operation).map_err(Failure::Final)?;
     if let Some(application) = endpoint.transport() {
         return transport::ask(endpoint, application, request, url, headers).await;
     }
-    let other_scheme = url.scheme() != endpoint.scheme();
-    let other_pool = match other_scheme {
-        true => Some(
-            endpoint
-                .client()
-                .pool(request.operation, &url)
-                .map_err(Failure::Final)?,
-        ),
-        false => None,
+    let other_pool = match endpoint.shares_pool_with(&url) {
+        true => None,
+        false => Some(endpoint.pool_for(request.operation, &url).map_err(Failure::Final)?),
     };
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
     let mut progress = upload::Progress::default();
+    let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
     if let Some(bytes) = &request.body {
         let (body, watched) = upload::body(bytes.clone());
         *message.body_mut() = Some(body);
         progress = watched;
     }
     let sending = other_pool.as_ref().unwrap_or(pool).execute(message);
-    let limit = endpoint.client().config().timeout;
-    let sent = match request.patience {
-        Patience::ServerHolds => Some(sending.await),
-        Patience::Bounded => upload::unless_silent(limit, &progress, sending).await,
+    let config = endpoint.client().config();
+    let limit = match request.patience {
+        Patience::Bounded => config.timeout,
+        // Connecting is bounded by `timeout` and no news; only what comes after it is held.
+        Patience::ServerHolds => config.timeout + config.live_timeout,
     };
-    match sent {
-        None => Err(Failure::Unanswered(silent(endpoint, request.operation, limit))),
-        Some(sent) => sent.map_err(|e| unsent(endpoint, request.operation, &e)),
+    if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
+        return sent.map_err(|e| unsent(endpoint, request.operation, &e));
     }
+    let error = silent(endpoint, request.operation, limit);
+    Err(match !is_empty && !progress.begun() {
+        true => Failure::NotSent(error),
+        false => Failure::Unanswered(error),
+    })
 }
 
 pub(crate) fn silent(endpoint: &Endpoint, operation: Operation, limit: Duration) -> Error {
@@ -280,6 +295,13 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
     let fail = |kind, reason: String| Error::new(kind, operation, endpoint.display(), reason);
     if error.is_builder() {
         Failure::Final(fail(Kind::Argument, cause))
+    } else if is_about_certificates(error) {
+        Failure::Final(fail(Kind::Connection, format!("could not connect: {cause}")))
+    } else if was_refused(error) {
+        Failure::NotSent(fail(
+            Kind::Connection,
+            format!("the server did not take the request: {cause}"),
+        ))
     } else if error.is_connect() && error.is_timeout() {
         Failure::NotSent(fail(Kind::Timeout, format!("could not connect in time: {cause}")))
     } else if error.is_connect() {
@@ -289,15 +311,38 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
     }
 }
 
+/// Whether the server's certificate is at fault, which no repetition mends.
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    })
+}
+
+/// Whether the server said, by HTTP/2, that it did nothing with the request (RFC 9113, 6.8 and 8.7).
+fn was_refused(error: &reqwest::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|http2| {
+            let reason = http2.reason();
+            http2.is_remote()
+                && (http2.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                    || http2.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+        })
+}
+
+/// What lies behind an error, from the outside in.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| {
+        (*cause).source()
+    })
+}
+
 /// The innermost reason of an error, which is the one that says something ("Connection refused").
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
     // reqwest's own texts name the URL, which may hold secrets; a bare reqwest error has no inner reason.
-    match error.source() {
-        Some(_) => cause.to_string(),
-        None => "the request failed".to_owned(),
-    }
+    causes(error)
+        .last()
+        .map_or_else(|| "the request failed".to_owned(), ToString::to_string)
 }

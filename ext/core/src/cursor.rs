@@ -89,14 +89,14 @@ pub enum Step {
 pub enum Stall {
     /// There was progress, or an ordinary wait: go on at once.
     None,
-    /// Go on after a delay, without end: nothing is wrong, only fast.
+    /// Go on after as long as a server should have held it, without end: nothing is wrong, only fast.
     Slow,
     /// Go on after a delay, as after a failure: the answers do not move.
     Failing,
 }
 
 /// A wait that ends sooner than this was not held by the server (a stale cache answers at once).
-const HELD: Duration = Duration::from_millis(10);
+pub(crate) const HELD: Duration = Duration::from_millis(250);
 /// So many answers in a row may bring nothing before anything is made of it.
 const PATIENCE: u32 = 3;
 
@@ -114,13 +114,11 @@ pub struct Cursor {
 impl Cursor {
     /// A read from `position`. `media` is what the stream is known to hold, if it is known.
     pub fn new(live: Live, position: Position, media: Option<Media>) -> Cursor {
-        // At `now` there is nothing to catch up with.
-        let caught_up = live != Live::Off && position.offset == NOW;
         Cursor {
             live,
             media,
             position,
-            caught_up,
+            caught_up: false,
             closed: false,
             idle: 0,
         }
@@ -135,6 +133,9 @@ impl Cursor {
     pub fn next(&self) -> Step {
         match self.live {
             _ if self.closed => Step::End,
+            // `now` is asked for once, by a request that is answered at once: a wait that is lost and begun again there
+            // would miss what came in between.
+            Live::Sse if self.position.offset == NOW => Step::Request(Mode::CatchUp),
             Live::Sse => Step::Request(Mode::Sse),
             Live::Off if self.caught_up => Step::End,
             // Without `live`, so that caches can serve it.
@@ -186,6 +187,12 @@ impl Cursor {
         }
     }
 
+    /// Whether an answer with this progress may carry data: then it must end at another place, or the same data would
+    /// come again and again.
+    pub fn moves(&self, progress: &Progress) -> bool {
+        progress.next_offset != self.position.offset
+    }
+
     /// Counts items (or bytes) of an unfinished answer that were handed out.
     pub fn handed_out(&mut self, count: u64) {
         self.position.skip += count;
@@ -193,7 +200,7 @@ impl Cursor {
 
     /// An answer came to its end. `empty`: it carried nothing; `took`: how long it was waited for.
     pub fn advance(&mut self, progress: &Progress, empty: bool, took: Duration) -> Stall {
-        let moved = progress.next_offset != self.position.offset;
+        let moved = self.moves(progress);
         let was_caught_up = self.caught_up;
         self.position = Position {
             offset: progress.next_offset.clone(),
@@ -279,11 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn a_live_read_from_now_waits_at_once() {
-        let cursor = Cursor::new(Live::LongPoll, Position::new("now", None), None);
-        assert_eq!(cursor.next(), Step::Request(Mode::LongPoll));
-        let cursor = Cursor::new(Live::Off, Position::new("now", None), None);
-        assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
+    fn now_is_asked_for_once_by_a_request_that_is_not_held() {
+        for (live, then) in [
+            (Live::LongPoll, Step::Request(Mode::LongPoll)),
+            (Live::Sse, Step::Request(Mode::Sse)),
+            (Live::Off, Step::End),
+        ] {
+            let mut cursor = Cursor::new(live, Position::new("now", None), None);
+            assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
+            cursor.advance(&progress("7", true, false), true, Duration::ZERO);
+            assert_eq!(cursor.next(), then);
+        }
     }
 
     #[test]

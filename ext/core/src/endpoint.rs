@@ -14,7 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 pub use reqwest::header::{HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind, Operation, Result};
-use crate::http::Client;
+use crate::http::{Client, Unavailable};
 use crate::transport::Transport;
 
 /// Headers and query parameters, in the order they were given.
@@ -85,7 +85,7 @@ impl Endpoint {
             fixed.headers.insert(0, (AUTHORIZATION, authorization));
         }
         parsed.set_fragment(None);
-        let display = parsed.to_string();
+        let display = displayed(&parsed);
         Ok(Endpoint {
             client,
             url: parsed,
@@ -121,14 +121,9 @@ impl Endpoint {
         &self.client
     }
 
-    /// The URL as messages show it: without credentials.
+    /// The URL as messages show it: without credentials, and without its query, which may hold a token.
     pub fn display(&self) -> &str {
         &self.display
-    }
-
-    /// `http` or `https`.
-    pub(crate) fn scheme(&self) -> &str {
-        self.url.scheme()
     }
 
     /// Who answers the requests, if it is not the network.
@@ -143,7 +138,26 @@ impl Endpoint {
 
     /// The connection pool for the URL. See [`Client::pool`] for the thread it wants.
     pub(crate) fn pool(&self, operation: Operation) -> Result<reqwest::Client> {
-        self.client.pool(operation, &self.url)
+        self.pool_for(operation, &self.url)
+    }
+
+    /// The connection pool for another URL that a request was led to.
+    pub(crate) fn pool_for(&self, operation: Operation, url: &Url) -> Result<reqwest::Client> {
+        self.client.pool(url).map_err(|why| why.at(operation, &self.display))
+    }
+
+    /// Whether `url` is served by the same pool as this endpoint's.
+    pub(crate) fn shares_pool_with(&self, url: &Url) -> bool {
+        url.scheme() == self.url.scheme()
+    }
+
+    /// # Errors
+    /// If the client was closed.
+    pub(crate) fn check_open(&self, operation: Operation) -> Result<()> {
+        match self.client.is_closed() {
+            true => Err(Unavailable::Closed.at(operation, &self.display)),
+            false => Ok(()),
+        }
     }
 
     /// The next request's URL and headers. `own` are the protocol's headers; they win over the user's.
@@ -198,6 +212,14 @@ impl Endpoint {
     }
 }
 
+/// A URL that has no credentials any more, without its query.
+fn displayed(url: &Url) -> String {
+    let mut bare = url.clone();
+    bare.set_query(None);
+    let query = if url.query().is_some() { "?…" } else { "" };
+    format!("{bare}{query}")
+}
+
 fn bad_url(reason: String) -> Error {
     Error::plain(Kind::Argument, format!("url cannot be used: {reason}"))
 }
@@ -227,6 +249,8 @@ mod tests {
     fn endpoint(url: &str, params: &[(&str, &str)]) -> Result<Endpoint> {
         let config = Config {
             timeout: Duration::from_secs(1),
+            live_timeout: Duration::from_secs(1),
+            max_message_bytes: usize::MAX,
             retry: Policy::default(),
             ca_file: None,
             user_agent: String::new(),
@@ -257,6 +281,11 @@ mod tests {
         let (name, value) = &endpoint.fixed.headers[0];
         assert_eq!((name, value.to_str().unwrap()), (&AUTHORIZATION, "Basic bWU6cEBzcw=="));
         assert!(!format!("{endpoint:?}").contains("ss"));
+    }
+
+    #[test]
+    fn the_query_is_not_shown() {
+        assert_eq!(endpoint("http://h/s?token=x", &[]).unwrap().display(), "http://h/s?…");
     }
 
     #[test]

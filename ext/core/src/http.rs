@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::error::{Error, Kind, Operation, Result};
+use crate::error::{Error, Kind, Operation};
 use crate::process;
 use crate::retry::Policy;
 
@@ -26,6 +26,10 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 pub struct Config {
     /// Bounds silence: connecting, waiting for an answer, any gap between bytes of it.
     pub timeout: Duration,
+    /// Bounds silence where the server holds a live read open: after it the connection is taken for dead and replaced.
+    pub live_timeout: Duration,
+    /// The largest message (a JSON item, the data of an SSE event) that a read takes, in bytes.
+    pub max_message_bytes: usize,
     /// When failed requests are repeated.
     pub retry: Policy,
     /// A file of PEM certificates to trust beside the system's.
@@ -49,6 +53,28 @@ pub struct Client {
 pub(crate) struct Pools {
     plain: OnceLock<reqwest::Client>,
     tls: OnceLock<reqwest::Client>,
+}
+
+/// Why there are no connections to be had.
+#[derive(Debug)]
+pub(crate) enum Unavailable {
+    /// The client was closed.
+    Closed,
+    /// The system refuses what connections need.
+    Process(Error),
+    /// The settings cannot be used, such as a file without certificates.
+    Unusable(String),
+}
+
+impl Unavailable {
+    /// The failure of an operation on `url` (without credentials) that this is.
+    pub(crate) fn at(self, operation: Operation, url: &str) -> Error {
+        match self {
+            Unavailable::Closed => Error::new(Kind::Closed, operation, url, "the client is closed"),
+            Unavailable::Process(error) => error,
+            Unavailable::Unusable(reason) => Error::new(Kind::Connection, operation, url, reason),
+        }
+    }
 }
 
 impl Client {
@@ -81,16 +107,11 @@ impl Client {
 
     /// The pool for `url`. Called on the application's thread, since the first call reads the environment (proxies,
     /// certificate files), which other threads must not do while the application may change it.
-    pub(crate) fn pool(&self, operation: Operation, url: &Url) -> Result<reqwest::Client> {
+    pub(crate) fn pool(&self, url: &Url) -> std::result::Result<reqwest::Client, Unavailable> {
         if self.is_closed() {
-            return Err(Error::new(
-                Kind::Closed,
-                operation,
-                url.as_str(),
-                "the client is closed",
-            ));
+            return Err(Unavailable::Closed);
         }
-        let root = process::root()?;
+        let root = process::root().map_err(Unavailable::Process)?;
         let pools = Arc::clone(root.pools.lock().entry(self.id).or_default());
         let (slot, certificates) = match url.scheme() {
             "https" => (&pools.tls, true),
@@ -99,8 +120,7 @@ impl Client {
         if let Some(pool) = slot.get() {
             return Ok(pool.clone());
         }
-        let build = || self.build(certificates || proxied());
-        let built = build().map_err(|reason| Error::new(Kind::Connection, operation, url.as_str(), reason))?;
+        let built = self.build(certificates || proxied()).map_err(Unavailable::Unusable)?;
         Ok(slot.get_or_init(|| built).clone())
     }
 

@@ -157,6 +157,19 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
 
 /// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
 pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Task<String>> {
+    let pool = endpoint.pool(Operation::Append)?;
+    let request = append_request(endpoint, content_type, body, seq)?;
+    let endpoint = Arc::clone(endpoint);
+    Task::spawn(async move { send_append(&endpoint, &pool, request).await })
+}
+
+/// The request of an append.
+pub(crate) fn append_request(
+    endpoint: &Endpoint,
+    content_type: &str,
+    body: Bytes,
+    seq: Option<&str>,
+) -> Result<Request> {
     let operation = if seq.is_some() {
         Operation::AppendWithSeq
     } else {
@@ -171,19 +184,22 @@ pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Op
     } else {
         Repeat::UnlessSent
     };
-    let request = Request {
+    Ok(Request {
         repeat,
         ..request(operation, Method::POST, headers.finish(), Some(body))
-    };
-    run(endpoint, request, |answer, request, endpoint| {
-        // A conflict after a try whose answer was lost may be with that very try.
-        let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
-        match expect(answer, request, endpoint, &[200, 201, 204]) {
-            Ok(answer) => next_offset(&answer, request.operation, endpoint),
-            Err(error) if ambiguous => Err(error.with_unknown_outcome()),
-            Err(error) => Err(error),
-        }
     })
+}
+
+/// Sends an append and gives the new tail.
+pub(crate) async fn send_append(endpoint: &Endpoint, pool: &reqwest::Client, request: Request) -> Result<String> {
+    let answer = call(endpoint, pool, request.clone()).await?;
+    // A conflict after a try whose answer was lost may be with that very try.
+    let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
+    match expect(answer, &request, endpoint, &[200, 201, 204]) {
+        Ok(answer) => next_offset(&answer, request.operation, endpoint),
+        Err(error) if ambiguous => Err(error.with_unknown_outcome()),
+        Err(error) => Err(error),
+    }
 }
 
 fn request(operation: Operation, method: Method, headers: HeaderMap, body: Option<Bytes>) -> Request {

@@ -69,8 +69,9 @@ enum Content {
 
 impl Payload {
     /// The content of one answer without its first `skip` items (or bytes).
-    pub(crate) fn new(format: Format, skip: u64) -> Payload {
-        let json = |form| Content::Json(Splitter::new(form, Limits::default()).skip(skip));
+    /// JSON items may have `most` bytes each.
+    pub(crate) fn new(format: Format, skip: u64, most: usize) -> Payload {
+        let json = |form| Content::Json(Splitter::new(form, Limits { item_bytes: most }).skip(skip));
         let content = match format {
             Format::Json => json(Form::Array),
             Format::JsonSequence => json(Form::Sequence),
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn bytes_that_were_handed_out_are_left_out_over_several_pieces() {
-        let mut payload = Payload::new(Format::Bytes, 4);
+        let mut payload = Payload::new(Format::Bytes, 4, usize::MAX);
         for piece in ["ab", "cdef", "g"] {
             payload.push(Bytes::from_static(piece.as_bytes())).unwrap();
         }
@@ -155,7 +156,7 @@ mod tests {
     fn a_large_piece_is_handed_out_in_blocks() {
         let item = format!("\"{}\"", "x".repeat(1000));
         let body = format!("[{}]", vec![item; 1000].join(","));
-        let mut payload = Payload::new(Format::Json, 0);
+        let mut payload = Payload::new(Format::Json, 0, usize::MAX);
         payload.push(Bytes::from(body)).unwrap();
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next()).collect();
         parts.extend(payload.finish().unwrap());
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_did_not_come_is_still_to_be_left_out() {
-        let mut payload = Payload::new(Format::Json, 3);
+        let mut payload = Payload::new(Format::Json, 3, usize::MAX);
         payload.push(Bytes::from_static(b"[1,2]")).unwrap();
         assert_eq!((payload.finish().unwrap(), payload.left_to_skip()), (None, 1));
     }

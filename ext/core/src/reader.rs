@@ -11,8 +11,8 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::call::{self, Answer, Failure, Patience, Repeat, Request};
-use crate::cursor::{Cursor, Live, Mode, Position, Progress, Stall, Step};
+use crate::call::{self, Failure, Patience, Repeat, Request, Silence};
+use crate::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
 use crate::payload::{Format, Part, Payload};
@@ -27,6 +27,8 @@ const WINDOW: u32 = 1024 * 1024;
 const OVERHEAD: usize = 512;
 /// An event connection that ends sooner, having brought nothing, is not an orderly close.
 const SHORT_LIVED: Duration = Duration::from_millis(500);
+/// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
+const STEADY: Duration = Duration::from_secs(5);
 
 /// What a read hands out.
 #[derive(Debug)]
@@ -159,6 +161,7 @@ impl Driver {
     async fn run(&mut self) -> Result<()> {
         while let Step::Request(mode) = self.cursor.next() {
             let turn = self.out.turn().await;
+            let started = Instant::now();
             let outcome = match mode {
                 Mode::Sse => {
                     drop(turn);
@@ -166,6 +169,9 @@ impl Driver {
                 }
                 Mode::CatchUp | Mode::LongPoll => self.read_answer(mode, turn).await,
             };
+            if mode != Mode::CatchUp && started.elapsed() >= STEADY {
+                self.schedule.reset();
+            }
             match outcome {
                 Ok(stall) => self.pause(stall).await?,
                 Err(failure) => self.recover(failure).await?,
@@ -184,14 +190,15 @@ impl Driver {
         let mut response = self.request(mode).await?;
         let mut progress = self.cursor.progress(response.status(), response.headers());
         let format = self.format_of(text(response.headers(), &CONTENT_TYPE));
-        let mut payload = Payload::new(format, self.cursor.position().skip);
+        let mut payload = self.payload(format, self.cursor.position().skip);
         let (mut empty, mut last) = (true, None);
         if response.status() != StatusCode::NO_CONTENT {
             while let Some(piece) = self.piece(&mut response).await? {
                 payload.push(piece).map_err(|reason| self.malformed(reason))?;
-                empty &= !self.drain(&mut payload).await;
+                empty &= !self.drain(&mut payload, &progress).await?;
             }
             last = payload.finish().map_err(|reason| self.malformed(reason))?;
+            self.check_moves(last.as_ref(), &progress)?;
         }
         progress.skip = payload.left_to_skip();
         let stall = self
@@ -211,8 +218,7 @@ impl Driver {
             other => other?,
         };
         if !is_event_stream(response.headers()) {
-            let reason = "the answer is not an event stream";
-            let error = Error::new(Kind::SseNotSupported, Operation::Read, self.endpoint.display(), reason);
+            let error = self.error(Kind::SseNotSupported, "the answer is not an event stream");
             return self.without_events(error);
         }
         let encoding = sse::Encoding::from_header(text(response.headers(), &protocol::SSE_DATA_ENCODING));
@@ -221,15 +227,16 @@ impl Driver {
             // `application/json` is never encoded, so this is a type that servers store as it came.
             self.format = Format::JsonSequence;
         }
-        let mut decoder = sse::EventDecoder::new(encoding);
+        let most = self.endpoint.client().config().max_message_bytes;
+        let mut decoder = sse::EventDecoder::with_limit(encoding, most);
         let (mut data, mut any) = (Vec::new(), false);
-        loop {
-            let piece = match response.chunk().await {
-                Ok(Some(piece)) => piece,
-                Ok(None) => break,
-                Err(e) => return Err(Problem::Again(call::broken(&self.endpoint, Operation::Read, &e), None)),
-            };
-            decoder.push(piece);
+        let broken = loop {
+            match call::next_live_piece(&self.endpoint, Operation::Read, &mut response).await {
+                Ok(Some(piece)) => decoder.push(piece),
+                Ok(None) => break None,
+                Err(Silence::Broken(error)) => break Some(error),
+                Err(Silence::Idle) => return Err(Problem::AtOnce),
+            }
             while let Some(event) = decoder.next_event().map_err(|e| self.malformed(e.to_string()))? {
                 match event {
                     sse::Event::Data(bytes) => data.push(bytes),
@@ -243,16 +250,18 @@ impl Driver {
                     }
                 }
             }
-        }
+        };
+        let asked = decoder.retry();
         // An orderly close, about once a minute: on at once. One that comes right away is not that.
-        if any || started.elapsed() >= SHORT_LIVED {
+        if broken.is_none() && (any || started.elapsed() >= SHORT_LIVED) {
+            self.schedule.reset();
+            tokio::time::sleep(asked.unwrap_or_default()).await;
             return Ok(Stall::None);
         }
-        let reason = "the event stream ended at once";
-        Err(Problem::Again(
-            Error::new(Kind::Connection, Operation::Read, self.endpoint.display(), reason),
-            None,
-        ))
+        let error = broken.unwrap_or_else(|| self.error(Kind::Connection, "the event stream ended at once"));
+        // What an event stream asks for delays the next try, but is no reason to give up.
+        let longest = self.endpoint.client().config().retry.max_delay;
+        Err(Problem::Again(error, asked.map(|asked| asked.min(longest))))
     }
 
     /// The data events before a control event are one batch. Answers whether there was progress.
@@ -263,28 +272,28 @@ impl Driver {
         took: Duration,
     ) -> std::result::Result<bool, Problem> {
         let (mut empty, mut last) = (true, None);
-        let mut skip = self.cursor.position().skip;
-        for bytes in data {
-            if let Some(part) = last.take() {
-                empty = false;
-                self.hand_out(part).await;
-            }
-            let mut payload = Payload::new(self.format, skip);
-            payload.push(bytes).map_err(|reason| self.malformed(reason))?;
-            empty &= !self.drain(&mut payload).await;
-            last = payload.finish().map_err(|reason| self.malformed(reason))?;
-            skip = payload.left_to_skip();
-        }
-        empty &= last.is_none();
-        let progress = Progress {
+        let mut progress = Progress {
             next_offset: control.next_offset,
             cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
             up_to_date: control.up_to_date,
             closed: control.closed,
             status: StatusCode::OK.as_u16(),
-            skip,
+            skip: self.cursor.position().skip,
         };
-        let moved = progress.next_offset != self.cursor.position().offset;
+        for bytes in data {
+            if let Some(part) = last.take() {
+                empty = false;
+                self.hand_out(part).await;
+            }
+            let mut payload = self.payload(self.format, progress.skip);
+            payload.push(bytes).map_err(|reason| self.malformed(reason))?;
+            empty &= !self.drain(&mut payload, &progress).await?;
+            last = payload.finish().map_err(|reason| self.malformed(reason))?;
+            self.check_moves(last.as_ref(), &progress)?;
+            progress.skip = payload.left_to_skip();
+        }
+        empty &= last.is_none();
+        let moved = self.cursor.moves(&progress);
         self.cursor.advance(&progress, empty, took.max(SHORT_LIVED));
         let any = moved || !empty;
         if any {
@@ -334,6 +343,10 @@ impl Driver {
             .await
             .map_err(|failure| match failure {
                 Failure::Final(error) => Problem::Final(error),
+                // Held for as long as one waits for news: none.
+                Failure::Unanswered(error) if mode != Mode::CatchUp && matches!(error.kind(), Kind::Timeout) => {
+                    Problem::AtOnce
+                }
                 Failure::NotSent(error) | Failure::Unanswered(error) => Problem::Again(error, None),
             })?;
         let status = response.status();
@@ -345,16 +358,8 @@ impl Driver {
             self.asked_again = true;
             return Err(Problem::AtOnce);
         }
-        let headers = response.headers().clone();
-        let asked = retry_after(&headers, SystemTime::now());
-        let body = call::short_body(&self.endpoint, Operation::Read, response).await;
-        let body = body.map_err(|error| Problem::Again(error, None))?;
-        let answer = Answer {
-            status,
-            headers,
-            body,
-            after_silence: false,
-        };
+        let asked = retry_after(response.headers(), SystemTime::now());
+        let answer = call::whole(&self.endpoint, Operation::Read, response).await;
         let error = call::error_of(&self.endpoint, &request, answer);
         let worth_it = self.endpoint.client().config().retry.covers(status);
         Err(if worth_it {
@@ -370,13 +375,27 @@ impl Driver {
     }
 
     /// Hands out what is ready. Answers whether there was anything.
-    async fn drain(&mut self, payload: &mut Payload) -> bool {
+    async fn drain(&mut self, payload: &mut Payload, progress: &Progress) -> std::result::Result<bool, Problem> {
         let mut any = false;
         while let Some(part) = payload.next() {
+            self.check_moves(Some(&part), progress)?;
             any = true;
             self.hand_out(part).await;
         }
-        any
+        Ok(any)
+    }
+
+    /// Refuses data that come without a new offset.
+    fn check_moves(&self, part: Option<&Part>, progress: &Progress) -> std::result::Result<(), Problem> {
+        if part.is_none() || self.cursor.moves(progress) {
+            return Ok(());
+        }
+        let reason = "the answer has data but no new Stream-Next-Offset: is this a Durable Streams server?";
+        Err(Problem::Final(self.error(Kind::Status, reason)))
+    }
+
+    fn payload(&self, format: Format, skip: u64) -> Payload {
+        Payload::new(format, skip, self.endpoint.client().config().max_message_bytes)
     }
 
     async fn hand_out(&mut self, part: Part) {
@@ -386,12 +405,11 @@ impl Driver {
     }
 
     fn malformed(&self, reason: impl std::fmt::Display) -> Problem {
-        Problem::Final(Error::new(
-            Kind::Parse,
-            Operation::Read,
-            self.endpoint.display(),
-            reason,
-        ))
+        Problem::Final(self.error(Kind::Parse, reason))
+    }
+
+    fn error(&self, kind: Kind, reason: impl std::fmt::Display) -> Error {
+        Error::new(kind, Operation::Read, self.endpoint.display(), reason)
     }
 
     fn progressed(&mut self, stall: Stall) {
@@ -405,16 +423,12 @@ impl Driver {
         match stall {
             Stall::None => Ok(()),
             Stall::Slow => {
-                let policy = &self.endpoint.client().config().retry;
-                let delay = Schedule::default()
-                    .next_delay(policy, None, 1.0)
-                    .unwrap_or(policy.initial_delay);
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(HELD).await;
                 Ok(())
             }
             Stall::Failing => {
                 let reason = "answer after answer brings nothing and does not move the offset (a stale cache?)";
-                let error = Error::new(Kind::Status, Operation::Read, self.endpoint.display(), reason);
+                let error = self.error(Kind::Status, reason);
                 self.recover(Problem::Again(error, None)).await
             }
         }

@@ -12,20 +12,23 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
-/// Bodies up to this size go out in one piece: they fit the socket's buffers.
-const ONE_PIECE: usize = 512 * 1024;
+/// How much the connection is given at a time.
 const PIECE: usize = 256 * 1024;
 
 /// How many bytes of a body the connection has taken so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress(Arc<AtomicUsize>);
 
+impl Progress {
+    /// Whether any of it was taken: else there is no connection yet.
+    pub(crate) fn begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
 /// A request body, and where to see how far it has got.
 pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
     let progress = Progress::default();
-    if bytes.len() <= ONE_PIECE {
-        return (bytes.into(), progress);
-    }
     let pieces = Pieces {
         rest: bytes,
         progress: progress.clone(),

@@ -24,12 +24,23 @@ pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 pub(crate) type RetryArray = (u32, f64, f64, f64, Vec<u16>);
 
 impl Client {
-    /// `Native::Client.new(timeout, retry_policy, ca_file)`: seconds, an array (see `RetryArray`), a path or nil.
-    fn new(ruby: &Ruby, timeout: f64, retry: RetryArray, ca_file: Option<PathBuf>) -> Result<Client, Error> {
+    /// `Native::Client.new(timeout, live_timeout, max_message_bytes, retry_policy, ca_file)`: seconds, seconds, bytes, an
+    /// array (see `RetryArray`), a path or nil.
+    fn new(
+        ruby: &Ruby,
+        timeout: f64,
+        live_timeout: f64,
+        max_message_bytes: usize,
+        retry: RetryArray,
+        ca_file: Option<PathBuf>,
+    ) -> Result<Client, Error> {
         let retry = policy(ruby, retry)?;
         let timeout = seconds(ruby, "timeout", timeout)?;
+        let live_timeout = seconds(ruby, "live_timeout", live_timeout)?;
         Ok(Client(CoreClient::new(Config {
             timeout,
+            live_timeout,
+            max_message_bytes,
             retry,
             ca_file,
             user_agent: USER_AGENT.to_owned(),
@@ -73,7 +84,7 @@ pub(crate) fn seconds(ruby: &Ruby, name: &str, value: f64) -> Result<Duration, E
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Client", ruby.class_object())?;
-    class.define_singleton_method("new", function!(Client::new, 3))?;
+    class.define_singleton_method("new", function!(Client::new, 5))?;
     class.define_method("close", method!(Client::close, 0))?;
     class.define_method("closed?", method!(Client::is_closed, 0))?;
     Ok(())

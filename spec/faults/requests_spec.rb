@@ -1,0 +1,243 @@
+# frozen_string_literal: true
+
+# Every request that is not a read, through what networks and servers do to it.
+RSpec.describe "Requests through faults", :faults do
+  # The faults after which nobody knows whether the server acted on the request.
+  lost = {
+    "is dropped before the request is read" => lambda do |server, kind|
+      server.next(kind.verb, nil, read_body: false, &:fin)
+    end,
+    "is reset before the request is read" => lambda do |server, kind|
+      server.next(kind.verb, nil, read_body: false, &:rst)
+    end,
+    "is dropped after the request was read" => ->(server, kind) { server.next(kind.verb, &:fin) },
+    "is reset after the request was read" => ->(server, kind) { server.next(kind.verb, &:rst) },
+    "ends within the answer's head" => lambda do |server, kind|
+      server.next(kind.verb) { |reply| kind.answer(reply.cut(after: 20)) }
+    end,
+    "is reset within the answer's head" => lambda do |server, kind|
+      server.next(kind.verb) { |reply| kind.answer(reply.cut(after: 20, with: :rst)) }
+    end,
+    "carries something that is not HTTP" => lambda do |server, kind|
+      server.next(kind.verb) { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n\r\n").fin }
+    end
+  }
+
+  FaultHelpers::REQUESTS.each do |name, kind|
+    describe name do
+      let(:stream) { fault_stream }
+
+      def sent(kind)
+        faults.requests(method: kind.verb).size
+      end
+
+      lost.each do |fault, script|
+        if kind.repeated
+          it "is sent again when the connection #{fault}" do
+            faults.on(kind.verb) { |reply| kind.answer(reply) }
+            script.call(faults, kind)
+            expect(kind).to be_success(kind.send_on(stream))
+            expect(faults.connections).to eq(2)
+          end
+        else
+          it "is not sent twice when the connection #{fault}, and says that the outcome is unknown" do
+            faults.on(kind.verb) { |reply| kind.answer(reply) }
+            script.call(faults, kind)
+            expect { kind.send_on(stream) }.to raise_error(DurableStreams::ConnectionError, /outcome is unknown/) do |error|
+              expect(error).to have_attributes(outcome_unknown?: true, retryable?: false, code: "NETWORK_ERROR",
+                                               status: nil, url: faults.url("/s"))
+            end
+            expect(faults.connections).to eq(1)
+            expect(sent(kind)).to be <= 1
+          end
+        end
+      end
+
+      %i[fin rst].each do |how|
+        it "is sent once at most when the connection ends (#{how}) as soon as it is made" do
+          faults.on(kind.verb) { |reply| kind.answer(reply) }
+          faults.on_connect(&how)
+          result = in_thread { kind.send_on(stream) }.value
+          if kind.repeated || !result.is_a?(StandardError)
+            expect(kind).to be_success(result)
+          else
+            expect(result).to be_a(DurableStreams::ConnectionError).and be_outcome_unknown
+          end
+          expect(sent(kind)).to be <= 1
+        end
+      end
+
+      it "raises ConnectionError when connections are refused, and its outcome is known" do
+        faults.refuse_connections
+        expect { kind.send_on(stream) }.to raise_error(DurableStreams::ConnectionError, /refused/i) do |error|
+          expect(error).to have_attributes(outcome_unknown?: false, retryable?: true, url: faults.url("/s"))
+        end
+      end
+
+      it "gets through when connections are refused for a while" do
+        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        patient = fault_stream(retries: { max_retries: 1000, initial_delay: 0.005, max_delay: 0.01 })
+        faults.refuse_connections
+        call = in_thread { kind.send_on(patient) }
+        expect(call.join(0.05)).to be_nil
+        faults.accept_connections
+        expect(kind).to be_success(call.value)
+        expect(sent(kind)).to eq(1)
+      end
+
+      it "takes an answer that comes byte by byte" do
+        faults.on(kind.verb) { |reply| kind.answer(reply.pieces(1)) }
+        expect(kind).to be_success(kind.send_on(stream))
+      end
+
+      it "takes an answer whose status and headers are there and whose body breaks off" do
+        status, headers = kind.reply
+        faults.on(kind.verb) { |reply| reply.respond(status == 204 ? 200 : status, "ok", length: 10, **headers).fin }
+        expect(kind).to be_success(kind.send_on(stream))
+        expect(sent(kind)).to eq(1)
+      end
+
+      it "raises TimeoutError when no answer comes#{", and says that the outcome is unknown" unless kind.repeated}" do
+        faults.on(kind.verb, &:hang)
+        hasty = fault_stream(timeout: 0.1, retries: { max_retries: 1, initial_delay: 0.001 })
+        expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, /no answer within 0.1 s/) do |error|
+          expect(error).to have_attributes(outcome_unknown?: !kind.repeated, code: "TIMEOUT")
+        end
+        expect(sent(kind)).to eq(kind.repeated ? 2 : 1)
+      end
+
+      it "is repeated while the server is in trouble, as often as the policy says" do
+        faults.on(kind.verb, times: 2) { |reply| reply.respond(503) }
+        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        expect(kind).to be_success(kind.send_on(stream))
+        expect(sent(kind)).to eq(3)
+      end
+
+      it "raises when the trouble does not end" do
+        faults.on(kind.verb) { |reply| reply.respond(500, "out of order") }
+        expect { kind.send_on(stream) }.to raise_error(DurableStreams::FetchError, /500/) do |error|
+          expect(error).to have_attributes(status: 500, code: "UNEXPECTED_STATUS", retryable?: true)
+        end
+        expect(sent(kind)).to eq(3)
+      end
+
+      it "follows Retry-After, in seconds or as a date" do
+        faults.next(kind.verb) { |reply| reply.retry_after(0) }
+        faults.next(kind.verb) { |reply| reply.retry_after(Time.now - 5, 503) }
+        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        expect(kind).to be_success(kind.send_on(stream))
+      end
+
+      it "raises at once when Retry-After is longer than the longest delay" do
+        faults.on(kind.verb) { |reply| reply.retry_after(17) }
+        expect { kind.send_on(stream) }.to raise_error(DurableStreams::RateLimitedError) do |error|
+          expect(error).to have_attributes(status: 429, code: "RATE_LIMITED", retry_after: 17)
+        end
+        expect(sent(kind)).to eq(1)
+      end
+
+      if kind.verb == "HEAD"
+        it "follows a redirect" do
+          faults.on("HEAD", "/s") { |reply| reply.redirect("/other") }
+          faults.on("HEAD", "/other") { |reply| kind.answer(reply) }
+          expect(kind).to be_success(kind.send_on(stream))
+        end
+      else
+        it "follows no redirect" do
+          faults.on(kind.verb, "/s") { |reply| reply.redirect("/other") }
+          expect { kind.send_on(stream) }.to raise_error(DurableStreams::FetchError, /307/)
+          expect(faults.requests(path: "/other")).to be_empty
+        end
+      end
+    end
+  end
+
+  describe "the connection of a POST" do
+    it "is replaced when it was closed while idle, and the POST is sent once at most" do
+      faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET).fin }
+      faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+      stream = fault_stream
+      outcomes = Array.new(20) do
+        before = faults.requests(method: "POST").size
+        stream.head
+        outcome = begin
+          stream.append(1)
+          :stored
+        rescue DurableStreams::ConnectionError => e
+          e.outcome_unknown? ? :unknown : :unsent
+        end
+        sent = faults.requests(method: "POST").size - before
+        expect(sent).to outcome == :stored ? eq(1) : (be <= 1)
+        outcome
+      end
+      expect(outcomes).to include(:stored)
+    end
+
+    it "is replaced without a word where the request may be repeated" do
+      faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET).fin }
+      stream = fault_stream
+      expect(Array.new(20) { stream.head.next_offset }).to all(eq("7"))
+    end
+
+    it "is kept and used again" do
+      faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+      stream = fault_stream
+      5.times { stream.append(1) }
+      expect(faults.connections).to eq(1)
+    end
+  end
+
+  describe "a large upload" do
+    let(:data) { "x" * 8_000_000 }
+
+    it "takes as long as it flows, however short the timeout" do
+      faults.on("POST", nil, read_body: false) do |reply|
+        5.times { reply.delay(0.1) }
+        reply.read_body.respond(204, **FaultHelpers::OFFSET)
+      end
+      stream = fault_stream(type: :bytes, timeout: 0.4)
+      expect(stream.append(data).next_offset).to eq("7")
+    end
+
+    it "raises TimeoutError when the server stops reading" do
+      faults.on("POST", nil, read_body: false, &:hang)
+      stream = fault_stream(type: :bytes, timeout: 0.1)
+      expect { stream.append(data) }.to raise_error(DurableStreams::TimeoutError) do |error|
+        expect(error).to be_outcome_unknown
+      end
+    end
+
+    it "is answered in the middle" do
+      faults.on("POST", nil, read_body: false) do |reply|
+        reply.respond(413, "too much", "connection" => "close").read_body.fin
+      end
+      expect { fault_stream(type: :bytes).append(data) }.to raise_error(DurableStreams::PayloadTooLargeError)
+    end
+  end
+
+  describe "a host that takes no connections" do
+    # A listener whose queue is full: the system answers no more SYNs.
+    let(:listener) do
+      Socket.new(:INET, :STREAM).tap do |socket|
+        socket.bind(Addrinfo.tcp("127.0.0.1", 0))
+        socket.listen(0)
+      end
+    end
+    let(:port) { listener.local_address.ip_port }
+
+    before do
+      @fillers = Array.new(4) do
+        Socket.new(:INET, :STREAM).tap { |socket| socket.connect_nonblock(listener.local_address, exception: false) }
+      end
+    end
+
+    after { [listener, *@fillers].each(&:close) }
+
+    it "is a TimeoutError whose outcome is known: nothing was sent" do
+      stream = fault_stream(base_url: "http://127.0.0.1:#{port}", timeout: 0.1, retries: { max_retries: 1 })
+      expect { stream.append(1) }.to raise_error(DurableStreams::TimeoutError) do |error|
+        expect(error).not_to be_outcome_unknown
+      end
+    end
+  end
+end

@@ -1,0 +1,110 @@
+# frozen_string_literal: true
+
+require_relative "fault_server"
+
+# What examples about faults share: the fault server, a client that retries quickly, and every kind of request.
+# Included where an example group has `:faults`.
+module FaultHelpers
+  # A kind of request: the method it is sent with, the call that sends it, whether it may be sent again when its answer
+  # was lost, and what its success looks like.
+  Kind = Struct.new(:verb, :call, :repeated, :reply, :result, keyword_init: true) do
+    # Sends it through a handle that knows its type.
+    def send_on(stream)
+      call.call(stream)
+    end
+
+    # Scripts its success.
+    def answer(reply)
+      status, headers = self.reply
+      reply.respond(status, "", **headers)
+    end
+
+    # Whether `value` is what its success gives.
+    def success?(value)
+      result === value # rubocop:disable Style/CaseEquality
+    end
+  end
+
+  OFFSET = { "stream-next-offset" => "7" }.freeze
+  JSON_TYPE = { "content-type" => "application/json" }.freeze
+  appended = ->(result) { result.next_offset == "7" }
+  closed = ->(result) { result.final_offset == "7" }
+
+  # Every kind of request that is not a read.
+  REQUESTS = {
+    "create" => Kind.new(verb: "PUT", repeated: true, reply: [201, OFFSET.merge(JSON_TYPE)],
+                         call: ->(stream) { stream.create }, result: DurableStreams::Stream),
+    "head" => Kind.new(verb: "HEAD", repeated: true, reply: [200, OFFSET.merge(JSON_TYPE)],
+                       call: ->(stream) { stream.head }, result: ->(head) { head.next_offset == "7" }),
+    "append" => Kind.new(verb: "POST", repeated: false, reply: [204, OFFSET],
+                         call: ->(stream) { stream.append({ "a" => 1 }) }, result: appended),
+    "append with seq" => Kind.new(verb: "POST", repeated: true, reply: [204, OFFSET],
+                                  call: ->(stream) { stream.append({ "a" => 1 }, seq: "1") }, result: appended),
+    "close_stream" => Kind.new(verb: "POST", repeated: true, reply: [204, OFFSET],
+                               call: ->(stream) { stream.close_stream }, result: closed),
+    "close_stream with data" => Kind.new(verb: "POST", repeated: false, reply: [204, OFFSET],
+                                         call: ->(stream) { stream.close_stream(data: 1) }, result: closed),
+    "delete" => Kind.new(verb: "DELETE", repeated: true, reply: [204, {}],
+                         call: ->(stream) { stream.delete }, result: NilClass)
+  }.freeze
+
+  # A policy that gives up after two retries, within milliseconds.
+  QUICK = { max_retries: 2, initial_delay: 0.001, max_delay: 0.05 }.freeze
+
+  # @return [FaultServer] as if new for every example
+  def faults
+    @faults ||= FaultServer.shared
+  end
+
+  # @return [DurableStreams::Client] of the fault server; closed after the example
+  def fault_client(retries: QUICK, base_url: faults.url, **options)
+    policy = DurableStreams::RetryPolicy.new(**retries)
+    DurableStreams::Client.new(base_url: base_url, retry_policy: policy, **options).tap { |made| clients << made }
+  end
+
+  # @return [DurableStreams::Stream] a JSON stream of the fault server at /s
+  def fault_stream(type: :json, **options)
+    fault_client(**options).stream("/s", content_type: type)
+  end
+
+  # Runs the block in a thread whose `value` is the block's value, or the error it raised.
+  def in_thread
+    thread = Thread.new do
+      yield
+    rescue StandardError => e
+      e
+    end
+    threads << thread
+    thread
+  end
+
+  # @return [Float] seconds of a clock that only goes forward
+  def now
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+
+  # @return [Float] seconds that the block took
+  def timed
+    started = now
+    yield
+    now - started
+  end
+
+  # @api private
+  def clients
+    @clients ||= []
+  end
+
+  # @api private
+  def threads
+    @threads ||= []
+  end
+end
+
+RSpec.configure do |config|
+  config.include FaultHelpers, :faults
+  config.after(:each, :faults) do
+    threads.each { |thread| thread.kill.join }
+    clients.each(&:close)
+  end
+end
