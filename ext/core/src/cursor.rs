@@ -135,7 +135,7 @@ impl Cursor {
             _ if self.closed => Step::End,
             // `now` is asked for once, by a request that is answered at once: a wait that is lost and begun again there
             // would miss what came in between.
-            Live::Sse if self.position.offset == NOW => Step::Request(Mode::CatchUp),
+            Live::Sse if self.only_finds_now() => Step::Request(Mode::CatchUp),
             Live::Sse => Step::Request(Mode::Sse),
             Live::Off if self.caught_up => Step::End,
             // Without `live`, so that caches can serve it.
@@ -185,6 +185,11 @@ impl Cursor {
             status: status.as_u16(),
             skip: 0,
         }
+    }
+
+    /// Whether the next answer is to tell where the tail is, and nothing else: a live read that begins at `now`.
+    pub fn only_finds_now(&self) -> bool {
+        self.live != Live::Off && self.position.offset == NOW
     }
 
     /// Whether an answer with this progress may carry data: then it must end at another place, or the same data would

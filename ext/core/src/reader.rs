@@ -37,6 +37,8 @@ pub enum Event {
     Part(Part),
     /// The answer's end, with the last of its content: what came since the last end is a batch.
     End(Option<Part>, Progress),
+    /// Where a live read that began at `now` stands. It brings nothing, but lets a later session go on from there.
+    Place(Position),
 }
 
 /// What a read is asked for.
@@ -133,7 +135,7 @@ impl Outlet {
     async fn hand_out(&self, event: Event, turn: Option<OwnedSemaphorePermit>) {
         let size = match &event {
             Event::Part(part) | Event::End(Some(part), _) => part.bytes().len(),
-            Event::End(None, _) => 0,
+            Event::End(None, _) | Event::Place(_) => 0,
         };
         let weight = u32::try_from(size + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
         // The semaphore is never closed; without a permit the event is only not counted.
@@ -188,6 +190,7 @@ impl Driver {
     ) -> std::result::Result<Stall, Problem> {
         let started = Instant::now();
         let mut response = self.request(mode).await?;
+        let only_finds_now = self.cursor.only_finds_now();
         let mut progress = self.cursor.progress(response.status(), response.headers());
         let format = self.format_of(text(response.headers(), &CONTENT_TYPE));
         let mut payload = self.payload(format, self.cursor.position().skip);
@@ -205,7 +208,11 @@ impl Driver {
             .cursor
             .advance(&progress, empty && last.is_none(), started.elapsed());
         self.progressed(stall);
-        self.out.hand_out(Event::End(last, progress), turn).await;
+        let event = match only_finds_now && empty && last.is_none() && !progress.closed {
+            true => Event::Place(self.cursor.position().clone()),
+            false => Event::End(last, progress),
+        };
+        self.out.hand_out(event, turn).await;
         Ok(stall)
     }
 
@@ -339,12 +346,17 @@ impl Driver {
                 Patience::ServerHolds
             },
         };
+        let started = Instant::now();
+        let longest = match mode {
+            Mode::CatchUp => Duration::MAX,
+            Mode::LongPoll | Mode::Sse => self.endpoint.client().config().live_timeout,
+        };
         let response = call::send(&self.endpoint, &self.pool, &request)
             .await
             .map_err(|failure| match failure {
                 Failure::Final(error) => Problem::Final(error),
-                // Held for as long as one waits for news: none.
-                Failure::Unanswered(error) if mode != Mode::CatchUp && matches!(error.kind(), Kind::Timeout) => {
+                // Held for as long as one waits for news: there is none.
+                Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout) && started.elapsed() >= longest => {
                     Problem::AtOnce
                 }
                 Failure::NotSent(error) | Failure::Unanswered(error) => Problem::Again(error, None),

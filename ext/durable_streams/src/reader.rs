@@ -93,7 +93,8 @@ struct State {
 
 /// What one wait brought.
 enum Taken {
-    Event(Event),
+    Part(Part),
+    Rest(Option<Part>, Progress),
     End,
 }
 
@@ -152,8 +153,8 @@ impl Reader {
             loop {
                 match this.take(ruby, events)? {
                     Taken::End => return Ok(None),
-                    Taken::Event(Event::Part(part)) => batch.add(ruby, &part)?,
-                    Taken::Event(Event::End(last, progress)) => {
+                    Taken::Part(part) => batch.add(ruby, &part)?,
+                    Taken::Rest(last, progress) => {
                         if let Some(part) = last {
                             batch.add(ruby, &part)?;
                         }
@@ -175,8 +176,8 @@ impl Reader {
             let mut batch = Batch::new(ruby, this.shape);
             let (part, progress) = match this.take(ruby, events)? {
                 Taken::End => return Ok(None),
-                Taken::Event(Event::Part(part)) => (Some(part), None),
-                Taken::Event(Event::End(last, progress)) => (last, Some(progress)),
+                Taken::Part(part) => (Some(part), None),
+                Taken::Rest(last, progress) => (last, Some(progress)),
             };
             if let Some(part) = &part {
                 batch.add(ruby, part)?;
@@ -222,23 +223,32 @@ impl Reader {
     /// Waits for the next event, or for `close`.
     fn take(&self, ruby: &Ruby, events: &mut Events) -> Result<Taken, Error> {
         let next = async {
-            tokio::select! {
-                biased;
-                () = self.closing.closed() => None,
-                event = events.next() => event,
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = self.closing.closed() => None,
+                    event = events.next() => event,
+                };
+                break match event {
+                    Some(Ok(Event::Place(position))) => {
+                        self.state.lock().position = position;
+                        continue;
+                    }
+                    Some(Ok(Event::Part(part))) => Ok(Taken::Part(part)),
+                    Some(Ok(Event::End(last, progress))) => Ok(Taken::Rest(last, progress)),
+                    Some(Err(error)) => Err(error),
+                    None => Ok(Taken::End),
+                };
             }
         };
         let stream = ruby.get_inner(self.stream);
-        match wait_serving(ruby, stream.application.as_ref(), next)? {
-            Some(Ok(event)) => Ok(Taken::Event(event)),
-            Some(Err(error)) => Err(errors::raise(ruby, error)),
-            None => {
-                let mut state = self.state.lock();
-                state.ended |= !self.is_closed();
-                state.session = None;
-                Ok(Taken::End)
-            }
+        let taken = wait_serving(ruby, stream.application.as_ref(), next)?;
+        if let Ok(Taken::End) = taken {
+            let mut state = self.state.lock();
+            state.ended |= !self.is_closed();
+            state.session = None;
         }
+        taken.map_err(|error| errors::raise(ruby, error))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.

@@ -1,0 +1,157 @@
+# frozen_string_literal: true
+
+# What is particular to reading by server-sent events.
+RSpec.describe "Event streams", :faults do
+  let(:stream) { fault_stream }
+
+  # Scripts what the next event connections bring.
+  def next_events(&block)
+    faults.next("GET", nil, query: { "live" => "sse" }, &block)
+  end
+
+  def read_all(live: :sse)
+    stream.read_json(live: live).each.to_a
+  end
+
+  it "that close in order are connected to again at once, from the last offset with the last cursor" do
+    next_events { |reply| reply.sse.data("[1]").control("1", cursor: "a").data("[2]").control("2", cursor: "b").finish }
+    next_events { |reply| reply.sse.data("[3]").control("3", closed: true).finish }
+    patient = fault_stream(retries: { max_retries: 0, initial_delay: 10 })
+    expect(timed { expect(patient.read_json(live: :sse).each.to_a).to eq([1, 2, 3]) }).to be < 1
+    expect(faults.requests.map(&:query)).to eq(["live=sse&offset=-1", "cursor=b&live=sse&offset=2"])
+    expect(faults.requests.map { |request| request.header("accept") }).to all(eq("text/event-stream"))
+  end
+
+  it "that close in order with a `retry:` are connected to again after that time" do
+    next_events { |reply| reply.sse.chunk("retry: 250\n\n").data("[1]").control("1").finish }
+    next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    expect(read_all).to eq([1, 2])
+    expect(faults.requests.map(&:time).each_cons(2).map { |a, b| b - a }).to all(be_between(0.25, 0.6))
+  end
+
+  it "that break after a `retry:` are connected to again after that time, and not after hours" do
+    next_events { |reply| reply.sse.chunk("retry: 99999999\n\n").data("[1]").control("1").rst }
+    next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    expect(read_all).to eq([1, 2]) # The policy's longest delay bounds it.
+  end
+
+  it "end with streamClosed, whether it comes alone or in one chunk with the data" do
+    all = "event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"
+    next_events { |reply| reply.sse.chunk(all).hang }
+    expect(read_all).to eq([1])
+    next_events { |reply| reply.sse.data("[1]").control("1").control("1", closed: true).hang }
+    reader = fault_stream.read_json(live: :sse)
+    expect(reader.each.to_a).to eq([1])
+    expect(reader).to have_attributes(stream_closed?: true, up_to_date?: true, next_offset: "1")
+    expect(faults.requests.size).to eq(2)
+  end
+
+  it "may have several data events before one control event, comments, unknown events and empty arrays" do
+    next_events do |reply|
+      reply.sse.chunk("\uFEFF: hello\n\n").data("[1]").data("[]").event("news", "x").data("[2,\r\n3]")
+      reply.control("3", closed: true).finish
+    end
+    batches = stream.read(live: :sse).to_a
+    expect(batches.map(&:items)).to eq([[1, 2, 3]])
+    expect(batches.map(&:next_offset)).to eq(["3"])
+  end
+
+  it "may come byte by byte, with any line end" do
+    ["\n", "\r\n", "\r"].each do |line_end|
+      text = "event: data\ndata: [\"é\",\ndata: \"\u{1F600}\"]\n\nevent: control\n" \
+             "data: {\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"
+      next_events { |reply| reply.sse.chunk(text.gsub("\n", line_end), size: 1).finish }
+      expect(fault_stream.read_json(live: :sse).each.to_a).to eq(["é", "\u{1F600}"])
+    end
+  end
+
+  it "carry bytes as base64" do
+    bytes = (0..255).map(&:chr).join.b
+    next_events { |reply| reply.sse(base64: true).data([bytes].pack("m")).control("1", closed: true).finish }
+    expect(fault_stream(type: :bytes).read(live: :sse).map(&:data)).to eq([bytes])
+  end
+
+  {
+    "a control event that is not JSON" => ->(reply) { reply.sse.event("control", "{nope") },
+    "a control event without an offset" => ->(reply) { reply.sse.event("control", "{}") },
+    "an empty control event" => ->(reply) { reply.sse.event("control", "") },
+    "base64 that is none" => ->(reply) { reply.sse(base64: true).data("&&&").control("1") },
+    "data that are not JSON" => ->(reply) { reply.sse.data("[1").control("1") },
+    "data that are no array" => ->(reply) { reply.sse.data("{}").control("1") }
+  }.each do |what, script|
+    it "with #{what} raise ParseError, at once" do
+      next_events { |reply| script.call(reply).hang }
+      expect { read_all }.to raise_error(DurableStreams::ParseError, /#{faults.url("/s")}/)
+      expect(faults.requests.size).to eq(1)
+    end
+  end
+
+  it "with an endless line raise ParseError at the limit that the user has set" do
+    next_events { |reply| reply.sse.chunk("event: data\ndata: [\"").chunk("x" * 100_000).hang }
+    limited = fault_stream(max_message_bytes: 10_000)
+    expect { limited.read_json(live: :sse).to_a }
+      .to raise_error(DurableStreams::ParseError, /larger than the limit of 10000 bytes/)
+  end
+
+  it "that bring a very long line are read in time" do
+    size = 20_000_000
+    next_events { |reply| reply.sse.data("[\"#{"x" * size}\"]").control("1", closed: true).finish }
+    expect(timed { expect(read_all.first.size).to eq(size) }).to be < 10
+  end
+
+  it "that fall silent are replaced after live_timeout, and nothing is missed" do
+    next_events { |reply| reply.sse.data("[1]").control("1", up_to_date: true).data("[2]").hang }
+    next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    hasty = fault_stream(live_timeout: 0.1, retries: { max_retries: 0 })
+    expect(hasty.read_json(live: :sse).each.to_a).to eq([1, 2])
+    expect(faults.wait_until_closed(1)).to eq(:fin)
+    expect(faults.requests.last.params["offset"]).to eq("1")
+  end
+
+  it "that never begin are replaced as well, and so are silent long-polls" do
+    faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
+    %w[sse long-poll].each { |live| 2.times { faults.next("GET", nil, query: { "live" => live }, &:hang) } }
+    faults.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    faults.on(nil, nil, query: { "live" => "long-poll" }) { |reply| reply.read("[2]", next_offset: "2", closed: true) }
+    hasty = fault_stream(timeout: 0.05, live_timeout: 0.05, retries: { max_retries: 0 })
+    %i[auto long_poll].each { |mode| expect(hasty.read_json(live: mode).each.to_a).to eq([1, 2]) }
+  end
+
+  it "that are alive are not replaced: comments count" do
+    next_events do |reply|
+      reply.sse
+      8.times { reply.chunk(": alive\n").delay(0.05) }
+      reply.data("[1]").control("1", closed: true).finish
+    end
+    expect(fault_stream(timeout: 0.1, live_timeout: 0.15).read_json(live: :sse).each.to_a).to eq([1])
+    expect(faults.requests.size).to eq(1)
+  end
+
+  describe "that the server does not give" do
+    { "another type" => ->(reply) { reply.read("[]", next_offset: "1") }, "a 406" => ->(reply) { reply.respond(406) },
+      "a 400" => ->(reply) { reply.respond(400) } }.each do |what, script|
+      it "(#{what}) leave live: :auto to long-poll" do
+        faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
+        faults.on("GET", nil, query: { "live" => "sse" }, &script)
+        faults.on(nil, nil, query: { "live" => "long-poll" }) do |reply|
+          reply.read("[2]", next_offset: "2", closed: true)
+        end
+        expect(read_all(live: :auto)).to eq([1, 2])
+        expect(faults.requests.map { |request| request.params["live"] }).to eq([nil, "sse", "long-poll"])
+      end
+    end
+
+    it "raise SSENotSupportedError where they were asked for" do
+      faults.on("GET") { |reply| reply.read("[]", next_offset: "1") }
+      expect { read_all }.to raise_error(DurableStreams::SSENotSupportedError, /not an event stream/)
+    end
+  end
+
+  it "are not used for text by live: :auto, as they would change it" do
+    faults.on("GET") { |reply| reply.read("a\r\n b", next_offset: "1", type: "text/plain") }
+    faults.on("GET", nil, query: { "live" => "long-poll" }) do |reply|
+      reply.read("c", next_offset: "2", type: "text/plain", closed: true)
+    end
+    expect(fault_stream(type: :text).read(live: :auto).map(&:data)).to eq(["a\r\n b", "c"])
+  end
+end

@@ -1,0 +1,248 @@
+# frozen_string_literal: true
+
+# Every way to read, through what networks and servers do to answers: nothing is missed, nothing comes twice.
+RSpec.describe "Reads through faults", :faults do
+  # Faults of any answer, whatever it would have been.
+  any = {
+    "dropped before the request is read" => ->(reply) { reply.fin },
+    "reset after the request was read" => ->(reply) { reply.rst },
+    "dropped within its head" => ->(reply) { reply.raw("HTTP/1.1 200 OK\r\nContent-Ty").fin },
+    "reset within its head" => ->(reply) { reply.raw("HTTP/1.1 200 OK\r\nContent-Ty").rst },
+    "not HTTP" => ->(reply) { reply.raw("220 mail.example ESMTP\r\n\r\n").fin },
+    "a 503" => ->(reply) { reply.respond(503, "later") },
+    "a 429 with Retry-After" => ->(reply) { reply.retry_after(0) },
+    "a 502 whose body breaks off" => ->(reply) { reply.respond(502, "ba", length: 9).fin }
+  }
+
+  # Faults of an answer that is a body.
+  whole = {
+    "shorter than its Content-Length" => lambda do |reply, body, headers|
+      reply.respond(200, body.chop, length: body.bytesize, **headers).fin
+    end,
+    "reset in mid-body" => lambda do |reply, body, headers|
+      reply.respond(200, body[0, 2], length: body.bytesize, **headers).rst
+    end,
+    "without the end of its chunks" => ->(reply, body, headers) { reply.head(200, **headers).chunk(body).fin },
+    "broken off within a chunk" => ->(reply, _, headers) { reply.head(200, **headers).raw("5\r\n[1").fin }
+  }
+
+  # Faults of an answer that is events.
+  events = {
+    "dropped between data and control" => ->(reply, data) { reply.sse.data(data).fin },
+    "reset between data and control" => ->(reply, data) { reply.sse.data(data).rst },
+    "closed in order between data and control" => ->(reply, data) { reply.sse.data(data).finish },
+    "dropped within an event" => ->(reply, _) { reply.sse.chunk("event: data\ndata: [").fin },
+    "reset within a control event" => lambda do |reply, data|
+      reply.sse.data(data).chunk("event: control\ndata: {\"streamNextOffset\":\"2\"").rst
+    end
+  }
+
+  FaultReads::MODES.each do |mode|
+    describe "live: :#{mode}" do
+      before { serve_numbers_for(mode) }
+
+      FaultReads::SHAPES.each do |shape|
+        any.each do |fault, script|
+          it "reads #{shape.name} though the first answer, then the second, is #{fault}" do
+            [FaultReads::FIRST, FaultReads::SECOND].each do |queries|
+              faults.next("GET", nil, query: queries[mode], &script)
+            end
+            expect(shape.read.call(fault_stream, mode)).to eq(shape.whole)
+            expect(faults.requests.size).to eq(4)
+          end
+        end
+
+        it "reads #{shape.name} though answers come byte by byte" do
+          faults.on("GET", nil, query: { "offset" => "-1", "live" => nil }) do |reply|
+            reply.pieces(1).read("[1,2]", next_offset: "2", up_to_date: mode != :off)
+          end
+          faults.on("GET", nil, query: FaultReads::SECOND[:sse]) do |reply|
+            reply.pieces(1).sse.data("[3]").control("3", closed: true).finish
+          end
+          expect(shape.read.call(fault_stream, mode)).to eq(shape.whole)
+        end
+
+        unless mode == :sse
+          whole.each do |fault, script|
+            it "reads #{shape.name} though the first answer is #{fault}" do
+              faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
+                script.call(reply, "[1,2]", read_headers("2"))
+              end
+              expect(shape.read.call(fault_stream, mode)).to eq(shape.whole)
+            end
+          end
+        end
+
+        next unless %i[sse auto].include?(mode)
+
+        events.each do |fault, script|
+          it "reads #{shape.name} though the event stream is #{fault}" do
+            faults.next("GET", nil, query: FaultReads::SECOND[mode]) { |reply| script.call(reply, "[3]") }
+            expect(shape.read.call(fault_stream, mode)).to eq(shape.whole)
+          end
+        end
+      end
+
+      %i[fin rst].each do |how|
+        it "reads on wherever the first answer is cut (#{how})" do
+          (30..300).step(5) do |cut|
+            faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
+              reply.cut(after: cut, with: how)
+              next reply.sse.data("[1,2]").control("2").fin if mode == :sse
+
+              reply.read("[1,2]", next_offset: "2", up_to_date: mode != :off).fin
+            end
+          end
+          stream = fault_stream(retries: { max_retries: 1000, initial_delay: 0.001, max_delay: 0.001 })
+          expect(stream.read_json(live: mode).each.to_a).to eq([1, 2, 3])
+          expect(faults.requests.size).to be > 15
+        end
+      end
+
+      it "connects again when connections were refused for a while" do
+        stream = fault_stream(retries: { max_retries: 1000, initial_delay: 0.005, max_delay: 0.01 })
+        faults.refuse_connections
+        reading = in_thread { stream.read_json(live: mode).each.to_a }
+        expect(reading.join(0.05)).to be_nil
+        faults.accept_connections
+        expect(reading.value).to eq([1, 2, 3])
+      end
+
+      it "raises ConnectionError when connections stay refused" do
+        faults.refuse_connections
+        expect { fault_stream.read_json(live: mode).first }.to raise_error(DurableStreams::ConnectionError, /refused/i)
+      end
+
+      it "raises what broken JSON is" do
+        faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
+          mode == :sse ? reply.sse.data("[1,}").control("2").finish : reply.read("[1,}", next_offset: "2")
+        end
+        expect { fault_stream.read_json(live: mode).to_a }
+          .to raise_error(DurableStreams::ParseError) { |error| expect(error.message).to include(faults.url("/s")) }
+        expect(faults.requests.size).to eq(1)
+      end
+
+      it "refuses data that come without a new offset: they would come for ever" do
+        faults.on("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
+          mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.respond(200, "[1]")
+        end
+        expect { fault_stream.read_json(live: mode).to_a }
+          .to raise_error(DurableStreams::FetchError, /no new Stream-Next-Offset/)
+      end
+    end
+  end
+
+  describe "the count of failures" do
+    let(:stream) { fault_stream(retries: { max_retries: 2, initial_delay: 0.001 }) }
+
+    it "starts anew after progress, in every mode" do
+      FaultReads::MODES.each do |mode|
+        faults.reset
+        8.times do |n|
+          offset = n.zero? ? "-1" : n.to_s
+          faults.on("GET", nil, query: { "offset" => offset }, times: 2) { |reply| reply.respond(500) }
+          faults.on("GET", nil, query: { "offset" => offset }) do |reply|
+            reply.read("[#{n}]", next_offset: (n + 1).to_s, up_to_date: mode != :off, closed: n == 7)
+          end
+          faults.on("GET", nil, query: { "offset" => offset, "live" => "sse" }) do |reply|
+            reply.sse.data("[#{n}]").control((n + 1).to_s, closed: n == 7).finish
+          end
+        end
+        expect(fault_stream.read_json(live: mode).each.to_a).to eq((0..7).to_a)
+      end
+    end
+
+    it "starts anew with every part of a body that comes through" do
+      rest = (0...9).to_a
+      9.times do |n|
+        faults.next("GET") { |reply| reply.head(200, **read_headers("9")).chunk("[#{rest[0..n].join(",")},").rst }
+      end
+      faults.on("GET") { |reply| reply.read("[#{rest.join(",")}]", next_offset: "9") }
+      expect(stream.read_json.each.to_a).to eq(rest)
+    end
+
+    it "waits a little even where the policy says next to nothing" do
+      faults.on("GET") { |reply| reply.respond(503) }
+      eager = fault_stream(retries: { max_retries: 10, initial_delay: 1e-9, max_delay: 1e-9 })
+      expect { eager.read_json.first }.to raise_error(DurableStreams::FetchError)
+      times = faults.requests.map(&:time)
+      expect(times.each_cons(2).map { |a, b| b - a }).to all(be >= 0.001)
+      expect(times.size).to eq(11)
+    end
+  end
+
+  describe "answers that bring nothing" do
+    it "are asked for more and more slowly, and then raise, when the offset does not move" do
+      faults.on("GET") { |reply| reply.read("[]", next_offset: "-1", up_to_date: false) }
+      expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::FetchError, /does not move the offset/)
+      expect(faults.requests.size).to eq(6)
+    end
+
+    it "are asked for a few times a second when they say that the read is up to date" do
+      faults.on("GET") { |reply| reply.read("[]", next_offset: "-1") }
+      reading = in_thread { fault_stream.read_json(live: :long_poll).each(&:itself) }
+      faults.wait_for_request(5)
+      expect(reading.join(0.3)).to be_nil
+      expect(faults.requests.size).to be <= 8
+    end
+
+    it "are no progress when an event stream ends at once, again and again" do
+      faults.on("GET") { |reply| reply.sse.control("-1", up_to_date: true).finish }
+      expect { fault_stream.read_json(live: :sse).to_a }
+        .to raise_error(DurableStreams::ConnectionError, /event stream ended at once/)
+      expect(faults.requests.size).to eq(3)
+    end
+  end
+
+  describe "a break in mid-body after items were handed out" do
+    let(:items) { (1..50).to_a }
+    let(:body) { "[#{items.join(",")}]" }
+
+    # The next answer has so many bytes of the body, then what the block says.
+    def break_off(sent)
+      faults.next("GET") do |reply|
+        yield reply.respond(200, body[0, sent], length: body.size, **read_headers("50"))
+      end
+    end
+
+    it "neither misses nor repeats any, however the reader is used" do
+      [10, 40, 100].each do |sent|
+        faults.reset
+        break_off(sent) { |reply| reply.wait(:go).rst }
+        faults.on("GET") { |reply| reply.read(body, next_offset: "50") }
+        reader = fault_stream.read_json
+        first = reader.first(2)
+        faults.open(:go)
+        expect(first + reader.to_a).to eq(items)
+        expect(reader.next_offset).to eq("50")
+      end
+    end
+
+    it "neither misses nor repeats any within one iteration" do
+      break_off(60) { |reply| reply.wait(:go).rst }
+      faults.on("GET") { |reply| reply.read(body, next_offset: "50") }
+      seen = []
+      fault_stream.read_json.each do |item|
+        seen << item
+        faults.open(:go) if item == 3
+      end
+      expect(seen).to eq(items)
+    end
+
+    it "neither misses nor repeats any byte of copy_to" do
+      break_off(60, &:rst)
+      faults.on("GET") { |reply| reply.pieces(7).read(body, next_offset: "50") }
+      io = StringIO.new
+      expect(fault_stream.read_bytes.copy_to(io)).to eq(body.size)
+      expect(io.string).to eq(body)
+    end
+
+    it "is no end of the data" do
+      faults.on("GET") { |reply| reply.respond(200, body[0, 60], length: body.size, **read_headers("50")).fin }
+      seen = []
+      expect { fault_stream.read_json.each { |item| seen << item } }.to raise_error(DurableStreams::ConnectionError)
+      expect(seen).to eq(items.first(seen.size))
+      expect { fault_stream.read_bytes.body }.to raise_error(DurableStreams::ConnectionError, /broke off/)
+    end
+  end
+end
