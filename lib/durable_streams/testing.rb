@@ -52,8 +52,8 @@ module DurableStreams
         !Context.transport.nil?
       end
 
-      # Has streams that are made from now on use the network again, forgets all there is in memory, and goes back to the
-      # configuration there was at {install!}.
+      # Has streams that are made from now on use the network again, forgets all there is in memory, and goes back to
+      # the configuration there was at {install!}.
       # @return [nil]
       def reset!
         Context.transport = nil

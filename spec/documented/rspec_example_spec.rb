@@ -2,12 +2,13 @@
 
 # The documentation's RSpec example: from "RSpec.describe" on it is word for word what is documented.
 
+require "durable_streams/rspec"
+
+# Where users have the server on their PATH, this project has one of its own.
+ENV["DURABLE_STREAMS_SERVER"] ||= TestServer::BINARY
+
 # What the example is a spec of; the documentation does not say what it does.
 class EventService
-end
-
-RSpec.configure do |config|
-  config.include(Module.new { def test_server_url = start_server.url }, file_path: /rspec_example_spec/)
 end
 
 # rubocop:disable Style/StringLiterals, Layout/SpaceInsideHashLiteralBraces

@@ -17,8 +17,8 @@ module DurableStreams
       end
 
       # @param headers [Hash{String => String}] of a request
-      # @return [Array(String, Integer, Integer), MockResponse, nil] id, epoch and number; nil for a request without them;
-      #   what it is answered if some are missing, or are no whole numbers
+      # @return [Array(String, Integer, Integer), MockResponse, nil] id, epoch and number; nil for a request without
+      #   them; what it is answered if some are missing, or are no whole numbers
       def self.request(headers)
         id, *numbers = headers.values_at(*NAMES)
         return if id.nil? && numbers.none?
@@ -33,14 +33,11 @@ module DurableStreams
       # Whether a request is to be stored, and if not, the answer it gets.
       # @return [MockResponse, nil] nil if it is new
       def refusal(id, epoch, seq)
-        last = @seen[id]
-        return gap(0, seq) if last.nil? && seq.positive?
-        return if last.nil? || (epoch > last.epoch && seq.zero?)
-
+        last = @seen.fetch(id) { Seen.new(epoch, -1) }
         if epoch < last.epoch
           MockResponse.new(status: 403, headers: { PRODUCER_EPOCH_HEADER => last.epoch })
         elsif epoch > last.epoch
-          MockResponse.new(status: 400, body: "a new epoch starts at Producer-Seq 0")
+          MockResponse.new(status: 400, body: "a new epoch starts at Producer-Seq 0") if seq.positive?
         elsif seq > last.seq + 1
           gap(last.seq + 1, seq)
         elsif seq <= last.seq

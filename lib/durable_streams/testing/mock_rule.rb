@@ -10,7 +10,7 @@ module DurableStreams
       METHODS = %i[get head put post delete].freeze
 
       # @see MockTransport#on
-      def initialize(method, path, answer, error, times, block)
+      def initialize(method, path, answer:, error:, times:, block:)
         @method = method.to_s.downcase.to_sym
         raise ArgumentError, "method must be one of #{METHODS}, got #{method.inspect}" unless METHODS.include?(@method)
         unless [answer, error, block].compact.size == 1

@@ -117,20 +117,23 @@ module DurableStreams
       # Stores the content, or says why not.
       def refusal(headers, body, closes, producer)
         empty = body.nil? || body.empty?
-        if !empty && essence(headers["content-type"]) != essence(@content_type)
-          return MockResponse.new(status: 409, body: "the stream's content type is #{@content_type}")
-        end
         return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes
+        return other_type if !empty && essence(headers["content-type"]) != essence(@content_type)
 
         refused = producer && @producers.refusal(*producer)
         return refused.success? ? answer(refused.status, refused.headers) : refused if refused
 
-        seq = headers[STREAM_SEQ_HEADER]
-        if seq && @last_seq && seq.b <= @last_seq.b
-          return MockResponse.new(status: 409, body: "Stream-Seq must be above #{@last_seq.inspect}")
-        end
+        out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
+      end
 
-        store(body) unless empty
+      def other_type
+        MockResponse.new(status: 409, body: "the stream's content type is #{@content_type}")
+      end
+
+      def out_of_sequence(seq)
+        return if seq.nil? || @last_seq.nil? || seq.b > @last_seq.b
+
+        MockResponse.new(status: 409, body: "Stream-Seq must be above #{@last_seq.inspect}")
       end
 
       def store(body, empty_allowed: false)

@@ -7,9 +7,10 @@ module DurableStreams
     # Streams in memory, and how requests to them are answered: as a server would, unless {#on} says otherwise. Streams
     # are known by the paths of their URLs. May be used from any number of threads.
     #
-    # Two things differ from a server: streams do not expire, and a live read's poll ends only when there is something new.
+    # Two things differ from a server: streams do not expire, and a live read's poll ends only when there is something
+    # new.
     class MockTransport
-      # The methods' names in the log of requests are the keys.
+      # What each method is answered where there is no stream.
       NOT_FOUND = { get: 404, head: 404, post: 404, delete: 404 }.freeze
       private_constant :NOT_FOUND
 
@@ -25,8 +26,8 @@ module DurableStreams
         @waiters = Hash.new { |waiters, path| waiters[path] = [] }
       end
 
-      # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers` (names
-      # in lower case) and `body` (a String, or nil).
+      # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers`
+      # (names in lower case) and `body` (a String, or nil).
       # @return [Array<Hash{Symbol => Object}>]
       def requests
         @lock.synchronize { @requests.dup }
@@ -39,10 +40,10 @@ module DurableStreams
 
       # Says how requests are answered from now on, in place of what a server would do. What is said later goes first.
       #
-      # A success that lacks headers of the protocol gets those that the stream in memory has; nil leaves one out. With a
-      # block, the block decides for each request, which it gets as {#requests} has it: a status, a Hash of `status:`,
-      # `body:` and `headers:`, one of the faults below, or nil for the usual answer. What it raises reaches whoever made
-      # the request.
+      # A success that lacks headers of the protocol gets those that the stream in memory has; nil leaves one out. With
+      # a block, the block decides for each request, which it gets as {#requests} has it: a status, a Hash of `status:`,
+      # `body:` and `headers:`, one of the faults below, or nil for the usual answer. What it raises reaches whoever
+      # made the request.
       #
       # @example A server that is overloaded twice
       #   transport.on(:post, "/events", status: 503, times: 2)
@@ -61,7 +62,8 @@ module DurableStreams
       # @raise [ArgumentError] unless one of status, error and a block is given
       def on(method, path, status: nil, body: "", headers: {}, error: nil, times: nil, &block)
         answer = status && MockResponse.new(status: status, body: body, headers: headers)
-        rule = MockRule.new(method, path.is_a?(Regexp) ? path : key(path), answer, error, times, block)
+        rule = MockRule.new(method, path.is_a?(Regexp) ? path : key(path), answer: answer, error: error, times: times,
+                                                                           block: block)
         @lock.synchronize { @rules.unshift(rule) }
         nil
       end
@@ -83,8 +85,8 @@ module DurableStreams
       end
 
       # @param path [String] the stream's path (or URL)
-      # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others; none if there is
-      #   no such stream
+      # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others; none if there
+      #   is no such stream
       def messages_for(path)
         path = key(path)
         @lock.synchronize { @streams[path]&.messages.to_a.dup }

@@ -1,0 +1,240 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "io/wait"
+require "rbconfig"
+require "socket"
+require "tmpdir"
+
+module DurableStreams
+  module Testing
+    # A real Durable Streams server (`durable-streams-server`) in a process of its own, on loopback, on a port and with
+    # a folder of its own. Knows how to start, stop, kill and restart it; knows nothing of RSpec, and needs nothing else
+    # of this library.
+    #
+    # @example
+    #   server = DurableStreams::Testing::Server.start(durability: :wal)
+    #   server.url      # => "http://127.0.0.1:40123"
+    #   server.kill     # as kill -9 does
+    #   server.restart  # same port, same data
+    #   server.stop
+    class Server
+      # The server did not come up, or could not be found. The message carries what it logged.
+      class StartError < StandardError; end
+
+      HOST = "127.0.0.1"
+      # The program's name.
+      PROGRAM = "durable-streams-server"
+      # Seconds a server may take until it listens, and after a TERM until it is gone.
+      START_TIMEOUT = 20
+      STOP_TIMEOUT = 3
+      # Another process may take the port between our finding it free and the server's binding it.
+      START_ATTEMPTS = 5
+      # What the server prints once it accepts connections.
+      LISTENING = /listening on/
+      # What it logs if another process has the port.
+      PORT_TAKEN = /AddrInUse|EADDRINUSE/
+
+      # Starts a server and returns it once it accepts connections.
+      # @param options [Hash] as {#initialize} takes them
+      # @return [Server]
+      # @raise [StartError] if there is none, or it does not start
+      def self.start(**options)
+        server = new(**options)
+        server.start
+      rescue StandardError
+        server&.stop
+        raise
+      end
+
+      # @return [String] the program: what the environment's DURABLE_STREAMS_SERVER names, else what is on PATH, else
+      #   what `cargo install` has put into its folder
+      # @raise [StartError] if there is none
+      def self.program
+        named = ENV.fetch("DURABLE_STREAMS_SERVER", "")
+        unless named.empty?
+          return named if program?(named)
+
+          raise StartError, "DURABLE_STREAMS_SERVER names #{named.inspect}, which is no program that can be run"
+        end
+
+        folders = ENV.fetch("PATH", "").split(File::PATH_SEPARATOR)
+        cargo = ENV["CARGO_HOME"] || (ENV["HOME"] && File.join(ENV["HOME"], ".cargo"))
+        folders << File.join(cargo, "bin") if cargo
+        files = folders.map { |folder| File.join(folder, PROGRAM + RbConfig::CONFIG["EXEEXT"]) }
+        files.find { |file| program?(file) } ||
+          raise(StartError, "there is no #{PROGRAM} on PATH. `cargo install durable-streams` gets one (with Rust: " \
+                            "https://rustup.rs); one that is elsewhere is used if DURABLE_STREAMS_SERVER is its path")
+      end
+
+      # @param file [String]
+      # @return [Boolean] whether it is a program that can be run
+      def self.program?(file)
+        File.file?(file) && File.executable?(file)
+      end
+      private_class_method :program?
+
+      # @return [Integer, nil] the port, known once started
+      attr_reader :port
+      # @return [Integer, nil] the process id of the last start
+      attr_reader :pid
+      # @return [String] the folder with the server's data
+      attr_reader :data_dir
+      # @return [String] the file with everything the server printed, over all its starts
+      attr_reader :log_path
+
+      # @param durability [Symbol, String] :memory (fast, survives #restart only after #stop) or :wal (survives #kill)
+      # @param data_dir [String, nil] kept after #stop if given, else a temporary folder that #stop removes
+      # @param port [Integer, nil] a free one if nil
+      # @param long_poll_timeout_ms [Integer, nil] how long the server holds a long-poll open; its own default if nil
+      # @param log_path [String, nil] inside a temporary folder that #stop removes if nil
+      # @param binary [String] the server program; see {Server.program}
+      # @raise [StartError] if there is none
+      def initialize(durability: :memory, data_dir: nil, port: nil, long_poll_timeout_ms: nil, log_path: nil,
+                     binary: self.class.program)
+        @durability = durability.to_s
+        @fixed_port = port
+        @long_poll_timeout_ms = long_poll_timeout_ms
+        @binary = binary
+        @owned_dir = Dir.mktmpdir("durable-streams-server-") unless data_dir && log_path
+        @keep_data = !data_dir.nil?
+        @data_dir = data_dir || File.join(@owned_dir, "data")
+        @log_path = log_path || File.join(@owned_dir, "server.log")
+        @owner = Process.pid
+      end
+
+      # @return [String] the base URL, without a slash at the end
+      def url
+        "http://#{HOST}:#{port}"
+      end
+
+      # Starts the server and waits until it accepts connections. Does nothing if it runs already.
+      # @return [self]
+      # @raise [StartError] if it ended, or did not listen within START_TIMEOUT seconds
+      def start
+        return self if running?
+
+        FileUtils.mkdir_p([@data_dir, File.dirname(@log_path)])
+        attempts = @fixed_port ? 1 : START_ATTEMPTS
+        attempts.times do
+          @port = @fixed_port || free_port
+          return self if launch
+          break unless log.match?(PORT_TAKEN)
+        end
+        raise StartError, "the server did not start on port #{@port}:\n#{log}"
+      end
+
+      # @return [Boolean] whether the process is alive
+      def running?
+        !@waiter.nil? && @waiter.alive?
+      end
+
+      # Ends the server and removes what is temporary. Data that are to be kept are given STOP_TIMEOUT seconds for an
+      # orderly end (the server waits for open long-polls). Only the process that made this object does any of it: in a
+      # forked child this does nothing.
+      # @return [nil]
+      def stop
+        return if Process.pid != @owner
+
+        @keep_data ? shut_down : kill
+        @output&.close
+        FileUtils.remove_entry(@owned_dir) if @owned_dir && File.exist?(@owned_dir)
+        nil
+      end
+
+      # Ends the server at once, as a crash would. Its data stay.
+      # @return [nil]
+      def kill
+        signal("KILL")
+        @waiter&.join
+        nil
+      end
+
+      # Stops the server if it runs, and starts it again on the same port and data.
+      # @return [self]
+      def restart
+        shut_down
+        @fixed_port ||= @port
+        start
+      end
+
+      # Suspends the server: connections are still accepted by the kernel, and nothing is answered until #resume.
+      # @return [nil]
+      def suspend
+        signal("STOP")
+      end
+
+      # @return [nil]
+      def resume
+        signal("CONT")
+      end
+
+      # @return [String] everything the server printed so far
+      def log
+        File.exist?(@log_path) ? File.read(@log_path) : ""
+      end
+
+      private
+
+      # @return [Array<String>] the program and its arguments
+      def command
+        command = [@binary, "--host", HOST, "--port", @port.to_s, "--data-dir", @data_dir, "--durability", @durability]
+        command += ["--long-poll-timeout-ms", @long_poll_timeout_ms.to_s] if @long_poll_timeout_ms
+        command
+      end
+
+      # Starts the process and reads what it prints until it says that it listens, or ends.
+      # @return [Boolean] whether it listens
+      def launch
+        @output&.close
+        @output, input = IO.pipe
+        @pid = Process.spawn(*command, in: File::NULL, out: input, err: [@log_path, "a"])
+        @waiter = Process.detach(@pid)
+        input.close
+        return true if listening?
+
+        kill
+        false
+      end
+
+      # The pipe stays open and unread afterwards: the server prints nothing more to it, and would not survive a closed
+      # one.
+      def listening?
+        deadline = now + START_TIMEOUT
+        printed = +""
+        while (left = deadline - now).positive? && @output.wait_readable(left)
+          part = @output.read_nonblock(4096, exception: false)
+          return false if part.nil?
+          next if part == :wait_readable
+
+          File.write(@log_path, part, mode: "a")
+          return true if LISTENING.match?(printed << part)
+        end
+        false
+      end
+
+      def shut_down
+        return unless running?
+
+        signal("CONT") # a suspended process does not hear a TERM
+        signal("TERM")
+        @waiter.join(STOP_TIMEOUT) || kill
+      end
+
+      def signal(name)
+        Process.kill(name, @pid) if running?
+        nil
+      rescue Errno::ESRCH
+        nil # it ended between the look and the signal
+      end
+
+      def free_port
+        TCPServer.open(HOST, 0) { |socket| socket.addr[1] }
+      end
+
+      def now
+        Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      end
+    end
+  end
+end
