@@ -9,7 +9,9 @@ require "rspec/expectations"
 RSpec::Matchers.define :have_appended_to do |path|
   match do |_|
     messages = DurableStreams::Testing.messages_for(path)
-    defined?(@data) ? messages.any? { |message| DurableStreams::Testing::Likeness.like?(@data, message) } : messages.any?
+    next !messages.empty? unless defined?(@data)
+
+    messages.any? { |message| DurableStreams::Testing::Likeness.like?(@data, message) }
   end
 
   chain(:with) { |data| @data = data }
@@ -28,7 +30,8 @@ RSpec::Matchers.define :have_appended_to do |path|
   end
 end
 
-# Passes if a request was made; to a path, and with a body that includes a String (or, for anything else, is JSON like it).
+# Passes if a request was made; to a path, and with a body that includes a String (or, for anything else, is JSON like
+# it).
 #
 #   expect(DurableStreams::Testing).to have_made_request(:post).to("/events").with_body("order.created")
 RSpec::Matchers.define :have_made_request do |method|

@@ -90,7 +90,7 @@ module DurableStreams
       # @return [String] the others, as a read's body has them
       def content(from)
         rest = @messages.drop(from)
-        json? ? JSON.generate(rest, max_nesting: 0) : rest.join
+        json? ? JSON.generate(rest, max_nesting: 0) : rest.map(&:b).join
       end
 
       # @param status [Integer]
@@ -108,8 +108,8 @@ module DurableStreams
         return answer(204) if closes && (body.nil? || body.empty?) && producer.nil?
         return answer(204) if @producers.closed_by?(producer)
 
-        repeated = producer && @producers.refusal(*producer)
-        return answer(repeated.status, repeated.headers) if repeated&.success?
+        repeated = by_producer(producer)
+        return repeated if repeated&.success?
 
         answer(409, body: "the stream is closed")
       end
@@ -120,10 +120,12 @@ module DurableStreams
         return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes
         return other_type if !empty && essence(headers["content-type"]) != essence(@content_type)
 
-        refused = producer && @producers.refusal(*producer)
-        return refused.success? ? answer(refused.status, refused.headers) : refused if refused
+        by_producer(producer) || out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
+      end
 
-        out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
+      def by_producer(producer)
+        refused = producer && @producers.refusal(*producer)
+        refused&.success? ? answer(refused.status, refused.headers) : refused
       end
 
       def other_type

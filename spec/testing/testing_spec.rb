@@ -1,0 +1,385 @@
+# frozen_string_literal: true
+
+require "durable_streams/testing"
+require "timeout"
+
+# The testing module as users' suites use it: the library's own code over streams in memory.
+RSpec.describe DurableStreams::Testing do
+  let(:mock) { described_class.mock_transport }
+  let(:stream) { DurableStreams.create("/events", content_type: :json) }
+
+  before { described_class.install! }
+  after { described_class.reset! }
+
+  def client(**options)
+    policy = DurableStreams::RetryPolicy.new(initial_delay: 0.001, max_delay: 0.01)
+    DurableStreams::Client.new(base_url: "https://streams.example.com/v1", retry_policy: policy, **options)
+  end
+
+  def in_thread(&block)
+    Thread.new(&block).tap { |thread| thread.report_on_exception = false }
+  end
+
+  # The example of the reference client's README.
+  it "keeps what is appended, and shows it" do
+    described_class.clear!
+    mock.seed_stream("/events", [])
+    stream = DurableStreams.create("/events", content_type: :json)
+    stream.append({ event: "test" })
+    expect(described_class.messages_for("/events")).to include({ "event" => "test" })
+  end
+
+  describe "installing" do
+    it "is for streams that are made afterwards, by clients that were there before too" do
+      described_class.reset!
+      never = DurableStreams::RetryPolicy.new(max_retries: 0)
+      before = DurableStreams::Client.new(base_url: "http://127.0.0.1:1", retry_policy: never)
+      real = before.stream("/a")
+      described_class.install!
+      expect(described_class).to be_installed
+      before.stream("/a").create.append({ a: 1 })
+      expect(described_class.messages_for("/a")).to eq([{ "a" => 1 }])
+      expect { real.head }.to raise_error(DurableStreams::ConnectionError)
+      described_class.reset!
+      expect(described_class).not_to be_installed
+      expect(described_class.transport_if_installed).to be_nil
+      expect(described_class.requests).to be_empty
+      expect { before.stream("/a").head }.to raise_error(DurableStreams::ConnectionError)
+    end
+
+    it "keeps the configuration, and gives it back" do
+      described_class.reset!
+      DurableStreams.configure { |config| config.each_yields = :items }
+      described_class.install!
+      expect(DurableStreams.configuration.each_yields).to eq(:items)
+      DurableStreams.configure { |config| config.base_url = "http://elsewhere" }
+      expect(DurableStreams.stream("/a").url).to eq("http://elsewhere/a")
+      described_class.reset!
+      expect(DurableStreams.configuration).to have_attributes(each_yields: :items, base_url: nil)
+      expect { DurableStreams.stream("/a") }.to raise_error(ArgumentError, /no base_url/)
+    ensure
+      DurableStreams.reset_configuration!
+    end
+
+    it "needs neither a server nor certificates, whatever the URL's scheme" do
+      expect(client.stream("/a").exists?).to be(false)
+      expect(described_class.requests.first).to include(method: :head, url: "https://streams.example.com/v1/a")
+    end
+  end
+
+  describe "requests" do
+    it "are recorded as they would have gone out: URL, headers, body" do
+      tokens = %w[one two].each
+      handle = client(headers: { "Authorization" => -> { tokens.next } }, params: { "tenant" => "a b" }).stream("/a")
+      handle.create(content_type: "application/json", ttl_seconds: 60)
+      handle.append({ a: "é" }, seq: "1")
+      expect(described_class.requests).to match(
+        [a_hash_including(method: :put, url: "https://streams.example.com/v1/a?tenant=a+b", path: "/v1/a", body: nil,
+                          headers: { "content-type" => "application/json", "stream-ttl" => "60",
+                                     "authorization" => "one" }),
+         a_hash_including(method: :post, query: { "tenant" => "a b" }, body: '[{"a":"é"}]',
+                          headers: { "content-type" => "application/json", "stream-seq" => "1",
+                                     "authorization" => "two" })]
+      )
+    end
+
+    it "are forgotten with all else by clear!" do
+      stream
+      mock.on(:post, "/events", status: 500)
+      described_class.clear!
+      expect(described_class.requests).to be_empty
+      expect(mock.streams).to be_empty
+      stream.create.append(1)
+      expect(mock.streams).to eq("/events" => [1])
+    end
+  end
+
+  describe "streams" do
+    it "are seeded" do
+      mock.seed_stream("/events", [{ id: 1 }])
+      mock.seed_stream("https://host/events", [{ id: 2 }])
+      mock.seed_stream("/log", ["a"], content_type: :text)
+      expect(DurableStreams.read("/events").to_a).to eq([{ "id" => 1 }, { "id" => 2 }])
+      expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
+    end
+
+    it "raise what a server makes them raise" do
+      absent = DurableStreams.stream("/absent", content_type: :json)
+      [-> { absent.head }, -> { absent.append(1) }, -> { absent.delete }, -> { absent.read_json.to_a }].each do |call|
+        expect(&call).to raise_error(DurableStreams::StreamNotFoundError)
+      end
+      expect { stream.create(content_type: :text) }.to raise_error(DurableStreams::StreamExistsError)
+      expect(stream.create(content_type: :json)).to be(stream)
+      expect { DurableStreams.stream("/events", content_type: :text).append("x") }
+        .to raise_error(DurableStreams::ContentTypeMismatchError)
+      expect { stream.read_json(offset: "12").to_a }.to raise_error(DurableStreams::BadRequestError)
+      stream.append(1, seq: "b")
+      expect { stream.append(2, seq: "a") }.to raise_error(DurableStreams::SeqConflictError)
+    end
+
+    it "close, and delete" do
+      expect(stream.close_stream(data: 7).final_offset).to eq(stream.head.next_offset)
+      expect(stream.close_stream.final_offset).to eq(stream.head.next_offset)
+      expect(stream.head).to be_closed
+      expect { stream.append(1) }.to raise_error(DurableStreams::StreamClosedError) { |error|
+        expect(error.final_offset).to eq(stream.head.next_offset)
+      }
+      expect { stream.close_stream(data: 1) }.to raise_error(DurableStreams::StreamClosedError)
+      expect(stream.read_json(live: :long_poll).to_a).to eq([7])
+      stream.delete
+      expect(stream.exists?).to be(false)
+    end
+
+    it "are created with content, expiry and closed, and forked" do
+      source = DurableStreams.create("/source", content_type: :json, body: 1, ttl_seconds: 9)
+      offset = source.head.next_offset
+      source << 2 << 3
+      expect(source.head).to have_attributes(ttl_seconds: 9, content_type: "application/json")
+      expect(source.fork("/fork", offset: offset, sub_offset: 1).read_all).to eq([1, 2])
+      expect(source.fork("/all").read_all).to eq([1, 2, 3])
+      text = DurableStreams.create("/text", content_type: :text, body: "abc", closed: true)
+      expect(text.fork("/ab", offset: "-1", sub_offset: 2).read.body).to eq("ab")
+      expect(text.head).to be_closed
+      expect { text.fork("/c", offset: "7") }.to raise_error(DurableStreams::BadRequestError)
+      expect { DurableStreams.stream("/no").fork("/d") }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
+
+    it "hold bytes as they came, and text as UTF-8" do
+      bytes = DurableStreams.create("/bytes", content_type: :bytes)
+      bytes << "\xff\x00".b << "é"
+      expect(described_class.messages_for("/bytes")).to eq(["\xff\x00".b, "é"])
+      expect(bytes.read.body).to eq("\xff\x00é".b)
+    end
+  end
+
+  describe "live reads" do
+    %i[long_poll sse auto].each do |live|
+      it "wait for what is appended, and end when the stream is closed (#{live})" do
+        stream << 1
+        seen = Thread::Queue.new
+        reading = in_thread { stream.read_json(live: live).each { |item| seen << item } && :ended }
+        expect(seen.pop).to eq(1)
+        stream << [2, "\n"]
+        expect(seen.pop).to eq([2, "\n"])
+        stream.close_stream(data: 3)
+        expect(seen.pop).to eq(3)
+        expect(reading.value).to eq(:ended)
+      end
+
+      it "are closed while they wait (#{live})" do
+        reader = stream.read(live: live)
+        seen = Thread::Queue.new
+        reading = in_thread { reader.each { |batch| seen << batch } && :ended }
+        expect(seen.pop).to have_attributes(items: [], up_to_date?: true)
+        reader.close
+        expect(reading.value).to be_truthy
+        expect(stream.append(1).next_offset).to eq(stream.head.next_offset)
+      end
+
+      it "end with the stream (#{live})" do
+        seen = Thread::Queue.new
+        reading = in_thread { stream.read(live: live).each { |batch| seen << batch } }
+        seen.pop
+        stream.delete
+        expect { reading.value }.to raise_error(DurableStreams::StreamNotFoundError)
+      end
+    end
+
+    it "do not poll while nothing happens" do
+      seen = Thread::Queue.new
+      reading = in_thread { stream.read(live: :long_poll).each { |batch| seen << batch } }
+      seen.pop
+      Thread.pass until described_class.requests.last[:query]["live"]
+      made = described_class.requests.size
+      expect(reading.join(0.2)).to be_nil
+      expect(described_class.requests.size).to eq(made)
+      reading.kill.join
+    end
+
+    it "carry bytes through events" do
+      bytes = DurableStreams.create("/bytes", content_type: :bytes, body: "\x00\xff\r\n")
+      expect(bytes.read(live: :sse).first.data).to eq("\x00\xff\r\n".b)
+      text = DurableStreams.create("/text", content_type: :text, body: "a\nb")
+      expect(text.read(live: :sse).first.data).to eq("a\nb")
+    end
+  end
+
+  describe "producers" do
+    it "deliver once, in order" do
+      answers = 0
+      mock.on(:post, "/events") { :connection if (answers += 1) == 2 }
+      delivered = []
+      DurableStreams::Producer.open(stream: stream, producer_id: "p", max_batch_items: 3, linger_ms: 0,
+                                    on_delivery: ->(result, count) { delivered << [result.seq, count] }) do |producer|
+        10.times { |i| producer.append(i) }
+        producer.flush
+        expect(producer.append!({ last: true }).next_offset).to eq(stream.head.next_offset)
+      end
+      expect(described_class.messages_for("/events")).to eq([*0..9, { "last" => true }])
+    end
+
+    it "are fenced, and take their id back" do
+      open = ->(**options) { DurableStreams::Producer.new(stream: stream, producer_id: "p", **options) }
+      open.call(epoch: 3).append!(1)
+      expect { open.call(epoch: 1).append!(2) }.to raise_error(DurableStreams::StaleEpochError) { |error|
+        expect(error.current_epoch).to eq(3)
+      }
+      claiming = open.call(epoch: 1, auto_claim: true)
+      expect(claiming.append!(2)).to have_attributes(epoch: 4, duplicate?: false)
+      expect { open.call(epoch: 4, next_seq: 5).append!(3) }.to raise_error(DurableStreams::SequenceGapError)
+      expect(claiming.close_stream(data: 4).final_offset).to eq(stream.head.next_offset)
+      expect(described_class.messages_for("/events")).to eq([1, 2, 4])
+    end
+
+    it "fail by what the answering block raises" do
+      mock.on(:post, "/events") { raise IOError, "mine" }
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
+      producer.append({ a: 1 })
+      expect { producer.flush }.to raise_error(DurableStreams::ProducerError) { |error|
+        expect(error.cause).to be_a(IOError).and have_attributes(message: "mine")
+        expect(error.undelivered).to eq([{ a: 1 }])
+      }
+    end
+  end
+
+  describe "faults" do
+    let(:stream) { client.create("/events", content_type: :json) }
+
+    it "are statuses, for so many times, that the client gets over" do
+      stream
+      mock.on(:post, "/v1/events", status: 503, times: 2)
+      stream.append(1)
+      expect(described_class.requests.count { |request| request[:method] == :post }).to eq(3)
+      expect(described_class.messages_for("/v1/events")).to eq([1])
+    end
+
+    it "are statuses that it does not get over, with body and headers" do
+      stream
+      mock.on(:post, %r{/events\z}, status: 429, body: { error: "slow down" }, headers: { "Retry-After" => 60 })
+      expect { stream.append(1) }.to raise_error(DurableStreams::RateLimitedError) { |error|
+        expect(error).to have_attributes(status: 429, body: '{"error":"slow down"}', retry_after: 60)
+      }
+    end
+
+    it "are connections" do
+      stream
+      mock.on(:post, "/v1/events", error: :connection)
+      expect { stream.append(1) }.to raise_error(DurableStreams::ConnectionError) { |error|
+        expect(error).to be_outcome_unknown
+      }
+      mock.on(:post, "/v1/events", error: :timeout)
+      expect { stream.append(1) }.to raise_error(DurableStreams::TimeoutError, /30 s/)
+      mock.on(:post, "/v1/events", error: :refused, times: 3)
+      mock.on(:get, "/v1/events", error: :connection, times: 2)
+      mock.on(:post, "/v1/events", error: :refused, times: 1)
+      expect { mock.on(:post, "/v1/events", error: :earthquake) }.to raise_error(ArgumentError, /:refused/)
+    end
+
+    it "that kept the request from being sent are got over" do
+      stream
+      mock.on(:post, "/v1/events", error: :refused, times: 3)
+      stream.append(1)
+      mock.on(:get, "/v1/events", error: :connection, times: 2)
+      expect(stream.read_all).to eq([1])
+    end
+
+    it "are what a block says, which may be nothing" do
+      stream
+      seen = []
+      mock.on(:post, "/v1/events") do |request|
+        seen << request[:body]
+        { status: 400, body: "no twos" } if request[:body].include?("2")
+      end
+      stream.append(1)
+      expect { stream.append(2) }.to raise_error(DurableStreams::BadRequestError, /no twos/)
+      mock.on(:head, "/v1/events") { 401 }
+      expect { stream.head }.to raise_error(DurableStreams::UnauthorizedError)
+      mock.on(:head, "/v1/events") { Object.new }
+      expect { stream.head }.to raise_error(ArgumentError, /the block must give/)
+      expect(seen).to eq(%w{[1] [2]})
+    end
+
+    it "are exceptions, which reach the caller as they are" do
+      mistake = Class.new(StandardError)
+      mock.on(:get, "/v1/events") { raise mistake, "mine" }
+      expect { stream.read_json.to_a }.to raise_error(mistake, "mine")
+      mock.on(:head, "/v1/events") { throw :out, :thrown }
+      expect(catch(:out) { stream.head }).to eq(:thrown)
+      mock.on(:delete, "/v1/events") { stream.head_of_nothing }
+      expect { stream.delete }.to raise_error(NoMethodError)
+    end
+
+    it "may use the client from inside the block" do
+      mock.on(:post, "/v1/events") { stream.delete && nil }
+      expect { stream.append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
+
+    it "are completed where they are successes" do
+      mock.on(:get, "/v1/canned", status: 200, body: [{ a: 1 }])
+      mock.on(:post, "/v1/canned", status: 200)
+      canned = client.stream("/canned", content_type: :json)
+      expect(canned.read_json.to_a).to eq([{ "a" => 1 }])
+      expect(canned.append(2).next_offset).to be_a(String)
+      mock.on(:post, "/v1/canned", status: 204, headers: { "Stream-Next-Offset" => nil })
+      expect { canned.append(2) }.to raise_error(DurableStreams::FetchError, /Stream-Next-Offset/)
+    end
+
+    it "are refused where they say nothing" do
+      expect { mock.on(:post, "/a") }.to raise_error(ArgumentError, /status:, error: and a block/)
+      expect { mock.on(:post, "/a", status: 1) }.to raise_error(ArgumentError, /from 100 to 999/)
+      expect { mock.on(:patch, "/a", status: 200) }.to raise_error(ArgumentError, /method must be/)
+      expect { mock.on(:post, "/a", status: 200, times: 0) }.to raise_error(ArgumentError, /times/)
+    end
+  end
+
+  it "lets a waiting call be interrupted" do
+    hold = Thread::Queue.new
+    mock.on(:get, "/events") { hold.pop }
+    stream
+    started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    expect { Timeout.timeout(0.1) { stream.read_json.to_a } }.to raise_error(Timeout::Error)
+    expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < 2
+  end
+
+  it "serves many threads at once" do
+    threads = Array.new(8) { |i| in_thread { 20.times { |j| stream.append([i, j]) } } }
+    threads.each(&:join)
+    expect(described_class.messages_for("/events")).to match_array((0...8).to_a.product((0...20).to_a))
+  end
+
+  it "can be asked directly, as the reference client's" do
+    mock.request(:put, "http://h/a", headers: { "Content-Type" => "application/json" })
+    answer = mock.request(:post, "http://h/a", headers: { "content-type" => "application/json" }, body: "[1,2]")
+    expect(answer).to be_success
+    expect(answer["Stream-Next-Offset"]).to eq(mock.request(:head, "http://h/a")["stream-next-offset"])
+    expect(mock.stream_request(:get, "http://h/a", &:body)).to eq("[1,2]")
+    expect(mock.request(:get, "http://h/b").status).to eq(404)
+    expect(mock.shutdown).to be_nil
+  end
+
+  describe "matchers" do
+    before { stream.append({ type: "created", order: { id: 7, items: [1] } }) }
+
+    it "have_appended_to" do
+      expect(described_class).to have_appended_to("/events")
+      expect(described_class).to have_appended_to("/events").with(type: "created", order: { id: 7 })
+      expect(described_class).to have_appended_to("/events").with("order" => { "items" => [Integer] })
+      expect(described_class).to have_appended_to("/events").with(hash_including("type" => /\Acre/))
+      expect(described_class).not_to have_appended_to("/events").with(type: "deleted")
+      expect(described_class).not_to have_appended_to("/others")
+      expect { expect(described_class).to have_appended_to("/events").with(type: "x") }
+        .to raise_error(RSpec::Expectations::ExpectationNotMetError, %r{like \{.*x.*appended to /events.*created})
+    end
+
+    it "have_made_request" do
+      expect(described_class).to have_made_request(:post)
+      expect(described_class).to have_made_request(:post).to("/events").with_body('"type":"created"')
+      expect(described_class).to have_made_request(:post).to("/events").with_body(type: "created")
+      expect(described_class).to have_made_request(:post).with_body([{ order: { id: 7 } }])
+      expect(described_class).not_to have_made_request(:post).to("/others")
+      expect(described_class).not_to have_made_request(:delete)
+      expect { expect(described_class).to have_made_request(:delete).to("/events") }
+        .to raise_error(RSpec::Expectations::ExpectationNotMetError, %r{delete request to /events.*got: put /events})
+    end
+  end
+end
