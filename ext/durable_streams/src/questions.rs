@@ -15,7 +15,7 @@ use durable_streams_core::process::ProcessLocal;
 use durable_streams_core::transport::{Answering, Fault, Outgoing, Transport};
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
-use magnus::{Error, Ruby, Value, gc};
+use magnus::{Class, Error, Ruby, Value, gc};
 use tokio::sync::oneshot;
 
 use crate::held::{self, Held};
@@ -161,7 +161,9 @@ impl Application {
 fn kept(error: Error) -> Result<Held, Error> {
     match error.error_type() {
         ErrorType::Exception(exception) => Ok(held::hold(*exception)),
-        _ => Err(error),
+        // Made in this crate, of a value that cannot be sent.
+        ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)).map(held::hold),
+        ErrorType::Jump(_) => Err(error),
     }
 }
 

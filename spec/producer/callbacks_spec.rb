@@ -1,0 +1,110 @@
+# frozen_string_literal: true
+
+on_each_server DurableStreams::Producer, "with callbacks", :producer do
+  let(:told) { Queue.new }
+
+  # The next thing that was put there, waited for.
+  def next_told
+    Timeout.timeout(10) { told.pop }
+  end
+
+  it "tells every batch that is in the stream, in order" do
+    producer = direct(linger_ms: 60_000, max_batch_items: 2, on_delivery: ->(result, count) { told << [result, count] })
+    5.times { |i| producer << i }
+    producer.flush
+    results = Array.new(3) { next_told }
+    expect(results.map(&:last)).to eq([2, 2, 1])
+    expect(results.map { |result, _| [result.class, result.epoch, result.seq, result.duplicate?] })
+      .to eq(Array.new(3) { |seq| [DurableStreams::ProducerResult, 0, seq, false] })
+    expect(results.last.first.next_offset).to eq(stream.head.next_offset)
+  end
+
+  it "tells the failure, once, with what did not land" do
+    producer = direct(linger_ms: 60_000, on_error: ->(error) { told << error })
+    stream.close_stream
+    producer << { a: 1 } << 2
+    failure { producer.flush }
+    error = next_told
+    expect(error).to be_a(DurableStreams::StreamClosedError).and be_a(DurableStreams::ProducerError)
+    expect(error.undelivered).to eq([{ a: 1 }, 2])
+    failure { producer << 3 }
+    expect(told).to be_empty
+  end
+
+  it "tells a callable's exception as the cause" do
+    producer = direct(linger_ms: 0, headers: { "x" => -> { raise KeyError } }, on_error: ->(error) { told << error })
+    producer << 1
+    expect(next_told.cause).to be_a(KeyError)
+  end
+
+  [RuntimeError, NotImplementedError, SystemStackError].each do |type|
+    it "logs a #{type} that a callback raises, and goes on" do
+      logger = double(error: nil)
+      allow(DurableStreams).to receive(:logger).and_return(logger)
+      producer = direct(on_delivery: lambda { |result, _|
+        told << result.seq
+        raise type, "mine" if result.seq.zero?
+      })
+      2.times { |i| producer.append!(i) }
+      expect(Array.new(2) { next_told }).to eq([0, 1])
+      expect(logger).to have_received(:error).with(/#{type}: mine/)
+    end
+  end
+
+  it "does not mind a callback that is slow" do
+    gate = Queue.new
+    producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << gate.pop })
+    10.times { |i| producer.append!(i) }
+    expect(stored).to eq((0..9).to_a)
+    10.times { |i| gate << i }
+    expect(Array.new(10) { next_told }).to eq((0..9).to_a)
+  end
+
+  it "lets a callback append, and wait for it" do
+    producer = nil
+    producer = direct(headers: { "x" => -> { "1" } }, on_delivery: lambda { |result, _|
+      next told << :end if result.seq > 2
+
+      producer << [result.seq, :appended]
+      producer.flush
+      told << producer.pending
+    })
+    producer.append!("first".to_json)
+    expect(Array.new(4) { next_told }).to eq([0, 0, 0, :end])
+    expect(stored).to eq(["first", [0, "appended"], [1, "appended"], [2, "appended"]])
+  end
+
+  it "lets a callback close the producer" do
+    producer = nil
+    producer = direct(on_delivery: ->(*) { told << [producer.close, producer.closed?] })
+    producer.append!(1)
+    expect(next_told).to eq([nil, true])
+    expect { producer << 2 }.to raise_error(DurableStreams::ClosedError)
+  end
+
+  it "lets on_error start over with another producer" do
+    start_over = lambda do |error|
+      next_one = direct(epoch: error.current_epoch + 1)
+      error.undelivered.each { |data| next_one << data }
+      next_one.flush
+      told << next_one.epoch
+    end
+    producer = direct(linger_ms: 60_000, on_error: start_over)
+    producer.append!(1)
+    fence(1)
+    producer << 2 << { three: 3 }
+    failure { producer.flush }
+    expect(next_told).to eq(2)
+    expect(stored).to eq([1, "rival", 2, { "three" => 3 }])
+  end
+
+  it "recovers from the end of the thread that calls" do
+    producer = direct(on_delivery: ->(*) { told << Thread.current })
+    producer.append!(1)
+    thread = next_told
+    expect(thread.name).to eq("durable_streams callbacks")
+    thread.kill.join
+    producer.append!(2)
+    expect(next_told).not_to eq(thread)
+  end
+end

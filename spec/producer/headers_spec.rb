@@ -1,0 +1,94 @@
+# frozen_string_literal: true
+
+on_each_server DurableStreams::Producer, "with headers", :producer do
+  def sent(name)
+    faults.requests(method: "POST").map { |request| request.header(name) }
+  end
+
+  # Every thread that a callable ran on, by what it gave.
+  let(:asked) { Queue.new }
+
+  def counting
+    count = 0
+    lambda do
+      asked << Thread.current
+      (count += 1).to_s
+    end
+  end
+
+  it "sends the stream's, the client's and its own, which win" do
+    client = DurableStreams::Client.new(base_url: faults.url, headers: { "x-a" => "client", "x-b" => "client" })
+    handle = client.stream(path, content_type: :json, headers: { "x-b" => "stream", "x-c" => "stream" })
+    described_class.open(stream: handle, producer_id: "writer", headers: { "x-c" => "own" }) { |producer| producer << 1 }
+    expect(%w[x-a x-b x-c].map { |name| sent(name) }).to eq([%w[client], %w[stream], %w[own]])
+  end
+
+  it "asks callables once for every request, retries included, on a Ruby thread that is not the caller's" do
+    producer = proxied(max_batch_items: 1, headers: { "x-count" => counting })
+    faults.next("POST", path) { |reply| reply.respond(503) }
+    faults.next("POST", path) { |reply| reply.forward(server_url).rst }
+    producer.append!(1)
+    producer.append!(2)
+    expect(sent("x-count")).to eq(%w[1 2 3 4])
+    threads = Array.new(asked.size) { asked.pop }
+    expect(threads.uniq.size).to eq(1)
+    expect(threads.first).not_to eq(Thread.current)
+    expect(threads.first.name).to eq("durable_streams headers")
+    expect(stored).to eq([1, 2])
+  end
+
+  it "asks while nobody waits" do
+    producer = proxied(linger_ms: 0, headers: { "x-count" => counting })
+    producer << 1
+    expect(faults.wait_for_request(method: "POST").header("x-count")).to eq("1")
+  end
+
+  it "leaves out what a callable gives as nil" do
+    producer = proxied(headers: { "x-none" => -> {} })
+    producer.append!(1)
+    expect(sent("x-none")).to eq([nil])
+  end
+
+  it "fails as a ProducerError whose cause is what a callable raised" do
+    [KeyError.new("no token"), NotImplementedError.new("later"), DurableStreams::StreamNotFoundError.new("elsewhere")]
+      .each do |raised|
+        producer = direct(headers: { "x" => -> { raise raised } })
+        producer << { lost: 1 }
+        error = failure { producer.flush }
+        expect(error).to be_an_instance_of(DurableStreams::ProducerError)
+        expect(error).to have_attributes(cause: raised, undelivered: [{ lost: 1 }], message: /#{raised.message}/)
+        expect(failure { producer << 2 }.cause).to equal(raised)
+      end
+    expect(stored).to eq([])
+  end
+
+  it "fails on a value that cannot be sent, and does not show it" do
+    producer = direct(headers: { "x" => -> { "secret\r\n" } })
+    error = failure { producer.append!(1) }
+    expect(error.cause).to be_an(ArgumentError)
+    expect(error.full_message).not_to include("secret")
+  end
+
+  it "recovers from the end of the thread that asks" do
+    producer = proxied(headers: { "x-count" => counting })
+    producer.append!(1)
+    asked.pop.kill.join
+    producer.append!(2)
+    expect(sent("x-count")).to eq(%w[1 2])
+  end
+
+  it "tells a callable that waits for the producer, which waits for it" do
+    producer = nil
+    producer = direct(linger_ms: 0, headers: { "x" => -> { producer.flush } })
+    producer << 1
+    expect(failure { producer.flush }.cause).to be_a(ThreadError)
+  end
+
+  it "lets callables use the library, the producer's own stream included" do
+    handle = nil
+    handle = DurableStreams::Stream.new(stream.url, content_type: :json)
+    producer = direct(headers: { "x" => -> { handle.append("from the callable".to_json).next_offset } })
+    producer.append!("message".to_json)
+    expect(stored).to eq(["from the callable", "message"])
+  end
+end
