@@ -19,13 +19,25 @@ module DurableStreams
       # @return [nil]
       def serve(values:, notices:)
         keep_running(:headers) { Native.serve_requests } if values
-        keep_running(:callbacks) { loop { tell(*Native.next_notice) } } if notices
+        keep_running(:callbacks) { tell_notices } if notices
         nil
       end
 
       # @return [Boolean] whether this is the thread that requests wait for
       def computing_values?
         Thread.current.equal?(@threads[:headers])
+      end
+
+      # Calls the callbacks that are due, for the end of the process.
+      # @param limit [Numeric] seconds to wait for them at most
+      # @return [nil]
+      def finish(limit)
+        thread = @threads[:callbacks]
+        return unless thread&.alive?
+
+        Native.end_notices
+        thread.join(limit)
+        nil
       end
 
       private
@@ -44,8 +56,10 @@ module DurableStreams
         thread
       end
 
-      def tell(listener, *notice)
-        listener.tell(*notice)
+      def tell_notices
+        while (listener, *notice = Native.next_notice)
+          listener.tell(*notice)
+        end
       end
     end
   end

@@ -12,7 +12,9 @@ module DurableStreams
   class Producer
     # Seconds that a process which ends with messages pending may take to send them.
     EXIT_LIMIT = 5.0
-    private_constant :EXIT_LIMIT
+    # Seconds that its callbacks are given at least.
+    CALLBACK_LIMIT = 1.0
+    private_constant :EXIT_LIMIT, :CALLBACK_LIMIT
 
     class << self
       # Makes a producer; with a block, flushes and closes it however the block ends. An exception from the block is not
@@ -35,12 +37,16 @@ module DurableStreams
         end
       end
 
-      # Sends what is pending, for some seconds at most, and logs what did not reach its stream and nobody was told of.
-      # For the end of the process.
+      # Sends what is pending and calls the callbacks, for some seconds at most, and logs what did not reach its stream
+      # and nobody was told of. For the end of the process.
       # @api private
       # @return [nil]
       def send_the_rest
-        Native.drain_producers(EXIT_LIMIT).each do |url, count, reason|
+        started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+        Native.drain_producers(EXIT_LIMIT)
+        took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
+        Dispatcher.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
+        Native.lost_messages.each do |url, count, reason|
           DurableStreams.logger&.warn("durable_streams: the process ends and #{count} appended messages did not " \
                                       "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
         end

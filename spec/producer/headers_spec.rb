@@ -19,7 +19,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
   it "sends the stream's, the client's and its own, which win" do
     client = DurableStreams::Client.new(base_url: faults.url, headers: { "x-a" => "client", "x-b" => "client" })
     handle = client.stream(path, content_type: :json, headers: { "x-b" => "stream", "x-c" => "stream" })
-    described_class.open(stream: handle, producer_id: "writer", headers: { "x-c" => "own" }) { |producer| producer << 1 }
+    described_class.open(stream: handle, producer_id: "writer", headers: { "x-c" => "own" }) { |own| own << 1 }
     expect(%w[x-a x-b x-c].map { |name| sent(name) }).to eq([%w[client], %w[stream], %w[own]])
   end
 

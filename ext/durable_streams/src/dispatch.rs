@@ -23,13 +23,16 @@ type Asked = (Held, Question);
 /// Something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
 type Told = (Held, Held, Notice);
 
+/// `None` ends the thread that serves the queue.
+type Notices = Queue<Option<Told>>;
+
 fn questions() -> Arc<Queue<Asked>> {
     static QUEUE: ProcessLocal<Queue<Asked>> = ProcessLocal::new();
     QUEUE.get_or_make(Queue::new)
 }
 
-fn notices() -> Arc<Queue<Told>> {
-    static QUEUE: ProcessLocal<Queue<Told>> = ProcessLocal::new();
+fn notices() -> Arc<Notices> {
+    static QUEUE: ProcessLocal<Notices> = ProcessLocal::new();
     QUEUE.get_or_make(Queue::new)
 }
 
@@ -44,7 +47,7 @@ pub(crate) fn listener(listener: Held, originals: Held, deliveries: bool) -> Lis
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {
-            queue.put((listener.clone(), originals.clone(), notice));
+            queue.put(Some((listener.clone(), originals.clone(), notice)));
         }
     })
 }
@@ -69,16 +72,23 @@ fn next<T>(ruby: &Ruby, queue: &Queue<T>) -> Result<T, Error> {
 }
 
 /// `Native.next_notice` -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
-/// `[listener, :failed, error]`. Waits for it.
-fn next_notice(ruby: &Ruby) -> Result<RArray, Error> {
+/// `[listener, :failed, error]`, or nil after `end_notices`. Waits for it.
+fn next_notice(ruby: &Ruby) -> Result<Option<RArray>, Error> {
     guard(ruby, || {
         loop {
-            let (listener, originals, notice) = next(ruby, &notices())?;
+            let Some((listener, originals, notice)) = next(ruby, &notices())? else {
+                return Ok(None);
+            };
             if let (Some(listener), Some(originals)) = (listener.get(ruby), originals.get(ruby)) {
-                return notice_array(ruby, listener, RHash::try_convert(originals)?, notice);
+                return notice_array(ruby, listener, RHash::try_convert(originals)?, notice).map(Some);
             }
         }
     })
+}
+
+/// `Native.end_notices` -> nil: has `next_notice` give nil after all that there is to tell now.
+fn end_notices() {
+    notices().put(None);
 }
 
 fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) -> Result<RArray, Error> {
@@ -104,5 +114,6 @@ fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) 
 /// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
     magnus::Object::define_singleton_method(native, "serve_requests", function!(serve_requests, 0))?;
-    magnus::Object::define_singleton_method(native, "next_notice", function!(next_notice, 0))
+    magnus::Object::define_singleton_method(native, "next_notice", function!(next_notice, 0))?;
+    magnus::Object::define_singleton_method(native, "end_notices", function!(end_notices, 0))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use durable_streams_core::error::Kind;
 use durable_streams_core::process::ProcessBound;
 use durable_streams_core::producer::{BodyKind, Config};
-use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all};
+use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all, losses};
 use durable_streams_core::retry::Policy;
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
@@ -319,16 +319,24 @@ pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Resul
     class.funcall(made, (reason, undelivered))
 }
 
-/// `Native.drain_producers(seconds)` -> `[[url, count, reason | nil], …]`: what is lost when all of this process's
-/// producers have sent what they had, or have failed, or the time is over.
-fn drain_producers(ruby: &Ruby, limit: f64) -> Result<RArray, Error> {
+/// `Native.drain_producers(seconds)` -> nil, when all of this process's producers have sent what they had, or have failed,
+/// or the time is over.
+fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;
+        match drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
+            Some(draining) => wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error)),
+            None => Ok(()),
+        }
+    })
+}
+
+/// `Native.lost_messages` -> `[[url, count, reason | nil], …]`: what is lost if the process ends now, and nobody was told.
+fn lost_messages(ruby: &Ruby) -> Result<RArray, Error> {
+    guard(ruby, || {
         let lost = ruby.ary_new();
-        if let Some(draining) = drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
-            for loss in wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error))? {
-                lost.push((loss.url, loss.count, loss.reason))?;
-            }
+        for loss in losses() {
+            lost.push((loss.url, loss.count, loss.reason))?;
         }
         Ok(lost)
     })
@@ -337,6 +345,7 @@ fn drain_producers(ruby: &Ruby, limit: f64) -> Result<RArray, Error> {
 /// Defines the class and the module function.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_singleton_method("drain_producers", function!(drain_producers, 1))?;
+    native.define_singleton_method("lost_messages", function!(lost_messages, 0))?;
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 7))?;

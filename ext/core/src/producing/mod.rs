@@ -24,7 +24,7 @@ mod state;
 
 pub use failed::Failed;
 pub(crate) use registry::Registry;
-pub use registry::{Loss, drain_all};
+pub use registry::{Loss, drain_all, losses};
 pub use state::Told;
 use state::{Shared, State, Until};
 

@@ -54,18 +54,25 @@ pub(super) fn remember(loss: Loss) {
     }
 }
 
+/// What is lost if the process ends now. Each loss of a producer that is gone is told once.
+pub fn losses() -> Vec<Loss> {
+    let Some(registry) = process::producing() else {
+        return Vec::new();
+    };
+    let gone = std::mem::take(&mut *registry.lost.lock());
+    let held = registry.live().into_iter().filter_map(|shared| shared.loss());
+    gone.into_iter().chain(held).collect()
+}
+
 /// Has every producer of this process send what it has, and waits until each has or has failed, but not longer than
-/// `limit`. Gives what is lost then; `None` if there is nothing to wait for and nothing lost. Starts nothing where
-/// there was no producer.
+/// `limit`; `None` if there is nothing to wait for. Starts nothing where there was no producer.
 ///
 /// # Errors
 /// If the runtime cannot be started.
-pub fn drain_all(limit: Duration) -> Result<Option<Task<Vec<Loss>>>> {
-    let Some(registry) = process::producing() else {
-        return Ok(None);
-    };
-    let live = registry.live();
-    if registry.lost.lock().is_empty() && live.iter().all(|shared| shared.loss().is_none()) {
+pub fn drain_all(limit: Duration) -> Result<Option<Task<()>>> {
+    let mut live = process::producing().map_or_else(Vec::new, Registry::live);
+    live.retain(|shared| shared.loss().is_some());
+    if live.is_empty() {
         return Ok(None);
     }
     for shared in &live {
@@ -80,9 +87,7 @@ pub fn drain_all(limit: Duration) -> Result<Option<Task<Vec<Loss>>>> {
         };
         // Whether time ran out shows in what is still pending.
         let _late = tokio::time::timeout(limit, drained).await;
-        let pending = live.iter().filter_map(|shared| shared.loss());
-        let gone = process::producing().map_or_else(Vec::new, |registry| std::mem::take(&mut *registry.lost.lock()));
-        Ok(gone.into_iter().chain(pending).collect())
+        Ok(())
     })?;
     Ok(Some(draining))
 }

@@ -1,0 +1,52 @@
+# frozen_string_literal: true
+
+# Many small batches, five in flight, over a network that does everything that networks do. The run takes a part of the
+# messages; PRODUCER_MESSAGES=100000 is the whole of it (half a minute or more).
+RSpec.describe DurableStreams::Producer, "exactly once", :producer do
+  let(:count) { Integer(ENV.fetch("PRODUCER_MESSAGES", 10_000)) }
+
+  # What may happen to one request.
+  let(:fates) do
+    real = server_url
+    {
+      lost_on_the_way: lambda(&:rst),
+      closed_on_the_way: lambda(&:fin),
+      answer_lost: ->(reply) { reply.forward(real).rst },
+      answer_cut: ->(reply) { reply.forward(real).cut(after: 30).answer },
+      doubled: ->(reply) { reply.forward(real).forward(real).answer(0) },
+      doubled_and_answered_as_such: ->(reply) { reply.forward(real).forward(real).answer(1) },
+      refused_before: ->(reply) { reply.respond(503) },
+      refused_after: ->(reply) { reply.forward(real).respond(502) },
+      too_many: ->(reply) { reply.retry_after(0) },
+      late: ->(reply) { reply.delay(0.02).forward(real).answer },
+      answer_late: ->(reply) { reply.forward(real).delay(0.02).answer },
+      well: ->(reply) { reply.forward(real).answer }
+    }
+  end
+
+  # One of five requests meets a fault, the first of the epoch too.
+  def script(requests)
+    random = Random.new(RSpec.configuration.seed)
+    requests.times do
+      fate = random.rand < 0.2 ? fates.values.sample(random: random) : fates[:well]
+      faults.next("POST", path, &fate)
+    end
+  end
+
+  def write(producer)
+    count.times { |i| producer << { "i" => i } }
+    producer.close
+    expect(stored).to eq(Array.new(count) { |i| { "i" => i } })
+  end
+
+  around { |example| Timeout.timeout(600) { example.run } }
+
+  it "stores every message once, in order, over a network that fails all the time" do
+    script(count / 20)
+    write(proxied(max_in_flight: 5, max_batch_items: 20, linger_ms: 1, retry_policy: quick(max_retries: 30)))
+  end
+
+  it "stores every message once, in order, over one that does not" do
+    write(direct(max_in_flight: 5, max_batch_items: 10))
+  end
+end

@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require "open3"
+require "rbconfig"
+
+RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
+  # Runs a program in a process of its own. Its `producer` writes to this example's stream and sends nothing by itself.
+  # @return [Array] what it printed, on both, and how it ended
+  def run(program, url: faults.url(path), timeout: 5)
+    preamble = <<~RUBY
+      require "durable_streams"
+      client = DurableStreams::Client.new(timeout: #{timeout})
+      producer = DurableStreams::Producer.new(url: #{url.dump}, client: client, producer_id: "writer", linger_ms: 60_000)
+    RUBY
+    Open3.capture2e(RbConfig.ruby, "-I", File.expand_path("../../lib", __dir__), "-e", preamble + program)
+  end
+
+  it "sends what was appended and never flushed" do
+    output, status = run("1_000.times { |i| producer << i }")
+    expect(output).to eq("")
+    expect(status).to be_success
+    expect(stored).to eq((0...1_000).to_a)
+  end
+
+  it "sends what is appended by the application's own at_exit" do
+    run("at_exit { producer << 2 }; producer << 1")
+    expect(stored).to eq([1, 2])
+  end
+
+  it "sends when the process ends by an exception, by exit, or by a signal that raises" do
+    ["raise 'mine'", "exit 3", "Process.kill(:TERM, $$); sleep"].each_with_index do |ending, i|
+      output, status = run("#{"producer.close; producer = DurableStreams::Producer.new(url: producer.url, " \
+                              "producer_id: 'w#{i}', linger_ms: 60_000)"}; producer << #{i}; #{ending}")
+      expect(output).not_to include("did not reach")
+      expect(status).not_to be_success
+    end
+    expect(stored).to eq([0, 1, 2])
+  end
+
+  it "answers for headers and calls callbacks until then" do
+    output, = run(<<~RUBY)
+      other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 60_000,
+                                           headers: { "x" => -> { "y" } }, on_delivery: ->(*) { puts "told" })
+      other << 1
+    RUBY
+    expect(output).to eq("told\n")
+    expect(stored).to eq([1])
+  end
+
+  it "gives up in time on a server that says nothing, and logs how much was lost" do
+    faults.on("POST", path, &:hang)
+    output = nil
+    took = seconds { output, = run("3.times { |i| producer << i }", timeout: 60) }
+    expect(took).to be_between(4, 15)
+    expect(output).to include("3 appended messages did not reach #{faults.url(path)}: no answer within 5.0 s")
+  end
+
+  it "logs how much was lost, and why, when the producer fails at the end" do
+    faults.refuse_connections
+    output = nil
+    took = seconds { output, = run("3.times { |i| producer << i }") }
+    expect(took).to be < 15
+    expect(output).to include("3 appended messages did not reach").and match(/refused|could not connect/i)
+  end
+
+  it "logs what a producer lost that nobody held any more" do
+    faults.on("POST", path) { |reply| reply.respond(404) }
+    output, = run(<<~RUBY)
+      2.times { |i| producer << i }
+      Thread.new { DurableStreams::Producer.new(url: #{faults.url(path).dump}, producer_id: "b") << "1" }.join
+      GC.start
+    RUBY
+    expect(output.scan(/(\d) appended messages did not reach/).flatten.sum(&:to_i)).to eq(3)
+  end
+
+  it "logs nothing that the application was told" do
+    faults.on("POST", path) { |reply| reply.respond(404) }
+    output, = run("producer << 1; begin; producer.flush; rescue DurableStreams::ProducerError; end")
+    expect(output).to eq("")
+    output, = run(<<~RUBY)
+      options = { url: producer.url, producer_id: "b", linger_ms: 60_000 }
+      DurableStreams::Producer.new(**options, on_error: ->(error) { p error.undelivered }) << "1"
+    RUBY
+    expect(output).to eq("[\"1\"]\n")
+  end
+
+  it "does not wait for ever for a callback" do
+    output = nil
+    took = seconds { output, = run(<<~RUBY) }
+      DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { sleep }).append!("1")
+    RUBY
+    expect(took).to be < 15
+    expect(output).to eq("")
+  end
+
+  it "takes no time where nothing is pending, and a thread that calls back does not keep it alive" do
+    output, status = run(<<~RUBY)
+      DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) {}).append!("1")
+    RUBY
+    expect([output, status.success?]).to eq(["", true])
+  end
+end

@@ -1,0 +1,91 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Process.respond_to?(:fork) do
+  # Runs the block in a child and returns its value.
+  def in_child
+    output, input = IO.pipe
+    pid = fork do
+      output.close
+      value = begin
+        yield
+      rescue StandardError => e
+        "#{e.class}: #{e.message}"
+      end
+      input.write(Marshal.dump(value))
+      input.close
+      exit!(0) unless value == :exit
+    end
+    input.close
+    Marshal.load(output.read) # rubocop:disable Security/MarshalLoad
+  ensure
+    Process.wait(pid)
+    output.close
+  end
+
+  it "raises ProducerError that says so, whatever is called, while the parent goes on" do
+    producer = direct(linger_ms: 60_000, max_batch_items: 3, on_delivery: ->(*) {}, headers: { "x" => -> { "1" } })
+    producer << 1 << 2
+    calls = [-> { producer << 3 }, -> { producer.append!(3) }, -> { producer.flush }, -> { producer.pending },
+             -> { producer.epoch }, -> { producer.seq }, -> { producer.close(timeout: 1) }]
+    messages = in_child { calls.map { |call| failure(&call).message } }
+    messages << in_child { failure { producer.close_stream }.message }
+    expect(messages).to all(match(/before the process forked/))
+    producer << 3
+    producer.close
+    expect(stored).to eq([1, 2, 3])
+  end
+
+  it "sends nothing of the parent's when the child ends, with at_exit and garbage collection" do
+    producer = direct(linger_ms: 60_000)
+    producer << 1
+    in_child { GC.start && :exit }
+    expect(stored).to eq([])
+    producer.close
+    expect(stored).to eq([1])
+  end
+
+  it "does not disturb what is in flight" do
+    producer = proxied(linger_ms: 0, max_batch_items: 1)
+    producer.append!(0)
+    3.times { hold(:go) }
+    (1..3).each { |i| producer << i }
+    faults.wait_until_waiting(:go, 3)
+    in_child { :exit }
+    faults.open(:go)
+    producer.flush
+    expect(stored).to eq([0, 1, 2, 3])
+  end
+
+  it "lets the child have producers of its own, callbacks and callables included" do
+    parent = direct(on_delivery: ->(*) {}, headers: { "x" => -> { "1" } })
+    parent.append!("parent".to_json)
+    told = in_child do
+      queue = Queue.new
+      child = described_class.new(stream: stream, producer_id: "child", headers: { "x" => -> { "2" } },
+                                  on_delivery: ->(result, count) { queue << [result.seq, count] })
+      child.append!("child".to_json)
+      child.close
+      queue.pop
+    end
+    expect(told).to eq([0, 1])
+    parent.append!("parent again".to_json)
+    expect(stored).to eq(["parent", "child", "parent again"])
+  end
+
+  it "may be forked from many threads' midst" do
+    producer = direct(max_batch_items: 5)
+    writers = Array.new(3) { |t| Thread.new { 300.times { |i| producer << [t, i] } } }
+    answers = Array.new(5) do |n|
+      in_child do
+        described_class.open(stream: stream, producer_id: "child #{n}") { |child| child << ["child", n] }
+        :done
+      end
+    end
+    writers.each(&:join)
+    producer.close
+    expect(answers).to all(eq(:done))
+    groups = stored.group_by(&:first).transform_values { |items| items.map(&:last) }
+    expect(groups.delete("child")).to eq((0..4).to_a)
+    expect(groups).to eq((0..2).to_h { |t| [t, (0...300).to_a] })
+  end
+end

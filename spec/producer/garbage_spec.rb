@@ -1,0 +1,80 @@
+# frozen_string_literal: true
+
+RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer do
+  # Collects garbage until the block is true: what a collection finds depends on what a stack still shows.
+  def collect_until
+    1_000.times do
+      return if yield
+
+      Thread.new { GC.start }.join
+    end
+    raise "garbage collection did not bring it about"
+  end
+
+  # Makes producers that nobody holds, in a thread whose stack goes with it.
+  def drop(count, **options)
+    target = stream
+    Thread.new do
+      count.times do |i|
+        producer = described_class.new(stream: target, producer_id: "dropped #{i}", **options)
+        yield producer, i
+      end
+      nil
+    end.join
+    # Something else in the places where the last one may still be.
+    Array.new(3) { described_class.new(stream: target, producer_id: "held") }
+  end
+
+  it "delivers what a producer had that nobody holds any more" do
+    held = drop(10, linger_ms: 3_600_000) { |producer, i| producer << i }
+    collect_until { stored.size >= 9 }
+    held.each(&:close)
+    expect(stored - (0..9).to_a).to eq([])
+  end
+
+  it "delivers it with headers of callables and with callbacks" do
+    told = Queue.new
+    drop(5, linger_ms: 0, headers: { "x" => -> { "1" } }, on_delivery: ->(_, count) { told << count }) do |producer, i|
+      producer << { n: i }
+    end
+    GC.start
+    expect(Timeout.timeout(10) { Array.new(5) { told.pop } }).to eq([1] * 5)
+  end
+
+  it "frees producers that are closed, also where a callback or callable refers to them" do
+    before = ObjectSpace.each_object(described_class).count
+    drop(50) do |_, i|
+      producer = nil
+      producer = described_class.new(stream: stream, producer_id: "closed #{i}", on_delivery: ->(*) { producer },
+                                     headers: { "x" => -> { producer && "1" } })
+      producer << i
+      producer.close
+    end
+    collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
+  end
+
+  it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do
+    marker = Class.new do
+      def to_json(*)
+        "1"
+      end
+    end
+    producer = direct(linger_ms: 0)
+    Thread.new { 5_000.times { producer << marker.new } }.join
+    producer.flush
+    1_100.times { producer << [1] }
+    collect_until { ObjectSpace.each_object(marker).count < 3_000 }
+    producer.flush
+  end
+
+  it "works under stress" do
+    producer = direct(max_batch_items: 3, headers: { "x" => -> { "1" } }, on_delivery: ->(*) {})
+    GC.stress = true
+    10.times { |i| producer << { "i" => i } }
+    producer.flush
+    GC.stress = false
+    expect(stored).to eq(Array.new(10) { |i| { "i" => i } })
+  ensure
+    GC.stress = false
+  end
+end
