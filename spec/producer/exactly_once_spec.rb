@@ -2,7 +2,7 @@
 
 # Many small batches, five in flight, over a network that does everything that networks do. The run takes a part of the
 # messages; PRODUCER_MESSAGES=100000 is the whole of it (half a minute or more).
-RSpec.describe DurableStreams::Producer, "exactly once", :producer do
+on_each_server DurableStreams::Producer, "exactly once", :producer do
   let(:count) { Integer(ENV.fetch("PRODUCER_MESSAGES", 10_000)) }
 
   # What may happen to one request.
