@@ -21,6 +21,8 @@ use crate::retry::Schedule;
 use crate::sse;
 use crate::task::Task;
 
+/// What a connection and the work on it take, about.
+const CONNECTION: usize = 32 * 1024;
 /// How many bytes may lie between the network and the application.
 const WINDOW: u32 = 1024 * 1024;
 /// What an event costs beside its bytes, so that empty ones are bounded too.
@@ -57,6 +59,7 @@ pub struct ReadOptions {
 /// A read under way. Dropped, it is cancelled.
 pub struct Session {
     events: Arc<Mutex<mpsc::UnboundedReceiver<Queued>>>,
+    room: Arc<Semaphore>,
     _driver: Task<()>,
 }
 
@@ -76,6 +79,7 @@ impl Session {
     /// If the client is closed or the runtime cannot be started.
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let pool = endpoint.pool(Operation::Read)?;
+        let room = Arc::new(Semaphore::new(WINDOW as usize));
         let (queue, events) = mpsc::unbounded_channel();
         let mut driver = Driver {
             endpoint: Arc::clone(endpoint),
@@ -86,7 +90,7 @@ impl Session {
             asked_again: false,
             out: Outlet {
                 queue,
-                room: Arc::new(Semaphore::new(WINDOW as usize)),
+                room: Arc::clone(&room),
                 turns: Arc::new(Semaphore::new(1)),
             },
         };
@@ -98,8 +102,14 @@ impl Session {
         })?;
         Ok(Session {
             events: Arc::new(Mutex::new(events)),
+            room,
             _driver: driving,
         })
+    }
+
+    /// How much memory it holds, in bytes: connections' buffers, about, and what was read and not yet taken.
+    pub fn memory(&self) -> usize {
+        CONNECTION + (WINDOW as usize).saturating_sub(self.room.available_permits())
     }
 
     /// Waits for the turn to take events.

@@ -17,6 +17,7 @@ mod convert;
 mod dispatch;
 mod errors;
 mod held;
+mod memory;
 mod producer;
 #[cfg(debug_assertions)]
 mod provoke;

@@ -23,6 +23,7 @@ use crate::convert;
 use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::held;
+use crate::memory::Reported;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
@@ -38,10 +39,15 @@ pub(crate) struct Producer {
     originals: Opaque<RHash>,
     /// At how many originals those that were acknowledged are dropped.
     sweep_at: Cell<usize>,
+    /// How many bytes were appended since the GC was last told.
+    unreported: Cell<usize>,
+    memory: Reported,
 }
 
 /// The least that `sweep_at` is: it keeps appending cheap.
 const SWEEP: usize = 1_024;
+/// After how many bytes the GC is told what the buffer holds.
+const REPORT_EVERY: usize = 256 * 1024;
 
 impl DataTypeFunctions for Producer {
     fn mark(&self, marker: &gc::Marker) {
@@ -85,7 +91,7 @@ impl Producer {
         settings: Settings,
         retry: Option<RetryArray>,
         listener: Option<Value>,
-    ) -> Result<Producer, Error> {
+    ) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
             let endpoint = match &stream.application {
                 None => Arc::clone(&stream.endpoint),
@@ -108,13 +114,18 @@ impl Producer {
             };
             let started = CoreProducer::start(&endpoint, &id, &content_type, config, listener);
             let running = ProcessBound::new(started.map_err(|error| errors::raise(ruby, error))?);
-            Ok(Producer {
+            let producer = ruby.obj_wrap(Producer {
                 running,
                 json,
                 when_full,
                 originals: originals.into(),
                 sweep_at: Cell::new(SWEEP),
-            })
+                unreported: Cell::new(0),
+                memory: Reported::default(),
+            });
+            // Until the object is there, nothing but this frame refers to the hash.
+            std::hint::black_box(originals);
+            Ok(producer)
         })
     }
 
@@ -160,13 +171,26 @@ impl Producer {
                 convert::check_json(ruby, message)?;
             }
             let waited = match append(running, message) {
-                Ok(appended) => return Ok(appended),
+                Ok(appended) => {
+                    self.report(ruby, running, message.len());
+                    return Ok(appended);
+                }
                 Err(Refused::Full(since)) if self.when_full == WhenFull::Block => wait(ruby, running.room(since))?,
                 Err(Refused::Failing) => wait(ruby, running.ended())?,
                 Err(refused) => return Err(self.refusal(ruby, &refused)),
             };
             waited.map_err(|failed| self.failure(ruby, &failed))?;
         }
+    }
+
+    /// Now and then tells the GC how much the buffer holds; `appended` bytes have just come to it.
+    fn report(&self, ruby: &Ruby, running: &CoreProducer, appended: usize) {
+        let since = self.unreported.get() + appended;
+        if since < REPORT_EVERY {
+            return self.unreported.set(since);
+        }
+        self.unreported.set(0);
+        self.memory.set(ruby, running.buffered());
     }
 
     /// Keeps what a message was made of. Nothing else of Ruby runs between its being accepted and this.
@@ -193,7 +217,10 @@ impl Producer {
     /// `flush` -> nil, when all that was appended before is acknowledged.
     fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
         guard(ruby, || {
-            wait(ruby, this.running(ruby)?.flush())?.map_err(|failed| this.failure(ruby, &failed))
+            let running = this.running(ruby)?;
+            let flushed = wait(ruby, running.flush())?;
+            this.memory.set(ruby, running.buffered());
+            flushed.map_err(|failed| this.failure(ruby, &failed))
         })
     }
 

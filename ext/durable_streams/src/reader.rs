@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use crate::convert;
 use crate::errors::{self, guard};
+use crate::memory::Reported;
 use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
 
@@ -35,6 +36,7 @@ pub(crate) struct Reader {
     live: Live,
     state: Mutex<State>,
     closing: Closing,
+    memory: Reported,
 }
 
 /// Whether the reader is closed, and who is to be told when it is.
@@ -143,6 +145,7 @@ impl Reader {
             live,
             state: Mutex::new(state),
             closing: Closing::default(),
+            memory: Reported::default(),
         }))
     }
 
@@ -210,14 +213,25 @@ impl Reader {
                 return Ok(None);
             };
             let Some(running) = session.get() else { return Ok(None) };
+            self.report(ruby);
             let stream = ruby.get_inner(self.stream);
             let taken = wait_serving(ruby, stream.application.as_ref(), running.events())
                 .and_then(|mut events| body(&mut events));
             if taken.is_err() {
                 self.drop_session(&session);
             }
+            self.report(ruby);
             taken
         })
+    }
+
+    /// Tells the GC what the session holds.
+    fn report(&self, ruby: &Ruby) {
+        let held = match &self.state.lock().session {
+            Some(session) => session.get().map_or(0, Session::memory),
+            None => 0,
+        };
+        self.memory.set(ruby, held);
     }
 
     /// Waits for the next event, or for `close`.
@@ -306,19 +320,20 @@ impl Reader {
 
     /// Cancels the running request; the position stays, and the next call goes on from there, which is to ask the
     /// server anew where the read had come to its end (but not past the end of a closed stream).
-    fn cancel(&self) {
+    fn cancel(ruby: &Ruby, this: &Reader) {
         let session = {
-            let mut state = self.state.lock();
+            let mut state = this.state.lock();
             state.ended &= state.stream_closed;
             state.session.take()
         };
         drop(session);
+        this.report(ruby);
     }
 
     /// Ends the reader. A call that waits returns nil.
-    fn close(&self) {
-        self.closing.close();
-        self.cancel();
+    fn close(ruby: &Ruby, this: &Reader) {
+        this.closing.close();
+        Reader::cancel(ruby, this);
     }
 
     fn is_closed(&self) -> bool {

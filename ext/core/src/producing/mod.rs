@@ -243,6 +243,11 @@ impl Producer {
         self.shared.state.lock().machine.pending()
     }
 
+    /// How many bytes are not acknowledged.
+    pub fn buffered(&self) -> usize {
+        self.shared.state.lock().machine.buffered()
+    }
+
     /// Whether it was asked to end, and accepts nothing more for that.
     pub fn ending(&self) -> bool {
         self.shared.state.lock().machine.ending()

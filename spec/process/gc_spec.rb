@@ -1,0 +1,145 @@
+# frozen_string_literal: true
+
+# The GC may run at any allocation, move what it likes, and is told what it cannot see. Each program is small, since under
+# stress a collection takes place at every allocation. ROUNDS makes them longer: see `rake spec:gc_stress`.
+RSpec.describe "Garbage collection" do
+  rounds = Integer(ENV.fetch("ROUNDS", "1"))
+
+  # Goes through everything once.
+  everything = <<~RUBY
+    ROUNDS = Integer(ARGV[1])
+    def everything(url, round)
+      headers = { "X-Token" => -> { "token-\#{round}" } }
+      client = DurableStreams::Client.new(base_url: url, headers: headers, params: { "q" => -> { "1" } })
+      stream = client.create("/specs/gc-\#{Process.pid}-\#{round}", content_type: :json)
+      stream.append({ "key" => ["väl", { "ue" => [1, 2.5, 10**30, nil] }], "k\\n" => "x" * 100 })
+      stream.append([1, [2]], seq: "1")
+      expected = [{ "key" => ["väl", { "ue" => [1, 2.5, 10**30, nil] }], "k\\n" => "x" * 100 }, [1, [2]]]
+      raise "items" unless stream.read_json.to_a == expected
+      raise "batches" unless stream.read.flat_map(&:items) == expected
+      raise "bytes" unless JSON.parse(stream.read_bytes.body) == expected
+      raise "next" unless stream.read_json.next == expected.first
+      heard = Thread::Queue.new
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*told) { heard << told })
+      producer.append({ "n" => round })
+      producer.append!("{}")
+      heard.pop
+      begin
+        producer.append("{")
+      rescue DurableStreams::ParseError => e
+        e.message
+      end
+      producer.close
+      begin
+        client.stream("/specs/none-\#{round}").head
+      rescue DurableStreams::StreamNotFoundError => e
+        raise "error" unless e.status == 404 && e.headers.is_a?(Hash)
+      end
+      tail = Thread.new { stream.read_json(offset: "now", live: :long_poll).first }
+      tail.join(0.01)
+      stream.append("\\"tail\\"") until tail.join(0.01)
+      stream.close_stream
+      stream.delete
+      client.close
+    end
+  RUBY
+
+  def run(source, rounds)
+    ended = ChildProcess.program(source, server_url, rounds.to_s)
+    expect(ended.output).to eq("fine\n")
+    expect(ended.status).to be_success
+  end
+
+  it "at every allocation breaks nothing" do
+    run("#{everything}\nGC.stress = true\nROUNDS.times { |round| everything(ARGV[0], round) }\nputs 'fine'", rounds)
+  end
+
+  if GC.respond_to?(:auto_compact=)
+    it "that moves objects breaks nothing" do
+      run(<<~RUBY, rounds)
+        #{everything}
+        begin
+          GC.auto_compact = true
+        rescue NotImplementedError
+          nil # not on this system
+        end
+        (ROUNDS * 5).times do |round|
+          everything(ARGV[0], round)
+          GC.start
+        end
+        puts "fine"
+      RUBY
+    end
+  end
+
+  if GC.respond_to?(:verify_compaction_references)
+    it "that moves every object leaves every reference right" do
+      run(<<~RUBY, rounds)
+        #{everything}
+        kept = []
+        (ROUNDS * 2).times do |round|
+          everything(ARGV[0], round)
+          client = DurableStreams::Client.new(base_url: ARGV[0])
+          token = "kept-\#{round}" * 3
+          headers = { "X-Token" => -> { token } }
+          stream = client.create("/specs/kept-\#{Process.pid}-\#{round}", content_type: :json, headers: headers)
+          reader = stream.append(1) && stream.append(2) && stream.read_json
+          reader.next
+          producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) { token << "!" })
+          kept << [stream, reader, producer]
+          begin
+            options = { toward: :empty }
+            options[RUBY_VERSION < "3.2" ? :double_heap : :expand_heap] = true
+            GC.verify_compaction_references(**options)
+          rescue NotImplementedError
+            nil # not on this system
+          end
+          kept.each do |a, b, c|
+            c.append!({ "a" => round })
+            raise "lost" unless (b.to_a + b.to_a).last == { "a" => round } && a.head.next_offset
+          end
+        end
+        puts "fine"
+      RUBY
+    end
+  end
+
+  describe "of native memory" do
+    let(:faults) { FaultServer.shared }
+
+    it "takes place for what producers hold" do
+      faults.on do |reply|
+        reply.wait("go")
+        reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
+      end
+      collections = ChildProcess.run do
+        client = DurableStreams::Client.new(base_url: faults.url)
+        stream = client.stream("/b", content_type: "application/octet-stream")
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 1 << 30)
+        message = "x" * 1_000_000
+        GC.start
+        before = GC.count
+        100.times do
+          producer.append(message)
+          String.new(capacity: 1_000) # a collection takes place when Ruby itself allocates
+        end
+        GC.count - before
+      end
+      expect(collections).to be_positive
+    end
+
+    it "does not take place for readers that come and go" do
+      faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
+      collections = ChildProcess.run do
+        stream = DurableStreams::Client.new(base_url: faults.url).stream("/s", content_type: :json)
+        stream.read_json.to_a
+        GC.start
+        before = GC.stat(:major_gc_count)
+        2_000.times { stream.read_json.to_a }
+        GC.stat(:major_gc_count) - before
+      end
+      # 2,000 readers of 32 kB each, were they not taken back, are worth several.
+      expect(collections).to be <= 2
+    end
+  end
+end
