@@ -252,8 +252,14 @@ async fn send_to(
     headers: HeaderMap,
 ) -> std::result::Result<Response, Failure> {
     endpoint.check_open(request.operation).map_err(Failure::Final)?;
+    let config = endpoint.client().config();
+    let limit = match request.patience {
+        Patience::Bounded => config.timeout,
+        // Connecting is bounded by `timeout` and no news; only what comes after it is held.
+        Patience::ServerHolds => config.timeout + config.live_timeout,
+    };
     if let Some(application) = endpoint.transport() {
-        return transport::ask(endpoint, application, request, url, headers).await;
+        return transport::ask(endpoint, application, request, url, headers, limit).await;
     }
     let other_pool = match endpoint.shares_pool_with(&url) {
         true => None,
@@ -269,12 +275,6 @@ async fn send_to(
         progress = watched;
     }
     let sending = other_pool.as_ref().unwrap_or(pool).execute(message);
-    let config = endpoint.client().config();
-    let limit = match request.patience {
-        Patience::Bounded => config.timeout,
-        // Connecting is bounded by `timeout` and no news; only what comes after it is held.
-        Patience::ServerHolds => config.timeout + config.live_timeout,
-    };
     if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
         return sent.map_err(|e| unsent(endpoint, request.operation, &e));
     }

@@ -138,7 +138,16 @@ impl Endpoint {
 
     /// The connection pool for the URL. See [`Client::pool`] for the thread it wants.
     pub(crate) fn pool(&self, operation: Operation) -> Result<reqwest::Client> {
-        self.pool_for(operation, &self.url)
+        match self.transport {
+            None => self.pool_for(operation, &self.url),
+            // Nothing goes through it, so no certificates are needed for it.
+            Some(_) => {
+                let mut url = self.url.clone();
+                // `https` may become `http`, so it is never refused.
+                let _allowed = url.set_scheme("http");
+                self.pool_for(operation, &url)
+            }
+        }
     }
 
     /// The connection pool for another URL that a request was led to.

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
@@ -14,7 +15,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use crate::call::{Failure, Patience, Request, silent};
+use crate::call::{Failure, Request, silent};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind};
 
@@ -75,13 +76,14 @@ pub trait Transport: Send + Sync {
     fn answer(&self, request: Outgoing) -> Answering;
 }
 
-/// Has the application answer a request, within the time a server would have.
+/// Has the application answer a request, within the time that a server would have.
 pub(crate) async fn ask(
     endpoint: &Endpoint,
     transport: &dyn Transport,
     request: &Request,
     url: Url,
     headers: HeaderMap,
+    limit: Duration,
 ) -> Result<Response, Failure> {
     let answering = transport.answer(Outgoing {
         method: request.method.clone(),
@@ -89,24 +91,20 @@ pub(crate) async fn ask(
         headers,
         body: request.body.clone(),
     });
-    let answer = match request.patience {
-        Patience::ServerHolds => answering.await,
-        Patience::Bounded => tokio::time::timeout(endpoint.client().config().timeout, answering)
-            .await
-            .unwrap_or(Err(Fault::Silent)),
-    };
-    answer.map(response).map_err(|fault| failure(endpoint, request, fault))
+    let answer = tokio::time::timeout(limit, answering)
+        .await
+        .unwrap_or(Err(Fault::Silent));
+    answer
+        .map(response)
+        .map_err(|fault| failure(endpoint, request, fault, limit))
 }
 
-fn failure(endpoint: &Endpoint, request: &Request, fault: Fault) -> Failure {
+fn failure(endpoint: &Endpoint, request: &Request, fault: Fault, limit: Duration) -> Failure {
     let error = |kind, reason| Error::new(kind, request.operation, endpoint.display(), reason);
     match fault {
         Fault::Refused => Failure::NotSent(error(Kind::Connection, "could not connect")),
         Fault::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
-        Fault::Silent => {
-            let limit = endpoint.client().config().timeout;
-            Failure::Unanswered(silent(endpoint, request.operation, limit))
-        }
+        Fault::Silent => Failure::Unanswered(silent(endpoint, request.operation, limit)),
         Fault::Gone => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
         Fault::Failed(said) => Failure::Final(error(Kind::Application(said), "the answer could not be made")),
     }
