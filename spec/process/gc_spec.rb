@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# The GC may run at any allocation, move what it likes, and is told what it cannot see. Each program is small, since under
-# stress a collection takes place at every allocation. ROUNDS makes them longer: see `rake spec:gc_stress`.
+# The GC may run at any allocation, move what it likes, and is told what it cannot see. Each program is small, since
+# under stress a collection takes place at every allocation. ROUNDS makes them longer: see `rake spec:gc_stress`.
 RSpec.describe "Garbage collection" do
   rounds = Integer(ENV.fetch("ROUNDS", "1"))
 
@@ -45,7 +45,7 @@ RSpec.describe "Garbage collection" do
   RUBY
 
   def run(source, rounds)
-    ended = ChildProcess.program(source, server_url, rounds.to_s)
+    ended = ChildProcess.program(source, server_url, rounds.to_s, patience: 60 * rounds)
     expect(ended.output).to eq("fine\n")
     expect(ended.status).to be_success
   end

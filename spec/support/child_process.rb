@@ -46,13 +46,13 @@ class ChildProcess
 
     # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.
     # @return [Ended]
-    def program(source, *arguments, options: [])
+    def program(source, *arguments, options: [], patience: PATIENCE)
       output, input = IO.pipe
       stdin, to_stdin = IO.pipe
       command = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", "-e", source, "--", *arguments]
       pid = Process.spawn(*command, in: stdin, out: input, err: input)
       [stdin, input].each(&:close)
-      child = new(pid, output, to_stdin)
+      child = new(pid, output, to_stdin, patience: patience)
       yield child if block_given?
       child.ended
     end
@@ -61,7 +61,8 @@ class ChildProcess
   # @return [Integer]
   attr_reader :pid
 
-  def initialize(pid, output, input = nil)
+  def initialize(pid, output, input = nil, patience: PATIENCE)
+    @patience = patience
     @pid = pid
     @output = output
     @input = input
@@ -71,7 +72,7 @@ class ChildProcess
 
   # Waits until the child has printed something that matches.
   def wait_for(pattern)
-    deadline = now + PATIENCE
+    deadline = now + @patience
     until pattern.match?(@printed)
       part = read(deadline)
       raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{@printed}" unless part
@@ -103,7 +104,7 @@ class ChildProcess
   # @return [Ended]
   def ended
     started = now
-    deadline = started + PATIENCE
+    deadline = started + @patience
     nil while read(deadline)
     status = @waiter.join([deadline - now, 0].max)&.value
     give_up unless status
@@ -124,7 +125,7 @@ class ChildProcess
     stacks = Dir["/proc/#{@pid}/task/*/{comm,wchan}"].sort.map { |file| "#{file}: #{read_quietly(file)}" }
     signal("KILL")
     @waiter.join
-    raise Failure, "the child took more than #{PATIENCE} s, having printed:\n#{@printed}\n#{stacks.join("\n")}"
+    raise Failure, "the child took more than #{@patience} s, having printed:\n#{@printed}\n#{stacks.join("\n")}"
   end
 
   def read_quietly(file)
