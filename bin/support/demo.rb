@@ -4,10 +4,11 @@ require "tmpdir"
 require_relative "../../examples/checkpointed_tail"
 require_relative "../../spec/support/server"
 require_relative "events"
+require_relative "killed_writer"
 require_relative "progress_bar"
 
 # What bin/demo runs: appends events to a stream on a real server while a tail follows it, kills the tail half way, lets
-# a new one resume, and checks that every event came once and in order.
+# a new one resume, and checks that every event came once and in order. Then the same for a writer: see KilledWriter.
 class Demo
   ROOT = File.expand_path("../..", __dir__)
   # Of the events that are left when the tail is killed, the part that is appended while nobody listens.
@@ -23,7 +24,7 @@ class Demo
       end
       server = TestServer.start(durability: :wal, data_dir: File.join(folder, "data"))
       begin
-        new(Events.new(path), server.url, folder).run
+        new(path, server.url, folder).run
       ensure
         server.kill
         server.stop
@@ -31,15 +32,16 @@ class Demo
     end
   end
 
-  # @param events [Events]
+  # @param path [String] a file of JSON lines
   # @param url [String] of the server
   # @param folder [String] for what the tail writes
-  def initialize(events, url, folder)
-    @events = events
+  def initialize(path, url, folder)
+    @path = path
+    @events = Events.new(path)
     @client = DurableStreams::Client.new(base_url: url)
     @stream = @client.stream("/demo/events")
     @seen_path = File.join(folder, "seen.jsonl")
-    @progress = ProgressBar.new(events.size, :appended, :tailed)
+    @progress = ProgressBar.new(@events.size, :appended, :tailed)
     @tailed = 0
     @signs_of_tail = Queue.new # one for every batch, and one when it ends
   end
@@ -55,7 +57,7 @@ class Demo
     say "Appended #{events(@events.size)} (#{figure(@events.bytes / 1024)} KiB) " \
         "in #{format("%.1f", seconds)} s: #{figure((@events.size / seconds).round)} a second, " \
         "each on disk before the next."
-    verify
+    [verify, kill_a_writer].all?
   ensure
     @progress.finish
     @client.close
@@ -102,6 +104,10 @@ class Demo
     @tailed = File.foreach(@seen_path).count
     say "#{events(missed)} later a new tail resumes from the saved checkpoint, offset #{offset}."
     start_tail
+  end
+
+  def kill_a_writer
+    KilledWriter.new(@client, @events, @path, say: method(:say), figure: method(:figure)).run
   end
 
   def verify

@@ -1,0 +1,76 @@
+# frozen_string_literal: true
+
+require "durable_streams"
+require "securerandom"
+
+# Writes a list of messages to a JSON stream, each once and in order, however often it is killed in between. It is the
+# stream's only writer, and the list is the same each time.
+#
+# The recipe: a writer that starts signs in, with a message of its own, under an epoch that no writer before it had.
+# Once that is acknowledged, nothing that an earlier writer sent can arrive any more: the server refuses its epoch. So
+# what stands before the signature is final, and its number of messages says where to go on. (To count without signing
+# in first would not do: a request of the killed writer may still be on its way.)
+#
+#   RestartableWriter.new(client.stream("/orders"), "importer").run(File.foreach("orders.jsonl"))
+#
+# Readers skip the signatures: messages for which RestartableWriter.signature? is true.
+class RestartableWriter
+  KEY = "signature of a RestartableWriter"
+
+  # @param message [Object] as a reader gives it
+  # @return [Boolean]
+  def self.signature?(message)
+    message.is_a?(Hash) && message.key?(KEY)
+  end
+
+  # @param stream [DurableStreams::Stream]
+  # @param id [String] the producer's
+  # @param options [Hash] what else DurableStreams::Producer.new takes
+  def initialize(stream, id, **options)
+    @stream = stream
+    @options = { stream: stream, producer_id: id, **options }
+    @offset = "-1"
+    @written = 0
+    @signatures = []
+  end
+
+  # Writes what is not in the stream yet. May be killed at any moment and run again.
+  # @param messages [Enumerable]
+  # @yieldparam written [Integer] how many are there already
+  # @return [nil]
+  # @raise [DurableStreams::ProducerError] if they cannot be delivered, as when a later writer has taken over
+  def run(messages)
+    producer = sign_in
+    yield @written if block_given?
+    messages.each_with_index { |message, number| producer << message if number >= @written }
+    producer.close
+  end
+
+  private
+
+  # @return [DurableStreams::Producer] whose epoch is the latest
+  def sign_in
+    loop do
+      read_on
+      name = SecureRandom.uuid
+      # One epoch for each signature. Two that choose the same one look to the server like one that repeats itself: it
+      # drops the second signature, and whoever that was tries the next.
+      producer = DurableStreams::Producer.new(**@options, epoch: @signatures.size)
+      producer.append!({ KEY => name })
+      read_on
+      return producer if @signatures.include?(name)
+
+      producer.close
+    end
+  end
+
+  # Reads what has come since the last time.
+  def read_on
+    @stream.read(offset: @offset).each do |batch|
+      signatures, messages = batch.items.partition { |item| self.class.signature?(item) }
+      @signatures.concat(signatures.map { |signature| signature.fetch(KEY) })
+      @written += messages.size
+      @offset = batch.next_offset
+    end
+  end
+end

@@ -1,0 +1,72 @@
+# frozen_string_literal: true
+
+require "rbconfig"
+require "tempfile"
+require_relative "../../examples/restartable_writer"
+
+RSpec.describe RestartableWriter, :producer do
+  def written
+    stored.reject { |message| described_class.signature?(message) }
+  end
+
+  def signatures
+    stored.size - written.size
+  end
+
+  it "writes what is not there yet, under the next epoch" do
+    2.times { |run| described_class.new(stream, "writer").run((1..(10 + run)).map(&:to_s)) }
+    expect(written).to eq((1..11).to_a)
+    expect(signatures).to eq(2)
+  end
+
+  it "counts what a killed writer had on its way" do
+    held = proxied(linger_ms: 0)
+    held.append!({ described_class::KEY => "the killed one" })
+    hold(:late)
+    held << 0
+    faults.wait_until_waiting(:late)
+    described_class.new(stream, "writer").run(%w[0 1]) { faults.open(:late) }
+    expect(failure { held.flush }).to be_a(DurableStreams::StaleEpochError)
+    expect(written).to eq([0, 1])
+  end
+
+  it "signs in under the next epoch when another did under the same at that time" do
+    hold(:late)
+    handle = DurableStreams::Stream.new(faults.url(path), content_type: :json)
+    writer = Thread.new { described_class.new(handle, "writer").run(%w[0 1]) }
+    faults.wait_until_waiting(:late)
+    direct.append!({ described_class::KEY => "the other one" })
+    faults.open(:late)
+    writer.join
+    expect(written).to eq([0, 1])
+    expect(signatures).to eq(2)
+  end
+
+  it "leaves no gap and no duplicate however often its process is killed" do
+    count = 30_000
+    Tempfile.create("events") do |events|
+      events.puts('{"an":"event"}', '{"another":"event"}')
+      events.flush
+      6.times do |run|
+        IO.popen([RbConfig.ruby, "-I", File.join(root, "lib"), File.join(root, "bin/support/writer.rb"), stream.url,
+                  events.path, count.to_s]) do |writer|
+          number_of_the_first = Integer(writer.gets)
+          kill_after(writer, number_of_the_first) if run < 5
+        end
+      end
+    end
+    expect(written.map(&:first)).to eq((0...count).to_a)
+    expect(signatures).to eq(6)
+  end
+
+  def root
+    File.expand_path("../..", __dir__)
+  end
+
+  # Kills the process once that message, or the end, is in the stream.
+  def kill_after(writer, number)
+    Process.kill(:KILL, writer.pid) if stream.read_json(live: :long_poll).find do |message|
+      message.is_a?(Array) && message.first >= [number, 29_999].min
+    end
+  end
+end
