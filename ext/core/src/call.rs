@@ -314,8 +314,12 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
 /// Whether the server's certificate is at fault, which no repetition mends.
 fn is_about_certificates(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let mut inner = cause;
+        // An I/O error does not count what it wraps, another one perhaps, among its causes.
+        while let Some(wrapped) = inner.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            inner = wrapped;
+        }
+        let tls = inner.downcast_ref::<rustls::Error>();
         matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
     })
 }

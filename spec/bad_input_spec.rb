@@ -1,0 +1,163 @@
+# frozen_string_literal: true
+
+require "open3"
+require "rbconfig"
+
+# What a user gets for what cannot work: an error of its own class, at once, that names what was wrong.
+RSpec.describe "Bad input", :faults do
+  let(:client) { fault_client(timeout: 1) }
+  let(:json) { client.stream("/s", content_type: :json) }
+  let(:bytes) { client.stream("/s", content_type: :bytes) }
+
+  after { expect(faults.requests).to be_empty unless @asked }
+
+  describe "a URL" do
+    it "that is a path without a base_url is an ArgumentError" do
+      expect { DurableStreams::Client.new.stream("/s") }
+        .to raise_error(ArgumentError, 'url "/s" is a path, and no base_url is configured')
+    end
+
+    { nil => /url must be a String.*got NilClass/, 7 => /got Integer/, "" => /not be empty/, "  " => /not be empty/,
+      "http://" => /url cannot be used: empty host/, "http://h:port/" => /url cannot be used: invalid port/,
+      "ftp://h/s" => /scheme is "ftp"/, "http://h/\n" => /control characters/, "http://[::1/s" => /url cannot be used/,
+      " http://h/s" => /spaces around it/ }.each do |url, message|
+      it "#{url.inspect} is an ArgumentError" do
+        expect { DurableStreams::Client.new.stream(url) }.to raise_error(ArgumentError, message)
+      end
+    end
+
+    { "streams.example.com" => /base_url must be an http or https URL/, "http://h/?q" => /without a query/,
+      :sym => /got Symbol/ }.each do |url, message|
+      it "#{url.inspect} is no base_url: an ArgumentError" do
+        expect { DurableStreams::Client.new(base_url: url) }.to raise_error(ArgumentError, message)
+      end
+    end
+  end
+
+  describe "an option" do
+    it "that is unknown is an ArgumentError that names it" do
+      [-> { DurableStreams::Client.new(bogus: 1) }, -> { client.stream("/s", bogus: 1) }, -> { json.create(bogus: 1) },
+       -> { json.read(bogus: 1) }, -> { json.append(1, bogus: 1) }].each do |call|
+        expect(&call).to raise_error(ArgumentError, /unknown keyword: :bogus/)
+      end
+    end
+
+    { timeout: [0, -1, "30", nil, Float::NAN, Float::INFINITY], live_timeout: [0, -1, "30", nil, Float::NAN],
+      max_message_bytes: [0, -1, 1.5, nil, 1 << 31], ca_file: [7, "/nonexistent.pem"],
+      retry_policy: [3, { max_retries: 1 }], headers: ["X", [1], { 1 => "x" }, { "X" => [] }],
+      params: ["p", { "p" => Object.new }] }.each do |name, values|
+      values.each do |value|
+        it "#{name}: #{value.inspect[0, 30]} is an ArgumentError" do
+          expect { DurableStreams::Client.new(name => value) }.to raise_error(ArgumentError, /#{name}/)
+        end
+      end
+    end
+
+    ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b"].each do |value|
+      it "that is a header with #{value.inspect} is an ArgumentError, whether fixed or computed" do
+        message = /header x-token: its value has a CR, LF, NUL/
+        expect { client.stream("/s", headers: { "X-Token" => value }) }.to raise_error(ArgumentError, message)
+        asking = client.stream("/s", headers: { "X-Token" => -> { value } }, content_type: :json)
+        expect { asking.append(1) }.to raise_error(ArgumentError, message)
+      end
+    end
+
+    it "that is a header with a name that cannot be sent is an ArgumentError" do
+      ["X Y", "X:Y", "X\r\nY", ""].each do |name|
+        expect { client.stream("/s", headers: { name => "x" }) }.to raise_error(ArgumentError, /header name/)
+      end
+    end
+
+    it "that is an unknown live mode, offset or cursor is an ArgumentError" do
+      expect { json.read(live: :websocket) }
+        .to raise_error(ArgumentError, /:off.*:long_poll, :sse or :auto.*:websocket/)
+      expect { json.read(offset: []) }.to raise_error(ArgumentError, /offset must be a String, got Array/)
+      expect { json.read(cursor: 1) }.to raise_error(ArgumentError, /cursor must be a String, got Integer/)
+    end
+
+    it "that is a seq, expiry or content type that cannot be sent is an ArgumentError" do
+      expect { json.append(1, seq: "a\r\nb") }.to raise_error(ArgumentError, /stream-seq/)
+      expect { json.create(ttl_seconds: 1, expires_at: Time.now) }.to raise_error(ArgumentError, /ttl_seconds.*expires/)
+      expect { json.create(ttl_seconds: -1) }.to raise_error(ArgumentError, /ttl_seconds/)
+      expect { client.stream("/s", content_type: 7) }.to raise_error(ArgumentError, /content_type/)
+      expect { bytes.create(content_type: "a\r\nb") }.to raise_error(ArgumentError, /content.type/)
+    end
+  end
+
+  describe "data" do
+    ["", " ", "{", "{'a': 1}", "[1,]", "nul", "1 2", "\"\\x\"", "[1", "NaN", "\xFF", "\"a\nb\""].each do |text|
+      it "#{text.inspect} is no JSON: a ParseError" do
+        expect { json.append(text) }.to raise_error(DurableStreams::ParseError, /invalid JSON at byte \d+/)
+      end
+    end
+
+    [{ "a" => 1 }, [1], 1, 1.5, true, nil, :sym].each do |data|
+      it "#{data.inspect} is an ArgumentError on a stream of bytes" do
+        expect { bytes.append(data) }.to raise_error(ArgumentError, /String.*got #{data.class}/)
+      end
+    end
+
+    it "that JSON cannot hold is an error" do
+      [Float::NAN, Float::INFINITY, [Float::NAN]].each do |data|
+        expect { json.append(data) }.to raise_error(StandardError, /NaN|Infinity/)
+      end
+      nested = (1..200).inject([]) { |inner, _| [inner] }
+      expect { json.append(nested) }.to raise_error(StandardError, /nest/)
+      expect { json.append("x" => "\xFF") }.to raise_error(StandardError)
+    end
+  end
+
+  describe "a server" do
+    it "whose name does not resolve is a ConnectionError" do
+      quick = fault_client(base_url: "http://nowhere.invalid")
+      calls = FaultHelpers::REQUESTS.values.map { |kind| kind.method(:send_on) }
+      (calls << ->(stream) { stream.read(live: :auto).first }).each do |call|
+        expect { call.call(quick.stream("/s", content_type: :json)) }
+          .to raise_error(DurableStreams::ConnectionError, %r{http://nowhere.invalid/s: could not connect})
+      end
+    end
+
+    it "whose port is closed is a ConnectionError" do
+      faults.refuse_connections
+      expect { json.append(1) }
+        .to raise_error(DurableStreams::ConnectionError, /\Aappend to #{json.url}: could not connect: .*refused/i)
+    end
+
+    it "that is none is an error of its own, whatever it says" do
+      @asked = true
+      faults.on { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n").fin }
+      expect { json.head }.to raise_error(DurableStreams::ConnectionError, /head .*: the connection was lost/)
+      faults.on { |reply| reply.respond(200, "<html>Welcome to the hotel</html>", "content-type" => "text/html") }
+      expect { json.append(1) }.to raise_error(DurableStreams::FetchError, /lacks Stream-Next-Offset/)
+      expect { json.read.first }.to raise_error(DurableStreams::ParseError)
+      expect { bytes.read.first }.to raise_error(DurableStreams::FetchError, /Is this a Durable Streams server/i)
+    end
+
+    it "whose body is cut is a ConnectionError, after the policy's retries" do
+      @asked = true
+      faults.on { |reply| reply.respond(200, "[1", length: 9, **read_headers("1")).fin }
+      expect { json.read.first }.to raise_error(DurableStreams::ConnectionError, /the answer broke off/)
+      expect(faults.requests.size).to eq(3)
+    end
+
+    it "that sends a message larger than max_message_bytes is a ParseError" do
+      @asked = true
+      faults.on { |reply| reply.read("[\"#{"x" * 1000}\"]", next_offset: "1") }
+      limited = fault_client(max_message_bytes: 500).stream("/s", content_type: :json)
+      expect { limited.read.first }.to raise_error(DurableStreams::ParseError, /500/)
+    end
+  end
+
+  it "ends a program with an exception, never with a crash" do
+    library = File.expand_path("../lib", __dir__)
+    {
+      'DurableStreams.stream("/s").head' => "ArgumentError", "DurableStreams.stream(nil)" => "ArgumentError",
+      'DurableStreams.read("http://127.0.0.1:1/s", live: :x)' => "ArgumentError",
+      'DurableStreams::Client.new(retry_policy: DurableStreams::RetryPolicy.new(max_retries: 0))
+         .stream("http://127.0.0.1:1/s").head' => "DurableStreams::ConnectionError"
+    }.each do |program, error|
+      output, status = Open3.capture2e(RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program)
+      expect([status.exitstatus, output]).to match([1, /\(#{error}\)/])
+    end
+  end
+end

@@ -1,0 +1,189 @@
+# frozen_string_literal: true
+
+# Appends of many threads on one handle: they ride together while a request is out, and each has its own outcome.
+RSpec.describe "Appends that ride together", :faults do
+  let(:stream) { fault_stream }
+
+  # Holds the next append's answer until :go is opened.
+  def hold_first
+    faults.next("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
+  end
+
+  # Starts an append in a thread of its own, and makes sure that the calls come in this order.
+  def append(data, **options)
+    thread = in_thread { stream.append(data, **options) }
+    Thread.pass until thread.stop?
+    thread
+  end
+
+  # An append whose request is out, and others that wait for it.
+  def queue(*data)
+    hold_first
+    first = append(0)
+    faults.wait_until_waiting(:go)
+    [first, *data.map { |item| item.is_a?(Array) ? append(item[0], **item[1]) : append(item) }]
+  end
+
+  def bodies
+    faults.requests(method: "POST").map(&:body)
+  end
+
+  def stored(offset)
+    have_attributes(class: DurableStreams::AppendResult, next_offset: offset)
+  end
+
+  it "are one request, in the order in which they came" do
+    appends = queue(*(1..20))
+    faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "21") }
+    faults.open(:go)
+    expect(appends.map(&:value)).to match([stored("7"), *[stored("21")] * 20])
+    expect(bodies).to eq(["[0]", "[#{(1..20).to_a.join(",")}]"])
+  end
+
+  it "are one request on a stream of bytes too" do
+    bytes = fault_client.stream("/s", content_type: :bytes)
+    hold_first
+    first = in_thread { bytes.append("0") }
+    faults.wait_until_waiting(:go)
+    rest = %w[a b c].map { |data| in_thread { bytes.append(data) }.tap { |thread| Thread.pass until thread.stop? } }
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect([first, *rest].map(&:value)).to all(stored("7"))
+    expect(bodies).to eq(%w[0 abc])
+  end
+
+  it "travel by themselves where they have a seq, in their place" do
+    appends = queue(1, [2, { seq: "a" }], [3, { seq: "b" }], 4, 5)
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect(appends.map(&:value)).to all(stored("7"))
+    expect(bodies).to eq(["[0]", "[1]", "[2]", "[3]", "[4,5]"])
+    expect(faults.requests.map { |request| request.header("stream-seq") }).to eq([nil, nil, "a", "b", nil])
+  end
+
+  it "travel by themselves where the handle says so" do
+    alone = fault_client.stream("/s", content_type: :json, batching: false)
+    faults.on("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
+    appends = Array.new(5) { |n| in_thread { alone.append(n) } }
+    faults.wait_for_request(5)
+    faults.open(:go)
+    expect(appends.map(&:value)).to all(stored("7"))
+    expect(bodies).to match_array(%w[[0] [1] [2] [3] [4]])
+  end
+
+  it "are spread over requests of a bounded size" do
+    large = ("x" * 400_000).to_json
+    appends = queue(*[large] * 4)
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect(appends.map(&:value)).to all(stored("7"))
+    expect(bodies.map(&:bytesize).max).to be <= 1_048_576
+    expect(bodies.size).to eq(3)
+  end
+
+  it "raise what is wrong with their own data in their own thread, before anything is sent" do
+    appends = queue(1, "{nope", 2)
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    malformed = an_instance_of(DurableStreams::ParseError)
+    expect(appends.map(&:value)).to match([stored("7"), stored("7"), malformed, stored("7")])
+    expect(bodies).to eq(["[0]", "[1,2]"])
+  end
+
+  it "that the server refuses together are told apart: one that is poisonous spoils no other" do
+    appends = queue(1, 2, 3, 4)
+    # [1,2,3,4] is refused, so [1,2] and [3,4] go; then [3] and [4].
+    [400, 204, 400, 400, 204].each do |status|
+      faults.next("POST") { |reply| reply.respond(status, **FaultHelpers::OFFSET) }
+    end
+    faults.open(:go)
+    poisoned = have_attributes(class: DurableStreams::BadRequestError, status: 400)
+    expect(appends.map(&:value)).to match([stored("7"), stored("7"), stored("7"), poisoned, stored("7")])
+    expect(bodies).to eq(["[0]", "[1,2,3,4]", "[1,2]", "[3,4]", "[3]", "[4]"])
+  end
+
+  it "that are too large together go in parts" do
+    appends = queue(1, 2, 3)
+    faults.next("POST") { |reply| reply.respond(413) }
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect(appends.map(&:value)).to all(stored("7"))
+    expect(bodies).to eq(["[0]", "[1,2,3]", "[1]", "[2,3]"])
+  end
+
+  it "that are lost together say so to exactly those that rode together" do
+    appends = queue(1, 2)
+    faults.next("POST", &:rst)
+    faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "9") }
+    faults.open(:go)
+    unknown = have_attributes(class: DurableStreams::ConnectionError, outcome_unknown?: true)
+    expect(appends.map(&:value)).to match([stored("7"), unknown, unknown])
+    expect(stream.append(3)).to stored("9")
+    expect(bodies).to eq(["[0]", "[1,2]", "[3]"])
+  end
+
+  it "raise the same error to all for what concerns all" do
+    appends = queue(1, 2)
+    faults.on("POST") { |reply| reply.respond(409, "stream-closed" => "true", "stream-next-offset" => "5") }
+    faults.open(:go)
+    closed = have_attributes(class: DurableStreams::StreamClosedError, final_offset: "5")
+    expect(appends.map(&:value)).to match([stored("7"), closed, closed])
+    expect(appends[1].value).not_to equal(appends[2].value)
+  end
+
+  it "are not sent when they are interrupted while they wait" do
+    appends = queue(1, 2, 3)
+    appends[2].kill.join
+    appends[3].raise("stop")
+    expect(appends[3].value).to have_attributes(message: "stop")
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect(appends.first(2).map(&:value)).to all(stored("7"))
+    expect(bodies).to eq(["[0]", "[1]"])
+  end
+
+  it "whose callers are all gone are given up, and the next ones go out" do
+    appends = queue(1)
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    appends.first.kill.join
+    expect(faults.wait_until_closed(1, by: :client)).not_to be_nil
+    expect(appends.last.value).to stored("7")
+    expect(bodies).to eq(["[0]", "[1]"])
+  end
+
+  it "ask callables once for a request" do
+    asked = 0
+    asking = fault_client(headers: { "X-N" => -> { (asked += 1).to_s } }).stream("/s", content_type: :json)
+    hold_first
+    first = in_thread { asking.append(0) }
+    faults.wait_until_waiting(:go)
+    rest = Array.new(5) { |n| in_thread { asking.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    expect([first, *rest].map(&:value)).to all(stored("7"))
+    expect(faults.requests.map { |request| request.header("x-n") }).to eq(%w[1 2])
+  end
+
+  it "are all lost or stored under a storm of faults, and never stored twice" do
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    30.times do |n|
+      faults.next("POST") { |reply| n.odd? ? reply.rst : reply.respond(204, **FaultHelpers::OFFSET) }
+    end
+    outcomes = Array.new(8) do |thread|
+      in_thread do
+        Array.new(20) do |n|
+          stream.append([thread, n])
+          :stored
+        rescue DurableStreams::ConnectionError => e
+          e.outcome_unknown? ? :unknown : :unsent
+        end
+      end
+    end
+    outcomes = outcomes.map(&:value)
+    sent = bodies.flat_map { |body| JSON.parse(body) }
+    expect(sent.uniq).to eq(sent)
+    expect(sent.size).to eq(160)
+    expect(outcomes.flatten.uniq).to contain_exactly(:stored, :unknown)
+    8.times { |thread| expect(sent.select { |from, _| from == thread }.map(&:last)).to eq((0...20).to_a) }
+  end
+end

@@ -1,0 +1,50 @@
+# frozen_string_literal: true
+
+require "open3"
+require "rbconfig"
+
+# Proxies come from the environment, and from nowhere else.
+RSpec.describe "Proxies", :faults do
+  # HEAD of a URL in a program of its own, in this environment, which no proxy variables of ours reach.
+  def head(url, environment)
+    program = "policy = DurableStreams::RetryPolicy.new(max_retries: 0); " \
+              "DurableStreams::Client.open(retry_policy: policy) { |c| puts c.stream(ARGV[0]).head.next_offset }"
+    library = File.expand_path("../../lib", __dir__)
+    names = %w[http_proxy https_proxy all_proxy no_proxy].flat_map { |name| [name, name.upcase] }
+    environment = names.to_h { |name| [name, nil] }.merge(environment)
+    Open3.capture2e(environment, RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program, url)
+  end
+
+  before { faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) } }
+
+  it "are used where http_proxy names one" do
+    expect(head("http://streams.example/s", "http_proxy" => faults.url)).to match(["7\n", be_success])
+    request = faults.requests.first
+    expect([request.target, request.header("host")]).to eq(["http://streams.example/s", "streams.example"])
+  end
+
+  it "are used where ALL_PROXY names one" do
+    expect(head("http://streams.example/s", "ALL_PROXY" => faults.url)).to match(["7\n", be_success])
+  end
+
+  it "get the user and password of their own URL" do
+    head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:pw@"))
+    expect(faults.requests.first.header("proxy-authorization")).to eq("Basic #{["me:pw"].pack("m0")}")
+    expect(faults.requests.first.header("authorization")).to be_nil
+  end
+
+  it "are left out for the hosts of no_proxy" do
+    FaultServer.start do |proxy|
+      environment = { "http_proxy" => proxy.url, "no_proxy" => "127.0.0.1,localhost" }
+      expect(head(faults.url("/s"), environment)).to match(["7\n", be_success])
+      expect(proxy.connections).to eq(0)
+    end
+  end
+
+  it "that refuse connections are said to" do
+    faults.refuse_connections
+    program, status = head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:s3cret@"))
+    expect([program, status.success?]).to match([/ConnectionError/, false])
+    expect(program).not_to include("s3cret")
+  end
+end

@@ -1,0 +1,70 @@
+# frozen_string_literal: true
+
+require "open3"
+require "pathname"
+require "rbconfig"
+require "tempfile"
+
+# Which certificates are trusted, and how that is said.
+RSpec.describe "TLS" do
+  around { |example| TlsServer.open { |server| (@server = server) && example.run } }
+
+  attr_reader :server
+
+  let(:policy) { DurableStreams::RetryPolicy.new(max_retries: 3, initial_delay: 5, max_delay: 5) }
+
+  def head(**options)
+    DurableStreams::Client.open(base_url: server.url, retry_policy: policy, timeout: 5, **options) do |client|
+      client.stream("/s").head.next_offset
+    end
+  end
+
+  # HEAD in a program of its own, in this environment.
+  def head_with(environment)
+    program = 'DurableStreams::Client.open(base_url: ARGV[0]) { |c| puts c.stream("/s").head.next_offset }'
+    library = File.expand_path("../../lib", __dir__)
+    Open3.capture2e(environment, RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program, server.url)
+  end
+
+  it "trusts the certificates of ca_file" do
+    expect(head(ca_file: server.ca_file)).to eq("7")
+    expect(head(ca_file: Pathname(server.ca_file))).to eq("7")
+  end
+
+  it "trusts the certificates that SSL_CERT_FILE names" do
+    expect(head_with("SSL_CERT_FILE" => server.ca_file)).to match(["7\n", be_success])
+  end
+
+  it "trusts the certificates that SSL_CERT_DIR names" do
+    expect(head_with("SSL_CERT_DIR" => server.folder)).to match(["7\n", be_success])
+  end
+
+  it "trusts no other, and says so at once: another try would not help" do
+    started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    expect { head }.to raise_error(DurableStreams::ConnectionError, /certificate.*UnknownIssuer/i)
+    expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < 4
+  end
+
+  it "trusts no certificate that is another host's" do
+    TlsServer.open(name: "DNS:elsewhere.example") do |other|
+      @server = other
+      expect { head(ca_file: other.ca_file) }.to raise_error(DurableStreams::ConnectionError, /not valid for name/i)
+    end
+  end
+
+  it "says so when a file holds no certificate" do
+    Tempfile.create("empty") do |file|
+      expect { head(ca_file: file.path) }.to raise_error(DurableStreams::ConnectionError, /ca_file.*no certificate/)
+    end
+  end
+
+  it "says so when the server does not speak TLS" do
+    FaultServer.start do |plain|
+      plain.on_connect(times: 4) { |reply| reply.raw("HTTP/1.1 400 Bad Request\r\n\r\n").fin }
+      policy = DurableStreams::RetryPolicy.new(max_retries: 1, initial_delay: 0.001)
+      DurableStreams::Client.open(base_url: plain.url.sub("http:", "https:"), retry_policy: policy) do |client|
+        expect { client.stream("/s").head }.to raise_error(DurableStreams::ConnectionError, /could not connect/)
+      end
+    end
+  end
+end

@@ -1,0 +1,94 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "openssl"
+require "socket"
+require "tmpdir"
+
+# An HTTPS server for 127.0.0.1 with a certificate authority of its own, both made on the spot. Answers every request
+# with 200 and an offset.
+class TlsServer
+  ANSWER = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nstream-next-offset: 7\r\ncontent-length: 0\r\n\r\n"
+
+  # @return [String] its URL
+  attr_reader :url
+  # @return [String] a folder with ca.pem in it, and with the same under the name that OpenSSL looks for
+  attr_reader :folder
+
+  # Starts one, yields it and stops it.
+  def self.open(**options)
+    server = new(**options)
+    yield server
+  ensure
+    server&.stop
+  end
+
+  # @param name [String] what the certificate is for, as X.509 has it
+  def initialize(name: "IP:127.0.0.1")
+    @folder = Dir.mktmpdir("tls")
+    authority = certificate("/CN=An authority", nil,
+                            [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
+    write_authority(authority.first)
+    context = OpenSSL::SSL::SSLContext.new
+    context.cert, context.key = certificate("/CN=A server", authority, [["subjectAltName", name, false]])
+    @listener = TCPServer.new("127.0.0.1", 0)
+    @url = "https://127.0.0.1:#{@listener.addr[1]}"
+    @server = OpenSSL::SSL::SSLServer.new(@listener, context)
+    @acceptor = Thread.new { accept }
+  end
+
+  # @return [String] file of the authority's certificate
+  def ca_file
+    File.join(folder, "ca.pem")
+  end
+
+  # Ends it and removes its files.
+  def stop
+    @acceptor.kill.join
+    @listener.close
+    FileUtils.rm_rf(folder)
+  end
+
+  private
+
+  def certificate(subject, issuer, extensions)
+    key = OpenSSL::PKey::EC.generate("prime256v1")
+    made = OpenSSL::X509::Certificate.new
+    made.version = 2
+    made.serial = rand(1 << 60)
+    made.subject = OpenSSL::X509::Name.parse(subject)
+    made.issuer = issuer ? issuer.first.subject : made.subject
+    made.public_key = key
+    made.not_before = Time.now - 60
+    made.not_after = Time.now + 3600
+    factory = OpenSSL::X509::ExtensionFactory.new(issuer&.first || made, made)
+    extensions.each { |extension| made.add_extension(factory.create_extension(*extension)) }
+    made.sign(issuer ? issuer.last : key, "SHA256")
+    [made, key]
+  end
+
+  def write_authority(authority)
+    File.write(ca_file, authority.to_pem)
+    File.write(File.join(folder, format("%08x.0", authority.subject.hash)), authority.to_pem)
+  end
+
+  def accept
+    loop do
+      socket = @server.accept
+      Thread.new { serve(socket) }
+    rescue OpenSSL::SSL::SSLError, SystemCallError
+      next # A client that does not trust it.
+    end
+  end
+
+  def serve(socket)
+    while socket.gets
+      nil until socket.gets.to_s.chomp.empty?
+      socket.write(ANSWER)
+    end
+  rescue OpenSSL::SSL::SSLError, SystemCallError, IOError
+    nil # The client is gone.
+  ensure
+    socket.close
+  end
+end
