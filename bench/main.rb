@@ -103,7 +103,7 @@ module Bench
       abort "bench: #{line.id}: #{subject.missing("gem")}" if subject.missing("gem")
 
       puts line.title
-      with_server(subject) { |url| Profile.new(@children, subject, subject.prepare(url, "gem")).run }
+      with_server(subject) { |url| Profile.new(@children, subject, url).run }
     end
 
     # A server of its own for every run: nothing of another run is in its memory.

@@ -9,8 +9,12 @@ module Bench
   class Profile
     # Samples a second.
     RATE = 997
-    # perf's own lines of no interest, and functions below this part of the whole, are left out.
+    # What is below this part of the whole, in percent, is left out.
     LEAST = "0.5"
+    # What is counted; perf has these where it has no hardware counters, too.
+    EVENTS = "task-clock,context-switches,cpu-migrations,page-faults"
+    # Rust's names can be very long.
+    WIDTH = 160
 
     def self.perf?
       _, status = Open3.capture2e("perf", "record", "-q", "-o", File::NULL, "--", "true")
@@ -21,12 +25,12 @@ module Bench
 
     # @param children [Children]
     # @param line [Line]
-    # @param params [Hash]
+    # @param url [String] of streams that nobody else uses, which names are added to
     # @param out [IO]
-    def initialize(children, line, params, out: $stdout)
+    def initialize(children, line, url, out: $stdout)
       @children = children
       @line = line
-      @params = params
+      @url = url
       @out = out
     end
 
@@ -40,17 +44,25 @@ module Bench
     def by_perf
       Dir.mktmpdir("durable-streams-profile-") do |folder|
         data = File.join(folder, "perf.data")
-        record = ["perf", "record", "-q", "-g", "-F", RATE.to_s, "-o", data, "--"]
-        @out.puts @children.run(@line, @params, before: record)
-        report(data, "by thread and library", "--sort", "comm,dso")
-        report(data, "by function", "--sort", "dso,symbol")
+        counts = File.join(folder, "counts")
+        @out.puts run_child("count", before: ["perf", "stat", "-e", EVENTS, "-o", counts, "--"])
+        @out.puts "", "counts, of the whole child", File.readlines(counts).grep(/#|elapsed|user|sys/).drop(1)
+        run_child("record", before: ["perf", "record", "-q", "-F", RATE.to_s, "-o", data, "--"])
+        report(data, "by thread and library", "comm,dso")
+        report(data, "by function", "dso,symbol")
       end
     end
 
-    def report(data, title, *options)
-      text, = Open3.capture2("perf", "report", "--stdio", "--no-children", "-g", "none", "--percent-limit", LEAST,
-                             "-i", data, *options, err: File::NULL)
-      @out.puts "", title, text.lines.reject { |row| row.start_with?("#") || row.strip.empty? }.first(45)
+    def run_child(name, **options)
+      @children.run(@line, @line.prepare("#{@url}-#{name}", "gem"), **options)
+    end
+
+    def report(data, title, sort)
+      text, = Open3.capture2("perf", "report", "--stdio", "--no-children", "--percent-limit", LEAST, "-i", data,
+                             "--sort", sort, err: File::NULL)
+      rows = text.lines.map(&:rstrip).reject { |row| row.start_with?("#") || row.empty? }
+      rows = rows.first(45).map { |row| row.sub(/(\s+-)+\z/, "")[0, WIDTH] }
+      @out.puts "", title, rows
     end
 
     # Which threads used the processor, and what those that did not were waiting for.
@@ -58,7 +70,7 @@ module Bench
       samples = Hash.new(0)
       ended = false
       sampler = Thread.new { sample(samples) until ended }
-      @out.puts @children.run(@line, @params)
+      @out.puts run_child("sample")
       ended = true
       sampler.join
       total = samples.values.sum
