@@ -18,7 +18,7 @@ module Bench
       stream = stream(params)
       warm_up, messages = sent.each_slice(sent.size / 2).to_a
       warm_up.each { |message| stream.append(message) }
-      times = messages.map { |message| Measure.seconds { stream.append(message) } }
+      times = Measure.profiled { messages.map { |message| Measure.seconds { stream.append(message) } } }
       { p50: Measure.median(times) * 1e6, p99: Measure.quantile(times, 0.99) * 1e6 }
     end
 
@@ -85,7 +85,7 @@ module Bench
         end
       end
       Measure.settle
-      seconds = Measure.seconds do
+      seconds = timed do
         gate.close
         threads.each(&:join)
       end

@@ -30,19 +30,19 @@ module Bench
       before = Measure.memory("VmRSS")
       thread = Thread.new { SmallScheduler.run { tails.times { |number| tail(number, params) } } }
       messages = Messages.json(3)
-      times = messages.map { |message| deliver(params, message) }
+      times = Measure.profiled { messages.map { |message| deliver(params, message) } }
       memory = Measure.memory("VmHWM")
-      finish(thread)
-      expected = messages.map { |text| JSON.parse(text) }
-      @delivered.each { |items| ensure_equal items, expected, "fibers" }
+      finish(thread, messages)
       { tails: tails, ms: times.last * 1e3, mb: memory, kb: (memory - before) * 1e3 / tails }
     end
 
     private
 
-    def finish(thread)
+    def finish(thread, messages)
       @readers.each(&:close)
       thread.join
+      expected = messages.map { |text| JSON.parse(text) }
+      @delivered.each { |items| ensure_equal items, expected, "fibers" }
     end
 
     def tail(number, params)

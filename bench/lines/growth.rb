@@ -44,7 +44,7 @@ module Bench
       messages = Messages.json(size)
       producer = DurableStreams::Producer.new(url: url, producer_id: "bench")
       GC.start
-      seconds = Measure.seconds do
+      seconds = timed do
         messages.each { |message| producer.append(message) }
         producer.flush
       end

@@ -21,7 +21,7 @@ module Bench
       rest = messages.drop(1)
       GC.start
       appending = 0
-      seconds = Measure.seconds do
+      seconds = timed do
         appending = Measure.seconds { rest.each { |message| producer.append(message) } }
         producer.flush
       end
@@ -62,7 +62,7 @@ module Bench
     def work(params)
       messages = Messages.blocks(megabytes).to_a
       producer = DurableStreams::Producer.new(url: params["url"], producer_id: "bench", content_type: TYPE)
-      seconds = Measure.seconds do
+      seconds = timed do
         messages.each { |message| producer.append(message) }
         producer.flush
       end

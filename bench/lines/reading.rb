@@ -21,7 +21,7 @@ module Bench
       times = Array.new(RUNS + 1) do
         items = nil
         GC.start
-        seconds = Measure.seconds { items = stream(params).read_all }
+        seconds = timed { items = stream(params).read_all }
         expected ||= sent.map { |text| JSON.parse(text) }
         ensure_equal items, expected, "read-json"
         seconds
@@ -76,7 +76,7 @@ module Bench
       peak = Measure.peak_of { read(params) { |chunk| largest = [largest, chunk.bytesize].max } }
       times = Array.new(RUNS) do
         GC.start
-        Measure.seconds { read(params) { nil } }
+        timed { read(params) { nil } }
       end
       check_digest(params, digest)
       { rate: size / 1e6 / Measure.median(times), batches: peak * 1e6 / largest }
@@ -139,7 +139,7 @@ module Bench
       stream("url" => "#{params["url"]}-small").read(format: :json).each.first(10)
       items = nil
       peak = Measure.peak_of { items = stream(params).read(format: :json).each.first(10) }
-      times = Array.new(count(7, 3)) { Measure.seconds { items = stream(params).read(format: :json).each.first(10) } }
+      times = Array.new(count(7, 3)) { timed { items = stream(params).read(format: :json).each.first(10) } }
       ensure_equal items, expected, "first"
       { ms: Measure.median(times) * 1e3, mb: peak }
     end

@@ -30,7 +30,8 @@ module Bench
       tail = Thread.new { reader.each { |item| delivered << [Measure.now, item] } }
       tail.report_on_exception = true
       writer = stream("url" => url)
-      times = Messages.json(count(2_000, 200), bytes: 100).map { |message| deliver(writer, message, delivered) }
+      messages = Messages.json(count(2_000, 200), bytes: 100)
+      times = Measure.profiled { messages.map { |message| deliver(writer, message, delivered) } }
       reader.close
       tail.join(5) || tail.kill
       Measure.median(times.drop(times.size / 4)) * 1e6
@@ -63,7 +64,7 @@ module Bench
       times = Array.new(RUNS + 1) do
         GC.start
         items = nil
-        seconds = Measure.seconds { items = stream(params).read(live: :sse, format: :json).each.first(sent.size) }
+        seconds = timed { items = stream(params).read(live: :sse, format: :json).each.first(sent.size) }
         ensure_equal items, expected, "sse"
         seconds
       end
@@ -96,7 +97,7 @@ module Bench
       readers = Array.new(THREADS) { stream(params).read(live: :long_poll, format: :json) }
       readers.each { |reader| Thread.new { reader.each { |item| delivered << [Measure.now, item] } } }
       writer = stream(params)
-      rounds = Messages.json(count(20, 4)).map { |message| deliver(writer, message, delivered) }
+      rounds = Measure.profiled { Messages.json(count(20, 4)).map { |message| deliver(writer, message, delivered) } }
       memory = Measure.memory("VmHWM")
       readers.each(&:close)
       times, cpu = rounds.drop(1).transpose.map { |values| Measure.median(values) }

@@ -94,6 +94,11 @@ module Bench
       raise Unequal, "#{what}: what was read back is not what was sent" unless actual == expected
     end
 
+    # @return [Float] how many seconds the block took, which is what a profile shows
+    def timed(&block)
+      Measure.profiled { Measure.seconds(&block) }
+    end
+
     # Makes a handle of whichever client is loaded.
     def stream(params, type = "application/json")
       DurableStreams::Stream.new(params.fetch("url"), content_type: type)

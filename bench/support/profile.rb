@@ -45,12 +45,20 @@ module Bench
       Dir.mktmpdir("durable-streams-profile-") do |folder|
         data = File.join(folder, "perf.data")
         counts = File.join(folder, "counts")
-        @out.puts run_child("count", before: ["perf", "stat", "-e", EVENTS, "-o", counts, "--"])
-        @out.puts "", "counts, of the whole child", File.readlines(counts).grep(/#|elapsed|user|sys/).drop(1)
-        run_child("record", before: ["perf", "record", "-q", "-F", RATE.to_s, "-o", data, "--"])
+        control = control(folder)
+        @out.puts run_child("count", before: ["perf", "stat", "-e", EVENTS, "-o", counts, *control, "--"])
+        @out.puts "", "counts", File.readlines(counts).grep(/ # /)
+        run_child("record", before: ["perf", "record", "-q", "-F", RATE.to_s, "-o", data, *control, "--"])
         report(data, "by thread and library", "comm,dso")
         report(data, "by function", "dso,symbol")
       end
+    end
+
+    # Options that leave it to the child to say when to count: see {Measure.profiled}.
+    def control(folder)
+      pipes = %w[commands done].map { |name| File.join(folder, name).tap { |path| File.mkfifo(path) } }
+      ENV["BENCH_PERF"] = folder
+      ["--delay=-1", "--control=fifo:#{pipes.join(",")}"]
     end
 
     def run_child(name, **options)
