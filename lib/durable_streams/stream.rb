@@ -338,7 +338,7 @@ module DurableStreams
     def moment(timestamp)
       return if timestamp.nil?
 
-      require "time"
+      require "time" unless Time.respond_to?(:iso8601) # where a Ractor may not require
       Time.iso8601(timestamp)
     rescue ArgumentError
       url = Redaction.url(@url)

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::task::Wake;
 
 use durable_streams_core::lock::Mutex;
+use durable_streams_core::process::ProcessLocal;
 
 /// The awaited event may have happened.
 const WOKEN: u32 = 1;
@@ -26,8 +27,8 @@ pub(super) struct Signal {
 /// All signals, the newest first. They are used again and never freed, as many as threads ever waited at a time: a signal
 /// handler may call for one that another thread is just done with.
 static ALL: AtomicPtr<Signal> = AtomicPtr::new(std::ptr::null_mut());
-/// Those that nobody sleeps on. The lock is taken with the GVL only, so that no fork leaves it taken.
-static UNUSED: Mutex<Vec<Arc<Signal>>> = Mutex::new(Vec::new());
+/// Those that nobody sleeps on. A forked child has its own: another Ractor may hold the lock at the moment of a fork.
+static UNUSED: ProcessLocal<Mutex<Vec<Arc<Signal>>>> = ProcessLocal::new();
 
 /// A signal in use.
 pub(super) struct Lent(Arc<Signal>);
@@ -41,7 +42,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        UNUSED.lock().push(Arc::clone(&self.0));
+        UNUSED.get_or_make(Mutex::default).lock().push(Arc::clone(&self.0));
     }
 }
 
@@ -54,7 +55,8 @@ pub(super) enum Cause {
 impl Signal {
     /// One that nobody else sleeps on.
     pub(super) fn lend() -> Lent {
-        if let Some(unused) = UNUSED.lock().pop() {
+        let unused = UNUSED.get_or_make(Mutex::default).lock().pop();
+        if let Some(unused) = unused {
             unused.reasons.store(0, Ordering::Release);
             return Lent(unused);
         }

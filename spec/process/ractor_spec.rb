@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+# Each Ractor makes its own clients and uses them at the same time as others do theirs; what the main Ractor alone can
+# serve is refused elsewhere.
+RSpec.describe "Ractors" do
+  # Runs a program in a process of its own, since a process that ever had a second Ractor is a different one.
+  def run(source, *arguments)
+    prelude = "def result_of(ractor) = ractor.respond_to?(:value) ? ractor.value : ractor.take\n"
+    ended = ChildProcess.program(prelude + source, server_url, *arguments, options: ["-W:no-experimental"])
+    expect(ended.status).to be_success, ended.output
+    ended.output
+  end
+
+  it "use all of the library at once, each with clients of its own" do
+    output = run(<<~RUBY)
+      ractors = Array.new(4) do |index|
+        Ractor.new(ARGV[0], "/specs/ractor-\#{Process.pid}-\#{index}") do |url, path|
+          client = DurableStreams::Client.new(base_url: url, headers: { "X-Token" => -> { "token" } })
+          stream = client.create(path, content_type: :json)
+          30.times { |number| stream.append({ "number" => number }) }
+          plain = DurableStreams::Client.new(base_url: url).stream(path, content_type: :json)
+          producer = DurableStreams::Producer.new(stream: plain, producer_id: "p")
+          30.times { |number| producer.append({ "number" => 30 + number }) }
+          producer.close
+          wrong = begin
+            stream.append("{")
+          rescue DurableStreams::ParseError => e
+            e.class
+          end
+          missing = DurableStreams::Client.new(base_url: url).stream("/specs/none").exists?
+          live = %i[long_poll sse auto].map { |live| stream.read_json(live: live).first(60).size }
+          threads = Array.new(3) { Thread.new { stream.read.flat_map(&:items).map { |item| item["number"] } } }
+          [threads.map(&:value).uniq == [[*0...60]], live, wrong.name, missing]
+        end
+      end
+      p ractors.map { |ractor| result_of(ractor) }.uniq
+    RUBY
+    expect(output).to eq("[[true, [60, 60, 60], \"DurableStreams::ParseError\", false]]\n")
+  end
+
+  it "survive collections of garbage that run meanwhile" do
+    output = run(<<~RUBY)
+      ractors = Array.new(3) do |index|
+        Ractor.new(ARGV[0], "/specs/ractor-gc-\#{Process.pid}-\#{index}") do |url, path|
+          stream = DurableStreams::Client.new(base_url: url).create(path, content_type: :json)
+          20.times do |number|
+            stream.append([number, "x" * number])
+            GC.start
+          end
+          stream.read_json.to_a.sum(&:first)
+        end
+      end
+      p ractors.map { |ractor| result_of(ractor) }
+    RUBY
+    expect(output).to eq("[190, 190, 190]\n")
+  end
+
+  it "but the main one have no producers with callbacks or callables, and no clients of others" do
+    output = run(<<~RUBY)
+      p(Ractor.new(ARGV[0]) do |url|
+        stream = DurableStreams::Client.new(base_url: url).stream("/specs/ractor", content_type: :json)
+        [-> { DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) {}) },
+         -> { DurableStreams.default_context }].map do |call|
+          call.call
+        rescue Ractor::IsolationError => e
+          e.class
+        end
+      end.then { |ractor| result_of(ractor) })
+      begin
+        Ractor.make_shareable(DurableStreams::Client.new)
+      rescue Ractor::Error => e
+        p e.class
+      end
+    RUBY
+    expect(output).to eq("[Ractor::IsolationError, Ractor::IsolationError]\nRactor::Error\n")
+  end
+end
