@@ -2,7 +2,7 @@
 # Sourced by the programs in bin/: what they agree on about the machine they run on. Changes nothing.
 
 # Development gems that the Rakefile needs; `bin/setup` installs them, from Debian or with Bundler.
-DEVELOPMENT_GEMS=(rb_sys rake rake-compiler rspec rubocop)
+DEVELOPMENT_GEMS=(rb_sys rake rake-compiler rspec rubocop puma)
 
 # rustup puts cargo in the user's PATH only for login shells.
 if ! command -v cargo >/dev/null 2>&1 && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then

@@ -47,14 +47,20 @@ class ChildProcess
     # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.
     # @return [Ended]
     def program(source, *arguments, options: [], patience: PATIENCE)
-      output, input = IO.pipe
-      stdin, to_stdin = IO.pipe
-      command = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", "-e", source, "--", *arguments]
-      pid = Process.spawn(*command, in: stdin, out: input, err: input)
-      [stdin, input].each(&:close)
-      child = new(pid, output, to_stdin, patience: patience)
+      ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", "-e", source, "--", *arguments]
+      child = command({}, *ruby, patience: patience)
       yield child if block_given?
       child.ended
+    end
+
+    # Starts any command, with more environment.
+    # @return [ChildProcess]
+    def command(environment, *command, patience: PATIENCE)
+      output, input = IO.pipe
+      stdin, to_stdin = IO.pipe
+      pid = Process.spawn(environment, *command, in: stdin, out: input, err: input)
+      [stdin, input].each(&:close)
+      new(pid, output, to_stdin, patience: patience)
     end
   end
 

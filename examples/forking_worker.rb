@@ -1,0 +1,31 @@
+#!/usr/bin/env ruby
+# frozen_string_literal: true
+
+# A worker that forks a child for each job, as Resque does, and several of them at a time: jobs come from one stream,
+# results go to another. Client, streams and the tail of jobs are made before any fork; a child uses the same objects.
+#
+#   STREAMS_URL=http://localhost:4437 ruby examples/forking_worker.rb
+#
+# INT and TERM end it, after the jobs that are running.
+require "durable_streams"
+
+CONCURRENCY = Integer(ENV.fetch("CONCURRENCY", "3"))
+client = DurableStreams::Client.new(base_url: ENV.fetch("STREAMS_URL"))
+jobs = client.create("/examples/jobs", content_type: "application/json")
+results = client.create("/examples/results", content_type: "application/json")
+
+def perform(job)
+  { "job" => job["id"], "answer" => job["numbers"].sum, "worker" => Process.pid }
+end
+
+tail = jobs.read_json(live: :long_poll)
+%w[INT TERM].each { |signal| trap(signal) { tail.close } }
+$stdout.puts("waiting for jobs")
+$stdout.flush
+
+running = []
+tail.each do |job|
+  running << fork { results.append(perform(job)) }
+  running.delete(Process.wait) if running.size >= CONCURRENCY
+end
+running.each { |pid| Process.wait(pid) }

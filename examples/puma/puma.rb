@@ -1,0 +1,12 @@
+# frozen_string_literal: true
+
+# Puma in cluster mode: the application is loaded once, then the workers are forked. The client made at boot works in
+# all of them; nothing has to be done in before_fork or on_worker_boot.
+#
+#   STREAMS_URL=http://localhost:4437 puma -C examples/puma/puma.rb
+environment "production"
+workers Integer(ENV.fetch("WORKERS", "2"))
+threads 1, 5
+preload_app!
+bind ENV.fetch("BIND", "tcp://127.0.0.1:9292")
+rackup File.join(__dir__, "config.ru")
