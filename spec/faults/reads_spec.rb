@@ -194,6 +194,32 @@ RSpec.describe "Reads through faults", :faults do
     end
   end
 
+  describe "an error" do
+    FaultReads::MODES.each do |mode|
+      it "leaves the reader where it stood, and usable (live: :#{mode})" do
+        serve_numbers_for(mode)
+        faults.on("GET", nil, query: FaultReads::SECOND[mode], times: 3) { |reply| reply.respond(500) }
+        reader = fault_stream.read_json(live: mode)
+        seen = []
+        expect { reader.each { |item| seen << item } }.to raise_error(DurableStreams::FetchError)
+        expect([seen, reader.next_offset, reader.closed?]).to eq([[1, 2], "2", false])
+        # A live read that begins again catches up first.
+        faults.on("GET", nil, query: { "offset" => "2", "live" => nil }) { |reply| reply.read("[3]", next_offset: "3") }
+        expect(reader.first(1)).to eq([3])
+      end
+    end
+
+    it "in the middle of a pooled connection reaches no other request" do
+      faults.on("GET") { |reply| reply.head(200, **read_headers("9")).chunk("[1,2").hang }
+      faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
+      stream = fault_stream
+      5.times do
+        expect(stream.read_json.first).to eq(1)
+        expect(stream.head.next_offset).to eq("7")
+      end
+    end
+  end
+
   describe "a break in mid-body after items were handed out" do
     let(:items) { (1..50).to_a }
     let(:body) { "[#{items.join(",")}]" }

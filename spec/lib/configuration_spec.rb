@@ -9,6 +9,7 @@ RSpec.describe DurableStreams::Configuration do
   it "starts with the documented settings" do
     expect(config).to have_attributes(base_url: nil, default_content_type: :json, default_headers: {},
                                       default_params: {}, timeout: 30, each_yields: :batches, ca_file: nil,
+                                      live_timeout: 120, max_message_bytes: 1 << 30,
                                       retry_policy: DurableStreams::RetryPolicy.default)
   end
 
@@ -16,6 +17,8 @@ RSpec.describe DurableStreams::Configuration do
     base_url: [["example.com", ""], ["/path", ""], ["", ""], ["ftp://host", ""], ["http://host?token=secret", "secret"],
                ["http://", ""], [7, "7"], ["http://host/a b", ""]],
     timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""], [Float::INFINITY, ""], [Complex(1, 1), ""]],
+    live_timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""]],
+    max_message_bytes: [[0, ""], [-1, ""], [1.5, ""], [nil, ""], [1 << 31, ""]],
     retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
     each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
     default_content_type: [[:xml, ""], [7, ""], ["", ""]],

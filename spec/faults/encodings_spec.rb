@@ -1,0 +1,57 @@
+# frozen_string_literal: true
+
+require "zlib"
+
+# Bodies that a server or a cache has compressed.
+RSpec.describe "Compressed answers", :faults do
+  let(:items) { (1..2000).to_a }
+  let(:body) { items.to_json }
+  let(:headers) { read_headers("9", "content-encoding" => "gzip") }
+
+  def gzip(text)
+    Zlib.gzip(text)
+  end
+
+  it "are asked for, and read" do
+    faults.on { |reply| reply.respond(200, gzip(body), **headers) }
+    expect(fault_stream.read_json.to_a).to eq(items)
+    expect(fault_stream.read_bytes.body).to eq(body)
+    expect(faults.requests.first.header("accept-encoding")).to match(/gzip/).and match(/zstd/)
+  end
+
+  it "are read though they come byte by byte" do
+    faults.on { |reply| reply.head(200, **headers).chunk(gzip(body), size: 1).finish }
+    expect(fault_stream.read_json.to_a).to eq(items)
+  end
+
+  it "that are cut within the compressed data are no end, whatever their Content-Length says" do
+    cut = gzip(body)[0..-200]
+    faults.next { |reply| reply.respond(200, cut, **headers) }
+    faults.next { |reply| reply.head(200, **headers).chunk(cut).finish }
+    faults.on { |reply| reply.respond(200, gzip(body), **headers) }
+    expect(fault_stream.read_json.each.to_a).to eq(items)
+    expect(faults.requests.size).to eq(3)
+  end
+
+  it "that are no gzip at all are a ConnectionError, in the end" do
+    faults.on { |reply| reply.respond(200, body, **headers) }
+    expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::ConnectionError, /broke off/)
+  end
+
+  it "may be event streams" do
+    deflate = Zlib::Deflate.new(Zlib::DEFAULT_COMPRESSION, Zlib::MAX_WBITS + 16)
+    events = ["event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"1\"}\n\n",
+              "event: data\ndata: [2]\n\nevent: control\ndata: {\"streamNextOffset\":\"2\",\"streamClosed\":true}\n\n"]
+    pieces = events.map { |event| deflate.deflate(event, Zlib::SYNC_FLUSH) }
+    faults.on do |reply|
+      reply.head(200, "content-type" => "text/event-stream", "content-encoding" => "gzip")
+      reply.chunk(pieces[0]).wait(:read).chunk(pieces[1]).hang
+    end
+    seen = []
+    fault_stream.read_json(live: :sse).each do |item|
+      seen << item
+      faults.open(:read)
+    end
+    expect(seen).to eq([1, 2])
+  end
+end
