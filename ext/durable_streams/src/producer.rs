@@ -9,6 +9,7 @@ use durable_streams_core::process::ProcessBound;
 use durable_streams_core::producer::{BodyKind, Config};
 use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all, losses};
 use durable_streams_core::retry::Policy;
+use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
 use magnus::typed_data::Obj;
@@ -34,8 +35,8 @@ pub(crate) struct Producer {
     running: ProcessBound<CoreProducer>,
     json: bool,
     when_full: WhenFull,
-    /// What was appended and is no String, by its token, so that `undelivered` gives it back as it was passed. (Strings
-    /// come back byte for byte.) Entries go some time after their message was acknowledged.
+    /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
+    /// passed. Entries go some time after their message was acknowledged.
     originals: Opaque<RHash>,
     /// At how many originals those that were acknowledged are dropped.
     sweep_at: Cell<usize>,
@@ -193,11 +194,16 @@ impl Producer {
         self.memory.set(ruby, running.buffered());
     }
 
-    /// Keeps what a message was made of. Nothing else of Ruby runs between its being accepted and this.
+    /// Keeps what a message was made of, where it does not come back from its bytes. Nothing else of Ruby runs between
+    /// its being accepted and this.
     fn keep(&self, ruby: &Ruby, token: u64, text: RString, original: Value) -> Result<(), Error> {
-        if original.as_raw() == text.as_raw() {
+        let original = if original.as_raw() != text.as_raw() {
+            original
+        } else if comes_back(ruby, text) {
             return Ok(());
-        }
+        } else {
+            RString::new_frozen(text).as_value()
+        };
         let originals = ruby.get_inner(self.originals);
         originals.aset(token, original)?;
         if originals.len() >= self.sweep_at.get() {
@@ -303,6 +309,17 @@ impl Producer {
 
     fn failure(&self, ruby: &Ruby, failed: &Failed) -> Error {
         exception(ruby, failed, ruby.get_inner(self.originals)).map_or_else(|failed| failed, Error::from)
+    }
+}
+
+/// Whether `text` is what `exception` makes of its bytes: UTF-8 where they are that, else binary.
+fn comes_back(ruby: &Ruby, text: RString) -> bool {
+    let encoding = text.enc_get();
+    match text.enc_coderange_scan() {
+        Coderange::SevenBit => true,
+        Coderange::Valid if encoding == ruby.utf8_encindex() => true,
+        // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
+        _ => encoding == ruby.ascii8bit_encindex() && std::str::from_utf8(unsafe { text.as_slice() }).is_err(),
     }
 }
 

@@ -1,0 +1,50 @@
+# frozen_string_literal: true
+
+require "json"
+require "open3"
+require "rbconfig"
+
+# What a message costs among few and among many, in a process of its own. PRODUCER_MESSAGES=1000000 takes many more.
+RSpec.describe DurableStreams::Producer, "with very many messages", :producer do
+  let(:many) { Integer(ENV.fetch("PRODUCER_MESSAGES", 100_000)) }
+
+  # Appends that many, of 60 bytes or so, to a stream of their own, from one thread.
+  # @return [Hash] :seconds, and :megabytes that the process grew by at its worst
+  def measure(count, message)
+    target = DurableStreams::Stream.create(unique_url, content_type: :json)
+    program = <<~RUBY
+      require "durable_streams"
+      require "json"
+      memory = -> { File.read("/proc/self/status")[/^VmHWM:\\s+(\\d+) kB/, 1].to_i / 1024.0 }
+      producer = DurableStreams::Producer.new(url: #{target.url.dump}, producer_id: "writer")
+      1_000.times { |i| producer << #{message} }
+      producer.flush
+      before = memory.call
+      started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      #{count}.times { |i| producer << #{message} }
+      producer.close
+      seconds = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
+      puts JSON.generate(seconds: seconds, megabytes: memory.call - before)
+    RUBY
+    output, status = Open3.capture2(RbConfig.ruby, "-I", File.expand_path("../../lib", __dir__), "-e", program)
+    raise "the process failed" unless status.success?
+
+    expect(target.read_json.reduce(0) { |sum, _| sum + 1 }).to eq(count + 1_000)
+    JSON.parse(output, symbolize_names: true)
+  end
+
+  around { |example| Timeout.timeout(600) { example.run } }
+
+  {
+    "Strings" => 'format("[%d,\"fifty bytes or so of text, as in an event\"]", i)',
+    "Hashes" => '{ i: i, text: "fifty bytes or so of text, as in an event" }'
+  }.each do |kind, message|
+    it "costs no more for each of many #{kind} than of few, and no more memory than the buffer",
+       if: File.exist?("/proc/self/status") do
+      few = measure(many / 20, message)
+      all = measure(many, message)
+      expect(all[:seconds] / many).to be < 3 * (few[:seconds] / (many / 20))
+      expect(all[:megabytes]).to be < 100
+    end
+  end
+end
