@@ -1,7 +1,7 @@
 //! Ruby objects that native work refers to while it runs on other threads: ids into one table that the GC marks.
 //!
 //! Other threads hold a [`Held`], which is a number and nothing of Ruby. Dropping the last one only notes that the
-//! number is free; the table is swept when a Ruby thread comes by.
+//! number is free; the table is swept when the GC marks it, or a Ruby thread adds to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,9 @@ impl DataTypeFunctions for Marker {
     fn mark(&self, marker: &gc::Marker) {
         // The lock is free: it is never held while Ruby allocates, and every Ruby thread is stopped here.
         if let Some(table) = TABLE.get() {
-            for value in table.lock().values() {
+            let mut table = table.lock();
+            sweep(&mut table);
+            for value in table.values() {
                 marker.mark(*value);
             }
         }
@@ -61,14 +63,19 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
 pub(crate) fn hold(value: impl ReprValue) -> Held {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     if let Some(table) = TABLE.get() {
-        let freed = std::mem::take(&mut *FREED.get_or_make(Mutex::default).lock());
         let mut table = table.lock();
-        for id in freed {
-            table.remove(&id);
-        }
+        sweep(&mut table);
         table.insert(id, Opaque::from(value.as_value()));
     }
     Held(Arc::new(Id(id)))
+}
+
+/// Forgets what nobody refers to any more.
+fn sweep(table: &mut HashMap<u64, Opaque<Value>>) {
+    let freed = std::mem::take(&mut *FREED.get_or_make(Mutex::default).lock());
+    for id in freed {
+        table.remove(&id);
+    }
 }
 
 impl Held {
