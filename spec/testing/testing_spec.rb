@@ -347,6 +347,45 @@ RSpec.describe DurableStreams::Testing do
     expect(described_class.messages_for("/events")).to match_array((0...8).to_a.product((0...20).to_a))
   end
 
+  it "goes on in a forked child, apart from its parent" do
+    stream << 1
+    reading = in_thread { stream.read_json(live: :long_poll).first(2) }
+    Thread.pass until described_class.requests.any? { |request| request[:query]["live"] }
+    in_child = ChildProcess.run do
+      stream << 2
+      [described_class.messages_for("/events"), stream.read_json(live: :long_poll).first(2)]
+    end
+    expect(in_child).to eq([[1, 2], [1, 2]])
+    expect(reading.join(0.05)).to be_nil
+    stream << 3
+    expect(reading.value).to eq([1, 3])
+  end
+
+  it "keeps what it needs through collections of garbage" do
+    seen = Thread::Queue.new
+    reading = in_thread { stream.read_json(live: :long_poll).each { |item| seen << item } }
+    mock.on(:post, "/events") { |request| GC.start && nil if request[:body] }
+    5.times do |i|
+      GC.compact if GC.respond_to?(:compact)
+      stream << i
+      expect(seen.pop).to eq(i)
+    end
+    stream.close_stream
+    reading.join
+  end
+
+  if RUBY_VERSION >= "3.1"
+    it "lets the other fibers of a thread run while one waits" do
+      items = nil
+      SmallScheduler.run do |scheduler|
+        Fiber.schedule { items = stream.read_json(live: :long_poll).first(2) }
+        Fiber.schedule { 2.times { |i| stream << i } }
+        scheduler.run
+      end
+      expect(items).to eq([0, 1])
+    end
+  end
+
   it "can be asked directly, as the reference client's" do
     mock.request(:put, "http://h/a", headers: { "Content-Type" => "application/json" })
     answer = mock.request(:post, "http://h/a", headers: { "content-type" => "application/json" }, body: "[1,2]")

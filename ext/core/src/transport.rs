@@ -136,3 +136,98 @@ impl HttpBody for Pieces {
             .map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Patience, Repeat, send};
+    use crate::endpoint::Values;
+    use crate::error::Operation;
+    use crate::http::{Client, Config};
+    use crate::retry::Policy;
+
+    /// Answers every request in the same way.
+    struct Same(fn() -> Answering);
+
+    impl Transport for Same {
+        fn answer(&self, request: Outgoing) -> Answering {
+            assert_eq!(request.url.as_str(), "https://h/s?offset=-1");
+            (self.0)()
+        }
+    }
+
+    async fn outcome(patience: Patience, answering: fn() -> Answering) -> Result<Response, Failure> {
+        let config = Config {
+            timeout: Duration::from_secs(2),
+            live_timeout: Duration::from_secs(5),
+            max_message_bytes: usize::MAX,
+            retry: Policy::default(),
+            ca_file: None,
+            user_agent: String::new(),
+        };
+        let endpoint = Endpoint::new(Client::new(config), "https://h/s", Values::default(), None)
+            .unwrap()
+            .answered_by(Arc::new(Same(answering)));
+        let pool = endpoint.pool(Operation::Read).unwrap();
+        let request = Request {
+            operation: Operation::Read,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            query: vec![("offset", "-1".to_owned())],
+            body: None,
+            repeat: Repeat::Safe,
+            patience,
+        };
+        send(&endpoint, &pool, &request).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_like_one_from_the_network() {
+        let answering = || -> Answering {
+            let (pieces, body) = mpsc::unbounded_channel();
+            for piece in ["a", "bc"] {
+                pieces.send(Bytes::from_static(piece.as_bytes())).unwrap();
+            }
+            let answer = Incoming {
+                status: StatusCode::ACCEPTED,
+                headers: HeaderMap::new(),
+                body: Content::Open(body),
+            };
+            Box::pin(async { Ok(answer) })
+        };
+        let mut response = outcome(Patience::Bounded, answering).await.unwrap();
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let mut pieces = Vec::new();
+        while let Some(piece) = response.chunk().await.unwrap() {
+            pieces.push(piece);
+        }
+        assert_eq!(pieces, ["a", "bc"]);
+    }
+
+    #[tokio::test]
+    async fn faults_are_told_apart_by_whether_the_request_was_sent() {
+        let failure = async |answering| outcome(Patience::Bounded, answering).await.unwrap_err();
+        let refused = failure(|| Box::pin(async { Err(Fault::Refused) })).await;
+        assert!(matches!(refused, Failure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
+        let lost = failure(|| Box::pin(async { Err(Fault::Lost) })).await;
+        assert!(matches!(lost, Failure::Unanswered(error) if matches!(error.kind(), Kind::Connection)));
+        let silent = failure(|| Box::pin(async { Err(Fault::Silent) })).await;
+        assert!(matches!(silent, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+        let gone = failure(|| Box::pin(async { Err(Fault::Gone) })).await;
+        assert!(matches!(gone, Failure::Final(error) if matches!(error.kind(), Kind::Closed)));
+        let failed = failure(|| Box::pin(async { Err(Fault::Failed(Arc::new(7))) })).await;
+        assert!(matches!(failed, Failure::Final(error) if matches!(error.kind(), Kind::Application(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_application_has_as_long_as_a_server() {
+        for (patience, limit) in [(Patience::Bounded, 2), (Patience::ServerHolds, 7)] {
+            let started = tokio::time::Instant::now();
+            let failure = outcome(patience, || Box::pin(std::future::pending()))
+                .await
+                .unwrap_err();
+            assert!(matches!(failure, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+            assert_eq!(started.elapsed().as_secs(), limit);
+        }
+    }
+}
