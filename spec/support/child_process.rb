@@ -22,17 +22,17 @@ class ChildProcess
   class << self
     # Runs the block in a forked child and returns its value, which must be one that Marshal takes. What it raises is
     # raised here. The child ends with exit!, so that nothing of this process's is run at its exit.
-    def run(*arguments, &block)
-      start(*arguments, &block).value
+    def run(patience: PATIENCE, &block)
+      start(patience: patience, &block).value
     end
 
     # As `run`, but returns at once: `value` waits.
-    def start(*arguments)
+    def start(patience: PATIENCE)
       output, input = IO.pipe
       pid = Process.fork do
         output.close
         answer = begin
-          [:ok, yield(*arguments)]
+          [:ok, yield]
         rescue Exception => e # rubocop:disable Lint/RescueException -- whatever it is, the parent is told
           [:error, e.full_message(highlight: false)]
         end
@@ -41,7 +41,7 @@ class ChildProcess
         Process.exit!(0)
       end
       input.close
-      new(pid, output)
+      new(pid, output, patience: patience)
     end
 
     # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.

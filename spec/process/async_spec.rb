@@ -1,0 +1,87 @@
+# frozen_string_literal: true
+
+# Under the async gem, where it is installed in a version that schedules fibers (2.0 and later).
+async = Gem::Specification.find_all_by_name("async", ">= 2").first
+
+if async.nil?
+  RSpec.configuration.reporter.message("LEFT OUT: the examples under async: there is no async 2 here.")
+else
+  require "async"
+  require "async/barrier"
+
+  RSpec.describe "Waiting under async" do
+    let(:faults) { FaultServer.shared }
+    let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 8) }
+    let(:stream) { client.stream("/s", content_type: "application/json") }
+
+    after { client.close }
+
+    def answer(**headers)
+      ->(reply) { reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true", **headers) }
+    end
+
+    it "lets other tasks run" do
+      faults.on do |reply|
+        reply.wait("go")
+        answer.call(reply)
+      end
+      results = Sync do |task|
+        waiting = [task.async { stream.head.next_offset }, task.async { stream.append(1).next_offset },
+                   task.async { stream.read_json.to_a }, task.async { stream.read(live: :long_poll).first.items }]
+        task.async { faults.open("go") }
+        waiting.map(&:wait)
+      end
+      expect(results).to eq(["1", "1", [1], [1]])
+    end
+
+    it "ends the request of a task that is stopped, and goes on afterwards" do
+      faults.on { |reply| reply.wait("never") }
+      Sync do |task|
+        tail = task.async { stream.read(live: :long_poll).each(&:itself) }
+        faults.wait_for_request
+        tail.stop
+        faults.wait_until_closed(by: :client)
+        faults.on(&answer)
+        expect(stream.append(1).next_offset).to eq("1")
+      end
+    end
+
+    it "ends on a task's timeout" do
+      faults.on { |reply| reply.wait("never") }
+      Sync do |task|
+        expect { task.with_timeout(0.05) { stream.head } }.to raise_error(Async::TimeoutError)
+      end
+    end
+
+    it "ends all requests with the reactor" do
+      faults.on { |reply| reply.wait("never") }
+      thread = Thread.new do
+        Async do |task|
+          10.times { task.async { stream.read(live: :sse).each(&:itself) } }
+        end
+      end
+      faults.wait_for_request(10)
+      thread.kill
+      expect(thread.join(2)).to be(thread)
+      faults.wait_until_closed(by: :client)
+    end
+
+    it "tails many streams in one thread" do
+      count = 200
+      client = DurableStreams::Client.new(base_url: server_url)
+      sums = Sync do
+        barrier = Async::Barrier.new
+        tasks = Array.new(count) do |index|
+          barrier.async do
+            stream = client.create(unique_path("async-#{index}"), content_type: :json)
+            reader = stream.read_json(live: :long_poll)
+            Async { 3.times { |number| stream.append(number) } }
+            reader.first(3).sum
+          end
+        end
+        tasks.map(&:wait)
+      end
+      expect(sums).to eq([3] * count)
+    end
+  end
+end
