@@ -87,7 +87,7 @@ module DurableStreams
     # @param headers [Hash] beside (and instead of) the stream's, as {Stream#initialize} takes them; callables are asked
     #   once for every batch that goes out, on a thread of the library's
     # @param next_seq [Integer] the first number to use in the epoch
-    # @param client [Client, nil] whose connections and settings to use with `url`
+    # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
     # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch
     # @param on_error [#call, nil] called with the error when the producer fails

@@ -37,6 +37,14 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(failure { producer.append!("x") }).to be_a(DurableStreams::ContentTypeMismatchError)
   end
 
+  it "fails when its client is closed before all is sent" do
+    client = DurableStreams::Client.new
+    producer = described_class.new(url: stream.url, client: client, producer_id: "writer", linger_ms: 60_000)
+    producer << 1
+    client.close
+    expect(failure { producer.flush }).to be_a(DurableStreams::ClosedError).and have_attributes(undelivered: [1])
+  end
+
   it "says so when the server has lost what it had acknowledged" do
     producer = direct(linger_ms: 0)
     3.times { |i| producer.append!(i) }
