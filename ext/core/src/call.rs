@@ -350,3 +350,48 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
         .last()
         .map_or_else(|| "the request failed".to_owned(), ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+
+    /// The error of a POST to an HTTP/2 server that treats it as `answer` says.
+    async fn post_over_http2(answer: fn(&mut h2::server::SendResponse<Bytes>)) -> reqwest::Error {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/s", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    answer(&mut respond);
+                }
+            }
+        });
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let (body, _) = upload::body(Bytes::from_static(b"data"));
+        client.post(url).body(body).send().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_http2_refused_was_not_processed() {
+        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+        assert!(was_refused(&error), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_http2_reset_for_another_reason_may_have_been() {
+        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::INTERNAL_ERROR)).await;
+        assert!(!was_refused(&error), "{error:?}");
+    }
+}
