@@ -86,6 +86,16 @@ RSpec.describe "Requests through faults", :faults do
         expect(sent(kind)).to eq(1)
       end
 
+      if %w[PUT POST].include?(kind.verb)
+        it "says how long its body is, and be it 0" do
+          faults.on(kind.verb) { |reply| kind.answer(reply) }
+          kind.send_on(stream)
+          request = faults.requests.first
+          expect(request.headers.map(&:first).grep(/content-length|transfer-encoding/i)).to eq(["content-length"])
+          expect(request.header("content-length")).to eq(request.body.bytesize.to_s)
+        end
+      end
+
       it "takes an answer that comes byte by byte" do
         faults.on(kind.verb) { |reply| kind.answer(reply.pieces(1)) }
         expect(kind).to be_success(kind.send_on(stream))

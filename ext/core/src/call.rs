@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::endpoint::Endpoint;
@@ -269,6 +269,12 @@ async fn send_to(
     *message.headers_mut() = headers;
     let mut progress = upload::Progress::default();
     let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
+    if is_empty && matches!(request.method, Method::POST | Method::PUT) {
+        // Unsaid, some gateways refuse it (411; RFC 9110, 8.6).
+        message
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if let Some(bytes) = &request.body {
         let (body, watched) = upload::body(bytes.clone());
         *message.body_mut() = Some(body);
