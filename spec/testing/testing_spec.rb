@@ -83,6 +83,13 @@ RSpec.describe DurableStreams::Testing do
       )
     end
 
+    it "show headers by their names in any case" do
+      client(headers: { "X-Tenant" => "a" }).stream("/a").exists?
+      headers = described_class.requests.first[:headers]
+      expect(%w[X-Tenant x-tenant X-Other].map { |name| headers[name] }).to eq(["a", "a", nil])
+      expect(headers).to eq("x-tenant" => "a")
+    end
+
     it "are forgotten with all else by clear!" do
       stream
       mock.on(:post, "/events", status: 500)

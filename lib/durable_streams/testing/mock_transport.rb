@@ -27,7 +27,7 @@ module DurableStreams
       end
 
       # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers`
-      # (names in lower case) and `body` (a String, or nil).
+      # (names in lower case, which `[]` takes in any case) and `body` (a String, or nil).
       # @return [Array<Hash{Symbol => Object}>]
       def requests
         @lock.synchronize { @requests.dup }
@@ -163,6 +163,7 @@ module DurableStreams
         body = body.dup.force_encoding(Encoding::UTF_8) if body
         body.force_encoding(Encoding::BINARY) if body && !body.valid_encoding?
         query = URI.decode_www_form(url[/\?([^#]*)/, 1].to_s).to_h
+        headers = Hash.new { |all, name| all.fetch(name.to_s.downcase, nil) }.update(headers)
         request = { method: method, url: url, path: key(url), query: query, headers: headers, body: body }.freeze
         @lock.synchronize { @requests << request }
         request
