@@ -49,8 +49,10 @@ fn what_is_raised_ends_the_wait_and_drops_the_work() {
         let (sender, mut dropped) = oneshot::channel();
         let work = Dropped(sender);
         // Another Ruby thread, which runs because the wait lets go of the GVL.
-        ruby.eval::<Value>("main = Thread.current; Thread.new { main.raise(IOError, 'enough') }")
-            .unwrap();
+        ruby.eval::<Value>(
+            "main = Thread.current; Thread.new { Thread.pass until main.stop?; main.raise(IOError, 'enough') }",
+        )
+        .unwrap();
         let error = wait(ruby, async move {
             let _work = &work.0;
             pending::<()>().await;
@@ -66,7 +68,11 @@ fn a_wake_up_that_raises_nothing_changes_nothing() {
     in_ruby(|ruby| {
         let wake = "$woken = 0
             main = Thread.current
-            Thread.new { 10.times { main.wakeup; Thread.pass; $woken += 1 }; main.raise(IOError, 'enough') }";
+            Thread.new do
+              Thread.pass until main.stop?
+              10.times { main.wakeup; Thread.pass; $woken += 1 }
+              main.raise(IOError, 'enough')
+            end";
         ruby.eval::<Value>(wake).unwrap();
         let error = wait(ruby, pending::<()>()).unwrap_err();
         assert_eq!(class_and_message(&error), ("IOError".to_owned(), "enough".to_owned()));
