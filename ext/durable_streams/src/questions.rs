@@ -126,7 +126,7 @@ impl Application {
                 let Some(callables) = &self.callables else {
                     return Ok(());
                 };
-                let values = match callables.evaluate(ruby).map_err(kept) {
+                let values = match callables.evaluate(ruby).map_err(|error| kept(ruby, error)) {
                     Ok(values) => Ok(values),
                     Err(Ok(said)) => Err(Kind::Application(Arc::new(said))),
                     Err(Err(error)) => {
@@ -141,7 +141,7 @@ impl Application {
                 let Some(transport) = self.transport else { return Ok(()) };
                 let request = ruby.obj_wrap(Request::new(*request, answer));
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
-                match called.map_err(kept) {
+                match called.map_err(|error| kept(ruby, error)) {
                     Ok(_) => {}
                     Err(Ok(said)) => request.fail_with(Fault::Failed(Arc::new(said))),
                     Err(Err(error)) => {
@@ -157,8 +157,12 @@ impl Application {
     }
 }
 
-/// An exception, to be raised where the request's outcome is waited for; the error if it is none.
-fn kept(error: Error) -> Result<Held, Error> {
+/// An exception, to be raised where the request's outcome is waited for; the error if it is none, or one that came to
+/// this thread for its own sake while it answered for another: a signal, or the end of the process.
+fn kept(ruby: &Ruby, error: Error) -> Result<Held, Error> {
+    if error.is_kind_of(ruby.exception_signal()) || error.is_kind_of(ruby.exception_system_exit()) {
+        return Err(error);
+    }
     match error.error_type() {
         ErrorType::Exception(exception) => Ok(held::hold(*exception)),
         // Made in this crate, of a value that cannot be sent.
