@@ -25,6 +25,15 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     Array.new(3) { described_class.new(stream: target, producer_id: "held") }
   end
 
+  # A class of its own for each example, so that its instances can be counted.
+  let(:marker) do
+    Class.new do
+      def to_json(*)
+        "1"
+      end
+    end
+  end
+
   it "delivers what a producer had that nobody holds any more" do
     held = drop(10, linger_ms: 3_600_000) { |producer, i| producer << i }
     collect_until { stored.size >= 9 }
@@ -54,17 +63,21 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do
-    marker = Class.new do
-      def to_json(*)
-        "1"
-      end
-    end
-    producer = direct(linger_ms: 0)
+    producer = direct(linger_ms: 3_600_000, max_batch_items: 10_000)
     Thread.new { 5_000.times { producer << marker.new } }.join
+    GC.start
+    expect(ObjectSpace.each_object(marker).count).to eq(5_000)
     producer.flush
-    1_100.times { producer << [1] }
-    collect_until { ObjectSpace.each_object(marker).count < 3_000 }
-    producer.flush
+    collect_until { ObjectSpace.each_object(marker).count < 100 }
+  end
+
+  it "lets it go without a flush, some appends after it was acknowledged" do
+    delivered = Queue.new
+    producer = direct(linger_ms: 3_600_000, max_batch_items: 5_000, on_delivery: ->(_, count) { delivered << count })
+    Thread.new { 5_000.times { producer << marker.new } }.join
+    expect(Timeout.timeout(10) { delivered.pop }).to eq(5_000)
+    Thread.new { 1_100.times { producer << [1] } }.join
+    collect_until { ObjectSpace.each_object(marker).count < 100 }
   end
 
   it "works under stress" do

@@ -36,16 +36,16 @@ pub(crate) struct Producer {
     json: bool,
     when_full: WhenFull,
     /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
-    /// passed. Entries go some time after their message was acknowledged.
+    /// passed. Entries go with a flush, or some appends after their message was acknowledged.
     originals: Opaque<RHash>,
-    /// At how many originals those that were acknowledged are dropped.
+    /// At how many originals an append drops those that were acknowledged.
     sweep_at: Cell<usize>,
     /// How many bytes were appended since the GC was last told.
     unreported: Cell<usize>,
     memory: Reported,
 }
 
-/// The least that `sweep_at` is: it keeps appending cheap.
+/// After how many new originals an append drops the acknowledged ones; a flush does so too.
 const SWEEP: usize = 1_024;
 /// After how many bytes the GC is told what the buffer holds.
 const REPORT_EVERY: usize = 256 * 1024;
@@ -207,16 +207,23 @@ impl Producer {
         let originals = ruby.get_inner(self.originals);
         originals.aset(token, original)?;
         if originals.len() >= self.sweep_at.get() {
-            let delivered = self.running(ruby)?.delivered();
-            originals.foreach(|token: u64, _: Value| {
-                Ok(if token < delivered {
-                    ForEach::Delete
-                } else {
-                    ForEach::Stop
-                })
-            })?;
-            self.sweep_at.set(SWEEP.max(originals.len() * 2));
+            self.sweep(ruby, self.running(ruby)?)?;
         }
+        Ok(())
+    }
+
+    /// Forgets the originals of what was acknowledged: they are the oldest, so this looks at no more than it drops.
+    fn sweep(&self, ruby: &Ruby, running: &CoreProducer) -> Result<(), Error> {
+        let originals = ruby.get_inner(self.originals);
+        let delivered = running.delivered();
+        originals.foreach(|token: u64, _: Value| {
+            Ok(if token < delivered {
+                ForEach::Delete
+            } else {
+                ForEach::Stop
+            })
+        })?;
+        self.sweep_at.set(originals.len() + SWEEP);
         Ok(())
     }
 
@@ -226,6 +233,7 @@ impl Producer {
             let running = this.running(ruby)?;
             let flushed = wait(ruby, running.flush())?;
             this.memory.set(ruby, running.buffered());
+            this.sweep(ruby, running)?;
             flushed.map_err(|failed| this.failure(ruby, &failed))
         })
     }
