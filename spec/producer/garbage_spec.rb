@@ -62,6 +62,36 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
   end
 
+  it "frees idle producers that nobody closed, also where a callback or callable refers to them" do
+    before = ObjectSpace.each_object(described_class).count
+    drop(50) do |_, i|
+      producer = nil
+      producer = described_class.new(stream: stream, producer_id: "idle #{i}", on_delivery: ->(*) { producer },
+                                     headers: { "x" => -> { producer && "1" } })
+      producer.append!(i)
+    end
+    collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
+  end
+
+  it "keeps a producer's callback and callables for as long as they are needed" do
+    told = Queue.new
+    hold("gate")
+    url = faults.url(path)
+    drop(1) do
+      producer = nil
+      producer = described_class.new(url: url, producer_id: "needed", linger_ms: 0, max_in_flight: 1,
+                                     max_batch_items: 1, headers: { "x" => -> { producer.epoch.to_s } },
+                                     on_delivery: ->(result, _) { told << [result.seq, producer.epoch] })
+      3.times { |i| producer << i }
+    end
+    faults.wait_until_waiting("gate")
+    10.times { Thread.new { GC.start }.join }
+    Array.new(10_000) { "in the places of what was freed" }
+    faults.open("gate")
+    expect(Timeout.timeout(30) { Array.new(3) { told.pop } }).to eq([[0, 0], [1, 0], [2, 0]])
+    expect(faults.requests(method: "POST", path: path).map { |request| request.header("x") }).to eq(["0"] * 3)
+  end
+
   it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do
     producer = direct(linger_ms: 3_600_000, max_batch_items: 10_000)
     Thread.new { 5_000.times { producer << marker.new } }.join

@@ -23,7 +23,7 @@ use crate::client::{RetryArray, policy, seconds};
 use crate::convert;
 use crate::dispatch;
 use crate::errors::{self, guard};
-use crate::held;
+use crate::held::{self, Held};
 use crate::memory::Reported;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
@@ -38,6 +38,11 @@ pub(crate) struct Producer {
     /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
     /// passed. Entries go with a flush, or some appends after their message was acknowledged.
     originals: Opaque<RHash>,
+    /// What its requests ask, and its callbacks.
+    stream: Opaque<Obj<Stream>>,
+    listener: Option<Opaque<Value>>,
+    /// What of these its work refers to.
+    lent: Vec<Held>,
     /// At how many originals an append drops those that were acknowledged.
     sweep_at: Cell<usize>,
     /// How many bytes were appended since the GC was last told.
@@ -53,6 +58,19 @@ const REPORT_EVERY: usize = 256 * 1024;
 impl DataTypeFunctions for Producer {
     fn mark(&self, marker: &gc::Marker) {
         marker.mark(self.originals);
+        marker.mark(self.stream);
+        if let Some(listener) = self.listener {
+            marker.mark(listener);
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // Nothing can be appended any more.
+        for lent in &self.lent {
+            lent.forget();
+        }
     }
 }
 
@@ -94,9 +112,10 @@ impl Producer {
         listener: Option<Value>,
     ) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
-            let endpoint = match &stream.application {
+            let asked = stream.application.as_ref().map(|_| held::hold(stream));
+            let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
-                Some(_) => Arc::new(stream.endpoint.asking(&dispatch::asking(held::hold(stream)))),
+                Some(asked) => Arc::new(stream.endpoint.asking(&dispatch::asking(asked.clone()))),
             };
             let retry = match retry {
                 Some(retry) => policy(ruby, retry)?,
@@ -105,27 +124,36 @@ impl Producer {
             let when_full = if settings.8 { WhenFull::Block } else { WhenFull::Raise };
             let config = config(ruby, json, settings, retry)?;
             let originals = ruby.hash_new();
-            let listener = match listener {
+            let mut lent: Vec<Held> = asked.into_iter().collect();
+            let told = match listener {
                 None => None,
                 Some(listener) => {
                     let deliveries: bool = listener.funcall("deliveries?", ())?;
                     let (listener, originals) = (held::hold(listener), held::hold(originals));
+                    lent.extend([listener.clone(), originals.clone()]);
                     Some(dispatch::listener(listener, originals, deliveries))
                 }
             };
-            let started = CoreProducer::start(&endpoint, &id, &content_type, config, listener);
-            let running = ProcessBound::new(started.map_err(|error| errors::raise(ruby, error))?);
+            let started = CoreProducer::start(&endpoint, &id, &content_type, config, told);
+            let started = started.map_err(|error| errors::raise(ruby, error))?;
+            for lent in &lent {
+                lent.only_while(started.work());
+            }
+            let running = ProcessBound::new(started);
             let producer = ruby.obj_wrap(Producer {
                 running,
                 json,
                 when_full,
                 originals: originals.into(),
+                stream: stream.into(),
+                listener: listener.map(Opaque::from),
+                lent,
                 sweep_at: Cell::new(SWEEP),
                 unreported: Cell::new(0),
                 memory: Reported::default(),
             });
-            // Until the object is there, nothing but this frame refers to the hash.
-            std::hint::black_box(originals);
+            // Until the object is there, nothing but the caller's frames and this one refer to them.
+            std::hint::black_box((originals, stream, listener));
             Ok(producer)
         })
     }

@@ -4,7 +4,7 @@
 //!
 //! Appending takes a lock and copies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use reqwest::header::CONTENT_TYPE;
@@ -12,7 +12,7 @@ use reqwest::header::CONTENT_TYPE;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::operations::Headers;
-use crate::process;
+use crate::process::{self, ProcessBound};
 use crate::producer::{AppendError, Config, Delivery, Machine};
 use crate::protocol;
 use crate::task::Task;
@@ -246,6 +246,16 @@ impl Producer {
     /// How many bytes are not acknowledged.
     pub fn buffered(&self) -> usize {
         self.shared.state.lock().machine.buffered()
+    }
+
+    /// Tells, whenever it is asked, whether there is something to do or to tell: whether the listener and what the endpoint
+    /// asks may be needed before more is asked of the producer. In a forked child there is not.
+    pub fn work(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let shared = ProcessBound::new(Arc::downgrade(&self.shared));
+        move || {
+            let shared = shared.get().and_then(Weak::upgrade);
+            shared.is_some_and(|shared| shared.busy())
+        }
     }
 
     /// Whether it was asked to end, and accepts nothing more for that.

@@ -132,6 +132,13 @@ impl Shared {
         (count > 0).then_some(Loss { url, count, reason })
     }
 
+    /// Whether the driver has something to do, or to tell.
+    pub(super) fn busy(&self) -> bool {
+        let state = self.state.lock();
+        let under_way = state.delivered < state.appended || state.machine.ending();
+        under_way && !state.ended && state.failed.is_none()
+    }
+
     /// The driver is at its end. One that has told nothing has panicked.
     pub(super) fn driven(&self) {
         let mut state = self.state.lock();
