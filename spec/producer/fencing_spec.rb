@@ -27,7 +27,8 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
     it "tells exactly what did not land when several are in flight" do
       producer = proxied(linger_ms: 0, max_batch_items: 1)
       producer.append!(0)
-      3.times { hold(:requests) }
+      # Those to come as well: once one is refused, an append waits for what becomes of the rest.
+      6.times { hold(:requests) }
       (1..3).each { |i| producer << i }
       faults.wait_until_waiting(:requests, 3)
       fence(1)
