@@ -11,7 +11,7 @@ else
 
   RSpec.describe "Waiting under async" do
     let(:faults) { FaultServer.shared }
-    let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 8) }
+    let(:client) { DurableStreams::Client.new(base_url: faults.url) }
     let(:stream) { client.stream("/s", content_type: "application/json") }
 
     after { client.close }
@@ -62,7 +62,7 @@ else
       end
       faults.wait_for_request(10)
       thread.kill
-      expect(thread.join(2)).to be(thread)
+      expect(thread.join(AtOnce::SECONDS)).to be(thread)
       faults.wait_until_closed(by: :client)
     end
 
