@@ -23,7 +23,7 @@ on_each_server "conformance/adapter" do
 
   def tell(type, **command)
     @input.puts(JSON.generate(type: type, **command))
-    JSON.parse(Timeout.timeout(20) { @output.gets })
+    JSON.parse(Timeout.timeout(60) { @output.gets })
   end
 
   # Says what must succeed.
@@ -54,7 +54,7 @@ on_each_server "conformance/adapter" do
 
   it "ends a live read when its time is over, with the status of the last poll" do
     ask("create", path: path)
-    expect(ask("read", path: path, offset: "now", live: "long-poll", timeoutMs: 1_500))
+    expect(ask("read", path: path, offset: "now", live: "long-poll", timeoutMs: 3_000))
       .to include("chunks" => [], "upToDate" => true, "status" => 204)
   end
 

@@ -45,12 +45,10 @@ RSpec.describe "JSON from bytes to Ruby objects" do
   it "takes or refuses random documents, and damaged ones, as JSON.parse does" do
     texts = RandomJSON.new(20_251_121)
     refused = 0
-    deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 10
     10_000.times do
       text = texts.document
       expect_as_json_parse(text)
       refused += 1 if expect_as_json_parse(texts.damaged(text)) == :refused
-      break if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
     end
     expect(refused).to be > 500
   end

@@ -27,7 +27,7 @@ on_each_server DurableStreams::Reader do
   after { (@threads || []).each { |thread| thread.kill.join } }
 
   def pop(queue)
-    value = Timeout.timeout(20) { queue.pop }
+    value = Timeout.timeout(60) { queue.pop }
     value.is_a?(Exception) ? raise(value) : value
   end
 
@@ -244,7 +244,7 @@ on_each_server DurableStreams::Reader do
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
         reader.close
         expect(pop(seen)).to eq(:ended)
-        expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < 0.1
+        expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < AtOnce::SECONDS
         thread.join
         expect { reader.first }.to raise_error(DurableStreams::ClosedError)
       end

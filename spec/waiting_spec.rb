@@ -59,19 +59,19 @@ RSpec.describe "Waiting" do
       it "ends on Thread#kill" do
         took, error = interrupt(call, &:kill)
         expect(error).to be_nil
-        expect(took).to be < 0.2
+        expect(took).to be < AtOnce::SECONDS
       end
 
       it "ends on Thread#raise, with what was raised" do
         took, error = interrupt(call) { |thread| thread.raise(Interrupt, "stop") }
         expect(error).to be_an(Interrupt)
-        expect(took).to be < 0.2
+        expect(took).to be < AtOnce::SECONDS
       end
 
       it "ends on Timeout.timeout" do
         started = now
         expect { Timeout.timeout(0.1) { call.call(stream) } }.to raise_error(Timeout::Error)
-        expect(now - started).to be < 0.3
+        expect(now - started).to be < 0.1 + AtOnce::SECONDS
       end
 
       it "lets another thread make full progress" do

@@ -16,8 +16,8 @@ RSpec.describe "Event streams", :faults do
   it "that close in order are connected to again at once, from the last offset with the last cursor" do
     next_events { |reply| reply.sse.data("[1]").control("1", cursor: "a").data("[2]").control("2", cursor: "b").finish }
     next_events { |reply| reply.sse.data("[3]").control("3", closed: true).finish }
-    patient = fault_stream(retries: { max_retries: 0, initial_delay: 10 })
-    expect(timed { expect(patient.read_json(live: :sse).each.to_a).to eq([1, 2, 3]) }).to be < 1
+    patient = fault_stream(retries: { max_retries: 0, initial_delay: 1000, max_delay: 1000 })
+    expect(timed { expect(patient.read_json(live: :sse).each.to_a).to eq([1, 2, 3]) }).to be < AtOnce::SECONDS
     expect(faults.requests.map(&:query)).to eq(["live=sse&offset=-1", "cursor=b&live=sse&offset=2"])
     expect(faults.requests.map { |request| request.header("accept") }).to all(eq("text/event-stream"))
   end
@@ -26,7 +26,8 @@ RSpec.describe "Event streams", :faults do
     next_events { |reply| reply.sse.chunk("retry: 250\n\n").data("[1]").control("1").finish }
     next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
     expect(read_all).to eq([1, 2])
-    expect(faults.requests.map(&:time).each_cons(2).map { |a, b| b - a }).to all(be_between(0.25, 0.6))
+    first, second = faults.requests.map(&:time)
+    expect(second - first).to be_between(0.25, AtOnce::SECONDS)
   end
 
   it "that break after a `retry:` are connected to again after that time, and not after hours" do
@@ -93,15 +94,19 @@ RSpec.describe "Event streams", :faults do
       .to raise_error(DurableStreams::ParseError, /larger than the limit of 10000 bytes/)
   end
 
-  it "that bring a very long line are read in time" do
+  it "that bring a very long line are read whole" do # In linear time: the decoder's own tests have that.
     size = 20_000_000
     next_events { |reply| reply.sse.data("[\"#{"x" * size}\"]").control("1", closed: true).finish }
-    expect(timed { expect(read_all.first.size).to eq(size) }).to be < 10
+    expect(read_all.first.size).to eq(size)
   end
 
   it "that fall silent are replaced after live_timeout, and nothing is missed" do
-    next_events { |reply| reply.sse.data("[1]").control("1", up_to_date: true).data("[2]").hang }
-    next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    faults.on("GET", nil, query: { "offset" => "-1" }) do |reply|
+      reply.sse.data("[1]").control("1", up_to_date: true).data("[2]").hang
+    end
+    faults.on("GET", nil, query: { "offset" => "1" }) do |reply|
+      reply.sse.data("[2]").control("2", closed: true).finish
+    end
     hasty = fault_stream(live_timeout: 0.1, retries: { max_retries: 0 })
     expect(hasty.read_json(live: :sse).each.to_a).to eq([1, 2])
     expect(faults.wait_until_closed(1)).to eq(:fin)
@@ -110,20 +115,22 @@ RSpec.describe "Event streams", :faults do
 
   it "that never begin are replaced as well, and so are silent long-polls" do
     faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
-    %w[sse long-poll].each { |live| 2.times { faults.next("GET", nil, query: { "live" => live }, &:hang) } }
+    # More often than the policy would forgive failures, of which catching up may need some on a slow machine.
+    %w[sse long-poll].each { |live| 4.times { faults.next("GET", nil, query: { "live" => live }, &:hang) } }
     faults.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
     faults.on(nil, nil, query: { "live" => "long-poll" }) { |reply| reply.read("[2]", next_offset: "2", closed: true) }
-    hasty = fault_stream(timeout: 0.05, live_timeout: 0.05, retries: { max_retries: 0 })
-    %i[auto long_poll].each { |mode| expect(hasty.read_json(live: mode).each.to_a).to eq([1, 2]) }
+    hasty = fault_stream(timeout: 0.5, live_timeout: 0.05, retries: { max_retries: 3, initial_delay: 0.001 })
+    reading = %i[auto long_poll].map { |mode| in_thread { hasty.read_json(live: mode).each.to_a } }
+    expect(reading.map(&:value)).to eq([[1, 2]] * 2)
   end
 
   it "that are alive are not replaced: comments count" do
     next_events do |reply|
       reply.sse
-      8.times { reply.chunk(": alive\n").delay(0.05) }
+      8.times { reply.chunk(": alive\n").delay(0.25) }
       reply.data("[1]").control("1", closed: true).finish
     end
-    expect(fault_stream(timeout: 0.1, live_timeout: 0.15).read_json(live: :sse).each.to_a).to eq([1])
+    expect(fault_stream(live_timeout: 1.5).read_json(live: :sse).each.to_a).to eq([1])
     expect(faults.requests.size).to eq(1)
   end
 

@@ -4,11 +4,8 @@ require "timeout"
 
 # Whatever a call waits for, an interrupt ends it at once, and everything is usable afterwards.
 RSpec.describe "Interrupting" do
-  # Seconds; the promise is 200 ms, the rest is for machines that do other things as well.
-  at_once = 0.2 + Float(ENV.fetch("SLOWNESS", "0.3"))
-
   let(:faults) { FaultServer.shared }
-  let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 60.0, max_delay: 60.0) }
+  let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 1000, max_delay: 1000) }
   let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 60, retry_policy: patient) }
   let(:stream) { client.stream("/s", content_type: "application/json") }
   let(:bytes) { client.stream("/b", content_type: "application/octet-stream") }
@@ -105,6 +102,7 @@ RSpec.describe "Interrupting" do
           reply.respond(200, "", **produced)
         end
         producer.append("\"12345\"")
+        faults.wait_for_request
         @call = -> { producer.append("\"67890\"") }
       end,
       reached: ->(thread) { Thread.pass until thread.stop? },
@@ -122,9 +120,10 @@ RSpec.describe "Interrupting" do
           reply.respond(200, "", **produced)
         end
         producer.append(1)
+        faults.wait_for_request
         @call = -> { producer.flush }
       end,
-      reached: ->(_) { faults.wait_for_request },
+      reached: ->(thread) { Thread.pass until thread.stop? },
       after: lambda do
         faults.open("go")
         producer.append(2)
@@ -139,9 +138,10 @@ RSpec.describe "Interrupting" do
           reply.respond(200, "", **produced)
         end
         producer.append(1)
+        faults.wait_for_request
         @call = -> { producer.close }
       end,
-      reached: ->(_) { faults.wait_for_request },
+      reached: ->(thread) { Thread.pass until thread.stop? },
       after: lambda do
         faults.open("go")
         producer.close
@@ -203,7 +203,7 @@ RSpec.describe "Interrupting" do
           started = now
           act.call(thread)
           error = outcome_of(thread)
-          expect(now - started).to be < at_once
+          expect(now - started).to be < AtOnce::SECONDS
           expected ? expect(error).to(be_a(expected)) : expect(error).to(be_nil)
           expect_usable(state)
         end
@@ -212,12 +212,13 @@ RSpec.describe "Interrupting" do
       it "ends on Timeout.timeout" do
         started = now
         expect { Timeout.timeout(0.1) { @call.call } }.to raise_error(Timeout::Error)
-        expect(now - started).to be < 0.1 + at_once
+        expect(now - started).to be < 0.1 + AtOnce::SECONDS
         expect_usable(state)
       end
 
       it "does not end while what is raised is masked, and ends as soon as it is not" do
         entered = Thread::Queue.new
+        raised = Thread::Queue.new
         leave = false
         thread = Thread.new do
           Thread.handle_interrupt(IOError => :never) do
@@ -225,11 +226,13 @@ RSpec.describe "Interrupting" do
             Timeout.timeout(0.2) { @call.call }
           rescue Timeout::Error
             leave = true
+            raised.pop
           end
         end
         thread.report_on_exception = false
         entered.pop
         thread.raise(IOError, "masked")
+        raised << true
         expect(outcome_of(thread)).to be_a(IOError)
         expect(leave).to be(true)
       end
@@ -255,7 +258,7 @@ RSpec.describe "Interrupting" do
           child.signal("INT")
         end
         expect(ended.output).to eq("interrupted\n")
-        expect(ended.took).to be < 1
+        expect(ended.took).to be < AtOnce::SECONDS
       end
     end
 
@@ -272,7 +275,7 @@ RSpec.describe "Interrupting" do
         child.signal("INT")
       end
       expect(ended.output).to eq("ended\n")
-      expect(ended.took).to be < 1
+      expect(ended.took).to be < AtOnce::SECONDS
     end
 
     it "hears signals that come faster than it can look" do
@@ -291,7 +294,8 @@ RSpec.describe "Interrupting" do
         child.wait_for(/\./)
         child.signal("INT")
       end
-      expect(ended.output).to match(/\A\.+interrupted\z/)
+      # Of signals that are known at the same time Ruby takes the one with the lowest number first.
+      expect(ended.output).to match(/\A\.+interrupted\.*\z/)
     end
   end
 end

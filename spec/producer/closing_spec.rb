@@ -26,9 +26,10 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       producer.append!(0)
       faults.on("POST", path, &:hang)
       producer << 1 << 2
+      faults.wait_for_request(2, method: "POST")
       error = nil
       took = seconds { error = failure { producer.close(timeout: 0.1) } }
-      expect(took).to be_between(0.1, 2)
+      expect(took).to be_between(0.1, AtOnce::SECONDS)
       expect(error).to be_a(DurableStreams::TimeoutError)
       expect(error).to have_attributes(undelivered: [1, 2], outcome_unknown?: true)
       expect(producer).to be_closed
@@ -39,7 +40,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     it "does not wait for its timeout where all is sent" do
       producer = direct(linger_ms: 60_000)
       producer << 1
-      expect(seconds { producer.close(timeout: 30) }).to be < 10
+      expect(seconds { producer.close(timeout: 1000) }).to be < AtOnce::SECONDS
       expect(stored).to eq([1])
     end
 
@@ -52,7 +53,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       result = nil
       previous = trap("USR2") do
         producer << { a: 1 }
-        result = producer.close(timeout: 10).inspect
+        result = producer.close(timeout: 60).inspect
       end
       Process.kill("USR2", Process.pid)
       Thread.pass until result

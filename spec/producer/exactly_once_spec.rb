@@ -39,8 +39,6 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
     expect(stored).to eq(Array.new(count) { |i| { "i" => i } })
   end
 
-  around { |example| Timeout.timeout(600) { example.run } }
-
   it "stores every message once, in order, over a network that fails all the time" do
     script(count / 20)
     write(proxied(max_in_flight: 5, max_batch_items: 20, linger_ms: 1, retry_policy: quick(max_retries: 30)))

@@ -47,7 +47,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
       producer << { n: i }
     end
     GC.start
-    expect(Timeout.timeout(10) { Array.new(5) { told.pop } }).to eq([1] * 5)
+    expect(Array.new(5) { told.pop }).to eq([1] * 5)
   end
 
   it "frees producers that are closed, also where a callback or callable refers to them" do
@@ -105,7 +105,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     delivered = Queue.new
     producer = direct(linger_ms: 3_600_000, max_batch_items: 5_000, on_delivery: ->(_, count) { delivered << count })
     Thread.new { 5_000.times { producer << marker.new } }.join
-    expect(Timeout.timeout(10) { delivered.pop }).to eq(5_000)
+    expect(delivered.pop).to eq(5_000)
     Thread.new { 1_100.times { producer << [1] } }.join
     collect_until { ObjectSpace.each_object(marker).count < 100 }
   end

@@ -18,7 +18,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
     "append!" => [->(producer) { producer.append!(2) }, [2]],
     "append to a full buffer" => [->(producer) { loop { producer << 2 } }, nil],
     "close" => [->(producer) { producer.close }, []],
-    "close with a timeout" => [->(producer) { producer.close(timeout: 30) }, []],
+    "close with a timeout" => [->(producer) { producer.close(timeout: 1000) }, []],
     "close_stream" => [->(producer) { producer.close_stream(data: 2) }, [2]]
   }
 
@@ -32,7 +32,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
     thread.report_on_exception = false
     Thread.pass until thread.stop?
     how.call(thread)
-    raise "the wait went on" unless thread.join(5)
+    raise "the wait went on" unless thread.join(AtOnce::SECONDS)
   rescue Interrupt => e
     raise unless e.message == "stop"
   end

@@ -33,8 +33,6 @@ RSpec.describe DurableStreams::Producer, "with very many messages", :producer do
     JSON.parse(output, symbolize_names: true)
   end
 
-  around { |example| Timeout.timeout(600) { example.run } }
-
   {
     "Strings" => 'format("[%d,\"fifty bytes or so of text, as in an event\"]", i)',
     "Hashes" => '{ i: i, text: "fifty bytes or so of text, as in an event" }'

@@ -8,7 +8,7 @@ require "rbconfig"
 # is bounded, and one that does not end in time is killed and says what it was doing.
 class ChildProcess
   # Seconds a child may take.
-  PATIENCE = 30
+  PATIENCE = 60
   # What spec programs begin with.
   LIB = File.expand_path("../../lib", __dir__)
 

@@ -18,8 +18,9 @@ require_relative "fault_server/reply"
 # Nothing here sleeps: a reply waits at gates (Reply#wait) that the spec opens, and the spec waits for what the server
 # has seen. Waiting is bounded by `timeout:` seconds, and Timeout says what had happened by then.
 class FaultServer
-  # How long to wait for something that is about to happen, in seconds.
-  PATIENCE = 10
+  # How long to wait for something that is about to happen, in seconds: less than the 30 after which a client that does
+  # not end what it should end gives up by itself.
+  PATIENCE = 20
 
   # What was waited for did not happen.
   class Timeout < StandardError; end
