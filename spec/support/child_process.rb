@@ -77,12 +77,14 @@ class ChildProcess
   end
 
   # Waits until the child has printed something that matches.
+  # @return [MatchData]
   def wait_for(pattern)
     deadline = now + @patience
-    until pattern.match?(@printed)
+    until (match = pattern.match(@printed))
       part = read(deadline)
       raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{@printed}" unless part
     end
+    match
   end
 
   # Writes to a program's standard input.
