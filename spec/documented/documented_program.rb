@@ -11,7 +11,7 @@ class DocumentedProgram
   BLOCKS = File.expand_path("blocks", __dir__)
   HOST = %r{https://(?:streams\.example\.com|\.\.\.)}
   # Seconds that a program may take, which is far more than any needs.
-  TIME_LIMIT = 20
+  TIME_LIMIT = 60
 
   # @param block [String] name of the block
   # @param host [String] URL that replaces the documentation's host

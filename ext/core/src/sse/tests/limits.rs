@@ -104,7 +104,7 @@ fn a_line_of_150_megabytes_takes_linear_time_and_its_size_once() {
     };
     assert_eq!(data.len(), SIZE);
     // Quadratic time would be hours; the bound only has to tell the two apart on any machine.
-    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -118,6 +118,6 @@ fn endless_names_and_comments_take_linear_time() {
             assert_eq!(decoder.next_event(), Ok(None));
             decoder.push(piece.clone());
         }
-        assert!(began.elapsed().as_secs() < 30, "{start:?}: {:?}", began.elapsed());
+        assert!(began.elapsed().as_secs() < 120, "{start:?}: {:?}", began.elapsed());
     }
 }
