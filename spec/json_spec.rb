@@ -169,21 +169,4 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       end
     end
   end
-
-  describe "chunks of bytes and text" do
-    it "are UTF-8 where they are text and valid, else binary, and not frozen" do
-      chunk = ->(bytes, text) { native.chunk(bytes, text).then { |made| [made.encoding, made.bytes, made.frozen?] } }
-      utf8 = Encoding::UTF_8
-      binary = Encoding::BINARY
-      expect(chunk["é".b, true]).to eq([utf8, "é".bytes, false])
-      expect(chunk["abc", true]).to eq([utf8, "abc".bytes, false])
-      expect(chunk["", true]).to eq([utf8, [], false])
-      expect(chunk["\xff\xc3", true]).to eq([binary, [255, 195], false])
-      expect(chunk["é", false]).to eq([binary, "é".bytes, false])
-    end
-
-    it "know whether they are ASCII" do
-      expect(%w[abc é].map { |text| native.chunk(text, true).ascii_only? }).to eq([true, false])
-    end
-  end
 end

@@ -185,6 +185,18 @@ on_each_server DurableStreams::Reader do
       expect(bytes.read(live: :sse).first.data).to eq("é\xFF".b)
     end
 
+    { "é" => Encoding::UTF_8, "abc" => Encoding::UTF_8, "\xFF\xC3" => Encoding::BINARY, "" => Encoding::UTF_8 }
+      .each do |content, encoding|
+        it "are unfrozen Strings in #{encoding} for #{content.inspect} on a text stream, and binary on others" do
+          text.append(content) unless content.empty?
+          chunk = text.read.first.data
+          expect(chunk.bytes).to eq(content.bytes)
+          expect(chunk).to have_attributes(encoding: encoding, frozen?: false, ascii_only?: content.ascii_only?)
+          bytes.append(content) unless content.empty?
+          expect(bytes.read.first.data).to eq(content.b).and have_attributes(encoding: Encoding::BINARY, frozen?: false)
+        end
+      end
+
     it "are given whole, or copied to an IO" do
       bytes << "ab" << "\x00\xFF".b
       expect(bytes.read.body).to eq("ab\x00\xFF".b)

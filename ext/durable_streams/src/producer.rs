@@ -385,7 +385,7 @@ pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Resul
     for message in failed.undelivered() {
         match originals.get(message.token) {
             Some(original) => undelivered.push(original)?,
-            None => undelivered.push(convert::label(ruby, ruby.str_from_slice(&message.data), true)?)?,
+            None => undelivered.push(convert::label(ruby, ruby.str_from_slice(&message.data), true))?,
         }
     }
     let reason = errors::exception(ruby, failed.error())?;

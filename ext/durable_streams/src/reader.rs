@@ -416,7 +416,7 @@ impl Batch {
                     Ok(items.as_value())
                 }
             },
-            Batch::Bytes(string, text) => convert::label(ruby, string, text),
+            Batch::Bytes(string, text) => Ok(convert::label(ruby, string, text)),
         }
     }
 }

@@ -14,7 +14,7 @@ mod strings;
 mod text;
 
 pub(crate) use json::parse_items;
-pub(crate) use text::{Kind, append, label, string_to_ruby};
+pub(crate) use text::{append, label};
 
 /// Checks that `text` is exactly one JSON value (RFC 8259, valid UTF-8).
 ///
@@ -28,12 +28,14 @@ fn parse_error(ruby: &Ruby, message: &str) -> Error {
     errors::simple(ruby, "ParseError", message)
 }
 
-/// Defines `DurableStreams::Native.check_json`, `.parse_items`, `.parse_value` and `.chunk`.
+/// Defines `DurableStreams::Native.check_json`, `.parse_items` and `.parse_value`.
+///
+/// The library itself does not call them: they are for the specs and the fuzzing that compare with `JSON.parse`, of the
+/// very build that users get. So they are in every build.
 pub(crate) fn init(_ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_module_function("check_json", function!(native_check_json, 1))?;
     native.define_module_function("parse_items", function!(native_parse_items, 1))?;
-    native.define_module_function("parse_value", function!(native_parse_value, 1))?;
-    native.define_module_function("chunk", function!(native_chunk, 2))
+    native.define_module_function("parse_value", function!(native_parse_value, 1))
 }
 
 /// `check_json(text String) -> nil`. Raises ParseError where `text` is not one JSON value.
@@ -51,11 +53,6 @@ fn native_parse_items(ruby: &Ruby, text: RString) -> Result<RArray, Error> {
 /// `parse_value(text String) -> Object`: what `JSON.parse` gives.
 fn native_parse_value(ruby: &Ruby, text: RString) -> Result<Value, Error> {
     json::parse_value(ruby, &bytes_of(text))
-}
-
-/// `chunk(bytes String, text bool) -> String`: a copy in the encoding that a chunk of a stream gets.
-fn native_chunk(ruby: &Ruby, bytes: RString, text: bool) -> Result<RString, Error> {
-    string_to_ruby(ruby, &bytes_of(bytes), if text { Kind::Text } else { Kind::Binary })
 }
 
 /// A copy, because Ruby code that runs meanwhile may change the string.

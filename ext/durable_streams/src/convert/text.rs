@@ -2,85 +2,24 @@
 
 use std::ffi::c_long;
 
-use magnus::rb_sys::{AsRawValue, FromRawValue, protect};
+use magnus::rb_sys::{AsRawValue, protect};
 use magnus::value::ReprValue;
-use magnus::{Error, RString, Ruby, TryConvert, Value};
+use magnus::{Error, RString, Ruby, Value};
 use rb_sys::{RBasic, VALUE, ruby_coderange_type, ruby_encoding_consts};
 
-/// What bytes are meant to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// UTF-8 where they are valid, else binary.
-    Text,
-    /// Binary.
-    Binary,
-}
-
-/// A new string of `bytes`: UTF-8 where they are meant to be text and are valid, else binary.
-///
-/// Raises NoMemoryError.
-pub(crate) fn string_to_ruby(ruby: &Ruby, bytes: &[u8], kind: Kind) -> Result<RString, Error> {
-    let checked = Checked::of(bytes, kind);
-    let len =
-        c_long::try_from(bytes.len()).map_err(|_| Error::new(ruby.exception_no_mem_error(), "string too long"))?;
-    let string = protect(|| {
-        // SAFETY: `ruby` says: on a Ruby thread with the GVL. Reads `len` bytes of Rust's memory. NoMemoryError ends at the
-        // protect around this closure, which owns nothing.
-        unsafe { rb_sys::rb_str_new(bytes.as_ptr().cast(), len) }
-    })?;
-    // SAFETY: a live object that Ruby just made.
-    let string = RString::try_convert(unsafe { Value::from_raw(string) })?;
-    checked.apply(string)?;
-    Ok(string)
-}
-
-/// Gives a binary string that was put together from pieces its encoding: UTF-8 where it is `text` and valid.
-pub(crate) fn label(_ruby: &Ruby, string: RString, text: bool) -> Result<Value, Error> {
-    let kind = if text { Kind::Text } else { Kind::Binary };
-    // SAFETY: the Ruby handle says: on a Ruby thread with the GVL. Nothing is allocated and no Ruby code runs while the
-    // bytes are looked at.
-    let checked = Checked::of(unsafe { string.as_slice() }, kind);
-    checked.apply(string)?;
-    Ok(string.as_value())
-}
-
-/// What is known of some bytes.
-#[derive(Clone, Copy)]
-enum Checked {
-    Ascii,
-    Utf8,
-    Binary,
-}
-
-impl Checked {
-    fn of(bytes: &[u8], kind: Kind) -> Self {
-        match kind {
-            Kind::Binary => Checked::Binary,
-            Kind::Text if bytes.is_ascii() => Checked::Ascii,
-            Kind::Text if std::str::from_utf8(bytes).is_ok() => Checked::Utf8,
-            Kind::Text => Checked::Binary,
+/// Gives a new binary string that was put together from pieces its encoding: UTF-8 where it is `text` and valid.
+pub(crate) fn label(_ruby: &Ruby, string: RString, text: bool) -> Value {
+    if text {
+        // SAFETY: the Ruby handle says: on a Ruby thread with the GVL. Nothing is allocated and no Ruby code runs while
+        // the bytes are looked at.
+        let bytes = unsafe { string.as_slice() };
+        let ascii = bytes.is_ascii();
+        if ascii || std::str::from_utf8(bytes).is_ok() {
+            // SAFETY: with the GVL, as above. The string is new: nobody else has seen it. Its bytes were just checked.
+            unsafe { mark_utf8(string.as_raw(), ascii) };
         }
     }
-
-    /// Gives `string` the encoding; its bytes must be those that were checked.
-    fn apply(self, string: RString) -> Result<(), Error> {
-        let raw = string.as_raw();
-        protect(|| {
-            // SAFETY: on a Ruby thread with the GVL, as the callers hold a `&Ruby`. Raises where the string is frozen, which
-            // ends at the protect around this closure; the closure owns nothing.
-            unsafe {
-                match self {
-                    Checked::Binary => rb_sys::rb_enc_associate_index(raw, rb_sys::rb_ascii8bit_encindex()),
-                    Checked::Ascii | Checked::Utf8 => rb_sys::rb_enc_associate_index(raw, rb_sys::rb_utf8_encindex()),
-                }
-            }
-        })?;
-        if let Checked::Ascii | Checked::Utf8 = self {
-            // SAFETY: the bytes were checked, and the encoding is UTF-8 now.
-            unsafe { mark_utf8(raw, matches!(self, Checked::Ascii)) };
-        }
-        Ok(())
-    }
+    string.as_value()
 }
 
 /// Makes a new binary string a UTF-8 one and notes what a scan of it would find, so that Ruby need not scan it: what C's
