@@ -46,8 +46,19 @@ module DurableStreams
     end
   end
 
+  # What results of writes have that may be of a repetition.
+  # @api private
+  module DuplicateFlag
+    # @return [Boolean] whether the server had the data already
+    def duplicate?
+      duplicate ? true : false
+    end
+  end
+
   # What an append returns.
   AppendResult = Struct.new(:next_offset, :duplicate, keyword_init: true) do
+    include DuplicateFlag
+
     # @!attribute [r] next_offset
     #   @return [String] the stream's end after the append
     # @!attribute [r] duplicate
@@ -68,11 +79,6 @@ module DurableStreams
     def initialize(next_offset: nil, duplicate: false)
       super
       freeze
-    end
-
-    # @return [Boolean] whether the server had the data already
-    def duplicate?
-      duplicate ? true : false
     end
   end
 
@@ -133,6 +139,8 @@ module DurableStreams
 
   # What a producer's acknowledged append gave.
   ProducerResult = Struct.new(:next_offset, :duplicate, :epoch, :seq, keyword_init: true) do
+    include DuplicateFlag
+
     # @!attribute [r] next_offset
     #   @return [String, nil] the stream's end after the batch that the message went out with
     # @!attribute [r] duplicate
@@ -149,11 +157,6 @@ module DurableStreams
     def initialize(next_offset: nil, duplicate: false, epoch: nil, seq: nil)
       super
       freeze
-    end
-
-    # @return [Boolean] whether the server had the batch already
-    def duplicate?
-      duplicate ? true : false
     end
   end
 end
