@@ -34,8 +34,7 @@ fn a_new_producer_has_used_no_number() {
 
 #[test]
 fn deliveries_are_told_in_append_order() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.accept(&sent[2]);
     bench.accept(&sent[1]);
     assert_eq!(bench.delivered(), []);
@@ -82,8 +81,7 @@ fn what_the_server_asks_for_is_waited_for() {
 
 #[test]
 fn after_a_failure_only_the_oldest_batch_is_tried() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     bench.append(&["c"]);
     sent.iter().for_each(|transmit| bench.lose(transmit));
     bench.pass(Duration::from_secs(1));
@@ -95,8 +93,7 @@ fn after_a_failure_only_the_oldest_batch_is_tried() {
 
 #[test]
 fn nothing_new_is_sent_beside_a_batch_that_failed() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));
     let again = bench.append_and_send(&["b"]);
@@ -108,8 +105,7 @@ fn nothing_new_is_sent_beside_a_batch_that_failed() {
 
 #[test]
 fn progress_starts_the_count_of_retries_anew() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     sent.iter().for_each(|transmit| bench.lose(transmit));
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
@@ -127,14 +123,7 @@ fn progress_starts_the_count_of_retries_anew() {
 
 #[test]
 fn being_refused_for_now_leaves_nothing_unknown() {
-    let mut bench = Bench::established(Config {
-        retry: Policy {
-            max_retries: 0,
-            ..Policy::default()
-        },
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a"]);
+    let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
     bench.answer(&sent[0], status(429));
     let last = LastTry::Status(429);
     assert_eq!(
@@ -175,14 +164,7 @@ fn out_of_retries_is_a_failure_and_the_outcome_is_unknown() {
 
 #[test]
 fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
-    let mut bench = Bench::established(Config {
-        retry: Policy {
-            max_retries: 0,
-            ..Policy::default()
-        },
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(without_retries(), &["a", "b"]);
     bench.machine.handle_lost(bench.now, sent[0].id, Lost::NotSent);
     let (_, undelivered) = bench
         .failed()
@@ -192,8 +174,7 @@ fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
 
 #[test]
 fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.answer(&sent[1], gap(1, 2));
     bench.answer(&sent[2], gap(1, 3));
     assert!(bench.append_and_send(&["d"]).is_empty(), "it would only be refused too");
@@ -206,8 +187,7 @@ fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
 
 #[test]
 fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     bench.accept(&sent[0]);
     bench.answer(&sent[1], gap(1, 2));
     assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
@@ -215,8 +195,7 @@ fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
 
 #[test]
 fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.answer(&sent[0], gap(0, 1));
     let failure = Failure::SequenceGap {
         expected: Some(0),
@@ -242,8 +221,7 @@ fn a_wrong_first_number_is_a_sequence_gap() {
 
 #[test]
 fn a_gap_without_its_number_is_mended_once() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     let vague = Answer {
         received_seq: Some(2),
         ..status(409)
@@ -288,8 +266,7 @@ fn refusals_are_told_apart() {
         (stale(3), Failure::StaleEpoch { current_epoch: 3 }),
     ];
     for (answer, failure) in cases {
-        let mut bench = Bench::established(config());
-        let sent = bench.append_and_send(&["a", "b"]);
+        let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
         bench.append(&["c"]);
         bench.answer(&sent[0], answer);
         let rest = ["a", "b", "c"].map(not_delivered).to_vec();
@@ -302,8 +279,7 @@ fn refusals_are_told_apart() {
 
 #[test]
 fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.answer(&sent[1], status(413));
     assert_eq!(bench.machine.failure(), Some(&Failure::Rejected { status: 413 }));
     assert!(bench.events().is_empty(), "the first may have landed");
@@ -314,8 +290,7 @@ fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
 
 #[test]
 fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.lose(&sent[0]);
     bench.accept(&sent[1]);
     bench.answer(&sent[2], status(404));
@@ -328,14 +303,7 @@ fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
 
 #[test]
 fn a_gateway_error_may_hide_a_success() {
-    let mut bench = Bench::established(Config {
-        retry: Policy {
-            max_retries: 0,
-            ..Policy::default()
-        },
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a"]);
+    let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
     bench.answer(&sent[0], status(502));
     let last = LastTry::Status(502);
     assert_eq!(
@@ -346,8 +314,7 @@ fn a_gateway_error_may_hide_a_success() {
 
 #[test]
 fn headers_that_cannot_be_made_fail_the_producer() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.machine.header_failed(bench.now, sent[0].id);
     assert_eq!(bench.failed(), Some((Failure::HeaderFailed, vec![not_delivered("a")])));
 }

@@ -93,11 +93,13 @@ fn what_has_no_room_to_go_grows() {
 
 #[test]
 fn up_to_max_in_flight_are_out() {
-    let mut bench = Bench::established(Config {
-        max_in_flight: 3,
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a", "b", "c", "d", "e"]);
+    let (mut bench, sent) = Bench::sending(
+        Config {
+            max_in_flight: 3,
+            ..config()
+        },
+        &["a", "b", "c", "d", "e"],
+    );
     assert_eq!(sent.len(), 3);
     bench.accept(&sent[1]);
     assert_eq!(bodies(&bench.send()), [(4, "d".to_owned())]);
@@ -105,11 +107,13 @@ fn up_to_max_in_flight_are_out() {
 
 #[test]
 fn a_full_buffer_takes_nothing_until_there_is_room() {
-    let mut bench = Bench::established(Config {
-        max_buffered_bytes: 5,
-        ..config()
-    });
-    let sent = bench.append_and_send(&["aaa", "bb"]);
+    let (mut bench, sent) = Bench::sending(
+        Config {
+            max_buffered_bytes: 5,
+            ..config()
+        },
+        &["aaa", "bb"],
+    );
     assert_eq!(bench.machine.append(b"c"), Err(AppendError::Full));
     assert_eq!((bench.machine.buffered(), bench.machine.pending()), (5, 2));
     bench.accept(&sent[1]);

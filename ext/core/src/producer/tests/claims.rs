@@ -21,8 +21,7 @@ fn claimed(messages: &[&str]) -> (Bench, Vec<Transmit>) {
 
 #[test]
 fn the_id_is_taken_back_and_everything_is_sent_anew_in_order() {
-    let mut bench = Bench::established(claiming());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(claiming(), &["a", "b", "c"]);
     bench.append(&["d"]);
     bench.answer(&sent[2], stale(5));
     bench.answer(&sent[1], stale(5));
@@ -38,8 +37,7 @@ fn the_id_is_taken_back_and_everything_is_sent_anew_in_order() {
 
 #[test]
 fn messages_may_be_appended_while_a_claim_is_prepared() {
-    let mut bench = Bench::established(claiming());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.answer(&sent[1], stale(5));
     assert!(bench.append_and_send(&["c"]).is_empty());
     bench.answer(&sent[0], stale(5));
@@ -49,8 +47,7 @@ fn messages_may_be_appended_while_a_claim_is_prepared() {
 
 #[test]
 fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() {
-    let mut bench = Bench::established(claiming());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.lose(&sent[0]);
     bench.answer(&sent[1], stale(5));
     let failure = Failure::StaleEpoch { current_epoch: 5 };
@@ -59,8 +56,7 @@ fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() 
 
 #[test]
 fn a_request_that_was_lost_behind_one_that_was_refused_is_not_in_doubt() {
-    let mut bench = Bench::established(claiming());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.lose(&sent[1]);
     bench.answer(&sent[0], stale(5));
     let claim = bench.send();
@@ -71,8 +67,7 @@ fn a_request_that_was_lost_behind_one_that_was_refused_is_not_in_doubt() {
 
 #[test]
 fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
-    let mut bench = Bench::established(claiming());
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(claiming(), &["a", "b", "c"]);
     bench.lose(&sent[0]);
     bench.answer(&sent[2], stale(5));
     bench.accept(&sent[1]);

@@ -189,8 +189,7 @@ fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
 
 #[test]
 fn a_fence_after_everything_was_delivered_does_not_spoil_the_close() {
-    let mut bench = Bench::established(config());
-    let sent = bench.append_and_send(&["a", "b"]);
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     bench.lose(&sent[0]);
     bench.accept(&sent[1]);
     bench.machine.close().expect("running");
@@ -205,11 +204,13 @@ fn a_fence_after_everything_was_delivered_does_not_spoil_the_close() {
 
 #[test]
 fn giving_up_tells_what_is_known_at_once() {
-    let mut bench = Bench::established(Config {
-        max_in_flight: 2,
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a", "b", "c"]);
+    let (mut bench, sent) = Bench::sending(
+        Config {
+            max_in_flight: 2,
+            ..config()
+        },
+        &["a", "b", "c"],
+    );
     bench.machine.flush().expect("running");
     bench.machine.abort(bench.now);
     assert_eq!(

@@ -32,6 +32,17 @@ fn config() -> Config {
     }
 }
 
+/// Those, but with one try for each request.
+fn without_retries() -> Config {
+    Config {
+        retry: Policy {
+            max_retries: 0,
+            ..Policy::default()
+        },
+        ..config()
+    }
+}
+
 fn ok(status: u16, seq: u64) -> Answer {
     Answer {
         status,
@@ -81,6 +92,13 @@ impl Bench {
         bench.machine.handle_response(bench.now, first[0].id, ok(200, 0));
         bench.events();
         bench
+    }
+
+    /// Such a machine that has just sent these messages.
+    fn sending(config: Config, messages: &[&str]) -> (Bench, Vec<Transmit>) {
+        let mut bench = Bench::established(config);
+        let sent = bench.append_and_send(messages);
+        (bench, sent)
     }
 
     fn append(&mut self, messages: &[&str]) {
