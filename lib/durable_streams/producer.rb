@@ -89,8 +89,11 @@ module DurableStreams
     # @param next_seq [Integer] the first number to use in the epoch
     # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
-    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch
-    # @param on_error [#call, nil] called with the error when the producer fails
+    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch that is
+    #   in the stream, in order, on the one thread that calls the callbacks of all producers. Nothing else waits for it:
+    #   requests and appends go on, and what it is still to be told queues meanwhile, some hundred bytes for each batch
+    #   and without a limit. So what takes long, or may never return, is to be handed on to another thread
+    # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
     # @raise [ArgumentError] for values that cannot be meant
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,

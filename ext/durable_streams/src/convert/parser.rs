@@ -1,9 +1,10 @@
 //! JSON text straight into Ruby objects: the fast path, which knows plain JSON and refuses the rest.
 //!
-//! Written by hand because it was measured, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1): this makes Ruby objects of
-//! them in 2.3 ms. The tree that a library makes first, of which no Ruby object exists yet, takes 0.6 ms more with
-//! sonic-rs, 3.1 with simd-json and 9.4 with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms, a Ruby
-//! loop that makes the same objects out of nothing 5.
+//! Written by hand because it was measured, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1; one quick pass on a machine
+//! that others used too, which tells what is faster, not by how many tenths): this makes Ruby objects of them in 2.3 ms. The
+//! tree that a library makes first, of which no Ruby object exists yet, takes 0.6 ms more with sonic-rs, 3.1 with simd-json
+//! and 9.4 with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms, a Ruby loop that makes the same objects
+//! out of nothing 5.
 //!
 //! # What keeps this safe
 //!
