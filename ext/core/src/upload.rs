@@ -4,31 +4,44 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use crate::lock::Mutex;
 
 /// How much the connection is given at a time.
 const PIECE: usize = 256 * 1024;
 
-/// How many bytes of a body the connection has taken so far.
+/// How far a body has got.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Progress(Arc<AtomicUsize>);
+pub(crate) struct Progress {
+    /// When the connection last took some of it.
+    last: Arc<Mutex<Option<Instant>>>,
+    /// Whether it is of several pieces.
+    large: bool,
+}
 
 impl Progress {
     /// Whether any of it was taken: else there is no connection yet.
     pub(crate) fn begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.last.lock().is_some()
+    }
+
+    fn step(&self) {
+        *self.last.lock() = Some(Instant::now());
     }
 }
 
 /// A request body, and where to see how far it has got.
 pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
-    let progress = Progress::default();
+    let progress = Progress {
+        large: bytes.len() > PIECE,
+        ..Progress::default()
+    };
     let pieces = Pieces {
         rest: bytes,
         progress: progress.clone(),
@@ -36,19 +49,26 @@ pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
     (reqwest::Body::wrap(pieces), progress)
 }
 
-/// Waits for `future`, as long as no `limit` passes without progress. `None`: silence for that long.
+/// Waits for `future`, as long as no `limit` passes without progress. `None`: silence for that long. A large body has
+/// twice as long: of what the connection has taken, the system may hold megabytes that flow on unseen.
 pub(crate) async fn unless_silent<F: Future>(limit: Duration, progress: &Progress, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
-    let mut seen = progress.0.load(Ordering::Relaxed);
+    let mut silent_since = Instant::now();
     loop {
-        if let Ok(output) = timeout(limit, future.as_mut()).await {
+        let begun = *progress.last.lock();
+        silent_since = begun.map_or(silent_since, |last| last.max(silent_since));
+        let limit = if begun.is_some() && progress.large {
+            limit.saturating_mul(2)
+        } else {
+            limit
+        };
+        let left = limit.saturating_sub(silent_since.elapsed());
+        if let Ok(output) = timeout(left, future.as_mut()).await {
             return Some(output);
         }
-        let now = progress.0.load(Ordering::Relaxed);
-        if now == seen {
+        if *progress.last.lock() == begun {
             return None;
         }
-        seen = now;
     }
 }
 
@@ -66,7 +86,7 @@ impl Body for Pieces {
             return Poll::Ready(None);
         }
         let size = self.rest.len().min(PIECE);
-        self.progress.0.fetch_add(size, Ordering::Relaxed);
+        self.progress.step();
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
     }
 
@@ -83,18 +103,58 @@ impl Body for Pieces {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// How long it takes to give up on an answer that does not come, where the body moves after each of `gaps` (seconds).
+    async fn patience(progress: &Progress, gaps: &[u64]) -> u64 {
+        let moving = progress.clone();
+        let started = Instant::now();
+        let never = async {
+            for gap in gaps {
+                tokio::time::sleep(Duration::from_secs(*gap)).await;
+                moving.step();
+            }
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(unless_silent(LIMIT, progress, never).await, None);
+        started.elapsed().as_secs()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_the_wait_and_progress_extends_it() {
+    async fn progress_extends_the_wait() {
         let progress = Progress::default();
         let ticking = progress.clone();
         let slow = async move {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_secs(9)).await;
-                ticking.0.fetch_add(1, Ordering::Relaxed);
+                ticking.step();
             }
         };
-        assert_eq!(unless_silent(Duration::from_secs(10), &progress, slow).await, Some(()));
-        let never = std::future::pending::<()>();
-        assert_eq!(unless_silent(Duration::from_secs(10), &progress, never).await, None);
+        assert_eq!(unless_silent(LIMIT, &progress, slow).await, Some(()));
+        let endless = Duration::MAX;
+        assert_eq!(unless_silent(endless, &progress, async { 1 }).await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_counted_from_the_last_progress() {
+        for (gaps, given_up_after) in [(&[][..], 10), (&[0], 10), (&[7], 17), (&[0, 9, 9], 28), (&[11], 10)] {
+            assert_eq!(patience(&Progress::default(), gaps).await, given_up_after, "{gaps:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_may_be_on_its_way_unseen() {
+        for (gaps, given_up_after) in [(&[][..], 10), (&[0], 20), (&[9, 19], 48), (&[11], 10)] {
+            let (_, progress) = body(Bytes::from(vec![0; PIECE + 1]));
+            assert_eq!(patience(&progress, gaps).await, given_up_after, "{gaps:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_one_piece_is_not_large() {
+        let (_, progress) = body(Bytes::from(vec![0; PIECE]));
+        assert!(!progress.begun());
+        assert_eq!(patience(&progress, &[0]).await, 10);
+        assert!(progress.begun());
     }
 }
