@@ -27,8 +27,19 @@ RSpec.describe "Interrupting" do
     client.stream("#{scheme}://127.0.0.1:#{@stuck.port}/s", content_type: "application/octet-stream")
   end
 
-  def produced
-    { "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0" }
+  # Has what a producer sends answered at "go".
+  def hold_deliveries
+    faults.on do |reply|
+      reply.wait("go")
+      reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
+    end
+  end
+
+  # What must hold of a producer afterwards.
+  def expect_delivered
+    faults.open("go")
+    producer.close
+    expect(producer.pending).to eq(0)
   end
 
   # Each state: what is called, what tells that the call has come there, and what must work afterwards.
@@ -97,10 +108,7 @@ RSpec.describe "Interrupting" do
     },
     "waiting for room in a producer" => {
       prepare: lambda do
-        faults.on do |reply|
-          reply.wait("go")
-          reply.respond(200, "", **produced)
-        end
+        hold_deliveries
         producer.append("\"12345\"")
         faults.wait_for_request
         @call = -> { producer.append("\"67890\"") }
@@ -115,10 +123,7 @@ RSpec.describe "Interrupting" do
     },
     "flushing a producer" => {
       prepare: lambda do
-        faults.on do |reply|
-          reply.wait("go")
-          reply.respond(200, "", **produced)
-        end
+        hold_deliveries
         producer.append(1)
         faults.wait_for_request
         @call = -> { producer.flush }
@@ -133,35 +138,21 @@ RSpec.describe "Interrupting" do
     },
     "closing a producer" => {
       prepare: lambda do
-        faults.on do |reply|
-          reply.wait("go")
-          reply.respond(200, "", **produced)
-        end
+        hold_deliveries
         producer.append(1)
         faults.wait_for_request
         @call = -> { producer.close }
       end,
       reached: ->(thread) { Thread.pass until thread.stop? },
-      after: lambda do
-        faults.open("go")
-        producer.close
-        expect(producer.pending).to eq(0)
-      end
+      after: -> { expect_delivered }
     },
     "waiting for a producer's acknowledgement" => {
       prepare: lambda do
-        faults.on do |reply|
-          reply.wait("go")
-          reply.respond(200, "", **produced)
-        end
+        hold_deliveries
         @call = -> { producer.append!(1) }
       end,
       reached: ->(_) { faults.wait_for_request },
-      after: lambda do
-        faults.open("go")
-        producer.close
-        expect(producer.pending).to eq(0)
-      end
+      after: -> { expect_delivered }
     }
   }
 

@@ -27,11 +27,10 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
     it "tells exactly what did not land when several are in flight" do
       producer = proxied(linger_ms: 0, max_batch_items: 1)
       producer.append!(0)
-      # Those to come as well: once one is refused, an append waits for what becomes of the rest.
-      6.times { hold(:requests) }
-      (1..3).each { |i| producer << i }
-      faults.wait_until_waiting(:requests, 3)
+      send_and_hold(producer, [1, 2, 3], :requests)
       fence(1)
+      # Those to come are held as well: once one is refused, an append waits for what becomes of the rest.
+      3.times { hold(:requests) }
       (4..6).each { |i| producer << i }
       faults.open(:requests)
       expect(failure { producer.flush }.undelivered).to eq((1..6).to_a)
@@ -43,9 +42,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
     it "takes the id back and sends what was in flight and what waits, once, in order" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
       producer.append!(0)
-      4.times { hold(:requests) }
-      (1..4).each { |i| producer << i }
-      faults.wait_until_waiting(:requests, 4)
+      send_and_hold(producer, [1, 2, 3, 4], :requests)
       fence(7)
       (5..8).each { |i| producer << i }
       faults.open(:requests)

@@ -47,9 +47,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
   it "does not disturb what is in flight" do
     producer = proxied(linger_ms: 0, max_batch_items: 1)
     producer.append!(0)
-    3.times { hold(:go) }
-    (1..3).each { |i| producer << i }
-    faults.wait_until_waiting(:go, 3)
+    send_and_hold(producer, [1, 2, 3], :go)
     in_child { :exit }
     faults.open(:go)
     producer.flush

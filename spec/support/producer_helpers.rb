@@ -70,6 +70,16 @@ module ProducerHelpers
     nil
   end
 
+  # Has messages on their way, each in a request of its own that is held at a gate before the real server has it.
+  # @return [nil]
+  def send_and_hold(producer, messages, gate)
+    messages.each do |message|
+      hold(gate)
+      producer << message
+    end
+    faults.wait_until_waiting(gate, messages.size)
+  end
+
   # Takes the producer's id away, with a message.
   # @return [DurableStreams::ProducerResult]
   def fence(epoch, message = "rival")
