@@ -77,11 +77,19 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
 
   it "puts requests in order that overtook one another, sending again only what was refused" do
     producer.append!(0)
-    # Whichever of the four comes first has to wait for the others.
-    faults.next("POST", path) { |reply| reply.wait(:first, patient: true).forward(server_url).answer }
+    # Whichever of the four comes first has to wait for the others, and these until all are out.
+    faults.next("POST", path) do |reply|
+      3.times { reply.wait(:overtaken, patient: true) }
+      reply.forward(server_url).answer
+    end
+    3.times do
+      faults.next("POST", path) do |reply|
+        reply.wait(:all_out, patient: true).forward(server_url).answer.signal(:overtaken)
+      end
+    end
     (1..4).each { |i| producer << i }
-    (3..5).each { |number| faults.wait_until_answered(number) }
-    faults.open(:first)
+    faults.wait_until_waiting(:all_out, 3)
+    faults.open(:all_out)
     producer.flush
     expect(stored).to eq([0, 1, 2, 3, 4])
     numbers = faults.requests(method: "POST").map { |request| Integer(request.header("producer-seq")) }

@@ -121,7 +121,7 @@ class FaultServer
     def serve_request
       head = Wire.read_head(reader) || raise(ClientGone)
       request = parse(head)
-      rule = @session.script.take(request)
+      rule = @session.take(request)
       request[:body] = Wire.read_body(reader, head) unless rule && rule.read_body == false
       keep = reply(@session.journal.record(:request, **request), rule)
       keep && !head["connection"].to_s.casecmp?("close") ? true : fin
@@ -151,7 +151,7 @@ class FaultServer
 
       path, query = target.split("?", 2)
       {
-        number: @session.journal.number(:request), connection: number, verb: method, target: target, path: path,
+        number: nil, connection: number, verb: method, target: target, path: path,
         query: query, params: URI.decode_www_form(query.to_s).to_h, headers: head.headers, body: nil
       }
     end

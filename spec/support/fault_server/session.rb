@@ -25,6 +25,14 @@ class FaultServer
       @over
     end
 
+    # Numbers a request, and gives the rule for it, or nil: of two requests the first gets the first rule.
+    def take(request)
+      @mutex.synchronize do
+        request[:number] = journal.number(:request)
+        script.take(request)
+      end
+    end
+
     # Opens the port (again); 0 is any that is free.
     def listen(port = @port)
       @listener = TCPServer.new("127.0.0.1", port)
