@@ -45,7 +45,7 @@ RSpec.describe "Garbage collection" do
   RUBY
 
   def run(source, rounds)
-    ended = ChildProcess.program(source, server_url, rounds.to_s, patience: 60 * rounds)
+    ended = ChildProcess.program(source, server_url, rounds.to_s, patience: 600 * rounds)
     expect(ended.output).to eq("fine\n")
     expect(ended.status).to be_success
   end
