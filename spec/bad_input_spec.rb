@@ -5,7 +5,7 @@ require "rbconfig"
 
 # What a user gets for what cannot work: an error of its own class, at once, that names what was wrong.
 RSpec.describe "Bad input", :faults do
-  let(:client) { fault_client(timeout: 1) }
+  let(:client) { fault_client }
   let(:json) { client.stream("/s", content_type: :json) }
   let(:bytes) { client.stream("/s", content_type: :bytes) }
 

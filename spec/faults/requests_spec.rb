@@ -110,8 +110,9 @@ RSpec.describe "Requests through faults", :faults do
 
       it "raises TimeoutError when no answer comes#{", and says that the outcome is unknown" unless kind.repeated}" do
         faults.on(kind.verb, &:hang)
-        hasty = fault_stream(timeout: 0.1, retries: { max_retries: 1, initial_delay: 0.001 })
-        expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, /no answer within 0.1 s/) do |error|
+        # Long enough for the request to go out on a busy machine: else its outcome would be known.
+        hasty = fault_stream(timeout: 0.5, retries: { max_retries: 1, initial_delay: 0.001 })
+        expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, /no answer within 0.5 s/) do |error|
           expect(error).to have_attributes(outcome_unknown?: !kind.repeated, code: "TIMEOUT")
         end
         tries = kind.repeated ? 2 : 1
@@ -213,7 +214,7 @@ RSpec.describe "Requests through faults", :faults do
 
     it "raises TimeoutError when the server stops reading" do
       faults.on("POST", nil, read_body: false, &:hang)
-      stream = fault_stream(type: :bytes, timeout: 0.1)
+      stream = fault_stream(type: :bytes, timeout: 0.5)
       expect { stream.append(data) }.to raise_error(DurableStreams::TimeoutError) do |error|
         expect(error).to be_outcome_unknown
       end

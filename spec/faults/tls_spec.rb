@@ -14,7 +14,7 @@ RSpec.describe "TLS" do
   let(:policy) { DurableStreams::RetryPolicy.new(max_retries: 3, initial_delay: 1000, max_delay: 1000) }
 
   def head(**options)
-    DurableStreams::Client.open(base_url: server.url, retry_policy: policy, timeout: 5, **options) do |client|
+    DurableStreams::Client.open(base_url: server.url, retry_policy: policy, **options) do |client|
       client.stream("/s").head.next_offset
     end
   end

@@ -64,7 +64,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
   end
 
   it "sends again what got no answer in time, and survives its late arrival" do
-    impatient = proxied(linger_ms: 0, max_batch_items: 1, timeout: 0.3)
+    impatient = proxied(linger_ms: 0, max_batch_items: 1, timeout: 0.3, retry_policy: quick(max_retries: 1_000))
     impatient.append!(0)
     hold(:late)
     impatient.append!(1)
