@@ -75,21 +75,29 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
 
   it "keeps a producer's callback and callables for as long as they are needed" do
     told = Queue.new
-    hold("gate")
-    url = faults.url(path)
-    drop(1) do
-      producer = nil
-      producer = described_class.new(url: url, producer_id: "needed", linger_ms: 0, max_in_flight: 1,
-                                     max_batch_items: 1, headers: { "x" => -> { producer.epoch.to_s } },
-                                     on_delivery: ->(result, _) { told << [result.seq, producer.epoch] })
-      3.times { |i| producer << i }
+    faults.on("POST", path) do |reply|
+      reply.wait("gate", patient: true)
+      reply.forward(server_url).answer
     end
-    faults.wait_until_waiting("gate")
+    url = faults.url(path)
+    dropped = Thread.new do
+      10.times do |i|
+        producer = nil
+        producer = described_class.new(url: url, producer_id: "needed #{i}", linger_ms: 0, max_in_flight: 1,
+                                       max_batch_items: 1, headers: { "x" => -> { "#{i} #{producer.epoch}" } },
+                                       on_delivery: ->(result, _) { told << [i, result.seq, producer.epoch] })
+        2.times { producer << i }
+      end
+      nil
+    end
+    dropped.join
+    faults.wait_until_waiting("gate", 10)
     10.times { Thread.new { GC.start }.join }
-    Array.new(10_000) { "in the places of what was freed" }
+    Array.new(10_000) { ["in the places of what was freed"] }
     faults.open("gate")
-    expect(Timeout.timeout(30) { Array.new(3) { told.pop } }).to eq([[0, 0], [1, 0], [2, 0]])
-    expect(faults.requests(method: "POST", path: path).map { |request| request.header("x") }).to eq(["0"] * 3)
+    expect(Timeout.timeout(30) { Array.new(20) { told.pop } }).to match_array([*0..9].product([0, 1], [0]))
+    asked = faults.requests(method: "POST", path: path).map { |request| request.header("x") }
+    expect(asked).to match_array([*0..9, *0..9].map { |i| "#{i} 0" })
   end
 
   it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do

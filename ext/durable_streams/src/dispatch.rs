@@ -10,7 +10,7 @@ use magnus::typed_data::Obj;
 use magnus::{Error, RArray, RHash, RModule, Ruby, TryConvert, Value, function};
 
 use crate::errors::{self, guard};
-use crate::held::Held;
+use crate::held::{Lent, Used};
 use crate::producer;
 use crate::questions::{Asking, Question};
 use crate::queue::Queue;
@@ -18,10 +18,10 @@ use crate::stream::Stream;
 use crate::wait::wait;
 
 /// What a request of this stream handle asks.
-type Asked = (Held, Question);
+type Asked = (Used, Question);
 
 /// Something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
-type Told = (Held, Held, Notice);
+type Told = (Used, Used, Notice);
 
 /// `None` ends the thread that serves the queue.
 type Notices = Queue<Option<Told>>;
@@ -36,18 +36,18 @@ fn notices() -> Arc<Notices> {
     QUEUE.get_or_make(Queue::new)
 }
 
-/// Has the dispatcher answer what the requests of a stream handle ask; the handle is kept alive.
-pub(crate) fn asking(stream: Held) -> Arc<Asking> {
+/// Has the dispatcher answer what the requests of a stream handle ask.
+pub(crate) fn asking(stream: Lent) -> Arc<Asking> {
     let queue = questions();
-    Asking::new(move |question| queue.put((stream.clone(), question)))
+    Asking::new(move |question| queue.put((stream.to_use(), question)))
 }
 
-/// Has the dispatcher tell `listener`, which is kept alive, of a producer's failure, and of `deliveries` if asked to.
-pub(crate) fn listener(listener: Held, originals: Held, deliveries: bool) -> Listener {
+/// Has the dispatcher tell `listener` of a producer's failure, and of `deliveries` if asked to.
+pub(crate) fn listener(listener: Lent, originals: Lent, deliveries: bool) -> Listener {
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {
-            queue.put(Some((listener.clone(), originals.clone(), notice)));
+            queue.put(Some((listener.to_use(), originals.to_use(), notice)));
         }
     })
 }
@@ -57,11 +57,11 @@ fn serve_requests(ruby: &Ruby) -> Result<(), Error> {
     guard(ruby, || {
         loop {
             let queue = questions();
-            let (held, question) = next(ruby, &queue)?;
-            let Some(stream) = held.get(ruby) else { continue };
+            let (used, question) = next(ruby, &queue)?;
+            let Some(stream) = used.get(ruby) else { continue };
             let stream = Obj::<Stream>::try_convert(stream)?;
             if let Some(application) = &stream.application {
-                application.answer(ruby, question, |question| queue.put((held, question)))?;
+                application.answer(ruby, question, |question| queue.put((used, question)))?;
             }
         }
     })

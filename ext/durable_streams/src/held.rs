@@ -4,13 +4,12 @@
 //! number is free; the table is swept when the GC marks it, or a Ruby thread adds to it.
 //!
 //! What native work refers to may refer to the owner of that work: a callback is a closure, and most closures see the
-//! variable that their producer is in. Such an object is held only while there is work ([`Held::only_while`]), or the
-//! owner would keep itself alive.
+//! variable that their producer is in. Such an object is [`Lent`]: kept alive only while there is work, or the owner would
+//! keep itself alive.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use durable_streams_core::lock::Mutex;
 use durable_streams_core::process::ProcessLocal;
@@ -38,22 +37,27 @@ static TABLE: OnceLock<Mutex<HashMap<u64, Entry>>> = OnceLock::new();
 /// What the table knows of an object.
 struct Entry {
     value: Opaque<Value>,
-    work: Option<Work>,
-}
-
-/// When an object is needed that another one keeps alive too.
-struct Work {
-    busy: Box<dyn Fn() -> bool + Send + Sync>,
-    id: Weak<Id>,
-    /// How many references there are to it while there is no work: one more is somebody who is about to use it.
-    idle: usize,
+    /// Of what is lent.
+    work: Option<Arc<Work>>,
 }
 
 impl Entry {
     fn is_needed(&self) -> bool {
-        // In this order: whoever takes a reference does so while it is busy.
-        let needed = |work: &Work| (work.busy)() || work.id.strong_count() > work.idle;
-        self.work.as_ref().is_none_or(needed)
+        self.work.as_ref().is_none_or(|work| work.is_needed())
+    }
+}
+
+/// Whether a lent object is needed.
+#[derive(Default)]
+struct Work {
+    under_way: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    users: AtomicUsize,
+}
+
+impl Work {
+    fn is_needed(&self) -> bool {
+        // In this order: users come while work is under way.
+        self.under_way.get().is_none_or(|under_way| under_way()) || self.users.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -87,12 +91,23 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
 
 /// Keeps `value` alive.
 pub(crate) fn hold(value: impl ReprValue) -> Held {
+    add(value, None)
+}
+
+/// Keeps `value` alive for the work of its owner; for good, until it is told what that is.
+pub(crate) fn lend(value: impl ReprValue) -> Lent {
+    let work = Arc::<Work>::default();
+    let held = add(value, Some(Arc::clone(&work)));
+    Lent { held, work }
+}
+
+fn add(value: impl ReprValue, work: Option<Arc<Work>>) -> Held {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     if let Some(table) = TABLE.get() {
         let mut table = table.lock();
         sweep(&mut table);
         let value = Opaque::from(value.as_value());
-        table.insert(id, Entry { value, work: None });
+        table.insert(id, Entry { value, work });
     }
     Held(Arc::new(Id(id)))
 }
@@ -111,31 +126,52 @@ impl Held {
         let table = TABLE.get()?.lock();
         table.get(&self.0.0).map(|entry| ruby.get_inner(entry.value))
     }
+}
 
-    /// From now on keeps the object alive only while `busy` says so, or somebody has taken another reference, which they do
-    /// while it is busy. The caller, who is Ruby's too, marks the object itself, begins no work once it is garbage, and
-    /// then calls [`Held::forget`]. `busy` is asked in the midst of a garbage collection: it waits for nothing that a
-    /// Ruby thread does.
-    pub(crate) fn only_while(&self, busy: impl Fn() -> bool + Send + Sync + 'static) {
-        let work = Work {
-            busy: Box::new(busy),
-            id: Arc::downgrade(&self.0),
-            idle: Arc::strong_count(&self.0),
-        };
-        if let Some(table) = TABLE.get()
-            && let Some(entry) = table.lock().get_mut(&self.0.0)
-        {
-            entry.work = Some(work);
-        }
+/// A Ruby object that is alive as long as its owner is, an object of Ruby's that marks it, and longer while there is work.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    held: Held,
+    work: Arc<Work>,
+}
+
+impl Lent {
+    /// From now on keeps the object alive only while `under_way` says so, or somebody uses it. The owner begins no work
+    /// once it is garbage, and calls [`Lent::forget`] when it is freed. `under_way` is asked in the midst of a garbage
+    /// collection: it waits for nothing that a Ruby thread does.
+    pub(crate) fn only_while(&self, under_way: impl Fn() -> bool + Send + Sync + 'static) {
+        // Told once.
+        let _again = self.work.under_way.set(Box::new(under_way));
     }
 
-    /// The object's other owner is being freed, and with it, unless there is work, the object.
+    /// Keeps the object alive until what this gives is dropped. Only while work is under way.
+    pub(crate) fn to_use(&self) -> Used {
+        self.work.users.fetch_add(1, Ordering::SeqCst);
+        Used(self.clone())
+    }
+
+    /// The owner is being freed, and with it, unless there is work, the object.
     pub(crate) fn forget(&self) {
-        if let Some(table) = TABLE.get() {
-            let mut table = table.lock();
-            if table.get(&self.0.0).is_some_and(|entry| !entry.is_needed()) {
-                table.remove(&self.0.0);
-            }
+        if let Some(table) = TABLE.get()
+            && !self.work.is_needed()
+        {
+            table.lock().remove(&self.held.0.0);
         }
+    }
+}
+
+/// A lent object in use.
+pub(crate) struct Used(Lent);
+
+impl Used {
+    /// The object.
+    pub(crate) fn get(&self, ruby: &Ruby) -> Option<Value> {
+        self.0.held.get(ruby)
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.0.work.users.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -23,7 +23,7 @@ use crate::client::{RetryArray, policy, seconds};
 use crate::convert;
 use crate::dispatch;
 use crate::errors::{self, guard};
-use crate::held::{self, Held};
+use crate::held::{self, Lent};
 use crate::memory::Reported;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
@@ -42,7 +42,7 @@ pub(crate) struct Producer {
     stream: Opaque<Obj<Stream>>,
     listener: Option<Opaque<Value>>,
     /// What of these its work refers to.
-    lent: Vec<Held>,
+    lent: Vec<Lent>,
     /// At how many originals an append drops those that were acknowledged.
     sweep_at: Cell<usize>,
     /// How many bytes were appended since the GC was last told.
@@ -112,7 +112,7 @@ impl Producer {
         listener: Option<Value>,
     ) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
-            let asked = stream.application.as_ref().map(|_| held::hold(stream));
+            let asked = stream.application.as_ref().map(|_| held::lend(stream));
             let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
                 Some(asked) => Arc::new(stream.endpoint.asking(&dispatch::asking(asked.clone()))),
@@ -124,12 +124,12 @@ impl Producer {
             let when_full = if settings.8 { WhenFull::Block } else { WhenFull::Raise };
             let config = config(ruby, json, settings, retry)?;
             let originals = ruby.hash_new();
-            let mut lent: Vec<Held> = asked.into_iter().collect();
+            let mut lent: Vec<Lent> = asked.into_iter().collect();
             let told = match listener {
                 None => None,
                 Some(listener) => {
                     let deliveries: bool = listener.funcall("deliveries?", ())?;
-                    let (listener, originals) = (held::hold(listener), held::hold(originals));
+                    let (listener, originals) = (held::lend(listener), held::lend(originals));
                     lent.extend([listener.clone(), originals.clone()]);
                     Some(dispatch::listener(listener, originals, deliveries))
                 }
