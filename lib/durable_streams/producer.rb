@@ -109,9 +109,10 @@ module DurableStreams
       )
       @listener = ProducerListener.for(on_delivery, on_error)
       @asks = @stream.asks?
+      @serves = @asks || !@listener.nil?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
       @json = @stream.json?
-      keep_serving
+      keep_serving if @serves
       @native = @stream.native_producer(@producer_id, settings, retry_policy, @listener)
       @closed = false
       @close_result = nil
@@ -126,15 +127,18 @@ module DurableStreams
     # @raise [ArgumentError] if the stream does not take such data
     # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
     def append(data)
-      keep_serving
-      @native.append(encode(data), data)
+      keep_serving if @serves
+      # Straight to the extension, which says whether that was all: this is called for every message.
+      @native.offer(data) || @native.append(encode(data), data)
+      nil
     end
 
     # Appends a message, as {#append} does.
     # @param data [Object]
     # @return [Producer] self
     def <<(data)
-      append(data)
+      keep_serving if @serves
+      @native.offer(data) || @native.append(encode(data), data)
       self
     end
 
@@ -226,7 +230,7 @@ module DurableStreams
     # Runs what waits for deliveries.
     # @raise [ThreadError] where that would wait for itself
     def waiting
-      keep_serving
+      keep_serving if @serves
       if @asks && Dispatcher.computing_values?
         raise ThreadError, "the callable of a header cannot wait for deliveries, which wait for it"
       end
@@ -235,7 +239,7 @@ module DurableStreams
     end
 
     def keep_serving
-      Dispatcher.serve(values: @asks, notices: !@listener.nil?) if @asks || @listener
+      Dispatcher.serve(values: @asks, notices: !@listener.nil?)
     end
   end
 end

@@ -38,6 +38,19 @@ pub fn plain_run(text: &[u8], from: usize) -> Run {
         ascii &= found.high == 0;
         at += lanes::WIDTH;
     }
+    if let Some(chunk) = text.last_chunk::<{ lanes::WIDTH }>()
+        && at < text.len()
+    {
+        // What is left, and as much before it as makes it full: shifted out again.
+        let (seen, found) = (at + lanes::WIDTH - text.len(), lanes::special(chunk));
+        let (stop, high) = (found.stop >> seen, found.high >> seen);
+        let before = stop.trailing_zeros().min((text.len() - at) as u32);
+        ascii &= high & ((1 << before) - 1) == 0;
+        return Run {
+            end: at + before as usize,
+            ascii,
+        };
+    }
     while let Some(&byte) = text.get(at) {
         if byte < 0x20 || byte == b'"' || byte == b'\\' {
             break;

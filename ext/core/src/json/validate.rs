@@ -100,43 +100,41 @@ struct Validator<'a> {
     open: Open,
 }
 
-/// What comes next in the text.
-enum Next {
-    Value,
-    /// The first value of an array, or its end.
-    ValueOrEnd,
-    Key,
-    /// The first key of an object, or its end.
-    KeyOrEnd,
-    /// What may follow a complete value.
-    AfterValue,
-}
-
 impl Validator<'_> {
+    /// One loop for values and one, inside it, for what follows them: most of what a text is made of goes from one to
+    /// the other without asking again what was expected.
     fn document(&mut self) -> Result<(), Invalid> {
-        let mut next = Next::Value;
         loop {
-            let byte = self.skip_blanks();
-            next = match next {
-                Next::ValueOrEnd if byte == Some(b']') => self.close(),
-                Next::Value | Next::ValueOrEnd => self.value(byte)?,
-                Next::KeyOrEnd if byte == Some(b'}') => self.close(),
-                Next::Key | Next::KeyOrEnd => self.key(byte)?,
-                Next::AfterValue => match (self.open.innermost(), byte) {
-                    (Some(Container::Array), Some(b',')) => self.step(Next::Value),
-                    (Some(Container::Object), Some(b',')) => self.step(Next::Key),
-                    (Some(Container::Array), Some(b']')) | (Some(Container::Object), Some(b'}')) => self.close(),
-                    (None, None) => return Ok(()),
-                    (None, Some(_)) => return self.fail("more text after the value"),
-                    (Some(Container::Array), _) => return self.fail("expected ',' or ']' in an array"),
-                    (Some(Container::Object), _) => return self.fail("expected ',' or '}' in an object"),
-                },
-            };
+            if self.value()? {
+                continue;
+            }
+            while let Some(container) = self.open.innermost() {
+                match (container, self.skip_blanks()) {
+                    (Container::Array, Some(b',')) => {
+                        self.at += 1;
+                        break;
+                    }
+                    (Container::Object, Some(b',')) => {
+                        self.at += 1;
+                        self.key()?;
+                        break;
+                    }
+                    (Container::Array, Some(b']')) | (Container::Object, Some(b'}')) => self.close(),
+                    (Container::Array, _) => return self.fail("expected ',' or ']' in an array"),
+                    (Container::Object, _) => return self.fail("expected ',' or '}' in an object"),
+                }
+            }
+            if self.open.depth == 0 {
+                return match self.skip_blanks() {
+                    None => Ok(()),
+                    Some(_) => self.fail("more text after the value"),
+                };
+            }
         }
     }
 
     /// Moves to the next byte that is not whitespace and returns it.
-    #[inline]
+    #[inline(always)]
     fn skip_blanks(&mut self) -> Option<u8> {
         loop {
             match self.text.get(self.at) {
@@ -147,28 +145,32 @@ impl Validator<'_> {
     }
 
     #[inline]
-    fn step(&mut self, next: Next) -> Next {
-        self.at += 1;
-        next
-    }
-
-    #[inline]
-    fn close(&mut self) -> Next {
+    fn close(&mut self) {
         self.open.pop();
-        self.step(Next::AfterValue)
+        self.at += 1;
     }
 
+    /// Reads a value, or the beginning of one that holds others: then its first value is next, and this is true.
     #[inline]
-    fn value(&mut self, byte: Option<u8>) -> Result<Next, Invalid> {
-        match byte {
+    fn value(&mut self) -> Result<bool, Invalid> {
+        match self.skip_blanks() {
             Some(b'"') => self.string()?,
             Some(b'{') => {
                 self.open.push(Container::Object);
-                return Ok(self.step(Next::KeyOrEnd));
+                self.at += 1;
+                if self.skip_blanks() != Some(b'}') {
+                    self.key()?;
+                    return Ok(true);
+                }
+                self.close();
             }
             Some(b'[') => {
                 self.open.push(Container::Array);
-                return Ok(self.step(Next::ValueOrEnd));
+                self.at += 1;
+                if self.skip_blanks() != Some(b']') {
+                    return Ok(true);
+                }
+                self.close();
             }
             Some(b'-' | b'0'..=b'9') => self.number()?,
             Some(b't') => self.word(b"true")?,
@@ -178,23 +180,25 @@ impl Validator<'_> {
             None if self.open.depth == 0 => return self.fail("no value"),
             None => return self.fail("the text ends where a value should be"),
         }
-        Ok(Next::AfterValue)
+        Ok(false)
     }
 
-    #[inline]
-    fn key(&mut self, byte: Option<u8>) -> Result<Next, Invalid> {
-        if byte != Some(b'"') {
+    /// Reads an object's key and the colon after it.
+    #[inline(always)]
+    fn key(&mut self) -> Result<(), Invalid> {
+        if self.skip_blanks() != Some(b'"') {
             return self.fail("expected a string as an object's key");
         }
         self.string()?;
         if self.skip_blanks() != Some(b':') {
             return self.fail("expected ':' after an object's key");
         }
-        Ok(self.step(Next::Value))
+        self.at += 1;
+        Ok(())
     }
 
     /// Reads the string whose opening quote is the next byte.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<(), Invalid> {
         self.at += 1;
         loop {
@@ -229,7 +233,7 @@ impl Validator<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self) -> Result<(), Invalid> {
         if self.text.get(self.at) == Some(&b'-') {
             self.at += 1;
@@ -255,7 +259,7 @@ impl Validator<'_> {
     }
 
     /// Reads one digit or more; `reason` says what is missing where there is none.
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, reason: &'static str) -> Result<(), Invalid> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.text.get(self.at) {
