@@ -269,6 +269,26 @@ RSpec.describe "Interrupting" do
       expect(ended.took).to be < AtOnce::SECONDS
     end
 
+    it "runs its trap handlers, which may append to the stream whose append they interrupt" do
+      faults.next("POST") { |reply| reply.wait("go").respond(204, "stream-next-offset" => "1") }
+      faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "2") }
+      ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
+        stream = DurableStreams::Client.new(base_url: ARGV[0]).stream("/s", content_type: :json)
+        trap("USR1") do
+          puts stream.append(2).next_offset
+          $stdout.flush
+        end
+        puts stream.append(1).next_offset
+      RUBY
+        faults.wait_until_waiting("go")
+        child.signal("USR1")
+        child.wait_for(/2\n/)
+        faults.open("go")
+      end
+      expect(ended.output).to eq("2\n1\n")
+      expect(faults.requests(method: "POST").map(&:body)).to eq(%w[[1] [2]])
+    end
+
     it "hears signals that come faster than it can look" do
       faults.on { |reply| reply.wait("go") }
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use crate::lock::Mutex;
@@ -14,8 +15,10 @@ use tokio::sync::oneshot;
 use crate::call::Request;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
+use crate::http::Pool;
 use crate::operations;
 use crate::process::{self, ProcessBound};
+use crate::work::Work;
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -42,16 +45,25 @@ pub struct Appender {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Entry>,
-    /// Whether somebody is sending, and will look at the queue again afterwards.
+    /// Whether somebody is in charge: is sending, and will look at the queue again afterwards.
     sending: bool,
 }
 
 struct Entry {
     append: Append,
+    pool: Pool,
     owner: oneshot::Sender<Result<String>>,
 }
 
-/// An append under way: its new tail, once stored. Dropped before it was sent, it is not sent.
+/// How an append goes out.
+pub enum Appending {
+    /// With a request of its own, and at once. Those that arrive meanwhile follow it.
+    Leading(Work<String>),
+    /// With the next request, since one is out.
+    Riding(Ticket),
+}
+
+/// An append that rides: its new tail, once stored. Dropped before it was sent, it is not sent.
 pub struct Ticket(ProcessBound<oneshot::Receiver<Result<String>>>);
 
 impl Future for Ticket {
@@ -83,23 +95,33 @@ impl Appender {
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
-    pub fn append(self: &Arc<Self>, append: Append) -> Result<Ticket> {
+    pub fn append(self: &Arc<Self>, append: Append) -> Result<Appending> {
         // Asked for here, on the application's thread, for the reason given at `Client::pool`.
         let pool = self.endpoint.pool(Operation::Append)?;
-        let runtime = process::runtime()?;
-        let (owner, ticket) = oneshot::channel();
         let mut queue = self.queue.lock();
-        queue.waiting.push_back(Entry { append, owner });
-        if !queue.sending {
-            queue.sending = true;
-            let sender = Sender {
-                appender: Arc::clone(self),
-                pool,
-                in_charge: true,
-            };
-            runtime.spawn(sender.run());
+        if !std::mem::replace(&mut queue.sending, true) {
+            drop(queue);
+            return Ok(Appending::Leading(self.lead(append)));
         }
-        Ok(Ticket(ProcessBound::new(ticket)))
+        let (owner, ticket) = oneshot::channel();
+        queue.waiting.push_back(Entry { append, pool, owner });
+        Ok(Appending::Riding(Ticket(ProcessBound::new(ticket))))
+    }
+
+    fn lead(self: &Arc<Self>, append: Append) -> Work<String> {
+        let charge = Arc::new(Charge::of(self));
+        let passing = Arc::downgrade(&charge);
+        let lead = |pool| async move {
+            let endpoint = &charge.appender.endpoint;
+            let request = request(endpoint, std::iter::once(&append))?;
+            operations::send_append(endpoint, &pool, request).await
+        };
+        let operation = Operation::Append;
+        Work::new(&self.endpoint, operation, lead).suspended_by(move || {
+            if let Some(charge) = passing.upgrade() {
+                charge.pass_on();
+            }
+        })
     }
 
     /// What goes out next, or nothing, and then nobody is sending any more.
@@ -131,31 +153,42 @@ fn rides_with(first: &Append, next: &Append) -> bool {
     first.seq.is_none() && next.seq.is_none() && first.json == next.json && first.content_type == next.content_type
 }
 
-/// The one who sends. If it ends early (a panic), those who wait are told, and the next append starts another.
-struct Sender {
+/// The duty to see to the queue once one's own request has ended. Dropped, it passes on to the runtime's threads, if
+/// anything waits.
+struct Charge {
     appender: Arc<Appender>,
-    pool: reqwest::Client,
-    /// Whether the queue still counts on it. When it does not, another may be at work already.
-    in_charge: bool,
+    held: AtomicBool,
 }
 
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if self.in_charge {
-            let mut queue = self.appender.queue.lock();
-            queue.sending = false;
-            queue.waiting.clear();
+impl Charge {
+    fn of(appender: &Arc<Appender>) -> Charge {
+        Charge {
+            appender: Arc::clone(appender),
+            held: AtomicBool::new(true),
         }
     }
-}
 
-impl Sender {
-    async fn run(mut self) {
+    /// Leaves the queue to others, at once: who carries out this request is busy with something else, which may be an
+    /// append to the same stream.
+    fn pass_on(&self) {
+        if !self.held.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut queue = self.appender.queue.lock();
+        queue.sending = !queue.waiting.is_empty();
+        if queue.sending
+            && let Ok(runtime) = process::runtime()
+        {
+            runtime.spawn(Charge::of(&self.appender).send_all());
+        }
+    }
+
+    /// Sends what waits, and what comes meanwhile.
+    async fn send_all(self) {
         loop {
             let load = self.appender.next_load();
-            self.in_charge = !load.is_empty();
             if load.is_empty() {
-                return;
+                return self.held.store(false, Ordering::Release);
             }
             self.deliver(load).await;
         }
@@ -164,12 +197,14 @@ impl Sender {
     /// Sends a load and tells the owners. What the server refuses, having taken nothing of it, goes again in halves: one
     /// append may be at fault, or all together are too large.
     async fn deliver(&self, load: Vec<Entry>) {
+        let endpoint = &self.appender.endpoint;
         let mut loads = vec![load];
         while let Some(mut load) = loads.pop() {
             load.retain(|entry| !entry.owner.is_closed());
             let Some(first) = load.first() else { continue };
-            let request = self.request(&first.append, &load);
-            let sending = async { operations::send_append(&self.appender.endpoint, &self.pool, request?).await };
+            let pool = first.pool.clone();
+            let request = request(endpoint, load.iter().map(|entry| &entry.append));
+            let sending = async { operations::send_append(endpoint, &pool, request?).await };
             let outcome = tokio::select! {
                 outcome = sending => outcome,
                 () = abandoned(&mut load) => continue,
@@ -188,10 +223,11 @@ impl Sender {
             }
         }
     }
+}
 
-    fn request(&self, first: &Append, load: &[Entry]) -> Result<Request> {
-        let (endpoint, body) = (&self.appender.endpoint, body_of(load, first.json));
-        operations::append_request(endpoint, &first.content_type, body, first.seq.as_deref())
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pass_on();
     }
 }
 
@@ -206,17 +242,29 @@ fn refuses_load(error: &Error) -> bool {
     matches!(error.kind(), Kind::BadRequest | Kind::PayloadTooLarge)
 }
 
-fn body_of(load: &[Entry], json: bool) -> Bytes {
-    if let ([only], false) = (load, json) {
-        return only.append.data.clone();
+/// One request for appends that ride together.
+fn request<'a>(endpoint: &Endpoint, appends: impl Iterator<Item = &'a Append> + Clone) -> Result<Request> {
+    let first = appends.clone().next();
+    let Some(first) = first else {
+        let reason = "internal error: a request without an append".to_owned();
+        return Err(Error::plain(Kind::Internal, reason));
+    };
+    let body = body_of(appends, first.json);
+    operations::append_request(endpoint, &first.content_type, body, first.seq.as_deref())
+}
+
+fn body_of<'a>(appends: impl Iterator<Item = &'a Append> + Clone, json: bool) -> Bytes {
+    let mut rest = appends.clone();
+    if let (false, Some(only), None) = (json, rest.next(), rest.next()) {
+        return only.data.clone();
     }
-    let size = load.iter().map(|entry| entry.append.data.len() + 1).sum::<usize>() + 1;
+    let size = appends.clone().map(|append| append.data.len() + 1).sum::<usize>() + 1;
     let mut body = BytesMut::with_capacity(size);
-    for (index, entry) in load.iter().enumerate() {
+    for (index, append) in appends.enumerate() {
         if json {
             body.put_u8(if index == 0 { b'[' } else { b',' });
         }
-        body.put_slice(&entry.append.data);
+        body.put_slice(&append.data);
     }
     if json {
         body.put_u8(b']');

@@ -9,6 +9,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
+use crate::http::Pool;
 use crate::retry::Schedule;
 use crate::{transport, upload};
 
@@ -69,7 +70,7 @@ pub(crate) enum Failure {
 
 /// Sends the request, as often as the client's policy and its own nature allow, and answers with the first answer that
 /// is not worth another try; an answer that still is after the last one is an error, as is none at all.
-pub(crate) async fn call(endpoint: &Endpoint, pool: &reqwest::Client, request: Request) -> Result<Answer> {
+pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: Request) -> Result<Answer> {
     let policy = &endpoint.client().config().retry;
     let mut schedule = Schedule::default();
     let mut fresh_values_asked = false;
@@ -125,7 +126,7 @@ pub(crate) fn wants_fresh_values(endpoint: &Endpoint, request: &Request, status:
 /// Sends the request once and reads its answer.
 pub(crate) async fn attempt(
     endpoint: &Endpoint,
-    pool: &reqwest::Client,
+    pool: &Pool,
     request: &Request,
 ) -> std::result::Result<Answer, Failure> {
     let response = send(endpoint, pool, request).await?;
@@ -193,7 +194,7 @@ fn broken(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
 /// Sends the request once (and follows redirects where that is allowed); returns as soon as the headers are there.
 pub(crate) async fn send(
     endpoint: &Endpoint,
-    pool: &reqwest::Client,
+    pool: &Pool,
     request: &Request,
 ) -> std::result::Result<Response, Failure> {
     let query: Vec<(&str, &str)> = request
@@ -246,7 +247,7 @@ fn target(endpoint: &Endpoint, operation: Operation, from: &Url, response: &Resp
 
 async fn send_to(
     endpoint: &Endpoint,
-    pool: &reqwest::Client,
+    pool: &Pool,
     request: &Request,
     url: Url,
     headers: HeaderMap,
@@ -261,10 +262,8 @@ async fn send_to(
     if let Some(application) = endpoint.transport() {
         return transport::ask(endpoint, application, request, url, headers, limit).await;
     }
-    let other_pool = match endpoint.shares_pool_with(&url) {
-        true => None,
-        false => Some(endpoint.pool_for(request.operation, &url).map_err(Failure::Final)?),
-    };
+    let other_pool = endpoint.other_pool(request.operation, pool, &url);
+    let other_pool = other_pool.map_err(Failure::Final)?;
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
     let mut progress = upload::Progress::default();
@@ -280,7 +279,7 @@ async fn send_to(
         *message.body_mut() = Some(body);
         progress = watched;
     }
-    let sending = other_pool.as_ref().unwrap_or(pool).execute(message);
+    let sending = other_pool.as_ref().unwrap_or(pool).connections().execute(message);
     if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
         return sent.map_err(|e| unsent(endpoint, request.operation, &e));
     }

@@ -1,6 +1,7 @@
 //! Where requests go and what each carries: a stream's URL, and headers and parameters that are fixed or asked for
 //! anew for every request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 pub use reqwest::header::{HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind, Operation, Result};
-use crate::http::{Client, Unavailable};
+use crate::http::{Client, Pool, Unavailable};
+use crate::lane::Lane;
 use crate::transport::Transport;
 
 /// Headers and query parameters, in the order they were given.
@@ -136,28 +138,36 @@ impl Endpoint {
         self.dynamic.is_some()
     }
 
-    /// The connection pool for the URL. See [`Client::pool`] for the thread it wants.
-    pub(crate) fn pool(&self, operation: Operation) -> Result<reqwest::Client> {
-        match self.transport {
-            None => self.pool_for(operation, &self.url),
-            // Nothing goes through it, so no certificates are needed for it.
-            Some(_) => {
-                let mut url = self.url.clone();
-                // `https` may become `http`, so it is never refused.
-                let _allowed = url.set_scheme("http");
-                self.pool_for(operation, &url)
-            }
+    /// The pool for requests on the process's runtime. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool(&self, operation: Operation) -> Result<Pool> {
+        let pool = self.client.pool(&self.url_of_pool());
+        pool.map_err(|why| why.at(operation, &self.display))
+    }
+
+    /// The pool for requests on a lane. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool_on(&self, lane: &mut Lane, operation: Operation) -> Result<Pool> {
+        let pool = self.client.pool_on(lane, &self.url_of_pool());
+        pool.map_err(|why| why.at(operation, &self.display))
+    }
+
+    fn url_of_pool(&self) -> Cow<'_, Url> {
+        if self.transport.is_none() {
+            return Cow::Borrowed(&self.url);
         }
+        // Nothing goes through it, so no certificates are needed for it.
+        let mut url = self.url.clone();
+        // `https` may become `http`, so it is never refused.
+        let _allowed = url.set_scheme("http");
+        Cow::Owned(url)
     }
 
-    /// The connection pool for another URL that a request was led to.
-    pub(crate) fn pool_for(&self, operation: Operation, url: &Url) -> Result<reqwest::Client> {
-        self.client.pool(url).map_err(|why| why.at(operation, &self.display))
-    }
-
-    /// Whether `url` is served by the same pool as this endpoint's.
-    pub(crate) fn shares_pool_with(&self, url: &Url) -> bool {
-        url.scheme() == self.url.scheme()
+    /// The pool beside `pool` for another URL that a request was led to; none if it is the same.
+    pub(crate) fn other_pool(&self, operation: Operation, pool: &Pool, url: &Url) -> Result<Option<Pool>> {
+        if url.scheme() == self.url.scheme() {
+            return Ok(None);
+        }
+        let other = pool.beside(&self.client, url);
+        other.map(Some).map_err(|why| why.at(operation, &self.display))
     }
 
     /// # Errors

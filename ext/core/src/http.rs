@@ -12,11 +12,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::{Error, Kind, Operation};
+use crate::lane::Lane;
 use crate::process;
 use crate::retry::Policy;
 
 /// An idle connection is dropped after this long: servers and balancers close them silently not much later.
-const IDLE: Duration = Duration::from_secs(15);
+pub(crate) const IDLE: Duration = Duration::from_secs(15);
 /// How the system (TCP) and HTTP/2 find out that a silent peer is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_PROBES: u32 = 3;
@@ -48,11 +49,48 @@ pub struct Client {
     closed: AtomicBool,
 }
 
-/// One client's connections in one process. Built when first needed; plain HTTP does not wait for certificates.
+/// One client's connections on one runtime. Built when first needed; plain HTTP does not wait for certificates.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     plain: OnceLock<reqwest::Client>,
     tls: OnceLock<reqwest::Client>,
+    trust: Arc<Trust>,
+}
+
+impl Pools {
+    /// Those of the same client on another runtime.
+    pub(crate) fn elsewhere(&self) -> Pools {
+        Pools {
+            trust: Arc::clone(&self.trust),
+            ..Pools::default()
+        }
+    }
+}
+
+/// One client's TLS settings in one process: certificates are read once, and sessions resumed on any connection.
+#[derive(Debug, Default)]
+struct Trust {
+    nobody: OnceLock<ClientConfig>,
+    authorities: OnceLock<ClientConfig>,
+}
+
+/// The pool for a request, and those beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pools: Arc<Pools>,
+    connections: reqwest::Client,
+}
+
+impl Pool {
+    /// Where requests are carried out.
+    pub(crate) fn connections(&self) -> &reqwest::Client {
+        &self.connections
+    }
+
+    /// The pool beside it that serves `url`.
+    pub(crate) fn beside(&self, client: &Client, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        client.pool_of(&self.pools, url)
+    }
 }
 
 /// Why there are no connections to be had.
@@ -105,30 +143,64 @@ impl Client {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The pool for `url`. Called on the application's thread, since the first call reads the environment (proxies,
-    /// certificate files), which other threads must not do while the application may change it.
-    pub(crate) fn pool(&self, url: &Url) -> std::result::Result<reqwest::Client, Unavailable> {
+    /// The pool for `url` on the process's runtime. Called on the application's thread, since the first call reads the
+    /// environment (proxies, certificate files), which other threads must not do while the application may change it.
+    pub(crate) fn pool(&self, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        let pools = self.pools()?;
+        self.pool_of(&pools, url)
+    }
+
+    /// The pool for `url` on a lane. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool_on(&self, lane: &mut Lane, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        let pools = match lane.pools.get(&self.id) {
+            Some(pools) => Arc::clone(pools),
+            None => {
+                let pools = Arc::new(self.pools()?.elsewhere());
+                lane.pools.insert(self.id, Arc::clone(&pools));
+                pools
+            }
+        };
+        self.pool_of(&pools, url)
+    }
+
+    fn pools(&self) -> std::result::Result<Arc<Pools>, Unavailable> {
+        let root = process::root().map_err(Unavailable::Process)?;
+        Ok(Arc::clone(root.pools.lock().entry(self.id).or_default()))
+    }
+
+    fn pool_of(&self, pools: &Arc<Pools>, url: &Url) -> std::result::Result<Pool, Unavailable> {
         if self.is_closed() {
             return Err(Unavailable::Closed);
         }
-        let root = process::root().map_err(Unavailable::Process)?;
-        let pools = Arc::clone(root.pools.lock().entry(self.id).or_default());
         let (slot, certificates) = match url.scheme() {
             "https" => (&pools.tls, true),
             _ => (&pools.plain, false),
         };
-        if let Some(pool) = slot.get() {
-            return Ok(pool.clone());
-        }
-        let built = self.build(certificates || proxied()).map_err(Unavailable::Unusable)?;
-        Ok(slot.get_or_init(|| built).clone())
+        let connections = match slot.get() {
+            Some(connections) => connections.clone(),
+            None => {
+                let tls = self.tls(&pools.trust, certificates || proxied());
+                let built = tls.and_then(|tls| self.build(tls)).map_err(Unavailable::Unusable)?;
+                slot.get_or_init(|| built).clone()
+            }
+        };
+        Ok(Pool {
+            pools: Arc::clone(pools),
+            connections,
+        })
     }
 
-    fn build(&self, certificates: bool) -> std::result::Result<reqwest::Client, String> {
-        let roots = if certificates {
-            trusted(self.config.ca_file.as_deref())?
-        } else {
-            RootCertStore::empty()
+    fn tls(&self, trust: &Trust, certificates: bool) -> std::result::Result<ClientConfig, String> {
+        let slot = match certificates {
+            true => &trust.authorities,
+            false => &trust.nobody,
+        };
+        if let Some(config) = slot.get() {
+            return Ok(config.clone());
+        }
+        let roots = match certificates {
+            true => trusted(self.config.ca_file.as_deref())?,
+            false => RootCertStore::empty(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -137,6 +209,10 @@ impl Client {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(slot.get_or_init(|| tls).clone())
+    }
+
+    fn build(&self, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(&self.config.user_agent)
@@ -158,7 +234,9 @@ impl Client {
         // Clients are freed in forked children and at exit too: no runtime is started for that.
         if let Some(root) = process::started() {
             let pools = root.pools.lock().remove(&self.id);
-            drop(pools);
+            if pools.is_some() {
+                root.lanes.forget(self.id);
+            }
         }
     }
 }

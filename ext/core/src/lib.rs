@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 pub mod json;
+pub mod lane;
 pub mod lock;
 pub mod operations;
 pub mod payload;
@@ -21,6 +22,7 @@ pub mod retry;
 pub mod sse;
 pub mod task;
 pub mod transport;
+pub mod work;
 
 mod call;
 mod upload;

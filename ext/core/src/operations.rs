@@ -9,8 +9,9 @@ use reqwest::{Method, StatusCode};
 use crate::call::{Answer, Patience, Repeat, Request, call, error_of};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
+use crate::http::Pool;
 use crate::protocol::{self, flag, number, text};
-use crate::task::Task;
+use crate::work::Work;
 
 /// What HEAD tells of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,9 +74,9 @@ pub fn one_message(json: &[u8]) -> Bytes {
 }
 
 /// Asks for a stream's metadata (HEAD).
-pub fn head(endpoint: &Arc<Endpoint>) -> Result<Task<Head>> {
+pub fn head(endpoint: &Arc<Endpoint>) -> Work<Head> {
     let request = request(Operation::Head, Method::HEAD, HeaderMap::new(), None);
-    run(endpoint, request, |answer, request, endpoint| {
+    work(endpoint, request, |answer, request, endpoint| {
         let answer = expect(answer, request, endpoint, &[200, 204])?;
         let headers = &answer.headers;
         let owned = |name: HeaderName| text(headers, &name).map(str::to_owned);
@@ -92,7 +93,7 @@ pub fn head(endpoint: &Arc<Endpoint>) -> Result<Task<Head>> {
 }
 
 /// Creates a stream (PUT).
-pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Task<Created>> {
+pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Work<Created>> {
     let mut headers = Headers::new(Operation::Create, endpoint);
     headers.set_if(CONTENT_TYPE, how.content_type.as_deref())?;
     headers.set_if(protocol::STREAM_TTL, how.ttl_seconds.map(|n| n.to_string()).as_deref())?;
@@ -105,7 +106,7 @@ pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Task<Created>> {
         how.fork_sub_offset.map(|n| n.to_string()).as_deref(),
     )?;
     let request = request(Operation::Create, Method::PUT, headers.finish(), how.body);
-    run(endpoint, request, |answer, request, endpoint| {
+    let work = work(endpoint, request, |answer, request, endpoint| {
         let answer = expect(answer, request, endpoint, &[200, 201, 204])?;
         let owned = |name: HeaderName| text(&answer.headers, &name).map(str::to_owned);
         Ok(Created {
@@ -113,13 +114,14 @@ pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Task<Created>> {
             next_offset: owned(protocol::STREAM_NEXT_OFFSET),
             created: answer.status == StatusCode::CREATED,
         })
-    })
+    });
+    Ok(work)
 }
 
 /// Deletes a stream (DELETE).
-pub fn delete(endpoint: &Arc<Endpoint>) -> Result<Task<()>> {
+pub fn delete(endpoint: &Arc<Endpoint>) -> Work<()> {
     let request = request(Operation::Delete, Method::DELETE, HeaderMap::new(), None);
-    run(endpoint, request, |answer, request, endpoint| {
+    work(endpoint, request, |answer, request, endpoint| {
         // Not there any more, after a try whose answer was lost: that try deleted it.
         let statuses: &[u16] = if answer.after_silence {
             &[200, 202, 204, 404, 410]
@@ -131,7 +133,7 @@ pub fn delete(endpoint: &Arc<Endpoint>) -> Result<Task<()>> {
 }
 
 /// Closes a stream for good (POST with `Stream-Closed`), after appending `body` if there is one. Gives the final offset.
-pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<Bytes>) -> Result<Task<String>> {
+pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<Bytes>) -> Result<Work<String>> {
     let mut headers = Headers::new(Operation::Close, endpoint);
     headers.set_if(protocol::STREAM_CLOSED, Some("true"))?;
     headers.set_if(CONTENT_TYPE, content_type)?;
@@ -146,21 +148,22 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
         repeat,
         ..request(Operation::Close, Method::POST, headers.finish(), body)
     };
-    run(endpoint, request, move |answer, request, endpoint| {
+    let work = work(endpoint, request, move |answer, request, endpoint| {
         if without_data && answer.status == StatusCode::CONFLICT && flag(&answer.headers, &protocol::STREAM_CLOSED) {
             return next_offset(&answer, request.operation, endpoint);
         }
         let answer = expect(answer, request, endpoint, &[200, 204])?;
         next_offset(&answer, request.operation, endpoint)
-    })
+    });
+    Ok(work)
 }
 
 /// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
-pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Task<String>> {
-    let pool = endpoint.pool(Operation::Append)?;
+pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Work<String>> {
     let request = append_request(endpoint, content_type, body, seq)?;
-    let endpoint = Arc::clone(endpoint);
-    Task::spawn(async move { send_append(&endpoint, &pool, request).await })
+    let to = Arc::clone(endpoint);
+    let begin = |pool| async move { send_append(&to, &pool, request).await };
+    Ok(Work::new(endpoint, Operation::Append, begin))
 }
 
 /// The request of an append.
@@ -191,7 +194,7 @@ pub(crate) fn append_request(
 }
 
 /// Sends an append and gives the new tail.
-pub(crate) async fn send_append(endpoint: &Endpoint, pool: &reqwest::Client, request: Request) -> Result<String> {
+pub(crate) async fn send_append(endpoint: &Endpoint, pool: &Pool, request: Request) -> Result<String> {
     let answer = call(endpoint, pool, request.clone()).await?;
     // A conflict after a try whose answer was lost may be with that very try.
     let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
@@ -214,16 +217,15 @@ fn request(operation: Operation, method: Method, headers: HeaderMap, body: Optio
     }
 }
 
-fn run<T: Send + 'static>(
+fn work<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,
     meaning: impl FnOnce(Answer, &Request, &Endpoint) -> Result<T> + Send + 'static,
-) -> Result<Task<T>> {
-    let pool = endpoint.pool(request.operation)?;
-    let endpoint = Arc::clone(endpoint);
-    Task::spawn(async move {
-        let answer = call(&endpoint, &pool, request.clone()).await?;
-        meaning(answer, &request, &endpoint)
+) -> Work<T> {
+    let to = Arc::clone(endpoint);
+    Work::new(endpoint, request.operation, |pool| async move {
+        let answer = call(&to, &pool, request.clone()).await?;
+        meaning(answer, &request, &to)
     })
 }
 

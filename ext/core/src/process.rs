@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Kind, Result};
 use crate::http::Pools;
+use crate::lane::Lanes;
 use crate::producing;
 
 static ROOT: AtomicPtr<Root> = AtomicPtr::new(std::ptr::null_mut());
@@ -24,6 +25,7 @@ static AT_FORK: Once = Once::new();
 pub(crate) struct Root {
     runtime: Runtime,
     pub(crate) pools: Mutex<HashMap<u64, Arc<Pools>>>,
+    pub(crate) lanes: Lanes,
     pub(crate) producing: producing::Registry,
 }
 
@@ -87,6 +89,7 @@ fn make_root() -> Result<&'static Root> {
     let made = Box::into_raw(Box::new(Root {
         runtime: build_runtime()?,
         pools: Mutex::default(),
+        lanes: Lanes::default(),
         producing: producing::Registry::default(),
     }));
     match ROOT.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {

@@ -15,6 +15,7 @@ use crate::call::{self, Failure, Patience, Repeat, Request, Silence};
 use crate::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
+use crate::http::Pool;
 use crate::payload::{Format, Part, Payload};
 use crate::protocol::{self, Media, text};
 use crate::retry::Schedule;
@@ -161,7 +162,7 @@ impl Outlet {
 
 struct Driver {
     endpoint: Arc<Endpoint>,
-    pool: reqwest::Client,
+    pool: Pool,
     cursor: Cursor,
     format: Format,
     schedule: Schedule,

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use durable_streams_core::endpoint::{DynamicValues, Resolving, Values};
-use durable_streams_core::error::Kind;
+use durable_streams_core::error::{Kind, Result as CoreResult};
 use durable_streams_core::process::ProcessLocal;
 use durable_streams_core::transport::{Answering, Fault, Outgoing, Transport};
+use durable_streams_core::work::Work;
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
@@ -22,7 +23,7 @@ use crate::held::{self, Held};
 use crate::queue::Queue;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::wait;
+use crate::wait::{carry_out, wait};
 
 /// What a request waits for.
 pub(crate) enum Question {
@@ -198,6 +199,21 @@ pub(crate) fn wait_serving<F: Future>(
             Happened::Done(output) => return Ok(output),
             Happened::Asked(question) => application.answer(ruby, question, |question| queue.put(question))?,
         }
+    }
+}
+
+/// Has `work` carried out, waits for it and meanwhile answers what requests ask.
+pub(crate) fn carry_out_serving<T: Send + 'static>(
+    ruby: &Ruby,
+    application: Option<&Application>,
+    work: Work<T>,
+) -> Result<CoreResult<T>, Error> {
+    if application.is_none() {
+        return carry_out(ruby, work);
+    }
+    match work.spawn() {
+        Ok(task) => wait_serving(ruby, application, task),
+        Err(error) => Ok(Err(error)),
     }
 }
 

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable_streams_core::append::{Append, Appender};
+use durable_streams_core::append::{Append, Appender, Appending};
 use durable_streams_core::endpoint::Endpoint;
 use durable_streams_core::error::Result as CoreResult;
 use durable_streams_core::operations::{self, Create, one_message};
 use durable_streams_core::process::ProcessLocal;
+use durable_streams_core::work::Work;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
@@ -19,7 +20,7 @@ use magnus::{
 use crate::client::Client;
 use crate::convert;
 use crate::errors::{self, guard};
-use crate::questions::{Application, wait_serving};
+use crate::questions::{Application, carry_out_serving, wait_serving};
 use crate::reader::Reader;
 use crate::values::given;
 
@@ -89,7 +90,7 @@ impl Stream {
 
     /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
     fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
-        let head = this.wait_for(ruby, || operations::head(&this.endpoint))?;
+        let head = this.request(ruby, || Ok(operations::head(&this.endpoint)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
         let array = ruby.ary_new_capa(7);
         array.push(text(&head.content_type))?;
@@ -132,7 +133,7 @@ impl Stream {
             fork_sub_offset,
             body,
         };
-        let created = this.wait_for(ruby, || operations::create(&this.endpoint, how))?;
+        let created = this.request(ruby, || operations::create(&this.endpoint, how))?;
         let array = ruby.ary_new_capa(3);
         array.push(created.content_type.as_deref().map(|text| frozen(ruby, text)))?;
         array.push(created.next_offset.as_deref().map(|text| frozen(ruby, text)))?;
@@ -159,10 +160,16 @@ impl Stream {
                 seq,
             };
             let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
-            this.wait_for(ruby, || appender.append(append))?
+            guard(ruby, || {
+                match appender.append(append).map_err(|error| errors::raise(ruby, error))? {
+                    Appending::Leading(work) => this.carry_out(ruby, work),
+                    Appending::Riding(ticket) => wait_serving(ruby, this.application.as_ref(), ticket)?
+                        .map_err(|error| errors::raise(ruby, error)),
+                }
+            })?
         } else {
             let body = payload(ruby, data, json)?;
-            this.wait_for(ruby, || {
+            this.request(ruby, || {
                 operations::append(&this.endpoint, &content_type, body, seq.as_deref())
             })?
         };
@@ -178,7 +185,7 @@ impl Stream {
         json: bool,
     ) -> Result<RString, Error> {
         let body = data.map(|data| payload(ruby, data, json)).transpose()?;
-        let offset = this.wait_for(ruby, || {
+        let offset = this.request(ruby, || {
             operations::close(&this.endpoint, content_type.as_deref(), body)
         })?;
         Ok(frozen(ruby, &offset))
@@ -186,7 +193,7 @@ impl Stream {
 
     /// `delete` -> nil.
     fn delete(ruby: &Ruby, this: &Stream) -> Result<(), Error> {
-        this.wait_for(ruby, || operations::delete(&this.endpoint))
+        this.request(ruby, || Ok(operations::delete(&this.endpoint)))
     }
 
     /// `reader(format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`, `:sse` or `:auto`.
@@ -203,16 +210,17 @@ impl Stream {
         })
     }
 
-    /// Starts work and waits for it.
-    fn wait_for<T, F>(&self, ruby: &Ruby, start: impl FnOnce() -> CoreResult<F>) -> Result<T, Error>
-    where
-        F: Future<Output = CoreResult<T>>,
-    {
+    /// Makes a request and waits for what comes of it.
+    fn request<T: Send + 'static>(&self, ruby: &Ruby, make: impl FnOnce() -> CoreResult<Work<T>>) -> Result<T, Error> {
         guard(ruby, || {
-            let work = start().map_err(|error| errors::raise(ruby, error))?;
-            let outcome = wait_serving(ruby, self.application.as_ref(), work)?;
-            outcome.map_err(|error| errors::raise(ruby, error))
+            let work = make().map_err(|error| errors::raise(ruby, error))?;
+            self.carry_out(ruby, work)
         })
+    }
+
+    fn carry_out<T: Send + 'static>(&self, ruby: &Ruby, work: Work<T>) -> Result<T, Error> {
+        let outcome = carry_out_serving(ruby, self.application.as_ref(), work)?;
+        outcome.map_err(|error| errors::raise(ruby, error))
     }
 }
 

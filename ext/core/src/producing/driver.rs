@@ -13,13 +13,14 @@ use super::state::Shared;
 use crate::call::{self, Answer as HttpAnswer, Failure as CallFailure, Patience, Repeat, Request};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, retry_after};
+use crate::http::Pool;
 use crate::producer::{Answer, Lost, Transmit, TransmitId};
 use crate::protocol::{self, flag, number, text};
 
 /// What a producer's requests are made with.
 pub(super) struct Sender {
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) pool: reqwest::Client,
+    pub(super) pool: Pool,
     /// The headers that every request carries: the content type and the producer's id.
     pub(super) headers: HeaderMap,
 }

@@ -55,7 +55,7 @@ impl Bell {
         let _silent = (&self.ear).read(&mut [0; 4096]);
     }
 
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         #[cfg(target_os = "linux")]
         let (mut rope, stroke) = (&self.ear, 1_u64.to_ne_bytes());
         #[cfg(not(target_os = "linux"))]

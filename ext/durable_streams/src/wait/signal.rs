@@ -5,11 +5,18 @@
 //! single wait of a program that has only one, and join it, which is slow and raises.
 
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::task::Wake;
+#[cfg(unix)]
+use std::{io, os::fd::BorrowedFd};
 
 use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::ProcessLocal;
+use durable_streams_core::process::{ProcessLocal, generation};
+
+#[cfg(unix)]
+use super::bell::Bell;
 
 /// The awaited event may have happened.
 const WOKEN: u32 = 1;
@@ -20,6 +27,9 @@ const INTERRUPTED: u32 = 2;
 #[derive(Default)]
 pub(super) struct Signal {
     reasons: AtomicU32,
+    /// Rung by interrupts, once there is one.
+    #[cfg(unix)]
+    bell: OnceLock<Bell>,
     /// The signal that was made before it.
     older: AtomicPtr<Signal>,
 }
@@ -31,18 +41,31 @@ static ALL: AtomicPtr<Signal> = AtomicPtr::new(std::ptr::null_mut());
 static UNUSED: ProcessLocal<Mutex<Vec<Arc<Signal>>>> = ProcessLocal::new();
 
 /// A signal in use.
-pub(super) struct Lent(Arc<Signal>);
+pub(super) struct Lent {
+    signal: Arc<Signal>,
+    generation: u64,
+}
 
 impl Lent {
     /// What wakes the sleeper. It may be kept for too long: a sleep that ends for nothing begins again.
     pub(super) fn signal(&self) -> &Arc<Signal> {
-        &self.0
+        &self.signal
+    }
+
+    fn new(signal: Arc<Signal>) -> Lent {
+        Lent {
+            signal,
+            generation: generation(),
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        UNUSED.get_or_make(Mutex::default).lock().push(Arc::clone(&self.0));
+        // A forked child leaves alone what its parent may be using.
+        if self.generation == generation() {
+            UNUSED.get_or_make(Mutex::default).lock().push(Arc::clone(&self.signal));
+        }
     }
 }
 
@@ -58,7 +81,7 @@ impl Signal {
         let unused = UNUSED.get_or_make(Mutex::default).lock().pop();
         if let Some(unused) = unused {
             unused.reasons.store(0, Ordering::Release);
-            return Lent(unused);
+            return Lent::new(unused);
         }
         let made = Arc::new(Signal::default());
         let known = Arc::into_raw(Arc::clone(&made)).cast_mut();
@@ -66,7 +89,7 @@ impl Signal {
         loop {
             made.older.store(newest, Ordering::Release);
             match ALL.compare_exchange(newest, known, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Lent(made),
+                Ok(_) => return Lent::new(made),
                 Err(newer) => newest = newer,
             }
         }
@@ -106,9 +129,40 @@ impl Signal {
         }
     }
 
-    /// Ends a sleep so that interrupts can be looked at.
+    /// What becomes readable when there may be an interrupt, for who cannot sleep on the signal itself.
+    ///
+    /// # Errors
+    /// What the system says, such as that there are too many open files.
+    #[cfg(unix)]
+    pub(super) fn bell(self: &Arc<Self>) -> io::Result<BorrowedFd<'static>> {
+        let bell = match self.bell.get() {
+            Some(bell) => bell,
+            None => {
+                let made = Bell::new()?;
+                self.bell.get_or_init(|| made)
+            }
+        };
+        // SAFETY: the descriptor is open, and stays so: signals that were lent are never freed, nor are their bells replaced.
+        Ok(unsafe { BorrowedFd::borrow_raw(bell.descriptor()) })
+    }
+
+    /// Whether there was an interrupt since the last call.
+    #[cfg(unix)]
+    pub(super) fn take_interrupt(&self) -> bool {
+        let interrupted = self.reasons.fetch_and(!INTERRUPTED, Ordering::AcqRel) & INTERRUPTED != 0;
+        if interrupted && let Some(bell) = self.bell.get() {
+            bell.silence();
+        }
+        interrupted
+    }
+
+    /// Ends a sleep so that interrupts can be looked at. Safe in signal handlers.
     pub(super) fn interrupt(&self) {
         self.give(INTERRUPTED);
+        #[cfg(unix)]
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
     }
 
     fn give(&self, reason: u32) {

@@ -1,0 +1,199 @@
+//! Work that has not begun: one request, to be carried out by the runtime's threads or by whoever waits for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::endpoint::Endpoint;
+use crate::error::{Operation, Result};
+use crate::http::Pool;
+use crate::task::Task;
+
+type Making<T> = Box<dyn Future<Output = Result<T>> + Send>;
+
+/// A request that has not begun, and what becomes of its answer. Dropped, it never begins.
+pub struct Work<T> {
+    endpoint: Arc<Endpoint>,
+    operation: Operation,
+    begin: Box<dyn FnOnce(Pool) -> Pin<Making<T>> + Send>,
+    suspend: Option<Box<dyn Fn() + Send>>,
+}
+
+impl<T: Send + 'static> Work<T> {
+    pub(crate) fn new<F: Future<Output = Result<T>> + Send + 'static>(
+        endpoint: &Arc<Endpoint>,
+        operation: Operation,
+        begin: impl FnOnce(Pool) -> F + Send + 'static,
+    ) -> Work<T> {
+        Work {
+            endpoint: Arc::clone(endpoint),
+            operation,
+            begin: Box::new(move |pool| Box::pin(begin(pool))),
+            suspend: None,
+        }
+    }
+
+    /// Has `suspend` called when whoever carries it out turns to something else for a while.
+    pub(crate) fn suspended_by(mut self, suspend: impl Fn() + Send + 'static) -> Work<T> {
+        self.suspend = Some(Box::new(suspend));
+        self
+    }
+
+    /// Begins it on the runtime's threads.
+    ///
+    /// # Errors
+    /// If the client is closed or the runtime cannot be started.
+    pub fn spawn(self) -> Result<Task<T>> {
+        let pool = self.endpoint.pool(self.operation)?;
+        Task::spawn((self.begin)(pool))
+    }
+}
+
+#[cfg(unix)]
+pub use driven::Driven;
+
+#[cfg(unix)]
+mod driven {
+    use std::future::poll_fn;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::task::{Context, Poll};
+
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    use super::{Making, Pin, Result, Work};
+    use crate::error::{Error, Kind};
+    use crate::lane::{Bell, Lane};
+    use crate::process::{self, ProcessBound};
+
+    /// Work that its waiter carries out. It goes on only in [`Driven::run`]; dropped before its end, it is cancelled (and
+    /// its connection with it).
+    pub struct Driven<T>(ProcessBound<Driving<T>>);
+
+    struct Driving<T> {
+        /// There until it is dropped.
+        lane: Option<Lane>,
+        work: Pin<Making<T>>,
+        suspend: Option<Box<dyn Fn() + Send>>,
+        begun: bool,
+        done: bool,
+    }
+
+    impl<T: Send + 'static> Work<T> {
+        /// Lets the caller carry it out, or gives it back if that cannot be: then it is for [`Work::spawn`].
+        ///
+        /// # Errors
+        /// If the client is closed or the runtime cannot be started.
+        pub fn drive(self) -> Result<std::result::Result<Driven<T>, Work<T>>> {
+            let lanes = &process::root()?.lanes;
+            let Some(mut lane) = lanes.take() else {
+                return Ok(Err(self));
+            };
+            match self.endpoint.pool_on(&mut lane, self.operation) {
+                Ok(pool) => Ok(Ok(Driven(ProcessBound::new(Driving {
+                    lane: Some(lane),
+                    work: (self.begin)(pool),
+                    suspend: self.suspend,
+                    begun: false,
+                    done: false,
+                })))),
+                Err(error) => {
+                    lanes.give_back(lane, true);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    impl<T> Driven<T> {
+        /// Carries the work out on the calling thread, to its end or until `interrupted` says so: it is asked at the
+        /// beginning, and when `bell` has become readable. `None` is for interrupted; another run goes on with the work.
+        /// After the end there must be none.
+        pub fn run(&mut self, bell: BorrowedFd<'static>, interrupted: impl Fn() -> bool) -> Option<Result<T>> {
+            match self.0.get_mut() {
+                None => Some(Err(process::forked())),
+                Some(driving) => driving.run(bell, &interrupted),
+            }
+        }
+    }
+
+    impl<T> Driving<T> {
+        fn run(&mut self, bell: BorrowedFd<'static>, interrupted: &impl Fn() -> bool) -> Option<Result<T>> {
+            let Some(Lane {
+                runtime, bell: known, ..
+            }) = &mut self.lane
+            else {
+                return Some(Err(process::forked()));
+            };
+            let (work, begun) = (&mut self.work, &mut self.begun);
+            let outcome = runtime.block_on(async {
+                let bell = match listen(known, bell) {
+                    Ok(bell) => bell,
+                    Err(error) => return Some(Err(error)),
+                };
+                if !std::mem::replace(begun, true) {
+                    settle().await;
+                }
+                if interrupted() {
+                    return None;
+                }
+                poll_fn(|context| match called(bell, context, interrupted) {
+                    true => Poll::Ready(None),
+                    false => work.as_mut().poll(context).map(Some),
+                })
+                .await
+            });
+            self.done = outcome.is_some();
+            if outcome.is_none()
+                && let Some(suspend) = &self.suspend
+            {
+                suspend();
+            }
+            outcome
+        }
+    }
+
+    impl<T> Drop for Driving<T> {
+        fn drop(&mut self) {
+            if let Some(lane) = self.lane.take()
+                && let Some(root) = process::started()
+            {
+                root.lanes.give_back(lane, self.done);
+            }
+        }
+    }
+
+    /// Lets connections learn what happened to them while nobody was in the lane, a server's closing them above all: the
+    /// first turn asks the system, the second has them act on it.
+    async fn settle() {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+    }
+
+    /// The bell, as the lane's runtime knows it: made known once, since it is mostly the same one.
+    fn listen<'a>(known: &'a mut Option<Bell>, bell: BorrowedFd<'static>) -> Result<&'a Bell> {
+        if known.as_ref().is_none_or(|known| known.as_raw_fd() != bell.as_raw_fd()) {
+            *known = None;
+            // SAFETY: the descriptor stays open as long as the process lives, and keeps its number: the type says so. Any
+            // thread; nothing of Ruby.
+            let listening = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
+            *known = Some(listening.map_err(|e| Error::plain(Kind::Connection, format!("cannot wait: {e}")))?);
+        }
+        known
+            .as_ref()
+            .ok_or_else(|| Error::plain(Kind::Internal, "internal error: a lane without a bell".to_owned()))
+    }
+
+    /// Whether the bell rang and means it.
+    fn called(bell: &Bell, context: &mut Context<'_>, interrupted: &impl Fn() -> bool) -> bool {
+        while let Poll::Ready(rung) = bell.poll_read_ready(context) {
+            // That it cannot be listened to any more does not happen before the runtime ends.
+            let Ok(mut rung) = rung else { return true };
+            rung.clear_ready();
+            if interrupted() {
+                return true;
+            }
+        }
+        false
+    }
+}
