@@ -25,4 +25,5 @@ pub mod transport;
 pub mod work;
 
 mod call;
+mod outlet;
 mod upload;

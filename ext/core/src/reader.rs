@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit};
 
 use crate::call::{self, Failure, Patience, Repeat, Request, Silence};
 use crate::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
 use crate::http::Pool;
+use crate::outlet::{Gauge, Inlet, Outlet, outlet};
 use crate::payload::{Format, Part, Payload};
 use crate::protocol::{self, Media, text};
 use crate::retry::Schedule;
@@ -24,10 +25,6 @@ use crate::task::Task;
 
 /// What a connection and the work on it take, about.
 const CONNECTION: usize = 32 * 1024;
-/// How many bytes may lie between the network and the application.
-const WINDOW: u32 = 1024 * 1024;
-/// What an event costs beside its bytes, so that empty ones are bounded too.
-const OVERHEAD: usize = 512;
 /// An event connection that ends sooner, having brought nothing, is not an orderly close.
 const SHORT_LIVED: Duration = Duration::from_millis(500);
 /// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
@@ -36,6 +33,8 @@ const STEADY: Duration = Duration::from_secs(5);
 /// What a read hands out.
 #[derive(Debug)]
 pub enum Event {
+    /// The answer that begins here says that it brings so many bytes, of which some are left to hand out: these.
+    Length(usize),
     /// Some of an answer's content; there is more of it.
     Part(Part),
     /// The answer's end, with the last of its content: what came since the last end is a batch.
@@ -59,19 +58,13 @@ pub struct ReadOptions {
 
 /// A read under way. Dropped, it is cancelled.
 pub struct Session {
-    events: Arc<Mutex<mpsc::UnboundedReceiver<Queued>>>,
-    room: Arc<Semaphore>,
+    events: Arc<Mutex<Inlet>>,
+    gauge: Gauge,
     _driver: Task<()>,
 }
 
 /// One reader's turn at a session's events: no other can take any meanwhile.
-pub struct Events(OwnedMutexGuard<mpsc::UnboundedReceiver<Queued>>);
-
-struct Queued {
-    event: Result<Event>,
-    _room: Option<OwnedSemaphorePermit>,
-    _turn: Option<OwnedSemaphorePermit>,
-}
+pub struct Events(OwnedMutexGuard<Inlet>);
 
 impl Session {
     /// Starts reading.
@@ -80,8 +73,7 @@ impl Session {
     /// If the client is closed or the runtime cannot be started.
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let pool = endpoint.pool(Operation::Read)?;
-        let room = Arc::new(Semaphore::new(WINDOW as usize));
-        let (queue, events) = mpsc::unbounded_channel();
+        let (out, events) = outlet();
         let mut driver = Driver {
             endpoint: Arc::clone(endpoint),
             pool,
@@ -89,28 +81,24 @@ impl Session {
             format: options.format,
             schedule: Schedule::default(),
             asked_again: false,
-            out: Outlet {
-                queue,
-                room: Arc::clone(&room),
-                turns: Arc::new(Semaphore::new(1)),
-            },
+            out,
         };
         let driving = Task::spawn(async move {
             if let Err(error) = driver.run().await {
-                driver.out.send(Err(error), None, None);
+                driver.out.tell(Err(error));
             }
             Ok(())
         })?;
         Ok(Session {
+            gauge: events.gauge(),
             events: Arc::new(Mutex::new(events)),
-            room,
             _driver: driving,
         })
     }
 
     /// How much memory it holds, in bytes: connections' buffers, about, and what was read and not yet taken.
     pub fn memory(&self) -> usize {
-        CONNECTION + (WINDOW as usize).saturating_sub(self.room.available_permits())
+        CONNECTION + self.gauge.bytes()
     }
 
     /// Waits for the turn to take events.
@@ -120,43 +108,10 @@ impl Session {
 }
 
 impl Events {
-    /// The next event; `None` after the last one. Waiting can be given up at any time, and nothing is lost.
-    pub async fn next(&mut self) -> Option<Result<Event>> {
-        self.0.recv().await.map(|queued| queued.event)
-    }
-}
-
-/// The way to the application.
-struct Outlet {
-    queue: mpsc::UnboundedSender<Queued>,
-    room: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
-}
-
-impl Outlet {
-    fn send(&self, event: Result<Event>, room: Option<OwnedSemaphorePermit>, turn: Option<OwnedSemaphorePermit>) {
-        // Nobody listens any more only when the session is being dropped, and this task with it.
-        let _gone = self.queue.send(Queued {
-            event,
-            _room: room,
-            _turn: turn,
-        });
-    }
-
-    async fn hand_out(&self, event: Event, turn: Option<OwnedSemaphorePermit>) {
-        let size = match &event {
-            Event::Part(part) | Event::End(Some(part), _) => part.bytes().len(),
-            Event::End(None, _) | Event::Place(_) => 0,
-        };
-        let weight = u32::try_from(size + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
-        // The semaphore is never closed; without a permit the event is only not counted.
-        let room = Arc::clone(&self.room).acquire_many_owned(weight).await.ok();
-        self.send(Ok(event), room, turn);
-    }
-
-    /// Waits until the application has taken the end of the last answer.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns).acquire_owned().await.ok()
+    /// The next event; `None` after the last one. Where an answer's end is not there yet, it waits until there are `least`
+    /// bytes of it to be taken, or as many as are read ahead. Waiting can be given up at any time, and nothing is lost.
+    pub async fn next(&mut self, least: usize) -> Option<Result<Event>> {
+        self.0.next(least).await
     }
 }
 
@@ -207,6 +162,11 @@ impl Driver {
         let mut payload = self.payload(format, self.cursor.position().skip);
         let (mut empty, mut last) = (true, None);
         if response.status() != StatusCode::NO_CONTENT {
+            if let (Format::Bytes, Some(length)) = (format, response.content_length()) {
+                let length = length.saturating_sub(payload.left_to_skip());
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                self.out.tell(Ok(Event::Length(length)));
+            }
             while let Some(piece) = self.piece(&mut response).await? {
                 payload.push(piece).map_err(|reason| self.malformed(reason))?;
                 empty &= !self.drain(&mut payload, &progress).await?;

@@ -21,7 +21,7 @@ use magnus::{
 };
 use tokio::sync::Notify;
 
-use crate::convert;
+use crate::convert::{self, Buffer};
 use crate::errors::{self, guard};
 use crate::memory::Reported;
 use crate::questions::wait_serving;
@@ -93,8 +93,13 @@ struct State {
     session: Option<Arc<ProcessBound<Session>>>,
 }
 
+/// From how many bytes on the thread is woken that wants all of them.
+const MANY: usize = 512 * 1024;
+
 /// What one wait brought.
 enum Taken {
+    /// So many bytes are to come.
+    Length(usize),
     Part(Part),
     Rest(Option<Part>, Progress),
     End,
@@ -153,9 +158,12 @@ impl Reader {
     fn next_batch(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
         this.taking(ruby, |events| {
             let mut batch = Batch::new(ruby, this.shape);
+            // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
+            let least = if this.shape == Shape::Items { 1 } else { MANY };
             loop {
-                match this.take(ruby, events)? {
+                match this.take(ruby, events, least)? {
                     Taken::End => return Ok(None),
+                    Taken::Length(bytes) => batch.expect(bytes)?,
                     Taken::Part(part) => batch.add(ruby, &part)?,
                     Taken::Rest(last, progress) => {
                         if let Some(part) = last {
@@ -177,10 +185,14 @@ impl Reader {
     fn next_items(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
         this.taking(ruby, |events| {
             let mut batch = Batch::new(ruby, this.shape);
-            let (part, progress) = match this.take(ruby, events)? {
-                Taken::End => return Ok(None),
-                Taken::Part(part) => (Some(part), None),
-                Taken::Rest(last, progress) => (last, Some(progress)),
+            let (part, progress) = loop {
+                match this.take(ruby, events, 1)? {
+                    Taken::End => return Ok(None),
+                    // Of a batch, and this takes parts of one.
+                    Taken::Length(_) => {}
+                    Taken::Part(part) => break (Some(part), None),
+                    Taken::Rest(last, progress) => break (last, Some(progress)),
+                }
             };
             if let Some(part) = &part {
                 batch.add(ruby, part)?;
@@ -234,20 +246,21 @@ impl Reader {
         self.memory.set(ruby, held);
     }
 
-    /// Waits for the next event, or for `close`.
-    fn take(&self, ruby: &Ruby, events: &mut Events) -> Result<Taken, Error> {
+    /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
+    fn take(&self, ruby: &Ruby, events: &mut Events, least: usize) -> Result<Taken, Error> {
         let next = async {
             loop {
                 let event = tokio::select! {
                     biased;
                     () = self.closing.closed() => None,
-                    event = events.next() => event,
+                    event = events.next(least) => event,
                 };
                 break match event {
                     Some(Ok(Event::Place(position))) => {
                         self.state.lock().position = position;
                         continue;
                     }
+                    Some(Ok(Event::Length(bytes))) => Ok(Taken::Length(bytes)),
                     Some(Ok(Event::Part(part))) => Ok(Taken::Part(part)),
                     Some(Ok(Event::End(last, progress))) => Ok(Taken::Rest(last, progress)),
                     Some(Err(error)) => Err(error),
@@ -380,15 +393,15 @@ enum Batch {
     /// The items of each part, in an array of its own, and how many they are together. One array that grew would be old
     /// to the GC after a while, and looked through whole at every minor collection from then on.
     Items(RArray, usize),
-    Bytes(RString, bool),
+    Bytes(Buffer, bool),
 }
 
 impl Batch {
     fn new(ruby: &Ruby, shape: Shape) -> Batch {
         match shape {
             Shape::Items => Batch::Items(ruby.ary_new(), 0),
-            Shape::Bytes => Batch::Bytes(ruby.str_buf_new(0), false),
-            Shape::Text => Batch::Bytes(ruby.str_buf_new(0), true),
+            Shape::Bytes => Batch::Bytes(Buffer::new(ruby), false),
+            Shape::Text => Batch::Bytes(Buffer::new(ruby), true),
         }
     }
 
@@ -399,8 +412,16 @@ impl Batch {
                 *total += items.len();
                 parts.push(items)
             }
-            (Batch::Bytes(string, _), part) => convert::append(*string, part.bytes()),
+            (Batch::Bytes(buffer, _), part) => buffer.append(part.bytes()),
             (Batch::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
+        }
+    }
+
+    /// So many bytes are to come.
+    fn expect(&mut self, bytes: usize) -> Result<(), Error> {
+        match self {
+            Batch::Items(..) => Ok(()),
+            Batch::Bytes(buffer, _) => buffer.expect(bytes),
         }
     }
 
@@ -416,7 +437,7 @@ impl Batch {
                     Ok(items.as_value())
                 }
             },
-            Batch::Bytes(string, text) => Ok(convert::label(ruby, string, text)),
+            Batch::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The one place where content becomes Ruby objects: JSON text ([`json`]) and strings ([`text`]).
+//! The one place where content becomes Ruby objects: JSON text ([`json`]) and strings ([`text`],
+//! [`buffer`]).
 
 use durable_streams_core::json::validate;
 use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
 
 use crate::errors;
 
+mod buffer;
 mod json;
 mod keys;
 mod numbers;
@@ -13,8 +15,9 @@ mod stack;
 mod strings;
 mod text;
 
+pub(crate) use buffer::Buffer;
 pub(crate) use json::parse_items;
-pub(crate) use text::{append, label};
+pub(crate) use text::label;
 
 /// Checks that `text` is exactly one JSON value (RFC 8259, valid UTF-8).
 ///

@@ -1,10 +1,8 @@
 //! Bytes as Ruby strings with the right encoding.
 
-use std::ffi::c_long;
-
-use magnus::rb_sys::{AsRawValue, protect};
+use magnus::rb_sys::AsRawValue;
 use magnus::value::ReprValue;
-use magnus::{Error, RString, Ruby, Value};
+use magnus::{RString, Ruby, Value};
 use rb_sys::{RBasic, VALUE, ruby_coderange_type, ruby_encoding_consts};
 
 /// Gives a new binary string that was put together from pieces its encoding: UTF-8 where it is `text` and valid.
@@ -44,19 +42,4 @@ pub(super) unsafe fn mark_utf8(string: VALUE, ascii: bool) {
         let encoding = (rb_sys::rb_utf8_encindex() as VALUE) << ruby_encoding_consts::RUBY_ENCODING_SHIFT as VALUE;
         (*object).flags = (*object).flags & !mask | encoding | known;
     }
-}
-
-/// Appends bytes to a string that is being built.
-///
-/// # Errors
-/// Ruby's `NoMemoryError`.
-pub(crate) fn append(string: RString, bytes: &[u8]) -> Result<(), Error> {
-    // More than a long counts does not fit into memory where long has 64 bits; on Windows Ruby refuses a negative length.
-    let len = c_long::try_from(bytes.len()).unwrap_or(-1);
-    protect(|| {
-        // SAFETY: on a Ruby thread with the GVL; `bytes` is Rust's memory, which the GC does not touch. What it raises is
-        // stopped by `protect`, and crosses this closure alone, which owns nothing.
-        unsafe { rb_sys::rb_str_cat(string.as_raw(), bytes.as_ptr().cast(), len) }
-    })
-    .map(|_| ())
 }
