@@ -5,7 +5,9 @@
 # The library promises tenths of a second, of a machine that has nothing else to do. The machines that run the specs
 # have: there a bound of that size says more about the scheduler than about the library. So examples are made such that
 # what does not end at once takes very much longer (a pause of a minute, a server that never answers), and the bound
-# only has to tell the two apart. `AT_ONCE=0.2 rspec` measures the promise itself, on a quiet machine.
+# only has to tell the two apart. The promise itself is measured on a quiet machine:
+#
+#   AT_ONCE=0.2 rspec spec/waiting_spec.rb spec/faults/closing_spec.rb spec/process/interrupts_spec.rb
 module AtOnce
   # Seconds.
   SECONDS = Float(ENV.fetch("AT_ONCE", "8"))
