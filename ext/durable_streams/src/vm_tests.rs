@@ -1,30 +1,55 @@
 //! What can only be tested in a running Ruby: the waiting door, the converter, and what becomes of panics.
 
 use std::future::{pending, poll_fn};
+use std::panic::{catch_unwind, resume_unwind};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::task::Poll;
 
 use magnus::value::ReprValue;
 use magnus::{Error, Ruby, Value};
-use rb_sys_test_helpers::with_ruby_vm;
+use rb_sys_test_helpers::setup_ruby_unguarded;
 use tokio::sync::oneshot;
 
 use crate::convert;
 use crate::errors::guard;
 use crate::wait::wait;
 
+/// A test, and where to say how it ended.
+type Work = (fn(&Ruby), SyncSender<std::thread::Result<()>>);
+
+/// To the VM's main thread, which runs one test after another, each for as long as it takes: `with_ruby_vm` of the test
+/// helpers allows ten seconds, which a GC at every allocation may need on a busy machine.
+static MAIN_THREAD: LazyLock<Sender<Work>> = LazyLock::new(|| {
+    let (give, given) = channel::<Work>();
+    std::thread::spawn(move || {
+        // SAFETY: once, on the thread that is the VM's main one from then on.
+        unsafe { setup_ruby_unguarded() };
+        for (test, ended) in given {
+            ended.send(catch_unwind(|| with_library(test))).unwrap();
+        }
+    });
+    give
+});
+
 /// Runs `test` on the VM's main thread, with the library's exceptions defined.
 fn in_ruby(test: fn(&Ruby)) {
-    let ran = with_ruby_vm(move || {
-        // SAFETY: `with_ruby_vm` runs this on the VM's main thread, with the GVL.
-        let ruby = unsafe { Ruby::get_unchecked() };
-        let files = concat!(env!("CARGO_MANIFEST_DIR"), "/../../lib/durable_streams");
-        let library = format!(
-            "require 'json'; %w[version constants retry_policy errors].each {{ |f| require File.join('{files}', f) }}"
-        );
-        ruby.eval::<Value>(&library).unwrap();
-        test(&ruby);
-    });
-    ran.unwrap();
+    let (ended, end) = sync_channel(1);
+    MAIN_THREAD.send((test, ended)).unwrap();
+    if let Err(panic) = end.recv().unwrap() {
+        resume_unwind(panic);
+    }
+}
+
+fn with_library(test: fn(&Ruby)) {
+    // SAFETY: called on the VM's main thread, with the GVL.
+    let ruby = unsafe { Ruby::get_unchecked() };
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/../../lib/durable_streams");
+    let library = format!(
+        "require 'json'; %w[version constants retry_policy errors].each {{ |f| require File.join('{files}', f) }}"
+    );
+    ruby.eval::<Value>(&library).unwrap();
+    test(&ruby);
 }
 
 fn class_and_message(error: &Error) -> (String, String) {
