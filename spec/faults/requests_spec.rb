@@ -206,9 +206,9 @@ RSpec.describe "Requests through faults", :faults do
 
     it "takes as long as it flows, however short the timeout" do
       faults.on("POST", nil, read_body: false) do |reply|
-        reply.delay(2).read_body.respond(204, **FaultHelpers::OFFSET)
+        reply.delay(3.3).read_body.respond(204, **FaultHelpers::OFFSET)
       end
-      stream = fault_stream(type: :bytes, timeout: 1.5)
+      stream = fault_stream(type: :bytes, timeout: 3)
       expect(stream.append(data).next_offset).to eq("7")
     end
 
