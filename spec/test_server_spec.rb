@@ -54,9 +54,10 @@ end
 RSpec.describe ServerHelpers do
   it "knows why the Node server cannot run, and says so when it is started all the same" do
     stub_const("NodeServer::PACKAGE", "/nowhere")
+    allow(NodeServer).to receive(:node).and_return("/bin/node")
     expect(NodeServer.missing).to eq("/nowhere is not there")
     expect { NodeServer.start }.to raise_error(TestServer::StartError, %r{/nowhere is not there; run bin/setup})
-    allow(NodeServer).to receive(:node)
+    allow(NodeServer).to receive(:node).and_return(nil)
     expect(NodeServer.missing).to eq("there is no `node` in PATH")
   end
 

@@ -119,13 +119,16 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "works under stress" do
-    producer = direct(max_batch_items: 3, headers: { "x" => -> { "1" } }, on_delivery: ->(*) {})
-    GC.stress = true
-    10.times { |i| producer << { "i" => i } }
-    producer.flush
-    GC.stress = false
+    ended = ChildProcess.program(<<~RUBY, stream.url, patience: 300)
+      producer = DurableStreams::Producer.new(url: ARGV[0], producer_id: "p", max_batch_items: 3, on_delivery: ->(*) {},
+                                              headers: { "x" => -> { "1" } })
+      GC.stress = true
+      10.times { |i| producer << { "i" => i } }
+      producer.close
+      GC.stress = false
+      print "fine"
+    RUBY
+    expect(ended.output).to eq("fine")
     expect(stored).to eq(Array.new(10) { |i| { "i" => i } })
-  ensure
-    GC.stress = false
   end
 end

@@ -5,7 +5,7 @@ require "open3"
 require "rbconfig"
 
 # What a message costs among few and among many, in a process of its own. PRODUCER_MESSAGES=1000000 takes many more.
-RSpec.describe DurableStreams::Producer, "with very many messages", :producer do
+RSpec.describe DurableStreams::Producer, "with very many messages", :producer, without: :gc_pressure do
   let(:many) { Integer(ENV.fetch("PRODUCER_MESSAGES", 100_000)) }
 
   # Appends that many, of 60 bytes or so, to a stream of their own, from one thread.

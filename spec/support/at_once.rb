@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "gc_pressure"
+
 # What "at once" means in examples.
 #
 # The library promises tenths of a second, of a machine that has nothing else to do. The machines that run the specs
@@ -10,5 +12,5 @@
 #   AT_ONCE=0.2 rspec spec/waiting_spec.rb spec/faults/closing_spec.rb spec/process/interrupts_spec.rb
 module AtOnce
   # Seconds.
-  SECONDS = Float(ENV.fetch("AT_ONCE", "8"))
+  SECONDS = Float(ENV.fetch("AT_ONCE", "8")) * [GCPressure::SLOWER, 4].min
 end

@@ -3,11 +3,12 @@
 require "io/wait"
 require "open3"
 require "rbconfig"
+require_relative "gc_pressure"
 
 # Child processes for specs about processes: forked ones that report back, and programs of their own. Every wait for one
 # is bounded, and one that does not end in time is killed and says what it was doing.
 class ChildProcess
-  # Seconds a child may take.
+  # Seconds a child may take (and GCPressure::SLOWER times as many).
   PATIENCE = 60
   # What spec programs begin with.
   LIB = File.expand_path("../../lib", __dir__)
@@ -47,7 +48,8 @@ class ChildProcess
     # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.
     # @return [Ended]
     def program(source, *arguments, options: [], patience: PATIENCE)
-      ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", "-e", source, "--", *arguments]
+      ruby = [RbConfig.ruby, "-W", *options, *GCPressure.options, "-I", LIB, "-r", "durable_streams",
+              "-e", source, "--", *arguments]
       child = command({}, *ruby, patience: patience)
       yield child if block_given?
       child.ended
@@ -68,7 +70,7 @@ class ChildProcess
   attr_reader :pid
 
   def initialize(pid, output, input = nil, patience: PATIENCE)
-    @patience = patience
+    @patience = patience * GCPressure::SLOWER
     @pid = pid
     @output = output
     @input = input

@@ -4,6 +4,7 @@ require "rbconfig"
 require "socket"
 require "tmpdir"
 require_relative "fault_server/reply"
+require_relative "gc_pressure"
 
 # An HTTP server that does what a spec tells it to, faults included, in a process of its own: what the tested process
 # does with its threads and locks does not matter to it.
@@ -20,7 +21,7 @@ require_relative "fault_server/reply"
 class FaultServer
   # How long to wait for something that is about to happen, in seconds: less than the 30 after which a client that does
   # not end what it should end gives up by itself.
-  PATIENCE = 20
+  PATIENCE = 20 * GCPressure::SLOWER
 
   # What was waited for did not happen.
   class Timeout < StandardError; end

@@ -1,0 +1,108 @@
+# frozen_string_literal: true
+
+require "tempfile"
+
+# What the extension allocates itself is freed, and nothing is touched that was: valgrind's memcheck looks at a program
+# that uses all of the library. Not part of an ordinary run: `rake spec:leaks:native`.
+#
+# Ruby frees little at its end, and looks for its objects in whatever lies on its stacks: lost memory and wrong use, to
+# memcheck. So only what the extension itself has allocated counts, and what it does itself.
+RSpec.describe "Native memory" do
+  valgrind = ENV.fetch("PATH").split(":").any? { |folder| File.executable?(File.join(folder, "valgrind")) }
+  # Uses of undefined values are not looked for: Ruby does that all the time.
+  memcheck = %w[valgrind --quiet --xml=yes --leak-check=full --show-leak-kinds=definite --undef-value-errors=no
+                --num-callers=60 --fair-sched=yes]
+
+  program = <<~RUBY
+    url, faulty = ARGV
+    GC.start
+    20.times do |round|
+      headers = { "X-Token" => -> { "token" } }
+      client = DurableStreams::Client.new(base_url: url, headers: headers)
+      stream = client.create("/specs/memcheck-\#{Process.pid}-\#{round}", content_type: :json)
+      5.times { |i| stream.append({ "a" => ["b", i, 1.5, nil] }) }
+      Array.new(3) { |i| Thread.new { stream.append(i) } }.each(&:join)
+      stream.append({ "text" => "x" * 100_000 }, seq: "1")
+      2.times { stream.read_json.to_a }
+      stream.read_json(live: :long_poll).next
+      stream.read(live: :sse) { |reader| reader.next }
+      abandoned = stream.read_json(live: :sse).tap(&:next)
+      blocked = Thread.new { stream.read_json(live: :long_poll, offset: "now").first }
+      Thread.pass until blocked.stop?
+      blocked.kill.join
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) {})
+      20.times { |i| producer.append({ "i" => i }) }
+      producer.append!([])
+      begin
+        producer.append("{")
+      rescue DurableStreams::ParseError
+        nil
+      end
+      producer.close
+      DurableStreams::Producer.new(stream: stream, producer_id: "q").append(1) # nobody closes it
+      begin
+        client.stream("/specs/none").head
+      rescue DurableStreams::StreamNotFoundError
+        nil
+      end
+      begin
+        policy = DurableStreams::RetryPolicy.new(max_retries: 1, initial_delay: 0.001)
+        DurableStreams::Client.open(base_url: faulty, retry_policy: policy) { |other| other.stream("/s").read.to_a }
+      rescue DurableStreams::Error
+        nil
+      end
+      DurableStreams::Client.open(base_url: url) { |other| other.stream(stream.url).read_all } if round.odd?
+      stream.delete
+      client.close
+    end
+    GC.start
+    puts "fine"
+  RUBY
+
+  library = "durable_streams.#{RbConfig::CONFIG["DLEXT"]}"
+
+  # One error of memcheck's.
+  fault = Struct.new(:kind, :objects, :text) do
+    # Memory that the extension asked for, not Ruby for it; the allocator's own frame is the first.
+    def lost_by?(library)
+      kind == "Leak_DefinitelyLost" && objects[1].to_s.end_with?(library)
+    end
+
+    def wrong_in?(library)
+      !kind.start_with?("Leak_") && objects.first(2).any? { |object| object.end_with?(library) }
+    end
+  end
+
+  define_method(:faults_in) do |report|
+    report.scan(%r{<error>.*?</error>}m).map do |text|
+      frames = text[%r{<stack>.*?</stack>}m].scan(%r{<frame>.*?</frame>}m)
+      objects = frames.map { |frame| frame[%r{<obj>(.*?)</obj>}, 1] }
+      text = text.gsub(%r{<(ip|obj|dir|line|unique|tid)>.*?</\1>|</?\w+>}, "").squeeze("\n ")
+      fault.new(text[/\w+/], objects.map(&:to_s), text)
+    end
+  end
+
+  # @return [String] what memcheck reports of the program
+  define_method(:memcheck_report) do
+    Tempfile.create("memcheck") do |report|
+      ruby = [RbConfig.ruby, "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", program]
+      broken = FaultServer.shared.on(&:rst)
+      child = ChildProcess.command({}, *memcheck, "--xml-file=#{report.path}", *ruby, server_url, broken.url,
+                                   patience: 1_800)
+      ended = child.ended
+      expect([ended.output, ended.status.exitstatus]).to eq(["fine\n", 0])
+      report.read.tap { |text| expect(text).to include("<state>FINISHED</state>") }
+    end
+  end
+
+  if valgrind
+    it "is freed, and not used afterwards" do
+      found = faults_in(memcheck_report)
+      own = found.select { |one| one.lost_by?(library) || one.wrong_in?(library) }
+      RSpec.configuration.reporter.message("memcheck: #{found.size} faults, #{own.size} of them the extension's")
+      expect(own).to be_empty, -> { own.map(&:text).join("\n") }
+    end
+  else
+    RSpec.configuration.reporter.message("LEFT OUT: the extension under memcheck: there is no valgrind here.")
+  end
+end
