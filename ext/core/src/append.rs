@@ -26,6 +26,8 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// One append.
 #[derive(Debug)]
 pub struct Append {
+    /// The stream; what its application is asked for goes to whoever waits for this append.
+    pub endpoint: Arc<Endpoint>,
     /// The message: one JSON value, already checked, or bytes.
     pub data: Bytes,
     /// The stream's content type.
@@ -53,6 +55,13 @@ struct Entry {
     append: Append,
     pool: Pool,
     owner: oneshot::Sender<Result<String>>,
+}
+
+impl Entry {
+    /// Whether its owner waits no more.
+    fn is_abandoned(&self) -> bool {
+        self.owner.is_closed()
+    }
 }
 
 /// How an append goes out.
@@ -111,13 +120,15 @@ impl Appender {
     fn lead(self: &Arc<Self>, append: Append) -> Work<String> {
         let charge = Arc::new(Charge::of(self));
         let passing = Arc::downgrade(&charge);
+        let endpoint = Arc::clone(&append.endpoint);
         let lead = |pool| async move {
-            let endpoint = &charge.appender.endpoint;
-            let request = request(endpoint, std::iter::once(&append))?;
-            operations::send_append(endpoint, &pool, request).await
+            let request = request(std::iter::once(&append))?;
+            let sent = operations::send_append(&append.endpoint, &pool, request).await;
+            drop(charge);
+            sent
         };
         let operation = Operation::Append;
-        Work::new(&self.endpoint, operation, lead).suspended_by(move || {
+        Work::new(&endpoint, operation, lead).suspended_by(move || {
             if let Some(charge) = passing.upgrade() {
                 charge.pass_on();
             }
@@ -139,7 +150,7 @@ impl Appender {
             }
             size += entry.append.data.len() + 1;
             if let Some(entry) = queue.waiting.pop_front()
-                && !entry.owner.is_closed()
+                && !entry.is_abandoned()
             {
                 load.push(entry);
             }
@@ -197,19 +208,23 @@ impl Charge {
     /// Sends a load and tells the owners. What the server refuses, having taken nothing of it, goes again in halves: one
     /// append may be at fault, or all together are too large.
     async fn deliver(&self, load: Vec<Entry>) {
-        let endpoint = &self.appender.endpoint;
         let mut loads = vec![load];
         while let Some(mut load) = loads.pop() {
-            load.retain(|entry| !entry.owner.is_closed());
+            load.retain(|entry| !entry.is_abandoned());
             let Some(first) = load.first() else { continue };
-            let pool = first.pool.clone();
-            let request = request(endpoint, load.iter().map(|entry| &entry.append));
-            let sending = async { operations::send_append(endpoint, &pool, request?).await };
+            // The first owner is asked for what the request wants to know of the application.
+            let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
+            let request = request(load.iter().map(|entry| &entry.append));
+            let sending = async { operations::send_append(&endpoint, &pool, request?).await };
             let outcome = tokio::select! {
                 outcome = sending => outcome,
                 () = abandoned(&mut load) => continue,
             };
             match outcome {
+                Err(error) if matches!(error.kind(), Kind::Left) && load.first().is_some_and(Entry::is_abandoned) => {
+                    // Without it, then. The next one is asked.
+                    loads.push(load);
+                }
                 Err(error) if load.len() > 1 && refuses_load(&error) => {
                     let rest = load.split_off(load.len() / 2);
                     loads.extend([rest, load]);
@@ -243,14 +258,14 @@ fn refuses_load(error: &Error) -> bool {
 }
 
 /// One request for appends that ride together.
-fn request<'a>(endpoint: &Endpoint, appends: impl Iterator<Item = &'a Append> + Clone) -> Result<Request> {
+fn request<'a>(appends: impl Iterator<Item = &'a Append> + Clone) -> Result<Request> {
     let first = appends.clone().next();
     let Some(first) = first else {
         let reason = "internal error: a request without an append".to_owned();
         return Err(Error::plain(Kind::Internal, reason));
     };
     let body = body_of(appends, first.json);
-    operations::append_request(endpoint, &first.content_type, body, first.seq.as_deref())
+    operations::append_request(&first.endpoint, &first.content_type, body, first.seq.as_deref())
 }
 
 fn body_of<'a>(appends: impl Iterator<Item = &'a Append> + Clone, json: bool) -> Bytes {

@@ -33,7 +33,7 @@ pub type Resolving = Pin<Box<dyn Future<Output = std::result::Result<Values, Kin
 
 /// Values the application computes anew for every HTTP request.
 pub trait DynamicValues: Send + Sync {
-    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Closed`) ends the operation.
+    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Left`) ends the operation.
     fn resolve(&self) -> Resolving;
 }
 

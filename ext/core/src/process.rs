@@ -78,7 +78,7 @@ pub(crate) fn producing() -> Option<&'static producing::Registry> {
 }
 
 /// What becomes, in a forked child, of work that its parent started.
-pub(crate) fn forked() -> Error {
+pub fn forked() -> Error {
     let reason = "the process forked while this was under way".to_owned();
     Error::plain(Kind::Connection, reason)
 }

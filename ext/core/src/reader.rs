@@ -102,8 +102,9 @@ impl Session {
     }
 
     /// Waits for the turn to take events.
-    pub async fn events(&self) -> Events {
-        Events(Arc::clone(&self.events).lock_owned().await)
+    pub fn events(&self) -> impl Future<Output = Events> + use<> {
+        let events = Arc::clone(&self.events);
+        async move { Events(events.lock_owned().await) }
     }
 }
 
@@ -325,6 +326,8 @@ impl Driver {
         let response = call::send(&self.endpoint, &self.pool, &request)
             .await
             .map_err(|failure| match failure {
+                // One reader of several; the next one is asked.
+                Failure::Final(error) if matches!(error.kind(), Kind::Left) => Problem::AtOnce,
                 Failure::Final(error) => Problem::Final(error),
                 // Held for as long as one waits for news: there is none.
                 Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout) && started.elapsed() >= longest => {

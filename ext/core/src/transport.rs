@@ -63,6 +63,8 @@ pub enum Fault {
     Silent,
     /// Whoever would have answered is gone.
     Gone,
+    /// Whoever was to answer waits no more; others may wait for the same, and be asked.
+    Left,
     /// The application failed; it holds what the application said.
     Failed(Arc<dyn Any + Send + Sync>),
 }
@@ -106,6 +108,7 @@ fn failure(endpoint: &Endpoint, request: &Request, fault: Fault, limit: Duration
         Fault::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
         Fault::Silent => Failure::Unanswered(silent(endpoint, request.operation, limit)),
         Fault::Gone => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
+        Fault::Left => Failure::Final(error(Kind::Left, "nobody waits for the request any more")),
         Fault::Failed(said) => Failure::Final(error(Kind::Application(said), "the answer could not be made")),
     }
 }

@@ -67,7 +67,7 @@ fn serve_requests(ruby: &Ruby) -> Result<(), Error> {
     })
 }
 
-fn next<T>(ruby: &Ruby, queue: &Queue<T>) -> Result<T, Error> {
+fn next<T: Send + 'static>(ruby: &Ruby, queue: &Queue<T>) -> Result<T, Error> {
     wait(ruby, queue.next())?.ok_or_else(|| errors::internal(ruby, "a dispatcher's queue has ended"))
 }
 

@@ -49,7 +49,7 @@ fn class_name(kind: &Kind) -> &'static str {
         Kind::Connection => "ConnectionError",
         Kind::Timeout => "TimeoutError",
         Kind::Parse => "ParseError",
-        Kind::Closed => "ClosedError",
+        Kind::Closed | Kind::Left => "ClosedError",
         Kind::SseNotSupported => "SSENotSupportedError",
         Kind::Argument | Kind::Internal | Kind::Application(_) => "DurableStreamError",
     }

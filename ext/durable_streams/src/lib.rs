@@ -5,6 +5,7 @@
 //! - [`errors`]: the one map from failures to exceptions;
 //! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
 //!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
+//!   [`kept`]: what a parked fiber owns;
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
@@ -17,6 +18,7 @@ mod convert;
 mod dispatch;
 mod errors;
 mod held;
+mod kept;
 mod memory;
 mod producer;
 #[cfg(debug_assertions)]
@@ -41,6 +43,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
     wait::init(ruby, native)?;
     held::init(ruby, native)?;
+    kept::init(ruby, native)?;
     convert::init(ruby, native)?;
     client::init(ruby, native)?;
     stream::init(ruby, native)?;

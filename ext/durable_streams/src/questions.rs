@@ -1,26 +1,28 @@
 //! What requests ask of Ruby: for the values that callables compute, and, where the application answers requests itself,
 //! for the answer.
 //!
-//! Ruby code runs on Ruby threads alone. A request asks through a queue; whoever waits for that request (in
-//! `wait_serving`), or the dispatcher where nobody does, answers. The request itself knows nothing of Ruby.
+//! Ruby code runs on Ruby threads alone. A request asks through a channel that ends at a call which waits for that very
+//! request (in `wait_serving`), or at the dispatcher where nobody does. A call answers for nobody else: so whatever comes
+//! out of a callable, an interrupt that was meant for the thread included, is that call's own. Where several wait for one
+//! request, the next is asked when the first has left. The request itself knows nothing of Ruby.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::ops::DerefMut;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use durable_streams_core::endpoint::{DynamicValues, Resolving, Values};
 use durable_streams_core::error::{Kind, Result as CoreResult};
-use durable_streams_core::process::ProcessLocal;
 use durable_streams_core::transport::{Answering, Fault, Outgoing, Transport};
 use durable_streams_core::work::Work;
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::held::{self, Held};
-use crate::queue::Queue;
+use crate::kept::Kept;
 use crate::request::{self, Request};
 use crate::values::Callables;
 use crate::wait::{carry_out, wait};
@@ -43,7 +45,20 @@ impl Question {
     }
 }
 
-/// What requests ask through. A question that nobody takes is dropped, and its request told so.
+/// The questions of the requests that a call waits for.
+pub(crate) type Questions = mpsc::UnboundedReceiver<Question>;
+
+/// A way from requests to the call that waits for them.
+pub(crate) fn channel() -> (Arc<Asking>, Questions) {
+    let (put, questions) = mpsc::unbounded_channel();
+    let asking = Asking::new(move |question| {
+        // Nobody there takes it any more: it is dropped, which says so.
+        let _left = put.send(question);
+    });
+    (asking, questions)
+}
+
+/// What requests ask through. A question that is dropped tells its request that whoever was asked has left.
 pub(crate) struct Asking(Box<dyn Fn(Question) + Send + Sync>);
 
 impl Asking {
@@ -57,7 +72,7 @@ impl DynamicValues for Asking {
     fn resolve(&self) -> Resolving {
         let (answer, told) = oneshot::channel();
         (self.0)(Question::Values(answer));
-        Box::pin(async move { told.await.unwrap_or(Err(Kind::Closed)) })
+        Box::pin(async move { told.await.unwrap_or(Err(Kind::Left)) })
     }
 }
 
@@ -65,16 +80,14 @@ impl Transport for Asking {
     fn answer(&self, request: Outgoing) -> Answering {
         let (answer, told) = oneshot::channel();
         (self.0)(Question::Answer(Box::new(request), answer));
-        Box::pin(async move { told.await.unwrap_or(Err(Fault::Gone)) })
+        Box::pin(async move { told.await.unwrap_or(Err(Fault::Left)) })
     }
 }
 
-/// What a stream handle's requests ask for, and the queue they ask through. A forked child has a queue of its own: a
-/// thread of its parent holds the turn to take from the old one for as long as it waits.
+/// What a stream handle's requests ask for.
 pub(crate) struct Application {
     callables: Option<Callables>,
     transport: Option<Opaque<Value>>,
-    queue: Arc<ProcessLocal<Queue<Question>>>,
 }
 
 impl Application {
@@ -83,7 +96,6 @@ impl Application {
         (callables.is_some() || transport.is_some()).then(|| Application {
             callables,
             transport: transport.map(Opaque::from),
-            queue: Arc::default(),
         })
     }
 
@@ -97,12 +109,6 @@ impl Application {
         self.transport.is_some()
     }
 
-    /// What requests ask through.
-    pub(crate) fn asking(&self) -> Arc<Asking> {
-        let queue = Arc::clone(&self.queue);
-        Asking::new(move |question| queue.get_or_make(Queue::new).put(question))
-    }
-
     /// Marks what it refers to for the GC.
     pub(crate) fn mark(&self, marker: &gc::Marker) {
         if let Some(callables) = &self.callables {
@@ -113,11 +119,60 @@ impl Application {
         }
     }
 
-    /// Answers a question. An exception reaches whoever waits for the request's outcome, as it is.
+    /// Answers a question for the caller, who waits for the request and meanwhile leaves what it waits by with the GC.
     ///
     /// # Errors
-    /// A `throw` or the end of the thread. It is this thread's alone, but the request may be others' as well: the question
-    /// goes to `again`, so that one of them answers it.
+    /// Whatever comes out of the application's code; it is the caller's. The caller has left the request then: its part,
+    /// `rest`, is dropped first and the question after it, so that another who waits for the request is asked.
+    fn attend<T: Send + 'static>(&self, ruby: &Ruby, question: Question, rest: T) -> Result<T, Error> {
+        if question.is_moot() {
+            return Ok(rest);
+        }
+        match question {
+            Question::Values(answer) => {
+                let Some(callables) = &self.callables else {
+                    return Ok(rest);
+                };
+                let kept = Kept::new(ruby, (rest, answer));
+                let values = callables.evaluate(ruby);
+                let (rest, answer) = kept.take(ruby)?;
+                match values {
+                    Ok(values) => {
+                        // A request that was cancelled meanwhile wants no answer.
+                        let _gone = answer.send(Ok(values));
+                        Ok(rest)
+                    }
+                    Err(error) => {
+                        drop(rest);
+                        drop(answer);
+                        Err(error)
+                    }
+                }
+            }
+            Question::Answer(request, answer) => {
+                let Some(transport) = self.transport else {
+                    return Ok(rest);
+                };
+                let request = ruby.obj_wrap(Request::new(*request, answer));
+                let kept = Kept::new(ruby, rest);
+                let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
+                let rest = kept.take(ruby)?;
+                match called {
+                    Ok(_) => Ok(rest),
+                    Err(error) => {
+                        drop(rest);
+                        drop(request.take_back());
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a question for the dispatcher, who waits for nothing: an exception goes to the request, as it is.
+    ///
+    /// # Errors
+    /// The end of the thread, a `throw` or a signal: the question goes to `again`.
     pub(crate) fn answer(&self, ruby: &Ruby, question: Question, again: impl FnOnce(Question)) -> Result<(), Error> {
         if question.is_moot() {
             return Ok(());
@@ -127,7 +182,7 @@ impl Application {
                 let Some(callables) = &self.callables else {
                     return Ok(());
                 };
-                let values = match callables.evaluate(ruby).map_err(|error| kept(ruby, error)) {
+                let values = match callables.evaluate(ruby).map_err(|error| told(ruby, error)) {
                     Ok(values) => Ok(values),
                     Err(Ok(said)) => Err(Kind::Application(Arc::new(said))),
                     Err(Err(error)) => {
@@ -142,7 +197,7 @@ impl Application {
                 let Some(transport) = self.transport else { return Ok(()) };
                 let request = ruby.obj_wrap(Request::new(*request, answer));
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
-                match called.map_err(|error| kept(ruby, error)) {
+                match called.map_err(|error| told(ruby, error)) {
                     Ok(_) => {}
                     Err(Ok(said)) => request.fail_with(Fault::Failed(Arc::new(said))),
                     Err(Err(error)) => {
@@ -159,8 +214,8 @@ impl Application {
 }
 
 /// An exception, to be raised where the request's outcome is waited for; the error if it is none, or one that came to
-/// this thread for its own sake while it answered for another: a signal, or the end of the process.
-fn kept(ruby: &Ruby, error: Error) -> Result<Held, Error> {
+/// the thread for its own sake: a signal, or the end of the process.
+fn told(ruby: &Ruby, error: Error) -> Result<Held, Error> {
     if error.is_kind_of(ruby.exception_signal()) || error.is_kind_of(ruby.exception_system_exit()) {
         return Err(error);
     }
@@ -172,52 +227,70 @@ fn kept(ruby: &Ruby, error: Error) -> Result<Held, Error> {
     }
 }
 
-/// Waits for `future` and meanwhile answers what requests ask.
-pub(crate) fn wait_serving<F: Future>(
+/// Waits for `future`, and meanwhile answers what its requests ask through `questions`, which come back with its output.
+pub(crate) fn wait_serving<F, Q>(
     ruby: &Ruby,
     application: Option<&Application>,
+    questions: Option<Q>,
     future: F,
-) -> Result<F::Output, Error> {
-    let Some(application) = application else {
-        return wait(ruby, future);
+) -> Result<(F::Output, Option<Q>), Error>
+where
+    F: Future<Output: Send> + Send + 'static,
+    Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
+{
+    let (Some(application), Some(questions)) = (application, questions) else {
+        return Ok((wait(ruby, future)?, None));
     };
-    let mut future = pin!(future);
-    let queue = application.queue.get_or_make(Queue::new);
+    let mut serving = Serving(Some((Box::pin(future), questions)));
     loop {
-        let mut next = pin!(queue.next());
-        let happened = poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Happened::Done(output));
-            }
-            match next.as_mut().poll(context) {
-                Poll::Ready(Some(question)) => Poll::Ready(Happened::Asked(question)),
-                // The sending end lives in the queue: it does not end.
-                Poll::Ready(None) | Poll::Pending => Poll::Pending,
-            }
-        });
-        match wait(ruby, happened)? {
-            Happened::Done(output) => return Ok(output),
-            Happened::Asked(question) => application.answer(ruby, question, |question| queue.put(question))?,
+        match wait(ruby, serving)? {
+            Happened::Done(output, questions) => return Ok((output, Some(questions))),
+            Happened::Asked(question, rest) => serving = application.attend(ruby, question, rest)?,
         }
     }
 }
 
-/// Has `work` carried out, waits for it and meanwhile answers what requests ask.
+/// Has `work` carried out, waits for it and meanwhile answers what it asks through `questions`.
 pub(crate) fn carry_out_serving<T: Send + 'static>(
     ruby: &Ruby,
     application: Option<&Application>,
+    questions: Option<Questions>,
     work: Work<T>,
 ) -> Result<CoreResult<T>, Error> {
-    if application.is_none() {
+    if questions.is_none() {
         return carry_out(ruby, work);
     }
     match work.spawn() {
-        Ok(task) => wait_serving(ruby, application, task),
+        Ok(task) => wait_serving(ruby, application, questions.map(Box::new), task).map(|(outcome, _)| outcome),
         Err(error) => Ok(Err(error)),
     }
 }
 
-enum Happened<T> {
-    Done(T),
-    Asked(Question),
+/// Work, and what it asks meanwhile. Each thing that happens ends it; after a question it may begin again.
+struct Serving<F, Q>(Option<(Pin<Box<F>>, Q)>);
+
+enum Happened<F: Future, Q> {
+    Done(F::Output, Q),
+    Asked(Question, Serving<F, Q>),
+}
+
+impl<F: Future, Q: DerefMut<Target = Questions> + Unpin> Future for Serving<F, Q> {
+    type Output = Happened<F, Q>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((mut work, mut questions)) = self.0.take() else {
+            return Poll::Pending;
+        };
+        if let Poll::Ready(output) = work.as_mut().poll(context) {
+            return Poll::Ready(Happened::Done(output, questions));
+        }
+        // Where nobody asks any more there is nothing but the work to wait for.
+        let asked = questions.poll_recv(context);
+        let rest = (work, questions);
+        if let Poll::Ready(Some(question)) = asked {
+            return Poll::Ready(Happened::Asked(question, Serving(Some(rest))));
+        }
+        self.0 = Some(rest);
+        Poll::Pending
+    }
 }

@@ -13,19 +13,24 @@ use durable_streams_core::lock::Mutex;
 use durable_streams_core::payload::{Format, Part};
 use durable_streams_core::process::{ProcessBound, ProcessLocal};
 use durable_streams_core::protocol::Media;
-use durable_streams_core::reader::{Event, Events, ReadOptions, Session};
+use durable_streams_core::reader::{ReadOptions, Session};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
     Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TryConvert, TypedData, Value, gc, method,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as TurnLock, Notify};
 
 use crate::convert::{self, Buffer};
 use crate::errors::{self, guard};
 use crate::memory::Reported;
 use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
+use crate::wait::wait;
+
+mod turn;
+
+use turn::{Running, Turn};
 
 /// A reader's settings, and how far it has got.
 #[derive(TypedData)]
@@ -34,8 +39,9 @@ pub(crate) struct Reader {
     stream: Opaque<Obj<Stream>>,
     shape: Shape,
     live: Live,
-    state: Mutex<State>,
-    closing: Closing,
+    /// Never locked while Ruby allocates: the GC may drop a turn, which locks it.
+    state: Arc<Mutex<State>>,
+    closing: Arc<Closing>,
     memory: Reported,
 }
 
@@ -90,7 +96,7 @@ struct State {
     status: Option<u16>,
     /// The read came to its end by itself.
     ended: bool,
-    session: Option<Arc<ProcessBound<Session>>>,
+    session: Option<Arc<ProcessBound<Running>>>,
 }
 
 /// From how many bytes on the thread is woken that wants all of them.
@@ -148,21 +154,23 @@ impl Reader {
             stream: stream.into(),
             shape,
             live,
-            state: Mutex::new(state),
-            closing: Closing::default(),
+            state: Arc::new(Mutex::new(state)),
+            closing: Arc::default(),
             memory: Reported::default(),
         }))
     }
 
     /// `next_batch` -> nil at the end, else `[payload, next_offset, cursor, up_to_date, stream_closed]`.
     fn next_batch(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
-        this.taking(ruby, |events| {
+        this.taking(ruby, |mut turn| {
             let mut batch = Batch::new(ruby, this.shape);
             // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
             let least = if this.shape == Shape::Items { 1 } else { MANY };
             loop {
-                match this.take(ruby, events, least)? {
-                    Taken::End => return Ok(None),
+                let taken;
+                (taken, turn) = this.take(ruby, turn, least)?;
+                match taken {
+                    Taken::End => return Ok((None, turn)),
                     Taken::Length(bytes) => batch.expect(bytes)?,
                     Taken::Part(part) => batch.add(ruby, &part)?,
                     Taken::Rest(last, progress) => {
@@ -173,7 +181,7 @@ impl Reader {
                         let array = meta(ruby, &progress)?;
                         array.unshift(payload)?;
                         this.advance(progress);
-                        return Ok(Some(array));
+                        return Ok((Some(array), turn));
                     }
                 }
             }
@@ -183,11 +191,13 @@ impl Reader {
     /// `next_items` -> nil at the end, else `[items, meta]`, `meta` being nil or
     /// `[next_offset, cursor, up_to_date, stream_closed]` with the last items of an answer.
     fn next_items(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
-        this.taking(ruby, |events| {
+        this.taking(ruby, |mut turn| {
             let mut batch = Batch::new(ruby, this.shape);
             let (part, progress) = loop {
-                match this.take(ruby, events, 1)? {
-                    Taken::End => return Ok(None),
+                let taken;
+                (taken, turn) = this.take(ruby, turn, 1)?;
+                match taken {
+                    Taken::End => return Ok((None, turn)),
                     // Of a batch, and this takes parts of one.
                     Taken::Length(_) => {}
                     Taken::Part(part) => break (Some(part), None),
@@ -209,29 +219,30 @@ impl Reader {
                     this.state.lock().position.skip += part.map_or(0, |part| part.count());
                 }
             }
-            Ok(Some(array))
+            Ok((Some(array), turn))
         })
     }
 
-    /// Runs `body` with the turn to take events. If it fails, the session is dropped, and with it whatever was half
-    /// taken: the next call reads again from the position.
+    /// Runs `body` with the turn to take events.
     fn taking(
         &self,
         ruby: &Ruby,
-        body: impl FnOnce(&mut Events) -> Result<Option<RArray>, Error>,
+        body: impl FnOnce(Turn) -> Result<(Option<RArray>, Turn), Error>,
     ) -> Result<Option<RArray>, Error> {
         guard(ruby, || {
-            let Some(session) = self.session(ruby)? else {
-                return Ok(None);
+            let turn = loop {
+                let Some(session) = self.session(ruby)? else {
+                    return Ok(None);
+                };
+                self.report(ruby);
+                if let Some(turn) = wait(ruby, Turn::begin(session, Arc::clone(&self.state)))? {
+                    break turn;
+                }
             };
-            let Some(running) = session.get() else { return Ok(None) };
-            self.report(ruby);
-            let stream = ruby.get_inner(self.stream);
-            let taken = wait_serving(ruby, stream.application.as_ref(), running.events())
-                .and_then(|mut events| body(&mut events));
-            if taken.is_err() {
-                self.drop_session(&session);
-            }
+            let taken = body(turn).map(|(taken, turn)| {
+                turn.over();
+                taken
+            });
             self.report(ruby);
             taken
         })
@@ -240,46 +251,34 @@ impl Reader {
     /// Tells the GC what the session holds.
     fn report(&self, ruby: &Ruby) {
         let held = match &self.state.lock().session {
-            Some(session) => session.get().map_or(0, Session::memory),
+            Some(session) => session.get().map_or(0, |running| running.session.memory()),
             None => 0,
         };
         self.memory.set(ruby, held);
     }
 
     /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
-    fn take(&self, ruby: &Ruby, events: &mut Events, least: usize) -> Result<Taken, Error> {
-        let next = async {
-            loop {
-                let event = tokio::select! {
-                    biased;
-                    () = self.closing.closed() => None,
-                    event = events.next(least) => event,
-                };
-                break match event {
-                    Some(Ok(Event::Place(position))) => {
-                        self.state.lock().position = position;
-                        continue;
-                    }
-                    Some(Ok(Event::Length(bytes))) => Ok(Taken::Length(bytes)),
-                    Some(Ok(Event::Part(part))) => Ok(Taken::Part(part)),
-                    Some(Ok(Event::End(last, progress))) => Ok(Taken::Rest(last, progress)),
-                    Some(Err(error)) => Err(error),
-                    None => Ok(Taken::End),
-                };
-            }
+    fn take(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Taken, Turn), Error> {
+        let questions = turn.questions.take();
+        let next = {
+            let closing = Arc::clone(&self.closing);
+            turn.next(closing, least)
         };
         let stream = ruby.get_inner(self.stream);
-        let taken = wait_serving(ruby, stream.application.as_ref(), next)?;
+        let ((taken, mut turn), questions) = wait_serving(ruby, stream.application.as_ref(), questions, next)?;
+        turn.questions = questions;
         if let Ok(Taken::End) = taken {
             let mut state = self.state.lock();
             state.ended |= !self.is_closed();
             state.session = None;
         }
-        taken.map_err(|error| errors::raise(ruby, error))
+        taken
+            .map(|taken| (taken, turn))
+            .map_err(|error| errors::raise(ruby, error))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.
-    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<Session>>>, Error> {
+    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<Running>>>, Error> {
         let stream = ruby.get_inner(self.stream);
         let started: CoreResult<_> = {
             let mut state = self.state.lock();
@@ -300,10 +299,12 @@ impl Reader {
                         format,
                         media,
                     };
-                    Session::start(&stream.endpoint, options).map(|session| {
-                        let session = Arc::new(ProcessBound::new(session));
-                        state.session = Some(Arc::clone(&session));
-                        session
+                    let (endpoint, questions) = stream.attended();
+                    Session::start(&endpoint, options).map(|session| {
+                        let questions = questions.map(|questions| Arc::new(TurnLock::new(questions)));
+                        let running = Arc::new(ProcessBound::new(Running { session, questions }));
+                        state.session = Some(Arc::clone(&running));
+                        running
                     })
                 }
             }
@@ -322,13 +323,6 @@ impl Reader {
             cursor: progress.cursor,
             skip: progress.skip,
         };
-    }
-
-    fn drop_session(&self, session: &Arc<ProcessBound<Session>>) {
-        let mut state = self.state.lock();
-        if state.session.as_ref().is_some_and(|held| Arc::ptr_eq(held, session)) {
-            state.session = None;
-        }
     }
 
     /// Cancels the running request; the position stays, and the next call goes on from there, which is to ask the
@@ -354,16 +348,13 @@ impl Reader {
     }
 
     fn next_offset(ruby: &Ruby, this: &Reader) -> RString {
-        frozen(ruby, &this.state.lock().position.offset)
+        let offset = this.state.lock().position.offset.clone();
+        frozen(ruby, &offset)
     }
 
     fn cursor(ruby: &Ruby, this: &Reader) -> Option<RString> {
-        this.state
-            .lock()
-            .position
-            .cursor
-            .as_deref()
-            .map(|cursor| frozen(ruby, cursor))
+        let cursor = this.state.lock().position.cursor.clone();
+        cursor.map(|cursor| frozen(ruby, &cursor))
     }
 
     fn up_to_date(&self) -> bool {

@@ -41,7 +41,7 @@ impl Request {
         self.settle(Err(fault), State::Done);
     }
 
-    /// The request and the way of its answer, unless it has one.
+    /// The request and the way of its answer, unless it has one; dropped, that says that nobody answers here.
     pub(crate) fn take_back(&self) -> Option<(Outgoing, Answer)> {
         match std::mem::replace(&mut *self.state.get()?.lock(), State::Done) {
             State::Asked(answer) => Some((self.made.clone(), answer)),
@@ -154,6 +154,13 @@ impl Request {
             State::Answering(pieces) => !pieces.is_closed(),
             State::Done => false,
         })
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // Not for want of somebody to ask: who was asked did not answer, and another one would not either.
+        self.fail_with(Fault::Gone);
     }
 }
 

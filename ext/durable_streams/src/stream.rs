@@ -20,7 +20,7 @@ use magnus::{
 use crate::client::Client;
 use crate::convert;
 use crate::errors::{self, guard};
-use crate::questions::{Application, carry_out_serving, wait_serving};
+use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
 use crate::reader::Reader;
 use crate::values::given;
 
@@ -55,11 +55,12 @@ impl Stream {
         guard(ruby, || {
             let given = given(ruby, headers, params)?;
             let application = Application::new(given.callables, transport);
-            let asking = application.as_ref().map(Application::asking);
-            let values = asking
-                .clone()
-                .filter(|_| application.as_ref().is_some_and(Application::has_values));
-            let answers = asking.filter(|_| application.as_ref().is_some_and(Application::has_answers));
+            // Each call, and each reader, is asked for its own requests (`attended`); here is nobody to ask.
+            let (nobody, _) = questions::channel();
+            let values = application.as_ref().filter(|application| application.has_values());
+            let values = values.map(|_| Arc::clone(&nobody));
+            let answers = application.as_ref().filter(|application| application.has_answers());
+            let answers = answers.map(|_| nobody);
             let endpoint = Endpoint::new(
                 Arc::clone(&client.0),
                 &url,
@@ -90,7 +91,7 @@ impl Stream {
 
     /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
     fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
-        let head = this.request(ruby, || Ok(operations::head(&this.endpoint)))?;
+        let head = this.request(ruby, |endpoint| Ok(operations::head(endpoint)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
         let array = ruby.ary_new_capa(7);
         array.push(text(&head.content_type))?;
@@ -133,7 +134,7 @@ impl Stream {
             fork_sub_offset,
             body,
         };
-        let created = this.request(ruby, || operations::create(&this.endpoint, how))?;
+        let created = this.request(ruby, |endpoint| operations::create(endpoint, how))?;
         let array = ruby.ary_new_capa(3);
         array.push(created.content_type.as_deref().map(|text| frozen(ruby, text)))?;
         array.push(created.next_offset.as_deref().map(|text| frozen(ruby, text)))?;
@@ -153,24 +154,31 @@ impl Stream {
     ) -> Result<RString, Error> {
         let tail = if batching {
             let data = checked(ruby, data, json)?;
-            let append = Append {
-                data,
-                content_type: content_type.into(),
-                json,
-                seq,
-            };
-            let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
             guard(ruby, || {
-                match appender.append(append).map_err(|error| errors::raise(ruby, error))? {
-                    Appending::Leading(work) => this.carry_out(ruby, work),
-                    Appending::Riding(ticket) => wait_serving(ruby, this.application.as_ref(), ticket)?
-                        .map_err(|error| errors::raise(ruby, error)),
+                let (endpoint, questions) = this.attended();
+                let appending = {
+                    let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
+                    appender.append(Append {
+                        endpoint,
+                        data,
+                        content_type: content_type.into(),
+                        json,
+                        seq,
+                    })
+                };
+                match appending.map_err(|error| errors::raise(ruby, error))? {
+                    Appending::Leading(work) => this.carry_out(ruby, questions, work),
+                    Appending::Riding(ticket) => {
+                        let application = this.application.as_ref();
+                        let (outcome, _) = wait_serving(ruby, application, questions.map(Box::new), ticket)?;
+                        outcome.map_err(|error| errors::raise(ruby, error))
+                    }
                 }
             })?
         } else {
             let body = payload(ruby, data, json)?;
-            this.request(ruby, || {
-                operations::append(&this.endpoint, &content_type, body, seq.as_deref())
+            this.request(ruby, move |endpoint| {
+                operations::append(endpoint, &content_type, body, seq.as_deref())
             })?
         };
         Ok(frozen(ruby, &tail))
@@ -185,15 +193,15 @@ impl Stream {
         json: bool,
     ) -> Result<RString, Error> {
         let body = data.map(|data| payload(ruby, data, json)).transpose()?;
-        let offset = this.request(ruby, || {
-            operations::close(&this.endpoint, content_type.as_deref(), body)
+        let offset = this.request(ruby, move |endpoint| {
+            operations::close(endpoint, content_type.as_deref(), body)
         })?;
         Ok(frozen(ruby, &offset))
     }
 
     /// `delete` -> nil.
     fn delete(ruby: &Ruby, this: &Stream) -> Result<(), Error> {
-        this.request(ruby, || Ok(operations::delete(&this.endpoint)))
+        this.request(ruby, |endpoint| Ok(operations::delete(endpoint)))
     }
 
     /// `reader(format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`, `:sse` or `:auto`.
@@ -210,16 +218,39 @@ impl Stream {
         })
     }
 
+    /// The endpoint for the requests that one call waits for, or one reader, and what they ask.
+    pub(crate) fn attended(&self) -> (Arc<Endpoint>, Option<Questions>) {
+        match self.application {
+            None => (Arc::clone(&self.endpoint), None),
+            Some(_) => {
+                let (asking, questions) = questions::channel();
+                (Arc::new(self.endpoint.asking(&asking)), Some(questions))
+            }
+        }
+    }
+
     /// Makes a request and waits for what comes of it.
-    fn request<T: Send + 'static>(&self, ruby: &Ruby, make: impl FnOnce() -> CoreResult<Work<T>>) -> Result<T, Error> {
+    fn request<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Work<T>>,
+    ) -> Result<T, Error> {
         guard(ruby, || {
-            let work = make().map_err(|error| errors::raise(ruby, error))?;
-            self.carry_out(ruby, work)
+            let (work, questions) = {
+                let (endpoint, questions) = self.attended();
+                (make(&endpoint).map_err(|error| errors::raise(ruby, error))?, questions)
+            };
+            self.carry_out(ruby, questions, work)
         })
     }
 
-    fn carry_out<T: Send + 'static>(&self, ruby: &Ruby, work: Work<T>) -> Result<T, Error> {
-        let outcome = carry_out_serving(ruby, self.application.as_ref(), work)?;
+    fn carry_out<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        questions: Option<Questions>,
+        work: Work<T>,
+    ) -> Result<T, Error> {
+        let outcome = carry_out_serving(ruby, self.application.as_ref(), questions, work)?;
         outcome.map_err(|error| errors::raise(ruby, error))
     }
 }

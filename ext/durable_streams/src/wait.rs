@@ -32,14 +32,14 @@ mod signal;
 /// the future is dropped, which cancels the work behind it, and the exception is the error; an interrupt that does not
 /// raise (a `trap` handler, Thread#wakeup) changes nothing. A panic in the future is an error as well.
 ///
-/// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want.
-pub(crate) fn wait<F: Future>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
-    let future = pin!(future);
+/// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want. All that the work needs is
+/// in the future: a parked fiber may be collected with its stack, and then the future alone is dropped.
+pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     #[cfg(all(unix, ruby_gte_3_1))]
     if let Some(scheduler) = scheduled::current() {
         return scheduled::wait(ruby, scheduler, future);
     }
-    direct::wait(ruby, future)
+    direct::wait(ruby, pin!(future))
 }
 
 /// Has `work` carried out and waits for it, as [`wait`] does. A thread carries it out itself, if it can: it saves two

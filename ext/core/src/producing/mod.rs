@@ -158,32 +158,36 @@ impl Producer {
     ///
     /// # Errors
     /// The producer's failure.
-    pub async fn flush(&self) -> std::result::Result<(), Failed> {
-        self.shared.flush().await
+    pub fn flush(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.flush().await }
     }
 
     /// Waits until there is room again.
     ///
     /// # Errors
     /// The producer's failure.
-    pub async fn room(&self, since: Room) -> std::result::Result<(), Failed> {
-        self.shared.wait(Until::Room(since)).await.map(|_| ())
+    pub fn room(&self, since: Room) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.wait(Until::Room(since)).await.map(|_| ()) }
     }
 
     /// Waits until the producer is at its end, which this does not ask for.
     ///
     /// # Errors
     /// The producer's failure.
-    pub async fn ended(&self) -> std::result::Result<(), Failed> {
-        self.shared.wait(Until::Ended).await.map(|_| ())
+    pub fn ended(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.wait(Until::Ended).await.map(|_| ()) }
     }
 
     /// Accepts nothing more, sends what waits and waits until it is acknowledged. Twice is fine.
     ///
     /// # Errors
     /// The producer's failure.
-    pub async fn close(&self) -> std::result::Result<(), Failed> {
-        self.shared.close().await
+    pub fn close(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.close().await }
     }
 
     /// As [`Producer::close`], but gives up after `limit`: what is not acknowledged then is reported as undelivered.

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -20,6 +19,7 @@ use rb_sys::VALUE;
 use super::bell::Bell;
 use super::poll;
 use crate::errors;
+use crate::kept::Kept;
 
 /// How many unused bells a thread keeps. More are wanted only when as many fibers are woken at a time.
 const KEPT: usize = 256;
@@ -38,23 +38,32 @@ pub(super) fn current() -> Option<Scheduler> {
 }
 
 /// Waits; see [`super::wait`].
-pub(super) fn wait<F: Future>(ruby: &Ruby, scheduler: Scheduler, mut future: Pin<&mut F>) -> Result<F::Output, Error> {
+pub(super) fn wait<F>(ruby: &Ruby, scheduler: Scheduler, future: F) -> Result<F::Output, Error>
+where
+    F: Future + Send + 'static,
+{
+    let mut future = Box::pin(future);
     // What is there already needs no bell.
     if let Some(outcome) = poll(future.as_mut(), Waker::noop()) {
         return outcome.result(ruby);
     }
     let bells = Bells::of_this_thread(ruby)?;
     let Hung { bell, io } = bells.take(ruby)?;
-    let waker = Waker::from(Arc::clone(&bell));
+    // While the fiber is parked, nothing on its stack owns anything.
+    let kept = Kept::new(ruby, (future, bell));
     let waited = loop {
-        bell.silence();
-        if let Some(outcome) = poll(future.as_mut(), &waker) {
+        let polled = kept.with(ruby, |(future, bell)| {
+            bell.silence();
+            poll(future.as_mut(), &Waker::from(Arc::clone(bell)))
+        });
+        if let Some(outcome) = polled? {
             break outcome.result(ruby);
         }
         if let Err(raised) = park(scheduler, ruby.get_inner(io)) {
             break Err(raised);
         }
     };
+    let (_, bell) = kept.take(ruby)?;
     bells.keep(Hung { bell, io });
     waited
 }

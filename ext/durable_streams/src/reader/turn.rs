@@ -1,0 +1,92 @@
+//! The turn to take what a session brings: one call's at a time, of all that read by one reader.
+
+use std::sync::Arc;
+
+use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::lock::Mutex;
+use durable_streams_core::process::ProcessBound;
+use durable_streams_core::reader::{Event, Events, Session};
+use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
+
+use super::{Closing, State, Taken};
+use crate::questions::Questions;
+
+/// A session, and what its requests ask of whoever has the turn.
+pub(super) struct Running {
+    pub(super) session: Session,
+    pub(super) questions: Option<Arc<TurnLock<Questions>>>,
+}
+
+/// The turn. Dropped before it is over, by a failure or with its fiber, it takes the session along, and with it whatever was
+/// half taken: the next call reads again from the position.
+pub(super) struct Turn {
+    events: Events,
+    pub(super) questions: Option<OwnedMutexGuard<Questions>>,
+    running: Arc<ProcessBound<Running>>,
+    state: Arc<Mutex<State>>,
+    over: bool,
+}
+
+impl Turn {
+    /// Waits for the turn; `None` if whoever had it before gave the session up.
+    pub(super) async fn begin(running: Arc<ProcessBound<Running>>, state: Arc<Mutex<State>>) -> Option<Turn> {
+        let mine = running.get()?;
+        let (events, questions) = (mine.session.events(), mine.questions.clone());
+        let events = events.await;
+        let questions = match questions {
+            Some(questions) => Some(questions.lock_owned().await),
+            None => None,
+        };
+        let turn = Turn {
+            events,
+            questions,
+            running,
+            state,
+            over: false,
+        };
+        turn.is_current().then_some(turn)
+    }
+
+    /// Waits for the next event, or for the reader to be closed. Parts of an answer are worth waking for when they are
+    /// `least` bytes together.
+    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (CoreResult<Taken>, Turn) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = closing.closed() => None,
+                event = self.events.next(least) => event,
+            };
+            let taken = match event {
+                Some(Ok(Event::Place(position))) => {
+                    self.state.lock().position = position;
+                    continue;
+                }
+                Some(Ok(Event::Length(bytes))) => Ok(Taken::Length(bytes)),
+                Some(Ok(Event::Part(part))) => Ok(Taken::Part(part)),
+                Some(Ok(Event::End(last, progress))) => Ok(Taken::Rest(last, progress)),
+                Some(Err(error)) => Err(error),
+                None => Ok(Taken::End),
+            };
+            return (taken, self);
+        }
+    }
+
+    /// All that was taken has been handed out.
+    pub(super) fn over(mut self) {
+        self.over = true;
+    }
+
+    /// Whether the reader goes on with this session.
+    fn is_current(&self) -> bool {
+        let session = &self.state.lock().session;
+        session.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.running))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.over && self.is_current() {
+            self.state.lock().session = None;
+        }
+    }
+}
