@@ -59,6 +59,17 @@ class SmallScheduler
     waiting.uniq.each { |fiber| fiber.raise(error) if fiber.alive? }
   end
 
+  # Forgets every fiber that waits: nothing is raised in it, and nobody refers to it any more.
+  def forget
+    [@readable, @writable, @blocked, @due].each(&:clear)
+    @lock.synchronize { @ready.clear }
+  end
+
+  # @return [Boolean] whether a fiber waits for something other than an IO or a time
+  def blocking?
+    @blocked.any?
+  end
+
   def fiber(&block)
     Fiber.new(blocking: false, &block).tap(&:resume)
   end
@@ -116,12 +127,7 @@ class SmallScheduler
     Thread.new { Process::Status.wait(pid, flags) }.value
   end
 
-  private
-
-  def idle?
-    @readable.empty? && @writable.empty? && @blocked.empty? && @due.empty?
-  end
-
+  # Waits until something happens to some fiber, and lets that one go on.
   def step
     readable, writable, = IO.select([*@readable.keys, @urgent_in], @writable.keys, [], patience)
     @urgent_in.read_nonblock(1_024, exception: false) if readable&.include?(@urgent_in)
@@ -129,6 +135,12 @@ class SmallScheduler
     fibers.uniq.each { |fiber| go_on(fiber, IO::READABLE) }
     @lock.synchronize { @ready.slice!(0..) }.each { |fiber| go_on(fiber, true) if @blocked.key?(fiber) }
     @due.select { |_, at| at <= now }.each_key { |fiber| go_on(fiber, false) if @due.key?(fiber) }
+  end
+
+  private
+
+  def idle?
+    @readable.empty? && @writable.empty? && @blocked.empty? && @due.empty?
   end
 
   def go_on(fiber, value)
