@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
 # Each Ractor makes its own clients and uses them at the same time as others do theirs; what the main Ractor alone can
-# serve is refused elsewhere.
+# serve is refused elsewhere. The Ractors here start no threads: on Ruby 3.3 those that do hang now and then, also where
+# they only sleep and nothing but Ruby is loaded.
 RSpec.describe "Ractors" do
   # Runs a program in a process of its own, since a process that ever had a second Ractor is a different one.
   def run(source, *arguments)
@@ -29,8 +30,8 @@ RSpec.describe "Ractors" do
           end
           missing = DurableStreams::Client.new(base_url: url).stream("/specs/none").exists?
           live = %i[long_poll sse auto].map { |live| stream.read_json(live: live).first(60).size }
-          threads = Array.new(3) { Thread.new { stream.read.flat_map(&:items).map { |item| item["number"] } } }
-          [threads.map(&:value).uniq == [[*0...60]], live, wrong.name, missing]
+          numbers = Array.new(3) { stream.read.flat_map(&:items).map { |item| item["number"] } }
+          [numbers.uniq == [[*0...60]], live, wrong.name, missing]
         end
       end
       p ractors.map { |ractor| result_of(ractor) }.uniq
