@@ -95,6 +95,38 @@ RSpec.describe "Forking" do
     thread.kill.join
   end
 
+  if RUBY_VERSION >= "3.1"
+    it "lets fibers wait in parent and child, in the very thread that forked, and neither hears the other's answers" do
+      answer_everything
+      faults.on("DELETE") do |reply|
+        reply.wait("go")
+        reply.respond(204)
+      end
+      heads = ->(count) { Fiber.schedule { count.times { stream.head } } }
+      woken = SmallScheduler.run do |scheduler|
+        heads.call(1)
+        scheduler.run
+        child = ChildProcess.start do
+          # The parent's scheduler shares descriptors with it.
+          scheduler.forget
+          Fiber.set_scheduler(SmallScheduler.new)
+          heads.call(200)
+          Fiber.scheduler.run
+        end
+        before = scheduler.waits
+        Fiber.schedule { stream.delete }
+        waiter = Thread.new do
+          child.value
+          faults.open("go")
+        end
+        scheduler.run
+        waiter.join
+        scheduler.waits - before
+      end
+      expect(woken).to be < 20
+    end
+  end
+
   it "leaves a producer to the parent, which sends everything once" do
     faults.on("POST") do |reply|
       reply.wait("go")

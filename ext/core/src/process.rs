@@ -218,3 +218,6 @@ impl<T> Drop for ProcessLocal<T> {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;
