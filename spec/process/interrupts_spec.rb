@@ -99,6 +99,26 @@ RSpec.describe "Interrupting" do
         expect(@reader.body).to eq("abcdef")
       end
     },
+    "in the middle of an answer, for a single step" => {
+      prepare: lambda do
+        # More than a part: one has been taken when the wait for the rest begins.
+        faults.next do |reply|
+          reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
+          reply.chunk("abc")
+          reply.wait("go")
+        end
+        @reader = bytes.read_bytes
+        @call = -> { @reader.next }
+      end,
+      reached: lambda do |thread|
+        faults.wait_until_waiting("go")
+        Thread.pass until thread.stop?
+      end,
+      after: lambda do
+        faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
+        expect(@reader.next.data).to eq("abcdef")
+      end
+    },
     "in the pause before another try" => {
       prepare: lambda do
         faults.on { |reply| reply.respond(503) }
