@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A scheduler may give a fiber up without a word: nothing is raised in it, it is garbage, and its stack goes with it. All
-# that waited on that stack ends like a call that was interrupted.
+# A scheduler may give a fiber up without a word: nothing is raised in it, it is garbage, and its stack goes with it.
+# What waited on that stack ends like a call that was interrupted.
 if RUBY_VERSION >= "3.1"
   RSpec.describe "A fiber that is collected while it waits" do
     let(:faults) { FaultServer.shared }

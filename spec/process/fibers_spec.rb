@@ -174,9 +174,13 @@ if RUBY_VERSION >= "3.1"
         reply.wait("answer")
         reply.respond(200, "", "stream-next-offset" => "7")
       end
+      faults.next { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       waits = SmallScheduler.run do |scheduler|
+        # What woke this one is used again by the next.
         Fiber.schedule { stream.head }
-        faults.wait_for_request
+        scheduler.run
+        Fiber.schedule { stream.head }
+        faults.wait_for_request(2)
         before = scheduler.waits
         Fiber.schedule do
           200.times { Fiber.scheduler.kernel_sleep(0) }

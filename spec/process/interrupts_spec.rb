@@ -250,6 +250,44 @@ RSpec.describe "Interrupting" do
     end
   end
 
+  describe "ends the request itself, and not only the wait for it:" do
+    requests = {
+      "a head" => ->(stream) { stream.head },
+      "an append" => ->(stream) { stream.append(1) },
+      "a long-poll" => ->(stream) { stream.read(live: :long_poll).first },
+      "an event stream" => ->(stream) { stream.read(live: :sse).first }
+    }
+    requests.each do |name, call|
+      { "" => {}, ", with a header that is computed" => { "X-Token" => -> { "t" } } }.each do |how, headers|
+        it "#{name}#{how}" do
+          faults.on { |reply| reply.wait("go") }
+          stream = client.stream("/s", content_type: "application/json", headers: headers)
+          thread = Thread.new { call.call(stream) }
+          faults.wait_for_request
+          thread.kill.join
+          faults.wait_until_closed(by: :client)
+        end
+      end
+    end
+
+    it "appends that ride together, when nobody waits for any of them" do
+      faults.on { |reply| reply.wait("go") }
+      faults.next do |reply|
+        reply.wait("first")
+        reply.respond(200, "", "stream-next-offset" => "1")
+      end
+      threads = Array.new(3) do |number|
+        Thread.new { stream.append(number) }.tap { |thread| Thread.pass until thread.stop? }
+      end
+      faults.wait_for_request
+      faults.open("first")
+      riding = faults.wait_for_request(2)
+      expect(riding.body).to eq("[1,2]")
+      threads.each { |thread| thread.kill.join }
+      faults.wait_until_closed(riding.connection, by: :client)
+    end
+  end
+
   describe "a program by SIGINT" do
     { "tails by long-poll" => "long_poll", "tails by SSE" => "sse" }.each do |name, live|
       it "ends it at once where it #{name}" do
