@@ -71,8 +71,10 @@ RSpec.describe "JSON from bytes to Ruby objects" do
 
     it "are handed to JSON.parse one by one where they are unusual" do
       allow(JSON).to receive(:parse).and_call_original
-      expect(native.parse_items('1,{"a":1,"a":2},"x,\\"]"')).to eq([1, { "a" => 2 }, "x,\"]"])
-      expect(JSON).to have_received(:parse).once.with('{"a":1,"a":2}')
+      odd = '{"a":1e400}'
+      expected = [1, JSON.parse(odd), "x,\"]"]
+      expect(native.parse_items(%(1,#{odd},"x,\\"]"))).to eq(expected)
+      expect(JSON).to have_received(:parse).twice.with(odd)
     end
 
     ["1,", ",1", ",", "1,,2", "1]2", "[1", "{\"a\":1,2", "1 2", "[1,nope],2"].each do |text|
@@ -114,6 +116,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       # More than the values, and the keys, that are kept without an allocation.
       values = "#{"1," * 250}#{(0..15).map { |i| "\"string number #{i}, too long to be embedded\"" }.join(",")}"
       pairs = (0..70).map { |i| "\"key number #{i}\":#{i}" }
+      # Since json 3 repeated keys are refused, and with them the last text.
       odd = "\"v\",1.5e200,#{"9" * 30},\"\\u00e9#{"y" * 1100}\",{\"a\":1,\"a\":[\"x\"]}"
       ["[#{values}]", "{#{pairs.join(",")}}", "[#{odd}]"]
     end
@@ -121,8 +124,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     it "builds the same objects while every allocation collects" do
       texts.each do |text|
         expected = outcome { JSON.parse(text) }
-        result = under_gc_stress { native.parse_value(text) }
-        expect(fingerprint(result)).to eq(expected)
+        expect(outcome { under_gc_stress { native.parse_value(text) } }).to eq(expected)
       end
     end
 
@@ -144,8 +146,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       it "builds the same objects while objects are moved" do
         expected = texts.map { |text| outcome { JSON.parse(text) } }
         GC.auto_compact = true
-        results = texts.map { |text| under_gc_stress { native.parse_value(text) } }
-        expect(results.map { |result| fingerprint(result) }).to eq(expected)
+        expect(texts.map { |text| outcome { under_gc_stress { native.parse_value(text) } } }).to eq(expected)
       end
     end
   end

@@ -120,8 +120,11 @@ on_each_server DurableStreams::Reader do
   describe "items" do
     documents = ["0", "-0", "-0.0", "1.0", "1e3", "1E-3", "1.5e300", "1e400", "123456789012345678901234567890",
                  "-9223372036854775809", "0.1234567890123456789", '""', '"é"', '"\\u00e9\\n\\/\\"\\\\"',
-                 '"\\ud83d\\ude00"', '"\\u0000"', "[]", "{}", "[[],{}]", '{"a":1,"a":2}', '{"":null}', "true", "null",
+                 '"\\ud83d\\ude00"', '"\\u0000"', "[]", "{}", "[[],{}]", '{"":null}', "true", "null",
                  '{"é":"\\u00fc"}', "#{"[" * 98}#{"]" * 98}", ' { "a" : [ 1 , 2 ] } ']
+
+    # Since json 3 repeated keys are refused.
+    documents << '{"a":1,"a":2}' if JSON::VERSION < "3"
 
     it "equal what JSON.parse gives" do
       documents.each { |document| json.append(document) }

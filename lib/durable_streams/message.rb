@@ -30,7 +30,14 @@ module DurableStreams
 
       # The json library gives every object a to_json that writes its to_s, which nobody means by appending it.
       def own_to_json?(data)
-        data.method(:to_json).owner != ::JSON.generator::GeneratorMethods::Object
+        data.method(:to_json).owner != json_for_every_object
+      end
+
+      # @return [Module] what has that to_json: since json 3 one for all classes, before one of several
+      def json_for_every_object
+        return ::JSON::GeneratorMethods if ::JSON.const_defined?(:GeneratorMethods, false)
+
+        ::JSON.generator::GeneratorMethods::Object
       end
 
       def refuse(data, content_type, json: false)
