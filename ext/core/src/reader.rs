@@ -3,6 +3,8 @@
 //! A session reads ahead by one answer at most, and by a bounded number of bytes: the next answer is asked for when
 //! the end of the last one was taken. An answer that breaks off is read again, and what was handed out of it is left out.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -74,21 +76,18 @@ impl Session {
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let pool = endpoint.pool(Operation::Read)?;
         let (out, events) = outlet();
-        let mut driver = Driver {
-            endpoint: Arc::clone(endpoint),
-            pool,
-            cursor: Cursor::new(options.live, options.position, options.media),
-            format: options.format,
-            schedule: Schedule::default(),
-            asked_again: false,
-            out,
-        };
-        let driving = Task::spawn(async move {
-            if let Err(error) = driver.run().await {
-                driver.out.tell(Err(error));
+        let driving = Task::spawn(
+            Driver {
+                endpoint: Arc::clone(endpoint),
+                pool,
+                cursor: Cursor::new(options.live, options.position, options.media),
+                format: options.format,
+                schedule: Schedule::default(),
+                asked_again: false,
+                out,
             }
-            Ok(())
-        })?;
+            .drive(),
+        )?;
         Ok(Session {
             gauge: events.gauge(),
             events: Arc::new(Mutex::new(events)),
@@ -127,6 +126,18 @@ struct Driver {
 }
 
 impl Driver {
+    /// Runs to the end. On the heap from here on: handed on by value through the many functions that start a task, its
+    /// kilobytes would stay in the stack of every fiber that reads.
+    #[inline(never)]
+    fn drive(mut self) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
+        Box::pin(async move {
+            if let Err(error) = self.run().await {
+                self.out.tell(Err(error));
+            }
+            Ok(())
+        })
+    }
+
     async fn run(&mut self) -> Result<()> {
         while let Step::Request(mode) = self.cursor.next() {
             let turn = self.out.turn().await;
