@@ -265,6 +265,25 @@ RSpec.describe "Reads through faults", :faults do
       expect(io.string).to eq(body)
     end
 
+    it "neither misses nor repeats any byte of a large answer, which memory was set aside for" do
+      large = Random.new(7).bytes(12 << 20)
+      faults.next("GET") do |reply|
+        reply.respond(200, large[0, 9 << 20], length: large.bytesize, **read_headers("50")).rst
+      end
+      faults.on("GET") { |reply| reply.respond(200, large, length: large.bytesize, **read_headers("50")) }
+      reader = fault_stream.read_bytes
+      expect(reader.next.data == large).to be(true)
+      expect(reader.next_offset).to eq("50")
+    end
+
+    it "takes no more than comes where an answer is said to be huge" do
+      faults.on("GET") do |reply|
+        reply.respond(200, body, length: 1 << 50, **read_headers("50")).fin
+      end
+      reader = fault_stream.read_bytes
+      expect { reader.next }.to raise_error(DurableStreams::ConnectionError, /broke off/)
+    end
+
     it "is no end of the data" do
       faults.on("GET") { |reply| reply.respond(200, body[0, 60], length: body.size, **read_headers("50")).fin }
       seen = []

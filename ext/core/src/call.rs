@@ -206,7 +206,6 @@ pub(crate) async fn send(
         .prepare(request.operation, &request.headers, &query)
         .await
         .map_err(Failure::Final)?;
-    let origin = prepared.url.origin();
     let follow = matches!(request.method, Method::GET | Method::HEAD);
     let (mut url, mut headers) = (prepared.url, prepared.headers);
     for _ in 0..=MOST_REDIRECTS {
@@ -214,8 +213,9 @@ pub(crate) async fn send(
         if !(follow && response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
             return Ok(response);
         }
-        url = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
-        if url.origin() != origin {
+        let to = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
+        let from = std::mem::replace(&mut url, to);
+        if url.origin() != from.origin() {
             // Another origin gets nothing of the user's: neither secrets nor cookies.
             headers = request.headers.clone();
         }

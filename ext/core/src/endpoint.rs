@@ -216,6 +216,12 @@ impl Endpoint {
             return self.url.clone();
         }
         let mut url = self.url.clone();
+        let alone = url.query().is_none() && asked.is_empty() && self.fixed.params.is_empty();
+        if alone && query.is_sorted_by_key(|(name, _)| *name) {
+            // Most streams have no parameters of their own, and the protocol's come in their order.
+            url.query_pairs_mut().extend_pairs(query);
+            return url;
+        }
         let mut pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
         for (name, value) in self.fixed.params.iter().chain(asked) {
             pairs.retain(|(held, _)| held != name);
@@ -291,6 +297,15 @@ mod tests {
         let endpoint = endpoint("http://h/s?z=1&offset=x", &[("m", "a b"), ("live", "no")]).unwrap();
         let url = endpoint.with_query(&[], &[("offset", "-1"), ("live", "sse"), ("cursor", "c")]);
         assert_eq!(url.query(), Some("cursor=c&live=sse&m=a+b&offset=-1&z=1"));
+    }
+
+    #[test]
+    fn parameters_of_the_protocol_alone_are_sorted_too() {
+        let endpoint = endpoint("http://h/s", &[]).unwrap();
+        let url = endpoint.with_query(&[], &[("cursor", "a b"), ("live", "sse"), ("offset", "1_2")]);
+        assert_eq!(url.as_str(), "http://h/s?cursor=a+b&live=sse&offset=1_2");
+        let url = endpoint.with_query(&[], &[("offset", "1_2"), ("cursor", "c")]);
+        assert_eq!(url.query(), Some("cursor=c&offset=1_2"));
     }
 
     #[test]
