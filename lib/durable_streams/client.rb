@@ -29,7 +29,8 @@ module DurableStreams
 
     # @param base_url [String, URI, nil] what paths are joined to; a path in it is kept
     # @param headers [Hash] headers of every request: name => String, or an object with `call` that is asked anew for
-    #   every request that goes out, retries included, on a Ruby thread; nil leaves the header out
+    #   every request that goes out, retries included, on a thread that waits for it and whose call ends with what is
+    #   raised meanwhile (a producer's: on a thread of the library's); nil leaves the header out
     # @param params [Hash] query parameters of every request, values as in headers
     # @param timeout [Numeric] seconds of silence to give up after: connecting, waiting for the answer, between bytes of
     #   it. Does not bound a download that flows, nor a live read that the server holds open
