@@ -161,25 +161,28 @@ impl Producer {
 
     /// `offer(data)` -> whether it was appended: a String that is accepted without further ado. All else (other data,
     /// invalid JSON, a full buffer, a producer that is closed …) is for `append`, and not so common that its cost counts.
-    fn offer(this: Value, data: Value) -> bool {
+    fn offer(ruby: &Ruby, this: Value, data: Value) -> Result<bool, Error> {
         let (Some(this), Some(text)) = (producer(&this), RString::from_value(data)) else {
-            return false;
+            return Ok(false);
         };
         let Some(running) = this.running.get() else {
-            return false;
+            return Ok(false);
         };
-        let ruby = Ruby::get_with(data);
+        guard(ruby, || Ok(this.take(ruby, running, text)))
+    }
+
+    fn take(&self, ruby: &Ruby, running: &CoreProducer, text: RString) -> bool {
         // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
         let message = unsafe { text.as_slice() };
         // Text in UTF-8 that is valid JSON is valid, and need not be looked at again.
-        let json = this.json && text.enc_get() == ruby.utf8_encindex();
-        if (this.json && validate(message).is_err()) || !(json || comes_back(&ruby, text)) {
+        let json = self.json && text.enc_get() == ruby.utf8_encindex();
+        if (self.json && validate(message).is_err()) || !(json || comes_back(ruby, text)) {
             return false;
         }
         if running.append(message).is_err() {
             return false;
         }
-        this.report(&ruby, running, message.len());
+        self.report(ruby, running, message.len());
         true
     }
 

@@ -1,6 +1,6 @@
 //! A String that is put together from pieces, of which there may be hundreds of megabytes.
 
-use std::ffi::{c_long, c_void};
+use std::ffi::c_long;
 use std::ops::Range;
 
 use magnus::rb_sys::{AsRawValue, protect};
@@ -61,7 +61,8 @@ impl Buffer {
         let end = (content + to).next_multiple_of(PAGE);
         // SAFETY: the pages that memory of the String's own lies in, as `expect` has made it that long. This changes no
         // content. Systems that know no such request, or have pages of another size, refuse it; then pages come one by one.
-        let refused = unsafe { libc::madvise(begin as *mut c_void, end - begin, libc::MADV_POPULATE_WRITE) } != 0;
+        let refused =
+            unsafe { libc::madvise(begin as *mut std::ffi::c_void, end - begin, libc::MADV_POPULATE_WRITE) } != 0;
         self.untouched.start = if refused { self.untouched.end } else { to };
     }
 
