@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-require "timeout"
 require_relative "fault_server"
 
 # What examples about faults share: the fault server, a client that retries quickly, and every kind of request.
@@ -48,9 +47,6 @@ module FaultHelpers
     "delete" => Kind.new(verb: "DELETE", repeated: true, reply: [204, {}],
                          call: ->(stream) { stream.delete }, result: NilClass)
   }.freeze
-
-  # Seconds no example takes unless it hangs, on a machine however slow.
-  LIMIT = 600
 
   # A policy that gives up after two retries, within milliseconds.
   QUICK = { max_retries: 2, initial_delay: 0.001, max_delay: 0.05 }.freeze
@@ -107,7 +103,6 @@ end
 
 RSpec.configure do |config|
   config.include FaultHelpers, :faults
-  config.around(:each, :faults) { |example| Timeout.timeout(FaultHelpers::LIMIT) { example.run } }
   config.after(:each, :faults) do
     threads.each { |thread| thread.kill.join }
     clients.each(&:close)
