@@ -79,6 +79,17 @@ RSpec.describe "Leaks" do
         end
       end
     RUBY
+    "fibers that are collected while they wait" => [5_000, <<~RUBY],
+      require #{File.expand_path("../support/small_scheduler", __dir__).inspect}
+      measure do |count|
+        (count / 10).times do
+          SmallScheduler.run do |scheduler|
+            10.times { Fiber.schedule { STREAM.read_json(live: :long_poll, offset: "now").first } }
+            scheduler.forget
+          end
+        end
+      end
+    RUBY
     "failures" => [10_000, <<~RUBY],
       missing = CLIENT.stream("/specs/none-\#{Process.pid}", content_type: :json)
       measure { |count| count.times { missing.exists? } }
@@ -120,6 +131,8 @@ RSpec.describe "Leaks" do
   # Where the system tells what a process holds.
   if File.exist?("/proc/self/status")
     work.each do |name, (count, source)|
+      next if name.start_with?("fibers") && RUBY_VERSION < "3.1"
+
       it "are not made by #{name}" do
         count = [(count * scale).ceil, 20].max
         ended = ChildProcess.program(prelude + source, server_url, count.to_s, patience: 600 + count / 20)
