@@ -337,8 +337,6 @@ impl Driver {
         let response = call::send(&self.endpoint, &self.pool, &request)
             .await
             .map_err(|failure| match failure {
-                // One reader of several; the next one is asked.
-                Failure::Final(error) if matches!(error.kind(), Kind::Left) => Problem::AtOnce,
                 Failure::Final(error) => Problem::Final(error),
                 // Held for as long as one waits for news: there is none.
                 Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout) && started.elapsed() >= longest => {
