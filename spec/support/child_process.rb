@@ -48,7 +48,7 @@ class ChildProcess
     # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.
     # @return [Ended]
     def program(source, *arguments, options: [], patience: PATIENCE)
-      ruby = [RbConfig.ruby, "-W", *options, *GCPressure.options, "-I", LIB, "-r", "durable_streams",
+      ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", *GCPressure.options,
               "-e", source, "--", *arguments]
       child = command({}, *ruby, patience: patience)
       yield child if block_given?
