@@ -96,7 +96,7 @@ RSpec.describe "A thread that computes a header" do
 
   { "Timeout::Error" => nil, "an error of one's own" => mine }.each do |name, error|
     it "gets its own Timeout (#{name}), and the others' appends go on" do
-      append = ->(stream) { Timeout.timeout(2, *error) { stream.append(1) } }
+      append = ->(stream) { Timeout.timeout(5, *error) { stream.append(1) } }
       two_riding(append: append) { Thread.stop }
       expect(@here.pop).to be(@first)
       expect { @first.value }.to raise_error(error || Timeout::Error)
