@@ -31,6 +31,10 @@ RSpec.describe "TLS" do
     expect(head(ca_file: Pathname(server.ca_file))).to eq("7")
   end
 
+  it "has enough of the small stack of a fiber that no scheduler knows" do
+    expect(Fiber.new { head(ca_file: server.ca_file) }.resume).to eq("7")
+  end
+
   it "trusts the certificates that SSL_CERT_FILE names" do
     expect(head_with("SSL_CERT_FILE" => server.ca_file)).to match(["7\n", be_success])
   end

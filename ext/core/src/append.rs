@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::http::Pool;
 use crate::operations;
 use crate::process::{self, ProcessBound};
-use crate::work::Work;
+use crate::work::{Turn, Work};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -119,7 +119,7 @@ impl Appender {
 
     fn lead(self: &Arc<Self>, append: Append) -> Work<String> {
         let charge = Arc::new(Charge::of(self));
-        let passing = Arc::downgrade(&charge);
+        let known = Arc::downgrade(&charge);
         let endpoint = Arc::clone(&append.endpoint);
         let lead = |pool| async move {
             let request = request(std::iter::once(&append))?;
@@ -128,9 +128,11 @@ impl Appender {
             sent
         };
         let operation = Operation::Append;
-        Work::new(&endpoint, operation, lead).suspended_by(move || {
-            if let Some(charge) = passing.upgrade() {
-                charge.pass_on();
+        Work::new(&endpoint, operation, lead).interrupted_with(move |turn| {
+            let Some(charge) = known.upgrade() else { return };
+            match turn {
+                Turn::Away => charge.pass_on(),
+                Turn::Back => charge.take_back(),
             }
         })
     }
@@ -191,6 +193,14 @@ impl Charge {
             && let Ok(runtime) = process::runtime()
         {
             runtime.spawn(Charge::of(&self.appender).send_all());
+        }
+    }
+
+    /// Takes the charge again, if nobody has it.
+    fn take_back(&self) {
+        let mut queue = self.appender.queue.lock();
+        if !std::mem::replace(&mut queue.sending, true) {
+            self.held.store(true, Ordering::Release);
         }
     }
 

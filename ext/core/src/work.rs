@@ -9,6 +9,16 @@ use crate::error::{Operation, Result};
 use crate::http::Pool;
 use crate::task::Task;
 
+/// What whoever carries out work turns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something else: the work does not move meanwhile.
+    Away,
+    /// The work again.
+    Back,
+}
+
+type Turning = Box<dyn Fn(Turn) + Send>;
 type Making<T> = Box<dyn Future<Output = Result<T>> + Send>;
 
 /// A request that has not begun, and what becomes of its answer. Dropped, it never begins.
@@ -16,7 +26,7 @@ pub struct Work<T> {
     endpoint: Arc<Endpoint>,
     operation: Operation,
     begin: Box<dyn FnOnce(Pool) -> Pin<Making<T>> + Send>,
-    suspend: Option<Box<dyn Fn() + Send>>,
+    turning: Option<Turning>,
 }
 
 impl<T: Send + 'static> Work<T> {
@@ -29,13 +39,13 @@ impl<T: Send + 'static> Work<T> {
             endpoint: Arc::clone(endpoint),
             operation,
             begin: Box::new(move |pool| Box::pin(begin(pool))),
-            suspend: None,
+            turning: None,
         }
     }
 
-    /// Has `suspend` called when whoever carries it out turns to something else for a while.
-    pub(crate) fn suspended_by(mut self, suspend: impl Fn() + Send + 'static) -> Work<T> {
-        self.suspend = Some(Box::new(suspend));
+    /// Has `turning` called when whoever carries it out turns to something else for a while, and when he is back.
+    pub(crate) fn interrupted_with(mut self, turning: impl Fn(Turn) + Send + 'static) -> Work<T> {
+        self.turning = Some(Box::new(turning));
         self
     }
 
@@ -50,7 +60,7 @@ impl<T: Send + 'static> Work<T> {
 }
 
 #[cfg(unix)]
-pub use driven::Driven;
+pub use driven::{Driven, Ran};
 
 #[cfg(unix)]
 mod driven {
@@ -61,7 +71,7 @@ mod driven {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    use super::{Making, Pin, Result, Work};
+    use super::{Making, Pin, Result, Turn, Turning, Work};
     use crate::error::{Error, Kind};
     use crate::lane::{Bell, Lane};
     use crate::process::{self, ProcessBound};
@@ -74,9 +84,19 @@ mod driven {
         /// There until it is dropped.
         lane: Option<Lane>,
         work: Pin<Making<T>>,
-        suspend: Option<Box<dyn Fn() + Send>>,
-        begun: bool,
+        turning: Option<Turning>,
+        away: bool,
         done: bool,
+    }
+
+    /// Why a run has ended.
+    pub enum Ran<T, A> {
+        /// The work is done; there must be no other run.
+        Done(Result<T>),
+        /// There is something else to do first.
+        Aside(A),
+        /// Whoever carries it out is wanted elsewhere.
+        Interrupted,
     }
 
     impl<T: Send + 'static> Work<T> {
@@ -93,8 +113,8 @@ mod driven {
                 Ok(pool) => Ok(Ok(Driven(ProcessBound::new(Driving {
                     lane: Some(lane),
                     work: (self.begin)(pool),
-                    suspend: self.suspend,
-                    begun: false,
+                    turning: self.turning,
+                    away: false,
                     done: false,
                 })))),
                 Err(error) => {
@@ -106,50 +126,68 @@ mod driven {
     }
 
     impl<T> Driven<T> {
-        /// Carries the work out on the calling thread, to its end or until `interrupted` says so: it is asked at the
-        /// beginning, and when `bell` has become readable. `None` is for interrupted; another run goes on with the work.
-        /// After the end there must be none.
-        pub fn run(&mut self, bell: BorrowedFd<'static>, interrupted: impl Fn() -> bool) -> Option<Result<T>> {
+        /// Carries the work out on the calling thread, to its end, until `aside` is ready, or until `interrupted` says so:
+        /// it is asked at the beginning, and when `bell` has become readable. Another run goes on with the work.
+        pub fn run<A>(
+            &mut self,
+            bell: BorrowedFd<'static>,
+            interrupted: impl Fn() -> bool,
+            aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
+        ) -> Ran<T, A> {
             match self.0.get_mut() {
-                None => Some(Err(process::forked())),
-                Some(driving) => driving.run(bell, &interrupted),
+                None => Ran::Done(Err(process::forked())),
+                Some(driving) => driving.run(bell, &interrupted, aside),
             }
         }
     }
 
     impl<T> Driving<T> {
-        fn run(&mut self, bell: BorrowedFd<'static>, interrupted: &impl Fn() -> bool) -> Option<Result<T>> {
+        fn run<A>(
+            &mut self,
+            bell: BorrowedFd<'static>,
+            interrupted: &impl Fn() -> bool,
+            mut aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
+        ) -> Ran<T, A> {
             let Some(Lane {
                 runtime, bell: known, ..
             }) = &mut self.lane
             else {
-                return Some(Err(process::forked()));
+                return Ran::Done(Err(process::forked()));
             };
-            let (work, begun) = (&mut self.work, &mut self.begun);
-            let outcome = runtime.block_on(async {
+            if std::mem::take(&mut self.away)
+                && let Some(turning) = &self.turning
+            {
+                turning(Turn::Back);
+            }
+            let work = &mut self.work;
+            let ran = runtime.block_on(async {
                 let bell = match listen(known, bell) {
                     Ok(bell) => bell,
-                    Err(error) => return Some(Err(error)),
+                    Err(error) => return Ran::Done(Err(error)),
                 };
-                if !std::mem::replace(begun, true) {
-                    settle().await;
-                }
+                settle().await;
                 if interrupted() {
-                    return None;
+                    return Ran::Interrupted;
                 }
-                poll_fn(|context| match called(bell, context, interrupted) {
-                    true => Poll::Ready(None),
-                    false => work.as_mut().poll(context).map(Some),
+                poll_fn(|context| {
+                    if called(bell, context, interrupted) {
+                        return Poll::Ready(Ran::Interrupted);
+                    }
+                    match work.as_mut().poll(context) {
+                        Poll::Ready(outcome) => Poll::Ready(Ran::Done(outcome)),
+                        Poll::Pending => aside(context).map(Ran::Aside),
+                    }
                 })
                 .await
             });
-            self.done = outcome.is_some();
-            if outcome.is_none()
-                && let Some(suspend) = &self.suspend
+            self.done = matches!(ran, Ran::Done(_));
+            self.away = !self.done;
+            if self.away
+                && let Some(turning) = &self.turning
             {
-                suspend();
+                turning(Turn::Away);
             }
-            outcome
+            ran
         }
     }
 

@@ -25,7 +25,7 @@ use crate::held::{self, Held};
 use crate::kept::Kept;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::{carry_out, wait};
+use crate::wait::{Carried, carry_out, wait};
 
 /// What a request waits for.
 pub(crate) enum Question {
@@ -254,12 +254,22 @@ where
 pub(crate) fn carry_out_serving<T: Send + 'static>(
     ruby: &Ruby,
     application: Option<&Application>,
-    questions: Option<Questions>,
+    mut questions: Option<Questions>,
     work: Work<T>,
 ) -> Result<CoreResult<T>, Error> {
-    if questions.is_none() {
-        return carry_out(ruby, work);
-    }
+    let asked = |context: &mut Context<'_>| match questions.as_mut().map(|questions| questions.poll_recv(context)) {
+        Some(Poll::Ready(Some(question))) => Poll::Ready(question),
+        // Where nobody asks any more there is nothing but the work to wait for.
+        Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
+    };
+    let attend = |question, rest| match application {
+        Some(application) => application.attend(ruby, question, rest),
+        None => Ok(rest),
+    };
+    let work = match carry_out(ruby, work, asked, attend)? {
+        Carried::Out(outcome) => return Ok(outcome),
+        Carried::Back(work) => work,
+    };
     match work.spawn() {
         Ok(task) => wait_serving(ruby, application, questions.map(Box::new), task).map(|(outcome, _)| outcome),
         Err(error) => Ok(Err(error)),

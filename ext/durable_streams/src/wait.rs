@@ -10,6 +10,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use durable_streams_core::error::Result as CoreResult;
+#[cfg(unix)]
+use durable_streams_core::work::Driven;
 use durable_streams_core::work::Work;
 use magnus::{Error, RModule, Ruby};
 
@@ -42,46 +44,49 @@ pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result
     direct::wait(ruby, pin!(future))
 }
 
-/// Has `work` carried out and waits for it, as [`wait`] does. A thread carries it out itself, if it can: it saves two
-/// switches between threads.
+/// What became of work that the calling thread was to carry out.
+pub(crate) enum Carried<T> {
+    /// Its outcome.
+    Out(CoreResult<T>),
+    /// Nothing: it is for the runtime's threads.
+    Back(Work<T>),
+}
+
+/// Carries out `work` on the calling thread, if that can be, and waits for it as [`wait`] does: it saves two switches
+/// between threads. Whenever `asked` is ready, `attend` answers, with the GVL, and gives the work back to go on with.
 ///
 /// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want.
-pub(crate) fn carry_out<T: Send + 'static>(ruby: &Ruby, work: Work<T>) -> Result<CoreResult<T>, Error> {
-    let work = match carry_out_here(ruby, work)? {
-        Here::Done(outcome) => return Ok(outcome),
-        Here::Not(work) => work,
-    };
-    match work.spawn() {
-        Ok(task) => wait(ruby, task),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-enum Here<T> {
-    Done(CoreResult<T>),
-    Not(Work<T>),
-}
-
 #[cfg(unix)]
-fn carry_out_here<T: Send + 'static>(ruby: &Ruby, work: Work<T>) -> Result<Here<T>, Error> {
+pub(crate) fn carry_out<T: Send + 'static, A>(
+    ruby: &Ruby,
+    work: Work<T>,
+    asked: impl FnMut(&mut Context<'_>) -> Poll<A>,
+    attend: impl FnMut(A, Driven<T>) -> Result<Driven<T>, Error>,
+) -> Result<Carried<T>, Error> {
     #[cfg(ruby_gte_3_1)]
     if scheduled::current().is_some() {
-        return Ok(Here::Not(work));
+        return Ok(Carried::Back(work));
     }
     let lent = signal::Signal::lend();
     let Ok(bell) = lent.signal().bell() else {
-        return Ok(Here::Not(work));
+        return Ok(Carried::Back(work));
     };
     match work.drive() {
-        Ok(Ok(driven)) => driven::wait(ruby, &lent, bell, driven).map(Here::Done),
-        Ok(Err(work)) => Ok(Here::Not(work)),
-        Err(error) => Ok(Here::Done(Err(error))),
+        Ok(Ok(driven)) => driven::wait(ruby, &lent, bell, driven, asked, attend).map(Carried::Out),
+        Ok(Err(work)) => Ok(Carried::Back(work)),
+        Err(error) => Ok(Carried::Out(Err(error))),
     }
 }
 
+/// As on Unix, but it cannot be.
 #[cfg(not(unix))]
-fn carry_out_here<T: Send + 'static>(_ruby: &Ruby, work: Work<T>) -> Result<Here<T>, Error> {
-    Ok(Here::Not(work))
+pub(crate) fn carry_out<T, A>(
+    _ruby: &Ruby,
+    work: Work<T>,
+    _asked: impl FnMut(&mut Context<'_>) -> Poll<A>,
+    _attend: impl FnMut(A, ()) -> Result<(), Error>,
+) -> Result<Carried<T>, Error> {
+    Ok(Carried::Back(work))
 }
 
 /// What came of the work that is waited for.

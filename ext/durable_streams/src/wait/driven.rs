@@ -2,9 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
 
 use durable_streams_core::error::Result as CoreResult;
-use durable_streams_core::work::Driven;
+use durable_streams_core::work::{Driven, Ran};
 use magnus::{Error, Ruby};
 
 use super::Outcome;
@@ -13,25 +14,28 @@ use super::signal::Lent;
 use crate::errors;
 
 /// Carries out `work`; see [`super::carry_out`]. The bell is the signal's.
-pub(super) fn wait<T: Send + 'static>(
+pub(super) fn wait<T: Send + 'static, A>(
     ruby: &Ruby,
     lent: &Lent,
     bell: BorrowedFd<'static>,
     mut work: Driven<T>,
+    mut asked: impl FnMut(&mut Context<'_>) -> Poll<A>,
+    mut attend: impl FnMut(A, Driven<T>) -> Result<Driven<T>, Error>,
 ) -> Result<CoreResult<T>, Error> {
     let signal = lent.signal();
-    let mut outcome = None;
     loop {
+        let mut ran = Outcome::Ready(Ran::Interrupted);
         without_gvl(signal, || {
-            let run = || work.run(bell, || signal.take_interrupt());
-            outcome = match catch_unwind(AssertUnwindSafe(run)) {
-                Ok(result) => result.map(Outcome::Ready),
-                Err(payload) => Some(Outcome::Panicked(errors::panic_message(payload.as_ref()))),
+            let run = || work.run(bell, || signal.take_interrupt(), &mut asked);
+            ran = match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(ran) => Outcome::Ready(ran),
+                Err(payload) => Outcome::Panicked(errors::panic_message(payload.as_ref())),
             };
         });
-        match outcome.take() {
-            Some(outcome) => return outcome.result(ruby),
-            None => check_interrupts()?,
+        match ran.result(ruby)? {
+            Ran::Done(outcome) => return Ok(outcome),
+            Ran::Aside(question) => work = attend(question, work)?,
+            Ran::Interrupted => check_interrupts()?,
         }
     }
 }
