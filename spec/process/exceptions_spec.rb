@@ -51,6 +51,28 @@ RSpec.describe "Exceptions" do
       end
     end
 
+    # There it is the interpreter's alone: no frame of Ruby keeps it. (A rescue or a break, of whatever, clears it.)
+    it "survives calls in an at_exit block" do
+      faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
+      ended = ChildProcess.program(<<~'RUBY', faults.url)
+        stream = lambda do |**headers|
+          DurableStreams::Client.new(base_url: ARGV[0], headers: headers).stream("/s", content_type: :json)
+        end
+        plain = stream.call
+        asking = stream.call("X-Token" => -> { "t" })
+        at_exit do
+          [-> { plain.head }, -> { asking.head }, -> { plain.append(1) }, -> { asking.append(1) },
+           -> { plain.read_json.to_a }, -> { asking.read_json.to_a }].each do |call|
+            call.call
+            $stdout.syswrite("#{$!.class} ")
+          end
+        end
+        raise KeyError, "first"
+      RUBY
+      expect(ended.output).to start_with("KeyError " * 6)
+      expect(ended.status.exitstatus).to eq(1)
+    end
+
     it "is the cause of the next one" do
       raise KeyError, "first"
     rescue KeyError => e
