@@ -102,7 +102,7 @@ RSpec.describe "Exceptions" do
 
   # Builds for development only: others cannot panic on demand. The extension's own tests do it in every run.
   if DurableStreams::Native.respond_to?(:provoke_panic)
-    %w[method wait task].each do |place|
+    %w[method wait request task].each do |place|
       it "that come from a panic in a #{place} come once, and the process goes on" do
         faults.on { |reply| reply.respond(404) }
         ended = ChildProcess.program(<<~RUBY, faults.url, place)

@@ -59,6 +59,14 @@ impl<T: Send + 'static> Work<T> {
     }
 }
 
+#[cfg(debug_assertions)]
+impl<T: Send + 'static> Work<T> {
+    /// Work that panics when it is carried out, to see what becomes of that. Only in builds for development.
+    pub fn that_panics(endpoint: &Arc<Endpoint>, message: &'static str) -> Work<T> {
+        Work::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
+    }
+}
+
 #[cfg(unix)]
 pub use driven::{Driven, Ran};
 

@@ -1,15 +1,22 @@
 //! Panics on demand, to see what becomes of them. Only in builds for development.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
 
+use durable_streams_core::endpoint::{Endpoint, Values};
 use durable_streams_core::error::{Error as CoreError, Kind};
+use durable_streams_core::http::{Client, Config};
+use durable_streams_core::retry::Policy;
 use durable_streams_core::task::Task;
+use durable_streams_core::work::Work;
 use magnus::{Error, Object, RModule, Ruby, function};
 
 use crate::errors::{self, guard};
-use crate::wait::wait;
+use crate::wait::{carry_out, wait};
 
-/// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for) or `"task"` (on a network thread).
+/// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for), `"request"` (in one that the waiting thread
+/// carries out itself) or `"task"` (on a network thread).
 fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
     guard(ruby, || match place.as_str() {
         "method" => panic!("provoked in a method"),
@@ -22,6 +29,20 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
                 std::task::Poll::Pending
             });
             wait(ruby, second_time)
+        }
+        "request" => {
+            let config = Config {
+                timeout: Duration::from_secs(1),
+                live_timeout: Duration::from_secs(1),
+                max_message_bytes: usize::MAX,
+                retry: Policy::default(),
+                ca_file: None,
+                user_agent: String::new(),
+            };
+            let endpoint = Endpoint::new(Client::new(config), "http://localhost/", Values::default(), None);
+            let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
+            let work = Work::<()>::that_panics(&endpoint, "provoked in a request");
+            carry_out(ruby, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {
             let task = Task::<()>::spawn(async {
