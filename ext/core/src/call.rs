@@ -70,18 +70,18 @@ pub(crate) enum Failure {
 
 /// Sends the request, as often as the client's policy and its own nature allow, and answers with the first answer that
 /// is not worth another try; an answer that still is after the last one is an error, as is none at all.
-pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: Request) -> Result<Answer> {
+pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
     let policy = &endpoint.client().config().retry;
     let mut schedule = Schedule::default();
     let mut fresh_values_asked = false;
     let mut after_silence = false;
     loop {
-        let (asked, error) = match attempt(endpoint, pool, &request).await {
+        let (asked, error) = match attempt(endpoint, pool, request).await {
             Ok(answer) if policy.covers(answer.status) => {
                 let asked = retry_after(&answer.headers, std::time::SystemTime::now());
-                (asked, error_of(endpoint, &request, answer))
+                (asked, error_of(endpoint, request, answer))
             }
-            Ok(answer) if wants_fresh_values(endpoint, &request, answer.status) && !fresh_values_asked => {
+            Ok(answer) if wants_fresh_values(endpoint, request, answer.status) && !fresh_values_asked => {
                 fresh_values_asked = true;
                 continue;
             }
@@ -206,11 +206,13 @@ pub(crate) async fn send(
         .prepare(request.operation, &request.headers, &query)
         .await
         .map_err(Failure::Final)?;
-    let follow = matches!(request.method, Method::GET | Method::HEAD);
     let (mut url, mut headers) = (prepared.url, prepared.headers);
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return send_to(endpoint, pool, request, url, headers).await;
+    }
     for _ in 0..=MOST_REDIRECTS {
         let response = send_to(endpoint, pool, request, url.clone(), headers.clone()).await?;
-        if !(follow && response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
+        if !(response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
             return Ok(response);
         }
         let to = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;

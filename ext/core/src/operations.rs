@@ -195,7 +195,7 @@ pub(crate) fn append_request(
 
 /// Sends an append and gives the new tail.
 pub(crate) async fn send_append(endpoint: &Endpoint, pool: &Pool, request: Request) -> Result<String> {
-    let answer = call(endpoint, pool, request.clone()).await?;
+    let answer = call(endpoint, pool, &request).await?;
     // A conflict after a try whose answer was lost may be with that very try.
     let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
     match expect(answer, &request, endpoint, &[200, 201, 204]) {
@@ -224,7 +224,7 @@ fn work<T: Send + 'static>(
 ) -> Work<T> {
     let to = Arc::clone(endpoint);
     Work::new(endpoint, request.operation, |pool| async move {
-        let answer = call(&to, &pool, request.clone()).await?;
+        let answer = call(&to, &pool, &request).await?;
         meaning(answer, &request, &to)
     })
 }
