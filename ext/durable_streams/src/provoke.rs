@@ -13,7 +13,8 @@ use durable_streams_core::work::Work;
 use magnus::{Error, Object, RModule, Ruby, function};
 
 use crate::errors::{self, guard};
-use crate::wait::{carry_out, wait};
+use crate::questions::carry_out_serving;
+use crate::wait::wait;
 
 /// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for), `"request"` (in one that the waiting thread
 /// carries out itself) or `"task"` (on a network thread).
@@ -42,7 +43,7 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
             let endpoint = Endpoint::new(Client::new(config), "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
             let work = Work::<()>::that_panics(&endpoint, "provoked in a request");
-            carry_out(ruby, work)?.map_err(|error| errors::raise(ruby, error))
+            carry_out_serving(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {
             let task = Task::<()>::spawn(async {
