@@ -18,6 +18,8 @@ module GCPressure
   FULL_EVERY = 30
   # GC.stress: no full collections (bit 0).
   MINOR = 1
+  # Where the library's own threads wait for work: for ever, and everything would be under stress for as long.
+  IDLE = %i[serve_requests next_notice].freeze
   # After how many examples the heap is also made larger before objects are moved, so that most of them can be.
   EXPAND_EVERY = 25
 
@@ -73,7 +75,7 @@ module GCPressure
 
     # Puts a method of the same name in front of each of a native module's, and of its classes'.
     def wrap(native)
-      wrap_methods(native.singleton_class, native.singleton_methods(false))
+      wrap_methods(native.singleton_class, native.singleton_methods(false) - IDLE)
       native.constants.map { |name| native.const_get(name) }.grep(Class).each do |owner|
         wrap_methods(owner.singleton_class, owner.singleton_methods(false))
         wrap_methods(owner, owner.instance_methods(false))
