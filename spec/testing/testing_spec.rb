@@ -348,28 +348,6 @@ RSpec.describe DurableStreams::Testing do
     expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < AtOnce::SECONDS
   end
 
-  it "leaves interrupts to the call that they were meant for, where its append goes with another's" do
-    hold = Thread::Queue.new
-    here = Thread::Queue.new
-    mock.on(:post, "/events") do |request|
-      hold.pop if request[:body] == "[0]"
-      if request[:body] == "[1,2]"
-        here << true
-        Thread.stop
-      end
-      nil
-    end
-    stream
-    appends = Array.new(3) { |i| in_thread { stream.append(i) }.tap { |thread| Thread.pass until thread.stop? } }
-    hold << true
-    here.pop
-    Thread.pass until appends[1].stop?
-    appends[1].raise(IOError, "enough")
-    expect { appends[1].value }.to raise_error(IOError, "enough")
-    [appends[0], appends[2]].each(&:join)
-    expect(described_class.messages_for("/events")).to eq([0, 2])
-  end
-
   it "serves many threads at once" do
     threads = Array.new(8) { |i| in_thread { 20.times { |j| stream.append([i, j]) } } }
     threads.each(&:join)
