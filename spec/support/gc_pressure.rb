@@ -11,8 +11,8 @@
 # not set, the library is not loaded, or the platform cannot do it.
 module GCPressure
   MODE = ENV.fetch("GC_PRESSURE", "none").to_sym
-  # How much longer than usual everything may take. Examples that measure time, or count collections, are left out: they
-  # are marked `without: :gc_pressure`.
+  # How much longer than usual everything may take. Examples that measure time, count collections or read very many
+  # messages are left out: they are marked `without: :gc_pressure`.
   SLOWER = { stress: 20, compact: 4 }.fetch(MODE, 1)
   # In how many calls there is one with full collections, which take 50 times as long as minor ones.
   FULL_EVERY = 30
