@@ -97,31 +97,41 @@ RSpec.describe "Forking" do
 
   # Where the system tells one event descriptor from another.
   if RUBY_VERSION >= "3.1" && File.directory?("/proc/self/fdinfo")
-    # Runs heads in a fiber, and says which event descriptors its scheduler waited for.
-    def events_of_heads(scheduler)
+    # Runs heads in a fiber, none of which is answered before the fiber waits for it. Says which event descriptors its
+    # scheduler waited for.
+    def events_of_heads(scheduler, stage)
+      gates = Array.new(2) { |n| "#{stage} #{n}" }
+      gates.each { |gate| faults.next("HEAD") { |reply| reply.wait(gate).respond(200, "", **FaultHelpers::OFFSET) } }
       events = []
       scheduler.define_singleton_method(:io_wait) do |io, *how|
-        events << File.read("/proc/self/fdinfo/#{io.fileno}")[/eventfd-id:\s*(\d+)/, 1]
+        event = File.read("/proc/self/fdinfo/#{io.fileno}")[/eventfd-id:\s*(\d+)/, 1]
+        events << event if event
         super(io, *how)
       end
-      Fiber.schedule { 5.times { stream.head } }
+      opening = Thread.new do
+        gates.each_with_index do |gate, n|
+          Thread.pass until events.size > n
+          faults.open(gate)
+        end
+      end
+      Fiber.schedule { gates.each { stream.head } }
       scheduler.run
-      events.compact.uniq
+      opening.join
+      events.uniq
     end
 
     it "lets fibers wait in parent and child, in the very thread that forked, and none for what wakes the other" do
-      answer_everything
       SmallScheduler.run do |scheduler|
-        before = events_of_heads(scheduler)
+        before = events_of_heads(scheduler, "before")
         in_child = ChildProcess.run do
           # The parent's scheduler shares descriptors with it.
           scheduler.forget
-          events_of_heads(SmallScheduler.new.tap { |own| Fiber.set_scheduler(own) })
+          events_of_heads(SmallScheduler.new.tap { |own| Fiber.set_scheduler(own) }, "in the child")
         end
         expect(before.size).to eq(1)
         expect(in_child.size).to eq(1)
         expect(in_child).not_to eq(before)
-        expect(events_of_heads(scheduler)).to eq(before)
+        expect(events_of_heads(scheduler, "after")).to eq(before)
       end
     end
   end
