@@ -51,9 +51,10 @@ impl Stream {
         headers: RHash,
         params: RHash,
         transport: Option<Value>,
-    ) -> Result<Stream, Error> {
+    ) -> Result<Obj<Stream>, Error> {
         guard(ruby, || {
             let given = given(ruby, headers, params)?;
+            let pins = given.pins;
             let application = Application::new(given.callables, transport);
             // Each call, and each reader, is asked for its own requests (`attended`); here is nobody to ask.
             let (nobody, _) = questions::channel();
@@ -71,11 +72,15 @@ impl Stream {
             if let Some(asking) = answers {
                 endpoint = endpoint.answered_by(asking);
             }
-            Ok(Stream {
+            let stream = ruby.obj_wrap(Stream {
                 endpoint: Arc::new(endpoint),
                 application,
                 appender: ProcessLocal::default(),
-            })
+            });
+            drop(pins);
+            // Until the object is there, nothing but the caller's frames and this one may refer to it.
+            std::hint::black_box(transport);
+            Ok(stream)
         })
     }
 

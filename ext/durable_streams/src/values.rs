@@ -6,6 +6,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Error, RHash, RString, Ruby, Symbol, TryConvert, Value, gc, r_hash::ForEach};
 
 use crate::errors;
+use crate::held::{self, Held};
 
 /// What a stream handle's headers and parameters are.
 pub(crate) struct Given {
@@ -13,6 +14,9 @@ pub(crate) struct Given {
     pub(crate) fixed: Values,
     /// The callables, if there are any.
     pub(crate) callables: Option<Callables>,
+    /// Keeps the callables alive, and where they are, until an object of Ruby's marks them: the GC does not look for them
+    /// in Rust's memory, and moves what nobody has marked in place.
+    pub(crate) pins: Vec<Held>,
 }
 
 /// The callables of a stream handle.
@@ -58,9 +62,11 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
     let mut fixed = Values::default();
     let mut dynamic_headers = Vec::new();
     let mut dynamic_params = Vec::new();
+    let mut pins = Vec::new();
     each(headers, |name, value| {
         let name = header_name(ruby, name_of(ruby, "header", name)?)?;
         if is_callable(value) {
+            pins.push(held::hold(value));
             dynamic_headers.push((name, Opaque::from(value)));
         } else if let Some(text) = text_of(ruby, "header", name.as_str(), value)? {
             let value = header_value(ruby, name.as_str(), text)?;
@@ -71,6 +77,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
     each(params, |name, value| {
         let name = name_of(ruby, "param", name)?;
         if is_callable(value) {
+            pins.push(held::hold(value));
             dynamic_params.push((name, Opaque::from(value)));
         } else if let Some(text) = text_of(ruby, "param", &name, value)? {
             let value = param_value(ruby, &name, text)?;
@@ -82,7 +89,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
         headers: dynamic_headers,
         params: dynamic_params,
     });
-    Ok(Given { fixed, callables })
+    Ok(Given { fixed, callables, pins })
 }
 
 fn each(hash: RHash, mut body: impl FnMut(Value, Value) -> Result<(), Error>) -> Result<(), Error> {
