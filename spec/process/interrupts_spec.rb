@@ -35,6 +35,22 @@ RSpec.describe "Interrupting" do
     end
   end
 
+  # Has the next answer to a reader stop in its middle until "go".
+  def hold_answer
+    faults.next do |reply|
+      reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
+      reply.chunk("abc")
+      reply.wait("go")
+    end
+    @reader = bytes.read_bytes
+  end
+
+  # Has that reader be answered as a whole from now on.
+  def whole_answer
+    faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
+    @reader
+  end
+
   # What must hold of a producer afterwards.
   def expect_delivered
     faults.open("go")
@@ -84,40 +100,18 @@ RSpec.describe "Interrupting" do
       reached: ->(_) { faults.wait_until_waiting("go") }
     },
     "in the middle of an answer" => {
-      prepare: lambda do
-        faults.next do |reply|
-          reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
-          reply.chunk("abc")
-          reply.wait("go")
-        end
-        @reader = bytes.read_bytes
-        @call = -> { @reader.first }
-      end,
+      prepare: -> { @call = hold_answer.method(:first) },
       reached: ->(_) { faults.wait_until_waiting("go") },
-      after: lambda do
-        faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
-        expect(@reader.body).to eq("abcdef")
-      end
+      after: -> { expect(whole_answer.body).to eq("abcdef") }
     },
     "in the middle of an answer, for a single step" => {
-      prepare: lambda do
-        # More than a part: one has been taken when the wait for the rest begins.
-        faults.next do |reply|
-          reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
-          reply.chunk("abc")
-          reply.wait("go")
-        end
-        @reader = bytes.read_bytes
-        @call = -> { @reader.next }
-      end,
+      # More than a part: one has been taken when the wait for the rest begins.
+      prepare: -> { @call = hold_answer.method(:next) },
       reached: lambda do |thread|
         faults.wait_until_waiting("go")
         Thread.pass until thread.stop?
       end,
-      after: lambda do
-        faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
-        expect(@reader.next.data).to eq("abcdef")
-      end
+      after: -> { expect(whole_answer.next.data).to eq("abcdef") }
     },
     "in the pause before another try" => {
       prepare: lambda do

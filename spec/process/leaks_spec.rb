@@ -27,7 +27,8 @@ RSpec.describe "Leaks" do
     STREAM = CLIENT.create("/specs/leaks-\#{Process.pid}", content_type: :json)
     STREAM.append({ "a" => "x" * 100 })
 
-    # What is held at last. The library keeps connections for the next request, and threads of its own.
+    # What is held at last. The library keeps connections for the next request, and threads of its own. The system closes
+    # and ends others in its own time, of which no event tells: hence the short sleep.
     def held_at_rest
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 60
       loop do

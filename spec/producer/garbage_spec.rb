@@ -25,6 +25,18 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     Array.new(3) { described_class.new(stream: target, producer_id: "held") }
   end
 
+  # Uses producers that their own callbacks and callables refer to; then nobody else does.
+  def expect_freed(name)
+    before = ObjectSpace.each_object(described_class).count
+    drop(50) do |_, i|
+      producer = nil
+      producer = described_class.new(stream: stream, producer_id: "#{name} #{i}", on_delivery: ->(*) { producer },
+                                     headers: { "x" => -> { producer && "1" } })
+      yield producer
+    end
+    collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
+  end
+
   # A class of its own for each example, so that its instances can be counted.
   let(:marker) do
     Class.new do
@@ -51,26 +63,14 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "frees producers that are closed, also where a callback or callable refers to them" do
-    before = ObjectSpace.each_object(described_class).count
-    drop(50) do |_, i|
-      producer = nil
-      producer = described_class.new(stream: stream, producer_id: "closed #{i}", on_delivery: ->(*) { producer },
-                                     headers: { "x" => -> { producer && "1" } })
-      producer << i
+    expect_freed("closed") do |producer|
+      producer << 1
       producer.close
     end
-    collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
   end
 
   it "frees idle producers that nobody closed, also where a callback or callable refers to them" do
-    before = ObjectSpace.each_object(described_class).count
-    drop(50) do |_, i|
-      producer = nil
-      producer = described_class.new(stream: stream, producer_id: "idle #{i}", on_delivery: ->(*) { producer },
-                                     headers: { "x" => -> { producer && "1" } })
-      producer.append!(i)
-    end
-    collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
+    expect_freed("idle") { |producer| producer.append!(1) }
   end
 
   it "keeps a producer's callback and callables for as long as they are needed" do

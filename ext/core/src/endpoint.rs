@@ -268,21 +268,11 @@ fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use crate::http::Config;
-    use crate::retry::Policy;
-    use std::time::Duration;
 
     fn endpoint(url: &str, params: &[(&str, &str)]) -> Result<Endpoint> {
-        let config = Config {
-            timeout: Duration::from_secs(1),
-            live_timeout: Duration::from_secs(1),
-            max_message_bytes: usize::MAX,
-            retry: Policy::default(),
-            ca_file: None,
-            user_agent: String::new(),
-        };
         let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Endpoint::new(
-            Client::new(config),
+            Client::new(Config::for_trials()),
             url,
             Values {
                 headers: Vec::new(),

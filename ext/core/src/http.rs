@@ -39,6 +39,21 @@ pub struct Config {
     pub user_agent: String,
 }
 
+#[cfg(any(test, debug_assertions))]
+impl Config {
+    /// Settings to try things out with: users get theirs from Ruby, where the defaults are. Only in builds for development.
+    pub fn for_trials() -> Config {
+        Config {
+            timeout: Duration::from_secs(1),
+            live_timeout: Duration::from_secs(1),
+            max_message_bytes: usize::MAX,
+            retry: Policy::default(),
+            ca_file: None,
+            user_agent: String::new(),
+        }
+    }
+}
+
 /// A client: configuration, and an identity under which each process keeps its connections.
 ///
 /// It holds nothing that a fork could break; the connections hang off the process root.

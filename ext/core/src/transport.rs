@@ -147,7 +147,6 @@ mod tests {
     use crate::endpoint::Values;
     use crate::error::Operation;
     use crate::http::{Client, Config};
-    use crate::retry::Policy;
 
     /// Answers every request in the same way.
     struct Same(fn() -> Answering);
@@ -163,10 +162,7 @@ mod tests {
         let config = Config {
             timeout: Duration::from_secs(2),
             live_timeout: Duration::from_secs(5),
-            max_message_bytes: usize::MAX,
-            retry: Policy::default(),
-            ca_file: None,
-            user_agent: String::new(),
+            ..Config::for_trials()
         };
         let endpoint = Endpoint::new(Client::new(config), "https://h/s", Values::default(), None)
             .unwrap()

@@ -2,12 +2,10 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use durable_streams_core::endpoint::{Endpoint, Values};
 use durable_streams_core::error::{Error as CoreError, Kind};
 use durable_streams_core::http::{Client, Config};
-use durable_streams_core::retry::Policy;
 use durable_streams_core::task::Task;
 use durable_streams_core::work::Work;
 use magnus::{Error, Object, RModule, Ruby, function};
@@ -32,15 +30,8 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
             wait(ruby, second_time)
         }
         "request" => {
-            let config = Config {
-                timeout: Duration::from_secs(1),
-                live_timeout: Duration::from_secs(1),
-                max_message_bytes: usize::MAX,
-                retry: Policy::default(),
-                ca_file: None,
-                user_agent: String::new(),
-            };
-            let endpoint = Endpoint::new(Client::new(config), "http://localhost/", Values::default(), None);
+            let client = Client::new(Config::for_trials());
+            let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
             let work = Work::<()>::that_panics(&endpoint, "provoked in a request");
             carry_out_serving(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
