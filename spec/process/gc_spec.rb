@@ -254,6 +254,20 @@ RSpec.describe "Garbage collection" do
       expect(most).to be > 500_000
     end
 
+    it "counts the bodies of requests that the application answers" do
+      held = ChildProcess.run do
+        requests = []
+        DurableStreams::Context.transport = lambda do |request|
+          requests << request
+          request.respond(200, { "stream-next-offset" => "1" }, "")
+        end
+        stream = DurableStreams::Client.new(base_url: "http://h").stream("/b", content_type: "application/octet-stream")
+        body = "x" * 1_000_000
+        counted { 10.times { stream.append(body) } }
+      end
+      expect(held).to be_between(9_000_000, 12_000_000)
+    end
+
     it "does not take place for readers that come and go", without: :gc_pressure do
       faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
       collections = ChildProcess.run do

@@ -153,7 +153,7 @@ impl Application {
                 let Some(transport) = self.transport else {
                     return Ok(rest);
                 };
-                let request = ruby.obj_wrap(Request::new(*request, answer));
+                let request = Request::wrap(ruby, *request, answer);
                 let kept = Kept::new(ruby, rest);
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
                 let rest = kept.take(ruby)?;
@@ -195,7 +195,7 @@ impl Application {
             }
             Question::Answer(request, answer) => {
                 let Some(transport) = self.transport else { return Ok(()) };
-                let request = ruby.obj_wrap(Request::new(*request, answer));
+                let request = Request::wrap(ruby, *request, answer);
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
                 match called.map_err(|error| told(ruby, error)) {
                     Ok(_) => {}

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use durable_streams_core::lock::Mutex;
 use durable_streams_core::process::ProcessBound;
 use durable_streams_core::transport::{Content, Fault, Incoming, Outgoing};
+use magnus::typed_data::Obj;
 use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::errors;
+use crate::memory::Reported;
 use crate::values::{header_name, header_value};
 
 /// A request that was made, and the way its answer goes. Freed unanswered, it fails.
@@ -16,6 +18,7 @@ pub(crate) struct Request {
     made: Outgoing,
     // The other end belongs to a task of the process that made it.
     state: ProcessBound<Mutex<State>>,
+    memory: Reported,
 }
 
 /// The way an answer goes.
@@ -29,11 +32,15 @@ enum State {
 
 impl Request {
     /// A request, and where its answer goes.
-    pub(crate) fn new(made: Outgoing, answer: Answer) -> Request {
-        Request {
+    pub(crate) fn wrap(ruby: &Ruby, made: Outgoing, answer: Answer) -> Obj<Request> {
+        let bytes = made.body.as_ref().map_or(0, Bytes::len);
+        let request = ruby.obj_wrap(Request {
             made,
             state: ProcessBound::new(Mutex::new(State::Asked(answer))),
-        }
+            memory: Reported::default(),
+        });
+        request.memory.set(ruby, bytes);
+        request
     }
 
     /// Ends the request without an answer, unless it has one.
