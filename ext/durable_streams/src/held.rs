@@ -61,7 +61,8 @@ impl Work {
     }
 }
 
-/// What the GC sees of the table.
+/// What the GC sees of the table. It has no write barriers, like all of this crate's objects: so the GC looks through it at
+/// every collection, however old it is, and finds what was added meanwhile.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Held", mark)]
 struct Marker;
