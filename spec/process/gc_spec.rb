@@ -69,6 +69,18 @@ RSpec.describe "Garbage collection" do
     RUBY
   end
 
+  it "at every allocation, which moves objects, leaves those that JSON is being made into where they are" do
+    run(<<~RUBY, rounds)
+      #{moving}
+      # More of them than the extension has room for on the stack.
+      text = JSON.generate([Array.new(300, &:to_s), { "key" => ["x" * 100] }])
+      GC.stress = true
+      items = DurableStreams::Native.parse_items(text)
+      GC.stress = false
+      puts items == JSON.parse("[\#{text}]") ? "fine" : items
+    RUBY
+  end
+
   it "that moves objects breaks nothing" do
     run(<<~RUBY, rounds)
       #{everything}
