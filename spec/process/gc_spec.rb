@@ -220,22 +220,25 @@ RSpec.describe "Garbage collection" do
       GC.stat(:malloc_increase_bytes) - before
     end
 
-    it "counts what producers hold, until it is acknowledged" do
-      faults.on do |reply|
-        reply.wait("go")
-        reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
+    { "flush" => :flush.to_proc, "close" => :close.to_proc, "close_stream" => :close_stream.to_proc,
+      "an append that waits" => ->(producer) { producer.append!("x") } }.each do |name, ending|
+      it "counts what producers hold, until it is acknowledged, which #{name} tells" do
+        faults.on do |reply|
+          reply.wait("go")
+          reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "9")
+        end
+        appended, acknowledged = ChildProcess.run do
+          client = DurableStreams::Client.new(base_url: faults.url)
+          stream = client.stream("/b", content_type: "application/octet-stream")
+          producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
+          message = "x" * 1_000_000
+          grown = counted { 10.times { producer.append(message) } }
+          faults.open("go")
+          [grown, counted { ending.call(producer) }]
+        end
+        expect(appended).to be_between(9_000_000, 12_000_000)
+        expect(acknowledged).to be < -9_000_000
       end
-      appended, flushed = ChildProcess.run do
-        client = DurableStreams::Client.new(base_url: faults.url)
-        stream = client.stream("/b", content_type: "application/octet-stream")
-        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
-        message = "x" * 1_000_000
-        grown = counted { 10.times { producer.append(message) } }
-        faults.open("go")
-        [grown, counted { producer.flush }]
-      end
-      expect(appended).to be_between(9_000_000, 12_000_000)
-      expect(flushed).to be < -9_000_000
     end
 
     it "counts what readers hold, until they are closed" do

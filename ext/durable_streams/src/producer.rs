@@ -200,7 +200,7 @@ impl Producer {
         guard(ruby, || {
             let accepted = this.accept(ruby, text, |running, message| running.append_watched(message))?;
             this.keep(ruby, accepted.token, text, original)?;
-            let delivery = wait(ruby, accepted.outcome)?.map_err(|failed| this.failure(ruby, &failed))?;
+            let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
                 array.push(delivery.next_offset.as_deref().map(|offset| frozen(ruby, offset)))?;
@@ -250,6 +250,12 @@ impl Producer {
         self.memory.set(ruby, running.buffered());
     }
 
+    /// The end of a wait for acknowledgements, after which the buffer holds less.
+    fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, Failed>) -> Result<T, Error> {
+        self.memory.set(ruby, self.running(ruby)?.buffered());
+        outcome.map_err(|failed| self.failure(ruby, &failed))
+    }
+
     /// Keeps what a message was made of, where it does not come back from its bytes. Nothing else of Ruby runs between
     /// its being accepted and this.
     fn keep(&self, ruby: &Ruby, token: u64, text: RString, original: Value) -> Result<(), Error> {
@@ -288,9 +294,8 @@ impl Producer {
         guard(ruby, || {
             let running = this.running(ruby)?;
             let flushed = wait(ruby, running.flush())?;
-            this.memory.set(ruby, running.buffered());
             this.sweep(ruby, running)?;
-            flushed.map_err(|failed| this.failure(ruby, &failed))
+            this.settled(ruby, flushed)
         })
     }
 
@@ -308,7 +313,7 @@ impl Producer {
                     wait(ruby, closing)?.map_err(|error| errors::raise(ruby, error))?
                 }
             };
-            closed.map_err(|failed| this.failure(ruby, &failed))
+            this.settled(ruby, closed)
         })
     }
 
@@ -331,7 +336,7 @@ impl Producer {
             if let (Some(token), Some(text)) = (accepted.token, text) {
                 this.keep(ruby, token, text, original)?;
             }
-            let offset = wait(ruby, accepted.outcome)?.map_err(|failed| this.failure(ruby, &failed))?;
+            let offset = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
         })
     }
