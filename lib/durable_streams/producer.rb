@@ -118,29 +118,23 @@ module DurableStreams
       @close_result = nil
     end
 
-    # Appends a message and returns at once; the message is sent in the background. Waits only while
-    # `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
-    # @param data [Object] as {Stream#append} takes it
-    # @return [nil]
-    # @raise [ClosedError] if the producer is closed
-    # @raise [ParseError] if a String is not valid JSON, on a JSON stream
-    # @raise [ArgumentError] if the stream does not take such data
-    # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
-    def append(data)
-      keep_serving if @serves
-      # Straight to the extension, which says whether that was all: this is called for every message.
-      @native.offer(data) || @native.append(encode(data), data)
-      nil
-    end
+    # @!method append(data)
+    #   Appends a message and returns at once; the message is sent in the background. Waits only while
+    #   `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
+    #   @param data [Object] as {Stream#append} takes it
+    #   @return [nil]
+    #   @raise [ClosedError] if the producer is closed
+    #   @raise [ParseError] if a String is not valid JSON, on a JSON stream
+    #   @raise [ArgumentError] if the stream does not take such data
+    #   @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
 
-    # Appends a message, as {#append} does.
-    # @param data [Object]
-    # @return [Producer] self
-    def <<(data)
-      keep_serving if @serves
-      @native.offer(data) || @native.append(encode(data), data)
-      self
-    end
+    # @!method <<(data)
+    #   Appends a message, as {#append} does.
+    #   @param data [Object]
+    #   @return [Producer] self
+
+    # Has both. They are called for every message, and leave to {#append_other} what is not simply accepted.
+    include Native::Appends
 
     # Appends a message and waits until the server has acknowledged it. What was appended before it is sent too.
     # @param data [Object] as {#append} takes it
@@ -212,6 +206,10 @@ module DurableStreams
     end
 
     private
+
+    def append_other(data)
+      @native.append(encode(data), data)
+    end
 
     def encode(data)
       data.is_a?(String) ? data : Message.encode(data, @json, @stream.content_type)

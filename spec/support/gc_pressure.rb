@@ -76,7 +76,7 @@ module GCPressure
     # Puts a method of the same name in front of each of a native module's, and of its classes'.
     def wrap(native)
       wrap_methods(native.singleton_class, native.singleton_methods(false) - IDLE)
-      native.constants.map { |name| native.const_get(name) }.grep(Class).each do |owner|
+      native.constants.map { |name| native.const_get(name) }.grep(Module).each do |owner|
         wrap_methods(owner.singleton_class, owner.singleton_methods(false))
         wrap_methods(owner, owner.instance_methods(false))
       end

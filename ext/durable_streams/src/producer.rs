@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_core::error::Kind;
-use durable_streams_core::json::validate;
 use durable_streams_core::process::ProcessBound;
 use durable_streams_core::producer::{BodyKind, Config};
 use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all, losses};
@@ -28,6 +27,8 @@ use crate::held::{self, Lent};
 use crate::memory::Reported;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
+
+mod appends;
 
 /// A producer, which belongs to the process that made it.
 #[derive(TypedData)]
@@ -157,33 +158,6 @@ impl Producer {
             std::hint::black_box((originals, stream, listener));
             Ok(producer)
         })
-    }
-
-    /// `offer(data)` -> whether it was appended: a String that is accepted without further ado. All else (other data,
-    /// invalid JSON, a full buffer, a producer that is closed …) is for `append`, and not so common that its cost counts.
-    fn offer(ruby: &Ruby, this: Value, data: Value) -> Result<bool, Error> {
-        let (Some(this), Some(text)) = (producer(&this), RString::from_value(data)) else {
-            return Ok(false);
-        };
-        let Some(running) = this.running.get() else {
-            return Ok(false);
-        };
-        guard(ruby, || Ok(this.take(ruby, running, text)))
-    }
-
-    fn take(&self, ruby: &Ruby, running: &CoreProducer, text: RString) -> bool {
-        // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
-        let message = unsafe { text.as_slice() };
-        // Text in UTF-8 that is valid JSON is valid, and need not be looked at again.
-        let json = self.json && text.enc_get() == ruby.utf8_encindex();
-        if (self.json && validate(message).is_err()) || !(json || comes_back(ruby, text)) {
-            return false;
-        }
-        if running.append(message).is_err() {
-            return false;
-        }
-        self.report(ruby, running, message.len());
-        true
     }
 
     /// `append(text, original)` -> nil. Text of a JSON stream is one value and is checked; original is what it was made
@@ -381,22 +355,6 @@ impl Producer {
     }
 }
 
-/// The producer that a Ruby object is, in a few instructions: magnus's conversion sets up for an exception first.
-fn producer(object: &Value) -> Option<&Producer> {
-    let data_type = std::ptr::from_ref(<Producer as TypedData>::data_type()).cast::<rb_sys::rb_data_type_t>();
-    // SAFETY: called from native methods: a Ruby thread with the GVL. magnus's DataType is nothing but a rb_data_type_t
-    // (repr(transparent)). An object of that type holds what `wrap` has put there, a Producer that lives as long as the
-    // object, which is borrowed. `rb_check_typeddata` raises for objects of other types alone.
-    unsafe {
-        if rb_sys::rb_typeddata_is_kind_of(object.as_raw(), data_type) == 0 {
-            return None;
-        }
-        rb_sys::rb_check_typeddata(object.as_raw(), data_type)
-            .cast::<Producer>()
-            .as_ref()
-    }
-}
-
 /// Whether `text` is what `exception` makes of its bytes: UTF-8 where they are that, else binary.
 fn comes_back(ruby: &Ruby, text: RString) -> bool {
     let encoding = text.enc_get();
@@ -478,7 +436,6 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 7))?;
-    class.define_method("offer", method!(Producer::offer, 1))?;
     class.define_method("append", method!(Producer::append, 2))?;
     class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;
@@ -488,5 +445,5 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
     class.define_method("ending?", method!(Producer::ending, 0))?;
-    Ok(())
+    appends::init(native)
 }
