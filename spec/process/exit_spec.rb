@@ -8,16 +8,19 @@ RSpec.describe "The end of a process" do
 
   before do
     faults.on("GET") { |reply| reply.wait("never") }
+    faults.on("GET", "/begun") { |reply| reply.head(200, "stream-next-offset" => "1").chunk("[1,").wait("never") }
     faults.on("POST") do |reply|
       reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
     end
   end
 
-  # Blocked readers, an idle producer with a callback (and so with the library's own thread), and callables.
+  # Blocked readers and one in the midst of an answer, an idle producer with a callback (and so with the library's own
+  # thread), and callables.
   busy = <<~RUBY
     client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Token" => -> { "t" } })
     stream = client.stream("/s", content_type: "application/json")
     3.times { |i| Thread.new { stream.read(live: i.odd? ? :sse : :long_poll).each {} }.report_on_exception = false }
+    (begun = client.stream("/begun", content_type: "application/json").read_json).next
     producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) {})
     producer.append!(1)
     Thread.new { loop { stream.append(2) } }.report_on_exception = false
@@ -28,7 +31,7 @@ RSpec.describe "The end of a process" do
   def run(source, &interfere)
     ended = ChildProcess.program(source, faults.url) do |child|
       child.wait_for(/busy/)
-      faults.wait_for_request(3, method: "GET")
+      faults.wait_for_request(4, method: "GET")
       interfere ? interfere.call(child) : child.tell("go\n")
     end
     expect(ended.took).to be < at_once

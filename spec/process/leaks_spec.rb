@@ -65,6 +65,11 @@ RSpec.describe "Leaks" do
       end
     RUBY
     "readers that are read to their end" => [10_000, "measure { |count| count.times { STREAM.read_json.first(1) } }"],
+    "readers that are abandoned in the midst of an answer" => [1_000, <<~RUBY],
+      large = CLIENT.create("/specs/leaks-large-\#{Process.pid}", content_type: :json)
+      3.times { large.append({ "a" => "x" * 1_000_000 }) }
+      measure { |count| count.times { large.read_json.next } }
+    RUBY
     "live readers that are abandoned" => [10_000, <<~RUBY],
       measure { |count| count.times { STREAM.read_json(live: :long_poll).next } }
     RUBY

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::lock::Mutex;
 use crate::reader::Event;
 
@@ -70,7 +70,7 @@ impl Way {
     }
 }
 
-/// The network's end. Dropped, it is the end of all events.
+/// The network's end. Dropped before [`Outlet::end`], it is a failure: what ends by accident is no end of a stream.
 pub(crate) struct Outlet {
     way: Arc<Way>,
     turns: Arc<Semaphore>,
@@ -78,7 +78,17 @@ pub(crate) struct Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.way.change(|state| state.ended = true);
+        self.way.change(|state| {
+            if !std::mem::replace(&mut state.ended, true) {
+                let reason = "internal error: the read ended without saying why".to_owned();
+                state.queue.push_back(Queued {
+                    event: Err(Error::plain(Kind::Internal, reason)),
+                    bytes: 0,
+                    _room: None,
+                    _turn: None,
+                });
+            }
+        });
     }
 }
 
@@ -105,6 +115,11 @@ impl Outlet {
             }
         };
         self.send(Ok(event), bytes, room, turn);
+    }
+
+    /// There is nothing more to come.
+    pub(crate) fn end(self) {
+        self.way.change(|state| state.ended = true);
     }
 
     /// Waits until the application has taken the end of the last answer.
@@ -140,6 +155,12 @@ impl Inlet {
     /// `least` bytes together, or there is no room for more. Given up at any time, nothing is lost.
     pub(crate) async fn next(&mut self, least: usize) -> Option<Result<Event>> {
         poll_fn(|context| self.poll_next(context, least)).await
+    }
+
+    /// Whether [`Inlet::next`] would not wait.
+    pub(crate) fn is_ready(&self, least: usize) -> bool {
+        let state = self.0.state.lock();
+        state.ripe || state.ended || state.bytes >= least && !state.queue.is_empty()
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>, least: usize) -> Poll<Option<Result<Event>>> {
@@ -182,7 +203,6 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, Kind};
     use crate::payload::Part;
     use bytes::Bytes;
     use futures_util::FutureExt;
@@ -229,8 +249,19 @@ mod tests {
         assert_eq!(size(&mut inlet, 10).await, Some(1));
         assert!(inlet.next(10).await.unwrap().is_err());
         outlet.hand_out(part(2), None).await;
-        drop(outlet);
+        outlet.end();
         assert_eq!(size(&mut inlet, 10).await, Some(2));
+        assert!(inlet.next(10).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_declared_is_a_failure() {
+        let (outlet, mut inlet) = outlet();
+        outlet.hand_out(part(1), None).await;
+        drop(outlet);
+        assert_eq!(size(&mut inlet, 10).await, Some(1));
+        let failure = inlet.next(10).await.unwrap().unwrap_err();
+        assert!(matches!(failure.kind(), Kind::Internal), "{failure:?}");
         assert!(inlet.next(10).await.is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! Work on the runtime, as a value that can be waited for from any thread and that ends when it is dropped.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -48,7 +49,11 @@ fn ended(error: tokio::task::JoinError) -> Error {
     if !error.is_panic() {
         return Error::plain(Kind::Connection, "the request was cancelled".to_owned());
     }
-    let payload = error.into_panic();
+    panicked(error.into_panic().as_ref())
+}
+
+/// What becomes of a panic.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::endpoint::Endpoint;
 use crate::error::{Operation, Result};
 use crate::http::Pool;
+use crate::lane::Stay;
 use crate::task::Task;
 
 /// What whoever carries out work turns to.
@@ -27,6 +28,7 @@ pub struct Work<T> {
     operation: Operation,
     begin: Box<dyn FnOnce(Pool) -> Pin<Making<T>> + Send>,
     turning: Option<Turning>,
+    stay: Stay,
 }
 
 impl<T: Send + 'static> Work<T> {
@@ -40,7 +42,14 @@ impl<T: Send + 'static> Work<T> {
             operation,
             begin: Box::new(move |pool| Box::pin(begin(pool))),
             turning: None,
+            stay: Stay::Whole,
         }
+    }
+
+    /// Lets whoever carries it out leave it in the midst (see [`Driven::pause`]).
+    pub(crate) fn that_may_be_left(mut self) -> Work<T> {
+        self.stay = Stay::Beginning;
+        self
     }
 
     /// Has `turning` called when whoever carries it out turns to something else for a while, and when he is back.
@@ -76,17 +85,20 @@ mod driven {
     use std::os::fd::{AsRawFd, BorrowedFd};
     use std::task::{Context, Poll};
 
+    use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
+    use tokio::sync::oneshot;
 
     use super::{Making, Pin, Result, Turn, Turning, Work};
     use crate::error::{Error, Kind};
     use crate::lane::{Bell, Lane};
     use crate::process::{self, ProcessBound};
+    use crate::task::Task;
 
     /// Work that its waiter carries out. It goes on only in [`Driven::run`]; dropped before its end, it is cancelled (and
     /// its connection with it).
-    pub struct Driven<T>(ProcessBound<Driving<T>>);
+    pub struct Driven<T>(ProcessBound<Box<Driving<T>>>);
 
     struct Driving<T> {
         /// There until it is dropped.
@@ -114,17 +126,17 @@ mod driven {
         /// If the client is closed or the runtime cannot be started.
         pub fn drive(self) -> Result<std::result::Result<Driven<T>, Work<T>>> {
             let lanes = &process::root()?.lanes;
-            let Some(mut lane) = lanes.take() else {
+            let Some(mut lane) = lanes.take(self.stay) else {
                 return Ok(Err(self));
             };
             match self.endpoint.pool_on(&mut lane, self.operation) {
-                Ok(pool) => Ok(Ok(Driven(ProcessBound::new(Driving {
+                Ok(pool) => Ok(Ok(Driven(ProcessBound::new(Box::new(Driving {
                     lane: Some(lane),
                     work: (self.begin)(pool),
                     turning: self.turning,
                     away: false,
                     done: false,
-                })))),
+                }))))),
                 Err(error) => {
                     lanes.give_back(lane, true);
                     Err(error)
@@ -149,6 +161,50 @@ mod driven {
         }
     }
 
+    impl<T: Send + 'static> Driven<T> {
+        /// Notes that nobody carries it out for a while.
+        pub fn pause(&mut self) {
+            if let Some(lane) = self.0.get_mut().and_then(|driving| driving.lane.as_mut())
+                && let Some(root) = process::started()
+            {
+                root.lanes.leave(lane);
+            }
+        }
+
+        /// Leaves the work, of which there is more than was thought, to a thread of its own: it cannot move to the
+        /// runtime's, since a connection belongs to its lane.
+        ///
+        /// # Errors
+        /// If the system refuses a thread.
+        pub fn leave(mut self) -> Result<Task<T>> {
+            self.pause();
+            let (abort, aborted) = AbortHandle::new_pair();
+            let (abort, (ended, outcome)) = (AbortOnDrop(abort), oneshot::channel());
+            let task = Task::spawn(async move {
+                let _with_the_task = abort;
+                let lost = |_| Err(Error::plain(Kind::Connection, "the request was cancelled".to_owned()));
+                outcome.await.unwrap_or_else(lost)
+            })?;
+            std::thread::Builder::new()
+                .name("durable_streams".to_owned())
+                .spawn(move || {
+                    let done = self.0.get_mut().and_then(|driving| driving.finish(aborted));
+                    // Nobody may want to know.
+                    let _unheard = done.map(|outcome| ended.send(outcome));
+                })
+                .map_err(|e| Error::plain(Kind::Connection, format!("cannot start a thread: {e}")))?;
+            Ok(task)
+        }
+    }
+
+    struct AbortOnDrop(AbortHandle);
+
+    impl Drop for AbortOnDrop {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+
     impl<T> Driving<T> {
         fn run<A>(
             &mut self,
@@ -162,10 +218,8 @@ mod driven {
             else {
                 return Ran::Done(Err(process::forked()));
             };
-            if std::mem::take(&mut self.away)
-                && let Some(turning) = &self.turning
-            {
-                turning(Turn::Back);
+            if std::mem::take(&mut self.away) {
+                turn(&self.turning, Turn::Back);
             }
             let work = &mut self.work;
             let ran = runtime.block_on(async {
@@ -190,12 +244,21 @@ mod driven {
             });
             self.done = matches!(ran, Ran::Done(_));
             self.away = !self.done;
-            if self.away
-                && let Some(turning) = &self.turning
-            {
-                turning(Turn::Away);
+            if self.away {
+                turn(&self.turning, Turn::Away);
             }
             ran
+        }
+
+        /// Carries the work out on the calling thread, to its end; `None` if it was aborted.
+        fn finish(&mut self, aborted: AbortRegistration) -> Option<Result<T>> {
+            let runtime = &self.lane.as_ref()?.runtime;
+            if std::mem::take(&mut self.away) {
+                turn(&self.turning, Turn::Back);
+            }
+            let outcome = runtime.block_on(Abortable::new(&mut self.work, aborted)).ok()?;
+            self.done = true;
+            Some(outcome)
         }
     }
 
@@ -206,6 +269,12 @@ mod driven {
             {
                 root.lanes.give_back(lane, self.done);
             }
+        }
+    }
+
+    fn turn(turning: &Option<Turning>, to: Turn) {
+        if let Some(turning) = turning {
+            turning(to);
         }
     }
 

@@ -21,11 +21,12 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::errors;
 use crate::held::{self, Held};
 use crate::kept::Kept;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::{Carried, carry_out, wait};
+use crate::wait::{Here, Went, here, wait};
 
 /// What a request waits for.
 pub(crate) enum Question {
@@ -238,14 +239,57 @@ where
     F: Future<Output: Send> + Send + 'static,
     Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
 {
-    let (Some(application), Some(questions)) = (application, questions) else {
-        return Ok((wait(ruby, future)?, None));
-    };
-    let mut serving = Serving(Some((Box::pin(future), questions)));
+    match (application, questions) {
+        (Some(application), Some(questions)) => serve(ruby, Some(application), Serving::new(future, Some(questions))),
+        _ => Ok((wait(ruby, future)?, None)),
+    }
+}
+
+fn serve<F, Q>(
+    ruby: &Ruby,
+    application: Option<&Application>,
+    mut serving: Serving<F, Q>,
+) -> Result<(F::Output, Option<Q>), Error>
+where
+    F: Future<Output: Send> + Send + 'static,
+    Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
+{
     loop {
         match wait(ruby, serving)? {
-            Happened::Done(output, questions) => return Ok((output, Some(questions))),
-            Happened::Asked(question, rest) => serving = application.attend(ruby, question, rest)?,
+            Happened::Done(output, questions) => return Ok((output, questions)),
+            Happened::Asked(question, rest) => serving = attend(application, ruby, question, rest)?,
+        }
+    }
+}
+
+/// What a future brought, the questions that came back with it, and the rest of the work that brought it.
+pub(crate) type Brought<F, Q> = (<F as Future>::Output, Option<Q>, Option<Here<()>>);
+
+/// Carries out `work` until `future` is ready, which waits for something that the work brings, and meanwhile answers what
+/// the work asks through `questions`.
+pub(crate) fn carry_out_until<F, Q>(
+    ruby: &Ruby,
+    application: Option<&Application>,
+    questions: Option<Q>,
+    mut work: Here<()>,
+    future: F,
+) -> Result<Brought<F, Q>, Error>
+where
+    F: Future<Output: Send> + Send + 'static,
+    Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
+{
+    let mut serving = Serving::new(future, questions);
+    loop {
+        match work.go_on(ruby, |context| Pin::new(&mut serving).poll(context))? {
+            Went::Aside(Happened::Done(output, questions)) => return Ok((output, questions, Some(work))),
+            Went::Aside(Happened::Asked(question, rest)) => {
+                (work, serving) = attend(application, ruby, question, (work, rest))?;
+            }
+            Went::Done(outcome) => {
+                outcome.map_err(|error| errors::raise(ruby, error))?;
+                let (output, questions) = serve(ruby, application, serving)?;
+                return Ok((output, questions, None));
+            }
         }
     }
 }
@@ -257,50 +301,72 @@ pub(crate) fn carry_out_serving<T: Send + 'static>(
     mut questions: Option<Questions>,
     work: Work<T>,
 ) -> Result<CoreResult<T>, Error> {
-    let asked = |context: &mut Context<'_>| match questions.as_mut().map(|questions| questions.poll_recv(context)) {
-        Some(Poll::Ready(Some(question))) => Poll::Ready(question),
-        // Where nobody asks any more there is nothing but the work to wait for.
-        Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
+    let begun = match here(work) {
+        Ok(Ok(mut work)) => loop {
+            match work.go_on(ruby, |context| asked(questions.as_mut(), context))? {
+                Went::Done(outcome) => return Ok(outcome),
+                Went::Aside(question) => work = attend(application, ruby, question, work)?,
+            }
+        },
+        Ok(Err(work)) => work.spawn(),
+        Err(error) => Err(error),
     };
-    let attend = |question, rest| match application {
-        Some(application) => application.attend(ruby, question, rest),
-        None => Ok(rest),
-    };
-    let work = match carry_out(ruby, work, asked, attend)? {
-        Carried::Out(outcome) => return Ok(outcome),
-        Carried::Back(work) => work,
-    };
-    match work.spawn() {
+    match begun {
         Ok(task) => wait_serving(ruby, application, questions.map(Box::new), task).map(|(outcome, _)| outcome),
         Err(error) => Ok(Err(error)),
     }
 }
 
-/// Work, and what it asks meanwhile. Each thing that happens ends it; after a question it may begin again.
-struct Serving<F, Q>(Option<(Pin<Box<F>>, Q)>);
+fn attend<T: Send + 'static>(
+    application: Option<&Application>,
+    ruby: &Ruby,
+    question: Question,
+    rest: T,
+) -> Result<T, Error> {
+    match application {
+        Some(application) => application.attend(ruby, question, rest),
+        None => Ok(rest),
+    }
+}
+
+/// The next question. Where nobody asks any more there is nothing but the work to wait for.
+fn asked(questions: Option<&mut Questions>, context: &mut Context<'_>) -> Poll<Question> {
+    match questions.map(|questions| questions.poll_recv(context)) {
+        Some(Poll::Ready(Some(question))) => Poll::Ready(question),
+        Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
+    }
+}
+
+/// Something to wait for, and what is asked meanwhile. Each thing that happens ends it; after a question it may begin again.
+struct Serving<F, Q>(Option<(Pin<Box<F>>, Option<Q>)>);
 
 enum Happened<F: Future, Q> {
-    Done(F::Output, Q),
+    Done(F::Output, Option<Q>),
     Asked(Question, Serving<F, Q>),
+}
+
+impl<F, Q> Serving<F, Q> {
+    fn new(future: F, questions: Option<Q>) -> Serving<F, Q> {
+        Serving(Some((Box::pin(future), questions)))
+    }
 }
 
 impl<F: Future, Q: DerefMut<Target = Questions> + Unpin> Future for Serving<F, Q> {
     type Output = Happened<F, Q>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some((mut work, mut questions)) = self.0.take() else {
+        let Some((mut future, mut questions)) = self.0.take() else {
             return Poll::Pending;
         };
-        if let Poll::Ready(output) = work.as_mut().poll(context) {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Happened::Done(output, questions));
         }
-        // Where nobody asks any more there is nothing but the work to wait for.
-        let asked = questions.poll_recv(context);
-        let rest = (work, questions);
-        if let Poll::Ready(Some(question)) = asked {
-            return Poll::Ready(Happened::Asked(question, Serving(Some(rest))));
+        let asked = asked(questions.as_deref_mut(), context);
+        let rest = Some((future, questions));
+        if let Poll::Ready(question) = asked {
+            return Poll::Ready(Happened::Asked(question, Serving(rest)));
         }
-        self.0 = Some(rest);
+        self.0 = rest;
         Poll::Pending
     }
 }

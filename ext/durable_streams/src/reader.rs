@@ -24,7 +24,7 @@ use tokio::sync::{Mutex as TurnLock, Notify};
 use crate::convert::{self, Buffer};
 use crate::errors::{self, guard};
 use crate::memory::Reported;
-use crate::questions::wait_serving;
+use crate::questions::{carry_out_until, wait_serving};
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
@@ -99,7 +99,9 @@ struct State {
     session: Option<Arc<ProcessBound<Running>>>,
 }
 
-/// From how many bytes on the thread is woken that wants all of them.
+/// From how many bytes of items on the thread is woken that wants all of them.
+const SOME: usize = 64 * 1024;
+/// The same for plain bytes.
 const MANY: usize = 512 * 1024;
 
 /// What one wait brought.
@@ -165,7 +167,7 @@ impl Reader {
         this.taking(ruby, |mut turn| {
             let mut batch = Batch::new(ruby, this.shape);
             // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
-            let least = if this.shape == Shape::Items { 1 } else { MANY };
+            let least = if this.shape == Shape::Items { SOME } else { MANY };
             loop {
                 let taken;
                 (taken, turn) = this.take(ruby, turn, least)?;
@@ -260,21 +262,34 @@ impl Reader {
     /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
     fn take(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Taken, Turn), Error> {
         let questions = turn.questions.take();
+        let begun = turn.reading(least).map_err(|error| errors::raise(ruby, error))?;
         let next = {
             let closing = Arc::clone(&self.closing);
             turn.next(closing, least)
         };
         let stream = ruby.get_inner(self.stream);
-        let ((taken, mut turn), questions) = wait_serving(ruby, stream.application.as_ref(), questions, next)?;
+        let application = stream.application.as_ref();
+        let ((taken, mut turn), questions, rest) = match begun {
+            Some(work) => carry_out_until(ruby, application, questions, work, next)?,
+            None => {
+                let (next, questions) = wait_serving(ruby, application, questions, next)?;
+                (next, questions, None)
+            }
+        };
         turn.questions = questions;
-        if let Ok(Taken::End) = taken {
-            let mut state = self.state.lock();
-            state.ended |= !self.is_closed();
-            state.session = None;
+        let taken = taken.map_err(|error| errors::raise(ruby, error))?;
+        match (&taken, rest) {
+            (Taken::End, _) => {
+                let mut state = self.state.lock();
+                state.ended |= !self.is_closed();
+                state.session = None;
+            }
+            (_, Some(rest)) => turn
+                .take_back(rest, &taken)
+                .map_err(|error| errors::raise(ruby, error))?,
+            (_, None) => {}
         }
-        taken
-            .map(|taken| (taken, turn))
-            .map_err(|error| errors::raise(ruby, error))
+        Ok((taken, turn))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.

@@ -9,10 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use durable_streams_core::error::Result as CoreResult;
-#[cfg(unix)]
-use durable_streams_core::work::Driven;
-use durable_streams_core::work::Work;
 use magnus::{Error, RModule, Ruby};
 
 use crate::errors;
@@ -20,12 +16,16 @@ use crate::errors;
 #[cfg(unix)]
 mod bell;
 mod direct;
-#[cfg(unix)]
-mod driven;
 mod gvl;
+#[cfg_attr(not(unix), path = "wait/nowhere.rs")]
+mod here;
 #[cfg(all(unix, ruby_gte_3_1))]
 mod scheduled;
 mod signal;
+
+#[cfg(unix)]
+pub(crate) use here::here_again;
+pub(crate) use here::{Here, Went, here};
 
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///
@@ -42,51 +42,6 @@ pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result
         return scheduled::wait(ruby, scheduler, future);
     }
     direct::wait(ruby, pin!(future))
-}
-
-/// What became of work that the calling thread was to carry out.
-pub(crate) enum Carried<T> {
-    /// Its outcome.
-    Out(CoreResult<T>),
-    /// Nothing: it is for the runtime's threads.
-    Back(Work<T>),
-}
-
-/// Carries out `work` on the calling thread, if that can be, and waits for it as [`wait`] does: it saves two switches
-/// between threads. Whenever `asked` is ready, `attend` answers, with the GVL, and gives the work back to go on with.
-///
-/// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want.
-#[cfg(unix)]
-pub(crate) fn carry_out<T: Send + 'static, A>(
-    ruby: &Ruby,
-    work: Work<T>,
-    asked: impl FnMut(&mut Context<'_>) -> Poll<A>,
-    attend: impl FnMut(A, Driven<T>) -> Result<Driven<T>, Error>,
-) -> Result<Carried<T>, Error> {
-    #[cfg(ruby_gte_3_1)]
-    if scheduled::current().is_some() {
-        return Ok(Carried::Back(work));
-    }
-    let lent = signal::Signal::lend();
-    let Ok(bell) = lent.signal().bell() else {
-        return Ok(Carried::Back(work));
-    };
-    match work.drive() {
-        Ok(Ok(driven)) => driven::wait(ruby, &lent, bell, driven, asked, attend).map(Carried::Out),
-        Ok(Err(work)) => Ok(Carried::Back(work)),
-        Err(error) => Ok(Carried::Out(Err(error))),
-    }
-}
-
-/// As on Unix, but it cannot be.
-#[cfg(not(unix))]
-pub(crate) fn carry_out<T, A>(
-    _ruby: &Ruby,
-    work: Work<T>,
-    _asked: impl FnMut(&mut Context<'_>) -> Poll<A>,
-    _attend: impl FnMut(A, ()) -> Result<(), Error>,
-) -> Result<Carried<T>, Error> {
-    Ok(Carried::Back(work))
 }
 
 /// What came of the work that is waited for.

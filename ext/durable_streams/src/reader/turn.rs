@@ -5,11 +5,14 @@ use std::sync::Arc;
 use durable_streams_core::error::Result as CoreResult;
 use durable_streams_core::lock::Mutex;
 use durable_streams_core::process::ProcessBound;
-use durable_streams_core::reader::{Event, Events, Session};
+use durable_streams_core::reader::{Event, Events, Rest, Session, Unattended};
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
-use super::{Closing, State, Taken};
+use super::{Closing, SOME, State, Taken};
 use crate::questions::Questions;
+#[cfg(unix)]
+use crate::wait::here_again;
+use crate::wait::{Here, here};
 
 /// A session, and what its requests ask of whoever has the turn.
 pub(super) struct Running {
@@ -45,6 +48,42 @@ impl Turn {
             over: false,
         };
         turn.is_current().then_some(turn)
+    }
+
+    /// The read, if it is for the caller to carry out before [`Turn::next`] brings anything.
+    ///
+    /// # Errors
+    /// If the client is closed or the runtime cannot be started.
+    pub(super) fn reading(&mut self, least: usize) -> CoreResult<Option<Here<()>>> {
+        let others = match self.events.unattended(least) {
+            None => return Ok(None),
+            Some(Unattended::New(work)) => match here(work)? {
+                Ok(here) => return Ok(Some(here)),
+                Err(work) => work.spawn()?,
+            },
+            #[cfg(unix)]
+            Some(Unattended::Paused(read)) => match here_again(read) {
+                Ok(here) => return Ok(Some(here)),
+                Err(read) => read.leave()?,
+            },
+        };
+        self.events.leave_to(others);
+        Ok(None)
+    }
+
+    /// Takes back a read that the caller has carried out up to `taken`.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(super) fn take_back(&mut self, read: Here<()>, taken: &Taken) -> CoreResult<()> {
+        let size = match taken {
+            Taken::Part(part) => part.bytes().len(),
+            Taken::Length(bytes) => *bytes,
+            // With another answer to come.
+            Taken::Rest(..) | Taken::End => usize::MAX,
+        };
+        let rest = if size < SOME { Rest::Short } else { Rest::Long };
+        read.rest(|read| self.events.take_back(read, rest))
     }
 
     /// Waits for the next event, or for the reader to be closed. Parts of an answer are worth waking for when they are
