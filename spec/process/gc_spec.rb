@@ -45,24 +45,16 @@ RSpec.describe "Garbage collection" do
   RUBY
 
   def run(source, rounds)
-    ended = ChildProcess.program(source, server_url, rounds.to_s, patience: 600 * rounds)
+    how = { environment: MovingObjects::ENVIRONMENT, options: ["-r", MovingObjects::FILE], patience: 600 * rounds }
+    ended = ChildProcess.program(source, server_url, rounds.to_s, **how)
     expect(ended.output).to eq("fine\n")
     expect(ended.status).to be_success
   end
 
-  # Has full collections move objects, where that can be.
-  moving = <<~RUBY
-    begin
-      GC.auto_compact = true if GC.respond_to?(:auto_compact=)
-    rescue NotImplementedError
-      nil # not on this system
-    end
-  RUBY
-
   it "at every allocation, which moves objects, breaks nothing" do
     run(<<~RUBY, rounds)
       #{everything}
-      #{moving}
+      MovingObjects.always
       GC.stress = true
       ROUNDS.times { |round| everything(ARGV[0], round) }
       puts "fine"
@@ -71,7 +63,7 @@ RSpec.describe "Garbage collection" do
 
   it "at every allocation, which moves objects, leaves those that JSON is being made into where they are" do
     run(<<~RUBY, rounds)
-      #{moving}
+      MovingObjects.always
       # More of them than the extension has room for on the stack.
       text = JSON.generate([Array.new(300, &:to_s), { "key" => ["x" * 100] }])
       GC.stress = true
@@ -84,7 +76,7 @@ RSpec.describe "Garbage collection" do
   it "that moves objects breaks nothing" do
     run(<<~RUBY, rounds)
       #{everything}
-      #{moving}
+      MovingObjects.always
       (ROUNDS * 5).times do |round|
         everything(ARGV[0], round)
         GC.start
@@ -94,22 +86,9 @@ RSpec.describe "Garbage collection" do
   end
 
   if GC.respond_to?(:verify_compaction_references)
-    # Moves every object that can be moved, and checks every reference.
-    move_everything = <<~RUBY
-      def move_everything
-        options = { toward: :empty }
-        options[RUBY_VERSION < "3.2" ? :double_heap : :expand_heap] = true
-        GC.verify_compaction_references(**options)
-        true
-      rescue NotImplementedError
-        true # not on this system
-      end
-    RUBY
-
     it "that moves every object leaves every reference right" do
       run(<<~RUBY, rounds)
         #{everything}
-        #{move_everything}
         kept = []
         (ROUNDS * 2).times do |round|
           everything(ARGV[0], round)
@@ -121,7 +100,7 @@ RSpec.describe "Garbage collection" do
           reader.next
           producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) { token << "!" })
           kept << [stream, reader, producer]
-          move_everything
+          MovingObjects.now
           kept.each do |a, b, c|
             c.append!({ "a" => round })
             raise "lost" unless (b.to_a + b.to_a).last == { "a" => round } && a.head.next_offset
@@ -133,13 +112,12 @@ RSpec.describe "Garbage collection" do
 
     it "that moves objects while a stream takes in its callables leaves them right" do
       run(<<~RUBY, rounds)
-        #{move_everything}
         # Is asked whether it can be called when the callables before it have been taken in already.
         class Mover
           def call = "moved"
 
           def respond_to?(*)
-            move_everything
+            MovingObjects.now
             super
           end
         end
@@ -161,19 +139,18 @@ RSpec.describe "Garbage collection" do
 
     it "that moves objects whenever code of the application's runs leaves every reference right" do
       run(<<~RUBY, rounds)
-        #{move_everything}
         # What of JSON is unusual is read by JSON.parse, in the midst of the rest.
-        JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { move_everything } })
+        JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { MovingObjects.now } })
         plain = Array.new(70) { |number| JSON.generate({ "key-\#{number}" => [number, "text"], "key" => {} }) }
         text = [plain, "1.00000000000000000001", plain, "1.00000000000000000002", plain].join(",")
         items = DurableStreams::Native.parse_items(text)
         raise "items" unless items == JSON.parse("[\#{text}]")
 
-        moves = -> { move_everything && "1" }
+        moves = -> { MovingObjects.now && "1" }
         client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Moves" => moves }, params: { "q" => moves })
         stream = client.create("/specs/moving-\#{Process.pid}", content_type: :json)
         heard = Thread::Queue.new
-        told = ->(*delivery) { move_everything && heard << delivery }
+        told = ->(*delivery) { MovingObjects.now && heard << delivery }
         producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: told)
         3.times do |number|
           stream.append(number)

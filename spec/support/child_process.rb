@@ -4,6 +4,7 @@ require "io/wait"
 require "open3"
 require "rbconfig"
 require_relative "gc_pressure"
+require_relative "moving_objects"
 
 # Child processes for specs about processes: forked ones that report back, and programs of their own. Every wait for one
 # is bounded, and one that does not end in time is killed and says what it was doing.
@@ -45,12 +46,13 @@ class ChildProcess
       new(pid, output, patience: patience)
     end
 
-    # Runs a Ruby program that has the library loaded. With a block: yields the running child, then waits for its end.
+    # Runs a Ruby program that has the library loaded, with more environment. With a block: yields the running child,
+    # then waits for its end.
     # @return [Ended]
-    def program(source, *arguments, options: [], patience: PATIENCE)
+    def program(source, *arguments, environment: {}, options: [], patience: PATIENCE)
       ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", *GCPressure.options,
               "-e", source, "--", *arguments]
-      child = command({}, *ruby, patience: patience)
+      child = command(environment, *ruby, patience: patience)
       yield child if block_given?
       child.ended
     end
@@ -118,7 +120,7 @@ class ChildProcess
     nil while read(deadline)
     status = @waiter.join([deadline - now, 0].max)&.value
     give_up unless status
-    Ended.new(status: status, took: now - started, output: @printed)
+    Ended.new(status: status, took: now - started, output: @printed.sub(MovingObjects::SAID, ""))
   end
 
   private

@@ -1,11 +1,13 @@
 # frozen_string_literal: true
 
+require_relative "moving_objects"
+
 # Puts the garbage collector under pressure while specs run, as GC_PRESSURE says (see `rake spec:gc_stress`):
 #
 # stress::  a collection at every allocation inside the extension: minor ones, and full ones in every thirtieth call.
 #           Outside of it Ruby's own code would take days.
 # compact:: every full collection moves objects (auto_compact); after each example all that can be moved are, and every
-#           reference is verified.
+#           reference is verified. To be started in MovingObjects::ENVIRONMENT, as rake does.
 #
 # It is also loaded into the programs that examples run (see ChildProcess), by itself. Does nothing where GC_PRESSURE is
 # not set, the library is not loaded, or the platform cannot do it.
@@ -20,8 +22,6 @@ module GCPressure
   MINOR = 1
   # Where the library's own threads wait for work: for ever, and everything would be under stress for as long.
   IDLE = %i[serve_requests next_notice].freeze
-  # After how many examples the heap is also made larger before objects are moved, so that most of them can be.
-  EXPAND_EVERY = 25
 
   class << self
     # @return [Boolean] whether everything takes longer than it usually does
@@ -38,29 +38,15 @@ module GCPressure
     def start
       case MODE
       when :stress then wrap(DurableStreams::Native)
-      when :compact then GC.auto_compact = true
+      when :compact then MovingObjects.always
       when :none then nil
       else raise ArgumentError, "GC_PRESSURE must be stress or compact, got #{MODE}"
       end
-    rescue NotImplementedError
-      nil # This platform does not move objects.
     end
 
     # What takes place after each example.
     def after_example
-      return unless MODE == :compact
-
-      @examples = (@examples || 0) + 1
-      verify(expand: (@examples % EXPAND_EVERY).zero?)
-    end
-
-    # Moves every object that can be moved, and checks all references.
-    def verify(expand:)
-      options = { toward: :empty }
-      options[RUBY_VERSION < "3.2" ? :double_heap : :expand_heap] = true if expand
-      GC.verify_compaction_references(**options)
-    rescue NotImplementedError
-      nil # as above
+      MovingObjects.now if MODE == :compact
     end
 
     # Runs a native call.
