@@ -29,6 +29,17 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(reader.to_a).to eq([2, 3])
   end
 
+  it "is not taken for lost when the application was slow" do
+    answer_in_two
+    reader = fault_stream(timeout: 0.2).read_json
+    expect(reader.next).to eq(1)
+    faults.open("rest")
+    faults.wait_until_answered(1)
+    sleep(0.5)
+    expect(reader.to_a).to eq([2, 3])
+    expect(faults.requests.size).to eq(1)
+  end
+
   if RUBY_VERSION >= "3.1"
     it "goes on in a fiber, while other fibers do" do
       answer_in_two
