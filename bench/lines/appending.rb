@@ -43,6 +43,7 @@ module Bench
     line "append-threads", "append, 32 threads, 100-byte JSON"
     figure :shared, "one handle, shared", "/s", [:at_least, 150_000]
     figure :own, "one handle each", "/s"
+    figure :queue, "hand-overs by Ruby's Queue", "/s"
 
     THREADS = 32
 
@@ -70,7 +71,29 @@ module Bench
     def floor(url, floors)
       PlainHTTP.create(url)
       rate = floors.post(url, Messages.array(messages(0).first(1)), connections: THREADS)[:rate]
-      { shared: rate, own: rate }
+      { shared: rate, own: rate, **floors.ruby(self, url) }
+    end
+
+    # The least that Ruby does for threads that wait for each of their messages to be taken: they hand them to one other
+    # thread, which does nothing with them, and are told.
+    def floor_work(_params)
+      taken = Queue.new
+      told = Array.new(THREADS) { Queue.new }
+      taker = Thread.new { while (thread = taken.pop) do told[thread].push(true) end }
+      threads = told.each_with_index.map do |queue, thread|
+        Thread.new do
+          queue.pop
+          each.times { taken.push(thread) && queue.pop }
+        end
+      end
+      Measure.settle
+      seconds = Measure.seconds do
+        told.each { |queue| queue.push(true) }
+        threads.each(&:join)
+      end
+      taken.close
+      taker.join
+      { queue: THREADS * each / seconds }
     end
 
     private
