@@ -19,6 +19,13 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.first.header("accept-encoding")).to match(/gzip/).and match(/zstd/)
   end
 
+  it "are not asked for where the application asks for none" do
+    faults.on { |reply| reply.respond(200, body, **read_headers("9")) }
+    stream = fault_client(headers: { "Accept-Encoding" => "identity" }).stream("/s", content_type: :json)
+    expect(stream.read_json.to_a).to eq(items)
+    expect(faults.requests.map { |request| request.header("accept-encoding") }).to eq(["identity"])
+  end
+
   it "are read though they come byte by byte" do
     faults.on { |reply| reply.head(200, **headers).chunk(gzip(body), size: 1).finish }
     expect(fault_stream.read_json.to_a).to eq(items)
