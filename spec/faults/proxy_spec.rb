@@ -27,6 +27,13 @@ RSpec.describe "Proxies", :faults do
     expect(head("http://streams.example/s", "ALL_PROXY" => faults.url)).to match(["7\n", be_success])
   end
 
+  it "are used for https where https_proxy names one" do
+    faults.on { |reply| reply.respond(502) }
+    head("https://streams.example/s", "https_proxy" => faults.url)
+    request = faults.requests.first
+    expect([request.verb, request.target]).to eq(["CONNECT", "streams.example:443"])
+  end
+
   it "get the user and password of their own URL" do
     head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:pw@"))
     expect(faults.requests.first.header("proxy-authorization")).to eq("Basic #{["me:pw"].pack("m0")}")

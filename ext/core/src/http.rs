@@ -187,15 +187,18 @@ impl Client {
         if self.is_closed() {
             return Err(Unavailable::Closed);
         }
-        let (slot, certificates) = match url.scheme() {
-            "https" => (&pools.tls, true),
-            _ => (&pools.plain, false),
+        let (slot, scheme) = match url.scheme() {
+            "https" => (&pools.tls, Scheme::Tls),
+            _ => (&pools.plain, Scheme::Plain),
         };
         let connections = match slot.get() {
             Some(connections) => connections.clone(),
             None => {
-                let tls = self.tls(&pools.trust, certificates || proxied());
-                let built = tls.and_then(|tls| self.build(tls)).map_err(Unavailable::Unusable)?;
+                // Connections to a plain URL may begin with TLS all the same, to the proxy.
+                let proxied = scheme.is_proxied();
+                let tls = self.tls(&pools.trust, proxied || scheme == Scheme::Tls);
+                let built = tls.and_then(|tls| self.build(scheme, proxied, tls));
+                let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
             }
         };
@@ -227,8 +230,17 @@ impl Client {
         Ok(slot.get_or_init(|| tls).clone())
     }
 
-    fn build(&self, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
-        reqwest::Client::builder()
+    fn build(&self, scheme: Scheme, proxied: bool, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
+        let mut builder = reqwest::Client::builder();
+        if !proxied {
+            // Else it would ask for every request what the environment has to say.
+            builder = builder.no_proxy();
+            if scheme == Scheme::Plain {
+                // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
+                builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
+            }
+        }
+        builder
             .tls_backend_preconfigured(tls)
             .user_agent(&self.config.user_agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -262,11 +274,23 @@ impl Drop for Client {
     }
 }
 
-/// Whether a proxy variable is set: connections to a plain URL may then begin with TLS all the same.
-fn proxied() -> bool {
-    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
+/// What a pool is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Plain,
+    Tls,
+}
+
+impl Scheme {
+    /// Whether a proxy variable is set that counts for it.
+    fn is_proxied(self) -> bool {
+        let names = match self {
+            Scheme::Plain => ["http_proxy", "HTTP_PROXY"],
+            Scheme::Tls => ["https_proxy", "HTTPS_PROXY"],
+        };
+        let is_set = |name: &&str| std::env::var_os(name).is_some();
+        names.iter().chain(&["all_proxy", "ALL_PROXY"]).any(is_set)
+    }
 }
 
 /// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.
