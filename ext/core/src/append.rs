@@ -105,16 +105,22 @@ impl Appender {
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
     pub fn append(self: &Arc<Self>, append: Append) -> Result<Appending> {
-        // Asked for here, on the application's thread, for the reason given at `Client::pool`.
-        let pool = self.endpoint.pool(Operation::Append)?;
         let mut queue = self.queue.lock();
-        if !std::mem::replace(&mut queue.sending, true) {
+        if queue.sending {
             drop(queue);
-            return Ok(Appending::Leading(self.lead(append)));
+            // Asked for here, on the application's thread, for the reason given at `Client::pool`. Who leads asks for one of
+            // where its request is carried out.
+            let pool = self.endpoint.pool(Operation::Append)?;
+            queue = self.queue.lock();
+            if queue.sending {
+                let (owner, ticket) = oneshot::channel();
+                queue.waiting.push_back(Entry { append, pool, owner });
+                return Ok(Appending::Riding(Ticket(ProcessBound::new(ticket))));
+            }
         }
-        let (owner, ticket) = oneshot::channel();
-        queue.waiting.push_back(Entry { append, pool, owner });
-        Ok(Appending::Riding(Ticket(ProcessBound::new(ticket))))
+        queue.sending = true;
+        drop(queue);
+        Ok(Appending::Leading(self.lead(append)))
     }
 
     fn lead(self: &Arc<Self>, append: Append) -> Work<String> {
