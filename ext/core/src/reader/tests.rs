@@ -180,6 +180,8 @@ mod here {
         let (driven, mut events) = driven(&session);
         events.take_back(driven, Rest::Long).unwrap();
         drop((events, session));
+        // A request that ends before it was begun has not taken it.
+        drop(GONE.lock().unwrap().take());
         assert!(gone.recv().is_err());
     }
 }
