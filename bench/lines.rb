@@ -3,6 +3,7 @@
 require_relative "support/measure"
 require_relative "support/messages"
 require_relative "support/plain_http"
+require_relative "support/bare_connection"
 require_relative "support/figure"
 require_relative "support/line"
 require_relative "lines/loading"

@@ -92,19 +92,37 @@ module Bench
       super
     end
 
+    # As many threads of Ruby's, each with a socket.
+    def floor(url, floors)
+      PlainHTTP.create(url)
+      floors.ruby(self, url)
+    end
+
+    def floor_work(params)
+      delivered = Queue.new
+      THREADS.times do
+        tail = BareConnection.new(params["url"])
+        Thread.new { tail.tail { |item| delivered << [Measure.now, item] } }.report_on_exception = true
+      end
+      rounds(BareConnection.new(params["url"]), delivered)
+    end
+
     def work(params)
       delivered = Queue.new
       readers = Array.new(THREADS) { stream(params).read(live: :long_poll, format: :json) }
       readers.each { |reader| Thread.new { reader.each { |item| delivered << [Measure.now, item] } } }
-      writer = stream(params)
-      rounds = Measure.profiled { Messages.json(count(20, 4)).map { |message| deliver(writer, message, delivered) } }
-      memory = Measure.memory("VmHWM")
+      figures = rounds(stream(params), delivered)
       readers.each(&:close)
-      times, cpu = rounds.drop(1).transpose.map { |values| Measure.median(values) }
-      { ms: times * 1e3, cpu: cpu * 1e6 / THREADS, mb: memory }
+      figures
     end
 
     private
+
+    def rounds(writer, delivered)
+      rounds = Measure.profiled { Messages.json(count(20, 4)).map { |message| deliver(writer, message, delivered) } }
+      times, cpu = rounds.drop(1).transpose.map { |values| Measure.median(values) }
+      { ms: times * 1e3, cpu: cpu * 1e6 / THREADS, mb: Measure.memory("VmHWM") }
+    end
 
     # @return [Array<Float>] seconds to the last delivery, processor seconds
     def deliver(writer, message, delivered)
