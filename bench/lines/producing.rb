@@ -37,7 +37,16 @@ module Bench
     def floor(url, floors)
       PlainHTTP.create(url)
       messages = Messages.json((1 << 20) / 104)
-      { rate: floors.post(url, Messages.array(messages), connections: 5)[:rate] * messages.size }
+      rate = floors.post(url, Messages.array(messages), connections: 5)[:rate] * messages.size
+      { rate: rate, **floors.ruby(self, url) }
+    end
+
+    # The same loop, with a String that they are copied to: most of it is waiting for memory.
+    def floor_work(_params)
+      messages = sent("count" => count(200_000, 20_000))
+      buffer = String.new
+      GC.start
+      { append_ns: Measure.seconds { messages.each { |message| buffer << message } } * 1e9 / messages.size }
     end
 
     private
