@@ -59,10 +59,11 @@ module GCPressure
 
     private
 
-    # Puts a method of the same name in front of each of a native module's, and of its classes'.
+    # Puts a method of the same name in front of each of a native module's, and of its classes'. Not of Appends': what it
+    # does itself allocates nothing, and for all else it calls Ruby code, which calls a Producer's methods.
     def wrap(native)
       wrap_methods(native.singleton_class, native.singleton_methods(false) - IDLE)
-      native.constants.map { |name| native.const_get(name) }.grep(Module).each do |owner|
+      native.constants.map { |name| native.const_get(name) }.grep(Class).each do |owner|
         wrap_methods(owner.singleton_class, owner.singleton_methods(false))
         wrap_methods(owner, owner.instance_methods(false))
       end
