@@ -61,8 +61,9 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     before { producer.append!(0) }
 
     it "fails with the last answer" do
-      faults.on("POST", path) { |reply| reply.respond(503, "no room") }
+      faults.on("POST", path) { |reply| reply.wait("appended").respond(503, "no room") }
       (1..3).each { |i| producer << i }
+      faults.open("appended")
       error = failure { producer.flush }
       expect(error).to be_a(DurableStreams::FetchError)
       expect(error).to have_attributes(status: 503, undelivered: [1, 2, 3], message: /no room/)
@@ -75,9 +76,10 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
 
     it "fails when there is no server, knowing that nothing was stored" do
-      faults.next("POST", path, &:rst)
+      faults.next("POST", path) { |reply| reply.wait("appended").rst }
       faults.refuse_connections
       producer << 1 << 2
+      faults.open("appended")
       error = failure { producer.flush }
       expect(error).to be_a(DurableStreams::ConnectionError)
       expect(error.undelivered).to eq([1, 2])
@@ -98,10 +100,11 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
 
     it "gives back what was appended as it was passed, of every kind" do
-      faults.on("POST", path) { |reply| reply.respond(503) }
+      faults.on("POST", path) { |reply| reply.wait("appended").respond(503) }
       passed = [{ sym: :bol }, [1, "é"], nil, 1.5, '{"text": 1}', Struct.new(:to_json).new('"own"')]
       passed.each { |data| producer << data }
-      expect(failure { producer.append!(passed.first) }.undelivered).to eq([*passed, passed.first])
+      faults.open("appended")
+      expect(failure { producer.flush }.undelivered).to eq(passed)
     end
   end
 
