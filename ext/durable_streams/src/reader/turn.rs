@@ -5,10 +5,14 @@ use std::sync::Arc;
 use durable_streams_core::error::Result as CoreResult;
 use durable_streams_core::lock::Mutex;
 use durable_streams_core::process::ProcessBound;
-use durable_streams_core::reader::{Event, Events, Rest, Session, Unattended};
+#[cfg(unix)]
+use durable_streams_core::reader::Rest;
+use durable_streams_core::reader::{Event, Events, Session, Unattended};
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
-use super::{Closing, SOME, State, Taken};
+#[cfg(unix)]
+use super::SOME;
+use super::{Closing, State, Taken};
 use crate::questions::Questions;
 #[cfg(unix)]
 use crate::wait::here_again;
@@ -75,6 +79,7 @@ impl Turn {
     ///
     /// # Errors
     /// If the system refuses a thread.
+    #[cfg(unix)]
     pub(super) fn take_back(&mut self, read: Here<()>, taken: &Taken) -> CoreResult<()> {
         let size = match taken {
             Taken::Part(part) => part.bytes().len(),
@@ -84,6 +89,12 @@ impl Turn {
         };
         let rest = if size < SOME { Rest::Short } else { Rest::Long };
         read.rest(|read| self.events.take_back(read, rest))
+    }
+
+    /// As on Unix, but there is none.
+    #[cfg(not(unix))]
+    pub(super) fn take_back(&mut self, read: Here<()>, _: &Taken) -> CoreResult<()> {
+        read.never()
     }
 
     /// Waits for the next event, or for the reader to be closed. Parts of an answer are worth waking for when they are
