@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "zlib"
+
 # A read is begun by the thread that waits for it. What of its answer is still to come when that thread has something to
 # work on is left to another thread of the library's.
 RSpec.describe "An answer that is read before it is complete", :faults do
@@ -40,7 +42,38 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(faults.requests.size).to eq(1)
   end
 
+  # The first bytes of what is compressed are nothing to hand out yet.
+  it "is not taken for lost when the application was slow and the rest is compressed" do
+    random = Random.new(1)
+    gzip = Zlib::Deflate.new(Zlib::DEFAULT_COMPRESSION, 31)
+    first = gzip.deflate("[1,", Zlib::SYNC_FLUSH)
+    rest = gzip.deflate("#{Array.new(1000) { random.rand(10**15) }.join(",")}]", Zlib::FINISH)
+    faults.next("GET") do |reply|
+      reply.head(200, "content-type" => "application/json", "content-encoding" => "gzip", "stream-next-offset" => "3",
+                      "stream-up-to-date" => "true")
+      reply.chunk(first).wait("rest").chunk(rest.byteslice(0, 3), size: 1).chunk(rest.byteslice(3..)).finish
+    end
+    reader = fault_stream(timeout: 0.2, retries: { max_retries: 0 }).read_json
+    expect(reader.next).to eq(1)
+    faults.open("rest")
+    faults.wait_until_answered(1)
+    sleep(0.5)
+    expect(reader.to_a.size).to eq(1000)
+  end
+
   if RUBY_VERSION >= "3.1"
+    it "is not taken for lost when the application was slow and goes on in a fiber" do
+      answer_in_two
+      reader = fault_stream(timeout: 0.2, retries: { max_retries: 0 }).read_json
+      expect(reader.next).to eq(1)
+      faults.open("rest")
+      faults.wait_until_answered(1)
+      sleep(0.5)
+      items = nil
+      SmallScheduler.run { Fiber.schedule { items = reader.to_a } }
+      expect(items).to eq([2, 3])
+    end
+
     it "goes on in a fiber, while other fibers do" do
       answer_in_two
       reader = stream.read_json

@@ -1,6 +1,7 @@
 //! One request and its answer, repeated where that is safe: time limits, redirects, retries.
 
 use std::error::Error as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result, retry_after};
 use crate::http::Pool;
 use crate::retry::Schedule;
+use crate::work::Absence;
 use crate::{transport, upload};
 
 /// How much of an answer is kept where the answer is not a stream's content.
@@ -139,7 +141,7 @@ pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut respons
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();
     while body.len() < ANSWER_LIMIT
-        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response).await
+        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response, &Absence::default()).await
     {
         body.extend_from_slice(&piece);
     }
@@ -152,16 +154,26 @@ pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut respons
     }
 }
 
-/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout.
+/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout, to which `absence` does not count.
 pub(crate) async fn next_piece(
     endpoint: &Endpoint,
     operation: Operation,
     response: &mut Response,
+    absence: &Absence,
 ) -> Result<Option<Bytes>> {
     let limit = endpoint.client().config().timeout;
-    match tokio::time::timeout(limit, response.chunk()).await {
-        Ok(piece) => piece.map_err(|e| broken(endpoint, operation, &e)),
-        Err(_) => Err(silent(endpoint, operation, limit)),
+    let (mut left, mut counted) = (limit, absence.so_far());
+    let mut piece = pin!(response.chunk());
+    loop {
+        if let Ok(piece) = tokio::time::timeout(left, piece.as_mut()).await {
+            return piece.map_err(|e| broken(endpoint, operation, &e));
+        }
+        let absent = absence.so_far();
+        if absent == counted {
+            return Err(silent(endpoint, operation, limit));
+        }
+        left = absent.saturating_sub(counted);
+        counted = absent;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::protocol::Media;
 use crate::task::Task;
 #[cfg(unix)]
 use crate::work::Driven;
-use crate::work::Work;
+use crate::work::{Absence, Work};
 
 mod driver;
 #[cfg(test)]
@@ -107,9 +107,12 @@ impl Session {
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let (out, events) = outlet();
         let (to, live) = (Arc::clone(endpoint), options.live);
+        let absence = Absence::default();
+        let noted = absence.clone();
         let work = Work::new(endpoint, Operation::Read, move |pool| {
-            Driver::new(to, pool, options, out).drive()
+            Driver::new(to, pool, options, out, absence).drive()
         });
+        let work = work.interrupted_with(move |turn| noted.note(turn));
         let reading = match live {
             Live::Off => Reading::Waiter(Unattended::New(work.that_may_be_left())),
             Live::LongPoll | Live::Sse | Live::Auto => Reading::Others(work.spawn()?),

@@ -22,6 +22,7 @@ use crate::outlet::Outlet;
 use crate::payload::{Format, Part, Payload};
 use crate::protocol::{self, Media, text};
 use crate::retry::Schedule;
+use crate::work::Absence;
 use crate::{sse, task};
 
 /// An event connection that ends sooner, having brought nothing, is not an orderly close.
@@ -38,11 +39,18 @@ pub(super) struct Driver {
     schedule: Schedule,
     asked_again: bool,
     out: Outlet,
+    absence: Absence,
 }
 
 impl Driver {
-    /// A read that has not begun. What it brings goes to `out`.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, out: Outlet) -> Driver {
+    /// A read that has not begun. What it brings goes to `out`; `absence` is that of whoever carries it out.
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        pool: Pool,
+        options: ReadOptions,
+        out: Outlet,
+        absence: Absence,
+    ) -> Driver {
         Driver {
             endpoint,
             pool,
@@ -51,6 +59,7 @@ impl Driver {
             schedule: Schedule::default(),
             asked_again: false,
             out,
+            absence,
         }
     }
 
@@ -295,7 +304,7 @@ impl Driver {
     }
 
     async fn piece(&self, response: &mut Response) -> std::result::Result<Option<Bytes>, Problem> {
-        let piece = call::next_piece(&self.endpoint, Operation::Read, response).await;
+        let piece = call::next_piece(&self.endpoint, Operation::Read, response, &self.absence).await;
         piece.map_err(|error| Problem::Again(error, None))
     }
 
