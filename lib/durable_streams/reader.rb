@@ -30,6 +30,9 @@ module DurableStreams
       @held = nil
       @held_position = nil
       @index = 0 # of the next item in what is held
+      # What the extension has handed over and is not held yet, and the position after it, where an interrupt came in
+      # between; mostly empty.
+      @received = []
     end
 
     # The position after the last batch (or chunk) that was handed out, the last item of it included. Save it: a new
@@ -147,33 +150,39 @@ module DurableStreams
     # Makes sure that the rest of a response is held, all of it.
     # @return [Boolean] false at the end
     def hold_response
-      return true if @held && @held_position
-      return false if ended?
+      until @held && @held_position
+        return false if ended?
 
-      answer = @native.next_batch
-      return false unless answer
+        @native.next_batch(@received) if @received.empty?
+        return false if @received.empty?
 
-      payload = answer.shift
-      @held = @held ? rest + payload : payload
-      @held_position = answer
-      @index = 0
+        payload, position = @received
+        hold(@held ? rest + payload : payload, position)
+      end
       true
     end
 
     # Makes sure that something is held that can be handed out, as soon as it is there.
     # @return [Boolean] false at the end
     def hold_part
-      while @held.nil?
+      while @held.nil? || @held.empty?
+        release if @held
         return false if ended?
 
-        answer = @native.next_items
-        return false unless answer
+        @native.next_items(@received) if @received.empty?
+        return false if @received.empty?
 
-        @held, @held_position = answer
-        @index = 0
-        release if @held.empty?
+        hold(*@received)
       end
       true
+    end
+
+    # Holds what was received. Nothing is called meanwhile: an interrupt there would lose it, or repeat it.
+    def hold(payload, position)
+      @held = payload
+      @held_position = position
+      @index = 0
+      @received = []
     end
 
     # Drops what is held once all of it is handed out, and moves on if a response is complete with it.

@@ -41,20 +41,20 @@ class ScriptedStream
       200
     end
 
-    def next_batch
+    def next_batch(received)
       parts = take_response or return
       response = @responses.shift
       @parts = nil
-      [join(parts), *response.position]
+      received.push(join(parts), response.position)
     end
 
-    def next_items
+    def next_items(received)
       parts = take_response or return
-      return [parts.shift, nil] if parts.size > 1
+      return received.push(parts.shift, nil) if parts.size > 1
 
       part = parts.shift || (@json ? [] : "")
       @parts = nil
-      [part, @responses.shift.position]
+      received.push(part, @responses.shift.position)
     end
 
     def cancel

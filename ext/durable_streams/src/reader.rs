@@ -162,8 +162,12 @@ impl Reader {
         }))
     }
 
-    /// `next_batch` -> nil at the end, else `[payload, next_offset, cursor, up_to_date, stream_closed]`.
-    fn next_batch(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
+    /// `next_batch(to)`: the rest of a response. Adds to `to` what it brings, which is a payload and the position after it,
+    /// `[next_offset, cursor, up_to_date, stream_closed]`; nothing at the end.
+    ///
+    /// Ruby raises what interrupts a thread as late as when a method returns, and what it returns is lost then. So what is
+    /// handed out is added to what the caller has, in one step with noting that it was.
+    fn next_batch(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
         this.taking(ruby, |mut turn| {
             let mut batch = Batch::new(ruby, this.shape);
             // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
@@ -172,34 +176,31 @@ impl Reader {
                 let taken;
                 (taken, turn) = this.take(ruby, turn, least)?;
                 match taken {
-                    Taken::End => return Ok((None, turn)),
+                    Taken::End => return Ok(turn),
                     Taken::Length(bytes) => batch.expect(bytes)?,
                     Taken::Part(part) => batch.add(ruby, &part)?,
                     Taken::Rest(last, progress) => {
                         if let Some(part) = last {
                             batch.add(ruby, &part)?;
                         }
-                        let payload = batch.finish(ruby)?;
-                        let array = meta(ruby, &progress)?;
-                        array.unshift(payload)?;
+                        to.cat(&[batch.finish(ruby)?, meta(ruby, &progress)?.as_value()])?;
                         this.advance(progress);
-                        return Ok((Some(array), turn));
+                        return Ok(turn);
                     }
                 }
             }
         })
     }
 
-    /// `next_items` -> nil at the end, else `[items, meta]`, `meta` being nil or
-    /// `[next_offset, cursor, up_to_date, stream_closed]` with the last items of an answer.
-    fn next_items(ruby: &Ruby, this: Obj<Reader>) -> Result<Option<RArray>, Error> {
+    /// `next_items(to)`: as `next_batch`, but no more of a response than is there; the position is nil before its last part.
+    fn next_items(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
         this.taking(ruby, |mut turn| {
             let mut batch = Batch::new(ruby, this.shape);
             let (part, progress) = loop {
                 let taken;
                 (taken, turn) = this.take(ruby, turn, 1)?;
                 match taken {
-                    Taken::End => return Ok((None, turn)),
+                    Taken::End => return Ok(turn),
                     // Of a batch, and this takes parts of one.
                     Taken::Length(_) => {}
                     Taken::Part(part) => break (Some(part), None),
@@ -209,42 +210,34 @@ impl Reader {
             if let Some(part) = &part {
                 batch.add(ruby, part)?;
             }
-            let array = ruby.ary_new_capa(2);
-            array.push(batch.finish(ruby)?)?;
+            let items = batch.finish(ruby)?;
             match progress {
                 Some(progress) => {
-                    array.push(meta(ruby, &progress)?)?;
+                    to.cat(&[items, meta(ruby, &progress)?.as_value()])?;
                     this.advance(progress);
                 }
                 None => {
-                    array.push(ruby.qnil())?;
+                    to.cat(&[items, ruby.qnil().as_value()])?;
                     this.state.lock().position.skip += part.map_or(0, |part| part.count());
                 }
             }
-            Ok((Some(array), turn))
+            Ok(turn)
         })
     }
 
     /// Runs `body` with the turn to take events.
-    fn taking(
-        &self,
-        ruby: &Ruby,
-        body: impl FnOnce(Turn) -> Result<(Option<RArray>, Turn), Error>,
-    ) -> Result<Option<RArray>, Error> {
+    fn taking(&self, ruby: &Ruby, body: impl FnOnce(Turn) -> Result<Turn, Error>) -> Result<(), Error> {
         guard(ruby, || {
             let turn = loop {
                 let Some(session) = self.session(ruby)? else {
-                    return Ok(None);
+                    return Ok(());
                 };
                 self.report(ruby);
                 if let Some(turn) = wait(ruby, Turn::begin(session, Arc::clone(&self.state)))? {
                     break turn;
                 }
             };
-            let taken = body(turn).map(|(taken, turn)| {
-                turn.over();
-                taken
-            });
+            let taken = body(turn).map(Turn::over);
             self.report(ruby);
             taken
         })
@@ -386,7 +379,7 @@ impl Reader {
 }
 
 fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
-    let array = ruby.ary_new_capa(5);
+    let array = ruby.ary_new_capa(4);
     array.push(frozen(ruby, &progress.next_offset))?;
     array.push(progress.cursor.as_deref().map(|cursor| frozen(ruby, cursor)))?;
     array.push(progress.up_to_date)?;
@@ -452,8 +445,8 @@ impl Batch {
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Reader", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_method("next_batch", method!(Reader::next_batch, 0))?;
-    class.define_method("next_items", method!(Reader::next_items, 0))?;
+    class.define_method("next_batch", method!(Reader::next_batch, 1))?;
+    class.define_method("next_items", method!(Reader::next_items, 1))?;
     class.define_method("cancel", method!(Reader::cancel, 0))?;
     class.define_method("close", method!(Reader::close, 0))?;
     class.define_method("closed?", method!(Reader::is_closed, 0))?;
