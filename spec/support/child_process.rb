@@ -84,9 +84,9 @@ class ChildProcess
   # @return [MatchData]
   def wait_for(pattern)
     deadline = now + @patience
-    until (match = pattern.match(@printed))
+    until (match = pattern.match(printed))
       part = read(deadline)
-      raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{@printed}" unless part
+      raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{printed}" unless part
     end
     match
   end
@@ -120,10 +120,15 @@ class ChildProcess
     nil while read(deadline)
     status = @waiter.join([deadline - now, 0].max)&.value
     give_up unless status
-    Ended.new(status: status, took: now - started, output: @printed.sub(MovingObjects::SAID, ""))
+    Ended.new(status: status, took: now - started, output: printed)
   end
 
   private
+
+  # @return [String] what has come so far, less what Ruby says of the environment that it is in
+  def printed
+    @printed.sub(MovingObjects::SAID, "")
+  end
 
   # @return [String, nil] what came, or nil at the end
   def read(deadline)
@@ -137,7 +142,7 @@ class ChildProcess
     stacks = Dir["/proc/#{@pid}/task/*/{comm,wchan}"].sort.map { |file| "#{file}: #{read_quietly(file)}" }
     signal("KILL")
     @waiter.join
-    raise Failure, "the child took more than #{@patience} s, having printed:\n#{@printed}\n#{stacks.join("\n")}"
+    raise Failure, "the child took more than #{@patience} s, having printed:\n#{printed}\n#{stacks.join("\n")}"
   end
 
   def read_quietly(file)

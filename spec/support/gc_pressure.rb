@@ -59,8 +59,8 @@ module GCPressure
 
     private
 
-    # Puts a method of the same name in front of each of a native module's, and of its classes'. Not of Appends': what it
-    # does itself allocates nothing, and for all else it calls Ruby code, which calls a Producer's methods.
+    # Puts a method of the same name in front of each of a native module's, and of its classes'. Not of Appends': what
+    # it does itself allocates nothing, and for all else it calls Ruby code, which calls a Producer's methods.
     def wrap(native)
       wrap_methods(native.singleton_class, native.singleton_methods(false) - IDLE)
       native.constants.map { |name| native.const_get(name) }.grep(Class).each do |owner|

@@ -11,7 +11,7 @@ module MovingObjects
   # What a program is to run in that has objects move.
   ENVIRONMENT = (RUBY_VERSION < "3.3" ? { "RUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO" => "1.0" } : {}).freeze
   # What Ruby says of that.
-  SAID = /\ARUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO=.*\n/
+  SAID = /\ARUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO=.*\n?/
   EXPAND = RUBY_VERSION < "3.2" ? :double_heap : :expand_heap
 
   class << self
