@@ -64,18 +64,24 @@ module DurableStreams
 
     private
 
-    # Yields the items that are held. No method is called between taking one and yielding it: an interrupt there would
-    # lose it. The block may close the reader, or take items itself.
+    # Yields the items that are held. Between taking one and yielding it no method is called, and no branch taken: an
+    # interrupt there would lose it. The block may close the reader, or take items itself.
     def hand_out_items
       held = @held
+      # rubocop:disable Style/IdenticalConditionalBranches -- a jump to one `yield` would be such a branch
       while held.equal?(@held) && !@closed
         item = held[@index]
-        if (@index += 1) == held.size
-          @position = @held_position if @held_position
+        if @index + 1 < held.size
+          @index += 1
+          yield item
+        else
+          position = @held_position || @position
+          @position = position
           @held = nil
+          yield item
         end
-        yield item
       end
+      # rubocop:enable Style/IdenticalConditionalBranches
     end
 
     def rest

@@ -55,6 +55,47 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
     end
   end
 
+  # Where Ruby looks for interrupts within a method, other than at calls, can only be tried.
+  it "loses no item in an iteration that is interrupted often" do
+    answer("-1", (1..20_000).to_a.to_json, next_offset: "2")
+    stream = fault_stream
+    armed = false
+    wrong = []
+    raised = interrupt
+    trap("USR1") do
+      next unless armed
+
+      armed = false
+      raise raised
+    end
+    signals = Process.spawn(RbConfig.ruby, "--disable=gems", "-e", <<~RUBY, Process.pid.to_s)
+      loop { Process.kill(:USR1, Integer(ARGV[0])) && sleep(0.001) }
+    RUBY
+    interrupts = 0
+    while interrupts < 300
+      reader = stream.read_json
+      last = 0
+      while last < 20_000
+        begin
+          reader.each_item do |item|
+            previous = last
+            last = item
+            wrong << [previous, item] unless item == previous + 1
+            armed = true # not before, or no request would come to its end
+          end
+          armed = false
+        rescue raised
+          interrupts += 1
+        end
+      end
+    end
+    expect(wrong).to eq([])
+  ensure
+    armed = false
+    Process.kill(:KILL, signals) && Process.wait(signals) if signals
+    trap("USR1") {} # One may be on its way still.
+  end
+
   it "leaves a batch what each_item was handed when it was interrupted" do
     stream = fault_stream
     (1..20).each do |number|
