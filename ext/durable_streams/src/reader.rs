@@ -13,7 +13,7 @@ use durable_streams_core::lock::Mutex;
 use durable_streams_core::payload::{Format, Part};
 use durable_streams_core::process::{ProcessBound, ProcessLocal};
 use durable_streams_core::protocol::Media;
-use durable_streams_core::reader::{ReadOptions, Session};
+use durable_streams_core::reader::{Event, ReadOptions, Session};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
@@ -39,7 +39,8 @@ pub(crate) struct Reader {
     stream: Opaque<Obj<Stream>>,
     shape: Shape,
     live: Live,
-    /// Never locked while Ruby allocates: the GC may drop a turn, which locks it.
+    /// Never locked while Ruby allocates: the GC may drop a turn, which locks it. And with the GVL alone: a fork takes place
+    /// on the thread that has it, so that no child inherits it locked.
     state: Arc<Mutex<State>>,
     closing: Arc<Closing>,
     memory: Reported,
@@ -233,7 +234,8 @@ impl Reader {
                     return Ok(());
                 };
                 self.report(ruby);
-                if let Some(turn) = wait(ruby, Turn::begin(session, Arc::clone(&self.state)))? {
+                let turn = wait(ruby, Turn::begin(session, Arc::clone(&self.state)))?;
+                if let Some(turn) = turn.filter(Turn::is_current) {
                     break turn;
                 }
             };
@@ -254,6 +256,29 @@ impl Reader {
 
     /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
     fn take(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Taken, Turn), Error> {
+        loop {
+            let event;
+            (event, turn) = self.next_event(ruby, turn, least)?;
+            let taken = match event {
+                Some(Event::Place(position)) => {
+                    self.state.lock().position = position;
+                    continue;
+                }
+                Some(Event::Length(bytes)) => Taken::Length(bytes),
+                Some(Event::Part(part)) => Taken::Part(part),
+                Some(Event::End(last, progress)) => Taken::Rest(last, progress),
+                None => {
+                    let mut state = self.state.lock();
+                    state.ended |= !self.is_closed();
+                    state.session = None;
+                    Taken::End
+                }
+            };
+            return Ok((taken, turn));
+        }
+    }
+
+    fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<Event>, Turn), Error> {
         let questions = turn.questions.take();
         let begun = turn.reading(least).map_err(|error| errors::raise(ruby, error))?;
         let next = {
@@ -262,7 +287,7 @@ impl Reader {
         };
         let stream = ruby.get_inner(self.stream);
         let application = stream.application.as_ref();
-        let ((taken, mut turn), questions, rest) = match begun {
+        let ((event, mut turn), questions, rest) = match begun {
             Some(work) => carry_out_until(ruby, application, questions, work, next)?,
             None => {
                 let (next, questions) = wait_serving(ruby, application, questions, next)?;
@@ -270,19 +295,12 @@ impl Reader {
             }
         };
         turn.questions = questions;
-        let taken = taken.map_err(|error| errors::raise(ruby, error))?;
-        match (&taken, rest) {
-            (Taken::End, _) => {
-                let mut state = self.state.lock();
-                state.ended |= !self.is_closed();
-                state.session = None;
-            }
-            (_, Some(rest)) => turn
-                .take_back(rest, &taken)
-                .map_err(|error| errors::raise(ruby, error))?,
-            (_, None) => {}
+        let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
+        if let (Some(event), Some(rest)) = (&event, rest) {
+            turn.take_back(rest, event)
+                .map_err(|error| errors::raise(ruby, error))?;
         }
-        Ok((taken, turn))
+        Ok((event, turn))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
 #[cfg(unix)]
 use super::SOME;
-use super::{Closing, State, Taken};
+use super::{Closing, State};
 use crate::questions::Questions;
 #[cfg(unix)]
 use crate::wait::here_again;
@@ -35,7 +35,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits for the turn; `None` if whoever had it before gave the session up.
+    /// Waits for the turn; `None` in a forked child. Whoever had it before may have given the session up: see
+    /// [`Turn::is_current`].
     pub(super) async fn begin(running: Arc<ProcessBound<Running>>, state: Arc<Mutex<State>>) -> Option<Turn> {
         let mine = running.get()?;
         let (events, questions) = (mine.session.events(), mine.questions.clone());
@@ -44,14 +45,13 @@ impl Turn {
             Some(questions) => Some(questions.lock_owned().await),
             None => None,
         };
-        let turn = Turn {
+        Some(Turn {
             events,
             questions,
             running,
             state,
             over: false,
-        };
-        turn.is_current().then_some(turn)
+        })
     }
 
     /// The read, if it is for the caller to carry out before [`Turn::next`] brings anything.
@@ -75,17 +75,17 @@ impl Turn {
         Ok(None)
     }
 
-    /// Takes back a read that the caller has carried out up to `taken`.
+    /// Takes back a read that the caller has carried out up to `event`.
     ///
     /// # Errors
     /// If the system refuses a thread.
     #[cfg(unix)]
-    pub(super) fn take_back(&mut self, read: Here<()>, taken: &Taken) -> CoreResult<()> {
-        let size = match taken {
-            Taken::Part(part) => part.bytes().len(),
-            Taken::Length(bytes) => *bytes,
+    pub(super) fn take_back(&mut self, read: Here<()>, event: &Event) -> CoreResult<()> {
+        let size = match event {
+            Event::Part(part) => part.bytes().len(),
+            Event::Length(bytes) => *bytes,
             // With another answer to come.
-            Taken::Rest(..) | Taken::End => usize::MAX,
+            Event::End(..) | Event::Place(_) => usize::MAX,
         };
         let rest = if size < SOME { Rest::Short } else { Rest::Long };
         read.rest(|read| self.events.take_back(read, rest))
@@ -93,32 +93,19 @@ impl Turn {
 
     /// As on Unix, but there is none.
     #[cfg(not(unix))]
-    pub(super) fn take_back(&mut self, read: Here<()>, _: &Taken) -> CoreResult<()> {
+    pub(super) fn take_back(&mut self, read: Here<()>, _: &Event) -> CoreResult<()> {
         read.never()
     }
 
-    /// Waits for the next event, or for the reader to be closed. Parts of an answer are worth waking for when they are
-    /// `least` bytes together.
-    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (CoreResult<Taken>, Turn) {
-        loop {
-            let event = tokio::select! {
-                biased;
-                () = closing.closed() => None,
-                event = self.events.next(least) => event,
-            };
-            let taken = match event {
-                Some(Ok(Event::Place(position))) => {
-                    self.state.lock().position = position;
-                    continue;
-                }
-                Some(Ok(Event::Length(bytes))) => Ok(Taken::Length(bytes)),
-                Some(Ok(Event::Part(part))) => Ok(Taken::Part(part)),
-                Some(Ok(Event::End(last, progress))) => Ok(Taken::Rest(last, progress)),
-                Some(Err(error)) => Err(error),
-                None => Ok(Taken::End),
-            };
-            return (taken, self);
-        }
+    /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth
+    /// waking for when they are `least` bytes together.
+    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (Option<CoreResult<Event>>, Turn) {
+        let event = tokio::select! {
+            biased;
+            () = closing.closed() => None,
+            event = self.events.next(least) => event,
+        };
+        (event, self)
     }
 
     /// All that was taken has been handed out.
@@ -127,7 +114,7 @@ impl Turn {
     }
 
     /// Whether the reader goes on with this session.
-    fn is_current(&self) -> bool {
+    pub(super) fn is_current(&self) -> bool {
         let session = &self.state.lock().session;
         session.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.running))
     }
