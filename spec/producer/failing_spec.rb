@@ -103,8 +103,12 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       faults.on("POST", path) { |reply| reply.wait("appended").respond(503) }
       passed = [{ sym: :bol }, [1, "é"], nil, 1.5, '{"text": 1}', Struct.new(:to_json).new('"own"')]
       passed.each { |data| producer << data }
-      faults.open("appended")
-      expect(failure { producer.flush }.undelivered).to eq(passed)
+      opening = Thread.new do
+        Thread.pass until producer.pending > passed.size
+        faults.open("appended")
+      end
+      expect(failure { producer.append!(passed.first) }.undelivered).to eq([*passed, passed.first])
+      opening.join
     end
   end
 
