@@ -151,10 +151,7 @@ module DurableStreams
     # @return [Boolean] false at the end
     def hold_response
       until @held && @held_position
-        return false if ended?
-
-        @native.next_batch(@received) if @received.empty?
-        return false if @received.empty?
+        return false unless receive(:next_batch)
 
         payload, position = @received
         hold(@held ? rest + payload : payload, position)
@@ -167,14 +164,20 @@ module DurableStreams
     def hold_part
       while @held.nil? || @held.empty?
         release if @held
-        return false if ended?
-
-        @native.next_items(@received) if @received.empty?
-        return false if @received.empty?
+        return false unless receive(:next_items)
 
         hold(*@received)
       end
       true
+    end
+
+    # Makes sure that something is received, which an interrupted call may have been already.
+    # @return [Boolean] false at the end
+    def receive(how)
+      return false if ended?
+
+      @native.public_send(how, @received) if @received.empty?
+      !@received.empty?
     end
 
     # Holds what was received. Nothing is called meanwhile: an interrupt there would lose it, or repeat it.

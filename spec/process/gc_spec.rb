@@ -237,8 +237,8 @@ RSpec.describe "Garbage collection" do
       faults.on { |reply| reply.respond(200, JSON.generate(items), "stream-next-offset" => "1") }
       most = ChildProcess.run(patience: 120) do
         stream = DurableStreams::Client.new(base_url: faults.url).stream("/s", content_type: :json)
-        # How much has come when the answer's second block is handed out is up to the network, and no event tells it. So
-        # it has ever more time.
+        # How much has come when a later block of the answer is handed out is up to the network, and no event tells it.
+        # So it has ever more time, once enough was taken for the library to read ahead.
         most = 0
         100.times do |attempt|
           reader = stream.read_json

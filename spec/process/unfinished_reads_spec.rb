@@ -22,6 +22,16 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     end
   end
 
+  # A reader whose first item was taken longer ago than the server may be silent. The rest has come since.
+  def reader_left_for_long(**options)
+    reader = fault_stream(timeout: 4, **options).read_json
+    expect(reader.next).to eq(1)
+    faults.open("rest")
+    faults.wait_until_answered(1)
+    sleep(5)
+    reader
+  end
+
   it "goes on while nobody waits for it" do
     answer_in_two
     reader = stream.read_json
@@ -33,11 +43,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
 
   it "is not taken for lost when the application was slow" do
     answer_in_two
-    reader = fault_stream(timeout: 4).read_json
-    expect(reader.next).to eq(1)
-    faults.open("rest")
-    faults.wait_until_answered(1)
-    sleep(5) # longer than the server may be silent
+    reader = reader_left_for_long
     expect(reader.to_a).to eq([2, 3])
     expect(faults.requests.size).to eq(1)
   end
@@ -53,22 +59,14 @@ RSpec.describe "An answer that is read before it is complete", :faults do
                       "stream-up-to-date" => "true")
       reply.chunk(first).wait("rest").chunk(rest.byteslice(0, 3), size: 1).chunk(rest.byteslice(3..)).finish
     end
-    reader = fault_stream(timeout: 4, retries: { max_retries: 0 }).read_json
-    expect(reader.next).to eq(1)
-    faults.open("rest")
-    faults.wait_until_answered(1)
-    sleep(5)
+    reader = reader_left_for_long(retries: { max_retries: 0 })
     expect(reader.to_a.size).to eq(1000)
   end
 
   if RUBY_VERSION >= "3.1"
     it "is not taken for lost when the application was slow and goes on in a fiber" do
       answer_in_two
-      reader = fault_stream(timeout: 4, retries: { max_retries: 0 }).read_json
-      expect(reader.next).to eq(1)
-      faults.open("rest")
-      faults.wait_until_answered(1)
-      sleep(5)
+      reader = reader_left_for_long(retries: { max_retries: 0 })
       items = nil
       SmallScheduler.run { Fiber.schedule { items = reader.to_a } }
       expect(items).to eq([2, 3])

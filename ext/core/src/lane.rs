@@ -44,7 +44,7 @@ pub(crate) struct Lane {
     /// When it was given back.
     since: Instant,
     /// It was left in the midst of a request.
-    is_left: bool,
+    pub(crate) is_left: bool,
     /// How many clients had been forgotten when it was made or last known to be without them.
     forgotten: u64,
 }

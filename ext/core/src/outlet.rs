@@ -49,6 +49,13 @@ struct State {
     waiting: Option<(Waker, usize)>,
 }
 
+impl State {
+    /// Whether what is in the queue, if anything, is worth taking for whoever wants `least` bytes.
+    fn is_ripe(&self, least: usize) -> bool {
+        self.ripe || self.ended || self.bytes >= least
+    }
+}
+
 struct Queued {
     event: Result<Event>,
     bytes: usize,
@@ -61,8 +68,10 @@ impl Way {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
-        let (ripe, bytes) = (state.ripe || state.ended, state.bytes);
-        let woken = state.waiting.take_if(|(_, least)| ripe || bytes >= *least);
+        let woken = match state.waiting {
+            Some((_, least)) if state.is_ripe(least) => state.waiting.take(),
+            _ => None,
+        };
         drop(state);
         if let Some((waker, _)) = woken {
             waker.wake();
@@ -78,17 +87,12 @@ pub(crate) struct Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.way.change(|state| {
-            if !std::mem::replace(&mut state.ended, true) {
-                let reason = "internal error: the read ended without saying why".to_owned();
-                state.queue.push_back(Queued {
-                    event: Err(Error::plain(Kind::Internal, reason)),
-                    bytes: 0,
-                    _room: None,
-                    _turn: None,
-                });
-            }
-        });
+        let declared = self.way.state.lock().ended;
+        if !declared {
+            let reason = "internal error: the read ended without saying why".to_owned();
+            self.tell(Err(Error::plain(Kind::Internal, reason)));
+            self.way.change(|state| state.ended = true);
+        }
     }
 }
 
@@ -160,12 +164,12 @@ impl Inlet {
     /// Whether [`Inlet::next`] would not wait.
     pub(crate) fn is_ready(&self, least: usize) -> bool {
         let state = self.0.state.lock();
-        state.ripe || state.ended || state.bytes >= least && !state.queue.is_empty()
+        state.ended || state.is_ripe(least) && !state.queue.is_empty()
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>, least: usize) -> Poll<Option<Result<Event>>> {
         let mut state = self.0.state.lock();
-        state.ripe |= state.bytes >= least || state.ended;
+        state.ripe = state.is_ripe(least);
         let next = if state.ripe { state.queue.pop_front() } else { None };
         match next {
             Some(queued) => {

@@ -63,8 +63,6 @@ pub struct Session {
 struct Shared {
     events: Inlet,
     reading: Reading,
-    /// It has been left once.
-    was_left: bool,
 }
 
 /// How much of what a waiter reads is still to come.
@@ -119,11 +117,7 @@ impl Session {
         };
         Ok(Session {
             gauge: events.gauge(),
-            shared: Arc::new(Mutex::new(Shared {
-                events,
-                reading,
-                was_left: false,
-            })),
+            shared: Arc::new(Mutex::new(Shared { events, reading })),
         })
     }
 
@@ -162,8 +156,7 @@ impl Events {
     /// If the system refuses a thread.
     #[cfg(unix)]
     pub fn take_back(&mut self, mut read: Driven<()>, rest: Rest) -> Result<()> {
-        let again = std::mem::replace(&mut self.0.was_left, true);
-        self.0.reading = if again || rest == Rest::Long {
+        self.0.reading = if rest == Rest::Long || read.was_left() {
             Reading::Others(read.leave()?)
         } else {
             read.pause();

@@ -190,6 +190,12 @@ mod driven {
     }
 
     impl<T: Send + 'static> Driven<T> {
+        /// Whether it was left in its midst before.
+        pub fn was_left(&self) -> bool {
+            let lane = self.0.get().and_then(|driving| driving.lane.as_ref());
+            lane.is_some_and(|lane| lane.is_left)
+        }
+
         /// Notes that nobody carries it out for a while.
         pub fn pause(&mut self) {
             if let Some(lane) = self.0.get_mut().and_then(|driving| driving.lane.as_mut())
@@ -240,15 +246,13 @@ mod driven {
             interrupted: &impl Fn() -> bool,
             mut aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
         ) -> Ran<T, A> {
+            self.turn_back();
             let Some(Lane {
                 runtime, bell: known, ..
             }) = &mut self.lane
             else {
                 return Ran::Done(Err(process::forked()));
             };
-            if std::mem::take(&mut self.away) {
-                turn(&self.turning, Turn::Back);
-            }
             let work = &mut self.work;
             let ran = runtime.block_on(async {
                 let bell = match listen(known, bell) {
@@ -272,18 +276,26 @@ mod driven {
             });
             self.done = matches!(ran, Ran::Done(_));
             self.away = !self.done;
-            if self.away {
-                turn(&self.turning, Turn::Away);
+            if self.away
+                && let Some(turning) = &self.turning
+            {
+                turning(Turn::Away);
             }
             ran
         }
 
+        fn turn_back(&mut self) {
+            if std::mem::take(&mut self.away)
+                && let Some(turning) = &self.turning
+            {
+                turning(Turn::Back);
+            }
+        }
+
         /// Carries the work out on the calling thread, to its end; `None` if it was aborted.
         fn finish(&mut self, aborted: AbortRegistration) -> Option<Result<T>> {
+            self.turn_back();
             let runtime = &self.lane.as_ref()?.runtime;
-            if std::mem::take(&mut self.away) {
-                turn(&self.turning, Turn::Back);
-            }
             let outcome = runtime.block_on(Abortable::new(&mut self.work, aborted)).ok()?;
             self.done = true;
             Some(outcome)
@@ -297,12 +309,6 @@ mod driven {
             {
                 root.lanes.give_back(lane, self.done);
             }
-        }
-    }
-
-    fn turn(turning: &Option<Turning>, to: Turn) {
-        if let Some(turning) = turning {
-            turning(to);
         }
     }
 

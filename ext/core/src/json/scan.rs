@@ -76,15 +76,27 @@ pub struct Stops {
 #[inline]
 pub fn stops(text: &[u8], from: usize) -> Option<Stops> {
     if let Some(next) = text.get(from..).and_then(<[u8]>::first_chunk::<STEP>) {
-        return Some(lanes::stops(next));
+        return Some(gathered(next, lanes::special));
     }
     // What is left, and as much before it as makes it full: shifted out again.
-    let found = lanes::stops(text.last_chunk::<STEP>()?);
+    let found = gathered(text.last_chunk::<STEP>()?, lanes::special);
     let seen = (STEP - text.len().saturating_sub(from)) as u32;
     Some(Stops {
         stop: found.stop.unbounded_shr(seen),
         high: found.high.unbounded_shr(seen),
     })
+}
+
+/// What `special` finds in all of the bytes.
+#[inline]
+fn gathered<const WIDTH: usize>(bytes: &[u8; STEP], special: impl Fn(&[u8; WIDTH]) -> Special) -> Stops {
+    let mut stops = Stops::default();
+    for (index, chunk) in bytes.as_chunks::<WIDTH>().0.iter().enumerate() {
+        let found = special(chunk);
+        stops.stop |= u64::from(found.stop) << (index * WIDTH);
+        stops.high |= u64::from(found.high) << (index * WIDTH);
+    }
+    stops
 }
 
 /// Structural bytes of up to 64 bytes of text, strings left out. Bit `n` stands for byte `n`.
@@ -217,7 +229,7 @@ use words as lanes;
 
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
-    use super::{Classes, STEP, Special, Stops};
+    use super::{Classes, STEP, Special};
     use std::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
     };
@@ -239,17 +251,6 @@ mod sse2 {
                 high: _mm_movemask_epi8(bytes) as u32,
             }
         }
-    }
-
-    #[inline]
-    pub(super) fn stops(bytes: &[u8; STEP]) -> Stops {
-        let mut stops = Stops::default();
-        for (index, chunk) in bytes.as_chunks::<WIDTH>().0.iter().enumerate() {
-            let found = special(chunk);
-            stops.stop |= u64::from(found.stop) << (index * WIDTH);
-            stops.high |= u64::from(found.high) << (index * WIDTH);
-        }
-        stops
     }
 
     #[inline]
@@ -278,7 +279,7 @@ mod sse2 {
 
 #[cfg(any(not(target_arch = "x86_64"), test))]
 mod words {
-    use super::{Classes, STEP, Special, Stops};
+    use super::{Classes, STEP, Special};
 
     pub(super) const WIDTH: usize = 8;
 
@@ -312,17 +313,6 @@ mod words {
     }
 
     #[inline]
-    pub(super) fn stops(bytes: &[u8; STEP]) -> Stops {
-        let mut stops = Stops::default();
-        for (index, chunk) in bytes.as_chunks::<WIDTH>().0.iter().enumerate() {
-            let found = special(chunk);
-            stops.stop |= u64::from(found.stop) << (index * WIDTH);
-            stops.high |= u64::from(found.high) << (index * WIDTH);
-        }
-        stops
-    }
-
-    #[inline]
     pub(super) fn classify(bytes: &[u8; STEP]) -> Classes {
         let mut classes = Classes::default();
         for (index, chunk) in bytes.chunks_exact(WIDTH).enumerate() {
@@ -341,7 +331,7 @@ mod words {
 
 #[cfg(test)]
 mod tests {
-    use super::{Classes, STEP, Stops, Strings, Structure, item_end, lanes, plain_run, stops, words};
+    use super::{Classes, STEP, Stops, Strings, Structure, gathered, item_end, lanes, plain_run, stops, words};
 
     fn noise(random: &mut fastrand::Rng) -> [u8; STEP] {
         let mut bytes = [0; STEP];
@@ -425,7 +415,7 @@ mod tests {
             }
             assert_eq!(stops(&text, from), (text.len() >= STEP).then_some(expected));
             if let Some(full) = text[from..].first_chunk() {
-                assert_eq!(words::stops(full), expected);
+                assert_eq!(gathered(full, words::special), expected);
             }
         }
     }

@@ -88,7 +88,7 @@ impl Turn {
             Event::End(..) | Event::Place(_) => usize::MAX,
         };
         let rest = if size < SOME { Rest::Short } else { Rest::Long };
-        read.rest(|read| self.events.take_back(read, rest))
+        self.events.take_back(read.rest(), rest)
     }
 
     /// As on Unix, but there is none.

@@ -88,8 +88,8 @@ impl<T: Send + 'static> Here<T> {
         }
     }
 
-    /// Gives the work to `to`, for somebody else to go on with.
-    pub(crate) fn rest<R>(self, to: impl FnOnce(Driven<T>) -> R) -> R {
-        to(self.work)
+    /// The work, for somebody else to go on with.
+    pub(crate) fn rest(self) -> Driven<T> {
+        self.work
     }
 }
