@@ -5,7 +5,7 @@
 //! - [`errors`]: the one map from failures to exceptions;
 //! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
 //!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
-//!   [`kept`]: what a parked fiber owns;
+//!   [`kept`]: what a parked fiber owns; [`shared`]: Strings that other threads read;
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
@@ -27,6 +27,7 @@ mod questions;
 mod queue;
 mod reader;
 mod request;
+mod shared;
 mod stream;
 mod values;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use durable_streams_core::error::Kind;
 use durable_streams_core::process::ProcessBound;
 use durable_streams_core::producer::{BodyKind, Config};
-use durable_streams_core::producing::{Failed, Producer as CoreProducer, Refused, drain_all, losses};
+use durable_streams_core::producing::{Failed, Message, Producer as CoreProducer, Refused, drain_all, losses};
 use durable_streams_core::retry::Policy;
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
@@ -25,6 +25,7 @@ use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::held::{self, Lent};
 use crate::memory::Reported;
+use crate::shared::share;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
@@ -36,6 +37,8 @@ mod appends;
 pub(crate) struct Producer {
     running: ProcessBound<CoreProducer>,
     json: bool,
+    /// From this size on (bytes) messages are not copied.
+    share_from: usize,
     when_full: WhenFull,
     /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
     /// passed. Entries go with a flush, or some appends after their message was acknowledged.
@@ -136,6 +139,7 @@ impl Producer {
                     Some(dispatch::listener(listener, originals, deliveries))
                 }
             };
+            let share_from = if json { usize::MAX } else { config.max_batch_bytes };
             let started = CoreProducer::start(&endpoint, &id, &content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for lent in &lent {
@@ -145,6 +149,7 @@ impl Producer {
             let producer = ruby.obj_wrap(Producer {
                 running,
                 json,
+                share_from,
                 when_full,
                 originals: originals.into(),
                 stream: stream.into(),
@@ -164,7 +169,7 @@ impl Producer {
     /// of, or the text itself. Waits while the buffer is full.
     fn append(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<(), Error> {
         guard(ruby, || {
-            let token = this.accept(ruby, text, CoreProducer::append)?;
+            let token = this.accept(ruby, text, |running, message| running.append(message))?;
             this.keep(ruby, token, text, original)
         })
     }
@@ -191,7 +196,7 @@ impl Producer {
         &self,
         ruby: &Ruby,
         text: RString,
-        append: impl Fn(&CoreProducer, &[u8]) -> Result<T, Refused>,
+        append: impl Fn(&CoreProducer, Message<'_>) -> Result<T, Refused>,
     ) -> Result<T, Error> {
         let running = self.running(ruby)?;
         loop {
@@ -201,7 +206,7 @@ impl Producer {
             if self.json {
                 convert::check_json(ruby, message)?;
             }
-            let waited = match append(running, message) {
+            let waited = match append(running, self.message(text, message)) {
                 Ok(appended) => {
                     self.report(ruby, running, message.len());
                     return Ok(appended);
@@ -212,6 +217,17 @@ impl Producer {
             };
             waited.map_err(|failed| self.failure(ruby, &failed))?;
         }
+    }
+
+    /// `text`, whose bytes are `bytes`, as it is appended: what is as large as a batch is not copied. (JSON is: something
+    /// comes around it.)
+    fn message<'a>(&self, text: RString, bytes: &'a [u8]) -> Message<'a> {
+        let shared = if bytes.len() >= self.share_from {
+            share(text)
+        } else {
+            None
+        };
+        shared.map_or(Message::Copied(bytes), Message::Shared)
     }
 
     /// Now and then tells the GC how much the buffer holds; `appended` bytes have just come to it.

@@ -22,6 +22,7 @@ use crate::convert;
 use crate::errors::{self, guard};
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
 use crate::reader::Reader;
+use crate::shared::share;
 use crate::values::given;
 
 /// A stream's URL and what its requests carry.
@@ -260,14 +261,14 @@ impl Stream {
     }
 }
 
-/// A copy of `data`, which on a JSON stream must be one JSON value.
+/// `data` as it is now, which on a JSON stream must be one JSON value.
 fn checked(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
     // SAFETY: the bytes are read and copied before any Ruby code can run.
     let bytes = unsafe { data.as_slice() };
     if json {
         convert::check_json(ruby, bytes)?;
     }
-    Ok(Bytes::copy_from_slice(bytes))
+    Ok(share(data).unwrap_or_else(|| Bytes::copy_from_slice(bytes)))
 }
 
 /// `data` as a request's body.
@@ -275,7 +276,7 @@ fn payload(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
     // SAFETY: the bytes are read and copied before any Ruby code can run.
     let bytes = unsafe { data.as_slice() };
     if !json {
-        return Ok(Bytes::copy_from_slice(bytes));
+        return checked(ruby, data, json);
     }
     convert::check_json(ruby, bytes)?;
     Ok(one_message(bytes))

@@ -47,6 +47,17 @@ impl Body {
         filling.seal()
     }
 
+    /// A body of one message, which is sent from where it is if nothing comes around it.
+    pub fn shared(kind: BodyKind, message: Bytes) -> Body {
+        match kind {
+            BodyKind::Json => Body::of(kind, Some(&message)),
+            BodyKind::Bytes => Body {
+                bytes: message,
+                starts: vec![0],
+            },
+        }
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.starts.len()

@@ -193,16 +193,7 @@ impl Machine {
     /// See [`AppendError`]; nothing was accepted then.
     #[inline]
     pub fn append(&mut self, message: &[u8]) -> Result<Appended, AppendError> {
-        self.admit()?;
-        if message.is_empty() {
-            return Err(AppendError::Empty);
-        }
-        let cost = self.config.body.cost(message.len());
-        if self.buffered > 0 && self.buffered.saturating_add(cost) > self.config.max_buffered_bytes {
-            self.starved = true;
-            self.hurry();
-            return Err(AppendError::Full);
-        }
+        let cost = self.admit_message(message.len())?;
         let mut wake = false;
         if self
             .filling
@@ -228,6 +219,20 @@ impl Machine {
             wake = true;
         }
         Ok(Appended { token, wake })
+    }
+
+    /// Accepts one message, as [`Machine::append`] does, as a batch of its own. Bytes are sent from where they are, without
+    /// a copy; what the message refers to is dropped when it is acknowledged, or with the report of its failure.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was accepted then.
+    pub fn append_shared(&mut self, message: Bytes) -> Result<Appended, AppendError> {
+        self.admit_message(message.len())?;
+        self.seal();
+        let token = self.next_token;
+        let batch = Batch::new(token, Body::shared(self.config.body, message), false);
+        self.enqueue(batch);
+        Ok(Appended { token, wake: true })
     }
 
     /// Asks for all that was appended so far to be sent at once and to be told ([`Event::Flushed`]) when it is
@@ -286,10 +291,7 @@ impl Machine {
         self.seal();
         let batch = Batch::new(self.next_token, Body::of(self.config.body, last), true);
         let token = last.map(|_| batch.first);
-        self.next_token += batch.count;
-        self.pending += batch.count;
-        self.buffered += batch.body.bytes.len();
-        self.queue.push_back(batch);
+        self.enqueue(batch);
         self.ending = Ending::Stream;
         Ok(token)
     }
@@ -396,6 +398,30 @@ impl Machine {
             Ending::NotAsked => Ok(()),
             Ending::Producer | Ending::Stream => Err(AppendError::Closed),
         }
+    }
+
+    /// Whether a message of `len` bytes may be appended now, and the most that it can add to what is buffered.
+    #[inline]
+    fn admit_message(&mut self, len: usize) -> Result<usize, AppendError> {
+        self.admit()?;
+        if len == 0 {
+            return Err(AppendError::Empty);
+        }
+        let cost = self.config.body.cost(len);
+        if self.buffered > 0 && self.buffered.saturating_add(cost) > self.config.max_buffered_bytes {
+            self.starved = true;
+            self.hurry();
+            return Err(AppendError::Full);
+        }
+        Ok(cost)
+    }
+
+    /// Takes a batch that is complete from the start.
+    fn enqueue(&mut self, batch: Batch) {
+        self.next_token += batch.count;
+        self.pending += batch.count;
+        self.buffered += batch.body.bytes.len();
+        self.queue.push_back(batch);
     }
 
     /// What is being filled goes out as soon as there is room.

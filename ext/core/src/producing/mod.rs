@@ -2,11 +2,12 @@
 //! wait for a flush, for room, for an acknowledgement or for the end. Here is what the owner calls; what runs on the
 //! runtime's threads is in `driver`, what both share in `state`.
 //!
-//! Appending takes a lock and copies.
+//! Appending takes a lock and copies, but for what is shared.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 
 use crate::endpoint::Endpoint;
@@ -27,6 +28,15 @@ pub(crate) use registry::Registry;
 pub use registry::{Loss, drain_all, losses};
 pub use state::Told;
 use state::{Shared, State, Until};
+
+/// What is appended.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Copied into the batch that is being filled.
+    Copied(&'a [u8]),
+    /// A batch of its own; bytes are sent from where they are. For what is about as large as a batch.
+    Shared(Bytes),
+}
 
 /// Why a message was not accepted.
 #[derive(Debug)]
@@ -120,7 +130,7 @@ impl Producer {
     ///
     /// # Errors
     /// See [`Refused`]; nothing was accepted then.
-    pub fn append(&self, message: &[u8]) -> std::result::Result<u64, Refused> {
+    pub fn append(&self, message: Message<'_>) -> std::result::Result<u64, Refused> {
         let mut state = self.shared.state.lock();
         let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
         drop(state);
@@ -137,7 +147,7 @@ impl Producer {
     /// See [`Refused`]; nothing was accepted then.
     pub fn append_watched(
         &self,
-        message: &[u8],
+        message: Message<'_>,
     ) -> std::result::Result<Accepted<u64, impl Future<Output = Told> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
         let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
@@ -274,11 +284,15 @@ impl Producer {
 }
 
 /// Accepts one message. Gives its token, and whether the driver has something to do.
-fn accept(state: &mut State, message: &[u8]) -> std::result::Result<(u64, bool), Refused> {
+fn accept(state: &mut State, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
     if let Some(failed) = &state.failed {
         return Err(Refused::Failed(failed.clone()));
     }
-    let appended = state.machine.append(message).map_err(|error| refused(error, state))?;
+    let appended = match message {
+        Message::Copied(message) => state.machine.append(message),
+        Message::Shared(message) => state.machine.append_shared(message),
+    };
+    let appended = appended.map_err(|error| refused(error, state))?;
     state.appended = appended.token + 1;
     Ok((appended.token, appended.wake))
 }

@@ -59,7 +59,7 @@ fn take(ruby: &Ruby, producer: &Producer, running: &CoreProducer, text: RString)
     if (producer.json && validate(message).is_err()) || !(json || comes_back(ruby, text)) {
         return false;
     }
-    if running.append(message).is_err() {
+    if running.append(producer.message(text, message)).is_err() {
         return false;
     }
     producer.report(ruby, running, message.len());

@@ -1,5 +1,7 @@
 //! When batches go out, what they are on the wire, and how much may wait.
 
+use bytes::Bytes;
+
 use super::*;
 
 fn batching() -> Config {
@@ -120,6 +122,60 @@ fn a_full_buffer_takes_nothing_until_there_is_room() {
     assert!(bench.events().iter().any(|event| matches!(event, Event::Room)));
     assert_eq!(bench.machine.append(b"cccc"), Err(AppendError::Full));
     assert!(bench.machine.append(b"cc").is_ok());
+}
+
+#[test]
+fn what_is_shared_is_sent_from_where_it_is_in_its_place() {
+    // A first number above 0 says that the epoch is established.
+    let mut bench = Bench::new(Config {
+        next_seq: 7,
+        ..batching()
+    });
+    bench.append(&["a", "b"]);
+    let message = Bytes::from(vec![b'c'; 3]);
+    let appended = bench.machine.append_shared(message.clone()).expect("room");
+    assert_eq!((appended.token, appended.wake), (2, true));
+    bench.append(&["d"]);
+    let sent = bench.send();
+    let expected = [(7, "ab".to_owned()), (8, "ccc".to_owned())];
+    assert_eq!(bodies(&sent), expected, "what was not full goes before it");
+    assert_eq!(sent[1].body.as_ptr(), message.as_ptr());
+    assert_eq!((bench.machine.buffered(), bench.machine.pending()), (6, 4));
+    sent.iter().for_each(|transmit| bench.accept(transmit));
+    assert_eq!(bench.delivered(), [(0, 2, 7), (2, 1, 8)]);
+    drop(sent);
+    assert!(message.is_unique(), "what is acknowledged is kept no longer");
+}
+
+#[test]
+fn what_is_shared_waits_for_room_and_is_given_back_as_all_else() {
+    let (mut bench, sent) = Bench::sending(
+        Config {
+            max_buffered_bytes: 5,
+            ..without_retries()
+        },
+        &["aaa"],
+    );
+    let message = Bytes::from_static(b"bbb");
+    assert_eq!(bench.machine.append_shared(message.clone()), Err(AppendError::Full));
+    assert_eq!(bench.machine.append_shared(Bytes::new()), Err(AppendError::Empty));
+    bench.accept(&sent[0]);
+    assert!(bench.machine.append_shared(message).is_ok());
+    let sent = bench.send();
+    bench.answer(&sent[0], status(400));
+    let (_, undelivered) = bench.failed().expect("a failure");
+    assert_eq!(undelivered, [not_delivered("bbb")]);
+}
+
+#[test]
+fn json_that_is_shared_gets_its_brackets() {
+    let mut bench = Bench::new(Config {
+        body: BodyKind::Json,
+        ..batching()
+    });
+    let message = Bytes::from_static(b"[1]");
+    bench.machine.append_shared(message).expect("room");
+    assert_eq!(bodies(&bench.send()), [(0, "[[1]]".to_owned())]);
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! The bytes of large Strings, sent from where Ruby has them: a copy of a megabyte costs as much as all else that is done
+//! for its request.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use durable_streams_core::process::ProcessBound;
+use magnus::RString;
+
+use crate::held::{self, Lent};
+
+/// Shorter Strings (bytes) are copied: that costs less than to keep them.
+pub(crate) const LEAST: usize = 256 * 1024;
+
+/// A frozen String and where its bytes are.
+struct Shared {
+    bytes: *const [u8],
+    /// Keeps the String alive and where it is.
+    _string: Lent,
+}
+
+// SAFETY: the bytes of a frozen String do not change and are only read; as long as it is held, the GC neither frees nor moves
+// them. To drop this touches nothing of Ruby: any thread may, with or without the GVL.
+unsafe impl Send for Shared {}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: as above.
+        unsafe { &*self.bytes }
+    }
+}
+
+/// The bytes of `string` as they are now; it may change afterwards: it shares its memory with a frozen copy until then, as
+/// Ruby's own copies do. `None` if it is to be copied.
+pub(crate) fn share(string: RString) -> Option<Bytes> {
+    if string.len() < LEAST || frees_at_exit() {
+        return None;
+    }
+    let string = RString::new_frozen(string);
+    let here = ProcessBound::new(());
+    let held = held::lend(string);
+    // A forked child sends nothing of its parent's.
+    held.only_while(move || here.get().is_some());
+    // SAFETY: with the GVL, which `RString` stands for. The String is held from here on.
+    let bytes = unsafe { string.as_slice() };
+    Some(Bytes::from_owner(Shared { bytes, _string: held }))
+}
+
+/// Whether Ruby frees Strings when the process ends, while other threads still run: for those who look for leaks.
+fn frees_at_exit() -> bool {
+    static FREES: OnceLock<bool> = OnceLock::new();
+    *FREES.get_or_init(|| std::env::var_os("RUBY_FREE_AT_EXIT").is_some())
+}
