@@ -58,7 +58,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
 
   it "keeps the order among small ones, and takes parts of Strings, all encodings and subclasses" do
     whole = large(1)
-    messages = ["a", whole, "b", "c", whole[0, size + 7] + "d", whole.byteslice(7..), large(2).force_encoding("UTF-16LE"),
+    messages = ["a", whole, "b", "c", "#{whole}d", whole.byteslice(7..), large(2).force_encoding("UTF-16LE"),
                 Class.new(String).new(large(3)), large(4).freeze, "e", "é" * (size / 2)]
     producer = direct(linger_ms: 1)
     messages.each { |message| producer << message }
