@@ -15,9 +15,10 @@ RSpec.describe "An answer that is read before it is complete", :faults do
   end
 
   # One item at once, the rest when the gate is opened.
-  def answer_in_two(gate = "rest")
+  def answer_in_two(gate = "rest", up_to_date: true)
     faults.next("GET", nil, query: { "offset" => "-1" }) do |reply|
-      reply.head(200, "content-type" => "application/json", "stream-next-offset" => "3", "stream-up-to-date" => "true")
+      reply.head(200, "content-type" => "application/json", "stream-next-offset" => "3",
+                      "stream-up-to-date" => up_to_date.to_s)
       reply.chunk("[1,").wait(gate).chunk("2,3]").finish
     end
   end
@@ -108,6 +109,35 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(reader.next.items).to eq([1])
     faults.wait_until_answered(2)
     expect(reader.flat_map(&:items)).to eq([2, 3])
+  end
+
+  # That a limit of processes is one of threads as well is Linux's way.
+  if RUBY_PLATFORM.include?("linux")
+    it "goes on when somebody waits for it, where the system refuses the other thread" do
+      faults.next("HEAD") { |reply| reply.respond(200, "", "content-type" => "application/json") }
+      answer_in_two(up_to_date: false)
+      faults.next("GET", nil, query: { "offset" => "3" }) { |reply| reply.read("[4]", next_offset: "4") }
+      ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
+        stream = DurableStreams::Client.new(base_url: ARGV[0]).stream("/s", content_type: :json)
+        stream.head # has all threads started that the library always has
+        Process.setrlimit(:NPROC, 0)
+        Process::UID.change_privilege(65_534) if Process.uid.zero? # whom it does not bind
+        begin
+          Thread.new {}
+        rescue ThreadError
+          puts "refused"
+        end
+        $stdout.sync = true
+        reader = stream.read_json
+        p reader.next
+        p reader.to_a
+      RUBY
+        child.wait_for(/1\n/)
+        faults.open("rest")
+      end
+      expect(ended.output).to eq("refused\n1\n[2, 3, 4]\n")
+      expect(faults.requests(method: "GET").size).to eq(2)
+    end
   end
 
   { "its reader is closed" => ->(reader) { reader.next && reader.close },

@@ -150,19 +150,18 @@ impl Events {
     }
 
     /// Takes back a read that its waiter has begun. A short rest is left to whoever waits next; with a long one, or what has
-    /// been left once, a thread goes on meanwhile.
-    ///
-    /// # Errors
-    /// If the system refuses a thread.
+    /// been left once, a thread goes on meanwhile, if the system has one: it saves time and nothing else.
     #[cfg(unix)]
-    pub fn take_back(&mut self, mut read: Driven<()>, rest: Rest) -> Result<()> {
+    pub fn take_back(&mut self, mut read: Driven<()>, rest: Rest) {
         self.0.reading = if rest == Rest::Long || read.was_left() {
-            Reading::Others(read.leave()?)
+            match read.leave() {
+                Ok(others) => Reading::Others(others),
+                Err((read, _refused)) => Reading::Waiter(Unattended::Paused(read)),
+            }
         } else {
             read.pause();
             Reading::Waiter(Unattended::Paused(read))
         };
-        Ok(())
     }
 
     /// Has other threads carry out the read, as long as the session lives.

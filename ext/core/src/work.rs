@@ -111,6 +111,7 @@ pub use driven::{Driven, Ran};
 mod driven {
     use std::future::poll_fn;
     use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::sync::mpsc::{self, SendError};
     use std::task::{Context, Poll};
 
     use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
@@ -209,26 +210,45 @@ mod driven {
         /// runtime's, since a connection belongs to its lane.
         ///
         /// # Errors
-        /// If the system refuses a thread.
-        pub fn leave(mut self) -> Result<Task<T>> {
+        /// If the system refuses a thread: what it says, and the work, paused.
+        pub fn leave(mut self) -> std::result::Result<Task<T>, (Driven<T>, Error)> {
             self.pause();
+            // Handed over to a thread that is there: one that is refused takes along what it was to begin with.
+            let (hand_over, handed) = mpsc::channel();
+            match Driven::finish_elsewhere(handed) {
+                Err(refused) => Err((self, refused)),
+                Ok(task) => match hand_over.send(self) {
+                    Ok(()) => Ok(task),
+                    Err(SendError(work)) => Err((work, lost())),
+                },
+            }
+        }
+
+        /// Starts a thread that carries out the work it is handed to its end, or to that of the task.
+        fn finish_elsewhere(handed: mpsc::Receiver<Driven<T>>) -> Result<Task<T>> {
             let (abort, aborted) = AbortHandle::new_pair();
             let (abort, (ended, outcome)) = (AbortOnDrop(abort), oneshot::channel());
             let task = Task::spawn(async move {
                 let _with_the_task = abort;
-                let lost = |_| Err(Error::plain(Kind::Connection, "the request was cancelled".to_owned()));
-                outcome.await.unwrap_or_else(lost)
+                outcome.await.unwrap_or_else(|_| Err(lost()))
             })?;
             std::thread::Builder::new()
                 .name("durable_streams".to_owned())
                 .spawn(move || {
-                    let done = self.0.get_mut().and_then(|driving| driving.finish(aborted));
+                    let done = handed
+                        .recv()
+                        .ok()
+                        .and_then(|mut work| work.0.get_mut()?.finish(aborted));
                     // Nobody may want to know.
                     let _unheard = done.map(|outcome| ended.send(outcome));
                 })
                 .map_err(|e| Error::plain(Kind::Connection, format!("cannot start a thread: {e}")))?;
             Ok(task)
         }
+    }
+
+    fn lost() -> Error {
+        Error::plain(Kind::Connection, "the request was cancelled".to_owned())
     }
 
     struct AbortOnDrop(AbortHandle);

@@ -297,8 +297,7 @@ impl Reader {
         turn.questions = questions;
         let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
         if let (Some(event), Some(rest)) = (&event, rest) {
-            turn.take_back(rest, event)
-                .map_err(|error| errors::raise(ruby, error))?;
+            turn.take_back(rest, event);
         }
         Ok((event, turn))
     }

@@ -147,11 +147,11 @@ mod here {
             driven.run(silence(), || true, |_| Poll::Pending::<()>),
             Ran::Interrupted
         ));
-        events.take_back(driven, Rest::Short).unwrap();
+        events.take_back(driven, Rest::Short);
         let Some(Unattended::Paused(driven)) = events.unattended(1) else {
             panic!("it is lost");
         };
-        events.take_back(driven, Rest::Short).unwrap();
+        events.take_back(driven, Rest::Short);
         assert!(events.unattended(1).is_none());
         assert_eq!(elsewhere(&mut events), b"abc");
     }
@@ -160,7 +160,7 @@ mod here {
     fn with_a_long_rest_a_thread_goes_on() {
         let session = session(Live::Off, whole);
         let (driven, mut events) = driven(&session);
-        events.take_back(driven, Rest::Long).unwrap();
+        events.take_back(driven, Rest::Long);
         assert!(events.unattended(1).is_none());
         assert_eq!(elsewhere(&mut events), b"abc");
     }
@@ -178,7 +178,7 @@ mod here {
             })
         });
         let (driven, mut events) = driven(&session);
-        events.take_back(driven, Rest::Long).unwrap();
+        events.take_back(driven, Rest::Long);
         drop((events, session));
         // A request that ends before it was begun has not taken it.
         drop(GONE.lock().unwrap().take());

@@ -57,7 +57,7 @@ impl Turn {
     /// The read, if it is for the caller to carry out before [`Turn::next`] brings anything.
     ///
     /// # Errors
-    /// If the client is closed or the runtime cannot be started.
+    /// If the client is closed, or the system refuses threads where the caller cannot carry it out.
     pub(super) fn reading(&mut self, least: usize) -> CoreResult<Option<Here<()>>> {
         let others = match self.events.unattended(least) {
             None => return Ok(None),
@@ -68,7 +68,7 @@ impl Turn {
             #[cfg(unix)]
             Some(Unattended::Paused(read)) => match here_again(read) {
                 Ok(here) => return Ok(Some(here)),
-                Err(read) => read.leave()?,
+                Err(read) => read.leave().map_err(|(_, refused)| refused)?,
             },
         };
         self.events.leave_to(others);
@@ -76,11 +76,8 @@ impl Turn {
     }
 
     /// Takes back a read that the caller has carried out up to `event`.
-    ///
-    /// # Errors
-    /// If the system refuses a thread.
     #[cfg(unix)]
-    pub(super) fn take_back(&mut self, read: Here<()>, event: &Event) -> CoreResult<()> {
+    pub(super) fn take_back(&mut self, read: Here<()>, event: &Event) {
         let size = match event {
             Event::Part(part) => part.bytes().len(),
             Event::Length(bytes) => *bytes,
@@ -88,12 +85,12 @@ impl Turn {
             Event::End(..) | Event::Place(_) => usize::MAX,
         };
         let rest = if size < SOME { Rest::Short } else { Rest::Long };
-        self.events.take_back(read.rest(), rest)
+        self.events.take_back(read.rest(), rest);
     }
 
     /// As on Unix, but there is none.
     #[cfg(not(unix))]
-    pub(super) fn take_back(&mut self, read: Here<()>, _: &Event) -> CoreResult<()> {
+    pub(super) fn take_back(&mut self, read: Here<()>, _: &Event) {
         read.never()
     }
 
