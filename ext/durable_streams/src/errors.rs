@@ -136,6 +136,11 @@ pub(crate) fn argument(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_arg_error(), message)
 }
 
+/// A `ThreadError`: the call would wait for itself.
+pub(crate) fn deadlock(ruby: &Ruby, reason: &'static str) -> Error {
+    Error::new(ruby.exception_thread_error(), reason)
+}
+
 /// The exception for a mistake in this library.
 pub(crate) fn internal(ruby: &Ruby, message: &str) -> Error {
     simple(ruby, "DurableStreamError", &format!("internal error: {message}"))

@@ -1,6 +1,6 @@
 //! The Ruby extension of the `durable_streams` gem: Ruby on one side, the protocol core on the other.
 //!
-//! - [`wait`]: the one place where a thread waits;
+//! - [`wait`]: the one place where a thread waits; [`caller`]: who it is that waits;
 //! - [`convert`]: the one place where content becomes Ruby objects;
 //! - [`errors`]: the one map from failures to exceptions;
 //! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
@@ -13,6 +13,7 @@
 
 use magnus::{Error, Module, Ruby};
 
+mod caller;
 mod client;
 mod convert;
 mod dispatch;

@@ -19,8 +19,9 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{
     Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TryConvert, TypedData, Value, gc, method,
 };
-use tokio::sync::{Mutex as TurnLock, Notify};
+use tokio::sync::Notify;
 
+use crate::caller::Caller;
 use crate::convert::{self, Buffer};
 use crate::errors::{self, guard};
 use crate::memory::Reported;
@@ -30,7 +31,7 @@ use crate::wait::wait;
 
 mod turn;
 
-use turn::{Running, Turn};
+use turn::{Running, Turn, is_within};
 
 /// A reader's settings, and how far it has got.
 #[derive(TypedData)]
@@ -104,6 +105,10 @@ struct State {
 const SOME: usize = 64 * 1024;
 /// The same for plain bytes.
 const MANY: usize = 512 * 1024;
+
+/// What is said to a read that would wait for itself.
+const WITHIN_ITSELF: &str = "a reader cannot be read from within its own read, which waits for this one: from the callable \
+    of a header, a trap handler, or another fiber of the thread";
 
 /// What one wait brought.
 enum Taken {
@@ -234,7 +239,11 @@ impl Reader {
                     return Ok(());
                 };
                 self.report(ruby);
-                let turn = wait(ruby, Turn::begin(session, Arc::clone(&self.state)))?;
+                let caller = Caller::current(ruby)?;
+                if is_within(&session, caller) {
+                    return Err(errors::deadlock(ruby, WITHIN_ITSELF));
+                }
+                let turn = wait(ruby, Turn::begin(session, caller, Arc::clone(&self.state)))?;
                 if let Some(turn) = turn.filter(Turn::is_current) {
                     break turn;
                 }
@@ -326,8 +335,7 @@ impl Reader {
                     };
                     let (endpoint, questions) = stream.attended();
                     Session::start(&endpoint, options).map(|session| {
-                        let questions = questions.map(|questions| Arc::new(TurnLock::new(questions)));
-                        let running = Arc::new(ProcessBound::new(Running { session, questions }));
+                        let running = Arc::new(ProcessBound::new(Running::new(session, questions)));
                         state.session = Some(Arc::clone(&running));
                         running
                     })
@@ -351,12 +359,16 @@ impl Reader {
     }
 
     /// Cancels the running request; the position stays, and the next call goes on from there, which is to ask the
-    /// server anew where the read had come to its end (but not past the end of a closed stream).
+    /// server anew where the read had come to its end (but not past the end of a closed stream). From within a read it
+    /// leaves that alone: what failed there had not begun.
     fn cancel(ruby: &Ruby, this: &Reader) {
+        let caller = Caller::current(ruby).ok();
         let session = {
             let mut state = this.state.lock();
             state.ended &= state.stream_closed;
-            state.session.take()
+            state
+                .session
+                .take_if(|session| caller.is_none_or(|caller| !is_within(session, caller)))
         };
         drop(session);
         this.report(ruby);

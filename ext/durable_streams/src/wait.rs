@@ -44,6 +44,14 @@ pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result
     direct::wait(ruby, pin!(future))
 }
 
+/// Whether the caller's waits keep its thread's other fibers from going on.
+pub(crate) fn blocks_its_thread() -> bool {
+    #[cfg(all(unix, ruby_gte_3_1))]
+    return scheduled::current().is_none();
+    #[cfg(not(all(unix, ruby_gte_3_1)))]
+    true
+}
+
 /// What came of the work that is waited for.
 enum Outcome<T> {
     Ready(T),

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 #[cfg(unix)]
 use super::SOME;
 use super::{Closing, State};
+use crate::caller::Caller;
 use crate::questions::Questions;
 #[cfg(unix)]
 use crate::wait::here_again;
@@ -22,6 +23,38 @@ use crate::wait::{Here, here};
 pub(super) struct Running {
     pub(super) session: Session,
     pub(super) questions: Option<Arc<TurnLock<Questions>>>,
+    /// Who has the turn or waits for it.
+    line: Mutex<Vec<Caller>>,
+}
+
+impl Running {
+    pub(super) fn new(session: Session, questions: Option<Questions>) -> Running {
+        Running {
+            session,
+            questions: questions.map(|questions| Arc::new(TurnLock::new(questions))),
+            line: Mutex::default(),
+        }
+    }
+}
+
+/// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
+pub(super) fn is_within(running: &ProcessBound<Running>, caller: Caller) -> bool {
+    let before = |running: &Running| running.line.lock().iter().any(|other| caller.holds_up(*other));
+    running.get().is_some_and(before)
+}
+
+/// A place in the line for the turn.
+struct Place {
+    running: Arc<ProcessBound<Running>>,
+    caller: Caller,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.get() {
+            running.line.lock().retain(|other| *other != self.caller);
+        }
+    }
 }
 
 /// The turn. Dropped before it is over, by a failure or with its fiber, it takes the session along, and with it whatever was
@@ -29,7 +62,7 @@ pub(super) struct Running {
 pub(super) struct Turn {
     events: Events,
     pub(super) questions: Option<OwnedMutexGuard<Questions>>,
-    running: Arc<ProcessBound<Running>>,
+    place: Place,
     state: Arc<Mutex<State>>,
     over: bool,
 }
@@ -37,8 +70,14 @@ pub(super) struct Turn {
 impl Turn {
     /// Waits for the turn; `None` in a forked child. Whoever had it before may have given the session up: see
     /// [`Turn::is_current`].
-    pub(super) async fn begin(running: Arc<ProcessBound<Running>>, state: Arc<Mutex<State>>) -> Option<Turn> {
-        let mine = running.get()?;
+    pub(super) async fn begin(
+        running: Arc<ProcessBound<Running>>,
+        caller: Caller,
+        state: Arc<Mutex<State>>,
+    ) -> Option<Turn> {
+        let place = Place { running, caller };
+        let mine = place.running.get()?;
+        mine.line.lock().push(caller);
         let (events, questions) = (mine.session.events(), mine.questions.clone());
         let events = events.await;
         let questions = match questions {
@@ -48,7 +87,7 @@ impl Turn {
         Some(Turn {
             events,
             questions,
-            running,
+            place,
             state,
             over: false,
         })
@@ -113,7 +152,9 @@ impl Turn {
     /// Whether the reader goes on with this session.
     pub(super) fn is_current(&self) -> bool {
         let session = &self.state.lock().session;
-        session.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.running))
+        session
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, &self.place.running))
     }
 }
 

@@ -52,8 +52,7 @@ pub(crate) fn here_again<T>(work: Driven<T>) -> StdResult<Here<T>, Driven<T>> {
 
 /// What the calling thread is interrupted by while it works, if it may: a non-blocking fiber may not.
 fn place() -> Option<(Lent, BorrowedFd<'static>)> {
-    #[cfg(ruby_gte_3_1)]
-    if super::scheduled::current().is_some() {
+    if !super::blocks_its_thread() {
         return None;
     }
     let lent = Signal::lend();
