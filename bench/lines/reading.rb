@@ -3,11 +3,8 @@
 require "digest"
 
 module Bench
-  # Everything there is on a JSON stream, as Ruby objects.
-  class JsonReading < Line
-    line "read-json", "catch-up read of JSON items"
-    figure :rate, "items", "/s", [:at_least, 1_200_000]
-
+  # How many items a second a line's `read` brings of what it has `sent`. The first reading does not count.
+  module ItemReading
     RUNS = 3
 
     def prepare(url, client)
@@ -21,13 +18,21 @@ module Bench
       times = Array.new(RUNS + 1) do
         items = nil
         GC.start
-        seconds = timed { items = stream(params).read_all }
+        seconds = timed { items = read(params) }
         expected ||= sent.map { |text| JSON.parse(text) }
-        ensure_equal items, expected, "read-json"
+        ensure_equal items, expected, self.class.id
         seconds
       end
       { rate: sent.size / Measure.median(times.drop(1)) }
     end
+  end
+
+  # Everything there is on a JSON stream, as Ruby objects.
+  class JsonReading < Line
+    include ItemReading
+
+    line "read-json", "catch-up read of JSON items"
+    figure :rate, "items", "/s", [:at_least, 1_200_000]
 
     def floor(url, floors)
       floors.ruby(self, url)
@@ -49,6 +54,10 @@ module Bench
     end
 
     private
+
+    def read(params)
+      stream(params).read_all
+    end
 
     def sent
       @sent ||= Messages.json(count(200_000, 20_000))

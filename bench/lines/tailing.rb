@@ -48,30 +48,16 @@ module Bench
 
   # Everything there is, by SSE.
   class SseReading < Line
+    include ItemReading
+
     line "sse", "SSE catch-up of items"
     figure :rate, "items", "/s", [:at_least, 800_000]
 
-    RUNS = 3
-
-    def prepare(url, client)
-      PlainHTTP.create(url)
-      PlainHTTP.append_json(url, sent)
-      super
-    end
-
-    def work(params)
-      expected = sent.map { |text| JSON.parse(text) }
-      times = Array.new(RUNS + 1) do
-        GC.start
-        items = nil
-        seconds = timed { items = stream(params).read(live: :sse, format: :json).each.first(sent.size) }
-        ensure_equal items, expected, "sse"
-        seconds
-      end
-      { rate: sent.size / Measure.median(times.drop(1)) }
-    end
-
     private
+
+    def read(params)
+      stream(params).read(live: :sse, format: :json).each.first(sent.size)
+    end
 
     def sent
       @sent ||= Messages.json(count(50_000, 5_000))
