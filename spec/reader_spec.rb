@@ -214,6 +214,34 @@ on_each_server DurableStreams::Reader do
       json << 1 << { "a" => 2 }
       expect(json.read_bytes.text).to eq('[1,{"a":2}]')
     end
+
+    it "are read on from the end of a JSON stream, where they are an empty array" do
+      json << 1
+      tail = json.head.next_offset
+      again = json.read_bytes.tap(&:body)
+      readings = [json.read_bytes(offset: tail), json.read(offset: tail, format: :bytes), again]
+      readings.each do |reader|
+        expect(reader.map(&:data)).to eq(["[]"])
+        expect(reader).to have_attributes(next_offset: tail, up_to_date?: true)
+      end
+      io = StringIO.new
+      expect([readings[0].body, readings[1].copy_to(io), io.string]).to eq(["[]", 2, "[]"])
+      json << 2
+      expect(readings.map(&:body)).to eq(["[2]"] * 3)
+      json.close_stream
+      expect(readings.map(&:body)).to eq(["[]"] * 3)
+    end
+
+    %i[long_poll sse auto].each do |live|
+      it "are read on from the end of a JSON stream that is waited for (live: #{live.inspect})" do
+        json << 1
+        reader = json.read_bytes(offset: json.head.next_offset, live: live)
+        _, seen = in_background { |queue| reader.each { |chunk| queue << chunk } }
+        expect(pop(seen)).to have_attributes(data: live == :sse ? "" : "[]", up_to_date?: true)
+        json << 2
+        data = pop(seen).data until data == "[2]"
+      end
+    end
   end
 
   %i[long_poll sse auto].each do |live|

@@ -126,8 +126,10 @@ RSpec.describe "Reads through faults", :faults do
         faults.on("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
           mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.respond(200, "[1]")
         end
-        expect { fault_stream.read_json(live: mode).to_a }
-          .to raise_error(DurableStreams::FetchError, /no new Stream-Next-Offset/)
+        %i[read_json read_bytes].each do |read|
+          expect { fault_stream.public_send(read, live: mode).to_a }
+            .to raise_error(DurableStreams::FetchError, /no new Stream-Next-Offset/)
+        end
       end
     end
   end
@@ -174,8 +176,11 @@ RSpec.describe "Reads through faults", :faults do
   describe "answers that bring nothing" do
     it "are asked for more and more slowly, and then raise, when the offset does not move" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "-1", up_to_date: false) }
-      expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::FetchError, /does not move the offset/)
-      expect(faults.requests.size).to eq(6)
+      %i[read_json read_bytes].each do |read|
+        expect { fault_stream.public_send(read).each(&:itself) }
+          .to raise_error(DurableStreams::FetchError, /does not move the offset/)
+      end
+      expect(faults.requests.size).to eq(12)
     end
 
     it "are asked for a few times a second when they say that the read is up to date" do

@@ -157,6 +157,14 @@ RSpec.describe DurableStreams::Testing do
       expect(described_class.messages_for("/bytes")).to eq(["\xff\x00".b, "é"])
       expect(bytes.read.body).to eq("\xff\x00é".b)
     end
+
+    it "are read on as bytes from their end" do
+      stream << 1
+      reader = stream.read_bytes
+      expect([reader.body, reader.body]).to eq(["[1]", "[]"])
+      stream << 2
+      expect(reader.body).to eq("[2]")
+    end
   end
 
   describe "live reads" do

@@ -109,9 +109,16 @@ impl Driver {
         let mut response = self.request(mode).await?;
         let only_finds_now = self.cursor.only_finds_now();
         let mut progress = self.cursor.progress(response.status(), response.headers());
-        let format = self.format_of(text(response.headers(), &CONTENT_TYPE));
-        let mut payload = self.payload(format, self.cursor.position().skip);
-        let (mut empty, mut last) = (true, None);
+        let media = text(response.headers(), &CONTENT_TYPE).map(Media::of);
+        let format = self.format_of(media);
+        // Bytes of JSON that stays where it is: an empty array.
+        let standing = format == Format::Bytes && media == Some(Media::Json) && !self.cursor.moves(&progress);
+        let skip = self.cursor.position().skip;
+        let mut payload = match standing {
+            true => self.payload(Format::Json, 0),
+            false => self.payload(format, skip),
+        };
+        let (mut written, mut empty, mut last) = (false, true, None);
         if response.status() != StatusCode::NO_CONTENT {
             if let (Format::Bytes, Some(length)) = (format, response.content_length()) {
                 let length = length.saturating_sub(payload.left_to_skip());
@@ -119,18 +126,21 @@ impl Driver {
                 self.out.tell(Ok(Event::Length(length)));
             }
             while let Some(piece) = self.piece(&mut response).await? {
+                written |= !piece.is_empty();
                 payload.push(piece).map_err(|reason| self.malformed(reason))?;
                 empty &= !self.drain(&mut payload, &progress).await?;
             }
             last = payload.finish().map_err(|reason| self.malformed(reason))?;
             self.check_moves(last.as_ref(), &progress)?;
         }
-        progress.skip = payload.left_to_skip();
-        let stall = self
-            .cursor
-            .advance(&progress, empty && last.is_none(), started.elapsed());
+        empty &= last.is_none();
+        progress.skip = if standing { skip } else { payload.left_to_skip() };
+        if standing && written && skip == 0 {
+            last = Some(Part::Bytes(Bytes::from_static(b"[]")));
+        }
+        let stall = self.cursor.advance(&progress, empty, started.elapsed());
         self.progressed(stall);
-        let event = match only_finds_now && empty && last.is_none() && !progress.closed {
+        let event = match only_finds_now && empty && !progress.closed {
             true => Event::Place(self.cursor.position().clone()),
             false => Event::End(last, progress),
         };
@@ -234,8 +244,8 @@ impl Driver {
 
     /// How an answer of this content type is split: only `application/json` is one array for sure, whatever the handle
     /// believes.
-    fn format_of(&self, content_type: Option<&str>) -> Format {
-        match (self.format, content_type.map(Media::of)) {
+    fn format_of(&self, media: Option<Media>) -> Format {
+        match (self.format, media) {
             (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,
             (format, _) => format,
         }
