@@ -31,6 +31,50 @@ RSpec.describe "Compressed answers", :faults do
     expect(fault_stream.read_json.to_a).to eq(items)
   end
 
+  it "may be of several members" do
+    faults.on { |reply| reply.respond(200, gzip(body[0...700]) + gzip("") + gzip(body[700..]), **headers) }
+    expect(fault_stream.read_json.to_a).to eq(items)
+    expect(fault_stream.read_bytes.body).to eq(body)
+  end
+
+  it "may be of several zstd frames" do
+    # Two frames of one raw block each (RFC 8878, 3.1.1).
+    frames = ["[1,", "2]"].map do |text|
+      [0xFD2FB528, 0x20, text.size, text.size << 3 | 1, 0].pack("VCCvC") + text
+    end
+    faults.next { |reply| reply.respond(200, frames.join[0..-2], **headers, "content-encoding" => "zstd") }
+    faults.on { |reply| reply.respond(200, frames.join, **headers, "content-encoding" => "zstd") }
+    expect(fault_stream.read_json.to_a).to eq([1, 2])
+    expect(faults.requests.size).to eq(2)
+  end
+
+  it "are no end where the second member is cut, or is none" do
+    whole = gzip(body[0...700]) + gzip(body[700..])
+    faults.next { |reply| reply.respond(200, whole[0..-9], **headers) }
+    faults.next { |reply| reply.respond(200, "#{gzip(body[0...700])}rest", **headers) }
+    faults.on { |reply| reply.respond(200, whole, **headers) }
+    expect(fault_stream.read_json.each.to_a).to eq(items)
+    expect(faults.requests.size).to eq(3)
+  end
+
+  it "that expand enormously are handed out in parts" do
+    zeros = "\0" * (64 << 20)
+    faults.on { |reply| reply.respond(200, gzip(zeros), **headers, "content-type" => "application/octet-stream") }
+    sizes = []
+    copied = fault_stream(type: :bytes).read_bytes.copy_to(Class.new do
+      define_method(:write) { |part| sizes << part.bytesize }
+    end.new)
+    expect(copied).to eq(zeros.size)
+    expect(sizes.max).to be <= 16 << 20
+  end
+
+  it "that have no body are none that is cut" do
+    faults.on("HEAD") { |reply| reply.respond(200, "", **headers) }
+    faults.on("GET") { |reply| reply.respond(200, "", **headers) }
+    expect(fault_stream.head.next_offset).to eq("9")
+    expect(fault_stream.read_bytes.body).to eq("")
+  end
+
   it "that are cut within the compressed data are no end, whatever their Content-Length says" do
     cut = gzip(body)[0..-200]
     faults.next { |reply| reply.respond(200, cut, **headers) }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::endpoint::Endpoint;
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Operation, Result, retry_after};
 use crate::http::Pool;
 use crate::retry::Schedule;
 use crate::work::Absence;
-use crate::{transport, upload};
+use crate::{gunzip, transport, upload};
 
 /// How much of an answer is kept where the answer is not a stream's content.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -280,6 +280,7 @@ async fn send_to(
     let other_pool = other_pool.map_err(Failure::Final)?;
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
+    message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
     let mut progress = upload::Progress::default();
     let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
     if is_empty && matches!(request.method, Method::POST | Method::PUT) {
@@ -295,7 +296,9 @@ async fn send_to(
     }
     let sending = other_pool.as_ref().unwrap_or(pool).connections().execute(message);
     if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
-        return sent.map_err(|e| unsent(endpoint, request.operation, &e));
+        return sent
+            .map(gunzip::decoded)
+            .map_err(|e| unsent(endpoint, request.operation, &e));
     }
     let error = silent(endpoint, request.operation, limit);
     Err(match !is_empty && !progress.begun() {

@@ -25,5 +25,6 @@ pub mod transport;
 pub mod work;
 
 mod call;
+mod gunzip;
 mod outlet;
 mod upload;
