@@ -241,7 +241,7 @@ module DurableStreams
     end
 
     # Reads bytes from a position on: `each` yields {ByteChunk}s, on a JSON stream too (JSON arrays, as the server
-    # writes them).
+    # writes them; at the end of the stream, an empty one).
     # @param offset [String, nil] as for {#read}
     # @param live [Symbol, Boolean, nil] as for {#read}
     # @param cursor [String, nil] as for {#read}
