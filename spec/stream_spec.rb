@@ -120,6 +120,15 @@ on_each_server DurableStreams::Stream do
       expect(forks.map { |fork| items_of(fork).size }).to eq([3, 3, 3])
     end
 
+    ["with space", "caf\u00e9", "caf%C3%A9", "a/../b", "a+b"].each do |name|
+      it "have sources whose paths are written in any way (#{name})" do
+        source = client.create("#{unique_path}/#{name}", content_type: :json, body: 1)
+        expect(items_of(source.fork(unique_path))).to eq([1])
+        fork = DurableStreams::Stream.create(unique_url, forked_from: source.url.delete_prefix(server_url))
+        expect(items_of(fork)).to eq([1])
+      end
+    end
+
     it "need a source" do
       expect { client.stream(unique_path).fork(unique_path) }.to raise_error(DurableStreams::StreamNotFoundError)
     end

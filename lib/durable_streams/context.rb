@@ -30,13 +30,14 @@ module DurableStreams
 
     # An absolute URL as it is; a path joined to the base_url with exactly one slash.
     # @param url [String, URI]
+    # @param stand_in [String, nil] what a path is joined to where there is no base_url
     # @return [String]
     # @raise [ArgumentError] if it is neither, or a path where there is no base_url
-    def resolve_url(url)
+    def resolve_url(url, stand_in: Context.stand_in_base_url)
       url = url_text(url)
       return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
 
-      base = @config.base_url || Context.stand_in_base_url
+      base = @config.base_url || stand_in
       raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
 
       "#{base.sub(%r{/+\z}, "")}/#{url.sub(%r{\A/+}, "")}"

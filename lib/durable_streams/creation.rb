@@ -7,6 +7,9 @@ module DurableStreams
     # The largest number that the protocol's headers can be relied on to carry.
     LARGEST = (2**53) - 1
 
+    ANY_SERVER = "http://any"
+    private_constant :ANY_SERVER
+
     class << self
       # @param ttl_seconds [Integer, nil]
       # @param expires_at [String, Time, nil]
@@ -42,10 +45,9 @@ module DurableStreams
 
         source = source.url if source.is_a?(Stream)
         raise ArgumentError, "forked_from must be a String or a Stream, got #{source.class}" unless source.is_a?(String)
-        return source if context.config.base_url.nil? && source.start_with?("/")
 
-        path = context.resolve_url(source)[%r{\A[^:]+://[^/?#]*(/[^?#]*)}, 1]
-        path || raise(ArgumentError, "forked_from must name a stream, got #{Redaction.url(source).inspect}")
+        # A path alone is enough: the server is the fork's.
+        Native.url_path(context.resolve_url(source, stand_in: ANY_SERVER))
       end
 
       def whole(number, name)

@@ -2,6 +2,7 @@
 
 require "durable_streams"
 require_relative "testing/mock_response"
+require_relative "testing/mock_path"
 require_relative "testing/mock_offset"
 require_relative "testing/mock_producers"
 require_relative "testing/mock_stream"

@@ -110,6 +110,20 @@ RSpec.describe DurableStreams::Testing do
       expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
     end
 
+    ["/with space", "/caf\u00e9", "/a/../b", "/with%20space"].each do |path|
+      it "are known by their paths, however these are written (#{path})" do
+        stream = DurableStreams.create(path, content_type: :json)
+        stream << 1
+        mock.seed_stream(path, [2])
+        expect(described_class.messages_for(path)).to eq([1, 2])
+        expect(stream.read_all).to eq([1, 2])
+        expect(stream.fork("/fork").read_all).to eq([1, 2])
+        expect(described_class).to have_made_request(:post).to(path)
+        mock.on(:post, path, status: 400)
+        expect { stream << 3 }.to raise_error(DurableStreams::BadRequestError)
+      end
+    end
+
     it "raise what a server makes them raise" do
       absent = DurableStreams.stream("/absent", content_type: :json)
       [-> { absent.head }, -> { absent.append(1) }, -> { absent.delete }, -> { absent.read_json.to_a }].each do |call|

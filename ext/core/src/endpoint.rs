@@ -56,6 +56,26 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// The path of the stream at `url` (absolute, http or https), written as requests for it have it: percent-encoded, without
+/// `.` and `..`.
+///
+/// # Errors
+/// `Kind::Argument` if the URL cannot be used.
+pub fn path_of(url: &str) -> Result<String> {
+    parse(url).map(|url| url.path().to_owned())
+}
+
+fn parse(url: &str) -> Result<Url> {
+    let parsed = Url::parse(url).map_err(|e| bad_url(format!("{e}")))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(bad_url(format!(
+            "its scheme is {:?}; http and https can be used",
+            parsed.scheme()
+        )));
+    }
+    Ok(parsed)
+}
+
 /// One request's target and headers.
 pub(crate) struct Prepared {
     pub(crate) url: Url,
@@ -74,13 +94,7 @@ impl Endpoint {
         mut fixed: Values,
         dynamic: Option<Arc<dyn DynamicValues>>,
     ) -> Result<Endpoint> {
-        let mut parsed = Url::parse(url).map_err(|e| bad_url(format!("{e}")))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(bad_url(format!(
-                "its scheme is {:?}; http and https can be used",
-                parsed.scheme()
-            )));
-        }
+        let mut parsed = parse(url)?;
         if let Some(authorization) = take_credentials(&mut parsed)
             && !fixed.headers.iter().any(|(name, _)| name == AUTHORIZATION)
         {
@@ -310,6 +324,15 @@ mod tests {
     #[test]
     fn the_query_is_not_shown() {
         assert_eq!(endpoint("http://h/s?token=x", &[]).unwrap().display(), "http://h/s?…");
+    }
+
+    #[test]
+    fn a_path_is_written_as_requests_have_it() {
+        let path = |url| path_of(url).unwrap();
+        assert_eq!(path("http://h/with space?q#f"), "/with%20space");
+        assert_eq!(path("http://h/a/../caf\u{e9}/%2F"), "/caf%C3%A9/%2F");
+        assert_eq!(path("http://h"), "/");
+        assert!(matches!(path_of("/a").unwrap_err().kind(), Kind::Argument));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_streams_core::append::{Append, Appender, Appending};
-use durable_streams_core::endpoint::Endpoint;
+use durable_streams_core::endpoint::{Endpoint, path_of};
 use durable_streams_core::error::Result as CoreResult;
 use durable_streams_core::operations::{self, Create, one_message};
 use durable_streams_core::process::ProcessLocal;
@@ -289,8 +289,15 @@ pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
     string
 }
 
-/// Defines the class.
+/// `Native.url_path(url)` -> the path in a URL as requests have it: percent-encoded.
+fn url_path(ruby: &Ruby, url: String) -> Result<RString, Error> {
+    let path = path_of(&url).map_err(|error| errors::raise(ruby, error))?;
+    Ok(frozen(ruby, &path))
+}
+
+/// Defines the class and the module function.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    native.define_singleton_method("url_path", function!(url_path, 1))?;
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 5))?;

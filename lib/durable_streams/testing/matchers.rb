@@ -42,7 +42,7 @@ RSpec::Matchers.define :have_made_request do |method|
     end
   end
 
-  chain(:to) { |path| @path = path }
+  chain(:to) { |path| @path = path && DurableStreams::Testing::MockPath.of(path) }
   chain(:with_body) { |body| @body = body }
 
   failure_message do

@@ -50,7 +50,7 @@ module DurableStreams
       # @example A connection that is lost
       #   transport.on(:post, "/events", error: :connection)
       # @param method [Symbol] :get, :head, :put, :post or :delete
-      # @param path [String, Regexp] of the URL
+      # @param path [String, Regexp] of the URL; a Regexp is matched with the path as it is sent, percent-encoded
       # @param status [Integer, nil] of the answer
       # @param body [String, Object] of the answer; anything but a String is sent as JSON
       # @param headers [Hash] of the answer
@@ -62,8 +62,8 @@ module DurableStreams
       # @raise [ArgumentError] unless one of status, error and a block is given
       def on(method, path, status: nil, body: "", headers: {}, error: nil, times: nil, &block)
         answer = status && MockResponse.new(status: status, body: body, headers: headers)
-        rule = MockRule.new(method, path.is_a?(Regexp) ? path : key(path), answer: answer, error: error, times: times,
-                                                                           block: block)
+        path = MockPath.of(path) unless path.is_a?(Regexp)
+        rule = MockRule.new(method, path, answer: answer, error: error, times: times, block: block)
         @lock.synchronize { @rules.unshift(rule) }
         nil
       end
@@ -74,7 +74,7 @@ module DurableStreams
       # @param content_type [String, Symbol] of a stream that is created, as {Stream#create} takes it
       # @return [Array] all its messages
       def seed_stream(path, messages, content_type: :json)
-        path = key(path)
+        path = MockPath.of(path)
         @lock.synchronize do
           stream = (@streams[path] ||= MockStream.new(ContentType.normalize(content_type)))
           messages = JSON.parse(JSON.generate(messages)) if stream.json?
@@ -88,7 +88,7 @@ module DurableStreams
       # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others; none if there
       #   is no such stream
       def messages_for(path)
-        path = key(path)
+        path = MockPath.of(path)
         @lock.synchronize { @streams[path]&.messages.to_a.dup }
       end
 
@@ -154,18 +154,13 @@ module DurableStreams
 
       private
 
-      def key(path)
-        path = path.to_s[%r{\A[a-z][a-z0-9+.-]*://[^/?#]*([^?#]*)}i, 1] || path.to_s
-        path.start_with?("/") ? path : "/#{path}"
-      end
-
       def record(method, url, headers, body)
         body = body.dup.force_encoding(Encoding::UTF_8) if body
         body.force_encoding(Encoding::BINARY) if body && !body.valid_encoding?
         query = URI.decode_www_form(url[/\?([^#]*)/, 1].to_s).to_h
         headers = Hash.new { |all, name| all.fetch(name.to_s.downcase, nil) }.update(headers)
-        request = { method: method, url: url, path: key(url), query: query, headers: headers, body: body }.freeze
-        @lock.synchronize { @requests << request }
+        request = { method: method, url: url, path: MockPath.of(url), query: query, headers: headers, body: body }
+        @lock.synchronize { @requests << request.freeze }
         request
       end
 
@@ -243,7 +238,7 @@ module DurableStreams
       end
 
       def fork(headers, type, settings)
-        source = @streams[key(headers[STREAM_FORKED_FROM_HEADER])]
+        source = @streams[MockPath.of(headers[STREAM_FORKED_FROM_HEADER])]
         return MockResponse.new(status: 404) unless source
 
         copy = MockStream.new(source.content_type, settings: settings)
