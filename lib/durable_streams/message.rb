@@ -26,11 +26,22 @@ module DurableStreams
         end
       end
 
+      # What to give back of a message that was not delivered: what was passed, unless it has changed since.
+      # @param original [Object] what was passed to append
+      # @param text [String] what it was encoded as then
+      # @return [Object] the original if it is encoded so still, else the text, which can be appended in its place
+      def as_appended(original, text)
+        original.is_a?(String) || encode(original, true, nil).b == text.b ? original : text
+      rescue StandardError, SystemStackError
+        text
+      end
+
       private
 
       # The json library gives every object a to_json that writes its to_s, which nobody means by appending it.
       def own_to_json?(data)
-        data.method(:to_json).owner != json_for_every_object
+        # Asked in Kernel's way: an object may have a `method` of its own, such as a request's.
+        Kernel.instance_method(:method).bind_call(data, :to_json).owner != json_for_every_object
       end
 
       # @return [Module] what has that to_json: since json 3 one for all classes, before one of several

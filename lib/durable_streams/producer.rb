@@ -121,6 +121,8 @@ module DurableStreams
     # @!method append(data)
     #   Appends a message and returns at once; the message is sent in the background. Waits only while
     #   `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
+    #
+    #   What is sent is what the data are now: they may be changed afterwards, and appended again.
     #   @param data [Object] as {Stream#append} takes it
     #   @return [nil]
     #   @raise [ClosedError] if the producer is closed

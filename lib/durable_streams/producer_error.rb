@@ -4,7 +4,9 @@ module DurableStreams
   # Marks an error as the failure of a producer's delivery. A particular error (a {StaleEpochError}, say) keeps its
   # class, so that both `rescue StaleEpochError` and `rescue ProducerError` catch it.
   module DeliveryFailure
-    # The messages that did not reach the stream, as they were passed to append, in that order.
+    # The messages that did not reach the stream, as they were passed to append, in that order. An object that has been
+    # changed since, so that it would not be encoded as it was, is there as the JSON it was encoded as: a String, which
+    # appended again gives exactly what was to be sent.
     # @return [Array] frozen
     def undelivered
       @undelivered || NOTHING_UNDELIVERED

@@ -28,6 +28,15 @@ RSpec.describe DurableStreams::Message do
       expect(encode(event)).to eq('"own"')
     end
 
+    it "takes an object with a method of its own that is named method" do
+      request = Class.new do
+        attr_reader :method
+
+        def to_json(*) = '"own"'
+      end
+      expect(encode(request.new)).to eq('"own"')
+    end
+
     [Object.new, :symbol, Time.at(0), 1..2].each do |data|
       it "refuses a #{data.class}, which JSON would write as its to_s" do
         expect { encode(data) }.to raise_error(ArgumentError, /a JSON stream takes a Hash.*got #{data.class}/)

@@ -112,6 +112,41 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
   end
 
+  describe "with what was changed after it was appended" do
+    it "gives back what was to be sent, and all else as it was passed" do
+      missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
+      passed = [{ i: 0 }, ["é"], { same: true }, Struct.new(:name, :to_json).new("own", '"own"')]
+      counter = passed.first
+      3.times do |i|
+        counter[:i] = i
+        missing << counter
+      end
+      passed[1..].each { |data| missing << data }
+      passed[1] << 2
+      passed.last.to_json = nil
+      error = failure { missing.flush }
+      expect(error.undelivered).to eq(['{"i":0}', '{"i":1}', counter, '["é"]', { same: true }, '"own"'])
+      expect([error.undelivered[2], error.undelivered[4]]).to match([equal(counter), equal(passed[2])])
+      error.undelivered.each { |message| stream << message }
+      expect(stored).to eq([{ "i" => 0 }, { "i" => 1 }, { "i" => 2 }, ["é"], { "same" => true }, "own"])
+    end
+
+    it "says the same every time" do
+      missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
+      missing << (passed = { i: 0 })
+      first = failure { missing.flush }
+      passed[:i] = 1
+      expect(failure { missing << 1 }.undelivered).to equal(first.undelivered)
+    end
+
+    it "takes a to_json that raises for a change" do
+      missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
+      once = Class.new { def to_json(*) = @asked ? raise(IOError) : (@asked = true).to_s }.new
+      missing << once
+      expect(failure { missing.close }.undelivered).to eq(["true"])
+    end
+  end
+
   describe "on a stream of bytes" do
     def stream_type
       "application/octet-stream"

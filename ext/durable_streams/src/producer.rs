@@ -57,6 +57,8 @@ pub(crate) struct Producer {
 
 /// After how many new originals an append drops the acknowledged ones; a flush does so too.
 const SWEEP: usize = 1_024;
+/// The key, beside the tokens, of what the first exception told: whatever comes to be said of the failure later says the same.
+const UNDELIVERED: u64 = u64::MAX;
 /// After how many bytes the GC is told what the buffer holds.
 const REPORT_EVERY: usize = 256 * 1024;
 
@@ -404,15 +406,16 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
 /// A producer's failure as Ruby has it, with the messages that were not delivered as they were appended, in that order.
 pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Result<Exception, Error> {
     failed.hear();
-    let undelivered = ruby.ary_new_capa(failed.undelivered().len());
-    for message in failed.undelivered() {
-        match originals.get(message.token) {
-            Some(original) => undelivered.push(original)?,
-            None => undelivered.push(convert::label(ruby, ruby.str_from_slice(&message.data), true))?,
-        }
-    }
-    let reason = errors::exception(ruby, failed.error())?;
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+    let undelivered = match originals.get(UNDELIVERED) {
+        Some(told) => told,
+        None => {
+            let found = undelivered(ruby, failed, originals, library)?.as_value();
+            originals.aset(UNDELIVERED, found)?;
+            found
+        }
+    };
+    let reason = errors::exception(ruby, failed.error())?;
     let class: Value = library.const_get("ProducerError")?;
     // What the application raised itself is not the error, but the cause of one.
     let made = match failed.error().kind() {
@@ -420,6 +423,20 @@ pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Resul
         _ => "mark",
     };
     class.funcall(made, (reason, undelivered))
+}
+
+/// The messages as they were appended, in that order: the originals of those that are still what was appended.
+fn undelivered(ruby: &Ruby, failed: &Failed, originals: RHash, library: RModule) -> Result<RArray, Error> {
+    let messages: Value = library.const_get("Message")?;
+    let undelivered = ruby.ary_new_capa(failed.undelivered().len());
+    for message in failed.undelivered() {
+        let text = convert::label(ruby, ruby.str_from_slice(&message.data), true);
+        match originals.get(message.token) {
+            Some(original) => undelivered.push(messages.funcall::<_, _, Value>("as_appended", (original, text))?)?,
+            None => undelivered.push(text)?,
+        }
+    }
+    Ok(undelivered)
 }
 
 /// `Native.drain_producers(seconds)` -> nil, when all of this process's producers have sent what they had, or have failed,
