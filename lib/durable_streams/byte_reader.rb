@@ -42,10 +42,7 @@ module DurableStreams
     def body
       body = String.new(encoding: Encoding::BINARY)
       each_part { |part| body << part.b }
-      return body unless @text
-
-      body.force_encoding(Encoding::UTF_8)
-      body.valid_encoding? ? body : body.force_encoding(Encoding::BINARY)
+      labelled(body)
     end
 
     # All that is left, as UTF-8, whatever the stream's content type. Not checked: see String#valid_encoding?.
@@ -70,6 +67,18 @@ module DurableStreams
 
     def rest
       @held
+    end
+
+    # Each part has an encoding of its own: a character may be cut between them.
+    def joined(first, second)
+      labelled(first.b << second.b)
+    end
+
+    def labelled(bytes)
+      return bytes unless @text
+
+      bytes.force_encoding(Encoding::UTF_8)
+      bytes.valid_encoding? ? bytes : bytes.force_encoding(Encoding::BINARY)
     end
 
     def held_batch

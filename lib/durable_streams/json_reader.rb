@@ -88,6 +88,10 @@ module DurableStreams
       @index.zero? ? @held : @held.drop(@index)
     end
 
+    def joined(first, second)
+      first + second
+    end
+
     def held_batch
       JsonBatch.of(rest.freeze, @held_position)
     end

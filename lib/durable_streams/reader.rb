@@ -155,7 +155,7 @@ module DurableStreams
         return false unless receive(:next_batch)
 
         payload, position = @received
-        hold(@held ? rest + payload : payload, position)
+        hold(@held ? joined(rest, payload) : payload, position)
       end
       true
     end

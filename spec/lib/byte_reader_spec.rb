@@ -75,6 +75,18 @@ RSpec.describe DurableStreams::ByteReader do
       expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
       expect(reader.first.data.b).to eq("\xC3".b)
     end
+
+    { ["\xFF caf\u00e9".b, "caf\u00e9"] => ["\xFF caf\u00e9caf\u00e9".b, Encoding::BINARY],
+      ["caf\xC3".b, "\xA9 ok".b] => ["caf\u00e9 ok", Encoding::UTF_8] }.each do |parts, (whole, encoding)|
+      it "leaves the rest of a response to a chunk that is labelled as a whole (#{encoding})" do
+        reader = described_class.new(ScriptedStream.new({ parts: parts.map(&:dup), next_offset: "1" },
+                                                        content_type: "text/plain"))
+        io = Object.new
+        io.define_singleton_method(:write) { |_| raise Errno::ENOSPC }
+        expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
+        expect(reader.first.data).to eq(whole).and have_attributes(encoding: encoding)
+      end
+    end
   end
 
   it "is enumerated from outside" do
