@@ -58,8 +58,12 @@ module DurableStreams
       def close_quietly(producer)
         producer.close
       rescue StandardError => e
-        DurableStreams.logger&.warn("durable_streams: closing a producer failed after another exception: " \
-                                    "#{e.class}: #{e.message}")
+        report = "durable_streams: closing a producer failed after another exception: #{e.class}: #{e.message}"
+        begin
+          DurableStreams.logger&.warn(report)
+        rescue Ractor::IsolationError # only the main one has the logger
+          warn(report)
+        end
       end
     end
 

@@ -4,6 +4,10 @@ module DurableStreams
   # A handle for one stream: a URL, and how to talk to it. Making one sends nothing. May be used from any number of
   # threads; appends through one handle ride together while another request is out.
   class Stream
+    # A moment as RFC 3339 has it: up to the second, the rest of it, the offset.
+    TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
+    private_constant :TIMESTAMP
+
     # @return [String] absolute URL
     attr_reader :url
     # @return [String, nil] MIME type; nil as long as nobody said it and no answer brought it
@@ -337,6 +341,9 @@ module DurableStreams
 
     def moment(timestamp)
       return if timestamp.nil?
+
+      date_and_time, fraction, zone = timestamp.match(TIMESTAMP)&.captures
+      return Time.new(*date_and_time.scan(/\d+/), zone.upcase) + fraction.to_r if zone
 
       require "time" unless Time.respond_to?(:iso8601) # where a Ractor may not require
       Time.iso8601(timestamp)

@@ -201,6 +201,19 @@ RSpec.describe "Requests through faults", :faults do
     end
   end
 
+  it "take the end of a stream as RFC 3339 has it" do
+    moment = Time.at(4_000_000_000, 250, :millisecond)
+    { "2096-10-02T07:06:40.25Z" => 0, "2096-10-02t07:06:40.250000z" => 0, "2096-10-02T12:36:40.25+05:30" => 19_800,
+      "2096-10-02 00:06:40.25-07:00" => -25_200 }.each do |text, utc_offset|
+      faults.on { |reply| reply.respond(200, "stream-expires-at" => text) }
+      expect(fault_stream.head.expires_at).to eq(moment).and have_attributes(utc_offset: utc_offset)
+    end
+    %w[2096-13-02T07:06:40Z soon].each do |text|
+      faults.on { |reply| reply.respond(200, "stream-expires-at" => text) }
+      expect { fault_stream.head }.to raise_error(DurableStreams::ParseError, /Stream-Expires-At.*#{text}/)
+    end
+  end
+
   describe "a large upload" do
     let(:data) { "x" * 16_000_000 }
 

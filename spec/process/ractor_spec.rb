@@ -39,6 +39,33 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[[true, [60, 60, 60], \"DurableStreams::ParseError\", false]]\n")
   end
 
+  it "ask about streams that expire" do
+    output = run(<<~RUBY)
+      path = "/specs/ractor-expiry-\#{Process.pid}"
+      DurableStreams::Client.new(base_url: ARGV[0]).create(path, expires_at: Time.at(4_000_000_000))
+      p(Ractor.new(ARGV[0], path) do |url, path|
+        client = DurableStreams::Client.new(base_url: url)
+        [client.stream(path).exists?, client.connect(path).head.expires_at.to_i]
+      end.then { |ractor| result_of(ractor) })
+    RUBY
+    expect(output).to eq("[true, 4000000000]\n")
+  end
+
+  it "get the exception of a producer's block though closing fails too, which is reported" do
+    output = run(<<~RUBY)
+      p(Ractor.new(ARGV[0]) do |url|
+        stream = DurableStreams::Client.new(base_url: url).stream("/specs/none", content_type: :json)
+        DurableStreams::Producer.open(stream: stream, producer_id: "p") do |producer|
+          producer << 1
+          raise KeyError, "mine"
+        end
+      rescue KeyError => e
+        e.message
+      end.then { |ractor| result_of(ractor) })
+    RUBY
+    expect(output).to match(/closing a producer failed.*StreamNotFoundError/).and match(/^"mine"$/)
+  end
+
   it "survive collections of garbage that run meanwhile" do
     output = run(<<~RUBY)
       ractors = Array.new(3) do |index|
