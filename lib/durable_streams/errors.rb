@@ -9,7 +9,7 @@ module DurableStreams
     # @api private
     DEFAULTS = { message: "Durable Streams error", status: nil, code: nil }.freeze
 
-    # @return [String, nil] URL of the stream, without userinfo
+    # @return [String, nil] URL of the stream, without userinfo, and with `?…` for a query, which may hold a token
     attr_reader :url
     # @return [Integer, nil] HTTP status of the server's answer; nil where there was none
     attr_reader :status
@@ -53,7 +53,8 @@ module DurableStreams
       @outcome_unknown ? true : false
     end
 
-    # Whether the same call may well succeed later, and is safe to repeat. False where {#outcome_unknown?}.
+    # Whether the same call may well succeed later, and is safe to repeat. False where {#outcome_unknown?}. Of an answer
+    # the client's {RetryPolicy#retryable_statuses} say whether it passes.
     # @return [Boolean]
     def retryable?
       return @retryable ? true : false unless @retryable.nil?

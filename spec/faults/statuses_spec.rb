@@ -86,6 +86,20 @@ RSpec.describe "Statuses", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
+  it "says that an error may pass where the policy names its status, and only there" do
+    retries = FaultHelpers::QUICK.merge(max_retries: 0, retryable_statuses: [404, 408])
+    passing = [404, 408, 503].map do |status|
+      faults.on { |reply| reply.respond(status) }
+      calls = [:head, ->(stream) { stream.append(1) }, ->(stream) { stream.read.first }].map(&:to_proc)
+      calls.map do |call|
+        call.call(fault_stream(retries: retries))
+      rescue DurableStreams::DurableStreamError => e
+        e.retryable?
+      end
+    end
+    expect(passing).to eq([[true] * 3, [true] * 3, [false] * 3])
+  end
+
   it "waits for as long as Retry-After asks" do
     faults.next { |reply| reply.retry_after(1) }
     faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }

@@ -110,6 +110,7 @@ pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) ->
 
 /// The error that an answer means.
 pub(crate) fn error_of(endpoint: &Endpoint, request: &Request, answer: Answer) -> Error {
+    let worth_it = endpoint.client().config().retry.covers(answer.status);
     Error::from_answer(
         request.operation,
         endpoint.display(),
@@ -117,6 +118,7 @@ pub(crate) fn error_of(endpoint: &Endpoint, request: &Request, answer: Answer) -
         answer.headers,
         answer.body,
     )
+    .worth_another_try_if(worth_it)
 }
 
 /// Whether the application is asked for its values once more: a token may have run out (api.md, "Errors").

@@ -128,6 +128,7 @@ struct Inner {
     headers: HeaderMap,
     body: Bytes,
     outcome_unknown: bool,
+    worth_another_try: bool,
 }
 
 impl Error {
@@ -147,6 +148,7 @@ impl Error {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             outcome_unknown: false,
+            worth_another_try: false,
         }))
     }
 
@@ -166,6 +168,7 @@ impl Error {
             headers,
             body,
             outcome_unknown: false,
+            worth_another_try: false,
         }))
     }
 
@@ -180,6 +183,12 @@ impl Error {
         self.0
             .message
             .push_str(" (the outcome is unknown: it may or may not have been stored)");
+        self
+    }
+
+    /// Notes whether the retry policy in force has such an answer as worth another try.
+    pub(crate) fn worth_another_try_if(mut self, worth_it: bool) -> Error {
+        self.0.worth_another_try = worth_it;
         self
     }
 
@@ -210,6 +219,10 @@ impl Error {
     /// Whether the request may have had its effect all the same.
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
+    }
+    /// Whether it is an answer that the retry policy in force has as worth another try.
+    pub fn worth_another_try(&self) -> bool {
+        self.0.worth_another_try
     }
 }
 

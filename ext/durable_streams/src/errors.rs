@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use durable_streams_core::error::{Error as CoreError, Kind};
-use durable_streams_core::retry::Policy;
 use magnus::value::ReprValue;
 use magnus::{Class, Error, Exception, ExceptionClass, Module, RHash, RModule, Ruby, TryConvert};
 
@@ -66,10 +65,7 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
         set("status", ruby.integer_from_i64(status.into()).as_value())?;
         set("headers", headers(ruby, error)?.as_value())?;
         set("body", text(ruby, error.body()))?;
-        set(
-            "retryable",
-            ruby.into_value(Policy::default().statuses.contains(&status)),
-        )?;
+        set("retryable", ruby.into_value(error.worth_another_try()))?;
     }
     if error.outcome_unknown() {
         set("outcome_unknown", ruby.qtrue().as_value())?;
