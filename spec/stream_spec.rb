@@ -243,6 +243,35 @@ on_each_server DurableStreams::Stream do
       expect(items.group_by(&:first).values.map { |own| own.map(&:last) }).to all(eq((0...25).to_a))
     end
 
+    # Appends until it is ended, and then says how many of its appends came back.
+    def appending(name, begun)
+      Thread.new do
+        Thread.current.report_on_exception = false
+        count = 0
+        begin
+          loop do
+            json.append([name, count])
+            begun << name if (count += 1) == 20
+          end
+        ensure
+          Thread.current[:count] = count
+        end
+      end
+    end
+
+    it "lose nothing to the end of some of these threads" do
+      begun = Queue.new
+      threads = Array.new(16) { |name| appending(name, begun) }
+      16.times { begun.pop }
+      threads.each_slice(2) { |one, other| one.kill && other.raise("ended") }
+      threads.each { |thread| thread.join rescue nil } # rubocop:disable Style/RescueModifier
+      items_of(json).group_by(&:first).each do |name, own|
+        # The last one may be stored although its thread did not wait for it any more.
+        count = threads[name][:count]
+        expect([(0...count).to_a, (0..count).to_a]).to include(own.map(&:last))
+      end
+    end
+
     def outcome_of(data)
       json.append(data).next_offset
     rescue DurableStreams::DurableStreamError => e

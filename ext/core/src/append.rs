@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use crate::lock::Mutex;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,6 +23,15 @@ use crate::work::{Turn, Work};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
 const MOST_BYTES: usize = 1024 * 1024;
+
+/// So many appends in one request are a crowd: to put its threads to sleep and to wake them costs more than the request.
+const CROWD: usize = 6;
+/// A crowd whose request is answered within this time waits for the next one awake.
+const SOON: Duration = Duration::from_micros(500);
+/// After a crowd's request the next one goes out when no append has come for this long …
+const LULL: Duration = Duration::from_micros(10);
+/// … or after this time.
+const GATHERING: Duration = Duration::from_micros(100);
 
 /// One append.
 #[derive(Debug)]
@@ -42,6 +52,8 @@ pub struct Append {
 pub struct Appender {
     endpoint: Arc<Endpoint>,
     queue: Mutex<Queue>,
+    /// Whether the last request was a crowd's and was answered soon.
+    brisk: AtomicBool,
 }
 
 #[derive(Default)]
@@ -73,13 +85,23 @@ pub enum Appending {
 }
 
 /// An append that rides: its new tail, once stored. Dropped before it was sent, it is not sent.
-pub struct Ticket(ProcessBound<oneshot::Receiver<Result<String>>>);
+pub struct Ticket {
+    told: ProcessBound<oneshot::Receiver<Result<String>>>,
+    soon: bool,
+}
+
+impl Ticket {
+    /// Whether it is worth while to wait for it awake: it is one of many, and the request before it was answered soon.
+    pub fn is_soon(&self) -> bool {
+        self.soon
+    }
+}
 
 impl Future for Ticket {
     type Output = Result<String>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<String>> {
-        let Some(told) = self.0.get_mut() else {
+        let Some(told) = self.told.get_mut() else {
             return Poll::Ready(Err(process::forked()));
         };
         Pin::new(told).poll(context).map(|told| {
@@ -97,6 +119,7 @@ impl Appender {
         Appender {
             endpoint,
             queue: Mutex::new(Queue::default()),
+            brisk: AtomicBool::new(false),
         }
     }
 
@@ -115,7 +138,10 @@ impl Appender {
             if queue.sending {
                 let (owner, ticket) = oneshot::channel();
                 queue.waiting.push_back(Entry { append, pool, owner });
-                return Ok(Appending::Riding(Ticket(ProcessBound::new(ticket))));
+                return Ok(Appending::Riding(Ticket {
+                    told: ProcessBound::new(ticket),
+                    soon: self.brisk.load(Ordering::Relaxed),
+                }));
             }
         }
         queue.sending = true;
@@ -217,7 +243,31 @@ impl Charge {
             if load.is_empty() {
                 return self.held.store(false, Ordering::Release);
             }
+            let is_crowd = load.len() >= CROWD;
             self.deliver(load).await;
+            if is_crowd {
+                self.gather().await;
+            }
+        }
+    }
+
+    /// Waits, but not for long, for the crowd that was just told: many of its threads come back with their next append, and
+    /// one request for them all costs less than several. It ends with the first lull.
+    async fn gather(&self) {
+        let began = Instant::now();
+        let (mut seen, mut last) = (0, began);
+        loop {
+            let waiting = self.appender.queue.lock().waiting.len();
+            let now = Instant::now();
+            if waiting > seen {
+                (seen, last) = (waiting, now);
+            }
+            if now - last >= LULL || now - began >= GATHERING {
+                return;
+            }
+            // The processor for those who are about to append, this thread for what else runs here.
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
         }
     }
 
@@ -232,10 +282,13 @@ impl Charge {
             let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
             let request = request(load.iter().map(|entry| &entry.append));
             let sending = async { operations::send_append(&endpoint, &pool, request?).await };
+            let began = Instant::now();
             let outcome = tokio::select! {
                 outcome = sending => outcome,
                 () = abandoned(&mut load) => continue,
             };
+            let brisk = load.len() >= CROWD && began.elapsed() < SOON;
+            self.appender.brisk.store(brisk, Ordering::Relaxed);
             match outcome {
                 Err(error) if matches!(error.kind(), Kind::Left) && load.first().is_some_and(Entry::is_abandoned) => {
                     // Without it, then. The next one is asked.

@@ -24,6 +24,7 @@ use crate::questions::{self, Application, Questions, carry_out_serving, wait_ser
 use crate::reader::Reader;
 use crate::shared::share;
 use crate::values::given;
+use crate::wait::wait_soon;
 
 /// A stream's URL and what its requests carry.
 #[derive(TypedData)]
@@ -174,6 +175,9 @@ impl Stream {
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
                     Appending::Leading(work) => this.carry_out(ruby, questions, work),
+                    Appending::Riding(ticket) if questions.is_none() && ticket.is_soon() => {
+                        wait_soon(ruby, ticket)?.map_err(|error| errors::raise(ruby, error))
+                    }
                     Appending::Riding(ticket) => {
                         let application = this.application.as_ref();
                         let (outcome, _) = wait_serving(ruby, application, questions.map(Box::new), ticket)?;

@@ -27,6 +27,9 @@ mod signal;
 pub(crate) use here::here_again;
 pub(crate) use here::{Here, Went, here};
 
+/// How often a thread looks for what comes soon before it sleeps.
+const LOOKS: u32 = 20;
+
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///
 /// Meanwhile other Ruby threads run; in a non-blocking fiber under a Fiber scheduler, other fibers of this thread as
@@ -37,11 +40,21 @@ pub(crate) use here::{Here, Went, here};
 /// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want. All that the work needs is
 /// in the future: a parked fiber may be collected with its stack, and then the future alone is dropped.
 pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
+    wait_looking(ruby, future, 0)
+}
+
+/// As [`wait`], for what many threads wait for and what comes within microseconds: there it costs less to look for it now
+/// and then than to go to sleep and be woken.
+pub(crate) fn wait_soon<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
+    wait_looking(ruby, future, LOOKS)
+}
+
+fn wait_looking<F: Future + Send + 'static>(ruby: &Ruby, future: F, looks: u32) -> Result<F::Output, Error> {
     #[cfg(all(unix, ruby_gte_3_1))]
     if let Some(scheduler) = scheduled::current() {
         return scheduled::wait(ruby, scheduler, future);
     }
-    direct::wait(ruby, pin!(future))
+    direct::wait(ruby, pin!(future), looks)
 }
 
 /// Whether the caller's waits keep its thread's other fibers from going on.

@@ -11,8 +11,8 @@ use super::gvl::{check_interrupts, without_gvl};
 use super::poll;
 use super::signal::{Cause, Signal};
 
-/// Waits; see [`super::wait`].
-pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>) -> Result<F::Output, Error> {
+/// Waits; see [`super::wait`]. Before it sleeps the thread looks `looks` times whether there is no need to.
+pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>, looks: u32) -> Result<F::Output, Error> {
     let lent = Signal::lend();
     let signal = lent.signal();
     let waker = Waker::from(Arc::clone(signal));
@@ -23,6 +23,7 @@ pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>) -> Result<F:
             return outcome.result(ruby);
         }
         without_gvl(signal, || {
+            signal.look_out(looks);
             while outcome.is_none() {
                 match signal.sleep() {
                     Cause::Woken => outcome = poll(future.as_mut(), &waker),

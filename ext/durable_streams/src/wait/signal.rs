@@ -129,6 +129,16 @@ impl Signal {
         }
     }
 
+    /// Looks so many times whether there is a reason to wake, and lets others have the processor in between.
+    pub(super) fn look_out(&self, times: u32) {
+        for _ in 0..times {
+            if self.reasons.load(Ordering::Acquire) != 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// What becomes readable when there may be an interrupt, for who cannot sleep on the signal itself.
     ///
     /// # Errors
