@@ -91,6 +91,21 @@ RSpec.describe "Bad input", :faults do
       end
     end
 
+    { "append to" => ->(stream) { stream.append("{") }, "create" => ->(stream) { stream.create(body: "{") },
+      "close" => ->(stream) { stream.close_stream(data: "{") } }.each do |operation, call|
+      it "that is no JSON is told with the operation and the URL (#{operation})" do
+        batching = [json, client.stream("/s", content_type: :json, batching: false)]
+        expect(batching.map { |stream| parse_error { call.call(stream) } })
+          .to all(have_attributes(url: json.url, message: /\A#{operation} #{json.url}: invalid JSON at byte 1/))
+      end
+    end
+
+    def parse_error
+      yield
+    rescue DurableStreams::ParseError => e
+      e
+    end
+
     [{ "a" => 1 }, [1], 1, 1.5, true, nil, :sym].each do |data|
       it "#{data.inspect} is an ArgumentError on a stream of bytes" do
         expect { bytes.append(data) }.to raise_error(ArgumentError, /String.*got #{data.class}/)
@@ -131,6 +146,16 @@ RSpec.describe "Bad input", :faults do
       expect { json.append(1) }.to raise_error(DurableStreams::FetchError, /lacks Stream-Next-Offset/)
       expect { json.read.first }.to raise_error(DurableStreams::ParseError)
       expect { bytes.read.first }.to raise_error(DurableStreams::FetchError, /Is this a Durable Streams server/i)
+    end
+
+    it "that sends items that are none is named" do
+      @asked = true
+      faults.on { |reply| reply.respond(200, "[1,x]", **read_headers("1")) }
+      [-> { json.read.first }, -> { json.read_json.to_a }].each do |read|
+        expect(&read).to raise_error(DurableStreams::ParseError, /\Aread #{json.url}: invalid JSON/) { |error|
+          expect(error.url).to eq(json.url)
+        }
+      end
     end
 
     it "whose body is cut is a ConnectionError, after the policy's retries" do

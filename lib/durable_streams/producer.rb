@@ -214,7 +214,7 @@ module DurableStreams
     private
 
     def append_other(data)
-      @native.append(encode(data), data)
+      @native.append(encode(data), data, waits_for_itself)
     end
 
     def encode(data)
@@ -235,11 +235,17 @@ module DurableStreams
     # @raise [ThreadError] where that would wait for itself
     def waiting
       keep_serving if @serves
-      if @asks && Dispatcher.computing_values?
-        raise ThreadError, "the callable of a header cannot wait for deliveries, which wait for it"
-      end
+      reason = waits_for_itself
+      raise ThreadError, reason if reason
 
       yield
+    end
+
+    # @return [String, nil] why nothing may wait for deliveries here; nil if it may
+    def waits_for_itself
+      return unless @asks && Dispatcher.computing_values?
+
+      "the callable of a header cannot wait for deliveries, which wait for it"
     end
 
     def keep_serving

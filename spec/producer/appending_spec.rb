@@ -31,6 +31,22 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     expect(stored).to eq([1, 2])
   end
 
+  it "names the stream in what it refuses" do
+    producer = direct(max_buffered_bytes: 1, when_full: :raise, linger_ms: 60_000)
+    producer << 1
+    told = ->(reason) { have_attributes(url: stream.url, message: /\Aproduce to #{stream.url}: #{reason}/) }
+    expect(failure { producer << 2 }).to told.call("the producer's buffer is full")
+    [-> { producer << "{" }, -> { producer.append!("{") }, -> { producer.close_stream(data: "{") }].each do |call|
+      expect(&call).to raise_error(DurableStreams::ParseError) { |error| expect(error).to told.call("invalid JSON") }
+    end
+    producer.close
+    [-> { producer << 3 }, -> { producer.append!(3) }, -> { producer.close_stream }].each do |call|
+      expect(&call).to raise_error(DurableStreams::ClosedError) { |error|
+        expect(error).to told.call("the producer is closed")
+      }
+    end
+  end
+
   it "takes any number of threads, each in its own order" do
     producer = direct(max_batch_items: 7)
     Array.new(4) { |t| Thread.new { 200.times { |i| producer << [t, i] } } }.each(&:join)

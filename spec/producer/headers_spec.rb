@@ -84,6 +84,23 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(failure { producer.flush }.cause).to be_a(ThreadError)
   end
 
+  it "tells a callable that waits for room in another producer, whose deliveries wait for it too" do
+    audit = direct(producer_id: "audit", max_buffered_bytes: 20, headers: { "x" => -> { "y" } })
+    producer = direct(headers: { "x" => -> { 10.times { audit << "token fetched".to_json } } })
+    producer << "lost".to_json
+    expect(failure { producer.flush }.cause).to be_a(ThreadError)
+    audit.flush
+    expect(stored).to eq(["token fetched"])
+  end
+
+  it "lets a callable append to another producer where there is room" do
+    audit = direct(producer_id: "audit", headers: { "x" => -> { "y" } })
+    producer = direct(headers: { "x" => -> { (audit << "token fetched".to_json) && "y" } })
+    producer.append!("message".to_json)
+    audit.flush
+    expect(stored).to contain_exactly("token fetched", "message")
+  end
+
   it "lets callables use the library, the producer's own stream included" do
     handle = nil
     handle = DurableStreams::Stream.new(stream.url, content_type: :json)

@@ -1,10 +1,11 @@
 //! The one map from what goes wrong in Rust to the exceptions of `lib/durable_streams/errors.rb`.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use durable_streams_core::error::{Error as CoreError, Kind};
+use durable_streams_core::error::{Error as CoreError, Kind, Operation};
 use magnus::value::ReprValue;
 use magnus::{Class, Error, Exception, ExceptionClass, Module, RHash, RModule, Ruby, TryConvert};
 
@@ -127,13 +128,28 @@ pub(crate) fn simple(ruby: &Ruby, class_name: &str, message: &str) -> Error {
     made.map_or_else(|failed| failed, Error::from)
 }
 
+/// What an exception is about: what was being done, and at which URL (without credentials).
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a>(pub(crate) Operation, pub(crate) &'a str);
+
+/// An exception of one of the library's classes for what came to no request, or to no answer.
+pub(crate) fn refusal(ruby: &Ruby, class_name: &str, about: About<'_>, reason: &str) -> Error {
+    let About(operation, url) = about;
+    let attributes = ruby.hash_new();
+    let made = attributes.aset(ruby.to_symbol("url"), url).and_then(|()| {
+        let message = format!("{operation} {url}: {reason}");
+        class(ruby, class_name)?.new_instance((message, magnus::KwArgs(attributes)))
+    });
+    made.map_or_else(|failed| failed, Error::from)
+}
+
 /// An `ArgumentError`.
 pub(crate) fn argument(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_arg_error(), message)
 }
 
 /// A `ThreadError`: the call would wait for itself.
-pub(crate) fn deadlock(ruby: &Ruby, reason: &'static str) -> Error {
+pub(crate) fn deadlock(ruby: &Ruby, reason: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ruby.exception_thread_error(), reason)
 }
 

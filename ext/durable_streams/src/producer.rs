@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable_streams_core::error::Kind;
 use durable_streams_core::process::ProcessBound;
 use durable_streams_core::producer::{BodyKind, Config};
 use durable_streams_core::producing::{Failed, Message, Producer as CoreProducer, Refused, drain_all, losses};
@@ -15,12 +14,11 @@ use magnus::rb_sys::AsRawValue;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Exception, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData,
-    Value, function, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function,
+    gc, method,
 };
 
 use crate::client::{RetryArray, policy, seconds};
-use crate::convert;
 use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::held::{self, Lent};
@@ -30,6 +28,9 @@ use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
 mod appends;
+mod exceptions;
+
+pub(crate) use exceptions::exception;
 
 /// A producer, which belongs to the process that made it.
 #[derive(TypedData)]
@@ -57,8 +58,6 @@ pub(crate) struct Producer {
 
 /// After how many new originals an append drops the acknowledged ones; a flush does so too.
 const SWEEP: usize = 1_024;
-/// The key, beside the tokens, of what the first exception told: whatever comes to be said of the failure later says the same.
-const UNDELIVERED: u64 = u64::MAX;
 /// After how many bytes the GC is told what the buffer holds.
 const REPORT_EVERY: usize = 256 * 1024;
 
@@ -167,11 +166,19 @@ impl Producer {
         })
     }
 
-    /// `append(text, original)` -> nil. Text of a JSON stream is one value and is checked; original is what it was made
-    /// of, or the text itself. Waits while the buffer is full.
-    fn append(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<(), Error> {
+    /// `append(text, original, unwaiting)` -> nil. Text of a JSON stream is one value and is checked; original is what it
+    /// was made of, or the text itself. Waits while the buffer is full, unless told why it must not.
+    fn append(
+        ruby: &Ruby,
+        this: &Producer,
+        text: RString,
+        original: Value,
+        unwaiting: Option<String>,
+    ) -> Result<(), Error> {
         guard(ruby, || {
-            let token = this.accept(ruby, text, |running, message| running.append(message))?;
+            let token = this.accept(ruby, text, unwaiting.as_deref(), |running, message| {
+                running.append(message)
+            })?;
             this.keep(ruby, token, text, original)
         })
     }
@@ -179,7 +186,7 @@ impl Producer {
     /// `append_acknowledged(text, original)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
     fn append_acknowledged(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<RArray, Error> {
         guard(ruby, || {
-            let accepted = this.accept(ruby, text, |running, message| running.append_watched(message))?;
+            let accepted = this.accept(ruby, text, None, |running, message| running.append_watched(message))?;
             this.keep(ruby, accepted.token, text, original)?;
             let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
@@ -193,11 +200,12 @@ impl Producer {
         })
     }
 
-    /// Checks the message and has `append` take it, as soon as there is room.
+    /// Checks the message and has `append` take it, as soon as there is room: now, where there is a reason not to wait.
     fn accept<T>(
         &self,
         ruby: &Ruby,
         text: RString,
+        unwaiting: Option<&str>,
         append: impl Fn(&CoreProducer, Message<'_>) -> Result<T, Refused>,
     ) -> Result<T, Error> {
         let running = self.running(ruby)?;
@@ -206,19 +214,38 @@ impl Producer {
             // for room they are read anew.
             let message = unsafe { text.as_slice() };
             if self.json {
-                convert::check_json(ruby, message)?;
+                self.check_json(ruby, message)?;
             }
-            let waited = match append(running, self.message(text, message)) {
+            match append(running, self.message(text, message)) {
                 Ok(appended) => {
                     self.report(ruby, running, message.len());
                     return Ok(appended);
                 }
-                Err(Refused::Full(since)) if self.when_full == WhenFull::Block => wait(ruby, running.room(since))?,
-                Err(Refused::Failing) => wait(ruby, running.ended())?,
-                Err(refused) => return Err(self.refusal(ruby, &refused)),
-            };
-            waited.map_err(|failed| self.failure(ruby, &failed))?;
+                Err(refused) => self.wait_after(ruby, running, refused, unwaiting)?,
+            }
         }
+    }
+
+    /// Waits until what was refused may be accepted, if waiting helps.
+    fn wait_after(
+        &self,
+        ruby: &Ruby,
+        running: &CoreProducer,
+        refused: Refused,
+        unwaiting: Option<&str>,
+    ) -> Result<(), Error> {
+        let helps = match refused {
+            Refused::Full(_) => self.when_full == WhenFull::Block,
+            Refused::Failing => true,
+            Refused::Empty | Refused::Closed | Refused::Failed(_) => false,
+        };
+        let waited = match (refused, unwaiting) {
+            (refused, _) if !helps => return Err(self.refusal(ruby, &refused)),
+            (_, Some(reason)) => return Err(errors::deadlock(ruby, reason.to_owned())),
+            (Refused::Full(since), None) => wait(ruby, running.room(since))?,
+            (_, None) => wait(ruby, running.ended())?,
+        };
+        waited.map_err(|failed| self.failure(ruby, &failed))
     }
 
     /// `text`, whose bytes are `bytes`, as it is appended: what is as large as a batch is not copied. (JSON is: something
@@ -321,7 +348,7 @@ impl Producer {
             // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
             let last = text.as_ref().map(|text| unsafe { text.as_slice() });
             if let (Some(last), true) = (last, this.json) {
-                convert::check_json(ruby, last)?;
+                this.check_json(ruby, last)?;
             }
             let closing = running.close_stream(last);
             let accepted = closing.map_err(|refused| this.refusal(ruby, &refused))?;
@@ -354,22 +381,8 @@ impl Producer {
         self.running.get().ok_or_else(|| {
             let message =
                 "this producer was made before the process forked and belongs to the parent: make another one";
-            errors::simple(ruby, "ProducerError", message)
+            self.refuse(ruby, "ProducerError", message)
         })
-    }
-
-    fn refusal(&self, ruby: &Ruby, refused: &Refused) -> Error {
-        match refused {
-            Refused::Failed(failed) => self.failure(ruby, failed),
-            Refused::Closed => errors::simple(ruby, "ClosedError", "the producer is closed"),
-            Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
-            Refused::Full(_) => errors::simple(ruby, "ProducerError", "the producer's buffer is full"),
-            Refused::Failing => errors::simple(ruby, "ProducerError", "the producer is failing"),
-        }
-    }
-
-    fn failure(&self, ruby: &Ruby, failed: &Failed) -> Error {
-        exception(ruby, failed, ruby.get_inner(self.originals)).map_or_else(|failed| failed, Error::from)
     }
 }
 
@@ -403,42 +416,6 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
     })
 }
 
-/// A producer's failure as Ruby has it, with the messages that were not delivered as they were appended, in that order.
-pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Result<Exception, Error> {
-    failed.hear();
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    let undelivered = match originals.get(UNDELIVERED) {
-        Some(told) => told,
-        None => {
-            let found = undelivered(ruby, failed, originals, library)?.as_value();
-            originals.aset(UNDELIVERED, found)?;
-            found
-        }
-    };
-    let reason = errors::exception(ruby, failed.error())?;
-    let class: Value = library.const_get("ProducerError")?;
-    // What the application raised itself is not the error, but the cause of one.
-    let made = match failed.error().kind() {
-        Kind::Application(_) | Kind::Argument => "caused_by",
-        _ => "mark",
-    };
-    class.funcall(made, (reason, undelivered))
-}
-
-/// The messages as they were appended, in that order: the originals of those that are still what was appended.
-fn undelivered(ruby: &Ruby, failed: &Failed, originals: RHash, library: RModule) -> Result<RArray, Error> {
-    let messages: Value = library.const_get("Message")?;
-    let undelivered = ruby.ary_new_capa(failed.undelivered().len());
-    for message in failed.undelivered() {
-        let text = convert::label(ruby, ruby.str_from_slice(&message.data), true);
-        match originals.get(message.token) {
-            Some(original) => undelivered.push(messages.funcall::<_, _, Value>("as_appended", (original, text))?)?,
-            None => undelivered.push(text)?,
-        }
-    }
-    Ok(undelivered)
-}
-
 /// `Native.drain_producers(seconds)` -> nil, when all of this process's producers have sent what they had, or have failed,
 /// or the time is over.
 fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
@@ -469,7 +446,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 7))?;
-    class.define_method("append", method!(Producer::append, 2))?;
+    class.define_method("append", method!(Producer::append, 3))?;
     class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;
     class.define_method("close", method!(Producer::close, 1))?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_core::cursor::{Live, Position, Progress};
-use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::error::{Operation, Result as CoreResult};
 use durable_streams_core::lock::Mutex;
 use durable_streams_core::payload::{Format, Part};
 use durable_streams_core::process::{ProcessBound, ProcessLocal};
@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::convert::{self, Buffer};
-use crate::errors::{self, guard};
+use crate::errors::{self, About, guard};
 use crate::memory::Reported;
 use crate::questions::{carry_out_until, wait_serving};
 use crate::stream::{Stream, frozen};
@@ -184,10 +184,10 @@ impl Reader {
                 match taken {
                     Taken::End => return Ok(turn),
                     Taken::Length(bytes) => batch.expect(bytes)?,
-                    Taken::Part(part) => batch.add(ruby, &part)?,
+                    Taken::Part(part) => this.add(ruby, &mut batch, &part)?,
                     Taken::Rest(last, progress) => {
                         if let Some(part) = last {
-                            batch.add(ruby, &part)?;
+                            this.add(ruby, &mut batch, &part)?;
                         }
                         to.cat(&[batch.finish(ruby)?, meta(ruby, &progress)?.as_value()])?;
                         this.advance(progress);
@@ -214,7 +214,7 @@ impl Reader {
                 }
             };
             if let Some(part) = &part {
-                batch.add(ruby, part)?;
+                this.add(ruby, &mut batch, part)?;
             }
             let items = batch.finish(ruby)?;
             match progress {
@@ -345,6 +345,11 @@ impl Reader {
         started.map(Some).map_err(|error| errors::raise(ruby, error))
     }
 
+    fn add(&self, ruby: &Ruby, batch: &mut Batch, part: &Part) -> Result<(), Error> {
+        let stream = ruby.get_inner(self.stream);
+        batch.add(ruby, part, About(Operation::Read, stream.endpoint.display()))
+    }
+
     /// Notes that Ruby has a whole batch.
     fn advance(&self, progress: Progress) {
         let mut state = self.state.lock();
@@ -433,10 +438,10 @@ impl Batch {
         }
     }
 
-    fn add(&mut self, ruby: &Ruby, part: &Part) -> Result<(), Error> {
+    fn add(&mut self, ruby: &Ruby, part: &Part, about: About<'_>) -> Result<(), Error> {
         match (self, part) {
             (Batch::Items(parts, total), Part::Items { text, count }) => {
-                let items = convert::parse_items(ruby, text, *count)?;
+                let items = convert::parse_items(ruby, text, *count, Some(about))?;
                 *total += items.len();
                 parts.push(items)
             }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable_streams_core::append::{Append, Appender, Appending};
 use durable_streams_core::endpoint::{Endpoint, path_of};
-use durable_streams_core::error::Result as CoreResult;
+use durable_streams_core::error::{Operation, Result as CoreResult};
+use durable_streams_core::json::validate;
 use durable_streams_core::operations::{self, Create, one_message};
 use durable_streams_core::process::ProcessLocal;
 use durable_streams_core::work::Work;
@@ -18,8 +19,7 @@ use magnus::{
 };
 
 use crate::client::Client;
-use crate::convert;
-use crate::errors::{self, guard};
+use crate::errors::{self, About, guard};
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
 use crate::reader::Reader;
 use crate::shared::share;
@@ -130,7 +130,9 @@ impl Stream {
         body: Option<RString>,
         json: bool,
     ) -> Result<RArray, Error> {
-        let body = body.map(|data| payload(ruby, data, json)).transpose()?;
+        let body = body
+            .map(|data| this.payload(ruby, Operation::Create, data, json))
+            .transpose()?;
         let how = Create {
             content_type,
             ttl_seconds,
@@ -160,7 +162,7 @@ impl Stream {
         batching: bool,
     ) -> Result<RString, Error> {
         let tail = if batching {
-            let data = checked(ruby, data, json)?;
+            let data = this.checked(ruby, Operation::Append, data, json)?;
             guard(ruby, || {
                 let (endpoint, questions) = this.attended();
                 let appending = {
@@ -186,7 +188,7 @@ impl Stream {
                 }
             })?
         } else {
-            let body = payload(ruby, data, json)?;
+            let body = this.payload(ruby, Operation::Append, data, json)?;
             this.request(ruby, move |endpoint| {
                 operations::append(endpoint, &content_type, body, seq.as_deref())
             })?
@@ -202,7 +204,9 @@ impl Stream {
         content_type: Option<String>,
         json: bool,
     ) -> Result<RString, Error> {
-        let body = data.map(|data| payload(ruby, data, json)).transpose()?;
+        let body = data
+            .map(|data| this.payload(ruby, Operation::Close, data, json))
+            .transpose()?;
         let offset = this.request(ruby, move |endpoint| {
             operations::close(endpoint, content_type.as_deref(), body)
         })?;
@@ -263,27 +267,33 @@ impl Stream {
         let outcome = carry_out_serving(ruby, self.application.as_ref(), questions, work)?;
         outcome.map_err(|error| errors::raise(ruby, error))
     }
-}
 
-/// `data` as it is now, which on a JSON stream must be one JSON value.
-fn checked(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
-    // SAFETY: the bytes are read and copied before any Ruby code can run.
-    let bytes = unsafe { data.as_slice() };
-    if json {
-        convert::check_json(ruby, bytes)?;
+    /// `data` as it is now, which on a JSON stream must be one JSON value.
+    fn checked(&self, ruby: &Ruby, operation: Operation, data: RString, json: bool) -> Result<Bytes, Error> {
+        // SAFETY: the bytes are read and copied before any Ruby code can run.
+        let bytes = unsafe { data.as_slice() };
+        if json {
+            self.check_json(ruby, operation, bytes)?;
+        }
+        Ok(share(data).unwrap_or_else(|| Bytes::copy_from_slice(bytes)))
     }
-    Ok(share(data).unwrap_or_else(|| Bytes::copy_from_slice(bytes)))
-}
 
-/// `data` as a request's body.
-fn payload(ruby: &Ruby, data: RString, json: bool) -> Result<Bytes, Error> {
-    // SAFETY: the bytes are read and copied before any Ruby code can run.
-    let bytes = unsafe { data.as_slice() };
-    if !json {
-        return checked(ruby, data, json);
+    /// `data` as a request's body.
+    fn payload(&self, ruby: &Ruby, operation: Operation, data: RString, json: bool) -> Result<Bytes, Error> {
+        if !json {
+            return self.checked(ruby, operation, data, json);
+        }
+        // SAFETY: the bytes are read and copied before any Ruby code can run.
+        let bytes = unsafe { data.as_slice() };
+        self.check_json(ruby, operation, bytes)?;
+        Ok(one_message(bytes))
     }
-    convert::check_json(ruby, bytes)?;
-    Ok(one_message(bytes))
+
+    /// Checks what is sent for `operation`. Raises `DurableStreams::ParseError`, which says where it is not JSON and why.
+    pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
+        let about = About(operation, self.endpoint.display());
+        validate(text).map_err(|invalid| errors::refusal(ruby, "ParseError", about, &invalid.to_string()))
+    }
 }
 
 /// A frozen UTF-8 string, as metadata is given back.

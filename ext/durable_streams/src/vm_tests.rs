@@ -158,7 +158,7 @@ fn converted_items_survive_a_gc_at_every_allocation() {
         let text = format!("{text},[{}]", wide.join(","));
         ruby.define_variable("$text", ruby.str_new(&text)).unwrap();
         ruby.eval::<Value>("GC.stress = true").unwrap();
-        let items = convert::parse_items(ruby, text.as_bytes(), 5);
+        let items = convert::parse_items(ruby, text.as_bytes(), 5, None);
         ruby.eval::<Value>("GC.stress = false").unwrap();
         let expected: Value = ruby.eval("JSON.parse(\"[#{$text}]\")").unwrap();
         assert!(items.unwrap().as_value().eql(expected).unwrap());

@@ -15,7 +15,7 @@ use rb_sys::VALUE;
 use super::parse_error;
 use super::parser::Parser;
 use super::stack::{INLINE, Room};
-use crate::errors;
+use crate::errors::{self, About};
 
 /// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
 const LONGEST_REASON: usize = 300;
@@ -26,11 +26,17 @@ const LONGEST_REASON: usize = 300;
 ///
 /// `block` must not be memory of a Ruby string: Ruby code may run (a redefined JSON.parse) and change it.
 ///
-/// Raises `DurableStreams::ParseError` with json's reason where an item is not JSON.
-pub(crate) fn parse_items(ruby: &Ruby, block: &[u8], count_hint: usize) -> Result<RArray, Error> {
+/// Raises `DurableStreams::ParseError` with json's reason where an item is not JSON, which names what the items were read
+/// for.
+pub(crate) fn parse_items(
+    ruby: &Ruby,
+    block: &[u8],
+    count_hint: usize,
+    about: Option<About<'_>>,
+) -> Result<RArray, Error> {
     // No item is shorter than a digit and a comma.
     let capacity = count_hint.min(block.len() / 2 + 1) as c_long;
-    let array = convert(ruby, block, |parser| {
+    let array = convert(ruby, block, about, |parser| {
         // SAFETY: inside rb_protect; see `parser`.
         let result = unsafe { rb_sys::rb_ary_new_capa(capacity) };
         parser.items(result);
@@ -43,11 +49,16 @@ pub(crate) fn parse_items(ruby: &Ruby, block: &[u8], count_hint: usize) -> Resul
 ///
 /// `text` must not be memory of a Ruby string. Raises as [`parse_items`] does.
 pub(crate) fn parse_value(ruby: &Ruby, text: &[u8]) -> Result<Value, Error> {
-    convert(ruby, text, |parser| parser.whole())
+    convert(ruby, text, None, |parser| parser.whole())
 }
 
 /// Runs a conversion where it may raise.
-fn convert(ruby: &Ruby, text: &[u8], body: impl FnOnce(&mut Parser) -> VALUE) -> Result<Value, Error> {
+fn convert(
+    ruby: &Ruby,
+    text: &[u8],
+    about: Option<About<'_>>,
+    body: impl FnOnce(&mut Parser) -> VALUE,
+) -> Result<Value, Error> {
     let in_json = Cell::new(false);
     let mut panicked = None;
     let outcome = protect(|| {
@@ -74,7 +85,7 @@ fn convert(ruby: &Ruby, text: &[u8], body: impl FnOnce(&mut Parser) -> VALUE) ->
     match outcome {
         // SAFETY: a live object, in this frame since `protect` returned it.
         Ok(value) => Ok(unsafe { Value::from_raw(value) }),
-        Err(error) if in_json.get() => Err(refusal(ruby, error)),
+        Err(error) if in_json.get() => Err(refusal(ruby, about, error)),
         Err(error) => Err(error),
     }
 }
@@ -109,7 +120,7 @@ unsafe fn intern(name: &'static str) -> rb_sys::ID {
 }
 
 /// The ParseError for what JSON.parse raised; other exceptions (an interrupt, no memory) stay as they are.
-fn refusal(ruby: &Ruby, error: Error) -> Error {
+fn refusal(ruby: &Ruby, about: Option<About<'_>>, error: Error) -> Error {
     let classes = [("JSON", "JSONError"), ("Object", "EncodingError")];
     let refused = classes.into_iter().any(|(space, name)| {
         let space: Result<RModule, Error> = match space {
@@ -135,6 +146,7 @@ fn refusal(ruby: &Ruby, error: Error) -> Error {
     });
     parse_error(
         ruby,
+        about,
         &format!(
             "invalid JSON: {}",
             reason.as_deref().unwrap_or("JSON.parse gave no reason")

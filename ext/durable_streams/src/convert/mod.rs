@@ -4,7 +4,7 @@
 use durable_streams_core::json::validate;
 use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
 
-use crate::errors;
+use crate::errors::{self, About};
 
 mod buffer;
 mod json;
@@ -19,16 +19,12 @@ pub(crate) use buffer::Buffer;
 pub(crate) use json::parse_items;
 pub(crate) use text::label;
 
-/// Checks that `text` is exactly one JSON value (RFC 8259, valid UTF-8).
-///
-/// Raises `DurableStreams::ParseError`, which says where it is not and why.
-pub(crate) fn check_json(ruby: &Ruby, text: &[u8]) -> Result<(), Error> {
-    validate(text).map_err(|invalid| parse_error(ruby, &invalid.to_string()))
-}
-
-/// A `DurableStreams::ParseError`.
-fn parse_error(ruby: &Ruby, message: &str) -> Error {
-    errors::simple(ruby, "ParseError", message)
+/// A `DurableStreams::ParseError`; of text that nobody asked a server for or sends to one, about nothing.
+fn parse_error(ruby: &Ruby, about: Option<About<'_>>, reason: &str) -> Error {
+    match about {
+        Some(about) => errors::refusal(ruby, "ParseError", about, reason),
+        None => errors::simple(ruby, "ParseError", reason),
+    }
 }
 
 /// Defines `DurableStreams::Native.check_json`, `.parse_items` and `.parse_value`.
@@ -41,16 +37,16 @@ pub(crate) fn init(_ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_module_function("parse_value", function!(native_parse_value, 1))
 }
 
-/// `check_json(text String) -> nil`. Raises ParseError where `text` is not one JSON value.
+/// `check_json(text String) -> nil`. Raises ParseError where `text` is not one JSON value (RFC 8259, valid UTF-8).
 fn native_check_json(ruby: &Ruby, text: RString) -> Result<(), Error> {
     // SAFETY: on a Ruby thread with the GVL. No Ruby code runs and nothing is allocated while the bytes are read, so
     // they can be neither changed nor moved. The error for invalid ones is made after that.
-    check_json(ruby, unsafe { text.as_slice() })
+    validate(unsafe { text.as_slice() }).map_err(|invalid| parse_error(ruby, None, &invalid.to_string()))
 }
 
 /// `parse_items(text String) -> Array`: values with commas between them.
 fn native_parse_items(ruby: &Ruby, text: RString) -> Result<RArray, Error> {
-    parse_items(ruby, &bytes_of(text), 0)
+    parse_items(ruby, &bytes_of(text), 0, None)
 }
 
 /// `parse_value(text String) -> Object`: what `JSON.parse` gives.
