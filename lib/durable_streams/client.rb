@@ -84,7 +84,8 @@ module DurableStreams
       Stream.create(url, content_type: content_type, context: @context, **options)
     end
 
-    # Closes the connections. Requests raise {ClosedError} from then on. Closing twice is fine.
+    # Drops idle connections. Requests raise {ClosedError} from then on; those that are out come to their end, which for
+    # server-sent events is when the server ends them, or the reader is closed. Closing twice is fine.
     # @return [nil]
     def close
       @context.close

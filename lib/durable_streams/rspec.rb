@@ -10,7 +10,9 @@ module DurableStreams
     # end. Every process has its own, so runs may go on side by side. Its streams stay from example to example: give
     # each example a path of its own, or have it delete what it made.
     #
-    # The program is found as {Server.program} says.
+    # The program is found as {Server.program} says. A run that is killed, or interrupted twice, which is the same to
+    # RSpec, stops nothing: it leaves the server's folder behind, and the server itself unless the interrupts came from a
+    # terminal, which sends them to the server too.
     #
     # @example
     #   require "durable_streams/rspec"
@@ -28,7 +30,7 @@ module DurableStreams
         # @return [Server] the run's server, started when first asked for
         # @raise [Server::StartError] if there is none, or it does not start
         def server
-          # At exit too: a run that is interrupted twice skips its hooks.
+          # At exit too: who asks for it outside a suite has no hooks.
           LOCK.synchronize { @server ||= Server.start.tap { |started| at_exit { started.stop } } }
         end
 
