@@ -17,6 +17,7 @@ module DurableStreams
       # @param values [Boolean] whether requests ask callables for values
       # @param notices [Boolean] whether there are callbacks
       # @return [nil]
+      # @raise [ThreadError] in a trap handler, where one has to be started: its lock cannot be had there
       def serve(values:, notices:)
         keep_running(:headers) { Native.serve_requests } if values
         keep_running(:callbacks) { tell_notices } if notices
@@ -51,8 +52,8 @@ module DurableStreams
       def start(name, &work)
         thread = Thread.new(&work)
         thread.name = "durable_streams #{name}"
-        # Of no thread group of the application's, so that nobody joins or kills it with theirs.
-        ThreadGroup::Default.add(thread)
+        # Of no thread group of the application's, so that nobody joins or kills it with theirs; some cannot be left.
+        ThreadGroup::Default.add(thread) unless thread.group&.enclosed?
         thread
       end
 

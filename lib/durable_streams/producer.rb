@@ -99,6 +99,7 @@ module DurableStreams
     #   and without a limit. So what takes long, or may never return, is to be handed on to another thread
     # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
     # @raise [ArgumentError] for values that cannot be meant
+    # @raise [ThreadError] in a trap handler, with callables or callbacks, unless their thread runs already
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: 0, client: nil, retry_policy: nil,

@@ -107,4 +107,17 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     producer.append!(2)
     expect(next_told).not_to eq(thread)
   end
+
+  it "calls them on a thread of the caller's group where that cannot be left" do
+    producer = direct(on_delivery: ->(*) { told << Thread.current })
+    producer.append!(1)
+    next_told.kill.join
+    group = ThreadGroup.new
+    start = Queue.new
+    caller = Thread.new { start.pop && producer.append!(2) }
+    group.add(caller).enclose
+    start << true
+    caller.join
+    expect(next_told.tap { |thread| expect(thread.group).to equal(group) }.kill.join).to be_a(Thread)
+  end
 end
