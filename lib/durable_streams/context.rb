@@ -26,6 +26,7 @@ module DurableStreams
       @config.freeze
       @native = Native::Client.new(@config.timeout.to_f, @config.live_timeout.to_f, @config.max_message_bytes,
                                    @config.retry_policy.to_native, @config.ca_file)
+      check
     end
 
     # An absolute URL as it is; a path joined to the base_url with exactly one slash.
@@ -75,6 +76,11 @@ module DurableStreams
     end
 
     private
+
+    # What the extension would refuse of every stream's settings, it refuses now.
+    def check
+      native_stream(@config.base_url || "http://localhost", RequestOptions::NONE, RequestOptions::NONE)
+    end
 
     # Spaces around a URL and control characters in it would be dropped later without a word.
     def url_text(url)

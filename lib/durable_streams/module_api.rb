@@ -5,13 +5,6 @@
 # The methods here use one configuration for the whole process. {Client} is for whoever needs several, or wants to say
 # when connections are closed.
 module DurableStreams
-  @configuration = Configuration.new.freeze
-  @default_context = nil
-
-  # Guards the making of the default context: it has connections of its own, so there must be one.
-  CONTEXT_LOCK = Mutex.new
-  private_constant :CONTEXT_LOCK
-
   class << self
     # Where the library reports what it cannot raise to anyone. Warnings and worse go to standard error at first.
     # @return [Logger, nil]
@@ -59,9 +52,7 @@ module DurableStreams
     end
 
     # @return [Context] the context of the configuration of the process
-    def default_context
-      @default_context || CONTEXT_LOCK.synchronize { @default_context ||= new_context }
-    end
+    attr_reader :default_context
 
     # A handle for a stream. No request is made.
     # @param url [String, URI] absolute, or a path to join to the base_url
@@ -129,12 +120,14 @@ module DurableStreams
 
     private
 
+    # Makes the context at once: a lock to make it under later could not be had in a trap handler.
     def install(config)
-      config.freeze
-      CONTEXT_LOCK.synchronize do
-        @default_context = nil
-        @configuration = config
-      end
+      context = Context.new(config.freeze)
+      # Nothing is called in between, so that no other thread gets its turn there.
+      @default_context = context
+      @configuration = config
     end
   end
+
+  reset_configuration!
 end

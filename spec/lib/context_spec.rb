@@ -63,6 +63,7 @@ RSpec.describe DurableStreams::Context do
     end
 
     def sent(headers, params)
+      context # which checks its settings by making one
       allow(DurableStreams::Native::Stream).to receive(:new)
       context.native_stream("http://host/a", DurableStreams::RequestOptions.normalize(headers, "headers"),
                             DurableStreams::RequestOptions.normalize(params, "params"))

@@ -27,6 +27,27 @@ RSpec.describe DurableStreams do
       expect(described_class.configuration).to equal(before)
     end
 
+    it "refuses at once what cannot be used, wherever in the settings it is, and changes nothing" do
+      settings = { "invalid port" => ->(config) { config.base_url = "http://secret@host:99999" },
+                   "header x: " => ->(config) { config.default_headers = { "X" => "a\r\nY: secret" } },
+                   "header name" => ->(config) { config.default_headers["a b"] = "secret" },
+                   "max_retries must be" => ->(config) { config.retry_policy.max_retries = -1 } }
+      before = [described_class.configuration, described_class.default_context]
+      settings.each do |message, set|
+        %i[configure new_context].each do |call|
+          expect { described_class.public_send(call, &set) }.to raise_error(ArgumentError) { |error|
+            expect(error.message).to include(message)
+            expect(error.message).not_to include("secret")
+          }
+        end
+      end
+      expect { DurableStreams::Client.new(headers: { "X" => "\n" }) }.to raise_error(ArgumentError, /header x/)
+      policy = DurableStreams::RetryPolicy.new.tap { |made| made.multiplier = 0 }
+      expect { DurableStreams::Client.new(retry_policy: policy) }.to raise_error(ArgumentError, /multiplier/)
+      after = [described_class.configuration, described_class.default_context]
+      expect(after).to match(before.map { |setting| equal(setting) })
+    end
+
     it "makes another default context, and leaves streams with theirs" do
       described_class.configure { |config| config.base_url = "https://one" }
       stream = described_class.stream("/a")
@@ -45,6 +66,20 @@ RSpec.describe DurableStreams do
   it "has one default context, however many threads ask first" do
     contexts = Array.new(8) { Thread.new { described_class.default_context } }.map(&:value)
     expect(contexts.uniq(&:object_id).size).to eq(1)
+  end
+
+  it "is configured and used in a trap handler, where no lock can be had" do
+    seen = Thread::Queue.new
+    before = trap("USR2") do
+      described_class.configure { |config| config.base_url = "https://host" }
+      seen << described_class.stream("/a").url
+    rescue ThreadError => e
+      seen << e
+    end
+    Process.kill("USR2", Process.pid)
+    expect(seen.pop).to eq("https://host/a")
+  ensure
+    trap("USR2", before || "DEFAULT")
   end
 
   it "makes contexts of their own" do
