@@ -11,8 +11,8 @@ module DurableStreams
     # each example a path of its own, or have it delete what it made.
     #
     # The program is found as {Server.program} says. A run that is killed, or interrupted twice, which is the same to
-    # RSpec, stops nothing: it leaves the server's folder behind, and the server itself unless the interrupts came from a
-    # terminal, which sends them to the server too.
+    # RSpec, stops nothing: it leaves the server's folder behind, and the server itself unless the interrupts came from
+    # a terminal, which sends them to the server too.
     #
     # @example
     #   require "durable_streams/rspec"
