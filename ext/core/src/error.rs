@@ -220,6 +220,7 @@ impl Error {
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
+
     /// Whether it is an answer that the retry policy in force has as worth another try.
     pub fn worth_another_try(&self) -> bool {
         self.0.worth_another_try
