@@ -4,8 +4,12 @@ module DurableStreams
   # Writes to one stream, fire and forget, exactly once: messages are sent in batches in the background, and a batch
   # whose answer was lost is sent again without being stored twice.
   #
-  # The server knows a producer by its id and epoch. One id is for one live producer; a process that restarts takes the
-  # next epoch, or has `auto_claim: true` find it.
+  # The server knows a producer by its id and epoch, and its batches by their numbers in it. One id is for one live
+  # producer, and each run of a program needs an epoch that no run before it had: a higher one, which the application
+  # keeps somewhere. To the server, a run that begins with an id, epoch and numbers that were used before is one that
+  # repeats itself: what it sends is answered as a duplicate ({ProducerResult#duplicate?}) and is *not stored* again,
+  # whatever it is. `auto_claim: true` only helps where the server refuses the epoch as stale, as a higher one has been
+  # there. examples/restartable_writer.rb keeps its epoch in the stream, and can be killed at any moment.
   #
   # May be used from any number of threads. It belongs to the process that made it: after `fork` the child's copy raises
   # {ProducerError}, and nothing is sent twice.
@@ -93,10 +97,11 @@ module DurableStreams
     # @param next_seq [Integer] the first number to use in the epoch
     # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
-    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch that is
-    #   in the stream, in order, on the one thread that calls the callbacks of all producers. Nothing else waits for it:
-    #   requests and appends go on, and what it is still to be told queues meanwhile, some hundred bytes for each batch
-    #   and without a limit. So what takes long, or may never return, is to be handed on to another thread
+    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch that
+    #   the server has acknowledged (as stored, or as a duplicate: `duplicate?`), in order, on the one thread that calls
+    #   the callbacks of all producers. Nothing else waits for it: requests and appends go on, and what it is still to
+    #   be told queues meanwhile, some hundred bytes for each batch and without a limit. So what takes long, or may
+    #   never return, is to be handed on to another thread
     # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
     # @raise [ArgumentError] for values that cannot be meant
     # @raise [ThreadError] in a trap handler, with callables or callbacks, unless their thread runs already
