@@ -4,7 +4,8 @@ require "json"
 require "rbconfig"
 
 # The documentation's examples use SecureRandom in a header without requiring it, and code written for the pure-Ruby
-# client finds Timeout there, which its HTTP library loads.
+# client finds Timeout and Logger there, which its HTTP library and itself load.
+autoload :Logger, "logger"
 autoload :SecureRandom, "securerandom"
 autoload :Timeout, "timeout"
 
@@ -23,6 +24,7 @@ precompiled = File.join(__dir__, "durable_streams", RUBY_VERSION[/\A\d+\.\d+/],
 require File.file?(precompiled) ? precompiled : "durable_streams/durable_streams"
 
 require_relative "durable_streams/redaction"
+require_relative "durable_streams/status"
 require_relative "durable_streams/text"
 require_relative "durable_streams/content_type"
 require_relative "durable_streams/message"

@@ -11,7 +11,6 @@ module DurableStreams
     def logger
       return @logger if defined?(@logger)
 
-      require "logger"
       @logger = Logger.new($stderr, level: Logger::WARN)
     end
 
@@ -116,6 +115,31 @@ module DurableStreams
     # @return [String] the offset; "-1", the beginning, for nil and ""
     def normalize_offset(offset)
       offset.nil? || offset.to_s.empty? ? "-1" : offset.to_s
+    end
+
+    # The error that an answer with a status that is no success means, by this library's table of errors.
+    #
+    # A 403 is a {StaleEpochError} where the answer names the producer's epoch. A 409 is told by its headers: a closed
+    # stream, a gap in a producer's numbers, a `Stream-Seq`; without any it is a {StreamExistsError}.
+    # @param status [Integer]
+    # @param url [#to_s, nil] of the stream
+    # @param body [String, nil] of the answer; begins the message where it says more than the status
+    # @param headers [Hash, nil] of the answer, names in any case
+    # @param operation [#to_s, nil] what was being done, for the message
+    # @return [DurableStreamError]
+    def error_from_status(status, url: nil, body: nil, headers: nil, operation: nil)
+      Status.error(status, url, body, headers, operation)
+    end
+
+    # What an answer says of the position that it leads to.
+    # @param response [#[]] gives a header's value by its name in lower case: a Hash, a {Testing::MockResponse}, a
+    #   Net::HTTPResponse
+    # @param defaults [Hash] `next_offset:` and `cursor:` where the answer has none
+    # @return [Hash{Symbol => Object}] `next_offset:` and `cursor:` (String or nil), `up_to_date:` (Boolean)
+    def parse_stream_headers(response, defaults = {})
+      { next_offset: response[STREAM_NEXT_OFFSET_HEADER] || defaults[:next_offset],
+        cursor: response[STREAM_CURSOR_HEADER] || defaults[:cursor],
+        up_to_date: response[STREAM_UP_TO_DATE_HEADER].to_s.casecmp?("true") }
     end
 
     private

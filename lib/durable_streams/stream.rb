@@ -49,6 +49,12 @@ module DurableStreams
       new(url, **options).exists?
     end
 
+    # @param content_type [String, Symbol] a MIME type, or :json, :bytes, :text
+    # @return [String] the MIME type; what is no name of one is given back as text
+    def self.normalize_content_type(content_type)
+      ContentType::NAMES.fetch(content_type) { content_type.to_s }
+    end
+
     # @param url [String, URI] absolute, or a path to join to the context's base_url
     # @param context [Context]
     # @param content_type [String, Symbol, nil] the stream's type, which spares the request that asks for it: a MIME
@@ -272,6 +278,15 @@ module DurableStreams
 
       read(format: :auto) { |reader| reader.each(&block) }
       self
+    end
+
+    # The context's headers and this handle's, as a request that was made now would have them: callables are called, on
+    # this thread, and what they give as nil is left out.
+    # @param extra [Hash] headers that replace those, as they are
+    # @return [Hash{String => Object}] names as they were given
+    def resolved_headers(extra = {})
+      headers = RequestOptions.merge_headers(@context.config.default_headers, @headers)
+      headers.transform_values { |value| value.respond_to?(:call) ? value.call : value }.compact.merge(extra)
     end
 
     # @return [String] without credentials

@@ -110,6 +110,56 @@ RSpec.describe DurableStreams do
     end
   end
 
+  it "loads Logger for who names it, as the reference client does" do
+    script = <<~RUBY
+      require "durable_streams"
+      DurableStreams.logger = Logger.new($stdout)
+      DurableStreams.logger.warn("mine")
+    RUBY
+    load_path = $LOAD_PATH.flat_map { |path| ["-I", path] }
+    output = IO.popen([RbConfig.ruby, "--disable-gems", *load_path, "-e", script], err: %i[child out], &:read)
+    expect(output).to include("WARN").and end_with("mine\n")
+  end
+
+  describe ".error_from_status" do
+    { 400 => :BadRequestError, 401 => :UnauthorizedError, 403 => :ForbiddenError, 404 => :StreamNotFoundError,
+      409 => :StreamExistsError, 410 => :StreamGoneError, 413 => :PayloadTooLargeError, 429 => :RateLimitedError,
+      418 => :FetchError, 500 => :FetchError }.each do |status, name|
+      it "makes a #{name} of a #{status}" do
+        error = described_class.error_from_status(status, url: "http://me:secret@h/s?token=x", body: "because")
+        expect(error).to be_an_instance_of(described_class.const_get(name))
+        expect(error).to have_attributes(status: status, url: "http://h/s?…", body: "because", headers: {})
+        expect(error.message).not_to match(/secret|token/)
+      end
+    end
+
+    it "tells by its headers what a 403 or 409 is of" do
+      made = ->(status, headers) { described_class.error_from_status(status, headers: headers) }
+      expect(made.call(403, { "Producer-Epoch" => "7" })).to be_a(DurableStreams::StaleEpochError)
+        .and have_attributes(current_epoch: 7)
+      expect(made.call(409, { "stream-closed" => "TRUE", "stream-next-offset" => "9" }))
+        .to be_a(DurableStreams::StreamClosedError).and have_attributes(final_offset: "9")
+      expect(made.call(409, { "producer-expected-seq" => "1", "producer-received-seq" => "3" }))
+        .to be_a(DurableStreams::SequenceGapError).and have_attributes(expected_seq: 1, received_seq: 3)
+      expect(made.call(409, { "stream-seq" => "b" })).to be_a(DurableStreams::SeqConflictError)
+      expect(made.call(429, { "Retry-After" => "60" })).to have_attributes(retry_after: 60)
+    end
+
+    it "says what the server said, and what was being done" do
+      expect(described_class.error_from_status(400, body: "no such offset").message).to eq("no such offset")
+      expect(described_class.error_from_status(500).message).to eq("HTTP 500")
+      expect(described_class.error_from_status(404, url: "http://h/s", operation: "read").message)
+        .to eq("read http://h/s: Stream not found")
+    end
+  end
+
+  it "reads what an answer says of the position" do
+    response = { "stream-next-offset" => "7", "stream-up-to-date" => "true" }
+    expect(described_class.parse_stream_headers(response, next_offset: "1", cursor: "c"))
+      .to eq(next_offset: "7", cursor: "c", up_to_date: true)
+    expect(described_class.parse_stream_headers({})).to eq(next_offset: nil, cursor: nil, up_to_date: false)
+  end
+
   it "has the protocol's header names" do
     names = described_class.constants.grep(/_HEADER\z/)
     expect(names.size).to eq(15)

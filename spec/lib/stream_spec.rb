@@ -1,0 +1,18 @@
+# frozen_string_literal: true
+
+# What a handle tells without a server.
+RSpec.describe DurableStreams::Stream do
+  it "has MIME types for the short names, and leaves all else" do
+    expect([:json, :bytes, :text, "a/b; c=d", nil].map { |type| described_class.normalize_content_type(type) })
+      .to eq(["application/json", "application/octet-stream", "text/plain", "a/b; c=d", ""])
+  end
+
+  it "resolves the headers of a request" do
+    count = 0
+    client = DurableStreams::Client.new(headers: { "X-A" => "client", "X-B" => "client", "X-C" => -> {} })
+    stream = client.stream("http://h/s", headers: { "x-b" => -> { "asked #{count += 1}" }, "X-D" => nil })
+    expect(stream.resolved_headers).to eq("X-A" => "client", "x-b" => "asked 1")
+    expect(stream.resolved_headers("X-A" => "extra")).to eq("X-A" => "extra", "x-b" => "asked 2")
+    expect(described_class.new("http://h/s").resolved_headers).to eq({})
+  end
+end
