@@ -5,8 +5,9 @@ module DurableStreams
   #
   # A reader ends when it is up to date (`live: :off`), at the end of a closed stream, and when it is closed. Whoever
   # breaks out of an iteration can iterate again: it goes on after the last thing that was handed out. One reader is for
-  # one thread at a time; `close` may come from any. Whoever reads it from within its own read (in the callable of a
-  # header, or a trap handler that interrupts it) gets a ThreadError, since each would wait for the other.
+  # one thread at a time: of what two iterate at the same moment, some may be lost, or come to both. `close` may come
+  # from any. Whoever reads it from within its own read (in the callable of a header, or a trap handler that interrupts
+  # it) gets a ThreadError, since each would wait for the other.
   #
   # Inside, a position is the Array [next_offset, cursor, up_to_date, stream_closed], as the extension hands it out: one
   # object, so that it is replaced in one step.
