@@ -65,7 +65,7 @@ module DurableStreams
         report = "durable_streams: closing a producer failed after another exception: #{e.class}: #{e.message}"
         begin
           DurableStreams.logger&.warn(report)
-        rescue Ractor::IsolationError # only the main one has the logger
+        rescue Ractor::Error # only the main one has the logger
           warn(report)
         end
       end
