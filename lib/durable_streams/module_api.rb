@@ -17,6 +17,20 @@ module DurableStreams
     # @param logger [Logger, nil] anything with Logger's methods; nil for silence
     attr_writer :logger
 
+    # Reports what cannot be raised to anyone: to the logger, or, where that cannot be reached, as a warning.
+    # @param severity [Symbol] the logger's method
+    # @param message [String]
+    # @return [nil]
+    # @api private
+    def report(severity, message)
+      if Ractor.current == Ractor.main
+        logger&.public_send(severity, message)
+      else
+        warn(message)
+      end
+      nil
+    end
+
     # @return [Configuration] the configuration of the process, frozen: {configure} changes it
     attr_reader :configuration
 

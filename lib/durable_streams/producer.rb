@@ -51,8 +51,8 @@ module DurableStreams
         took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
         Dispatcher.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
         Native.lost_messages.each do |url, count, reason|
-          DurableStreams.logger&.warn("durable_streams: the process ends and #{count} appended messages did not " \
-                                      "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
+          DurableStreams.report(:warn, "durable_streams: the process ends and #{count} appended messages did not " \
+                                       "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
         end
         nil
       end
@@ -62,12 +62,8 @@ module DurableStreams
       def close_quietly(producer)
         producer.close
       rescue StandardError => e
-        report = "durable_streams: closing a producer failed after another exception: #{e.class}: #{e.message}"
-        begin
-          DurableStreams.logger&.warn(report)
-        rescue Ractor::Error # only the main one has the logger
-          warn(report)
-        end
+        DurableStreams.report(:warn, "durable_streams: closing a producer failed after another exception: " \
+                                     "#{e.class}: #{e.message}")
       end
     end
 

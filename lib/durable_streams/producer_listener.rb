@@ -39,7 +39,7 @@ module DurableStreams
       what == :delivered ? delivered(*details) : @on_error&.call(*details)
       nil
     rescue *RESCUED => e
-      DurableStreams.logger&.error("durable_streams: a producer's callback raised #{e.class}: #{e.message}")
+      DurableStreams.report(:error, "durable_streams: a producer's callback raised #{e.class}: #{e.message}")
     end
 
     private
