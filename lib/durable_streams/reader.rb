@@ -153,7 +153,8 @@ module DurableStreams
     # @return [Boolean] false at the end
     def hold_response
       until @held && @held_position
-        return false unless receive(:next_batch)
+        @native.next_batch(@received) if nothing_received?
+        return false if @received.empty?
 
         payload, position = @received
         hold(@held ? joined(rest, payload) : payload, position)
@@ -166,20 +167,18 @@ module DurableStreams
     def hold_part
       while @held.nil? || @held.empty?
         release if @held
-        return false unless receive(:next_items)
+        @native.next_items(@received) if nothing_received?
+        return false if @received.empty?
 
         hold(*@received)
       end
       true
     end
 
-    # Makes sure that something is received, which an interrupted call may have been already.
-    # @return [Boolean] false at the end
-    def receive(how)
-      return false if ended?
-
-      @native.public_send(how, @received) if @received.empty?
-      !@received.empty?
+    # Whether to ask the extension: an interrupted call may have received something already, and at the end nothing comes.
+    # (Whoever wants to know asks it, with no frame in between: of thousands of parked fibers each would pay a page for it.)
+    def nothing_received?
+      @received.empty? && !ended?
     end
 
     # Holds what was received. Nothing is called meanwhile: an interrupt there would lose it, or repeat it.
