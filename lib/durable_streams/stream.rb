@@ -342,6 +342,11 @@ module DurableStreams
     def known_content_type
       learn(@native.head.first || ContentType::FALLBACK) if @json.nil?
       @content_type
+    rescue StreamNotFoundError
+      raise unless Context.stand_in_content_type
+
+      learn(Context.stand_in_content_type)
+      @content_type
     end
 
     private

@@ -45,6 +45,7 @@ module DurableStreams
         LOCK.synchronize { @configuration ||= DurableStreams.configuration }
         Context.transport = mock_transport
         Context.stand_in_base_url = BASE_URL
+        Context.stand_in_content_type = ContentType::NAMES[:json]
         nil
       end
 
@@ -59,6 +60,7 @@ module DurableStreams
       def reset!
         Context.transport = nil
         Context.stand_in_base_url = nil
+        Context.stand_in_content_type = nil
         before = LOCK.synchronize do
           @mock_transport = nil
           @configuration.tap { @configuration = nil }

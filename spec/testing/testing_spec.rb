@@ -90,6 +90,13 @@ RSpec.describe DurableStreams::Testing do
       expect(headers).to eq("x-tenant" => "a")
     end
 
+    it "are forgotten when the test clears them, as in the reference client" do
+      stream
+      described_class.requests.clear
+      stream << 1
+      expect(described_class.requests.map { |request| request[:method] }).to eq([:post])
+    end
+
     it "are forgotten with all else by clear!" do
       stream
       mock.on(:post, "/events", status: 500)
@@ -110,6 +117,38 @@ RSpec.describe DurableStreams::Testing do
       expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
     end
 
+    it "need not be created, as in the reference client" do
+      expect(DurableStreams.stream("/a", content_type: :json).read_all).to eq([])
+      expect(DurableStreams.read("/a").to_a).to eq([])
+      expect(DurableStreams.stream("/a")).not_to be_exists
+      DurableStreams.append("/a", { n: 1 })
+      DurableStreams.stream("/a", content_type: :json) << { n: 2 }
+      expect(DurableStreams.stream("/a").read_all).to eq([{ "n" => 1 }, { "n" => 2 }])
+      expect { DurableStreams.append("/b", "", content_type: :text) }.to raise_error(DurableStreams::BadRequestError)
+      expect(DurableStreams.stream("/b")).not_to be_exists
+      DurableStreams.append("/b", "text", content_type: :text)
+      expect(DurableStreams.stream("/b").read.first.data).to eq("text")
+    end
+
+    it "are what the test puts there, as in the reference client" do
+      mock.streams["/a"] = [{ n: 1 }]
+      handle = DurableStreams.stream("/a")
+      expect(handle.read_all).to eq([{ "n" => 1 }])
+      handle << { n: 2 }
+      mock.streams["/a"] << { n: 3 }
+      expect(handle.read_all.map { |item| item["n"] }).to eq([1, 2, 3])
+      handle.close_stream
+      mock.streams["/a"] = [4]
+      expect(handle.head).to be_closed
+      expect(handle.read_all).to eq([4])
+      mock.streams.delete("/a")
+      expect(handle).not_to be_exists
+      expect(handle.read_all).to eq([])
+      expect(handle.append(5).next_offset).to eq(handle.head.next_offset)
+      mock.streams.clear
+      expect(described_class.messages_for("/a")).to eq([])
+    end
+
     ["/with space", "/caf\u00e9", "/a/../b", "/with%20space"].each do |path|
       it "are known by their paths, however these are written (#{path})" do
         stream = DurableStreams.create(path, content_type: :json)
@@ -126,7 +165,7 @@ RSpec.describe DurableStreams::Testing do
 
     it "raise what a server makes them raise" do
       absent = DurableStreams.stream("/absent", content_type: :json)
-      [-> { absent.head }, -> { absent.append(1) }, -> { absent.delete }, -> { absent.read_json.to_a }].each do |call|
+      [-> { absent.head }, -> { absent.delete }, -> { absent.fork("/fork") }].each do |call|
         expect(&call).to raise_error(DurableStreams::StreamNotFoundError)
       end
       expect { stream.create(content_type: :text) }.to raise_error(DurableStreams::StreamExistsError)
@@ -149,6 +188,10 @@ RSpec.describe DurableStreams::Testing do
       expect(stream.read_json(live: :long_poll).to_a).to eq([7])
       stream.delete
       expect(stream.exists?).to be(false)
+      [-> { stream.read_all }, -> { stream.append(1) }, -> { stream.delete }].each do |call|
+        expect(&call).to raise_error(DurableStreams::StreamNotFoundError)
+      end
+      expect(stream.create.append(1).next_offset).to eq(stream.head.next_offset)
     end
 
     it "are created with content, expiry and closed, and forked" do
@@ -195,6 +238,17 @@ RSpec.describe DurableStreams::Testing do
         expect(reading.value).to eq(:ended)
       end
 
+      it "wait for a stream to be created (#{live})" do
+        seen = Thread::Queue.new
+        handle = DurableStreams.stream("/events")
+        reading = in_thread { handle.read_json(live: live).each { |item| seen << item } && :ended }
+        Thread.pass until described_class.requests.any? { |request| request[:query]["live"] }
+        DurableStreams.create("/events", content_type: :json, body: 1)
+        expect(seen.pop).to eq(1)
+        DurableStreams.stream("/events").close_stream
+        expect(reading.value).to eq(:ended)
+      end
+
       it "are closed while they wait (#{live})" do
         reader = stream.read(live: live)
         seen = Thread::Queue.new
@@ -212,6 +266,16 @@ RSpec.describe DurableStreams::Testing do
         stream.delete
         expect { reading.value }.to raise_error(DurableStreams::StreamNotFoundError)
       end
+    end
+
+    it "ask again when a stream that was not there becomes one of bytes" do
+      seen = Thread::Queue.new
+      handle = DurableStreams.stream("/bytes", content_type: :bytes)
+      reading = in_thread { handle.read(live: :sse).each { |chunk| seen << chunk.data } }
+      Thread.pass until described_class.requests.any? { |request| request[:query]["live"] }
+      handle.create(body: "\xFF".b, closed: true)
+      reading.join
+      expect(Array.new(seen.size) { seen.pop }.last).to eq("\xFF".b)
     end
 
     it "do not poll while nothing happens" do
@@ -421,7 +485,8 @@ RSpec.describe DurableStreams::Testing do
     expect(answer).to be_success
     expect(answer["Stream-Next-Offset"]).to eq(mock.request(:head, "http://h/a")["stream-next-offset"])
     expect(mock.stream_request(:get, "http://h/a", &:body)).to eq("[1,2]")
-    expect(mock.request(:get, "http://h/b").status).to eq(404)
+    expect(mock.request(:get, "http://h/b").body).to eq("[]")
+    expect(mock.request(:head, "http://h/b").status).to eq(404)
     expect(mock.shutdown).to be_nil
   end
 

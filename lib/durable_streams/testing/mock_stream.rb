@@ -6,7 +6,7 @@ module DurableStreams
     # @api private
     class MockStream
       # @return [Array] what JSON.parse makes of the messages on a JSON stream, Strings on others
-      attr_reader :messages
+      attr_accessor :messages
       # @return [String]
       attr_reader :content_type
       # @return [Boolean]

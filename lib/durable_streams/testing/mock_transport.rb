@@ -7,13 +7,10 @@ module DurableStreams
     # Streams in memory, and how requests to them are answered: as a server would, unless {#on} says otherwise. Streams
     # are known by the paths of their URLs. May be used from any number of threads.
     #
-    # Two things differ from a server: streams do not expire, and a live read's poll ends only when there is something
-    # new.
+    # Some things differ from a server. Streams need not be created: one that never was reads as an empty one of JSON,
+    # and what is appended creates it; only looking it up (`head`, `exists?`), forking and deleting say that it is not
+    # there. Streams do not expire. And a live read's poll ends only when there is something new.
     class MockTransport
-      # What each method is answered where there is no stream.
-      NOT_FOUND = { get: 404, head: 404, post: 404, delete: 404 }.freeze
-      private_constant :NOT_FOUND
-
       # How a stream was created, as far as creating it again must say the same.
       SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
       private_constant :SETTINGS
@@ -23,20 +20,22 @@ module DurableStreams
         @requests = []
         @rules = []
         @streams = {}
+        @states = {}
+        @deleted = {}
         @waiters = Hash.new { |waiters, path| waiters[path] = [] }
       end
 
       # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers`
-      # (names in lower case, which `[]` takes in any case) and `body` (a String, or nil).
+      # (names in lower case, which `[]` takes in any case) and `body` (a String, or nil). No copy: `requests.clear`
+      # forgets them.
       # @return [Array<Hash{Symbol => Object}>]
-      def requests
-        @lock.synchronize { @requests.dup }
-      end
+      attr_reader :requests
 
-      # @return [Hash{String => Array}] the streams' messages by their paths
-      def streams
-        @lock.synchronize { @streams.transform_values { |stream| stream.messages.dup } }
-      end
+      # The streams' messages by their paths, percent-encoded as requests have them. No copy: what is added, replaced or
+      # deleted here is so for the next request (a live read that waits already sees it with what comes next). A stream
+      # that is put here is one of JSON, unless there was one at its path.
+      # @return [Hash{String => Array}]
+      attr_reader :streams
 
       # Says how requests are answered from now on, in place of what a server would do. What is said later goes first.
       #
@@ -76,7 +75,7 @@ module DurableStreams
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
         @lock.synchronize do
-          stream = (@streams[path] ||= MockStream.new(ContentType.normalize(content_type)))
+          stream = stream_at(path) || keep(path, MockStream.new(ContentType.normalize(content_type)))
           messages = JSON.parse(JSON.generate(messages)) if stream.json?
           stream.messages.concat(messages)
           changed(path)
@@ -89,7 +88,7 @@ module DurableStreams
       #   is no such stream
       def messages_for(path)
         path = MockPath.of(path)
-        @lock.synchronize { @streams[path]&.messages.to_a.dup }
+        @lock.synchronize { @streams[path].to_a.dup }
       end
 
       # Forgets streams, requests and the answers set by {#on}. Reads that wait are answered as for a deleted stream.
@@ -99,6 +98,7 @@ module DurableStreams
           @requests.clear
           @rules.clear
           @streams.clear
+          @deleted.clear
           @waiters.each_value { |waiters| waiters.each(&:gone) }.clear
         end
         nil
@@ -154,6 +154,37 @@ module DurableStreams
 
       private
 
+      # @return [MockStream, nil] the stream whose messages are in {#streams}
+      def stream_at(path)
+        messages = @streams[path]
+        return @states.delete(path) && nil unless messages
+
+        stream = (@states[path] ||= empty)
+        stream.messages = messages
+        stream
+      end
+
+      # @return [MockStream, nil] what a request is answered by where no stream ever was
+      def stand_in(request)
+        return if @deleted[request[:path]]
+
+        case request[:method]
+        when :get then empty
+        when :post then fresh(request[:headers]["content-type"])
+        end
+      end
+
+      def keep(path, stream)
+        @deleted.delete(path)
+        @states[path] = stream
+        @streams[path] = stream.messages
+        stream
+      end
+
+      def empty
+        MockStream.new(ContentType::NAMES[:json])
+      end
+
       def record(method, url, headers, body)
         body = body.dup.force_encoding(Encoding::UTF_8) if body
         body.force_encoding(Encoding::BINARY) if body && !body.valid_encoding?
@@ -174,7 +205,7 @@ module DurableStreams
       end
 
       def defaults(request)
-        stream = @streams[request[:path]]
+        stream = stream_at(request[:path])
         defaults = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(stream ? stream.size : 0) }
         defaults["content-type"] = stream ? stream.content_type : ContentType.normalize(:json)
         defaults[STREAM_UP_TO_DATE_HEADER] = "true" if request[:method] == :get
@@ -183,7 +214,7 @@ module DurableStreams
 
       # Answers now, or keeps the request until there is something for it.
       def answer(request, native)
-        stream = @streams[request[:path]]
+        stream = stream_at(request[:path]) || stand_in(request)
         live = request[:query]["live"] if request[:method] == :get && stream
         from = MockOffset.parse(request[:query]["offset"], stream.size) if live
         waiter = case from && live
@@ -200,16 +231,25 @@ module DurableStreams
         path = request[:path]
         return create(path, request) if request[:method] == :put
 
-        stream = @streams[path]
-        return MockResponse.new(status: NOT_FOUND.fetch(request[:method], 405)) unless stream
+        stream = stream_at(path) || stand_in(request)
+        return MockResponse.new(status: 404) unless stream
 
         case request[:method]
         when :head then stream.described(200)
-        when :post then stream.append(request[:headers], request[:body]).tap { changed(path) }
+        when :post then append(path, stream, request)
         when :get then read(stream, request[:query])
         when :delete then delete(path)
         else MockResponse.new(status: 405)
         end
+      end
+
+      def append(path, stream, request)
+        answer = stream.append(request[:headers], request[:body])
+        return answer unless answer.success?
+
+        keep(path, stream)
+        changed(path)
+        answer
       end
 
       def create(path, request)
@@ -220,7 +260,7 @@ module DurableStreams
           return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At exclude each other")
         end
 
-        there = @streams[path]
+        there = stream_at(path)
         return there.described(there.created_as?(type, settings) ? 200 : 409) if there
 
         stream = headers.key?(STREAM_FORKED_FROM_HEADER) ? fork(headers, type, settings) : fresh(type, settings)
@@ -229,16 +269,17 @@ module DurableStreams
         refused = stream.start(request[:body])
         return refused if refused
 
-        @streams[path] = stream
+        keep(path, stream)
+        changed(path)
         stream.described(201)
       end
 
-      def fresh(type, settings)
+      def fresh(type, settings = {})
         MockStream.new(type || ContentType::FALLBACK, settings: settings)
       end
 
       def fork(headers, type, settings)
-        source = @streams[MockPath.of(headers[STREAM_FORKED_FROM_HEADER])]
+        source = stream_at(MockPath.of(headers[STREAM_FORKED_FROM_HEADER]))
         return MockResponse.new(status: 404) unless source
 
         copy = MockStream.new(source.content_type, settings: settings)
@@ -271,6 +312,7 @@ module DurableStreams
 
       def delete(path)
         @streams.delete(path)
+        @deleted[path] = true
         (@waiters.delete(path) || []).each(&:gone)
         MockResponse.new(status: 204)
       end
@@ -278,7 +320,7 @@ module DurableStreams
       def changed(path)
         return unless @waiters.key?(path)
 
-        @waiters[path].reject! { |waiter| waiter.done?(@streams[path]) }
+        @waiters[path].reject! { |waiter| waiter.done?(stream_at(path)) }
         @waiters.delete(path) if @waiters[path].empty?
       end
     end

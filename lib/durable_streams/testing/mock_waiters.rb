@@ -52,6 +52,8 @@ module DurableStreams
       # @return [Boolean] whether it waits no more
       def done?(stream)
         return true unless @request.wanted?
+        # It was not there at first, and is something else: who waits for it asks again.
+        return gone || true unless ContentType.plain_in_sse?(stream.content_type) == @plain
 
         state = [stream.size, stream.closed]
         return false if state == @told
