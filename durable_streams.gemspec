@@ -17,6 +17,7 @@ Gem::Specification.new do |spec|
     %w[
       lib/**/*.rb
       sig/**/*.rbs
+      examples/**/*.{rb,ru}
       ext/*/{build.rs,extconf.rb,Cargo.toml}
       ext/*/{src,tests,benches,examples}/**/*.rs
       Cargo.{toml,lock}
@@ -28,6 +29,8 @@ Gem::Specification.new do |spec|
   spec.require_paths = ["lib"]
   spec.extensions = ["ext/durable_streams/extconf.rb"]
 
+  # No default gem any more since Ruby 4.0: under Bundler it is there for those alone who depend on it.
+  spec.add_dependency "logger", ">= 1.4"
   spec.add_dependency "rb_sys", "~> 0.9.87"
 
   spec.metadata["cargo_crate_name"] = "durable_streams"

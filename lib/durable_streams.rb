@@ -21,7 +21,15 @@ require_relative "durable_streams/batches"
 # looked at, not tried: an extension that is there and does not load has a reason that must be seen.
 precompiled = File.join(__dir__, "durable_streams", RUBY_VERSION[/\A\d+\.\d+/],
                         "durable_streams.#{RbConfig::CONFIG["DLEXT"]}")
-require File.file?(precompiled) ? precompiled : "durable_streams/durable_streams"
+begin
+  require File.file?(precompiled) ? precompiled : "durable_streams/durable_streams"
+rescue LoadError => e
+  raise unless e.path == "durable_streams/durable_streams"
+
+  raise LoadError, "#{e.message}: the extension of durable_streams is not built for Ruby #{RUBY_VERSION} on " \
+                   "#{RUBY_PLATFORM}. `gem pristine durable_streams` builds that of an installed gem, which takes " \
+                   "Rust (https://rustup.rs), a C compiler and libclang; bin/setup that of a checkout."
+end
 
 require_relative "durable_streams/redaction"
 require_relative "durable_streams/status"
