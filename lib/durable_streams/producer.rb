@@ -135,6 +135,7 @@ module DurableStreams
     #   @raise [ParseError] if a String is not valid JSON, on a JSON stream
     #   @raise [ArgumentError] if the stream does not take such data
     #   @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
+    #   @raise [ThreadError] if it would have to wait for room in the callable of a header, which deliveries wait for
 
     # @!method <<(data)
     #   Appends a message, as {#append} does.
