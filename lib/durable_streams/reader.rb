@@ -176,7 +176,7 @@ module DurableStreams
     end
 
     # Whether to ask the extension: an interrupted call may have received something, and at the end nothing comes.
-    # Whoever wants to know asks it with no frame in between: each of thousands of parked fibers would pay a page for it.
+    # Whoever wants to know asks it with no frame in between: thousands of parked fibers would each pay a page for it.
     def nothing_received?
       @received.empty? && !ended?
     end
