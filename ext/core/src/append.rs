@@ -29,9 +29,9 @@ const CROWD: usize = 6;
 /// A crowd whose request is answered within this time waits for the next one awake.
 const SOON: Duration = Duration::from_micros(500);
 /// After a crowd's request the next one goes out when no append has come for this long …
-const LULL: Duration = Duration::from_micros(10);
+const LULL: Duration = Duration::from_micros(5);
 /// … or after this time.
-const GATHERING: Duration = Duration::from_micros(100);
+const GATHERING: Duration = Duration::from_micros(50);
 
 /// One append.
 #[derive(Debug)]
