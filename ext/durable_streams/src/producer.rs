@@ -234,16 +234,17 @@ impl Producer {
         refused: Refused,
         unwaiting: Option<&str>,
     ) -> Result<(), Error> {
-        let helps = match refused {
-            Refused::Full(_) => self.when_full == WhenFull::Block,
-            Refused::Failing => true,
-            Refused::Empty | Refused::Closed | Refused::Failed(_) => false,
+        let full = match refused {
+            Refused::Full(since) if self.when_full == WhenFull::Block => Some(since),
+            Refused::Failing => None,
+            refused => return Err(self.refusal(ruby, &refused)),
         };
-        let waited = match (refused, unwaiting) {
-            (refused, _) if !helps => return Err(self.refusal(ruby, &refused)),
-            (_, Some(reason)) => return Err(errors::deadlock(ruby, reason.to_owned())),
-            (Refused::Full(since), None) => wait(ruby, running.room(since))?,
-            (_, None) => wait(ruby, running.ended())?,
+        if let Some(reason) = unwaiting {
+            return Err(errors::deadlock(ruby, reason.to_owned()));
+        }
+        let waited = match full {
+            Some(since) => wait(ruby, running.room(since))?,
+            None => wait(ruby, running.ended())?,
         };
         waited.map_err(|failed| self.failure(ruby, &failed))
     }

@@ -10,7 +10,7 @@ use magnus::RString;
 use crate::held::{self, Lent};
 
 /// Shorter Strings (bytes) are copied: that costs less than to keep them.
-pub(crate) const LEAST: usize = 256 * 1024;
+const LEAST: usize = 256 * 1024;
 
 /// A frozen String and where its bytes are.
 struct Shared {

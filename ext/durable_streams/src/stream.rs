@@ -177,12 +177,12 @@ impl Stream {
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
                     Appending::Leading(work) => this.carry_out(ruby, questions, work),
-                    Appending::Riding(ticket) if questions.is_none() && ticket.is_soon() => {
-                        wait_soon(ruby, ticket)?.map_err(|error| errors::raise(ruby, error))
-                    }
                     Appending::Riding(ticket) => {
                         let application = this.application.as_ref();
-                        let (outcome, _) = wait_serving(ruby, application, questions.map(Box::new), ticket)?;
+                        let outcome = match questions {
+                            None if ticket.is_soon() => wait_soon(ruby, ticket)?,
+                            questions => wait_serving(ruby, application, questions.map(Box::new), ticket)?.0,
+                        };
                         outcome.map_err(|error| errors::raise(ruby, error))
                     }
                 }
@@ -270,7 +270,7 @@ impl Stream {
 
     /// `data` as it is now, which on a JSON stream must be one JSON value.
     fn checked(&self, ruby: &Ruby, operation: Operation, data: RString, json: bool) -> Result<Bytes, Error> {
-        // SAFETY: the bytes are read and copied before any Ruby code can run.
+        // SAFETY: the bytes are read, and copied or shared, before any Ruby code can run.
         let bytes = unsafe { data.as_slice() };
         if json {
             self.check_json(ruby, operation, bytes)?;
