@@ -46,7 +46,8 @@ module DurableStreams
       super(message || default_message)
     end
 
-    # Whether the request may have taken effect although no answer came: the append may be in the stream.
+    # Whether the request may have taken effect although no answer came, or only a success that the protocol does not
+    # have (another status, no Stream-Next-Offset): the append may be in the stream.
     # Such a request is not repeated by the library unless a repetition cannot do harm.
     # @return [Boolean]
     def outcome_unknown?

@@ -46,6 +46,68 @@ RSpec.describe "Statuses", :faults do
     end
   end
 
+  # A success that says too little: what answered may be the server, or something before it.
+  describe "of success that are not the protocol's" do
+    def unknown_outcome(message)
+      raise_error(DurableStreams::FetchError, message) do |error|
+        expect(error).to have_attributes(outcome_unknown?: true, retryable?: false)
+      end
+    end
+
+    FaultHelpers::REQUESTS.select { |_, kind| kind.verb == "POST" }.each do |name, kind|
+      [200, 204].each do |status|
+        it "leave the outcome of #{name} unknown: #{status} without Stream-Next-Offset" do
+          faults.on { |reply| reply.respond(status) }
+          expect { kind.send_on(fault_stream) }.to unknown_outcome(/lacks Stream-Next-Offset.*outcome is unknown/)
+          expect(faults.requests.size).to eq(1)
+        end
+      end
+    end
+
+    FaultHelpers::REQUESTS.each do |name, kind|
+      next if name == "head"
+
+      it "leave the outcome of #{name} unknown: 206" do
+        faults.on { |reply| reply.respond(206, **FaultHelpers::OFFSET) }
+        expect { kind.send_on(fault_stream) }.to unknown_outcome(/206.*outcome is unknown/)
+        expect(faults.requests.size).to eq(1)
+      end
+    end
+
+    it "leave the outcome of create with a body unknown: 206" do
+      faults.on { |reply| reply.respond(206) }
+      expect { fault_stream.create(body: 1) }.to unknown_outcome(/206/)
+    end
+
+    it "leave the outcome of appends that share a request unknown, for each of them" do
+      stream = fault_stream
+      faults.next { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
+      faults.on { |reply| reply.respond(204) }
+      first = in_thread { stream.append(0) }
+      faults.wait_until_waiting(:go)
+      rest = [1, 2].map { |n| in_thread { stream.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
+      faults.open(:go)
+      expect(first.value.next_offset).to eq("7")
+      expect(rest.map(&:value)).to all(have_attributes(class: DurableStreams::FetchError, outcome_unknown?: true))
+      expect(faults.requests.last.body).to eq("[1,2]")
+    end
+
+    it "leave the outcome of a producer's batch unknown: 206" do
+      faults.on { |reply| reply.respond(206, **FaultHelpers::OFFSET) }
+      producer = DurableStreams::Producer.new(stream: fault_stream, producer_id: "p")
+      expect { producer.append!(1) }.to raise_error(DurableStreams::ProducerError) do |error|
+        expect(error).to have_attributes(undelivered: [1], outcome_unknown?: true)
+      end
+    end
+
+    it "do not leave it unknown where the server says that the stream was closed before" do
+      faults.on { |reply| reply.respond(409, "", "stream-closed" => "true") }
+      expect { fault_stream.close_stream }.to raise_error(DurableStreams::FetchError) do |error|
+        expect(error).not_to be_outcome_unknown
+      end
+    end
+  end
+
   it "tells the 409s apart" do
     conflicts = {
       {} => { ->(s) { s.create } => DurableStreams::StreamExistsError,

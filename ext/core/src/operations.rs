@@ -150,10 +150,10 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
     };
     let work = work(endpoint, request, move |answer, request, endpoint| {
         if without_data && answer.status == StatusCode::CONFLICT && flag(&answer.headers, &protocol::STREAM_CLOSED) {
-            return next_offset(&answer, request.operation, endpoint);
+            return next_offset(&answer, request, endpoint);
         }
         let answer = expect(answer, request, endpoint, &[200, 204])?;
-        next_offset(&answer, request.operation, endpoint)
+        next_offset(&answer, request, endpoint)
     });
     Ok(work)
 }
@@ -199,7 +199,7 @@ pub(crate) async fn send_append(endpoint: &Endpoint, pool: &Pool, request: Reque
     // A conflict after a try whose answer was lost may be with that very try.
     let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
     match expect(answer, &request, endpoint, &[200, 201, 204]) {
-        Ok(answer) => next_offset(&answer, request.operation, endpoint),
+        Ok(answer) => next_offset(&answer, &request, endpoint),
         Err(error) if ambiguous => Err(error.with_unknown_outcome()),
         Err(error) => Err(error),
     }
@@ -231,23 +231,28 @@ fn work<T: Send + 'static>(
 
 fn expect(answer: Answer, request: &Request, endpoint: &Endpoint, statuses: &[u16]) -> Result<Answer> {
     if statuses.contains(&answer.status.as_u16()) {
-        Ok(answer)
-    } else {
-        Err(error_of(endpoint, request, answer))
+        return Ok(answer);
     }
+    let claimed = claims_success(request, answer.status);
+    let error = error_of(endpoint, request, answer);
+    Err(if claimed { error.with_unknown_outcome() } else { error })
 }
 
-fn next_offset(answer: &Answer, operation: Operation, endpoint: &Endpoint) -> Result<String> {
-    text(&answer.headers, &protocol::STREAM_NEXT_OFFSET)
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            Error::new(
-                Kind::Status,
-                operation,
-                endpoint.display(),
-                "the answer lacks Stream-Next-Offset",
-            )
-        })
+/// Whether a response with this status may say that the request has changed the stream. A success that is not one of the
+/// protocol's leaves that open: it may come from something between here and the server.
+fn claims_success(request: &Request, status: StatusCode) -> bool {
+    request.method != Method::HEAD && status.is_success()
+}
+
+/// The tail that the answer to a request names, as each success of a write does.
+fn next_offset(answer: &Answer, request: &Request, endpoint: &Endpoint) -> Result<String> {
+    if let Some(offset) = text(&answer.headers, &protocol::STREAM_NEXT_OFFSET) {
+        return Ok(offset.to_owned());
+    }
+    let reason = "the answer lacks Stream-Next-Offset";
+    let error = Error::new(Kind::Status, request.operation, endpoint.display(), reason);
+    let claimed = claims_success(request, answer.status);
+    Err(if claimed { error.with_unknown_outcome() } else { error })
 }
 
 /// Protocol headers under construction; a value that cannot be sent is an error that names it.
