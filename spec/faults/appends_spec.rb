@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
-# Appends of many threads on one handle: they ride together while a request is out, and each has its own outcome.
-RSpec.describe "Appends that ride together", :faults do
+require "timeout"
+
+# Appends of many threads on one handle: they share a request while another is out, and each has its own outcome.
+RSpec.describe "Appends that share requests", :faults do
   let(:stream) { fault_stream }
 
   # Holds the next append's answer until :go is opened.
@@ -140,6 +142,58 @@ RSpec.describe "Appends that ride together", :faults do
     faults.open(:go)
     expect(appends.first(2).map(&:value)).to all(stored("7"))
     expect(bodies).to eq(["[0]", "[1]"])
+  end
+
+  # Has the next request refused, and the one after it not before a second has passed.
+  def refuse_next
+    faults.next("POST") { |reply| reply.retry_after(1) }
+  end
+
+  it "are not sent again when they are interrupted while their request is about to be" do
+    patient = fault_stream(retries: { max_retries: 1, max_delay: 5 })
+    hold_first
+    first = in_thread { patient.append(0) }
+    faults.wait_until_waiting(:go)
+    rest = [1, 2, 3].map { |n| in_thread { patient.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
+    refuse_next
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    faults.wait_until_answered(2)
+    rest.first.raise(Timeout::Error, "enough")
+    rest.last.kill.join
+    expect([first, *rest.first(2)].map(&:value)).to match([stored("7"), an_instance_of(Timeout::Error), stored("7")])
+    expect(bodies).to eq(["[0]", "[1,2,3]", "[2]"])
+  end
+
+  { "by itself" => false, "before others" => true }.each do |how, batching|
+    it "are not sent again either where one that is #{how} is interrupted" do
+      patient = fault_client(retries: { max_retries: 1, max_delay: 5 })
+                .stream("/s", content_type: :json, batching: batching)
+      2.times { refuse_next }
+      faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+      interrupted = in_thread { patient.append(0) }
+      faults.wait_until_answered(1)
+      interrupted.raise(Timeout::Error, "enough")
+      expect(interrupted.value).to be_a(Timeout::Error)
+      # This one is sent again later than the other would be.
+      expect(patient.append(1)).to stored("7")
+      expect(bodies).to eq(["[0]", "[1]", "[1]"])
+    end
+  end
+
+  it "whose callers are all interrupted before their request is sent again are not, and the next ones go out" do
+    patient = fault_stream(retries: { max_retries: 1, max_delay: 5 })
+    hold_first
+    first = in_thread { patient.append(0) }
+    faults.wait_until_waiting(:go)
+    rest = [1, 2].map { |n| in_thread { patient.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
+    2.times { refuse_next }
+    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+    faults.open(:go)
+    faults.wait_until_answered(2)
+    rest.each { |thread| thread.kill.join }
+    expect([first.value, patient.append(3)]).to all(stored("7"))
+    expect(bodies).to eq(["[0]", "[1,2]", "[3]", "[3]"])
   end
 
   it "whose callers are all gone are given up, and the next ones go out" do

@@ -1,4 +1,4 @@
-//! Appends that ride together: while one request of a handle is out, the appends that arrive wait and go out with the
+//! Appends that share requests: while one request of a handle is out, the appends that arrive wait and go out with the
 //! next one (api.md, `append`). Every append has its own outcome.
 
 use std::collections::VecDeque;
@@ -10,16 +10,20 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::lock::Mutex;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::call::Request;
+use crate::call;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
-use crate::http::Pool;
 use crate::operations;
 use crate::process::{self, ProcessBound};
+use crate::tries::{self, Next, Tries};
 use crate::work::{Turn, Work};
+
+mod load;
+
+use load::{Entry, Load, can_share, request};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -61,19 +65,6 @@ struct Queue {
     waiting: VecDeque<Entry>,
     /// Whether somebody is in charge: is sending, and will look at the queue again afterwards.
     sending: bool,
-}
-
-struct Entry {
-    append: Append,
-    pool: Pool,
-    owner: oneshot::Sender<Result<String>>,
-}
-
-impl Entry {
-    /// Whether its owner waits no more.
-    fn is_abandoned(&self) -> bool {
-        self.owner.is_closed()
-    }
 }
 
 /// How an append goes out.
@@ -155,9 +146,9 @@ impl Appender {
         let endpoint = Arc::clone(&append.endpoint);
         let lead = |pool| async move {
             let request = request(std::iter::once(&append))?;
-            let sent = operations::send_append(&append.endpoint, &pool, request).await;
+            let answer = tries::call(&append.endpoint, &pool, &request).await;
             drop(charge);
-            sent
+            operations::appended(answer?, &request, &append.endpoint)
         };
         let operation = Operation::Append;
         Work::new(&endpoint, operation, lead).interrupted_with(move |turn| {
@@ -170,14 +161,12 @@ impl Appender {
     }
 
     /// What goes out next, or nothing, and then nobody is sending any more.
-    fn next_load(&self) -> Vec<Entry> {
+    fn next_load(&self) -> Load {
         let mut queue = self.queue.lock();
-        let mut load: Vec<Entry> = Vec::new();
+        let mut load = Load::default();
         let mut size = 0;
         while let Some(entry) = queue.waiting.front() {
-            let fits = load
-                .first()
-                .is_none_or(|first| rides_with(&first.append, &entry.append))
+            let fits = load.first().is_none_or(|first| can_share(&first.append, &entry.append))
                 && (load.is_empty() || size + entry.append.data.len() < MOST_BYTES);
             if !fits {
                 break;
@@ -192,10 +181,6 @@ impl Appender {
         queue.sending = !load.is_empty();
         load
     }
-}
-
-fn rides_with(first: &Append, next: &Append) -> bool {
-    first.seq.is_none() && next.seq.is_none() && first.json == next.json && first.content_type == next.content_type
 }
 
 /// The duty to see to the queue once one's own request has ended. Dropped, it passes on to the runtime's threads, if
@@ -271,39 +256,23 @@ impl Charge {
         }
     }
 
-    /// Sends a load and tells the owners. What the server refuses, having taken nothing of it, goes again in halves: one
+    /// Sends a load and tells the callers. What the server refuses, having taken nothing of it, goes again in halves: one
     /// append may be at fault, or all together are too large.
-    async fn deliver(&self, load: Vec<Entry>) {
+    async fn deliver(&self, load: Load) {
         let mut loads = vec![load];
         while let Some(mut load) = loads.pop() {
-            load.retain(|entry| !entry.is_abandoned());
-            let Some(first) = load.first() else { continue };
-            // The first owner is asked for what the request wants to know of the application.
-            let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
-            let request = request(load.iter().map(|entry| &entry.append));
-            let sending = async { operations::send_append(&endpoint, &pool, request?).await };
             let began = Instant::now();
-            let outcome = tokio::select! {
-                outcome = sending => outcome,
-                () = abandoned(&mut load) => continue,
+            let Some(outcome) = send(&mut load).await else {
+                continue;
             };
             let brisk = load.len() >= CROWD && began.elapsed() < SOON;
             self.appender.brisk.store(brisk, Ordering::Relaxed);
             match outcome {
-                Err(error) if matches!(error.kind(), Kind::Left) && load.first().is_some_and(Entry::is_abandoned) => {
-                    // Without it, then. The next one is asked.
-                    loads.push(load);
-                }
                 Err(error) if load.len() > 1 && refuses_load(&error) => {
-                    let rest = load.split_off(load.len() / 2);
-                    loads.extend([rest, load]);
+                    let [first, rest] = load.halves();
+                    loads.extend([rest, first]);
                 }
-                outcome => {
-                    for entry in load {
-                        // An owner that is gone wants no answer.
-                        let _gone = entry.owner.send(outcome.clone());
-                    }
-                }
+                outcome => load.settle(&outcome),
             }
         }
     }
@@ -315,43 +284,29 @@ impl Drop for Charge {
     }
 }
 
-/// Ends when no owner waits any more.
-async fn abandoned(load: &mut [Entry]) {
-    for entry in load {
-        entry.owner.closed().await;
+/// Sends a load, as often as [`tries`] has it. Each try has the appends whose callers still wait, which are those that are
+/// left in `load`; the first of these callers is asked for what the request wants to know of the application. `None` if no
+/// caller waits any more.
+async fn send(load: &mut Load) -> Option<Result<String>> {
+    let mut tries = Tries::default();
+    loop {
+        let first = load.first_with_caller()?;
+        let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
+        let request = match load.request() {
+            Ok(request) => request,
+            Err(error) => return Some(Err(error)),
+        };
+        let outcome = load.unless_abandoned(call::attempt(&endpoint, &pool, &request)).await?;
+        match tries.after(&endpoint, &request, outcome) {
+            // Without it, then. The next one is asked.
+            Next::Done(Err(error)) if matches!(error.kind(), Kind::Left) && load.first_is_abandoned() => {}
+            Next::Done(Err(error)) => return Some(Err(error)),
+            Next::Done(Ok(answer)) => return Some(operations::appended(answer, &request, &endpoint)),
+            Next::Again(delay) => load.unless_abandoned(tries::pause(delay)).await?,
+        }
     }
 }
 
 fn refuses_load(error: &Error) -> bool {
     matches!(error.kind(), Kind::BadRequest | Kind::PayloadTooLarge)
-}
-
-/// One request for appends that ride together.
-fn request<'a>(appends: impl Iterator<Item = &'a Append> + Clone) -> Result<Request> {
-    let first = appends.clone().next();
-    let Some(first) = first else {
-        let reason = "internal error: a request without an append".to_owned();
-        return Err(Error::plain(Kind::Internal, reason));
-    };
-    let body = body_of(appends, first.json);
-    operations::append_request(&first.endpoint, &first.content_type, body, first.seq.as_deref())
-}
-
-fn body_of<'a>(appends: impl Iterator<Item = &'a Append> + Clone, json: bool) -> Bytes {
-    let mut rest = appends.clone();
-    if let (false, Some(only), None) = (json, rest.next(), rest.next()) {
-        return only.data.clone();
-    }
-    let size = appends.clone().map(|append| append.data.len() + 1).sum::<usize>() + 1;
-    let mut body = BytesMut::with_capacity(size);
-    for (index, append) in appends.enumerate() {
-        if json {
-            body.put_u8(if index == 0 { b'[' } else { b',' });
-        }
-        body.put_slice(&append.data);
-    }
-    if json {
-        body.put_u8(b']');
-    }
-    body.freeze()
 }

@@ -1,4 +1,4 @@
-//! One request and its answer, repeated where that is safe: time limits, redirects, retries.
+//! One request and its answer: time limits, redirects. `tries` repeats it where that is safe.
 
 use std::error::Error as _;
 use std::pin::pin;
@@ -9,9 +9,8 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, L
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Kind, Operation, Result, retry_after};
+use crate::error::{Error, Kind, Operation, Result};
 use crate::http::Pool;
-use crate::retry::Schedule;
 use crate::work::Absence;
 use crate::{gunzip, transport, upload};
 
@@ -68,44 +67,6 @@ pub(crate) enum Failure {
     Unanswered(Error),
     /// Trying again cannot help.
     Final(Error),
-}
-
-/// Sends the request, as often as the client's policy and its own nature allow, and answers with the first answer that
-/// is not worth another try; an answer that still is after the last one is an error, as is none at all.
-pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
-    let policy = &endpoint.client().config().retry;
-    let mut schedule = Schedule::default();
-    let mut fresh_values_asked = false;
-    let mut after_silence = false;
-    loop {
-        let (asked, error) = match attempt(endpoint, pool, request).await {
-            Ok(answer) if policy.covers(answer.status) => {
-                let asked = retry_after(&answer.headers, std::time::SystemTime::now());
-                (asked, error_of(endpoint, request, answer))
-            }
-            Ok(answer) if wants_fresh_values(endpoint, request, answer.status) && !fresh_values_asked => {
-                fresh_values_asked = true;
-                continue;
-            }
-            Ok(answer) => {
-                return Ok(Answer {
-                    after_silence,
-                    ..answer
-                });
-            }
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::NotSent(error)) => (None, error),
-            Err(Failure::Unanswered(error)) if request.repeat == Repeat::Safe => {
-                after_silence = true;
-                (None, error)
-            }
-            Err(Failure::Unanswered(error)) => return Err(error.with_unknown_outcome()),
-        };
-        match schedule.next_delay(policy, asked, fastrand::f64()) {
-            Some(delay) => tokio::time::sleep(delay).await,
-            None => return Err(error),
-        }
-    }
 }
 
 /// The error that an answer means.

@@ -27,4 +27,5 @@ pub mod work;
 mod call;
 mod gunzip;
 mod outlet;
+mod tries;
 mod upload;

@@ -6,11 +6,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use crate::call::{Answer, Patience, Repeat, Request, call, error_of};
+use crate::call::{Answer, Patience, Repeat, Request, error_of};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
-use crate::http::Pool;
 use crate::protocol::{self, flag, number, text};
+use crate::tries::call;
 use crate::work::Work;
 
 /// What HEAD tells of a stream.
@@ -161,9 +161,7 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
 /// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
 pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Work<String>> {
     let request = append_request(endpoint, content_type, body, seq)?;
-    let to = Arc::clone(endpoint);
-    let begin = |pool| async move { send_append(&to, &pool, request).await };
-    Ok(Work::new(endpoint, Operation::Append, begin))
+    Ok(work(endpoint, request, appended))
 }
 
 /// The request of an append.
@@ -193,13 +191,12 @@ pub(crate) fn append_request(
     })
 }
 
-/// Sends an append and gives the new tail.
-pub(crate) async fn send_append(endpoint: &Endpoint, pool: &Pool, request: Request) -> Result<String> {
-    let answer = call(endpoint, pool, &request).await?;
+/// The new tail, as the answer to an append has it.
+pub(crate) fn appended(answer: Answer, request: &Request, endpoint: &Endpoint) -> Result<String> {
     // A conflict after a try whose answer was lost may be with that very try.
     let ambiguous = answer.after_silence && answer.status == StatusCode::CONFLICT;
-    match expect(answer, &request, endpoint, &[200, 201, 204]) {
-        Ok(answer) => next_offset(&answer, &request, endpoint),
+    match expect(answer, request, endpoint, &[200, 201, 204]) {
+        Ok(answer) => next_offset(&answer, request, endpoint),
         Err(error) if ambiguous => Err(error.with_unknown_outcome()),
         Err(error) => Err(error),
     }
