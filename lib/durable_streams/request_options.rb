@@ -6,6 +6,7 @@ module DurableStreams
   # @api private
   module RequestOptions
     NONE = {}.freeze
+    BATCHING = [true, false, :shared_values].freeze
 
     class << self
       # @param options [Hash, nil] name => String, Symbol, number, boolean, object with `call`, or nil
@@ -37,6 +38,15 @@ module DurableStreams
       # @return [Hash{String => Object}]
       def merge_params(defaults, own)
         own.empty? ? defaults : defaults.merge(own).freeze
+      end
+
+      # @param batching [Boolean, Symbol]
+      # @return [Boolean, Symbol] the same
+      # @raise [ArgumentError] unless it is true, false or :shared_values
+      def batching(batching)
+        return batching if BATCHING.include?(batching)
+
+        raise ArgumentError, "batching must be true, false or :shared_values, got #{batching.inspect}"
       end
 
       private

@@ -2,7 +2,7 @@
 
 module DurableStreams
   # A handle for one stream: a URL, and how to talk to it. Making one sends nothing. May be used from any number of
-  # threads; appends through one handle ride together while another request is out.
+  # threads; their appends through one handle share a request while another is out (see `batching:`).
   class Stream
     # A moment as RFC 3339 has it: up to the second, the rest of it, the offset.
     TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
@@ -21,7 +21,7 @@ module DurableStreams
     # @param context [Context]
     # @param headers [Hash] as {#initialize} takes them
     # @param params [Hash] as {#initialize} takes them
-    # @param batching [Boolean] as {#initialize} takes it
+    # @param batching [Boolean, Symbol] as {#initialize} takes it
     # @param options [Hash] what else {#create} takes
     # @return [Stream] a handle for it
     # @raise [StreamExistsError] if it exists with another configuration
@@ -62,15 +62,17 @@ module DurableStreams
     # @param headers [Hash] headers beside (and instead of) the context's: name => String, or an object with `call`
     #   that is asked anew for every request; nil leaves one out
     # @param params [Hash] query parameters, values as in headers
-    # @param batching [Boolean] whether appends may ride together in one request
-    # @raise [ArgumentError] for a URL, type, name or value that cannot be used
+    # @param batching [Boolean, Symbol] true: appends of several threads share a request while another is out, unless
+    #   headers or params, here or in the context, have callables; :shared_values: they do so then too, with the values
+    #   that the callables return for the first append of the request; false: every append has a request of its own
+    # @raise [ArgumentError] for a URL, type, name, value or batching that cannot be used
     def initialize(url, context: DurableStreams.default_context, content_type: nil, headers: {}, params: {},
                    batching: true)
       @context = context
       @url = -context.resolve_url(url)
       @headers = RequestOptions.normalize(headers, "headers")
       @params = RequestOptions.normalize(params, "params")
-      @batching = batching ? true : false
+      @batching = RequestOptions.batching(batching)
       @native = context.native_stream(@url, @headers, @params)
       @json = nil
       learn(ContentType.normalize(content_type))
@@ -128,7 +130,10 @@ module DurableStreams
     # A JSON stream takes a Hash, an Array (one message that is an array), a number, true, false, nil, an object with
     # its own to_json, or a String, which is JSON already. Other streams take Strings, sent byte for byte.
     #
-    # Appends of several threads ride together in one request while another is out; each gets its own result or error.
+    # Appends of several threads share a request while another is out; each gets its own result or error. Where headers
+    # or parameters have callables, every append has a request of its own, and the callables are called on its thread:
+    # a value may belong to that thread. See `batching:` of {#initialize}.
+    #
     # A request whose answer was lost is not repeated, unless it has a `seq`: see {DurableStreamError#outcome_unknown?}.
     # @param data [Object]
     # @param seq [String, nil] must be above the last one of the stream, byte by byte, or {SeqConflictError} is raised

@@ -205,19 +205,6 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1]"])
   end
 
-  it "ask callables once for a request" do
-    asked = 0
-    asking = fault_client(headers: { "X-N" => -> { (asked += 1).to_s } }).stream("/s", content_type: :json)
-    hold_first
-    first = in_thread { asking.append(0) }
-    faults.wait_until_waiting(:go)
-    rest = Array.new(5) { |n| in_thread { asking.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
-    faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
-    faults.open(:go)
-    expect([first, *rest].map(&:value)).to all(stored("7"))
-    expect(faults.requests.map { |request| request.header("x-n") }).to eq(%w[1 2])
-  end
-
   it "are all lost or stored under a storm of faults, and never stored twice" do
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     30.times do |n|

@@ -7,6 +7,21 @@ RSpec.describe DurableStreams::Stream do
       .to eq(["application/json", "application/octet-stream", "text/plain", "a/b; c=d", ""])
   end
 
+  it "takes true, false and :shared_values as batching, and says so of anything else" do
+    make = [
+      ->(batching) { described_class.new("http://h/s", batching: batching) },
+      ->(batching) { DurableStreams::Client.new.stream("http://h/s", batching: batching) },
+      ->(batching) { DurableStreams.stream("http://h/s", batching: batching) }
+    ]
+    make.each do |new|
+      expect([true, false, :shared_values].map(&new)).to all(be_a(described_class))
+      [nil, :shared, "shared_values", 1].each do |batching|
+        message = "batching must be true, false or :shared_values, got #{batching.inspect}"
+        expect { new.call(batching) }.to raise_error(ArgumentError, message)
+      end
+    end
+  end
+
   it "resolves the headers of a request" do
     count = 0
     client = DurableStreams::Client.new(headers: { "X-A" => "client", "X-B" => "client", "X-C" => -> {} })

@@ -3,7 +3,7 @@
 require "timeout"
 
 # A thread computes headers for requests that it waits for, and for no others. What happens to it meanwhile is its own,
-# also where its request carries other threads' appends as well.
+# also where its request carries other threads' appends as well (`batching: :shared_values`).
 RSpec.describe "A thread that computes a header" do
   let(:faults) { FaultServer.shared }
   let(:client) { DurableStreams::Client.new(base_url: faults.url) }
@@ -41,7 +41,8 @@ RSpec.describe "A thread that computes a header" do
       @here << Thread.current
       Thread.current[:rides] == :first ? asked.call : "t"
     end
-    stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => token })
+    stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => token },
+                                 batching: :shared_values)
     hold_first_answer
     @before = waiting { stream.append(0) }
     faults.wait_for_request
@@ -174,7 +175,7 @@ RSpec.describe "A thread that computes a header" do
           "t"
         end
         stream = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Token" => token })
-                                       .stream("/s", content_type: "application/json")
+                                       .stream("/s", content_type: "application/json", batching: :shared_values)
         Thread.new { stream.append(0) }
         $stdin.gets
         riding = true

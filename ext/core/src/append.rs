@@ -21,8 +21,10 @@ use crate::process::{self, ProcessBound};
 use crate::tries::{self, Next, Tries};
 use crate::work::{Turn, Work};
 
+mod batching;
 mod load;
 
+pub use batching::Batching;
 use load::{Entry, Load, can_share, request};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable_streams_core::append::{Append, Appender, Appending};
+use durable_streams_core::append::{Append, Appender, Appending, Batching};
 use durable_streams_core::endpoint::{Endpoint, path_of};
 use durable_streams_core::error::{Operation, Result as CoreResult};
 use durable_streams_core::json::validate;
@@ -151,7 +151,8 @@ impl Stream {
         Ok(array)
     }
 
-    /// `append(data, content_type, json, seq, batching)` -> the new tail. JSON data is one value and is checked.
+    /// `append(data, content_type, json, seq, batching)` -> the new tail. JSON data is one value and is checked. `batching`
+    /// is true, false or `:shared_values`.
     fn append(
         ruby: &Ruby,
         this: &Stream,
@@ -159,9 +160,9 @@ impl Stream {
         content_type: String,
         json: bool,
         seq: Option<String>,
-        batching: bool,
+        batching: Value,
     ) -> Result<RString, Error> {
-        let tail = if batching {
+        let tail = if this.shares_requests(batching) {
             let data = this.checked(ruby, Operation::Append, data, json)?;
             guard(ruby, || {
                 let (endpoint, questions) = this.attended();
@@ -194,6 +195,17 @@ impl Stream {
             })?
         };
         Ok(frozen(ruby, &tail))
+    }
+
+    /// Whether an append that the caller makes now may share a request with others.
+    fn shares_requests(&self, batching: Value) -> bool {
+        let batching = match Symbol::from_value(batching) {
+            Some(_) => Batching::SharedValues,
+            None if batching.to_bool() => Batching::On,
+            None => Batching::Off,
+        };
+        let asks_values = self.application.as_ref().is_some_and(Application::has_values);
+        batching.shares(asks_values)
     }
 
     /// `close_stream(data, content_type, json)` -> the final offset.

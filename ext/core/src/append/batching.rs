@@ -1,0 +1,40 @@
+//! Which appends may share a request at all: a decision, and nothing else.
+
+/// Which appends of a handle share requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// None: each goes out by itself.
+    Off,
+    /// All, unless the application computes values for the requests: a value may belong to the thread that computes it.
+    On,
+    /// All; a request has the values that are computed for the first append in it.
+    SharedValues,
+}
+
+impl Batching {
+    /// Whether an append shares requests. `asks_values`: the application computes values for the handle's requests.
+    pub fn shares(self, asks_values: bool) -> bool {
+        match self {
+            Batching::Off => false,
+            Batching::On => !asks_values,
+            Batching::SharedValues => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Batching::{Off, On, SharedValues};
+
+    #[test]
+    fn appends_share_requests_unless_values_are_computed_for_each() {
+        assert_eq!(
+            [Off, On, SharedValues].map(|batching| batching.shares(false)),
+            [false, true, true]
+        );
+        assert_eq!(
+            [Off, On, SharedValues].map(|batching| batching.shares(true)),
+            [false, false, true]
+        );
+    }
+}
