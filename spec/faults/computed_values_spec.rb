@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../support/small_scheduler"
 require "timeout"
 
 # Appends through a handle whose headers or parameters are computed.
@@ -104,6 +105,123 @@ RSpec.describe "Appends with value callables", :faults do
       rest.first.raise(Timeout::Error, "enough")
       expect(outcomes(first, *rest)).to match([stored, an_instance_of(Timeout::Error), stored])
       expect(sent).to eq([["[0]", "a"], ["[1,2]", "b1"], ["[2]", "b2"]])
+    end
+
+    it "leave out an append whose caller is interrupted while another computes the values" do
+      computing = Thread::Queue.new
+      computed = Thread::Queue.new
+      token = lambda do
+        next "t" unless Thread.current[:tenant] == "slow"
+
+        computing << true
+        computed.pop
+      end
+      stream = shared_stream("X-Tenant" => token)
+      hold_first
+      first = append(stream, 0)
+      faults.wait_until_waiting(:go)
+      rest = [append(stream, 1, tenant: "slow"), append(stream, 2), append(stream, 3)]
+      faults.open(:go)
+      computing.pop
+      rest[1].kill.join
+      computed << "s"
+      expect(outcomes(first, rest[0], rest[2])).to all(stored)
+      expect(sent.last).to eq(["[1,3]", "s"])
+    end
+
+    # A callable that runs the block once, with the stream, on the thread of the append named "nests".
+    def stream_that_nests
+      stream = nil
+      to_do = [true]
+      token = lambda do
+        yield stream if Thread.current.thread_variable_get(:nests) && to_do.pop
+        "t"
+      end
+      stream = shared_stream("X-Tenant" => token)
+    end
+
+    def append_nesting(stream, data)
+      thread = in_thread do
+        Thread.current.thread_variable_set(:nests, true)
+        stream.append(data)
+      end
+      Thread.pass until thread.stop?
+      thread
+    end
+
+    {
+      "itself" => ->(stream) { stream.append(9) },
+      "in a fiber" => ->(stream) { Fiber.new(blocking: true) { stream.append(9) }.resume },
+      "on a thread for which it waits" => ->(stream) { Thread.new { stream.append(9) }.join }
+    }.each do |where, nest|
+      it "go on where a callable appends to the handle #{where}, for an append that waits to share a request" do
+        stream = stream_that_nests(&nest)
+        hold_first
+        first = append(stream, 0)
+        faults.wait_until_waiting(:go)
+        rest = [append_nesting(stream, 1), append(stream, 2)]
+        faults.open(:go)
+        expect(outcomes(first, *rest)).to all(stored)
+        expect(sent.map(&:first)).to eq(["[0]", "[9]", "[1,2]"])
+      end
+
+      it "go on where a callable appends to the handle #{where}, for an append that others wait for" do
+        stream = stream_that_nests(&nest)
+        faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+        expect(outcomes(append_nesting(stream, 1))).to contain_exactly(stored)
+        expect(sent.map(&:first)).to eq(["[9]", "[1]"])
+      end
+
+      next if RUBY_VERSION < "3.1" # Before it, fibers wait as threads do.
+
+      it "go on where a callable appends to the handle #{where}, for a fiber's append" do
+        stream = stream_that_nests(&nest)
+        faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+        running = in_thread do
+          appended = nil
+          SmallScheduler.run do
+            Thread.current.thread_variable_set(:nests, true)
+            Fiber.schedule { appended = stream.append(1) }
+          end
+          appended
+        end
+        expect(outcomes(running)).to contain_exactly(stored)
+        expect(sent.map(&:first)).to eq(["[9]", "[1]"])
+      end
+    end
+
+    it "are sent at once by the callable's thread, whatever requests of the handle are out" do
+      other = nil
+      stream = stream_that_nests do |handle|
+        faults.next("POST") { |reply| reply.wait(:other).respond(204, **FaultHelpers::OFFSET) }
+        other = append(handle, 8)
+        faults.wait_until_waiting(:other)
+        handle.append(9)
+        faults.open(:other)
+      end
+      faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
+      expect(outcomes(append_nesting(stream, 1))).to contain_exactly(stored)
+      expect(outcomes(other)).to contain_exactly(stored)
+      expect(sent.map(&:first)).to eq(["[8]", "[9]", "[1]"])
+    end
+
+    it "of others do not wait for a callable" do
+      computing = Thread::Queue.new
+      computed = Thread::Queue.new
+      stream = stream_that_nests do
+        computing << true
+        computed.pop
+      end
+      hold_first
+      first = append(stream, 0)
+      faults.wait_until_waiting(:go)
+      slow = append_nesting(stream, 1)
+      faults.open(:go)
+      computing.pop
+      expect(outcomes(append(stream, 2))).to contain_exactly(stored)
+      computed << true
+      expect(outcomes(first, slow)).to all(stored)
+      expect(sent.map(&:first)).to eq(["[0]", "[2]", "[1]"])
     end
   end
 end

@@ -2,6 +2,8 @@
 
 require "durable_streams/testing"
 require "timeout"
+require_relative "../support/at_once"
+require_relative "../support/small_scheduler"
 
 # The testing module as users' suites use it: the library's own code over streams in memory.
 RSpec.describe DurableStreams::Testing do
@@ -432,6 +434,20 @@ RSpec.describe DurableStreams::Testing do
     started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     expect { Timeout.timeout(0.1) { stream.read_json.to_a } }.to raise_error(Timeout::Error)
     expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < AtOnce::SECONDS
+  end
+
+  if RUBY_VERSION >= "3.1"
+    it "may append to the stream that it answers for, in a fiber too" do
+      handle = stream
+      to_append = [2]
+      mock.on(:post, "/events") do
+        to_append.pop&.then { |message| handle.append(message) }
+        nil
+      end
+      running = in_thread { SmallScheduler.run { Fiber.schedule { handle.append(1) } } }
+      expect(running.join(AtOnce::SECONDS)).to be(running)
+      expect(described_class.messages_for("/events")).to eq([2, 1])
+    end
   end
 
   it "serves many threads at once" do

@@ -13,9 +13,10 @@ use crate::lock::Mutex;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::call;
+use crate::call::{self, Answer, Failure, Request};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
+use crate::http::Pool;
 use crate::operations;
 use crate::process::{self, ProcessBound};
 use crate::tries::{self, Next, Tries};
@@ -148,7 +149,11 @@ impl Appender {
         let endpoint = Arc::clone(&append.endpoint);
         let lead = |pool| async move {
             let request = request(std::iter::once(&append))?;
-            let answer = tries::call(&append.endpoint, &pool, &request).await;
+            let one_try = || async {
+                let endpoint = charge.values(&append.endpoint).await.map_err(Failure::Final)?;
+                charge.attempt(&endpoint, &pool, &request).await
+            };
+            let answer = tries::repeated(&append.endpoint, &request, one_try).await;
             drop(charge);
             operations::appended(answer?, &request, &append.endpoint)
         };
@@ -223,16 +228,52 @@ impl Charge {
         }
     }
 
-    /// Sends what waits, and what comes meanwhile.
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Runs `asking`, which waits for the application, and leaves the queue to others meanwhile: the application may
+    /// append to the same stream, on whatever thread, or wait for somebody who does.
+    async fn left_to_others<T>(&self, asking: impl Future<Output = T>) -> T {
+        self.pass_on();
+        let told = asking.await;
+        self.take_back();
+        told
+    }
+
+    /// The endpoint for one try: with the values that the application computes for it.
+    async fn values(&self, endpoint: &Arc<Endpoint>) -> Result<Arc<Endpoint>> {
+        if !endpoint.is_dynamic() {
+            return Ok(Arc::clone(endpoint));
+        }
+        let resolved = self.left_to_others(endpoint.resolved(Operation::Append)).await;
+        resolved.map(Arc::new)
+    }
+
+    /// One try, with the values in `endpoint`.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        pool: &Pool,
+        request: &Request,
+    ) -> std::result::Result<Answer, Failure> {
+        let attempt = call::attempt(endpoint, pool, request);
+        match endpoint.transport() {
+            None => attempt.await,
+            Some(_) => self.left_to_others(attempt).await,
+        }
+    }
+
+    /// Sends what waits, and what comes meanwhile, until there is nothing or somebody else does.
     async fn send_all(self) {
-        loop {
+        while self.is_held() {
             let load = self.appender.next_load();
             if load.is_empty() {
                 return self.held.store(false, Ordering::Release);
             }
             let is_crowd = load.len() >= CROWD;
             self.deliver(load).await;
-            if is_crowd {
+            if is_crowd && self.is_held() {
                 self.gather().await;
             }
         }
@@ -264,7 +305,7 @@ impl Charge {
         let mut loads = vec![load];
         while let Some(mut load) = loads.pop() {
             let began = Instant::now();
-            let Some(outcome) = send(&mut load).await else {
+            let Some(outcome) = self.send(&mut load).await else {
                 continue;
             };
             let brisk = load.len() >= CROWD && began.elapsed() < SOON;
@@ -278,34 +319,54 @@ impl Charge {
             }
         }
     }
+
+    /// Sends a load, as often as [`tries`] has it. Each try has the appends whose callers still wait, which are those that
+    /// are left in `load`. `None` if no caller waits any more.
+    async fn send(&self, load: &mut Load) -> Option<Result<String>> {
+        let mut tries = Tries::default();
+        loop {
+            let (endpoint, pool) = match self.ask_first(load).await? {
+                Ok(asked) => asked,
+                Err(error) => return Some(Err(error)),
+            };
+            let request = match load.request() {
+                Ok(request) => request,
+                Err(error) => return Some(Err(error)),
+            };
+            let attempt = self.attempt(&endpoint, &pool, &request);
+            let outcome = load.unless_abandoned(attempt).await?;
+            match tries.after(&endpoint, &request, outcome) {
+                // Without it, then. The next one is asked.
+                Next::Done(Err(error)) if matches!(error.kind(), Kind::Left) && load.first_is_abandoned() => {}
+                Next::Done(Err(error)) => return Some(Err(error)),
+                Next::Done(Ok(answer)) => return Some(operations::appended(answer, &request, &endpoint)),
+                Next::Again(delay) => load.unless_abandoned(tries::pause(delay)).await?,
+            }
+        }
+    }
+
+    /// What the next try of a load is made with: what the first caller who waits has, asked for its values. `None` if no
+    /// caller waits any more.
+    async fn ask_first(&self, load: &mut Load) -> Option<Result<(Arc<Endpoint>, Pool)>> {
+        loop {
+            let first = load.first_with_caller()?;
+            let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
+            if !endpoint.is_dynamic() {
+                return Some(Ok((endpoint, pool)));
+            }
+            let asked = load.unless_abandoned(self.values(&endpoint)).await?;
+            let has_left = load.first_is_abandoned();
+            load.first_with_caller()?;
+            if !has_left {
+                return Some(asked.map(|endpoint| (endpoint, pool)));
+            }
+        }
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.pass_on();
-    }
-}
-
-/// Sends a load, as often as [`tries`] has it. Each try has the appends whose callers still wait, which are those that are
-/// left in `load`; the first of these callers is asked for what the request wants to know of the application. `None` if no
-/// caller waits any more.
-async fn send(load: &mut Load) -> Option<Result<String>> {
-    let mut tries = Tries::default();
-    loop {
-        let first = load.first_with_caller()?;
-        let (endpoint, pool) = (Arc::clone(&first.append.endpoint), first.pool.clone());
-        let request = match load.request() {
-            Ok(request) => request,
-            Err(error) => return Some(Err(error)),
-        };
-        let outcome = load.unless_abandoned(call::attempt(&endpoint, &pool, &request)).await?;
-        match tries.after(&endpoint, &request, outcome) {
-            // Without it, then. The next one is asked.
-            Next::Done(Err(error)) if matches!(error.kind(), Kind::Left) && load.first_is_abandoned() => {}
-            Next::Done(Err(error)) => return Some(Err(error)),
-            Next::Done(Ok(answer)) => return Some(operations::appended(answer, &request, &endpoint)),
-            Next::Again(delay) => load.unless_abandoned(tries::pause(delay)).await?,
-        }
     }
 }
 

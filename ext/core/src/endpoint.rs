@@ -132,6 +132,33 @@ impl Endpoint {
         }
     }
 
+    /// The same endpoint for one request, with the values that the application computes for it now.
+    pub(crate) async fn resolved(&self, operation: Operation) -> Result<Endpoint> {
+        let asked = self.ask(operation).await?;
+        let mut fixed = self.fixed.clone();
+        fixed.headers.extend(asked.headers);
+        fixed.params.extend(asked.params);
+        Ok(Endpoint {
+            client: Arc::clone(&self.client),
+            url: self.url.clone(),
+            display: self.display.clone(),
+            fixed,
+            dynamic: None,
+            transport: self.transport.clone(),
+        })
+    }
+
+    /// The values that the application computes for the next request.
+    async fn ask(&self, operation: Operation) -> Result<Values> {
+        let Some(dynamic) = &self.dynamic else {
+            return Ok(Values::default());
+        };
+        dynamic.resolve().await.map_err(|kind| {
+            let reason = "a header or parameter could not be computed";
+            Error::new(kind, operation, &self.display, reason)
+        })
+    }
+
     /// The client it belongs to.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
@@ -200,17 +227,7 @@ impl Endpoint {
         own: &HeaderMap,
         query: &[(&str, &str)],
     ) -> Result<Prepared> {
-        let asked = match &self.dynamic {
-            Some(dynamic) => dynamic.resolve().await.map_err(|kind| {
-                Error::new(
-                    kind,
-                    operation,
-                    &self.display,
-                    "a header or parameter could not be computed",
-                )
-            })?,
-            None => Values::default(),
-        };
+        let asked = self.ask(operation).await?;
         let mut headers = HeaderMap::with_capacity(own.len() + self.fixed.headers.len() + asked.headers.len());
         for (name, value) in self.fixed.headers.iter().chain(&asked.headers) {
             headers.insert(name, value.clone());

@@ -21,6 +21,7 @@ mod errors;
 mod held;
 mod kept;
 mod memory;
+mod nested;
 mod producer;
 #[cfg(debug_assertions)]
 mod provoke;

@@ -20,6 +20,7 @@ use magnus::{
 
 use crate::client::Client;
 use crate::errors::{self, About, guard};
+use crate::nested::is_computing;
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
 use crate::reader::Reader;
 use crate::shared::share;
@@ -162,7 +163,7 @@ impl Stream {
         seq: Option<String>,
         batching: Value,
     ) -> Result<RString, Error> {
-        let tail = if this.shares_requests(batching) {
+        let tail = if this.shares_requests(ruby, batching) {
             let data = this.checked(ruby, Operation::Append, data, json)?;
             guard(ruby, || {
                 let (endpoint, questions) = this.attended();
@@ -198,14 +199,14 @@ impl Stream {
     }
 
     /// Whether an append that the caller makes now may share a request with others.
-    fn shares_requests(&self, batching: Value) -> bool {
+    fn shares_requests(&self, ruby: &Ruby, batching: Value) -> bool {
         let batching = match Symbol::from_value(batching) {
             Some(_) => Batching::SharedValues,
             None if batching.to_bool() => Batching::On,
             None => Batching::Off,
         };
         let asks_values = self.application.as_ref().is_some_and(Application::has_values);
-        batching.shares(asks_values)
+        batching.shares(asks_values, asks_values && is_computing(ruby))
     }
 
     /// `close_stream(data, content_type, json)` -> the final offset.

@@ -7,6 +7,7 @@ use magnus::{Error, RHash, RString, Ruby, Symbol, TryConvert, Value, gc, r_hash:
 
 use crate::errors;
 use crate::held::{self, Held};
+use crate::nested::computing;
 
 /// What a stream handle's headers and parameters are.
 pub(crate) struct Given {
@@ -38,6 +39,10 @@ impl Callables {
 
     /// Asks every callable once. Runs Ruby code: with the GVL, and no lock held.
     pub(crate) fn evaluate(&self, ruby: &Ruby) -> Result<Values, Error> {
+        computing(ruby, || self.call_each(ruby))
+    }
+
+    fn call_each(&self, ruby: &Ruby) -> Result<Values, Error> {
         let mut values = Values::default();
         for (name, callable) in &self.headers {
             let value: Value = ruby.get_inner(*callable).funcall("call", ())?;

@@ -13,11 +13,13 @@ pub enum Batching {
 
 impl Batching {
     /// Whether an append shares requests. `asks_values`: the application computes values for the handle's requests.
-    pub fn shares(self, asks_values: bool) -> bool {
+    /// `nested`: the append is made by the code that computes one. A request may wait for that value, so the append must
+    /// not wait for a request.
+    pub fn shares(self, asks_values: bool, nested: bool) -> bool {
         match self {
             Batching::Off => false,
             Batching::On => !asks_values,
-            Batching::SharedValues => true,
+            Batching::SharedValues => !nested,
         }
     }
 }
@@ -29,12 +31,21 @@ mod tests {
     #[test]
     fn appends_share_requests_unless_values_are_computed_for_each() {
         assert_eq!(
-            [Off, On, SharedValues].map(|batching| batching.shares(false)),
+            [Off, On, SharedValues].map(|batching| batching.shares(false, false)),
             [false, true, true]
         );
         assert_eq!(
-            [Off, On, SharedValues].map(|batching| batching.shares(true)),
+            [Off, On, SharedValues].map(|batching| batching.shares(true, false)),
             [false, false, true]
+        );
+    }
+
+    #[test]
+    fn an_append_from_within_a_value_callable_goes_by_itself() {
+        assert!(
+            [Off, On, SharedValues]
+                .iter()
+                .all(|batching| !batching.shares(true, true))
         );
     }
 }
