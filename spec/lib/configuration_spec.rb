@@ -15,7 +15,8 @@ RSpec.describe DurableStreams::Configuration do
 
   {
     base_url: [["example.com", ""], ["/path", ""], ["", ""], ["ftp://host", ""], ["http://host?token=secret", "secret"],
-               ["http://", ""], [7, "7"], ["http://host/a b", ""]],
+               ["http://", ""], [7, "7"], ["http://host/a b", ""], ["http:///me:secret@host", "secret"],
+               ["http:me:secret@host", "secret"], ["http:\\\\me:secret@host", "secret"], ["me:secret@host", "secret"]],
     timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""], [Float::INFINITY, ""], [Complex(1, 1), ""]],
     live_timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""]],
     max_message_bytes: [[0, ""], [-1, ""], [1.5, ""], [nil, ""], [1 << 31, ""]],
@@ -86,5 +87,21 @@ RSpec.describe DurableStreams::Configuration do
     shown = [config, DurableStreams::Context.new(config), client, client.stream("/a?token=secret")].map(&:inspect)
     expect(shown.join).to include("Authorization", "https://host/path")
     expect(shown.join).not_to include("secret")
+  end
+
+  ["http://user:secret@", "http:///user:secret@", "http:///\\user:secret@", "HTTP://user:sec@ret@", "http://secret@"]
+    .each do |start|
+    it "never shows the userinfo of a URL that begins with #{start}" do
+      policy = DurableStreams::RetryPolicy.new(max_retries: 0)
+      client = DurableStreams::Client.new(retry_policy: policy)
+      stream = client.stream("#{start}127.0.0.1:1/a", content_type: :bytes)
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "a")
+      reader = stream.read_bytes
+      shown = [stream, producer, reader, reader.each, reader.lazy].map(&:inspect)
+      reader.close
+      expect { reader.first }.to raise_error(DurableStreams::ClosedError) { |e| shown << e.message << e.url }
+      expect { stream.head }.to raise_error(DurableStreams::ConnectionError) { |e| shown << e.message << e.url }
+      expect(shown).to all(include("127.0.0.1:1/a").and(match(/\A((?!sec|ret).)*\z/m)))
+    end
   end
 end

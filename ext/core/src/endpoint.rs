@@ -268,12 +268,19 @@ impl Endpoint {
     }
 }
 
-/// A URL that has no credentials any more, without its query.
-fn displayed(url: &Url) -> String {
+/// A URL as messages show it: without credentials, and without its query and fragment, which may hold a token.
+pub(crate) fn displayed(url: &Url) -> String {
     let mut bare = url.clone();
+    // URLs that cannot have credentials refuse both.
+    let _refused = bare.set_username("").and_then(|()| bare.set_password(None));
     bare.set_query(None);
-    let query = if url.query().is_some() { "?…" } else { "" };
-    format!("{bare}{query}")
+    bare.set_fragment(None);
+    let more = if url.query().is_some() || url.fragment().is_some() {
+        "?…"
+    } else {
+        ""
+    };
+    format!("{bare}{more}")
 }
 
 fn bad_url(reason: String) -> Error {

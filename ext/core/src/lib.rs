@@ -22,6 +22,7 @@ pub mod retry;
 pub mod sse;
 pub mod task;
 pub mod transport;
+pub mod url;
 pub mod work;
 
 mod call;

@@ -6,6 +6,7 @@
 //! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
 //!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
 //!   [`kept`]: what a parked fiber owns; [`shared`]: Strings that other threads read;
+//! - [`url`]: URLs without their secrets;
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 
@@ -31,6 +32,7 @@ mod reader;
 mod request;
 mod shared;
 mod stream;
+mod url;
 mod values;
 #[cfg(test)]
 mod vm_tests;
@@ -49,6 +51,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     kept::init(ruby, native)?;
     convert::init(ruby, native)?;
     client::init(ruby, native)?;
+    url::init(native)?;
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
