@@ -34,6 +34,21 @@ RSpec.describe "Bad input", :faults do
     end
   end
 
+  describe "a path that leaves the base_url's" do
+    let(:client) { fault_client(base_url: faults.url("/v1").sub("//", "//me:pw@")) }
+
+    { "of a stream" => ->(client, path) { client.stream(path) },
+      "of a new stream" => ->(client, path) { client.create(path, content_type: :json) },
+      "of a fork" => ->(client, path) { client.stream("/s").fork(path) },
+      "of a fork's source" => ->(client, path) { client.stream("/s").create(forked_from: path) } }.each do |name, call|
+      it "is an ArgumentError, whichever way it is written (#{name})" do
+        %w[/../../admin /%2e%2E/admin ..\\admin /..%2fadmin].each do |path|
+          expect { call.call(client, path) }.to raise_error(ArgumentError, /leaves the base_url's path by "\.\."/)
+        end
+      end
+    end
+  end
+
   describe "an option" do
     it "that is unknown is an ArgumentError that names it" do
       [-> { DurableStreams::Client.new(bogus: 1) }, -> { client.stream("/s", bogus: 1) }, -> { json.create(bogus: 1) },

@@ -27,7 +27,7 @@ module DurableStreams
       end
     end
 
-    # @param base_url [String, URI, nil] what paths are joined to; a path in it is kept
+    # @param base_url [String, URI, nil] what paths are joined to; a path in it is kept, and no `..` leads out of it
     # @param headers [Hash] headers of every request: name => String, or an object with `call` that is asked anew for
     #   every request that goes out, retries included, on a thread that waits for it and whose call ends with what is
     #   raised meanwhile (a producer's: on a thread of the library's); nil leaves the header out
@@ -57,7 +57,8 @@ module DurableStreams
     end
 
     # A handle for a stream. No request is made.
-    # @param url [String, URI] absolute, or a path to join to base_url
+    # @param url [String, URI] a path to join to base_url, or absolute: then on any server, which gets the client's
+    #   headers and parameters
     # @param options [Hash] `content_type:`, `headers:`, `params:`, `batching:` as {Stream#initialize} takes them
     # @return [Stream]
     # @raise [ArgumentError] for a URL, header or keyword that cannot be used

@@ -32,11 +32,13 @@ module DurableStreams
       check
     end
 
-    # An absolute URL as it is; a path joined to the base_url with exactly one slash.
+    # An absolute URL as it is, on any server: the headers and parameters of the configuration go there. A path joined
+    # to the base_url with exactly one slash. What begins with a scheme and `://` is absolute; the rest is a path.
     # @param url [String, URI]
     # @param stand_in [String, nil] what a path is joined to where there is no base_url
     # @return [String]
-    # @raise [ArgumentError] if it is neither, or a path where there is no base_url
+    # @raise [ArgumentError] if it is neither; if it is a path and there is no base_url; if it is a path that leaves the
+    #   base_url's path by `..` (encoded or not) or has a fragment
     def resolve_url(url, stand_in: Context.stand_in_base_url)
       url = url_text(url)
       return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
@@ -44,7 +46,7 @@ module DurableStreams
       base = @config.base_url || stand_in
       raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
 
-      "#{base.sub(%r{/+\z}, "")}/#{url.sub(%r{\A/+}, "")}"
+      Native.join_url(base, url)
     end
 
     # @return [String]
@@ -85,17 +87,26 @@ module DurableStreams
       native_stream(@config.base_url || "http://localhost", RequestOptions::NONE, RequestOptions::NONE)
     end
 
-    # Spaces around a URL and control characters in it would be dropped later without a word.
     def url_text(url)
       url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
       raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
 
       url = Text.utf8(url, "url")
       raise ArgumentError, "url must not be empty" if url.strip.empty?
-      return url unless url.match?(/[[:cntrl:]]|\A\s|\s\z/)
 
-      raise ArgumentError, "url must not have control characters, nor spaces around it: " \
-                           "#{Redaction.url(url).inspect}"
+      reason = mistake(url)
+      raise ArgumentError, "url must #{reason}: #{Redaction.url(url).inspect}" if reason
+
+      url
+    end
+
+    # Spaces around a URL and control characters in it would be dropped later without a word, and missing slashes after
+    # its scheme make a path of it.
+    def mistake(url)
+      case url
+      when /[[:cntrl:]]|\A\s|\s\z/ then "not have control characters, nor spaces around it"
+      when %r{\Ahttps?:(?!//)}i then "have two slashes after its scheme"
+      end
     end
   end
 end

@@ -15,6 +15,12 @@ RSpec.describe DurableStreams::Context do
       ["https://host/v1/streams", "/stream"] => "https://host/v1/streams/stream",
       ["https://host/v1/streams/", "a/b/"] => "https://host/v1/streams/a/b/",
       ["https://host", "/a?x=1"] => "https://host/a?x=1",
+      ["https://host", "\\\\elsewhere\\a"] => "https://host/elsewhere\\a",
+      ["https://host/v1", "/a/../b"] => "https://host/v1/a/../b",
+      ["https://host/v1", "/%252e%252e/b?x=../.."] => "https://host/v1/%252e%252e/b?x=../..",
+      ["https://host/v1", "rooms/gid://app/Room/1/messages"] => "https://host/v1/rooms/gid://app/Room/1/messages",
+      ["https://host/v1", "rooms/gid:%2F%2Fapp%2FRoom%2F1"] => "https://host/v1/rooms/gid:%2F%2Fapp%2FRoom%2F1",
+      ["https://host/v1", "http://host/../admin"] => "http://host/../admin",
       ["https://host", "/redirect?to=http://elsewhere"] => "https://host/redirect?to=http://elsewhere",
       ["https://host", "http://elsewhere/a"] => "http://elsewhere/a",
       ["https://host", "HTTP://elsewhere/a"] => "HTTP://elsewhere/a",
@@ -27,6 +33,31 @@ RSpec.describe DurableStreams::Context do
 
     it "takes a URI" do
       expect(context(nil).resolve_url(URI("http://host/a"))).to eq("http://host/a")
+    end
+
+    ["/../../admin", "..", "a/../../admin", "%2e%2e/admin", "%2E%2e/admin", ".%2e/admin", "%2E./admin", "..\\admin",
+     "/a/%2e%2e\\..", "..%2fadmin", "%2e%2E%5cadmin", "//../admin", "/../v1/admin"].each do |path|
+      it "refuses #{path}, which leaves the base_url's path" do
+        [context("https://me:pw@host"), context("https://host/v1"), context("https://host/v1/")].each do |context|
+          expect { context.resolve_url(path) }.to raise_error(ArgumentError, /\Aurl .* leaves the base_url's path/)
+        end
+      end
+    end
+
+    it "refuses a path with a fragment, which no request would carry" do
+      expect { context("http://host").resolve_url("/rooms/#general") }
+        .to raise_error(ArgumentError, 'url "/rooms/?…" has a fragment, which is not sent: write # as %23')
+    end
+
+    it "refuses a scheme without its slashes, and shows no password in it" do
+      ["http:me:secret@host/a", "http:/me:secret@host/a", "HTTPS:\\\\me:secret@host/a"].each do |url|
+        [nil, "http://host"].each do |base_url|
+          expect { context(base_url).resolve_url(url) }
+            .to raise_error(ArgumentError, %r{two slashes after its scheme: "http.*host/a"}i) { |error|
+              expect(error.message).not_to include("secret")
+            }
+        end
+      end
     end
 
     it "says what is wrong with anything else" do

@@ -6,7 +6,7 @@
 //! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
 //!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
 //!   [`kept`]: what a parked fiber owns; [`shared`]: Strings that other threads read;
-//! - [`url`]: URLs without their secrets;
+//! - [`url`]: paths joined to a base, and URLs without their secrets;
 //! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
 //! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
 

@@ -3,6 +3,15 @@
 use durable_streams_core::url;
 use magnus::{Error, Object, RModule, RString, Ruby, function};
 
+use crate::errors;
+use crate::stream::frozen;
+
+/// `Native.join_url(base, path)` -> the URL of the path below the base. Raises `ArgumentError` if it would not be there.
+fn join(ruby: &Ruby, base: String, path: String) -> Result<RString, Error> {
+    let joined = url::join(&base, &path).map_err(|error| errors::raise(ruby, error))?;
+    Ok(frozen(ruby, &joined))
+}
+
 /// `Native.shown_url(text)` -> the text without userinfo and query. Bytes that are not UTF-8 are replaced.
 fn shown(ruby: &Ruby, text: RString) -> RString {
     // SAFETY: the bytes are copied before any Ruby code can run.
@@ -10,7 +19,8 @@ fn shown(ruby: &Ruby, text: RString) -> RString {
     ruby.str_new(&url::shown(&text))
 }
 
-/// Defines the module function.
+/// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
+    native.define_singleton_method("join_url", function!(join, 2))?;
     native.define_singleton_method("shown_url", function!(shown, 1))
 }
