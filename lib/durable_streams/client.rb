@@ -4,6 +4,10 @@ module DurableStreams
   # A server (or several), how to talk to it, and the connections to it. One client serves any number of threads, and
   # goes on working after fork, in parent and child. Making one opens no connection.
   #
+  # Requests go through the proxies of the environment, which is read at the client's first request in each process:
+  # `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in upper case too, as curl takes them. A proxy that cannot
+  # be used is a {ConnectionError} for the requests that need it.
+  #
   # @example
   #   client = DurableStreams::Client.new(base_url: "https://streams.example.com",
   #                                       headers: { "Authorization" => -> { "Bearer #{fetch_token}" } })

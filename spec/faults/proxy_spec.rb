@@ -48,6 +48,43 @@ RSpec.describe "Proxies", :faults do
     end
   end
 
+  ["127.0.0.1", "10.0.0.0/8,127.0.0.0/8", "* ", "a.example,*", "localhost 127.0.0.1"].each do |list|
+    it "are left out for addresses that no_proxy has as #{list.inspect}" do
+      FaultServer.start do |proxy|
+        environment = { "http_proxy" => proxy.url, "NO_PROXY" => list }
+        expect(head(faults.url("/s"), environment)).to match(["7\n", be_success])
+        expect(proxy.connections).to eq(0)
+      end
+    end
+  end
+
+  { "HTTP_PROXY" => "http://me:s3cret@host:port", "http_proxy" => "socks5://me:s3cret@127.0.0.1:1080",
+    "ALL_PROXY" => "http://me:s3/cret@host" }.each do |name, value|
+    it "that cannot be used are an error, which names #{name} and no password, and no request goes out" do
+      output, status = head(faults.url("/s"), name => value)
+      expect([output, status.success?]).to match([/ConnectionError/, false])
+      expect(output).to include("head #{faults.url("/s")}: the proxy of the environment variable #{name} cannot be")
+      expect(output).not_to match(/s3|cret/)
+      expect(faults.connections).to eq(0)
+    end
+
+    it "that cannot be used are not missed by the hosts of no_proxy (#{name})" do
+      expect(head(faults.url("/s"), name => value, "no_proxy" => "127.0.0.1")).to match(["7\n", be_success])
+    end
+
+    it "that cannot be used are an error where a redirect needs them (#{name})" do
+      faults.on { |reply| reply.redirect("http://streams.example/s") }
+      output, = head(faults.url("/s"), name => value, "no_proxy" => "127.0.0.1")
+      expect(output).to include("variable #{name} cannot be used", "DurableStreams::ConnectionError")
+    end
+  end
+
+  it "for https that cannot be used are not missed by http" do
+    expect(head(faults.url("/s"), "https_proxy" => "socks5://h")).to match(["7\n", be_success])
+    output, = head("https://127.0.0.1:1/s", "https_proxy" => "socks5://h")
+    expect(output).to include('variable https_proxy cannot be used: its scheme is "socks5"')
+  end
+
   it "that refuse connections are said to" do
     faults.refuse_connections
     program, status = head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:s3cret@"))

@@ -241,6 +241,9 @@ async fn send_to(
     }
     let other_pool = endpoint.other_pool(request.operation, pool, &url);
     let other_pool = other_pool.map_err(Failure::Final)?;
+    let pool = other_pool.as_ref().unwrap_or(pool);
+    pool.check(&url)
+        .map_err(|why| Failure::Final(why.at(request.operation, endpoint.display())))?;
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
     message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
@@ -257,7 +260,7 @@ async fn send_to(
         *message.body_mut() = Some(body);
         progress = watched;
     }
-    let sending = other_pool.as_ref().unwrap_or(pool).connections().execute(message);
+    let sending = pool.connections().execute(message);
     if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
         return sent
             .map(gunzip::decoded)

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::error::{Error, Kind, Operation};
 use crate::lane::Lane;
 use crate::process;
+use crate::proxy::{Proxy, Unusable};
 use crate::retry::Policy;
 
 /// An idle connection is dropped after this long: servers and balancers close them silently not much later.
@@ -67,9 +68,16 @@ pub struct Client {
 /// One client's connections on one runtime. Built when first needed; plain HTTP does not wait for certificates.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    plain: OnceLock<reqwest::Client>,
-    tls: OnceLock<reqwest::Client>,
+    plain: OnceLock<Connections>,
+    tls: OnceLock<Connections>,
     trust: Arc<Trust>,
+}
+
+/// The connections for the URLs of one scheme.
+#[derive(Clone, Debug)]
+struct Connections {
+    client: reqwest::Client,
+    unusable_proxy: Option<Arc<Unusable>>,
 }
 
 impl Pools {
@@ -93,13 +101,22 @@ struct Trust {
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     pools: Arc<Pools>,
-    connections: reqwest::Client,
+    connections: Connections,
 }
 
 impl Pool {
-    /// Where requests are carried out.
+    /// Where requests are carried out. [`Pool::check`] comes first.
     pub(crate) fn connections(&self) -> &reqwest::Client {
-        &self.connections
+        &self.connections.client
+    }
+
+    /// # Errors
+    /// If the environment wants `url` asked through a proxy that cannot be used.
+    pub(crate) fn check(&self, url: &Url) -> std::result::Result<(), Unavailable> {
+        match &self.connections.unusable_proxy {
+            None => Ok(()),
+            Some(proxy) => proxy.check(url).map_err(Unavailable::Unusable),
+        }
     }
 
     /// The pool beside it that serves `url`.
@@ -115,7 +132,7 @@ pub(crate) enum Unavailable {
     Closed,
     /// The system refuses what connections need.
     Process(Error),
-    /// The settings cannot be used, such as a file without certificates.
+    /// The settings cannot be used, such as a file without certificates, or a proxy.
     Unusable(String),
 }
 
@@ -194,10 +211,10 @@ impl Client {
         let connections = match slot.get() {
             Some(connections) => connections.clone(),
             None => {
+                let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
                 // Connections to a plain URL may begin with TLS all the same, to the proxy.
-                let proxied = scheme.is_proxied();
-                let tls = self.tls(&pools.trust, proxied || scheme == Scheme::Tls);
-                let built = tls.and_then(|tls| self.build(scheme, proxied, tls));
+                let tls = self.tls(&pools.trust, scheme == Scheme::Tls || proxy.speaks_tls());
+                let built = tls.and_then(|tls| self.build(scheme, proxy, tls));
                 let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
             }
@@ -230,17 +247,17 @@ impl Client {
         Ok(slot.get_or_init(|| tls).clone())
     }
 
-    fn build(&self, scheme: Scheme, proxied: bool, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
-        let mut builder = reqwest::Client::builder();
-        if !proxied {
-            // Else it would ask for every request what the environment has to say.
-            builder = builder.no_proxy();
-            if scheme == Scheme::Plain {
-                // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
-                builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
-            }
+    fn build(&self, scheme: Scheme, proxy: Proxy, tls: ClientConfig) -> std::result::Result<Connections, String> {
+        let unusable = |e: reqwest::Error| crate::call::root_cause(&e);
+        // Else it would read the environment itself.
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
+            builder = builder.proxy(proxy);
+        } else if scheme == Scheme::Plain {
+            // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
+            builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
         }
-        builder
+        let client = builder
             .tls_backend_preconfigured(tls)
             .user_agent(&self.config.user_agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -254,7 +271,12 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
             .build()
-            .map_err(|e| crate::call::root_cause(&e))
+            .map_err(unusable)?;
+        let unusable_proxy = match proxy {
+            Proxy::Unusable(proxy) => Some(proxy),
+            _ => None,
+        };
+        Ok(Connections { client, unusable_proxy })
     }
 
     fn forget_connections(&self) {
@@ -279,18 +301,6 @@ impl Drop for Client {
 enum Scheme {
     Plain,
     Tls,
-}
-
-impl Scheme {
-    /// Whether a proxy variable is set that counts for it.
-    fn is_proxied(self) -> bool {
-        let names = match self {
-            Scheme::Plain => ["http_proxy", "HTTP_PROXY"],
-            Scheme::Tls => ["https_proxy", "HTTPS_PROXY"],
-        };
-        let is_set = |name: &&str| std::env::var_os(name).is_some();
-        names.iter().chain(&["all_proxy", "ALL_PROXY"]).any(is_set)
-    }
 }
 
 /// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.

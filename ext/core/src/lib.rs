@@ -28,5 +28,6 @@ pub mod work;
 mod call;
 mod gunzip;
 mod outlet;
+mod proxy;
 mod tries;
 mod upload;
