@@ -59,6 +59,7 @@ RSpec.describe "Bad input", :faults do
 
     { timeout: [0, -1, "30", nil, Float::NAN, Float::INFINITY], live_timeout: [0, -1, "30", nil, Float::NAN],
       max_message_bytes: [0, -1, 1.5, nil, 1 << 31], ca_file: [7, "/nonexistent.pem"],
+      client_cert: [7, "/nonexistent.pem"], client_key: [7, "/nonexistent.pem", __FILE__],
       retry_policy: [3, { max_retries: 1 }], headers: ["X", [1], { 1 => "x" }, { "X" => [] }],
       params: ["p", { "p" => Object.new }] }.each do |name, values|
       values.each do |value|

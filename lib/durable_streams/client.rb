@@ -44,10 +44,14 @@ module DurableStreams
     # @param max_message_bytes [Integer] the largest JSON item, and the largest SSE event, that a read takes; beyond it
     #   is a {ParseError}
     # @param ca_file [String, Pathname, nil] file of certificates (PEM) to trust beside the system's
+    # @param client_cert [String, Pathname, nil] file with a certificate (PEM, its issuers' after it) for servers that
+    #   want one from clients. Read at the first request; what cannot be used is a {ConnectionError} then
+    # @param client_key [String, Pathname, nil] file with its private key (PEM, not encrypted); nil: the same file
     # @raise [ArgumentError] for values that cannot be meant, and for unknown keywords
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
-                   max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil)
+                   max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
+                   client_key: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
@@ -57,6 +61,8 @@ module DurableStreams
         config.live_timeout = live_timeout
         config.max_message_bytes = max_message_bytes
         config.ca_file = ca_file
+        config.client_cert = client_cert
+        config.client_key = client_key
       end
     end
 

@@ -40,6 +40,10 @@ module DurableStreams
     attr_reader :each_yields
     # @return [String, nil] file of certificates (PEM) to trust beside the system's
     attr_reader :ca_file
+    # @return [String, nil] file with the certificate (PEM) for servers that want one
+    attr_reader :client_cert
+    # @return [String, nil] file with the private key (PEM) of client_cert; nil: the same file
+    attr_reader :client_key
 
     def initialize
       @base_url = nil
@@ -52,6 +56,8 @@ module DurableStreams
       @retry_policy = RetryPolicy.default
       @each_yields = :batches
       @ca_file = nil
+      @client_cert = nil
+      @client_key = nil
     end
 
     # @param url [String, URI, nil] absolute, http or https; a path in it is kept in front of the streams' paths
@@ -131,14 +137,28 @@ module DurableStreams
     # @param path [String, Pathname, nil]
     # @raise [ArgumentError] if it is not the path of a file that can be read
     def ca_file=(path)
-      unless path.nil? || path.is_a?(String) || path.respond_to?(:to_path)
-        raise ArgumentError, "ca_file must be a path, got #{path.class}"
-      end
-      if path && !(File.file?(path) && File.readable?(path))
-        raise ArgumentError, "ca_file #{path.to_s.inspect} is not a file that can be read"
-      end
+      @ca_file = readable_file("ca_file", path)
+    end
 
-      @ca_file = path && File.path(path).dup.freeze
+    # @param path [String, Pathname, nil] holds the certificate first, and then those of its issuers
+    # @raise [ArgumentError] if it is not the path of a file that can be read
+    def client_cert=(path)
+      @client_cert = readable_file("client_cert", path)
+    end
+
+    # @param path [String, Pathname, nil] holds a key that is not encrypted
+    # @raise [ArgumentError] if it is not the path of a file that can be read
+    def client_key=(path)
+      @client_key = readable_file("client_key", path)
+    end
+
+    # The files of the client's certificate and its key.
+    # @api private
+    # @return [Array(String, String), nil]
+    # @raise [ArgumentError] if there is a key without a certificate
+    def identity
+      return [client_cert, client_key || client_cert] if client_cert
+      raise ArgumentError, "client_key needs a client_cert" if client_key
     end
 
     # Freezes the settings and all that is in them. Callables, and the objects that the caller gave, are left alone.
@@ -166,6 +186,17 @@ module DurableStreams
       raise ArgumentError, "#{name} must be seconds above 0, got #{seconds.inspect}" unless valid
 
       seconds
+    end
+
+    def readable_file(name, path)
+      unless path.nil? || path.is_a?(String) || path.respond_to?(:to_path)
+        raise ArgumentError, "#{name} must be a path, got #{path.class}"
+      end
+      if path && !(File.file?(path) && File.readable?(path))
+        raise ArgumentError, "#{name} #{path.to_s.inspect} is not a file that can be read"
+      end
+
+      path && File.path(path).dup.freeze
     end
 
     def initialize_copy(other)

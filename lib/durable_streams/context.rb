@@ -28,7 +28,7 @@ module DurableStreams
       yield @config if block_given?
       @config.freeze
       @native = Native::Client.new(@config.timeout.to_f, @config.live_timeout.to_f, @config.max_message_bytes,
-                                   @config.retry_policy.to_native, @config.ca_file)
+                                   @config.retry_policy.to_native, @config.ca_file, @config.identity)
       check
     end
 

@@ -43,10 +43,17 @@ RSpec.describe "TLS" do
     expect(head_with("SSL_CERT_DIR" => server.folder)).to match(["7\n", be_success])
   end
 
-  it "trusts no other, and says so at once: another try would not help" do
+  def timed
     started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-    expect { head }.to raise_error(DurableStreams::ConnectionError, /certificate.*UnknownIssuer/i)
-    expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be < AtOnce::SECONDS
+    yield
+    Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
+  end
+
+  it "trusts no other, and says so at once: another try would not help" do
+    took = timed do
+      expect { head }.to raise_error(DurableStreams::ConnectionError, /certificate.*UnknownIssuer/i)
+    end
+    expect(took).to be < AtOnce::SECONDS
   end
 
   it "trusts no certificate that is another host's" do
@@ -59,6 +66,58 @@ RSpec.describe "TLS" do
   it "says so when a file holds no certificate" do
     Tempfile.create("empty") do |file|
       expect { head(ca_file: file.path) }.to raise_error(DurableStreams::ConnectionError, /ca_file.*no certificate/)
+    end
+  end
+
+  describe "with a server that wants a certificate" do
+    around { |example| TlsServer.open(client_certs: true) { |server| (@server = server) && example.run } }
+
+    def refusal(**options)
+      head(ca_file: server.ca_file, **options)
+    rescue DurableStreams::ConnectionError => e
+      e
+    end
+
+    it "shows client_cert, whose key is in client_key or in the same file" do
+      cert, key = server.client_files
+      expect(head(ca_file: server.ca_file, client_cert: cert, client_key: Pathname(key))).to eq("7")
+      both = File.join(server.folder, "both.pem")
+      File.write(both, File.read(key) + File.read(cert))
+      expect(head(ca_file: server.ca_file, client_cert: both)).to eq("7")
+    end
+
+    it "takes them from the configuration" do
+      cert, key = server.client_files
+      context = DurableStreams.new_context do |config|
+        config.ca_file = server.ca_file
+        config.client_cert = cert
+        config.client_key = key
+      end
+      expect(DurableStreams.stream("#{server.url}/s", context: context).head.next_offset).to eq("7")
+    end
+
+    it "is refused without one, or with another authority's, and says so at once" do
+      cert, key = server.client_files(self_signed: true)
+      [{}, { client_cert: cert, client_key: key }].each do |options|
+        error = nil
+        took = timed { error = refusal(**options) }
+        expect(error).to be_a(DurableStreams::ConnectionError).and have_attributes(message: /received fatal alert/)
+        expect(took).to be < AtOnce::SECONDS
+      end
+    end
+
+    it "says what is wrong with the files" do
+      cert, key = server.client_files
+      other = server.client_files.last
+      encrypted = File.join(server.folder, "encrypted.key")
+      File.write(encrypted, OpenSSL::PKey.read(File.read(key)).private_to_pem(OpenSSL::Cipher.new("aes-128-cbc"), "pw"))
+      { [key, key] => /client_cert .*holds no certificate/, [cert, cert] => /client_key .*holds no private key/,
+        [cert, encrypted] => /client_key .*without a password/,
+        [cert, other] => /client_key .*is not the key of client_cert/ }
+        .each do |(client_cert, client_key), message|
+        error = refusal(client_cert: client_cert, client_key: client_key)
+        expect(error).to be_a(DurableStreams::ConnectionError).and have_attributes(message: message)
+      end
     end
   end
 

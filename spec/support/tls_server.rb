@@ -24,13 +24,18 @@ class TlsServer
   end
 
   # @param name [String] what the certificate is for, as X.509 has it
-  def initialize(name: "IP:127.0.0.1")
+  # @param client_certs [Boolean] whether clients have to show a certificate of the server's authority
+  def initialize(name: "IP:127.0.0.1", client_certs: false)
     @folder = Dir.mktmpdir("tls")
-    authority = certificate("/CN=An authority", nil,
-                            [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
-    write_authority(authority.first)
+    @authority = certificate("/CN=An authority", nil,
+                             [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
+    write_authority(@authority.first)
     context = OpenSSL::SSL::SSLContext.new
-    context.cert, context.key = certificate("/CN=A server", authority, [["subjectAltName", name, false]])
+    context.cert, context.key = certificate("/CN=A server", @authority, [["subjectAltName", name, false]])
+    if client_certs
+      context.ca_file = ca_file
+      context.verify_mode = OpenSSL::SSL::VERIFY_PEER | OpenSSL::SSL::VERIFY_FAIL_IF_NO_PEER_CERT
+    end
     @listener = TCPServer.new("127.0.0.1", 0)
     @url = "https://127.0.0.1:#{@listener.addr[1]}"
     @server = OpenSSL::SSL::SSLServer.new(@listener, context)
@@ -40,6 +45,16 @@ class TlsServer
   # @return [String] file of the authority's certificate
   def ca_file
     File.join(folder, "ca.pem")
+  end
+
+  # Makes a client's certificate, signed by the server's authority unless it is to sign itself.
+  # @return [Array(String, String)] files of the certificate and its key
+  def client_files(self_signed: false)
+    issuer = @authority unless self_signed
+    made = certificate("/CN=A client", issuer, [["extendedKeyUsage", "clientAuth", false]])
+    %w[pem key].zip(made).map do |ending, part|
+      File.join(folder, "client-#{made.first.serial}.#{ending}").tap { |path| File.write(path, part.to_pem) }
+    end
   end
 
   # Ends it and removes its files.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
+use rustls::AlertDescription;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind, Operation, Result};
@@ -17,6 +18,17 @@ use crate::{gunzip, transport, upload};
 /// How much of an answer is kept where the answer is not a stream's content.
 const ANSWER_LIMIT: usize = 64 * 1024;
 const MOST_REDIRECTS: usize = 5;
+/// What a TLS server says of a client's certificate that it does not take, or misses (RFC 8446, 6.2).
+const REFUSALS: [AlertDescription; 8] = [
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::CertificateRequired,
+];
 
 /// Whether a request whose answer was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +311,8 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
     }
 }
 
-/// Whether the server's certificate is at fault, which no repetition mends.
+/// Whether a certificate is at fault, the server's or the client's, which no repetition mends. With TLS 1.3 a server may
+/// refuse the client's after the request was sent; it has not read the request then.
 fn is_about_certificates(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
         let mut inner = cause;
@@ -308,7 +321,11 @@ fn is_about_certificates(error: &reqwest::Error) -> bool {
             inner = wrapped;
         }
         let tls = inner.downcast_ref::<rustls::Error>();
-        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+        match tls {
+            Some(rustls::Error::InvalidCertificate(_)) => true,
+            Some(rustls::Error::AlertReceived(alert)) => REFUSALS.contains(alert),
+            _ => false,
+        }
     })
 }
 

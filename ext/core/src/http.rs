@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::{Error, Kind, Operation};
@@ -36,8 +36,19 @@ pub struct Config {
     pub retry: Policy,
     /// A file of PEM certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What the client shows to servers that want a certificate.
+    pub identity: Option<Identity>,
     /// What requests call themselves.
     pub user_agent: String,
+}
+
+/// A client's certificate: two PEM files, which may be the same one.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate, and those of its issuers after it.
+    pub certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub key: PathBuf,
 }
 
 #[cfg(any(test, debug_assertions))]
@@ -50,6 +61,7 @@ impl Config {
             max_message_bytes: usize::MAX,
             retry: Policy::default(),
             ca_file: None,
+            identity: None,
             user_agent: String::new(),
         }
     }
@@ -238,11 +250,18 @@ impl Client {
             false => RootCertStore::empty(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
+        let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut tls = match &self.config.identity {
+            Some(identity) if certificates => {
+                let (chain, key) = identity.read()?;
+                tls.with_client_auth_cert(chain, key)
+                    .map_err(|error| identity.refusal(&error))?
+            }
+            _ => tls.with_no_client_auth(),
+        };
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(slot.get_or_init(|| tls).clone())
     }
@@ -303,16 +322,49 @@ enum Scheme {
     Tls,
 }
 
+impl Identity {
+    fn named(&self) -> String {
+        format!("client_cert {}", self.certificate.display())
+    }
+
+    fn read(&self) -> std::result::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let chain = certificates(&self.certificate).map_err(|reason| format!("{}: {reason}", self.named()))?;
+        if chain.is_empty() {
+            return Err(format!("{}: holds no certificate", self.named()));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| match error {
+            PemError::NoItemsFound => "holds no private key that can be read without a password".to_owned(),
+            error => error.to_string(),
+        });
+        let key = key.map_err(|reason| format!("client_key {}: {reason}", self.key.display()))?;
+        Ok((chain, key))
+    }
+
+    fn refusal(&self, error: &rustls::Error) -> String {
+        match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("client_key {}: is not the key of {}", self.key.display(), self.named())
+            }
+            error => format!("{}, client_key {}: {error}", self.named(), self.key.display()),
+        }
+    }
+}
+
+/// All certificates of a PEM file.
+fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|e| e.to_string())
+}
+
 /// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.
 fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|e| format!("ca_file {}: {e}", path.display()))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
+        let held = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
+        let (added, _) = roots.add_parsable_certificates(held);
         if added == 0 {
             return Err(format!("ca_file {}: holds no certificate", path.display()));
         }

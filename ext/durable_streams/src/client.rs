@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable_streams_core::http::{Client as CoreClient, Config};
+use durable_streams_core::http::{Client as CoreClient, Config, Identity};
 use durable_streams_core::retry::Policy;
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
@@ -24,8 +24,8 @@ pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 pub(crate) type RetryArray = (u32, f64, f64, f64, Vec<u16>);
 
 impl Client {
-    /// `Native::Client.new(timeout, live_timeout, max_message_bytes, retry_policy, ca_file)`: seconds, seconds, bytes, an
-    /// array (see `RetryArray`), a path or nil.
+    /// `Native::Client.new(timeout, live_timeout, max_message_bytes, retry_policy, ca_file, identity)`: seconds, seconds,
+    /// bytes, an array (see `RetryArray`), a path or nil, the paths of a certificate and its key or nil.
     fn new(
         ruby: &Ruby,
         timeout: f64,
@@ -33,6 +33,7 @@ impl Client {
         max_message_bytes: usize,
         retry: RetryArray,
         ca_file: Option<PathBuf>,
+        identity: Option<(PathBuf, PathBuf)>,
     ) -> Result<Client, Error> {
         let retry = policy(ruby, retry)?;
         let timeout = seconds(ruby, "timeout", timeout)?;
@@ -43,6 +44,7 @@ impl Client {
             max_message_bytes,
             retry,
             ca_file,
+            identity: identity.map(|(certificate, key)| Identity { certificate, key }),
             user_agent: USER_AGENT.to_owned(),
         })))
     }
@@ -84,7 +86,7 @@ pub(crate) fn seconds(ruby: &Ruby, name: &str, value: f64) -> Result<Duration, E
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Client", ruby.class_object())?;
-    class.define_singleton_method("new", function!(Client::new, 5))?;
+    class.define_singleton_method("new", function!(Client::new, 6))?;
     class.define_method("close", method!(Client::close, 0))?;
     class.define_method("closed?", method!(Client::is_closed, 0))?;
     Ok(())
