@@ -121,16 +121,13 @@ on_each_server DurableStreams::Reader do
     documents = ["0", "-0", "-0.0", "1.0", "1e3", "1E-3", "1.5e300", "1e400", "123456789012345678901234567890",
                  "-9223372036854775809", "0.1234567890123456789", '""', '"é"', '"\\u00e9\\n\\/\\"\\\\"',
                  '"\\ud83d\\ude00"', '"\\u0000"', "[]", "{}", "[[],{}]", '{"":null}', "true", "null",
-                 '{"é":"\\u00fc"}', "#{"[" * 98}#{"]" * 98}", ' { "a" : [ 1 , 2 ] } ']
-
-    # Since json 3 repeated keys are refused.
-    documents << '{"a":1,"a":2}' if JSON::VERSION < "3"
+                 '{"é":"\\u00fc"}', "#{"[" * 98}#{"]" * 98}", ' { "a" : [ 1 , 2 ] } ', '{"a":1,"a":2}']
 
     it "equal what JSON.parse gives" do
       documents.each { |document| json.append(document) }
       # The Node server keeps messages as JavaScript would write them: 1.0 as 1, 1e400 as null.
       stored = server_kind == :node ? json.read_bytes.text : "[#{documents.join(",")}]"
-      expected = JSON.parse(stored, max_nesting: 200)
+      expected = JSON.parse(stored, max_nesting: 200, allow_duplicate_key: true)
       readings = [json.read_json, json.read.flat_map(&:items), json.read_json(live: :sse).first(documents.size)]
       readings.map(&:to_a).each do |items|
         expect(items.map(&:inspect)).to eq(expected.map(&:inspect))

@@ -47,7 +47,7 @@ module DurableStreams
     extend ResponsePart::Building
 
     # @!attribute [r] items
-    #   @return [Array] frozen; what JSON.parse would give for each message
+    #   @return [Array] frozen; what JSON.parse would give for each message (of a repeated key the last value)
 
     # @param items [Array]
     # @param next_offset [String, nil] also as `offset`

@@ -17,6 +17,12 @@ module JSONOutcome
     end
   end
 
+  # What JSON.parse makes of a text. Newer versions of json warn of repeated keys, or refuse them, unless they are told
+  # not to; older ones ignore the option.
+  def json_parse(text)
+    JSON.parse(text, allow_duplicate_key: true)
+  end
+
   # The result's fingerprint, or that it was refused.
   def outcome
     fingerprint(yield)

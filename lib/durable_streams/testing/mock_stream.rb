@@ -144,7 +144,7 @@ module DurableStreams
           return
         end
 
-        messages = JSON.parse(body, max_nesting: 0)
+        messages = JSON.parse(body, max_nesting: 0, allow_duplicate_key: true)
         messages = [messages] unless messages.is_a?(Array)
         return MockResponse.new(status: 400, body: "the array is empty") if messages.empty? && !empty_allowed
 

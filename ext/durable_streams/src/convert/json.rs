@@ -1,7 +1,7 @@
 //! JSON text into Ruby objects, equal to what `JSON.parse` makes of the same text, in every case and with every version
 //! of json: what is plain is read by [`Parser`]; an item with anything unusual in it (lone surrogates, unknown escapes,
-//! repeated keys, nesting beyond 100, invalid UTF-8, numbers out of range, any syntax error) is read by `JSON.parse`
-//! itself, whose result or refusal counts.
+//! nesting beyond 100, invalid UTF-8, numbers out of range, any syntax error) is read by `JSON.parse` itself, whose result
+//! or refusal counts. Of a repeated key the last value counts, also where json would warn (2.13) or refuse (3).
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_long};
@@ -93,7 +93,7 @@ fn convert(
 /// What `JSON.parse` makes of `text`. Raises what it raises, with `in_json` set.
 pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
     // SAFETY: called by the parser: on a Ruby thread with the GVL, inside rb_protect. `text` is Rust's memory and is copied.
-    // The string is an argument of the call and so kept by it. Ruby code may run, and raise: no destructor is skipped.
+    // The objects are arguments of the call and so kept by it. Ruby code may run, and raise: no destructor is skipped.
     unsafe {
         let object = rb_sys::rb_cObject;
         let name = intern("JSON");
@@ -104,8 +104,13 @@ pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
         // Ruby refuses a negative length, by an ArgumentError.
         let len = c_long::try_from(text.len()).unwrap_or(-1);
         let source = rb_sys::rb_utf8_str_new(text.as_ptr().cast::<c_char>(), len);
+        // Versions that do not know the option ignore it.
+        let options = rb_sys::rb_hash_new();
+        let name = rb_sys::rb_id2sym(intern("allow_duplicate_key"));
+        rb_sys::rb_hash_aset(options, name, rb_sys::Qtrue as VALUE);
+        let arguments = [source, options];
         in_json.set(true);
-        let value = rb_sys::rb_funcallv(json, intern("parse"), 1, &source);
+        let value = rb_sys::rb_funcallv(json, intern("parse"), 2, arguments.as_ptr());
         in_json.set(false);
         value
     }

@@ -209,14 +209,14 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         self.depth -= 1;
-        let hash = self.hash(base)?;
+        let hash = self.hash(base);
         self.values.truncate(base);
         Some(hash)
     }
 
-    /// A hash of the keys and values from `base` on. None where a key occurs twice: versions of json differ on that.
+    /// A hash of the keys and values from `base` on. Of a key that occurs twice, the last value counts.
     #[inline]
-    fn hash(&self, base: usize) -> Option<VALUE> {
+    fn hash(&self, base: usize) -> VALUE {
         let (start, count) = self.values.since(base);
         // SAFETY: see the module. `start` points to `count` keys and values by turns, which nobody touches meanwhile; the
         // keys are interned strings, whose hash and comparison run no Ruby code.
@@ -226,7 +226,7 @@ impl<'a> Parser<'a> {
             #[cfg(not(ruby_gte_3_2))]
             let hash = rb_sys::rb_hash_new();
             rb_sys::rb_hash_bulk_insert(count, start, hash);
-            (rb_sys::rb_hash_size_num(hash) as usize == count as usize / 2).then_some(hash)
+            hash
         }
     }
 
