@@ -143,6 +143,11 @@ RSpec.describe DurableStreams do
         .to be_a(DurableStreams::SequenceGapError).and have_attributes(expected_seq: 1, received_seq: 3)
       expect(made.call(409, { "stream-seq" => "b" })).to be_a(DurableStreams::SeqConflictError)
       expect(made.call(429, { "Retry-After" => "60" })).to have_attributes(retry_after: 60)
+      date = (Time.now + 3600).utc.strftime("%a, %d %b %Y %H:%M:%S GMT")
+      expect(made.call(429, { "Retry-After" => [date] }).retry_after).to be_within(60).of(3600)
+      expect(made.call(409, { "no such\r\nname" => "\n", "x" => nil, "y" => "\xFF" }))
+        .to be_a(DurableStreams::StreamExistsError)
+      expect(made.call(70_000, {})).to be_a(DurableStreams::FetchError)
     end
 
     it "says what the server said, and what was being done" do

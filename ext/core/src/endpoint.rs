@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap};
-pub use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::AUTHORIZATION;
+pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind, Operation, Result};
 use crate::http::{Client, Pool, Unavailable};

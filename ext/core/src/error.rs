@@ -235,6 +235,25 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What a response means of whose request no more is known than that it was for a stream: with what its headers say of
+/// the request.
+pub fn kind_of(status: u16, headers: &HeaderMap) -> Kind {
+    let operation = match status {
+        403 => Operation::Produce,
+        409 if headers.contains_key(protocol::STREAM_SEQ) => Operation::AppendWithSeq,
+        // Those conflicts that no header tells from others are taken for this one.
+        409 if !names_its_conflict(headers) => Operation::Create,
+        _ => Operation::Append,
+    };
+    StatusCode::from_u16(status).map_or(Kind::Status, |status| meaning(operation, status, headers).0)
+}
+
+fn names_its_conflict(headers: &HeaderMap) -> bool {
+    let gap = [protocol::PRODUCER_EXPECTED_SEQ, protocol::PRODUCER_RECEIVED_SEQ];
+    protocol::flag(headers, &protocol::STREAM_CLOSED)
+        || gap.iter().any(|name| protocol::number(headers, name).is_some())
+}
+
 fn meaning(operation: Operation, status: StatusCode, headers: &HeaderMap) -> (Kind, &'static str) {
     match status.as_u16() {
         400 => (Kind::BadRequest, "bad request"),

@@ -5,9 +5,13 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use durable_streams_core::error::{Error as CoreError, Kind, Operation};
+use durable_streams_core::endpoint::{HeaderMap, HeaderName, HeaderValue};
+use durable_streams_core::error::{Error as CoreError, Kind, Operation, kind_of};
+use magnus::r_hash::ForEach;
 use magnus::value::ReprValue;
-use magnus::{Class, Error, Exception, ExceptionClass, Module, RHash, RModule, Ruby, TryConvert};
+use magnus::{
+    Class, Error, Exception, ExceptionClass, Module, Object, RHash, RModule, RString, Ruby, TryConvert, function,
+};
 
 use crate::held::Held;
 
@@ -71,8 +75,15 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
     if error.outcome_unknown() {
         set("outcome_unknown", ruby.qtrue().as_value())?;
     }
+    details(ruby, error.kind(), hash)?;
+    Ok(hash)
+}
+
+/// Adds the keywords that only exceptions of a kind have.
+fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
+    let set = |name: &str, value: magnus::Value| hash.aset(ruby.to_symbol(name), value);
     let number = |n: u64| ruby.integer_from_u64(n).as_value();
-    match error.kind() {
+    match kind {
         Kind::StaleEpoch {
             current_epoch: Some(epoch),
         } => set("current_epoch", number(*epoch))?,
@@ -91,7 +102,35 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
         }
         _ => {}
     }
-    Ok(hash)
+    Ok(())
+}
+
+/// `Native.meaning_of(status, headers)` -> the name of the exception's class, and the keywords that are its own. Headers
+/// that no response can have are left out.
+fn meaning_of(ruby: &Ruby, status: i64, headers: RHash) -> Result<(&'static str, RHash), Error> {
+    let mut map = HeaderMap::new();
+    headers.foreach(|name: RString, value: RString| {
+        // SAFETY: the bytes are copied before any Ruby code can run.
+        let (name, value) = unsafe {
+            (
+                HeaderName::from_bytes(name.as_slice()),
+                HeaderValue::from_bytes(value.as_slice()),
+            )
+        };
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+        Ok(ForEach::Continue)
+    })?;
+    let kind = u16::try_from(status).map_or(Kind::Status, |status| kind_of(status, &map));
+    let own = ruby.hash_new();
+    details(ruby, &kind, own)?;
+    Ok((class_name(&kind), own))
+}
+
+/// Defines the module function.
+pub(crate) fn init(native: RModule) -> Result<(), Error> {
+    native.define_singleton_method("meaning_of", function!(meaning_of, 2))
 }
 
 fn headers(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {

@@ -47,6 +47,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     durable_streams_core::process::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
     wait::init(ruby, native)?;
+    errors::init(native)?;
     held::init(ruby, native)?;
     kept::init(ruby, native)?;
     convert::init(ruby, native)?;
