@@ -40,12 +40,15 @@ module DurableStreams
 
     class << self
       # Has streams that are made from now on, by whatever client, live in {mock_transport}. Paths need no base_url.
+      # @param strict [Boolean] whether a stream that was never created is not found, as on a server; otherwise it reads
+      #   as an empty one of JSON, and what is appended creates it
       # @return [nil]
-      def install!
+      def install!(strict: false)
         LOCK.synchronize { @configuration ||= DurableStreams.configuration }
+        mock_transport.strict = strict
         Context.transport = mock_transport
         Context.stand_in_base_url = BASE_URL
-        Context.stand_in_content_type = ContentType::NAMES[:json]
+        Context.stand_in_content_type = strict ? nil : ContentType::NAMES[:json]
         nil
       end
 

@@ -119,6 +119,36 @@ RSpec.describe DurableStreams::Testing do
       expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
     end
 
+    describe "where installing was strict" do
+      before { described_class.install!(strict: true) }
+
+      it "are not found until they are created" do
+        calls = [->(stream) { stream.append(1) }, ->(stream) { stream.read_json.to_a }, ->(stream) { stream.read.to_a },
+                 ->(stream) { stream.read_json(live: :sse).first }, ->(stream) { stream.close_stream },
+                 ->(stream) { stream.append("1", seq: "1") }]
+        [nil, :json].product(calls).each do |type, call|
+          missing = DurableStreams.stream("/missing", content_type: type)
+          expect { call.call(missing) }.to raise_error(DurableStreams::StreamNotFoundError)
+        end
+        expect { DurableStreams::Producer.open(url: "/missing", producer_id: "p") { |producer| producer << 1 } }
+          .to raise_error(DurableStreams::StreamNotFoundError)
+        expect(mock.streams).to be_empty
+      end
+
+      it "are there once they are created, or seeded" do
+        stream.append(1)
+        mock.seed_stream("/seeded", [2])
+        expect([stream, DurableStreams.stream("/seeded")].map(&:read_all)).to eq([[1], [2]])
+      end
+
+      it "lasts until the next installing" do
+        described_class.clear!
+        expect { DurableStreams.append("/a", 1) }.to raise_error(DurableStreams::StreamNotFoundError)
+        described_class.install!
+        expect(DurableStreams.append("/a", 1).next_offset).to be_a(String)
+      end
+    end
+
     it "need not be created, as in the reference client" do
       expect(DurableStreams.stream("/a", content_type: :json).read_all).to eq([])
       expect(DurableStreams.read("/a").to_a).to eq([])

@@ -7,9 +7,9 @@ module DurableStreams
     # Streams in memory, and how requests to them are answered: as a server would, unless {#on} says otherwise. Streams
     # are known by the paths of their URLs. May be used from any number of threads.
     #
-    # Some things differ from a server. Streams need not be created: one that never was reads as an empty one of JSON,
-    # and what is appended creates it; only looking it up (`head`, `exists?`), forking and deleting say that it is not
-    # there. Streams do not expire. And a live read's poll ends only when there is something new.
+    # Some things differ from a server. Unless {#strict} is set, streams need not be created: one that never was reads
+    # as an empty one of JSON, and what is appended creates it; only looking it up (`head`, `exists?`), forking and
+    # deleting say that it is not there. Streams do not expire. And a live read's poll ends only when there is something new.
     class MockTransport
       # How a stream was created, as far as creating it again must say the same.
       SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
@@ -17,6 +17,7 @@ module DurableStreams
 
       def initialize
         @lock = Mutex.new
+        @strict = false
         @requests = []
         @rules = []
         @streams = {}
@@ -24,6 +25,9 @@ module DurableStreams
         @deleted = {}
         @waiters = Hash.new { |waiters, path| waiters[path] = [] }
       end
+
+      # @return [Boolean] whether a stream that was never created is not found, for whatever request
+      attr_accessor :strict
 
       # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers`
       # (names in lower case, which `[]` takes in any case) and `body` (a String, or nil). No copy: `requests.clear`
@@ -166,7 +170,7 @@ module DurableStreams
 
       # @return [MockStream, nil] what a request is answered by where no stream ever was
       def stand_in(request)
-        return if @deleted[request[:path]]
+        return if @strict || @deleted[request[:path]]
 
         case request[:method]
         when :get then empty
