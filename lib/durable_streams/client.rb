@@ -41,8 +41,8 @@ module DurableStreams
     # @param retry_policy [RetryPolicy, nil] nil: {RetryPolicy.default}
     # @param live_timeout [Numeric] seconds without a byte after which a live read takes its connection for dead and
     #   makes another: nothing is missed, nothing raised. Notices what TCP's keep-alive cannot see
-    # @param max_message_bytes [Integer] the largest JSON item, and the largest SSE event, that a read takes; beyond it
-    #   is a {ParseError}
+    # @param max_message_bytes [Integer] the largest JSON item, and the largest SSE event, that a read takes, and how
+    #   much a server may send by SSE without saying where in the stream it is; beyond it is a {ParseError}
     # @param ca_file [String, Pathname, nil] file of certificates (PEM) to trust beside the system's
     # @param client_cert [String, Pathname, nil] file with a certificate (PEM, its issuers' after it) for servers that
     #   want one from clients. Read at the first request; what cannot be used is a {ConnectionError} then

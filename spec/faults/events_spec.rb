@@ -94,6 +94,22 @@ RSpec.describe "Event streams", :faults do
       .to raise_error(DurableStreams::ParseError, /larger than the limit of 10000 bytes/)
   end
 
+  it "with data events that no control event follows raise ParseError at the limit that the user has set" do
+    limited = fault_stream(max_message_bytes: 10_000)
+    ["[\"#{"x" * 1000}\"]", "[]"].each do |payload|
+      next_events { |reply| reply.sse.data(payload).chunk("event: data\ndata: #{payload}\n\n" * 500).hang }
+      expect { limited.read_json(live: :sse).to_a }
+        .to raise_error(DurableStreams::ParseError, /without a control event.* limit of 10000 bytes \(max_message/)
+    end
+    # In time, the same events are fine.
+    next_events do |reply|
+      reply.sse
+      500.times { |n| reply.data("[#{n}]").control((n + 1).to_s.rjust(3, "0"), closed: n == 499) }
+      reply.finish
+    end
+    expect(limited.read_json(live: :sse).each.to_a).to eq((0..499).to_a)
+  end
+
   it "that bring a very long line are read whole" do # In linear time: the decoder's own tests have that.
     size = 20_000_000
     next_events { |reply| reply.sse.data("[\"#{"x" * size}\"]").control("1", closed: true).finish }

@@ -168,27 +168,30 @@ impl Driver {
         }
         let most = self.endpoint.client().config().max_message_bytes;
         let mut decoder = sse::EventDecoder::with_limit(encoding, most);
-        let (mut data, mut any) = (Vec::new(), false);
+        let (mut data, mut any) = (sse::Gathered::with_limit(most), false);
         let broken = loop {
-            match call::next_live_piece(&self.endpoint, Operation::Read, &mut response).await {
-                Ok(Some(piece)) => decoder.push(piece),
+            let piece_size = match call::next_live_piece(&self.endpoint, Operation::Read, &mut response).await {
+                Ok(Some(piece)) => {
+                    let size = piece.len();
+                    decoder.push(piece);
+                    size
+                }
                 Ok(None) => break None,
                 Err(Silence::Broken(error)) => break Some(error),
                 Err(Silence::Idle) => return Err(Problem::AtOnce),
-            }
+            };
             while let Some(event) = decoder.next_event().map_err(|e| self.malformed(e.to_string()))? {
                 match event {
-                    sse::Event::Data(bytes) => data.push(bytes),
+                    sse::Event::Data(bytes) => data.push(bytes).map_err(|e| self.malformed(e.to_string()))?,
                     sse::Event::Control(control) => {
-                        any |= self
-                            .event_batch(std::mem::take(&mut data), control, started.elapsed())
-                            .await?;
+                        any |= self.event_batch(data.take(), control, started.elapsed()).await?;
                         if self.cursor.next() == Step::End {
                             return Ok(Stall::None);
                         }
                     }
                 }
             }
+            data.let_go_of_piece(piece_size);
         };
         let asked = decoder.retry();
         // An orderly close, about once a minute: on at once. One that comes right away is not that.
@@ -206,7 +209,7 @@ impl Driver {
     /// The data events before a control event are one batch. Answers whether there was progress.
     async fn event_batch(
         &mut self,
-        data: Vec<Bytes>,
+        data: sse::Events,
         control: sse::Control,
         took: Duration,
     ) -> std::result::Result<bool, Problem> {

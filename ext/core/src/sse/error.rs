@@ -14,6 +14,11 @@ pub enum SseError {
         /// The limit that was passed, in bytes.
         limit: usize,
     },
+    /// The data events without a control event after them are larger than the limit, in bytes, together.
+    TooMuchWithoutControl {
+        /// The limit that was passed, in bytes.
+        limit: usize,
+    },
     /// A `data` event of a base64 response is not standard, padded base64. The reason is for people.
     Base64 {
         /// What is wrong with it, and where.
@@ -34,7 +39,14 @@ pub enum SseError {
 impl fmt::Display for SseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EventTooLarge { limit } => write!(f, "SSE event larger than the limit of {limit} bytes"),
+            Self::EventTooLarge { limit } => write!(
+                f,
+                "SSE event larger than the limit of {limit} bytes (max_message_bytes)"
+            ),
+            Self::TooMuchWithoutControl { limit } => write!(
+                f,
+                "SSE data events without a control event are larger than the limit of {limit} bytes (max_message_bytes)"
+            ),
             Self::Base64 { reason } => write!(f, "malformed base64 in an SSE data event: {reason}"),
             Self::Control { reason } => write!(f, "malformed SSE control event: {reason}"),
             Self::UnknownEncoding { encoding } => {

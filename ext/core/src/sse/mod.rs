@@ -24,9 +24,11 @@
 mod decoder;
 mod error;
 mod event;
+mod gathered;
 #[cfg(test)]
 mod tests;
 
 pub use decoder::{DEFAULT_MAX_EVENT_BYTES, Decoder, MAX_RETRY, MIN_RETRY, RawEvent};
 pub use error::SseError;
 pub use event::{Control, Encoding, Event, EventDecoder};
+pub use gathered::{Events, Gathered};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::super::{Decoder, Encoding, Event, EventDecoder, RawEvent, SseError};
+use super::super::{Decoder, Encoding, Event, EventDecoder, Gathered, RawEvent, SseError};
 use super::random_pieces;
 
 const LIMIT: usize = 10;
@@ -81,7 +81,10 @@ fn events_before_the_error_are_returned_and_the_error_stays() {
     assert!(decoder.next_event().unwrap().is_some());
     for _ in 0..3 {
         let error = decoder.next_event().unwrap_err();
-        assert_eq!(error.to_string(), "SSE event larger than the limit of 10 bytes");
+        assert_eq!(
+            error.to_string(),
+            "SSE event larger than the limit of 10 bytes (max_message_bytes)"
+        );
         decoder.push(Bytes::from_static(b"\n\ndata: 3\n\n"));
     }
 }
@@ -120,4 +123,53 @@ fn endless_names_and_comments_take_linear_time() {
         }
         assert!(began.elapsed().as_secs() < 120, "{start:?}: {:?}", began.elapsed());
     }
+}
+
+#[test]
+fn data_events_without_a_control_event_are_limited_together() {
+    let mut gathered = Gathered::with_limit(1000);
+    let event = Bytes::from_static(&[b'x'; 300]);
+    for _ in 0..3 {
+        gathered.push(event.clone()).unwrap();
+    }
+    assert_eq!(gathered.take().count(), 3);
+    gathered.push(event.clone()).unwrap();
+    gathered.push(event.clone()).unwrap();
+    gathered.push(event.clone()).unwrap();
+    let error = gathered.push(event).unwrap_err();
+    assert_eq!(error, SseError::TooMuchWithoutControl { limit: 1000 });
+    assert_eq!(gathered.take().count(), 0);
+}
+
+#[test]
+fn empty_data_events_without_a_control_event_are_limited_too() {
+    let mut gathered = Gathered::with_limit(1000);
+    let refused = (0..1000).find(|_| gathered.push(Bytes::new()).is_err());
+    assert!(
+        refused.is_some_and(|count| count <= 1000 / size_of::<Bytes>()),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_single_data_event_is_limited_by_the_decoder_alone() {
+    let mut gathered = Gathered::with_limit(10);
+    gathered.push(Bytes::from_static(b"0123456789")).unwrap();
+    assert!(gathered.take().eq(["0123456789"]));
+}
+
+#[test]
+fn a_small_data_event_does_not_keep_the_piece_that_it_came_in() {
+    let mut gathered = Gathered::with_limit(1 << 20);
+    let piece = Bytes::from(vec![b'x'; 1000]);
+    let (small, large, last) = (piece.slice(..10), piece.slice(10..900), piece.slice(900..905));
+    for event in [&small, &large, &last] {
+        gathered.push(event.clone()).unwrap();
+    }
+    gathered.let_go_of_piece(piece.len());
+    gathered.push(Bytes::from_static(b"of the next piece")).unwrap();
+    let events: Vec<Bytes> = gathered.take().collect();
+    assert_eq!(events, [&small[..], &large, &last, b"of the next piece"]);
+    assert_ne!(events[0].as_ptr(), small.as_ptr());
+    assert_eq!(events[1].as_ptr(), large.as_ptr());
 }
