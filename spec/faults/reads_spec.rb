@@ -192,6 +192,55 @@ RSpec.describe "Reads through faults", :faults do
       expect(spans).to all(be >= 0.25)
     end
 
+    # As two caches do that are both stale, and differ.
+    def serve_alternating_offsets(up_to_date:)
+      { "-1" => "5", "5" => "6", "6" => "5" }.each do |offset, next_offset|
+        faults.on("GET", nil, query: { "offset" => offset }) do |reply|
+          reply.read("[]", next_offset: next_offset, up_to_date: up_to_date)
+        end
+        faults.on("GET", nil, query: { "offset" => offset, "live" => "sse" }) do |reply|
+          reply.sse.control(next_offset, up_to_date: up_to_date).finish
+        end
+      end
+    end
+
+    [[:off, false], [:long_poll, false], [:long_poll, true], [:sse, false], [:sse, true], [:auto, true]]
+      .each do |mode, up_to_date|
+        it "are no progress when their offsets alternate (live: :#{mode}, up to date: #{up_to_date})" do
+          serve_alternating_offsets(up_to_date: up_to_date)
+          reader = fault_stream.read_json(live: mode)
+          expect { reader.each(&:itself) }.to raise_error(DurableStreams::DurableStreamError, /#{faults.url("/s")}/)
+          expect(faults.requests.size).to be <= 10
+        end
+      end
+
+    it "do not move a read back, and raise when they keep saying so" do
+      faults.on("GET") { |reply| reply.read("[]", next_offset: "4") }
+      reader = fault_stream.read(offset: "5", live: :long_poll)
+      faults.next("GET", nil, query: { "live" => nil }) { |reply| reply.read("[]", next_offset: "5") }
+      expect { reader.each(&:itself) }.to raise_error(DurableStreams::FetchError, /an offset before "5"/)
+      expect(reader.next_offset).to eq("5")
+      expect(faults.requests.map { |request| request.params["offset"] }.uniq).to eq(["5"])
+    end
+
+    it "do not move an event stream's read back either" do
+      faults.on("GET") { |reply| reply.sse.control("4", up_to_date: true).data("[4]").control("5").hang }
+      reader = fault_stream.read(offset: "5", live: :sse)
+      expect { reader.each(&:itself) }.to raise_error(DurableStreams::FetchError, /an offset before "5"/)
+      expect([reader.next_offset, faults.requests.size]).to eq(["5", 3])
+    end
+
+    it "are waited for when they move on, since a server may skip what it has deleted" do
+      6.times do |n|
+        faults.on("GET", nil, query: { "offset" => n.zero? ? "-1" : n.to_s }) do |reply|
+          reply.read("[]", next_offset: (n + 1).to_s, up_to_date: false)
+        end
+      end
+      faults.on("GET", nil, query: { "offset" => "6" }) { |reply| reply.read("[1]", next_offset: "7") }
+      stream = fault_stream(retries: { max_retries: 0 })
+      expect(timed { expect(stream.read_json.each.to_a).to eq([1]) }).to be >= 0.5
+    end
+
     it "are no progress when an event stream ends at once, again and again" do
       faults.on("GET") { |reply| reply.sse.control("-1", up_to_date: true).finish }
       expect { fault_stream.read_json(live: :sse).to_a }

@@ -93,6 +93,8 @@ pub enum Stall {
     Slow,
     /// Go on after a delay, as after a failure: the answers do not move.
     Failing,
+    /// As `Failing`: the answer ends before the position that was asked for.
+    Back,
 }
 
 /// A wait that ends sooner than this was not held by the server (a stale cache answers at once).
@@ -198,15 +200,28 @@ impl Cursor {
         progress.next_offset != self.position.offset
     }
 
+    /// Whether an answer with this progress ends before the position: offsets sort as the stream does, byte by byte.
+    fn goes_back(&self, progress: &Progress) -> bool {
+        let from = self.position.offset.as_str();
+        !matches!(from, START | NOW) && (progress.next_offset == START || progress.next_offset.as_str() < from)
+    }
+
     /// Counts items (or bytes) of an unfinished answer that were handed out.
     pub fn handed_out(&mut self, count: u64) {
         self.position.skip += count;
     }
 
     /// An answer came to its end. `empty`: it carried nothing; `took`: how long it was waited for.
-    pub fn advance(&mut self, progress: &Progress, empty: bool, took: Duration) -> Stall {
-        let moved = self.moves(progress);
+    ///
+    /// An empty answer never moves the position back, and `progress` is changed to say so: what lies between was handed
+    /// out already, and would be handed out again.
+    pub fn advance(&mut self, progress: &mut Progress, empty: bool, took: Duration) -> Stall {
+        let (moved, back) = (self.moves(progress), empty && self.goes_back(progress));
         let was_caught_up = self.caught_up;
+        if back {
+            progress.next_offset.clone_from(&self.position.offset);
+            progress.skip = self.position.skip;
+        }
         self.position = Position {
             offset: progress.next_offset.clone(),
             cursor: progress.cursor.clone(),
@@ -214,15 +229,18 @@ impl Cursor {
         };
         self.caught_up |= progress.up_to_date;
         self.closed = progress.closed;
-        if moved || !empty || self.closed {
+        if !empty || self.next() == Step::End {
             self.idle = 0;
             return Stall::None;
         }
-        let waited = was_caught_up && took >= HELD;
+        if back {
+            return Stall::Back;
+        }
+        let waited = was_caught_up && progress.up_to_date && took >= HELD;
         self.idle = if waited { 0 } else { self.idle + 1 };
         match self.idle {
             idle if idle <= PATIENCE => Stall::None,
-            _ if progress.up_to_date => Stall::Slow,
+            _ if moved || progress.up_to_date => Stall::Slow,
             _ => Stall::Failing,
         }
     }
@@ -264,9 +282,9 @@ mod tests {
     #[test]
     fn a_catch_up_read_ends_when_it_is_up_to_date_and_not_before() {
         let mut cursor = at(Live::Off);
-        cursor.advance(&progress("1", false, false), false, Duration::ZERO);
+        cursor.advance(&mut progress("1", false, false), false, Duration::ZERO);
         assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
-        cursor.advance(&progress("2", true, false), false, Duration::ZERO);
+        cursor.advance(&mut progress("2", true, false), false, Duration::ZERO);
         assert_eq!(cursor.next(), Step::End);
     }
 
@@ -275,17 +293,17 @@ mod tests {
         for (live, mode) in [(Live::LongPoll, Mode::LongPoll), (Live::Auto, Mode::Sse)] {
             let mut cursor = at(live);
             assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
-            cursor.advance(&progress("1", true, false), false, Duration::ZERO);
+            cursor.advance(&mut progress("1", true, false), false, Duration::ZERO);
             assert_eq!(cursor.next(), Step::Request(mode));
-            cursor.advance(&progress("1", true, false), true, Duration::from_secs(30));
+            cursor.advance(&mut progress("1", true, false), true, Duration::from_secs(30));
             assert_eq!(cursor.next(), Step::Request(mode));
-            cursor.advance(&progress("2", false, false), false, Duration::ZERO);
+            cursor.advance(&mut progress("2", false, false), false, Duration::ZERO);
             assert_eq!(
                 cursor.next(),
                 Step::Request(mode),
                 "more to come does not lead back to catch-up requests"
             );
-            cursor.advance(&progress("2", true, true), true, Duration::ZERO);
+            cursor.advance(&mut progress("2", true, true), true, Duration::ZERO);
             assert_eq!(cursor.next(), Step::End);
         }
     }
@@ -299,7 +317,7 @@ mod tests {
         ] {
             let mut cursor = Cursor::new(live, Position::new("now", None), None);
             assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
-            cursor.advance(&progress("7", true, false), true, Duration::ZERO);
+            cursor.advance(&mut progress("7", true, false), true, Duration::ZERO);
             assert_eq!(cursor.next(), then);
         }
     }
@@ -310,7 +328,7 @@ mod tests {
         cursor.handed_out(3);
         cursor.handed_out(4);
         assert_eq!(cursor.position().skip, 7);
-        cursor.advance(&progress("1", true, false), false, Duration::ZERO);
+        cursor.advance(&mut progress("1", true, false), false, Duration::ZERO);
         assert_eq!(cursor.position().skip, 0);
     }
 
@@ -318,9 +336,56 @@ mod tests {
     fn answers_that_do_not_move_are_failures_after_a_few() {
         let mut cursor = at(Live::Off);
         let stalls: Vec<_> = (0..4)
-            .map(|_| cursor.advance(&progress("-1", false, false), true, Duration::ZERO))
+            .map(|_| cursor.advance(&mut progress("-1", false, false), true, Duration::ZERO))
             .collect();
         assert_eq!(stalls, [Stall::None, Stall::None, Stall::None, Stall::Failing]);
+    }
+
+    #[test]
+    fn an_empty_answer_does_not_move_the_position_back() {
+        for up_to_date in [false, true] {
+            let mut cursor = at(Live::LongPoll);
+            cursor.advance(&mut progress("5", true, false), false, Duration::ZERO);
+            cursor.handed_out(2);
+            for offset in ["4", "-1"] {
+                let mut back = progress(offset, up_to_date, false);
+                let stall = cursor.advance(&mut back, true, Duration::from_secs(30));
+                assert_eq!((stall, &back.next_offset[..], back.skip), (Stall::Back, "5", 2));
+                assert_eq!((&cursor.position().offset[..], cursor.position().skip), ("5", 2));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_goes_back_and_ends_the_read_is_no_failure() {
+        let mut cursor = Cursor::new(Live::Off, Position::new("5", None), None);
+        let stall = cursor.advance(&mut progress("4", true, false), true, Duration::ZERO);
+        assert_eq!((stall, cursor.next()), (Stall::None, Step::End));
+    }
+
+    #[test]
+    fn data_move_the_position_wherever_they_end() {
+        let mut cursor = Cursor::new(Live::Off, Position::new("9", None), None);
+        let stall = cursor.advance(&mut progress("10", false, false), false, Duration::ZERO);
+        assert_eq!((stall, &cursor.position().offset[..]), (Stall::None, "10"));
+    }
+
+    #[test]
+    fn empty_answers_that_move_on_and_on_are_slowed_but_no_failure() {
+        let mut cursor = at(Live::Off);
+        let stalls: Vec<_> = ["1", "2", "3", "4", "5"]
+            .map(|offset| cursor.advance(&mut progress(offset, false, false), true, Duration::ZERO))
+            .into();
+        let free = [Stall::None; 3];
+        assert_eq!(stalls, [&free[..], &[Stall::Slow; 2]].concat());
+        assert_eq!(
+            cursor.advance(&mut progress("6", false, false), false, Duration::ZERO),
+            Stall::None
+        );
+        assert_eq!(
+            cursor.advance(&mut progress("7", false, false), true, Duration::ZERO),
+            Stall::None
+        );
     }
 
     #[test]
@@ -328,7 +393,7 @@ mod tests {
         let mut cursor = at(Live::LongPoll);
         let mut poll = |took| {
             (0..5)
-                .map(|_| cursor.advance(&progress("-1", true, false), true, took))
+                .map(|_| cursor.advance(&mut progress("-1", true, false), true, took))
                 .last()
         };
         assert_eq!(poll(Duration::from_secs(1)), Some(Stall::None));
@@ -338,11 +403,11 @@ mod tests {
     #[test]
     fn parameters_are_in_order_and_the_cursor_goes_back() {
         let mut cursor = at(Live::LongPoll);
-        let answer = Progress {
+        let mut answer = Progress {
             cursor: Some("c".to_owned()),
             ..progress("9", true, false)
         };
-        cursor.advance(&answer, false, Duration::ZERO);
+        cursor.advance(&mut answer, false, Duration::ZERO);
         let names: Vec<_> = cursor.query(Mode::LongPoll).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["cursor", "live", "offset"]);
     }

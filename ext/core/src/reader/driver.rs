@@ -88,7 +88,8 @@ impl Driver {
                 }
                 Mode::CatchUp | Mode::LongPoll => self.read_answer(mode, turn).await,
             };
-            if mode != Mode::CatchUp && started.elapsed() >= STEADY {
+            let stuck = matches!(outcome, Ok(Stall::Failing | Stall::Back));
+            if mode != Mode::CatchUp && started.elapsed() >= STEADY && !stuck {
                 self.schedule.reset();
             }
             match outcome {
@@ -138,7 +139,7 @@ impl Driver {
         if standing && written && skip == 0 {
             last = Some(Part::Bytes(Bytes::from_static(b"[]")));
         }
-        let stall = self.cursor.advance(&progress, empty, started.elapsed());
+        let stall = self.cursor.advance(&mut progress, empty, started.elapsed());
         self.progressed(stall);
         let event = match only_finds_now && empty && !progress.closed {
             true => Event::Place(self.cursor.position().clone()),
@@ -206,7 +207,7 @@ impl Driver {
         Err(Problem::Again(error, asked.map(|asked| asked.min(longest))))
     }
 
-    /// The data events before a control event are one batch. Answers whether there was progress.
+    /// The data events before a control event are one batch. Answers whether there were any.
     async fn event_batch(
         &mut self,
         data: sse::Events,
@@ -235,14 +236,14 @@ impl Driver {
             progress.skip = payload.left_to_skip();
         }
         empty &= last.is_none();
-        let moved = self.cursor.moves(&progress);
-        self.cursor.advance(&progress, empty, took.max(SHORT_LIVED));
-        let any = moved || !empty;
-        if any {
+        if self.cursor.advance(&mut progress, empty, took.max(SHORT_LIVED)) == Stall::Back {
+            return Err(Problem::Again(self.gone_back(), None));
+        }
+        if !empty {
             self.progressed(Stall::None);
         }
         self.out.hand_out(Event::End(last, progress), None).await;
-        Ok(any)
+        Ok(!empty)
     }
 
     /// How an answer of this content type is split: only `application/json` is one array for sure, whatever the handle
@@ -378,7 +379,17 @@ impl Driver {
                 let error = self.error(Kind::Status, reason);
                 self.recover(Problem::Again(error, None)).await
             }
+            Stall::Back => self.recover(Problem::Again(self.gone_back(), None)).await,
         }
+    }
+
+    /// The server answers from before the position.
+    fn gone_back(&self) -> Error {
+        let offset = &self.cursor.position().offset;
+        let reason = format!(
+            "the server answers with an offset before {offset:?}, where this read stands (a stream that was made anew?)"
+        );
+        self.error(Kind::Status, reason)
     }
 
     /// Waits before the next try, or gives up.
