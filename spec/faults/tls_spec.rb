@@ -124,9 +124,10 @@ RSpec.describe "TLS" do
   it "says so when the server does not speak TLS" do
     FaultServer.start do |plain|
       plain.on_connect(times: 4) { |reply| reply.raw("HTTP/1.1 400 Bad Request\r\n\r\n").fin }
-      policy = DurableStreams::RetryPolicy.new(max_retries: 1, initial_delay: 0.001)
       DurableStreams::Client.open(base_url: plain.url.sub("http:", "https:"), retry_policy: policy) do |client|
-        expect { client.stream("/s").head }.to raise_error(DurableStreams::ConnectionError, /could not connect/)
+        expect { client.stream("/s").head }
+          .to raise_error(DurableStreams::ConnectionError, %r{\Ahead https://.*: the server does not speak TLS})
+        expect(plain.connections).to eq(1) # Another try would not help.
       end
     end
   end

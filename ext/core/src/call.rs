@@ -297,6 +297,9 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
         Failure::Final(fail(Kind::Argument, cause))
     } else if is_about_certificates(error) {
         Failure::Final(fail(Kind::Connection, format!("could not connect: {cause}")))
+    } else if is_plain_text(error) {
+        let reason = "the server does not speak TLS: it answered in plain text (is its URL an http:// one?)";
+        Failure::Final(fail(Kind::Connection, format!("could not connect: {reason}")))
     } else if was_refused(error) {
         Failure::NotSent(fail(
             Kind::Connection,
@@ -314,18 +317,27 @@ fn unsent(endpoint: &Endpoint, operation: Operation, error: &reqwest::Error) -> 
 /// Whether a certificate is at fault, the server's or the client's, which no repetition mends. With TLS 1.3 a server may
 /// refuse the client's after the request was sent; it has not read the request then.
 fn is_about_certificates(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
+    tls_errors(error).any(|tls| match tls {
+        rustls::Error::InvalidCertificate(_) => true,
+        rustls::Error::AlertReceived(alert) => REFUSALS.contains(alert),
+        _ => false,
+    })
+}
+
+/// Whether the server answered the TLS handshake with something that is not TLS, such as HTTP.
+fn is_plain_text(error: &reqwest::Error) -> bool {
+    let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    error.is_connect() && tls_errors(error).any(|tls| *tls == not_tls)
+}
+
+fn tls_errors(error: &reqwest::Error) -> impl Iterator<Item = &rustls::Error> {
+    causes(error).filter_map(|cause| {
         let mut inner = cause;
         // An I/O error does not count what it wraps, another one perhaps, among its causes.
         while let Some(wrapped) = inner.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
             inner = wrapped;
         }
-        let tls = inner.downcast_ref::<rustls::Error>();
-        match tls {
-            Some(rustls::Error::InvalidCertificate(_)) => true,
-            Some(rustls::Error::AlertReceived(alert)) => REFUSALS.contains(alert),
-            _ => false,
-        }
+        inner.downcast_ref::<rustls::Error>()
     })
 }
 

@@ -9,7 +9,8 @@ module DurableStreams
     #
     # Some things differ from a server. Unless {#strict} is set, streams need not be created: one that never was reads
     # as an empty one of JSON, and what is appended creates it; only looking it up (`head`, `exists?`), forking and
-    # deleting say that it is not there. Streams do not expire. And a live read's poll ends only when there is something new.
+    # deleting say that it is not there. Streams do not expire. And a live read's poll ends only when there is something
+    # new.
     class MockTransport
       # How a stream was created, as far as creating it again must say the same.
       SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
