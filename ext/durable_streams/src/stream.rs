@@ -305,7 +305,10 @@ impl Stream {
     /// Checks what is sent for `operation`. Raises `DurableStreams::ParseError`, which says where it is not JSON and why.
     pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
         let about = About(operation, self.endpoint.display());
-        validate(text).map_err(|invalid| errors::refusal(ruby, "ParseError", about, &invalid.to_string()))
+        validate(text).map_err(|invalid| {
+            let reason = format!("{invalid} (a String is taken as JSON; for a JSON string, append its `to_json`)");
+            errors::refusal(ruby, "ParseError", about, &reason)
+        })
     }
 }
 
