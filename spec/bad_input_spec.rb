@@ -100,10 +100,38 @@ RSpec.describe "Bad input", :faults do
     end
   end
 
+  {
+    "Client#create" => ->(client) { client.create("/s", content_type: "json") },
+    "Stream#create" => ->(client) { client.stream("/s").create(content_type: "json") },
+    "Client#stream" => ->(client) { client.stream("/s", content_type: "json") },
+    "Stream#close_stream" => ->(client) { client.stream("/s").close_stream(data: 1, content_type: "json") },
+    "Producer.new" => lambda do |client|
+      DurableStreams::Producer.new(url: "/s", client: client, producer_id: "p", content_type: "json")
+    end,
+    "DurableStreams.configure" => ->(_) { DurableStreams.configure { |config| config.default_content_type = "json" } }
+  }.each do |name, call|
+    it "a content type without a slash is an ArgumentError that names :json (#{name})" do
+      expect { call.call(client) }.to raise_error(ArgumentError, /content_type must be .*:json.*got "json"/)
+    end
+  end
+
+  it "a content type without a slash that the server gives is taken as it is" do
+    @asked = true
+    faults.on("HEAD") { |reply| reply.respond(200, "content-type" => "json", **FaultHelpers::OFFSET) }
+    faults.on("POST") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
+    stream = client.stream("/s")
+    stream.head
+    DurableStreams::Producer.open(stream: stream, producer_id: "p", headers: { "x-a" => "b" }) do |producer|
+      producer << "x"
+    end
+    expect(faults.requests(method: "POST").map { |request| request.header("content-type") }).to eq(["json"])
+  end
+
   describe "data" do
     ["", " ", "{", "{'a': 1}", "[1,]", "nul", "1 2", "\"\\x\"", "[1", "NaN", "\xFF", "\"a\nb\""].each do |text|
       it "#{text.inspect} is no JSON: a ParseError" do
-        expect { json.append(text) }.to raise_error(DurableStreams::ParseError, /invalid JSON at byte \d+/)
+        expect { json.append(text) }
+          .to raise_error(DurableStreams::ParseError, /invalid JSON at byte \d+.*a String is taken as JSON/)
       end
     end
 

@@ -13,14 +13,14 @@ module DurableStreams
     class << self
       # @param content_type [String, Symbol, nil]
       # @return [String, nil] a MIME type; nil stays nil
-      # @raise [ArgumentError] for any other Symbol, an empty String, or another class
+      # @raise [ArgumentError] for any other Symbol, a String without a slash, or another class
       def normalize(content_type)
         case content_type
         when nil then nil
         when Symbol then NAMES.fetch(content_type) { invalid(content_type) }
         when String
           type = Text.utf8(content_type, "content_type")
-          type.strip.empty? ? invalid(content_type) : type
+          type.include?("/") ? type : invalid(content_type)
         else invalid(content_type)
         end
       end
@@ -51,7 +51,7 @@ module DurableStreams
       end
 
       def invalid(content_type)
-        raise ArgumentError, "content_type must be a MIME type (a String), :json, :bytes or :text, " \
+        raise ArgumentError, "content_type must be :json, :bytes, :text or a MIME type such as \"text/csv\", " \
                              "got #{content_type.inspect} (#{content_type.class})"
       end
     end

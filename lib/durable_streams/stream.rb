@@ -330,8 +330,10 @@ module DurableStreams
       return self if content_type.nil? && (headers.nil? || headers.empty?)
 
       headers = RequestOptions.merge_headers(@headers, RequestOptions.normalize(headers, "headers"))
-      Stream.new(@url, context: @context, content_type: content_type || @content_type, headers: headers,
-                       params: @params, batching: @batching)
+      stream = Stream.new(@url, context: @context, content_type: content_type, headers: headers, params: @params,
+                                batching: @batching)
+      stream.learn(@content_type) unless content_type
+      stream
     end
 
     # Whether requests ask callables for values.
@@ -354,8 +356,9 @@ module DurableStreams
       @content_type
     end
 
-    private
+    protected
 
+    # Takes a content type for the stream's, as it is: what a server says need not be a MIME type.
     # The type goes first: threads that see @json set must find a type beside it.
     def learn(content_type)
       return if content_type.nil?
@@ -363,6 +366,8 @@ module DurableStreams
       @content_type = -content_type
       @json = ContentType.json?(content_type)
     end
+
+    private
 
     def moment(timestamp)
       return if timestamp.nil?
@@ -374,7 +379,7 @@ module DurableStreams
       Time.iso8601(timestamp)
     rescue ArgumentError
       url = Redaction.url(@url)
-      raise ParseError.new("HEAD #{url}: Stream-Expires-At is not a time: #{timestamp.inspect}", url: url)
+      raise ParseError.new("head #{url}: Stream-Expires-At is not a time: #{timestamp.inspect}", url: url)
     end
   end
 end

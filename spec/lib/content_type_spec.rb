@@ -8,7 +8,7 @@ RSpec.describe DurableStreams::ContentType do
     expect(described_class.normalize(nil)).to be_nil
   end
 
-  [:xml, "", " ", 7, []].each do |type|
+  [:xml, "", " ", "json", "text", 7, []].each do |type|
     it "refuses #{type.inspect}" do
       expect { described_class.normalize(type) }.to raise_error(ArgumentError, /content_type must be .*:json/)
     end
