@@ -109,8 +109,9 @@ pub use driven::{Driven, Ran};
 
 #[cfg(unix)]
 mod driven {
-    use std::future::poll_fn;
+    use std::future::{Future, pending, poll_fn};
     use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::pin::pin;
     use std::sync::mpsc::{self, SendError};
     use std::task::{Context, Poll};
 
@@ -119,7 +120,7 @@ mod driven {
     use tokio::io::unix::AsyncFd;
     use tokio::sync::oneshot;
 
-    use super::{Making, Pin, Result, Turn, Turning, Work};
+    use super::{Duration, Making, Pin, Result, Turn, Turning, Work};
     use crate::error::{Error, Kind};
     use crate::lane::{Bell, Lane};
     use crate::process::{self, ProcessBound};
@@ -176,16 +177,18 @@ mod driven {
 
     impl<T> Driven<T> {
         /// Carries the work out on the calling thread, to its end, until `aside` is ready, or until `interrupted` says so:
-        /// it is asked at the beginning, and when `bell` has become readable. Another run goes on with the work.
+        /// it is asked at the beginning, when `bell` has become readable, and as often as `period` says, if there is one.
+        /// Another run goes on with the work.
         pub fn run<A>(
             &mut self,
             bell: BorrowedFd<'static>,
+            period: Option<Duration>,
             interrupted: impl Fn() -> bool,
             aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
         ) -> Ran<T, A> {
             match self.0.get_mut() {
                 None => Ran::Done(Err(process::forked())),
-                Some(driving) => driving.run(bell, &interrupted, aside),
+                Some(driving) => driving.run(bell, period, &interrupted, aside),
             }
         }
     }
@@ -263,6 +266,7 @@ mod driven {
         fn run<A>(
             &mut self,
             bell: BorrowedFd<'static>,
+            period: Option<Duration>,
             interrupted: &impl Fn() -> bool,
             mut aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
         ) -> Ran<T, A> {
@@ -283,8 +287,9 @@ mod driven {
                 if interrupted() {
                     return Ran::Interrupted;
                 }
+                let mut found = pin!(look_every(period, interrupted));
                 poll_fn(|context| {
-                    if called(bell, context, interrupted) {
+                    if called(bell, context, interrupted) || found.as_mut().poll(context).is_ready() {
                         return Poll::Ready(Ran::Interrupted);
                     }
                     match work.as_mut().poll(context) {
@@ -351,6 +356,17 @@ mod driven {
         known
             .as_ref()
             .ok_or_else(|| Error::plain(Kind::Internal, "internal error: a lane without a bell".to_owned()))
+    }
+
+    /// Asks `interrupted` once in every `period`, until it says so. Without a period it never ends.
+    async fn look_every(period: Option<Duration>, interrupted: &impl Fn() -> bool) {
+        let Some(period) = period else { return pending().await };
+        loop {
+            tokio::time::sleep(period).await;
+            if interrupted() {
+                return;
+            }
+        }
     }
 
     /// Whether the bell rang and means it.

@@ -134,9 +134,20 @@ mod here {
     fn the_waiting_thread_reads_a_short_answer_itself() {
         let session = session(Live::Off, whole);
         let (mut driven, mut events) = driven(&session);
-        let ran = driven.run::<()>(silence(), || false, |_| Poll::Pending);
+        let ran = driven.run::<()>(silence(), None, || false, |_| Poll::Pending);
         assert!(matches!(ran, Ran::Done(Ok(()))));
         assert_eq!(now(all(&mut events)).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn an_interrupt_that_rings_no_bell_is_found_within_a_period() {
+        let session = session(Live::Off, || Box::pin(std::future::pending()));
+        let (mut driven, _events) = driven(&session);
+        let looks = std::cell::Cell::new(0);
+        let third_time = || looks.replace(looks.get() + 1) == 2;
+        let period = Some(Duration::from_millis(1));
+        let ran = driven.run::<()>(silence(), period, third_time, |_| Poll::Pending);
+        assert!(matches!(ran, Ran::Interrupted));
     }
 
     #[test]
@@ -144,7 +155,7 @@ mod here {
         let session = session(Live::Off, whole);
         let (mut driven, mut events) = driven(&session);
         assert!(matches!(
-            driven.run(silence(), || true, |_| Poll::Pending::<()>),
+            driven.run(silence(), None, || true, |_| Poll::Pending::<()>),
             Ran::Interrupted
         ));
         events.take_back(driven, Rest::Short);

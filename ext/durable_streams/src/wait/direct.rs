@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use magnus::{Error, Ruby};
 
-use super::gvl::{check_interrupts, without_gvl};
+use super::gvl::{Unannounced, check_interrupts, without_gvl};
 use super::poll;
 use super::signal::{Cause, Signal};
 
@@ -22,10 +22,11 @@ pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>, looks: u32) 
         if let Some(outcome) = outcome.take() {
             return outcome.result(ruby);
         }
+        let unannounced = Unannounced::new();
         without_gvl(signal, || {
             signal.look_out(looks);
             while outcome.is_none() {
-                match signal.sleep() {
+                match signal.sleep(unannounced.period(), || unannounced.is_pending()) {
                     Cause::Woken => outcome = poll(future.as_mut(), &waker),
                     Cause::Interrupted => return,
                 }

@@ -10,7 +10,7 @@ use durable_streams_core::work::{Driven, Ran, Work};
 use magnus::{Error, Ruby};
 
 use super::Outcome;
-use super::gvl::{check_interrupts, without_gvl};
+use super::gvl::{Unannounced, check_interrupts, without_gvl};
 use super::signal::{Lent, Signal};
 use crate::errors;
 
@@ -72,8 +72,10 @@ impl<T: Send + 'static> Here<T> {
         let signal = self.lent.signal();
         loop {
             let mut ran = Outcome::Ready(Ran::Interrupted);
+            let unannounced = Unannounced::new();
+            let interrupted = || signal.take_interrupt() || unannounced.is_pending();
             without_gvl(signal, || {
-                let run = || self.work.run(self.bell, || signal.take_interrupt(), &mut aside);
+                let run = || self.work.run(self.bell, unannounced.period(), interrupted, &mut aside);
                 ran = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(ran) => Outcome::Ready(ran),
                     Err(payload) => Outcome::Panicked(errors::panic_message(payload.as_ref())),

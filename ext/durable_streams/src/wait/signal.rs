@@ -4,11 +4,14 @@
 //! child inherits nothing that is held. Where Ruby may not do that, versions before 3.3 start a Ruby thread for every
 //! single wait of a program that has only one, and join it, which is slow and raises.
 
+#[cfg(target_os = "linux")]
+use std::ffi::c_long;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::task::Wake;
+use std::time::Duration;
 #[cfg(unix)]
 use std::{io, os::fd::BorrowedFd};
 
@@ -109,8 +112,9 @@ impl Signal {
         None
     }
 
-    /// Sleeps until there is a reason to wake, which it takes.
-    pub(super) fn sleep(&self) -> Cause {
+    /// Sleeps until there is a reason to wake, which it takes, or until `interrupted` says so: it is asked before the
+    /// thread sleeps, and as often as `period` says, if there is one.
+    pub(super) fn sleep(&self, period: Option<Duration>, interrupted: impl Fn() -> bool) -> Cause {
         loop {
             let reasons = self.reasons.swap(0, Ordering::AcqRel);
             if reasons & WOKEN != 0 {
@@ -118,14 +122,10 @@ impl Signal {
                 self.reasons.fetch_or(reasons & INTERRUPTED, Ordering::AcqRel);
                 return Cause::Woken;
             }
-            if reasons & INTERRUPTED != 0 {
+            if reasons & INTERRUPTED != 0 || interrupted() {
                 return Cause::Interrupted;
             }
-            atomic_wait::wait(&self.reasons, 0);
-            if self.reasons.load(Ordering::Acquire) == 0 {
-                // Woken for nothing: a signal handler may have run on this thread.
-                return Cause::Interrupted;
-            }
+            sleep_on(&self.reasons, period);
         }
     }
 
@@ -181,6 +181,31 @@ impl Signal {
     }
 }
 
+/// Sleeps while `reasons` is 0, for `most` at most. It may end for nothing, as it does when a signal handler has run on this
+/// thread.
+#[cfg(target_os = "linux")]
+fn sleep_on(reasons: &AtomicU32, most: Option<Duration>) {
+    let Some(most) = most else {
+        return atomic_wait::wait(reasons, 0);
+    };
+    // The system call takes two of the kernel's long integers, whatever size the C library's time has.
+    let most = [
+        c_long::try_from(most.as_secs()).unwrap_or(c_long::MAX),
+        most.subsec_nanos() as c_long,
+    ];
+    // SAFETY: the word and the time are there until the call returns. Any thread; nothing of Ruby.
+    unsafe {
+        let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        libc::syscall(libc::SYS_futex, reasons.as_ptr(), wait, 0_u32, most.as_ptr());
+    }
+}
+
+/// As on Linux, but with no bound, since there is no such call: a signal handler that runs on this thread ends it.
+#[cfg(not(target_os = "linux"))]
+fn sleep_on(reasons: &AtomicU32, _most: Option<Duration>) {
+    atomic_wait::wait(reasons, 0);
+}
+
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         self.give(WOKEN);
@@ -200,8 +225,25 @@ mod tests {
         let signal = Arc::new(Signal::default());
         signal.interrupt();
         signal.wake_by_ref();
-        assert!(matches!(signal.sleep(), Cause::Woken));
-        assert!(matches!(signal.sleep(), Cause::Interrupted));
+        assert!(matches!(signal.sleep(None, || false), Cause::Woken));
+        assert!(matches!(signal.sleep(None, || false), Cause::Interrupted));
+    }
+
+    #[test]
+    fn an_interrupt_that_nobody_announces_is_found_before_the_sleep() {
+        assert!(matches!(Signal::default().sleep(None, || true), Cause::Interrupted));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_interrupt_that_nobody_announces_is_found_in_the_sleep() {
+        let looks = std::cell::Cell::new(0);
+        let third_time = || looks.replace(looks.get() + 1) == 2;
+        let period = Some(Duration::from_millis(1));
+        assert!(matches!(
+            Signal::default().sleep(period, third_time),
+            Cause::Interrupted
+        ));
     }
 
     #[test]
@@ -227,7 +269,7 @@ mod tests {
         });
         for _ in 0..10_000 {
             ready.send(()).unwrap();
-            assert!(matches!(signal.sleep(), Cause::Woken));
+            assert!(matches!(signal.sleep(None, || false), Cause::Woken));
         }
         drop(ready);
         waker.join().unwrap();

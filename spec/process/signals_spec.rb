@@ -1,0 +1,89 @@
+# frozen_string_literal: true
+
+require "tempfile"
+
+# Signals to a program that has other Ruby threads, all of them blocked in system calls. Before 3.3 Ruby does not wake
+# the main thread then: its signal handler sets the interrupt flag, and no more.
+RSpec.describe "A signal while the main thread waits and other threads are blocked" do
+  let(:faults) { FaultServer.shared }
+
+  before { faults.on { |reply| reply.wait("go") } }
+  after { faults.open("go") }
+
+  # Runs `call`, which the server does not answer, in a program with one more thread, which waits for a file lock. It
+  # prints what was raised. With `signal`, a third thread sends that signal, and the program prints as well how many
+  # seconds later the call ended.
+  # @return [ChildProcess]
+  def start(call, signal: nil)
+    ChildProcess.command({}, RbConfig.ruby, "-W", "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", <<~RUBY)
+      Ended = Class.new(StandardError)
+      now = -> { Process.clock_gettime(Process::CLOCK_MONOTONIC) }
+      trap("USR1") { raise Ended }
+      client = DurableStreams::Client.new(base_url: #{faults.url.dump}, timeout: #{AtOnce::SECONDS + 4},
+                                          retry_policy: DurableStreams::RetryPolicy.new(max_retries: 0))
+      stream = client.stream("/s", content_type: "application/json")
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", linger_ms: 0)
+      signal = #{signal.inspect}
+      if signal
+        killer = Thread.new do
+          Thread.stop
+          sleep(rand * 0.1)
+          sent = now.call
+          Process.kill(signal, Process.pid)
+          sent
+        end
+      end
+      lock = #{lock.path.dump}
+      blocked = Thread.new { File.open(lock) { |file| file.flock(File::LOCK_EX) } }
+      Thread.pass until blocked.stop? && (!killer || killer.stop?)
+      begin
+        killer&.wakeup
+        #{call}
+      rescue Interrupt, Ended => e
+        ended = now.call
+        print e.class
+        print " ", ended - killer.value if killer
+        $stdout.flush
+        exit!
+      end
+    RUBY
+  end
+
+  # A locked file.
+  def lock
+    @lock ||= Tempfile.new.tap { |file| file.flock(File::LOCK_EX) }
+  end
+
+  {
+    "a head" => "stream.head",
+    "an append" => "stream.append(1)",
+    "a read" => "stream.read_json.to_a",
+    "a live read" => "stream.read_json(live: :long_poll).first",
+    "an append that waits for another one" => <<~RUBY,
+      other = Thread.new { stream.append(0) }
+      Thread.pass until other.stop?
+      stream.append(1)
+    RUBY
+    "a producer's flush" => "producer << 1; producer.flush",
+    "a producer's append!" => "producer.append!(1)"
+  }.each do |name, call|
+    { "INT" => "Interrupt", "USR1" => "Ended" }.each do |signal, exception|
+      it "ends #{name} at once by what SIG#{signal} raises" do
+        child = start(call)
+        faults.wait_for_request
+        child.signal(signal)
+        ended = child.ended
+        expect(ended.output).to eq(exception)
+        expect(ended.took).to be < AtOnce::SECONDS
+      end
+    end
+  end
+
+  # The moment differs: before the wait, as it begins, within it. Ruby's handler may run on the thread that sends it.
+  it "ends a head at once whenever the program signals itself, in processes that compete for the processor" do
+    run = -> { start("stream.head", signal: "INT").ended.output }
+    outputs = Array.new(4) { Thread.new { Array.new(5) { run.call } } }.flat_map(&:value)
+    expect(outputs).to all(match(/\AInterrupt \d/))
+    expect(outputs.map { |output| output.split.last.to_f }.max).to be < AtOnce::SECONDS
+  end
+end
