@@ -8,7 +8,7 @@ use bytes::Bytes;
 use core_benches::{array, copy, documents, messages};
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use durable_streams_core::json::{Form, Limits, Splitter, validate};
+use durable_streams_protocol::json::{Form, Limits, Splitter, validate};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use sonic_rs::JsonValueTrait as _;

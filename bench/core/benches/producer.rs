@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use core_benches::{copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use durable_streams_core::json::validate;
-use durable_streams_core::producer::{Answer, Config, Machine};
+use durable_streams_protocol::json::validate;
+use durable_streams_protocol::producer::{Answer, Config, Machine};
 
 /// Appends all messages and lets a server that is always content acknowledge every batch.
 fn produce(messages: &[String], now: Instant) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use core_benches::{array, copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use durable_streams_core::sse::{Encoding, EventDecoder};
+use durable_streams_protocol::sse::{Encoding, EventDecoder};
 
 /// How large the pieces of a response's body are.
 const PIECE: usize = 64 * 1024;

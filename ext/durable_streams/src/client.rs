@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable_streams_core::http::{Client as CoreClient, Config, Identity};
-use durable_streams_core::retry::Policy;
+use durable_streams_client::connections::{Client as CoreClient, Config, Identity};
+use durable_streams_protocol::retry::Policy;
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
 use crate::errors;

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use durable_streams_core::process::ProcessLocal;
-use durable_streams_core::producing::{Listener, Notice};
+use durable_streams_client::fork::ProcessLocal;
+use durable_streams_client::producer::{Listener, Notice};
 use magnus::typed_data::Obj;
 use magnus::{Error, RArray, RHash, RModule, Ruby, TryConvert, Value, function};
 

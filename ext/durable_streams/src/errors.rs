@@ -3,10 +3,10 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use durable_streams_core::endpoint::{HeaderMap, HeaderName, HeaderValue};
-use durable_streams_core::error::{Error as CoreError, Kind, Operation, kind_of};
+use durable_streams_protocol::error::{Error as CoreError, Kind, Operation, kind_of};
+use durable_streams_protocol::target::{HeaderMap, HeaderName, HeaderValue};
 use magnus::r_hash::ForEach;
 use magnus::value::ReprValue;
 use magnus::{
@@ -122,7 +122,7 @@ fn meaning_of(ruby: &Ruby, status: i64, headers: RHash) -> Result<(&'static str,
         }
         Ok(ForEach::Continue)
     })?;
-    let kind = u16::try_from(status).map_or(Kind::Status, |status| kind_of(status, &map));
+    let kind = u16::try_from(status).map_or(Kind::Status, |status| kind_of(status, &map, SystemTime::now()));
     let own = ruby.hash_new();
     details(ruby, &kind, own)?;
     Ok((class_name(&kind), own))

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::ProcessLocal;
+use durable_streams_client::fork::ProcessLocal;
+use durable_streams_client::lock::Mutex;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, Value, gc, typed_data};
 

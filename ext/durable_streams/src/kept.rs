@@ -7,8 +7,8 @@
 use std::any::Any;
 use std::marker::PhantomData;
 
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::{ProcessBound, forked};
+use durable_streams_client::fork::{ProcessBound, forked};
+use durable_streams_client::lock::Mutex;
 use magnus::typed_data::Obj;
 use magnus::{Class, Error, Module, RModule, Ruby};
 

@@ -44,7 +44,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     // SAFETY: on the thread that loads the library, with the GVL; neither allocates nor raises. It is true: all that is
     // shared by the process is behind locks or atomics, and objects of one Ractor are not handed to another.
     unsafe { rb_sys::rb_ext_ractor_safe(true) };
-    durable_streams_core::process::watch_forks();
+    durable_streams_client::fork::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
     wait::init(ruby, native)?;
     errors::init(native)?;

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable_streams_core::process::ProcessBound;
-use durable_streams_core::producer::{BodyKind, Config};
-use durable_streams_core::producing::{Failed, Message, Producer as CoreProducer, Refused, drain_all, losses};
-use durable_streams_core::retry::Policy;
+use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::producer::{Failed, Message, Producer as CoreProducer, Refused, drain_all, losses};
+use durable_streams_protocol::producer::{BodyKind, Config};
+use durable_streams_protocol::retry::Policy;
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;

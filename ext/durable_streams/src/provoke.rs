@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use durable_streams_core::endpoint::{Endpoint, Values};
-use durable_streams_core::error::{Error as CoreError, Kind};
-use durable_streams_core::http::{Client, Config};
-use durable_streams_core::task::Task;
-use durable_streams_core::work::Work;
+use durable_streams_client::connections::{Client, Config};
+use durable_streams_client::endpoint::Endpoint;
+use durable_streams_client::inline::job::Work;
+use durable_streams_client::runtime::Task;
+use durable_streams_protocol::error::{Error as CoreError, Kind};
+use durable_streams_protocol::target::Values;
 use magnus::{Error, Object, RModule, Ruby, function};
 
 use crate::errors::{self, guard};

@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use durable_streams_core::endpoint::{DynamicValues, Resolving, Values};
-use durable_streams_core::error::{Kind, Result as CoreResult};
-use durable_streams_core::transport::{Answering, Fault, Outgoing, Transport};
-use durable_streams_core::work::Work;
+use durable_streams_client::endpoint::{DynamicValues, Resolving};
+use durable_streams_client::inline::job::Work;
+use durable_streams_client::transport::{Answering, Fault, Outgoing, Transport};
+use durable_streams_protocol::error::{Kind, Result as CoreResult};
+use durable_streams_protocol::target::Values;
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};

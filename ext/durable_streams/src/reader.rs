@@ -7,13 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use durable_streams_core::cursor::{Live, Position, Progress};
-use durable_streams_core::error::{Operation, Result as CoreResult};
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::payload::{Format, Part};
-use durable_streams_core::process::{ProcessBound, ProcessLocal};
-use durable_streams_core::protocol::Media;
-use durable_streams_core::reader::{Event, ReadOptions, Session};
+use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::lock::Mutex;
+use durable_streams_client::reader::{Event, ReadOptions, Session};
+use durable_streams_protocol::error::{Operation, Result as CoreResult};
+use durable_streams_protocol::protocol::Media;
+use durable_streams_protocol::read::cursor::{Live, Position, Progress};
+use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{

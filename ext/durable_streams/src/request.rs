@@ -1,9 +1,9 @@
 //! `DurableStreams::Native::Request`: a request that Ruby answers in the network's stead, at once or later, on any thread.
 
 use bytes::Bytes;
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::ProcessBound;
-use durable_streams_core::transport::{Content, Fault, Incoming, Outgoing};
+use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::lock::Mutex;
+use durable_streams_client::transport::{Content, Fault, Incoming, Outgoing};
 use magnus::typed_data::Obj;
 use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
 use tokio::sync::{mpsc, oneshot};

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use durable_streams_core::process::ProcessBound;
+use durable_streams_client::fork::ProcessBound;
 use magnus::RString;
 
 use crate::held::{self, Lent};

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable_streams_core::append::{Append, Appender, Appending, Batching};
-use durable_streams_core::endpoint::{Endpoint, path_of};
-use durable_streams_core::error::{Operation, Result as CoreResult};
-use durable_streams_core::json::validate;
-use durable_streams_core::operations::{self, Create, one_message};
-use durable_streams_core::process::ProcessLocal;
-use durable_streams_core::work::Work;
+use durable_streams_client::append::{Append, Appender, Appending};
+use durable_streams_client::endpoint::Endpoint;
+use durable_streams_client::fork::ProcessLocal;
+use durable_streams_client::inline::job::Work;
+use durable_streams_client::requests;
+use durable_streams_protocol::append::Batching;
+use durable_streams_protocol::error::{Operation, Result as CoreResult};
+use durable_streams_protocol::json::validate;
+use durable_streams_protocol::request::{Create, one_message};
+use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
@@ -99,7 +102,7 @@ impl Stream {
 
     /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
     fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
-        let head = this.request(ruby, |endpoint| Ok(operations::head(endpoint)))?;
+        let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
         let array = ruby.ary_new_capa(7);
         array.push(text(&head.content_type))?;
@@ -144,7 +147,7 @@ impl Stream {
             fork_sub_offset,
             body,
         };
-        let created = this.request(ruby, |endpoint| operations::create(endpoint, how))?;
+        let created = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
         let array = ruby.ary_new_capa(3);
         array.push(created.content_type.as_deref().map(|text| frozen(ruby, text)))?;
         array.push(created.next_offset.as_deref().map(|text| frozen(ruby, text)))?;
@@ -192,7 +195,7 @@ impl Stream {
         } else {
             let body = this.payload(ruby, Operation::Append, data, json)?;
             this.request(ruby, move |endpoint| {
-                operations::append(endpoint, &content_type, body, seq.as_deref())
+                requests::append(endpoint, &content_type, body, seq.as_deref())
             })?
         };
         Ok(frozen(ruby, &tail))
@@ -221,14 +224,14 @@ impl Stream {
             .map(|data| this.payload(ruby, Operation::Close, data, json))
             .transpose()?;
         let offset = this.request(ruby, move |endpoint| {
-            operations::close(endpoint, content_type.as_deref(), body)
+            requests::close(endpoint, content_type.as_deref(), body)
         })?;
         Ok(frozen(ruby, &offset))
     }
 
     /// `delete` -> nil.
     fn delete(ruby: &Ruby, this: &Stream) -> Result<(), Error> {
-        this.request(ruby, |endpoint| Ok(operations::delete(endpoint)))
+        this.request(ruby, |endpoint| Ok(requests::delete(endpoint)))
     }
 
     /// `reader(format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`, `:sse` or `:auto`.

@@ -1,6 +1,6 @@
 //! What Ruby asks about URLs: the parser that requests are made with answers.
 
-use durable_streams_core::url;
+use durable_streams_protocol::url;
 use magnus::{Error, Object, RModule, RString, Ruby, function};
 
 use crate::errors;

@@ -1,7 +1,7 @@
 //! Header and parameter values: strings that are fixed, and callables that are asked anew for every HTTP request (which
 //! asks for them as `questions` has it).
 
-use durable_streams_core::endpoint::{HeaderName, HeaderValue, Values};
+use durable_streams_protocol::target::{HeaderName, HeaderValue, Values};
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Error, RHash, RString, Ruby, Symbol, TryConvert, Value, gc, r_hash::ForEach};
 

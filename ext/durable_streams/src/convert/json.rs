@@ -20,7 +20,7 @@ use crate::errors::{self, About};
 /// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
 const LONGEST_REASON: usize = 300;
 
-/// Converts JSON values that are separated by commas, as [`durable_streams_core::json::Splitter`] hands them out, into an
+/// Converts JSON values that are separated by commas, as [`durable_streams_protocol::json::Splitter`] hands them out, into an
 /// array. `count_hint` is how many they are, as far as known. The array is new and not frozen; keys of hashes are frozen
 /// and interned, as JSON.parse makes them.
 ///

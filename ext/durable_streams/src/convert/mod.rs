@@ -1,7 +1,7 @@
 //! The one place where content becomes Ruby objects: JSON text ([`json`]) and strings ([`text`],
 //! [`buffer`]).
 
-use durable_streams_core::json::validate;
+use durable_streams_protocol::json::validate;
 use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
 
 use crate::errors::{self, About};

@@ -22,7 +22,7 @@
 
 use std::cell::Cell;
 
-use durable_streams_core::json::scan::{item_end, plain_run};
+use durable_streams_protocol::json::scan::{item_end, plain_run};
 use rb_sys::VALUE;
 
 use super::keys::Keys;

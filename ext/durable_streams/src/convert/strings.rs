@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_long};
 use std::mem::MaybeUninit;
 
-use durable_streams_core::json::scan::plain_run;
+use durable_streams_protocol::json::scan::plain_run;
 use rb_sys::{OnigEncodingTypeST, VALUE};
 
 use super::text::mark_utf8;

@@ -1,8 +1,8 @@
 //! `DurableStreams::Native::Appends`: the methods of `DurableStreams::Producer` that are called for every message. What is
 //! accepted without further ado is done here, with no Ruby in between; all else is for that class.
 
-use durable_streams_core::json::validate;
-use durable_streams_core::producing::Producer as CoreProducer;
+use durable_streams_client::producer::Producer as CoreProducer;
+use durable_streams_protocol::json::validate;
 use magnus::encoding::EncodingCapable;
 use magnus::rb_sys::{AsRawId, AsRawValue, FromRawValue};
 use magnus::value::{LazyId, ReprValue};

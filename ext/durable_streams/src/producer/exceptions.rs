@@ -1,7 +1,7 @@
 //! What a producer raises: that it refuses a message, and that it has failed, with the messages that were not delivered.
 
-use durable_streams_core::error::{Kind, Operation};
-use durable_streams_core::producing::{Failed, Refused};
+use durable_streams_client::producer::{Failed, Refused};
+use durable_streams_protocol::error::{Kind, Operation};
 use magnus::value::ReprValue;
 use magnus::{Error, Exception, Module, RArray, RHash, RModule, Ruby, Value};
 

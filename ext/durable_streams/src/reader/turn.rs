@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use durable_streams_core::error::Result as CoreResult;
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::ProcessBound;
+use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::lock::Mutex;
 #[cfg(unix)]
-use durable_streams_core::reader::Rest;
-use durable_streams_core::reader::{Event, Events, Session, Unattended};
+use durable_streams_client::reader::Rest;
+use durable_streams_client::reader::{Event, Events, Session, Unattended};
+use durable_streams_protocol::error::Result as CoreResult;
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
 #[cfg(unix)]

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
-use durable_streams_core::error::Result as CoreResult;
-use durable_streams_core::work::{Driven, Ran, Work};
+use durable_streams_client::inline::job::{Driven, Ran, Work};
+use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
 use super::Outcome;

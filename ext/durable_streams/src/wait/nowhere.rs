@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
-use durable_streams_core::error::Result as CoreResult;
-use durable_streams_core::work::Work;
+use durable_streams_client::inline::job::Work;
+use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
 /// As on Unix, but there is none.

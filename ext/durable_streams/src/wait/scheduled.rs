@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::Waker;
 
-use durable_streams_core::process::generation;
+use durable_streams_client::fork::generation;
 use magnus::rb_sys::{AsRawValue, FromRawValue, protect};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};

@@ -15,8 +15,8 @@ use std::time::Duration;
 #[cfg(unix)]
 use std::{io, os::fd::BorrowedFd};
 
-use durable_streams_core::lock::Mutex;
-use durable_streams_core::process::{ProcessLocal, generation};
+use durable_streams_client::fork::{ProcessLocal, generation};
+use durable_streams_client::lock::Mutex;
 
 #[cfg(unix)]
 use super::bell::Bell;

@@ -1,0 +1,404 @@
+//! Connections: what a client is configured with, and the reqwest pools that serve it in this process.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use durable_streams_protocol::error::{Error, Kind, Operation};
+use durable_streams_protocol::retry::Policy;
+use reqwest::Url;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::exchange::failure::root_cause;
+use crate::fork::ProcessLocal;
+use crate::lock::Mutex;
+use crate::proxy::{Proxy, Unusable};
+
+/// An idle connection is dropped after this long: servers and balancers close them silently not much later.
+pub(crate) const IDLE: Duration = Duration::from_secs(15);
+/// How the system (TCP) and HTTP/2 find out that a silent peer is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_PROBES: u32 = 3;
+
+/// What a client is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bounds silence: connecting, waiting for an answer, any gap between bytes of it.
+    pub timeout: Duration,
+    /// Bounds silence where the server holds a live read open: after it the connection is taken for dead and replaced.
+    pub live_timeout: Duration,
+    /// The largest message (a JSON item, the data of an SSE event) that a read takes, in bytes.
+    pub max_message_bytes: usize,
+    /// When failed requests are repeated.
+    pub retry: Policy,
+    /// A file of PEM certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What the client shows to servers that want a certificate.
+    pub identity: Option<Identity>,
+    /// What requests call themselves.
+    pub user_agent: String,
+}
+
+/// A client's certificate: two PEM files, which may be the same one.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate, and those of its issuers after it.
+    pub certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub key: PathBuf,
+}
+
+#[cfg(any(test, debug_assertions))]
+impl Config {
+    /// Settings to try things out with: users get theirs from Ruby, where the defaults are. Only in builds for development.
+    pub fn for_trials() -> Config {
+        Config {
+            timeout: Duration::from_secs(1),
+            live_timeout: Duration::from_secs(1),
+            max_message_bytes: usize::MAX,
+            retry: Policy::default(),
+            ca_file: None,
+            identity: None,
+            user_agent: String::new(),
+        }
+    }
+}
+
+/// The pools of every client on the process's runtime.
+static POOLS: ProcessLocal<Mutex<HashMap<u64, Arc<Pools>>>> = ProcessLocal::new();
+/// What else has to forget a client's connections: the inline runtimes, which this module does not know.
+static ALSO_FORGET: OnceLock<fn(u64)> = OnceLock::new();
+
+/// Has `forget` called with the id of each client whose connections are to be closed, if it had any.
+pub(crate) fn also_forget(forget: fn(u64)) {
+    // The one caller always gives the same function.
+    let _known = ALSO_FORGET.set(forget);
+}
+
+/// A client: configuration, and an identity under which each process keeps its connections.
+///
+/// It holds nothing that a fork could break; the connections are in `POOLS`.
+#[derive(Debug)]
+pub struct Client {
+    id: u64,
+    config: Config,
+    closed: AtomicBool,
+}
+
+/// One client's connections on one runtime. Built when first needed; plain HTTP does not wait for certificates.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    plain: OnceLock<Connections>,
+    tls: OnceLock<Connections>,
+    trust: Arc<Trust>,
+}
+
+/// The connections for the URLs of one scheme.
+#[derive(Clone, Debug)]
+struct Connections {
+    client: reqwest::Client,
+    unusable_proxy: Option<Arc<Unusable>>,
+}
+
+impl Pools {
+    /// Those of the same client on another runtime.
+    pub(crate) fn elsewhere(&self) -> Pools {
+        Pools {
+            trust: Arc::clone(&self.trust),
+            ..Pools::default()
+        }
+    }
+}
+
+/// One client's TLS settings in one process: certificates are read once, and sessions resumed on any connection.
+#[derive(Debug, Default)]
+struct Trust {
+    nobody: OnceLock<ClientConfig>,
+    authorities: OnceLock<ClientConfig>,
+}
+
+/// The pools of every client on one inline runtime.
+#[derive(Debug, Default)]
+pub(crate) struct PoolSet(HashMap<u64, Arc<Pools>>);
+
+impl PoolSet {
+    /// Whether the client with this id has pools here.
+    pub(crate) fn has(&self, client: u64) -> bool {
+        self.0.contains_key(&client)
+    }
+
+    /// Adds pools for the client with this id.
+    #[cfg(test)]
+    pub(crate) fn add(&mut self, client: u64) {
+        self.0.insert(client, Arc::default());
+    }
+}
+
+/// The pool for a request, and those beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pools: Arc<Pools>,
+    connections: Connections,
+}
+
+impl Pool {
+    /// Where requests are carried out. [`Pool::check`] comes first.
+    pub(crate) fn connections(&self) -> &reqwest::Client {
+        &self.connections.client
+    }
+
+    /// # Errors
+    /// If the environment wants `url` asked through a proxy that cannot be used.
+    pub(crate) fn check(&self, url: &Url) -> std::result::Result<(), Unavailable> {
+        match &self.connections.unusable_proxy {
+            None => Ok(()),
+            Some(proxy) => proxy.check(url).map_err(Unavailable::Unusable),
+        }
+    }
+
+    /// The pool beside it that serves `url`.
+    pub(crate) fn beside(&self, client: &Client, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        client.pool_of(&self.pools, url)
+    }
+}
+
+/// Why there are no connections to be had.
+#[derive(Debug)]
+pub(crate) enum Unavailable {
+    /// The client was closed.
+    Closed,
+    /// The settings cannot be used, such as a file without certificates, or a proxy.
+    Unusable(String),
+}
+
+impl Unavailable {
+    /// The failure of an operation on `url` (without credentials) that this is.
+    pub(crate) fn at(self, operation: Operation, url: &str) -> Error {
+        match self {
+            Unavailable::Closed => Error::new(Kind::Closed, operation, url, "the client is closed"),
+            Unavailable::Unusable(reason) => Error::new(Kind::Connection, operation, url, reason),
+        }
+    }
+}
+
+impl Client {
+    /// A client. Nothing is opened until a request needs it.
+    pub fn new(config: Config) -> Arc<Client> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Client {
+            id,
+            config,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Drops idle connections and refuses further requests; those under way go on to their end. Twice is fine.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.forget_connections();
+    }
+
+    /// Whether `close` was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The pool for `url` on the process's runtime. Called on the application's thread, since the first call reads the
+    /// environment (proxies, certificate files), which other threads must not do while the application may change it.
+    pub(crate) fn pool(&self, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        let pools = self.pools();
+        self.pool_of(&pools, url)
+    }
+
+    /// The pool for `url` on the runtime that `set` belongs to. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool_in(&self, set: &mut PoolSet, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        let pools = match set.0.get(&self.id) {
+            Some(pools) => Arc::clone(pools),
+            None => {
+                let pools = Arc::new(self.pools().elsewhere());
+                set.0.insert(self.id, Arc::clone(&pools));
+                pools
+            }
+        };
+        self.pool_of(&pools, url)
+    }
+
+    fn pools(&self) -> Arc<Pools> {
+        let pools = POOLS.get_or_make(Mutex::default);
+        let mut pools = pools.lock();
+        Arc::clone(pools.entry(self.id).or_default())
+    }
+
+    fn pool_of(&self, pools: &Arc<Pools>, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        if self.is_closed() {
+            return Err(Unavailable::Closed);
+        }
+        let (slot, scheme) = match url.scheme() {
+            "https" => (&pools.tls, Scheme::Tls),
+            _ => (&pools.plain, Scheme::Plain),
+        };
+        let connections = match slot.get() {
+            Some(connections) => connections.clone(),
+            None => {
+                let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
+                // Connections to a plain URL may begin with TLS all the same, to the proxy.
+                let tls = self.tls(&pools.trust, scheme == Scheme::Tls || proxy.speaks_tls());
+                let built = tls.and_then(|tls| self.build(scheme, proxy, tls));
+                let built = built.map_err(Unavailable::Unusable)?;
+                slot.get_or_init(|| built).clone()
+            }
+        };
+        Ok(Pool {
+            pools: Arc::clone(pools),
+            connections,
+        })
+    }
+
+    fn tls(&self, trust: &Trust, certificates: bool) -> std::result::Result<ClientConfig, String> {
+        let slot = match certificates {
+            true => &trust.authorities,
+            false => &trust.nobody,
+        };
+        if let Some(config) = slot.get() {
+            return Ok(config.clone());
+        }
+        let roots = match certificates {
+            true => trusted(self.config.ca_file.as_deref())?,
+            false => RootCertStore::empty(),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_root_certificates(roots);
+        let mut tls = match &self.config.identity {
+            Some(identity) if certificates => {
+                let (chain, key) = identity.read()?;
+                tls.with_client_auth_cert(chain, key)
+                    .map_err(|error| identity.refusal(&error))?
+            }
+            _ => tls.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(slot.get_or_init(|| tls).clone())
+    }
+
+    fn build(&self, scheme: Scheme, proxy: Proxy, tls: ClientConfig) -> std::result::Result<Connections, String> {
+        let unusable = |e: reqwest::Error| root_cause(&e);
+        // Else it would read the environment itself.
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
+            builder = builder.proxy(proxy);
+        } else if scheme == Scheme::Plain {
+            // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
+            builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
+        }
+        let client = builder
+            .tls_backend_preconfigured(tls)
+            .user_agent(&self.config.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.config.timeout)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEP_ALIVE)
+            .tcp_keepalive_interval(KEEP_ALIVE / KEEP_ALIVE_PROBES)
+            .tcp_keepalive_retries(KEEP_ALIVE_PROBES)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .build()
+            .map_err(unusable)?;
+        let unusable_proxy = match proxy {
+            Proxy::Unusable(proxy) => Some(proxy),
+            _ => None,
+        };
+        Ok(Connections { client, unusable_proxy })
+    }
+
+    fn forget_connections(&self) {
+        // Clients are freed in forked children and at exit too: nothing is made for that.
+        let Some(pools) = POOLS.get() else { return };
+        let known = pools.lock().remove(&self.id).is_some();
+        if known && let Some(forget) = ALSO_FORGET.get() {
+            forget(self.id);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.forget_connections();
+    }
+}
+
+/// What a pool is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Plain,
+    Tls,
+}
+
+impl Identity {
+    fn named(&self) -> String {
+        format!("client_cert {}", self.certificate.display())
+    }
+
+    fn read(&self) -> std::result::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let chain = certificates(&self.certificate).map_err(|reason| format!("{}: {reason}", self.named()))?;
+        if chain.is_empty() {
+            return Err(format!("{}: holds no certificate", self.named()));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| match error {
+            PemError::NoItemsFound => "holds no private key that can be read without a password".to_owned(),
+            error => error.to_string(),
+        });
+        let key = key.map_err(|reason| format!("client_key {}: {reason}", self.key.display()))?;
+        Ok((chain, key))
+    }
+
+    fn refusal(&self, error: &rustls::Error) -> String {
+        match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("client_key {}: is not the key of {}", self.key.display(), self.named())
+            }
+            error => format!("{}, client_key {}: {error}", self.named(), self.key.display()),
+        }
+    }
+}
+
+/// All certificates of a PEM file.
+fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|e| e.to_string())
+}
+
+/// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.
+fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let held = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
+        let (added, _) = roots.add_parsable_certificates(held);
+        if added == 0 {
+            return Err(format!("ca_file {}: holds no certificate", path.display()));
+        }
+    }
+    if roots.is_empty() {
+        let why = system.errors.first().map_or_else(String::new, |e| format!(": {e}"));
+        return Err(format!("no trusted certificates found{why}"));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,192 @@
+//! Where requests go and what each carries: a stream's URL, and headers and parameters that are fixed or asked for
+//! anew for every request.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use durable_streams_protocol::error::{About, Error, Kind, Operation, Result};
+use durable_streams_protocol::request::Context;
+use durable_streams_protocol::target::{Prepared, Target, Values};
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+
+use crate::connections::{Client, Pool, PoolSet, Unavailable};
+use crate::transport::Transport;
+
+/// What a request for dynamic values comes back as.
+pub type Resolving = Pin<Box<dyn Future<Output = std::result::Result<Values, Kind>> + Send>>;
+
+/// Values the application computes anew for every HTTP request.
+pub trait DynamicValues: Send + Sync {
+    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Left`) ends the operation.
+    fn resolve(&self) -> Resolving;
+}
+
+/// A stream's URL and what each request to it carries.
+pub struct Endpoint {
+    client: Arc<Client>,
+    target: Target,
+    dynamic: Option<Arc<dyn DynamicValues>>,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl fmt::Debug for Endpoint {
+    /// Leaves out headers and parameters: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("url", &self.display())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// The stream at `url` (absolute, http or https). A user and password in it become an `Authorization` header and
+    /// appear in no message.
+    ///
+    /// # Errors
+    /// `Kind::Argument` if the URL cannot be used.
+    pub fn new(
+        client: Arc<Client>,
+        url: &str,
+        fixed: Values,
+        dynamic: Option<Arc<dyn DynamicValues>>,
+    ) -> Result<Endpoint> {
+        Ok(Endpoint {
+            client,
+            target: Target::new(url, fixed)?,
+            dynamic,
+            transport: None,
+        })
+    }
+
+    /// Has the application answer the requests, and not the network.
+    #[must_use]
+    pub fn answered_by(mut self, transport: Arc<dyn Transport>) -> Endpoint {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// The same endpoint, which asks somebody else for whatever it asks the application for.
+    #[must_use]
+    pub fn asking<A: DynamicValues + Transport + 'static>(&self, application: &Arc<A>) -> Endpoint {
+        Endpoint {
+            client: Arc::clone(&self.client),
+            target: self.target.clone(),
+            dynamic: self.dynamic.as_ref().map(|_| Arc::clone(application) as _),
+            transport: self.transport.as_ref().map(|_| Arc::clone(application) as _),
+        }
+    }
+
+    /// The same endpoint for one request, with the values that the application computes for it now.
+    pub(crate) async fn resolved(&self, operation: Operation) -> Result<Endpoint> {
+        let values = self.ask(operation).await?;
+        Ok(Endpoint {
+            client: Arc::clone(&self.client),
+            target: self.target.with(values),
+            dynamic: None,
+            transport: self.transport.clone(),
+        })
+    }
+
+    /// The values that the application computes for the next request.
+    async fn ask(&self, operation: Operation) -> Result<Values> {
+        let Some(dynamic) = &self.dynamic else {
+            return Ok(Values::default());
+        };
+        dynamic.resolve().await.map_err(|kind| {
+            let reason = "a header or parameter could not be computed";
+            Error::new(kind, operation, self.display(), reason)
+        })
+    }
+
+    /// The client it belongs to.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The URL as messages show it: without credentials, and without its query, which may hold a token.
+    pub fn display(&self) -> &str {
+        self.target.display()
+    }
+
+    /// What an error of `operation` is about.
+    pub(crate) fn about(&self, operation: Operation) -> About<'_> {
+        let url = self.display();
+        About { operation, url }
+    }
+
+    /// What it takes to say what an answer to a request of `operation` means.
+    pub(crate) fn context(&self, operation: Operation) -> Context<'_> {
+        Context {
+            about: self.about(operation),
+            policy: &self.client.config().retry,
+            now: SystemTime::now(),
+        }
+    }
+
+    /// Who answers the requests, if it is not the network.
+    pub(crate) fn transport(&self) -> Option<&dyn Transport> {
+        self.transport.as_deref()
+    }
+
+    /// Whether requests ask the application for values.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic.is_some()
+    }
+
+    /// The pool for requests on the process's runtime. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool(&self, operation: Operation) -> Result<Pool> {
+        let pool = self.client.pool(&self.url_of_pool());
+        pool.map_err(|why| why.at(operation, self.display()))
+    }
+
+    /// The pool for requests on the runtime that `set` belongs to. See [`Client::pool`] for the thread it wants.
+    pub(crate) fn pool_in(&self, set: &mut PoolSet, operation: Operation) -> Result<Pool> {
+        let pool = self.client.pool_in(set, &self.url_of_pool());
+        pool.map_err(|why| why.at(operation, self.display()))
+    }
+
+    fn url_of_pool(&self) -> Cow<'_, Url> {
+        if self.transport.is_none() {
+            return Cow::Borrowed(self.target.url());
+        }
+        // Nothing goes through it, so no certificates are needed for it.
+        let mut url = self.target.url().clone();
+        // `https` may become `http`, so it is never refused.
+        let _allowed = url.set_scheme("http");
+        Cow::Owned(url)
+    }
+
+    /// The pool beside `pool` for another URL that a request was led to; none if it is the same.
+    pub(crate) fn other_pool(&self, operation: Operation, pool: &Pool, url: &Url) -> Result<Option<Pool>> {
+        if url.scheme() == self.target.url().scheme() {
+            return Ok(None);
+        }
+        let other = pool.beside(&self.client, url);
+        other.map(Some).map_err(|why| why.at(operation, self.display()))
+    }
+
+    /// # Errors
+    /// If the client was closed.
+    pub(crate) fn check_open(&self, operation: Operation) -> Result<()> {
+        match self.client.is_closed() {
+            true => Err(Unavailable::Closed.at(operation, self.display())),
+            false => Ok(()),
+        }
+    }
+
+    /// The next request's URL and headers. `own` are the protocol's headers; they win over the user's.
+    pub(crate) async fn prepare(
+        &self,
+        operation: Operation,
+        own: &HeaderMap,
+        query: &[(&str, &str)],
+    ) -> Result<Prepared> {
+        let dynamic = self.ask(operation).await?;
+        Ok(self.target.prepare(&dynamic, own, query))
+    }
+}

@@ -1,0 +1,155 @@
+//! Why there is no response: what a failed try says about whether the request reached the server.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use durable_streams_protocol::error::{About, Error, Kind};
+use durable_streams_protocol::request::Failure;
+use rustls::AlertDescription;
+
+/// What a TLS server says of a client's certificate that it does not take, or misses (RFC 8446, 6.2).
+const REFUSALS: [AlertDescription; 8] = [
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::CertificateRequired,
+];
+
+/// The body broke off, or could not be decoded.
+pub(super) fn broken(about: About<'_>, error: &reqwest::Error) -> Error {
+    let reason = format!("the answer broke off: {}", root_cause(error));
+    about.error(Kind::Connection, reason)
+}
+
+pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
+    let reason = format!("no answer within {} s", limit.as_secs_f64());
+    about.error(Kind::Timeout, reason)
+}
+
+pub(super) fn unsent(about: About<'_>, error: &reqwest::Error) -> Failure {
+    let cause = root_cause(error);
+    let fail = |kind, reason: String| about.error(kind, reason);
+    if error.is_builder() {
+        Failure::Final(fail(Kind::Argument, cause))
+    } else if is_about_certificates(error) {
+        Failure::Final(fail(Kind::Connection, format!("could not connect: {cause}")))
+    } else if is_plain_text(error) {
+        let reason = "the server does not speak TLS: it answered in plain text (is its URL an http:// one?)";
+        Failure::Final(fail(Kind::Connection, format!("could not connect: {reason}")))
+    } else if was_refused(error) {
+        Failure::NotSent(fail(
+            Kind::Connection,
+            format!("the server did not take the request: {cause}"),
+        ))
+    } else if error.is_connect() && error.is_timeout() {
+        Failure::NotSent(fail(Kind::Timeout, format!("could not connect in time: {cause}")))
+    } else if error.is_connect() {
+        Failure::NotSent(fail(Kind::Connection, format!("could not connect: {cause}")))
+    } else {
+        Failure::Unanswered(fail(Kind::Connection, format!("the connection was lost: {cause}")))
+    }
+}
+
+/// Whether a certificate is at fault, the server's or the client's, which no repetition mends. With TLS 1.3 a server may
+/// refuse the client's after the request was sent; it has not read the request then.
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    tls_errors(error).any(|tls| match tls {
+        rustls::Error::InvalidCertificate(_) => true,
+        rustls::Error::AlertReceived(alert) => REFUSALS.contains(alert),
+        _ => false,
+    })
+}
+
+/// Whether the server answered the TLS handshake with something that is not TLS, such as HTTP.
+fn is_plain_text(error: &reqwest::Error) -> bool {
+    let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    error.is_connect() && tls_errors(error).any(|tls| *tls == not_tls)
+}
+
+fn tls_errors(error: &reqwest::Error) -> impl Iterator<Item = &rustls::Error> {
+    causes(error).filter_map(|cause| {
+        let mut inner = cause;
+        // An I/O error does not count what it wraps, another one perhaps, among its causes.
+        while let Some(wrapped) = inner.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            inner = wrapped;
+        }
+        inner.downcast_ref::<rustls::Error>()
+    })
+}
+
+/// Whether the server said, by HTTP/2, that it did nothing with the request (RFC 9113, 6.8 and 8.7).
+fn was_refused(error: &reqwest::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|http2| {
+            let reason = http2.reason();
+            http2.is_remote()
+                && (http2.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                    || http2.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+        })
+}
+
+/// What lies behind an error, from the outside in.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| {
+        (*cause).source()
+    })
+}
+
+/// The innermost reason of an error, which is the one that says something ("Connection refused").
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    // reqwest's own texts name the URL, which may hold secrets; a bare reqwest error has no inner reason.
+    causes(error)
+        .last()
+        .map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+
+    /// The error of a POST to an HTTP/2 server that treats it as `answer` says.
+    async fn post_over_http2(answer: fn(&mut h2::server::SendResponse<Bytes>)) -> reqwest::Error {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/s", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    answer(&mut respond);
+                }
+            }
+        });
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let (body, _) = crate::exchange::upload::body(Bytes::from_static(b"data"));
+        client.post(url).body(body).send().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_http2_refused_was_not_processed() {
+        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+        assert!(was_refused(&error), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_http2_reset_for_another_reason_may_have_been() {
+        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::INTERNAL_ERROR)).await;
+        assert!(!was_refused(&error), "{error:?}");
+    }
+}

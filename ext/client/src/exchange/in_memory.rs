@@ -1,0 +1,175 @@
+//! Requests that the application answers in the network's stead.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use durable_streams_protocol::error::{About, Kind};
+use durable_streams_protocol::request::{Failure, Request};
+use http_body::{Body as HttpBody, Frame};
+use reqwest::header::HeaderMap;
+use reqwest::{Response, Url};
+use tokio::sync::mpsc;
+
+use super::failure::silent;
+use crate::transport::{Content, Fault, Incoming, Outgoing, Transport};
+
+/// Has the application answer a request, within the time that a server would have.
+pub(crate) async fn ask(
+    about: About<'_>,
+    transport: &dyn Transport,
+    request: &Request,
+    url: Url,
+    headers: HeaderMap,
+    limit: Duration,
+) -> Result<Response, Failure> {
+    let answering = transport.answer(Outgoing {
+        method: request.method.clone(),
+        url,
+        headers,
+        body: request.body.clone(),
+    });
+    let answer = tokio::time::timeout(limit, answering)
+        .await
+        .unwrap_or(Err(Fault::Silent));
+    answer.map(response).map_err(|fault| failure(about, fault, limit))
+}
+
+fn failure(about: About<'_>, fault: Fault, limit: Duration) -> Failure {
+    let error = |kind, reason| about.error(kind, reason);
+    match fault {
+        Fault::Refused => Failure::NotSent(error(Kind::Connection, "could not connect")),
+        Fault::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
+        Fault::Silent => Failure::Unanswered(silent(about, limit)),
+        Fault::Gone => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
+        Fault::Left => Failure::Final(error(Kind::Left, "nobody waits for the request any more")),
+        Fault::Failed(said) => Failure::Final(error(Kind::Application(said), "the answer could not be made")),
+    }
+}
+
+fn response(answer: Incoming) -> Response {
+    let body = match answer.body {
+        Content::Whole(bytes) => bytes.into(),
+        Content::Open(pieces) => reqwest::Body::wrap(Pieces(pieces)),
+    };
+    let mut response = http::Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response.into()
+}
+
+struct Pieces(mpsc::UnboundedReceiver<Bytes>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use durable_streams_protocol::error::Operation;
+    use durable_streams_protocol::request::{Patience, Repeat};
+    use durable_streams_protocol::target::Values;
+    use reqwest::{Method, StatusCode};
+
+    use super::*;
+    use crate::connections::{Client, Config};
+    use crate::endpoint::Endpoint;
+    use crate::exchange::send;
+    use crate::transport::Answering;
+
+    /// Answers every request in the same way.
+    struct Same(fn() -> Answering);
+
+    impl Transport for Same {
+        fn answer(&self, request: Outgoing) -> Answering {
+            assert_eq!(request.url.as_str(), "https://h/s?offset=-1");
+            (self.0)()
+        }
+    }
+
+    async fn outcome(patience: Patience, answering: fn() -> Answering) -> Result<Response, Failure> {
+        let config = Config {
+            timeout: Duration::from_secs(2),
+            live_timeout: Duration::from_secs(5),
+            ..Config::for_trials()
+        };
+        let endpoint = Endpoint::new(Client::new(config), "https://h/s", Values::default(), None)
+            .unwrap()
+            .answered_by(Arc::new(Same(answering)));
+        let pool = endpoint.pool(Operation::Read).unwrap();
+        let request = Request {
+            operation: Operation::Read,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            query: vec![("offset", "-1".to_owned())],
+            body: None,
+            repeat: Repeat::Safe,
+            patience,
+        };
+        send(&endpoint, &pool, &request).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_like_one_from_the_network() {
+        let answering = || -> Answering {
+            let (pieces, body) = mpsc::unbounded_channel();
+            for piece in ["a", "bc"] {
+                pieces.send(Bytes::from_static(piece.as_bytes())).unwrap();
+            }
+            let answer = Incoming {
+                status: StatusCode::ACCEPTED,
+                headers: HeaderMap::new(),
+                body: Content::Open(body),
+            };
+            Box::pin(async { Ok(answer) })
+        };
+        let mut response = outcome(Patience::Bounded, answering).await.unwrap();
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let mut pieces = Vec::new();
+        while let Some(piece) = response.chunk().await.unwrap() {
+            pieces.push(piece);
+        }
+        assert_eq!(pieces, ["a", "bc"]);
+    }
+
+    #[tokio::test]
+    async fn faults_are_told_apart_by_whether_the_request_was_sent() {
+        let failure = async |answering| outcome(Patience::Bounded, answering).await.unwrap_err();
+        let refused = failure(|| Box::pin(async { Err(Fault::Refused) })).await;
+        assert!(matches!(refused, Failure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
+        let lost = failure(|| Box::pin(async { Err(Fault::Lost) })).await;
+        assert!(matches!(lost, Failure::Unanswered(error) if matches!(error.kind(), Kind::Connection)));
+        let silent = failure(|| Box::pin(async { Err(Fault::Silent) })).await;
+        assert!(matches!(silent, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+        let gone = failure(|| Box::pin(async { Err(Fault::Gone) })).await;
+        assert!(matches!(gone, Failure::Final(error) if matches!(error.kind(), Kind::Closed)));
+        let failed = failure(|| Box::pin(async { Err(Fault::Failed(Arc::new(7))) })).await;
+        assert!(matches!(failed, Failure::Final(error) if matches!(error.kind(), Kind::Application(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_application_has_as_long_as_a_server() {
+        for (patience, limit) in [(Patience::Bounded, 2), (Patience::ServerHolds, 7)] {
+            let started = tokio::time::Instant::now();
+            let failure = outcome(patience, || Box::pin(std::future::pending()))
+                .await
+                .unwrap_err();
+            assert!(matches!(failure, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+            assert_eq!(started.elapsed().as_secs(), limit);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One request and its answer: time limits, redirects. [`tries`] repeats it where that is safe.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use durable_streams_protocol::error::{Error, Kind, Operation, Result};
+use durable_streams_protocol::request::{Answer, Failure, Patience, Request};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, Response, Url};
+
+use self::absence::Absence;
+use self::failure::{broken, silent, unsent};
+use crate::connections::Pool;
+use crate::endpoint::Endpoint;
+
+pub(crate) mod absence;
+pub(crate) mod failure;
+mod gunzip;
+mod in_memory;
+pub(crate) mod tries;
+mod upload;
+
+/// How much of an answer is kept where the answer is not a stream's content.
+const ANSWER_LIMIT: usize = 64 * 1024;
+const MOST_REDIRECTS: usize = 5;
+
+/// Sends the request once and reads its answer.
+pub(crate) async fn attempt(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+) -> std::result::Result<Answer, Failure> {
+    let response = send(endpoint, pool, request).await?;
+    Ok(whole(endpoint, request.operation, response).await)
+}
+
+/// An answer that says all in its status and headers. Its body, or the beginning of it, is for a message's text: that it
+/// breaks off does not change what the answer says.
+pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut response: Response) -> Answer {
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = BytesMut::new();
+    while body.len() < ANSWER_LIMIT
+        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response, &Absence::default()).await
+    {
+        body.extend_from_slice(&piece);
+    }
+    body.truncate(ANSWER_LIMIT);
+    Answer {
+        status,
+        headers,
+        body: body.freeze(),
+        after_silence: false,
+    }
+}
+
+/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout, to which `absence` does not count.
+pub(crate) async fn next_piece(
+    endpoint: &Endpoint,
+    operation: Operation,
+    response: &mut Response,
+    absence: &Absence,
+) -> Result<Option<Bytes>> {
+    let limit = endpoint.client().config().timeout;
+    let (mut left, mut counted) = (limit, absence.so_far());
+    let mut piece = pin!(response.chunk());
+    loop {
+        if let Ok(piece) = tokio::time::timeout(left, piece.as_mut()).await {
+            return piece.map_err(|e| broken(endpoint.about(operation), &e));
+        }
+        let absent = absence.so_far();
+        if absent == counted {
+            return Err(silent(endpoint.about(operation), limit));
+        }
+        left = absent.saturating_sub(counted);
+        counted = absent;
+    }
+}
+
+/// The next piece of a body that the server holds open, `None` at its proper end.
+pub(crate) async fn next_live_piece(
+    endpoint: &Endpoint,
+    operation: Operation,
+    response: &mut Response,
+) -> std::result::Result<Option<Bytes>, Silence> {
+    match tokio::time::timeout(endpoint.client().config().live_timeout, response.chunk()).await {
+        Ok(piece) => piece.map_err(|e| Silence::Broken(broken(endpoint.about(operation), &e))),
+        Err(_) => Err(Silence::Idle),
+    }
+}
+
+/// Why there is no next piece of a body that the server holds open.
+pub(crate) enum Silence {
+    /// The server said nothing for longer than one waits for it.
+    Idle,
+    /// The body broke off.
+    Broken(Error),
+}
+
+/// Sends the request once (and follows redirects where that is allowed); returns as soon as the headers are there.
+pub(crate) async fn send(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+) -> std::result::Result<Response, Failure> {
+    let query: Vec<(&str, &str)> = request
+        .query
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let prepared = endpoint
+        .prepare(request.operation, &request.headers, &query)
+        .await
+        .map_err(Failure::Final)?;
+    let (mut url, mut headers) = (prepared.url, prepared.headers);
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return send_to(endpoint, pool, request, url, headers).await;
+    }
+    for _ in 0..=MOST_REDIRECTS {
+        let response = send_to(endpoint, pool, request, url.clone(), headers.clone()).await?;
+        if !(response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
+            return Ok(response);
+        }
+        let to = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
+        let from = std::mem::replace(&mut url, to);
+        if url.origin() != from.origin() {
+            // Another origin gets nothing of the user's: neither secrets nor cookies.
+            headers = request.headers.clone();
+        }
+    }
+    let reason = format!("more than {MOST_REDIRECTS} redirects");
+    let about = endpoint.about(request.operation);
+    Err(Failure::Final(about.error(Kind::Status, reason)))
+}
+
+/// Where a redirect leads.
+fn target(endpoint: &Endpoint, operation: Operation, from: &Url, response: &Response) -> Result<Url> {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let joined = location.and_then(|location| from.join(location).ok());
+    joined
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or_else(|| {
+            let reason = "a redirect to something that is not a web address";
+            endpoint.about(operation).error(Kind::Status, reason)
+        })
+}
+
+async fn send_to(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+    url: Url,
+    headers: HeaderMap,
+) -> std::result::Result<Response, Failure> {
+    endpoint.check_open(request.operation).map_err(Failure::Final)?;
+    let config = endpoint.client().config();
+    let limit = match request.patience {
+        Patience::Bounded => config.timeout,
+        // Connecting is bounded by `timeout` and no news; only what comes after it is held.
+        Patience::ServerHolds => config.timeout + config.live_timeout,
+    };
+    if let Some(application) = endpoint.transport() {
+        return in_memory::ask(
+            endpoint.about(request.operation),
+            application,
+            request,
+            url,
+            headers,
+            limit,
+        )
+        .await;
+    }
+    let other_pool = endpoint.other_pool(request.operation, pool, &url);
+    let other_pool = other_pool.map_err(Failure::Final)?;
+    let pool = other_pool.as_ref().unwrap_or(pool);
+    pool.check(&url)
+        .map_err(|why| Failure::Final(why.at(request.operation, endpoint.display())))?;
+    let mut message = reqwest::Request::new(request.method.clone(), url);
+    *message.headers_mut() = headers;
+    message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
+    let mut progress = upload::Progress::default();
+    let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
+    if is_empty && matches!(request.method, Method::POST | Method::PUT) {
+        // Unsaid, some gateways refuse it (411; RFC 9110, 8.6).
+        message
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if let Some(bytes) = &request.body {
+        let (body, watched) = upload::body(bytes.clone());
+        *message.body_mut() = Some(body);
+        progress = watched;
+    }
+    let sending = pool.connections().execute(message);
+    if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
+        return sent
+            .map(gunzip::decoded)
+            .map_err(|e| unsent(endpoint.about(request.operation), &e));
+    }
+    let error = silent(endpoint.about(request.operation), limit);
+    Err(match !is_empty && !progress.begun() {
+        true => Failure::NotSent(error),
+        false => Failure::Unanswered(error),
+    })
+}

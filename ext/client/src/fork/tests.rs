@@ -1,0 +1,98 @@
+//! What a forked child sees of its parent's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{ProcessBound, ProcessLocal, generation, watch_forks};
+use crate::runtime::runtime;
+
+/// Whether `body` holds in a forked child, which ends with it.
+fn holds_in_child(body: impl FnOnce() -> bool) -> bool {
+    watch_forks();
+    // SAFETY: the child of a process with threads does what a Ruby child does as well: it allocates, takes no lock that
+    // another thread may hold, and ends without running anything of the parent's.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                let held = catch_unwind(AssertUnwindSafe(body)).unwrap_or(false);
+                libc::_exit(if held { 0 } else { 1 })
+            }
+            pid => {
+                assert!(pid > 0);
+                let mut status = 0;
+                assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+                libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+            }
+        }
+    }
+}
+
+/// Counts how often it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_child_knows_that_it_is_one() {
+    let here = generation();
+    assert!(holds_in_child(|| generation() != here));
+    assert_eq!(generation(), here);
+}
+
+#[test]
+fn what_is_bound_to_the_parent_is_neither_seen_nor_dropped() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut bound = Some(ProcessBound::new(Counted(Arc::clone(&drops))));
+    assert!(bound.as_ref().is_some_and(|bound| bound.get().is_some()));
+    assert!(holds_in_child(|| {
+        let seen = bound.as_ref().is_some_and(|bound| bound.get().is_some());
+        drop(bound.take());
+        !seen && drops.load(Ordering::SeqCst) == 0
+    }));
+    drop(bound);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn what_each_process_has_of_its_own_is_made_anew_and_the_parents_left_alone() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut local = Some(ProcessLocal::new());
+    let make = |local: &Option<ProcessLocal<Counted>>, drops: &Arc<AtomicUsize>| {
+        let local = local.as_ref().unwrap();
+        local.get_or_make(|| Counted(Arc::clone(drops)))
+    };
+    let mine = make(&local, &drops);
+    assert!(Arc::ptr_eq(&mine, &make(&local, &drops)));
+    drop(mine);
+    assert!(holds_in_child(|| {
+        let childs = Arc::new(AtomicUsize::new(0));
+        drop(make(&local, &childs));
+        drop(local.take());
+        drops.load(Ordering::SeqCst) == 0 && childs.load(Ordering::SeqCst) == 1
+    }));
+    drop(local);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_child_has_a_runtime_that_runs() {
+    let run = || {
+        let (done, is_done) = mpsc::channel();
+        let Ok(runtime) = runtime() else { return false };
+        runtime.spawn(async move {
+            tokio::task::yield_now().await;
+            done.send(())
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).is_ok()
+    };
+    assert!(run());
+    assert!(holds_in_child(run));
+    assert!(run());
+}

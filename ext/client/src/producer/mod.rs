@@ -1,0 +1,292 @@
+//! Runs a producer's [`Machine`] over HTTP: sends what it wants sent, tells it what became of it, and wakes those who
+//! wait for a flush, for room, for an acknowledgement or for the end. Here is what the owner calls; what runs on the
+//! runtime's threads is in `driver`, what both share in `state`.
+//!
+//! Appending takes a lock and copies, but for what is shared.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use durable_streams_protocol::error::{Error, Kind, Operation, Result};
+use durable_streams_protocol::producer::{AppendError, Config, Machine};
+use durable_streams_protocol::protocol;
+use durable_streams_protocol::request::Headers;
+use reqwest::header::CONTENT_TYPE;
+
+use crate::endpoint::Endpoint;
+use crate::fork::ProcessBound;
+use crate::runtime::{Task, runtime};
+
+mod driver;
+mod failed;
+mod loss;
+mod notice;
+mod registry;
+mod state;
+
+pub use failed::Failed;
+pub use loss::Loss;
+pub use notice::{Listener, Notice, Room};
+pub use registry::{drain_all, losses};
+pub use state::Told;
+use state::{Shared, State, Until};
+
+/// What is appended.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Copied into the batch that is being filled.
+    Copied(&'a [u8]),
+    /// A batch of its own; bytes are sent from where they are. For what is about as large as a batch.
+    Shared(Bytes),
+}
+
+/// Why a message was not accepted.
+#[derive(Debug)]
+pub enum Refused {
+    /// The buffer is full. What it holds is for [`Producer::room`].
+    Full(Room),
+    /// A message without bytes.
+    Empty,
+    /// The producer is closed.
+    Closed,
+    /// The producer is failing. [`Producer::ended`] tells why, as soon as it is known what became of every message.
+    Failing,
+    /// The producer has failed.
+    Failed(Failed),
+}
+
+/// What was accepted, and the future that tells what became of it; given up, nothing is harmed.
+#[derive(Debug)]
+pub struct Accepted<Token, Outcome> {
+    /// What it is called.
+    pub token: Token,
+    /// The future.
+    pub outcome: Outcome,
+}
+
+/// How closing a stream ended: its end, as far as the server told it.
+pub type Closed = std::result::Result<Option<String>, Failed>;
+
+/// An idempotent producer at work. Dropped with messages pending, it sends them all the same and then ends.
+pub struct Producer {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // One that has failed is at its end already.
+        let _refused = self.shared.state.lock().machine.close();
+        self.shared.work.notify_one();
+    }
+}
+
+impl Producer {
+    /// Starts a producer named `id` on `endpoint`. What happens is told to `listener`, if given.
+    ///
+    /// # Errors
+    /// `Kind::Argument` for settings or an id that cannot be used; if the client is closed or the runtime cannot start.
+    pub fn start(
+        endpoint: &Arc<Endpoint>,
+        id: &str,
+        content_type: &str,
+        config: Config,
+        listener: Option<Listener>,
+    ) -> Result<Producer> {
+        let pool = endpoint.pool(Operation::Produce)?;
+        let mut headers = Headers::new(endpoint.about(Operation::Produce));
+        headers.set_if(CONTENT_TYPE, Some(content_type))?;
+        headers.set_if(protocol::PRODUCER_ID, Some(id))?;
+        let machine = Machine::new(config, Box::new(fastrand::f64))
+            .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
+        let shared = Arc::new(Shared::new(endpoint.display().to_owned(), machine, registry::remember));
+        let sender = driver::Sender {
+            endpoint: Arc::clone(endpoint),
+            pool,
+            headers: headers.finish(),
+        };
+        let runtime = runtime()?;
+        registry::add(&shared);
+        runtime.spawn(driver::drive(Arc::clone(&shared), sender, listener));
+        Ok(Producer { shared })
+    }
+
+    /// Accepts one message (checked by the caller: valid JSON where the stream is JSON). Gives its token.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing was accepted then.
+    pub fn append(&self, message: Message<'_>) -> std::result::Result<u64, Refused> {
+        let mut state = self.shared.state.lock();
+        let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
+        drop(state);
+        if wake {
+            self.shared.work.notify_one();
+        }
+        Ok(token)
+    }
+
+    /// Accepts one message, as [`Producer::append`] does, and sends it without waiting for company. The outcome is
+    /// its acknowledgement, or the producer's failure.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing was accepted then.
+    pub fn append_watched(
+        &self,
+        message: Message<'_>,
+    ) -> std::result::Result<Accepted<u64, impl Future<Output = Told> + use<>>, Refused> {
+        let mut state = self.shared.state.lock();
+        let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
+        let told = state.waiter(Until::Delivered(token + 1));
+        // Just accepted, so it has not failed: the flush only says that there is no time for company.
+        let _flushing = state.machine.flush();
+        drop(state);
+        self.shared.work.notify_one();
+        let shared = Arc::clone(&self.shared);
+        let acknowledged = async move { told.await.unwrap_or_else(|_| Err(Failed::silent(&shared.url))) };
+        Ok(Accepted {
+            token,
+            outcome: acknowledged,
+        })
+    }
+
+    /// Sends what waits, and waits until all that was appended so far is acknowledged. Given up, nothing is harmed.
+    ///
+    /// # Errors
+    /// The producer's failure.
+    pub fn flush(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.flush().await }
+    }
+
+    /// Waits until there is room again.
+    ///
+    /// # Errors
+    /// The producer's failure.
+    pub fn room(&self, since: Room) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.wait(Until::Room(since)).await.map(|_| ()) }
+    }
+
+    /// Waits until the producer is at its end, which this does not ask for.
+    ///
+    /// # Errors
+    /// The producer's failure.
+    pub fn ended(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.wait(Until::Ended).await.map(|_| ()) }
+    }
+
+    /// Accepts nothing more, sends what waits and waits until it is acknowledged. Twice is fine.
+    ///
+    /// # Errors
+    /// The producer's failure.
+    pub fn close(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.close().await }
+    }
+
+    /// As [`Producer::close`], but gives up after `limit`: what is not acknowledged then is reported as undelivered.
+    ///
+    /// # Errors
+    /// If the runtime cannot be started; the inner result is the producer's failure.
+    pub fn close_within(&self, limit: Duration) -> Result<Task<std::result::Result<(), Failed>>> {
+        let shared = Arc::clone(&self.shared);
+        Task::spawn(async move {
+            if let Ok(closed) = tokio::time::timeout(limit, shared.close()).await {
+                return Ok(closed);
+            }
+            shared.state.lock().machine.abort(Instant::now());
+            Ok(shared.close().await)
+        })
+    }
+
+    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. The token is
+    /// that of `last` where it counts: the first time. Twice is fine.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`] if it was closed without the stream.
+    pub fn close_stream(
+        &self,
+        last: Option<&[u8]>,
+    ) -> std::result::Result<Accepted<Option<u64>, impl Future<Output = Closed> + use<>>, Refused> {
+        let mut state = self.shared.state.lock();
+        let token = match state.machine.close_stream(last) {
+            Ok(token) => token,
+            // The wait tells why it has failed.
+            Err(AppendError::Failed(_)) => None,
+            Err(error) => return Err(refused(error, &state)),
+        };
+        state.appended = token.map_or(state.appended, |token| token + 1);
+        drop(state);
+        self.shared.work.notify_one();
+        let shared = Arc::clone(&self.shared);
+        let closed = async move {
+            shared.wait(Until::Ended).await?;
+            Ok(shared.state.lock().final_offset.clone())
+        };
+        Ok(Accepted { token, outcome: closed })
+    }
+
+    /// The epoch in use.
+    pub fn epoch(&self) -> u64 {
+        self.shared.state.lock().machine.epoch()
+    }
+
+    /// The last number used; one less than the first where none was.
+    pub fn seq(&self) -> i64 {
+        self.shared.state.lock().machine.seq()
+    }
+
+    /// How many messages are not acknowledged.
+    pub fn pending(&self) -> u64 {
+        self.shared.state.lock().machine.pending()
+    }
+
+    /// How many bytes are not acknowledged.
+    pub fn buffered(&self) -> usize {
+        self.shared.state.lock().machine.buffered()
+    }
+
+    /// Tells, whenever it is asked, whether there is something to do or to tell: whether the listener and what the endpoint
+    /// asks may be needed before more is asked of the producer. In a forked child there is not.
+    pub fn work(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let shared = ProcessBound::new(Arc::downgrade(&self.shared));
+        move || {
+            let shared = shared.get().and_then(Weak::upgrade);
+            shared.is_some_and(|shared| shared.busy())
+        }
+    }
+
+    /// Whether it was asked to end, and accepts nothing more for that.
+    pub fn ending(&self) -> bool {
+        self.shared.state.lock().machine.ending()
+    }
+
+    /// All tokens below it are acknowledged.
+    pub fn delivered(&self) -> u64 {
+        self.shared.state.lock().delivered
+    }
+}
+
+/// Accepts one message. Gives its token, and whether the driver has something to do.
+fn accept(state: &mut State, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
+    if let Some(failed) = &state.failed {
+        return Err(Refused::Failed(failed.clone()));
+    }
+    let appended = match message {
+        Message::Copied(message) => state.machine.append(message),
+        Message::Shared(message) => state.machine.append_shared(message),
+    };
+    let appended = appended.map_err(|error| refused(error, state))?;
+    state.appended = appended.token + 1;
+    Ok((appended.token, appended.wake))
+}
+
+fn refused(error: AppendError, state: &State) -> Refused {
+    match error {
+        AppendError::Full => Refused::Full(Room(state.rooms)),
+        AppendError::Empty => Refused::Empty,
+        AppendError::Closed => Refused::Closed,
+        AppendError::Failed(_) => Refused::Failing,
+    }
+}

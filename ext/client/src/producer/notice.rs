@@ -1,0 +1,22 @@
+//! What a producer tells while it works, and the moments at which it had no room.
+
+use durable_streams_protocol::producer::Delivery;
+
+use super::failed::Failed;
+
+/// A moment at which there was no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room(pub(super) u64);
+
+/// What a producer tells while it works, to whoever asked for it.
+#[derive(Debug)]
+pub enum Notice {
+    /// A batch is in the stream.
+    Delivered(Delivery),
+    /// The producer has failed.
+    Failed(Failed),
+}
+
+/// Who is told. Called on the runtime's threads and under a lock: to be quick, and not to call the producer. Dropped
+/// when the producer is at its end.
+pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;

@@ -1,0 +1,87 @@
+//! The producers of this process, for its end: what they have not sent is sent then, or its loss is told.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use durable_streams_protocol::error::Result;
+
+use super::loss::Loss;
+use super::state::Shared;
+use crate::fork::ProcessLocal;
+use crate::lock::Mutex;
+use crate::runtime::Task;
+
+static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
+
+/// The producers of this process.
+#[derive(Default)]
+struct Registry {
+    live: Mutex<Vec<Weak<Shared>>>,
+    /// Of producers that are gone, each stream and reason once.
+    lost: Mutex<Vec<Loss>>,
+}
+
+/// Notes a producer that was started.
+pub(super) fn add(shared: &Arc<Shared>) {
+    let registry = REGISTRY.get_or_make(Registry::default);
+    let mut live = registry.live.lock();
+    live.retain(|held| held.strong_count() > 0);
+    live.push(Arc::downgrade(shared));
+}
+
+impl Registry {
+    fn live(&self) -> Vec<Arc<Shared>> {
+        self.live.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Keeps the loss of a producer that is gone.
+pub(super) fn remember(loss: Loss) {
+    let Some(registry) = REGISTRY.get() else { return };
+    let mut lost = registry.lost.lock();
+    match lost
+        .iter_mut()
+        .find(|known| known.url == loss.url && known.reason == loss.reason)
+    {
+        Some(known) => known.count += loss.count,
+        None => lost.push(loss),
+    }
+}
+
+/// What is lost if the process ends now. Each loss of a producer that is gone is told once.
+pub fn losses() -> Vec<Loss> {
+    let Some(registry) = REGISTRY.get() else {
+        return Vec::new();
+    };
+    let gone = std::mem::take(&mut *registry.lost.lock());
+    let held = registry.live().into_iter().filter_map(|shared| shared.loss());
+    gone.into_iter().chain(held).collect()
+}
+
+/// Has every producer of this process send what it has, and waits until each has or has failed, but not longer than
+/// `limit`; `None` if there is nothing to wait for. Starts nothing where there was no producer.
+///
+/// # Errors
+/// If the runtime cannot be started.
+pub fn drain_all(limit: Duration) -> Result<Option<Task<()>>> {
+    let mut live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
+    live.retain(|shared| shared.loss().is_some());
+    if live.is_empty() {
+        return Ok(None);
+    }
+    for shared in &live {
+        shared.hurry();
+    }
+    let draining = Task::spawn(async move {
+        let drained = async {
+            for shared in &live {
+                // Whether it has failed shows in its loss.
+                let _failed = shared.flush().await;
+            }
+        };
+        // Whether time ran out shows in what is still pending.
+        let _late = tokio::time::timeout(limit, drained).await;
+        Ok(())
+    })?;
+    Ok(Some(draining))
+}

@@ -1,0 +1,223 @@
+//! What a producer's owner and its driver share: the machine, those who wait for it, and how it ended.
+
+use durable_streams_protocol::error::Error;
+use durable_streams_protocol::producer::{Delivery, Event, Machine};
+use tokio::sync::{Notify, oneshot};
+
+use super::failed::Failed;
+use super::loss::Loss;
+use super::notice::{Listener, Notice, Room};
+use crate::lock::Mutex;
+
+/// What a wait comes to: the delivery that ended it, if one did.
+pub type Told = std::result::Result<Option<Delivery>, Failed>;
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// All messages below this token are acknowledged.
+    Delivered(u64),
+    /// There was room since.
+    Room(Room),
+    /// The producer is at its end.
+    Ended,
+}
+
+struct Waiter {
+    until: Until,
+    owner: oneshot::Sender<Told>,
+}
+
+pub(crate) struct Shared {
+    /// Of the stream, without credentials.
+    pub(super) url: String,
+    pub(super) state: Mutex<State>,
+    /// There is something to do for the driver.
+    pub(super) work: Notify,
+    /// Gets what is lost when nobody holds the producer any more.
+    keep_loss: fn(Loss),
+}
+
+pub(super) struct State {
+    pub(super) machine: Machine,
+    /// All tokens below it are acknowledged.
+    pub(super) delivered: u64,
+    /// The token after the last one that was given out.
+    pub(super) appended: u64,
+    /// How often there was room again.
+    pub(super) rooms: u64,
+    pub(super) final_offset: Option<String>,
+    pub(super) ended: bool,
+    pub(super) failed: Option<Failed>,
+    /// What the last request said that did not land, for the error of a producer that fails by it.
+    pub(super) last_error: Option<Error>,
+    waiters: Vec<Waiter>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(loss) = self.loss() {
+            (self.keep_loss)(loss);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(url: String, machine: Machine, keep_loss: fn(Loss)) -> Shared {
+        let state = State {
+            machine,
+            delivered: 0,
+            appended: 0,
+            rooms: 0,
+            final_offset: None,
+            ended: false,
+            failed: None,
+            last_error: None,
+            waiters: Vec::new(),
+        };
+        Shared {
+            url,
+            state: Mutex::new(state),
+            work: Notify::new(),
+            keep_loss,
+        }
+    }
+
+    /// Has what waits for company sent. Gives the token after the last one.
+    pub(super) fn hurry(&self) -> u64 {
+        let mut state = self.state.lock();
+        // A machine that has failed refuses; whoever waits is told why.
+        let _refused = state.machine.flush();
+        let target = state.appended;
+        drop(state);
+        self.work.notify_one();
+        target
+    }
+
+    pub(super) async fn flush(&self) -> std::result::Result<(), Failed> {
+        let target = self.hurry();
+        self.wait(Until::Delivered(target)).await.map(|_| ())
+    }
+
+    pub(super) async fn close(&self) -> std::result::Result<(), Failed> {
+        // A machine that has failed refuses; the wait tells why.
+        let _refused = self.state.lock().machine.close();
+        self.work.notify_one();
+        self.wait(Until::Ended).await.map(|_| ())
+    }
+
+    pub(super) async fn wait(&self, until: Until) -> Told {
+        let told = {
+            let mut state = self.state.lock();
+            if let Some(failed) = &state.failed {
+                return Err(failed.clone());
+            }
+            if state.reached(until) {
+                return Ok(None);
+            }
+            state.waiter(until)
+        };
+        told.await.unwrap_or_else(|_| Err(Failed::silent(&self.url)))
+    }
+
+    /// What is lost if the process ends now and nobody asks any more.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        let state = self.state.lock();
+        let (count, reason) = match &state.failed {
+            Some(failed) if failed.heard() => (0, None),
+            Some(failed) => (
+                failed.undelivered().len() as u64,
+                Some(failed.error().message().to_owned()),
+            ),
+            None => (state.machine.pending(), None),
+        };
+        let url = self.url.clone();
+        (count > 0).then_some(Loss { url, count, reason })
+    }
+
+    /// Whether the driver has something to do, or to tell.
+    pub(super) fn busy(&self) -> bool {
+        let state = self.state.lock();
+        let under_way = state.delivered < state.appended || state.machine.ending();
+        under_way && !state.ended && state.failed.is_none()
+    }
+
+    /// The driver is at its end. One that has told nothing has panicked.
+    pub(super) fn driven(&self) {
+        let mut state = self.state.lock();
+        if !state.ended && state.failed.is_none() {
+            state.fail(Failed::silent(&self.url));
+        }
+    }
+}
+
+impl State {
+    /// Registers somebody who waits, and forgets those who gave up.
+    pub(super) fn waiter(&mut self, until: Until) -> oneshot::Receiver<Told> {
+        let (owner, told) = oneshot::channel();
+        self.waiters.retain(|waiter| !waiter.owner.is_closed());
+        self.waiters.push(Waiter { until, owner });
+        told
+    }
+
+    fn reached(&self, until: Until) -> bool {
+        match until {
+            Until::Delivered(token) => self.delivered >= token,
+            Until::Room(Room(before)) => self.rooms > before,
+            Until::Ended => self.ended,
+        }
+    }
+
+    /// Takes what the machine has to tell.
+    pub(super) fn take_events(&mut self, url: &str, listener: Option<&Listener>) {
+        let tell = |notice| {
+            if let Some(listener) = listener {
+                listener(notice);
+            }
+        };
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Delivered(delivery) => {
+                    self.delivered = delivery.first + delivery.count;
+                    self.wake(Some(&delivery));
+                    tell(Notice::Delivered(delivery));
+                }
+                Event::Room => {
+                    self.rooms += 1;
+                    self.wake(None);
+                }
+                Event::StreamClosed { final_offset } => self.final_offset = final_offset,
+                Event::Closed => {
+                    self.ended = true;
+                    self.wake(None);
+                }
+                Event::Failed { failure, undelivered } => {
+                    let undelivered = undelivered.messages().collect();
+                    let failed = Failed::new(url, &failure, self.last_error.as_ref(), undelivered);
+                    self.fail(failed.clone());
+                    tell(Notice::Failed(failed));
+                }
+                // Who flushes waits for the deliveries; who asks for the epoch is told the one in use.
+                Event::Flushed(_) | Event::Claimed { .. } => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, failed: Failed) {
+        self.failed = Some(failed.clone());
+        for waiter in self.waiters.drain(..) {
+            // Whoever gave up waiting wants no answer.
+            let _gone = waiter.owner.send(Err(failed.clone()));
+        }
+    }
+
+    /// Answers those whose wait is over, with the delivery that ended it, if one did.
+    fn wake(&mut self, delivery: Option<&Delivery>) {
+        let waiters = std::mem::take(&mut self.waiters).into_iter();
+        let (ready, waiting): (Vec<_>, Vec<_>) = waiters.partition(|waiter| self.reached(waiter.until));
+        self.waiters = waiting;
+        for waiter in ready {
+            let _gone = waiter.owner.send(Ok(delivery.cloned()));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The proxy that requests go through: what the environment says, by curl's rules.
+//!
+//! `http_proxy` and `https_proxy` are for the URLs of their scheme, `all_proxy` for both; `no_proxy` lists the hosts that
+//! are asked directly, `*` stands for all. Each may be in upper case too; lower case comes first. An empty value is none.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use durable_streams_protocol::url::shown;
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{NoProxy, Url};
+
+/// What the environment says for the URLs of one scheme.
+#[derive(Debug)]
+pub(crate) enum Proxy {
+    /// All requests go to their hosts.
+    Direct,
+    /// Requests go through the proxy, but those to the hosts of a list (`no_proxy`).
+    Through(Url, String),
+    /// There is to be a proxy, and it cannot be used.
+    Unusable(Arc<Unusable>),
+}
+
+/// A proxy that cannot be used. It has to be for every host but those that are asked directly.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    reason: String,
+    hosts: Matcher,
+}
+
+impl Unusable {
+    /// # Errors
+    /// If a request to `url` has to go through the proxy: why it cannot.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), String> {
+        let is_direct = url
+            .as_str()
+            .parse()
+            .is_ok_and(|uri| self.hosts.intercept(&uri).is_none());
+        match is_direct {
+            true => Ok(()),
+            false => Err(self.reason.clone()),
+        }
+    }
+}
+
+impl Proxy {
+    /// The proxy for URLs of a scheme ("http" or "https"). `variable` looks up the environment.
+    pub(crate) fn from_environment(scheme: &str, variable: impl Fn(&str) -> Option<OsString>) -> Proxy {
+        let value = |name: &str| {
+            let value = variable(name)?.to_string_lossy().trim().to_owned();
+            (!value.is_empty()).then_some(value)
+        };
+        let either = |name: &str| {
+            let upper = name.to_ascii_uppercase();
+            // CGI hands a request's Proxy header to programs under this name.
+            let is_a_header = upper == "HTTP_PROXY" && variable("REQUEST_METHOD").is_some();
+            let named = |name: String| value(&name).map(|value| (name, value));
+            named(name.to_owned()).or_else(|| named(upper).filter(|_| !is_a_header))
+        };
+        let Some((name, proxy)) = either(&format!("{scheme}_proxy")).or_else(|| either("all_proxy")) else {
+            return Proxy::Direct;
+        };
+        let exempt = either("no_proxy").map_or_else(String::new, |(_, list)| entries(&list));
+        if exempt.split(',').any(|entry| entry == "*") {
+            return Proxy::Direct;
+        }
+        parse(&proxy).map_or_else(
+            |reason| {
+                Proxy::Unusable(Arc::new(Unusable {
+                    reason: format!("the proxy of the environment variable {name} cannot be used: {reason}"),
+                    hosts: Matcher::builder().all("http://any").no(&exempt).build(),
+                }))
+            },
+            |url| Proxy::Through(url, exempt.clone()),
+        )
+    }
+
+    /// Whether the connection to the proxy is a TLS connection.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        matches!(self, Proxy::Through(url, _) if url.scheme() == "https")
+    }
+
+    /// The same for reqwest; `None` where it is to use no proxy.
+    pub(crate) fn to_reqwest(&self) -> reqwest::Result<Option<reqwest::Proxy>> {
+        match self {
+            Proxy::Direct | Proxy::Unusable(_) => Ok(None),
+            Proxy::Through(url, exempt) => {
+                let proxy = reqwest::Proxy::all(url.clone())?;
+                Ok(Some(proxy.no_proxy(NoProxy::from_string(exempt))))
+            }
+        }
+    }
+}
+
+/// The entries of a `no_proxy` list, between commas: spaces separate too, and IPv6 addresses may have brackets.
+fn entries(list: &str) -> String {
+    let is_separator = |c: char| c == ',' || c.is_whitespace();
+    let bare = |entry: &str| entry.replace(['[', ']'], "");
+    let entries: Vec<_> = list
+        .split(is_separator)
+        .filter(|entry| !entry.is_empty())
+        .map(bare)
+        .collect();
+    entries.join(",")
+}
+
+/// A proxy's URL; without a scheme, `http` is meant.
+fn parse(proxy: &str) -> Result<Url, String> {
+    let text = match proxy.contains("://") {
+        true => proxy.to_owned(),
+        false => format!("http://{proxy}"),
+    };
+    let refused = |reason: String| format!("{reason}: {:?}", shown(&text));
+    let url = Url::parse(&text).map_err(|error| refused(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let reason = format!("its scheme is {:?}; http and https can be used", url.scheme());
+        return Err(refused(reason));
+    }
+    // Connections are made with this parser, which knows fewer hosts.
+    match url.as_str().parse::<http::Uri>() {
+        Ok(_) => Ok(url),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(scheme: &str, variables: &[(&str, &str)]) -> Proxy {
+        Proxy::from_environment(scheme, |name| {
+            let found = variables.iter().find(|(held, _)| *held == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn url(scheme: &str, variables: &[(&str, &str)]) -> Option<String> {
+        match proxy(scheme, variables) {
+            Proxy::Direct => None,
+            Proxy::Through(url, _) => Some(url.to_string()),
+            Proxy::Unusable(unusable) => panic!("{}", unusable.reason),
+        }
+    }
+
+    fn reason(scheme: &str, variables: &[(&str, &str)], of: &str) -> Option<String> {
+        match proxy(scheme, variables) {
+            Proxy::Unusable(unusable) => unusable.check(&Url::parse(of).unwrap()).err(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_scheme_has_its_variable_and_lower_case_comes_first() {
+        let both = [
+            ("http_proxy", "http://a"),
+            ("HTTP_PROXY", "http://b"),
+            ("all_proxy", "http://c"),
+        ];
+        assert_eq!(url("http", &both).as_deref(), Some("http://a/"));
+        assert_eq!(url("https", &both).as_deref(), Some("http://c/"));
+        assert_eq!(url("https", &both[..2]), None);
+        assert_eq!(url("https", &[("HTTPS_PROXY", "b:1")]).as_deref(), Some("http://b:1/"));
+        assert_eq!(url("http", &[]), None);
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let empty = [
+            ("http_proxy", ""),
+            ("HTTP_PROXY", " "),
+            ("ALL_PROXY", "https://me:pw@c:2"),
+        ];
+        assert_eq!(url("http", &empty).as_deref(), Some("https://me:pw@c:2/"));
+        assert_eq!(url("http", &[("http_proxy", "")]), None);
+    }
+
+    #[test]
+    fn what_a_cgi_request_said_is_no_proxy() {
+        let cgi = [("HTTP_PROXY", "http://evil"), ("REQUEST_METHOD", "GET")];
+        assert_eq!(url("http", &cgi), None);
+        let cgi = [cgi[0], cgi[1], ("http_proxy", "a")];
+        assert_eq!(url("http", &cgi).as_deref(), Some("http://a/"));
+    }
+
+    #[test]
+    fn a_star_in_no_proxy_switches_proxies_off_even_unusable_ones() {
+        for list in ["*", " * ", "a.example,*", "127.0.0.1 *"] {
+            for proxy in ["http://a", "socks5://a"] {
+                assert_eq!(url("http", &[("http_proxy", proxy), ("NO_PROXY", list)]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unusable_proxy_is_an_error_that_names_its_variable_and_no_password() {
+        for value in [
+            "http://me:s3cret@h:port",
+            "socks5://me:s3cret@h",
+            "http://",
+            "http://h{h",
+            "://h",
+            "me:s3cret",
+        ] {
+            for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+                let reason = reason("http", &[(name, value)], "http://streams.example/s").unwrap();
+                assert!(
+                    reason.contains(&format!("variable {name} cannot be used: ")),
+                    "{reason}"
+                );
+                assert!(!reason.contains("s3cret@"), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unusable_proxy_is_not_missed_by_hosts_that_are_asked_directly() {
+        let variables = [
+            ("https_proxy", "socks5://h"),
+            ("no_proxy", "internal.example, 10.0.0.0/8 [::1],127.0.0.1"),
+        ];
+        let is_direct = |url| reason("https", &variables, url).is_none();
+        for url in [
+            "https://a.internal.example/s",
+            "https://10.1.2.3",
+            "https://[::1]:80/",
+            "https://127.0.0.1",
+        ] {
+            assert!(is_direct(url), "{url}");
+        }
+        for url in ["https://internal.example.com/s", "https://11.0.0.1", "https://[::2]/"] {
+            assert!(!is_direct(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The tokio runtime that requests run on, one for each process, and tasks on it.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use durable_streams_protocol::error::{Error, Kind, Result};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::fork::{ProcessBound, ProcessLocal, forked, watch_forks};
+
+static NETWORK: ProcessLocal<Network> = ProcessLocal::new();
+
+/// The runtime with its threads. The one in `NETWORK` lives as long as the process.
+struct Network(Option<Runtime>);
+
+impl Drop for Network {
+    /// One that lost the race to be the process's own.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The runtime that requests run on, started if this process has none.
+///
+/// # Errors
+/// `Kind::Connection` if the system refuses threads or descriptors.
+pub fn runtime() -> Result<Handle> {
+    let network = NETWORK.get_or_try_make(|| {
+        watch_forks();
+        build_runtime().map(|runtime| Network(Some(runtime)))
+    })?;
+    let running = network.0.as_ref().map(|runtime| runtime.handle().clone());
+    running.ok_or_else(forked)
+}
+
+fn build_runtime() -> Result<Runtime> {
+    // Each hop from one worker to another costs more than what most requests do there: few workers, even on large
+    // machines, since it is Ruby that has little to give them. (On two cores one instead of two: an append's CPU time
+    // falls from 50 to 33 microseconds.)
+    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 4));
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(16)
+        .thread_name("durable_streams")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::plain(Kind::Connection, format!("cannot start the network threads: {e}")))
+}
+
+/// Work under way. Dropped before its end, it is cancelled (and its connection with it).
+pub struct Task<T>(ProcessBound<Running<T>>);
+
+struct Running<T>(JoinHandle<Result<T>>);
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts `work` on the runtime's threads.
+    ///
+    /// # Errors
+    /// If the runtime cannot be started.
+    pub fn spawn(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<Task<T>> {
+        Ok(Task(ProcessBound::new(Running(runtime()?.spawn(work)))))
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let Some(running) = self.0.get_mut() else {
+            return Poll::Ready(Err(forked()));
+        };
+        Pin::new(&mut running.0)
+            .poll(context)
+            .map(|joined| joined.unwrap_or_else(|e| Err(ended(e))))
+    }
+}
+
+/// A task that gave no result: it panicked, or the runtime is going down.
+fn ended(error: tokio::task::JoinError) -> Error {
+    if !error.is_panic() {
+        return Error::plain(Kind::Connection, "the request was cancelled".to_owned());
+    }
+    panicked(error.into_panic().as_ref())
+}
+
+/// What becomes of a panic.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or(payload.downcast_ref::<String>().map(String::as_str));
+    Error::plain(
+        Kind::Internal,
+        format!("internal error: {}", text.unwrap_or("a panic without a message")),
+    )
+}

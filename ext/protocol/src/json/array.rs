@@ -1,0 +1,222 @@
+//! [`Form::Array`](super::Form::Array): one array, whose elements are the items.
+
+use super::block::{Block, Limits, SplitError, SplitReason};
+use super::pending::{Pending, is_blank, is_blank_byte};
+use super::scan::{STEP, Strings, Structure};
+use bytes::Bytes;
+
+/// Where in the body the next byte is: before the array, inside it, or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Before,
+    Inside,
+    After,
+}
+
+/// The state of one body.
+#[derive(Debug)]
+pub(super) struct Array {
+    pub(super) pending: Pending,
+    place: Place,
+    strings: Strings,
+    /// Brackets open; 1 between the array's own.
+    depth: u64,
+    /// Whether a comma was seen: then an item must follow.
+    separated: bool,
+}
+
+/// What was found in one piece: where the unfinished item begins, and the complete ones before it.
+#[derive(Default)]
+struct Cut {
+    /// Where the item at hand begins in this piece.
+    start: usize,
+    /// Where the first item that is handed out whole from this piece begins.
+    first: usize,
+    /// The items that are complete, from `first` to the comma before `start`.
+    items: usize,
+}
+
+impl Array {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            place: Place::Before,
+            strings: Strings::default(),
+            depth: 0,
+            separated: false,
+            pending: Pending::new(limits),
+        }
+    }
+
+    pub(super) fn push(&mut self, piece: &Bytes, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
+        let result = self.read(piece, out);
+        self.pending.before += piece.len() as u64;
+        result
+    }
+
+    fn read(&mut self, piece: &Bytes, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
+        let mut begin = 0;
+        if self.place == Place::Before {
+            let Some(at) = piece.iter().position(|&byte| !is_blank_byte(byte)) else {
+                return Ok(());
+            };
+            if piece[at] != b'[' {
+                return self.pending.error(at, SplitReason::NotAnArray);
+            }
+            self.place = Place::Inside;
+            self.depth = 1;
+            begin = at + 1;
+        }
+        if self.place == Place::After {
+            return self.after_array(piece, 0);
+        }
+        let mut cut = Cut {
+            start: begin,
+            first: begin,
+            items: 0,
+        };
+        let found = self.items(piece, begin, &mut cut, out);
+        if cut.items > 0 {
+            out(Block {
+                text: piece.slice(cut.first..cut.start - 1),
+                items: cut.items,
+            });
+        }
+        let end = match found? {
+            Some(close) => {
+                self.place = Place::After;
+                close
+            }
+            None => piece.len(),
+        };
+        self.pending.hold(piece.slice(cut.start..end));
+        self.pending.check_size(self.pending.held().len(), end)?;
+        if end < piece.len() {
+            self.after_array(piece, end + 1)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads items until the piece or the array ends; in the latter case, returns where its bracket stands.
+    fn items(
+        &mut self,
+        piece: &Bytes,
+        begin: usize,
+        cut: &mut Cut,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<Option<usize>, SplitError> {
+        let mut at = begin;
+        while at < piece.len() {
+            let structure = self.strings.step(&piece[at..]);
+            if let Some(close) = self.structure(piece, at, structure, cut, out)? {
+                return Ok(Some(close));
+            }
+            at += STEP;
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn structure(
+        &mut self,
+        piece: &Bytes,
+        base: usize,
+        Structure { open, close, comma }: Structure,
+        cut: &mut Cut,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<Option<usize>, SplitError> {
+        let mut brackets = open | close;
+        let mut commas = comma;
+        loop {
+            let bracket = brackets.trailing_zeros();
+            // All bits below the bracket; all bits where there is none.
+            let below = if bracket == 64 { u64::MAX } else { (1 << bracket) - 1 };
+            if self.depth == 1 {
+                let mut separators = commas & below;
+                while separators != 0 {
+                    self.separator(piece, base + separators.trailing_zeros() as usize, cut, out)?;
+                    separators &= separators - 1;
+                }
+            }
+            if bracket == 64 {
+                return Ok(None);
+            }
+            commas &= !below;
+            brackets &= brackets - 1;
+            if open >> bracket & 1 == 1 {
+                self.depth += 1;
+                continue;
+            }
+            self.depth -= 1;
+            if self.depth == 0 {
+                let at = base + bracket as usize;
+                // `[ }`: the array's own bracket must be a square one.
+                return if piece[at] == b']' {
+                    Ok(Some(at))
+                } else {
+                    self.pending.error(at, SplitReason::Unbalanced)
+                };
+            }
+        }
+    }
+
+    /// The item at hand ends at the comma at `at`.
+    #[inline]
+    fn separator(
+        &mut self,
+        piece: &Bytes,
+        at: usize,
+        cut: &mut Cut,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<(), SplitError> {
+        self.pending.check(&piece[cut.start..at], at)?;
+        self.separated = true;
+        let begun_earlier = !self.pending.held().is_empty();
+        if begun_earlier {
+            self.pending.hold(piece.slice(cut.start..at));
+            let text = self.pending.take();
+            if self.pending.skip == 0 {
+                out(Block { text, items: 1 });
+            }
+        }
+        cut.start = at + 1;
+        if self.pending.skip > 0 {
+            self.pending.skip -= 1;
+            cut.first = cut.start;
+        } else if begun_earlier {
+            cut.first = cut.start;
+        } else {
+            cut.items += 1;
+        }
+        Ok(())
+    }
+
+    fn after_array(&self, piece: &[u8], from: usize) -> Result<(), SplitError> {
+        match piece[from..].iter().position(|&byte| !is_blank_byte(byte)) {
+            Some(at) => self.pending.error(from + at, SplitReason::TrailingText),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Option<Block>, SplitError> {
+        match self.place {
+            Place::Before => return Ok(None),
+            Place::Inside => return self.pending.error(0, SplitReason::Truncated),
+            Place::After => {}
+        }
+        let text = self.pending.take();
+        if is_blank(&text) {
+            return if self.separated {
+                self.pending.error(0, SplitReason::EmptyItem)
+            } else {
+                Ok(None)
+            };
+        }
+        self.separated = false;
+        if self.pending.skip > 0 {
+            self.pending.skip -= 1;
+            return Ok(None);
+        }
+        Ok(Some(Block { text, items: 1 }))
+    }
+}

@@ -1,0 +1,21 @@
+//! JSON as bytes: is it valid, and where do its items end. No tree is ever built here: turning text into objects is the
+//! business of whoever has objects (the Ruby extension).
+//!
+//! * [`validate`]: is this exactly one JSON value?
+//! * [`Splitter`]: a response's JSON array, cut into blocks of complete items while it arrives.
+//! * [`scan`]: the byte-level searches both are made of.
+
+mod array;
+mod block;
+mod pending;
+pub mod scan;
+mod sequence;
+mod splitter;
+mod validate;
+
+pub use block::{Block, Form, Limits, SplitError, SplitReason};
+pub use splitter::Splitter;
+pub use validate::{Invalid, validate};
+
+#[cfg(test)]
+mod tests;

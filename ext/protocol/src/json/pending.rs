@@ -1,0 +1,117 @@
+//! What a splitter carries from one piece of a body to the next: the unfinished item, and where in the body it is.
+
+use super::block::{Limits, SplitError, SplitReason};
+use bytes::Bytes;
+
+/// The item that is not complete yet, as far as it lies in earlier pieces, and the counting of items.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) skip: u64,
+    pub(super) limits: Limits,
+    /// Bytes of the body before the present piece.
+    pub(super) before: u64,
+    tail: Tail,
+}
+
+#[derive(Debug, Default)]
+enum Tail {
+    #[default]
+    None,
+    /// The end of one piece, not copied while nothing follows.
+    Piece(Bytes),
+    Copied(Vec<u8>),
+}
+
+impl Pending {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn error<T>(&self, at: usize, reason: SplitReason) -> Result<T, SplitError> {
+        Err(SplitError {
+            offset: self.before + at as u64,
+            reason,
+        })
+    }
+
+    pub(super) fn held(&self) -> &[u8] {
+        match &self.tail {
+            Tail::None => &[],
+            Tail::Piece(piece) => piece,
+            Tail::Copied(bytes) => bytes,
+        }
+    }
+
+    /// Adds the part of a piece that belongs to the unfinished item.
+    pub(super) fn hold(&mut self, part: Bytes) {
+        if part.is_empty() {
+            return;
+        }
+        self.tail = match std::mem::take(&mut self.tail) {
+            Tail::None => Tail::Piece(part),
+            Tail::Piece(first) => {
+                let mut bytes = Vec::with_capacity((first.len() + part.len()).next_power_of_two());
+                bytes.extend_from_slice(&first);
+                bytes.extend_from_slice(&part);
+                Tail::Copied(bytes)
+            }
+            Tail::Copied(mut bytes) => {
+                bytes.extend_from_slice(&part);
+                Tail::Copied(bytes)
+            }
+        };
+    }
+
+    /// What is held, which is nothing afterwards.
+    pub(super) fn take(&mut self) -> Bytes {
+        match std::mem::take(&mut self.tail) {
+            Tail::None => Bytes::new(),
+            Tail::Piece(piece) => piece,
+            Tail::Copied(bytes) => Bytes::from(bytes),
+        }
+    }
+
+    /// As [`Pending::take`], as bytes to go on writing to. Copies where only one piece is held.
+    pub(super) fn take_copied(&mut self) -> Vec<u8> {
+        match std::mem::take(&mut self.tail) {
+            Tail::None => Vec::new(),
+            Tail::Piece(piece) => piece.to_vec(),
+            Tail::Copied(bytes) => bytes,
+        }
+    }
+
+    /// Checks the item that consists of what is held and of `rest`, which ends at `at` of the present piece.
+    #[inline]
+    pub(super) fn check(&self, rest: &[u8], at: usize) -> Result<(), SplitError> {
+        let held = self.held();
+        if is_blank(rest) && is_blank(held) {
+            return self.error(at, SplitReason::EmptyItem);
+        }
+        self.check_size(held.len() + rest.len(), at)
+    }
+
+    /// Refuses an item (or the part of it that is known) of `len` bytes where that is more than the limit.
+    #[inline]
+    pub(super) fn check_size(&self, len: usize, at: usize) -> Result<(), SplitError> {
+        let limit = self.limits.item_bytes;
+        if len > limit {
+            self.error(at, SplitReason::ItemTooLarge { limit })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// JSON's whitespace.
+#[inline]
+pub(super) fn is_blank_byte(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+#[inline]
+pub(super) fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|&byte| is_blank_byte(byte))
+}

@@ -1,0 +1,287 @@
+//! [`Form::Sequence`](super::Form::Sequence): values one after another, arrays among them flattened by one level.
+//!
+//! Such a body is mostly many small arrays, so items are gathered into one block for each piece rather than sliced out
+//! one by one: this form copies every item once.
+
+use super::block::{Block, Limits, SplitError, SplitReason};
+use super::pending::{Pending, is_blank, is_blank_byte};
+use super::scan::{STEP, Strings, plain_run};
+use bytes::Bytes;
+
+/// What the text at hand is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Between,
+    /// A number, true, false or null at the top.
+    Scalar,
+    /// A string at the top.
+    String {
+        escaped: bool,
+    },
+    Object,
+    Array {
+        separated: bool,
+    },
+}
+
+/// The state of one body.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) pending: Pending,
+    place: Place,
+    /// Follows strings inside the container at hand.
+    strings: Strings,
+    /// Brackets open, the outermost included.
+    depth: u64,
+    ready: Ready,
+}
+
+/// Complete items that were not handed out yet, the last of them held back.
+#[derive(Debug, Default)]
+struct Ready {
+    text: Vec<u8>,
+    items: usize,
+    /// Where the last item begins.
+    last: usize,
+}
+
+impl Ready {
+    fn flush(&mut self, out: &mut dyn FnMut(Block)) {
+        let Ready { text, items, .. } = std::mem::take(self);
+        if items > 0 {
+            out(Block {
+                text: text.into(),
+                items,
+            });
+        }
+    }
+
+    /// Hands out all items but the last.
+    fn flush_but_last(&mut self, out: &mut dyn FnMut(Block)) {
+        if self.items < 2 {
+            return;
+        }
+        let last = self.text.split_off(self.last);
+        // The comma before the last item.
+        self.text.pop();
+        let text = std::mem::replace(&mut self.text, last);
+        out(Block {
+            text: text.into(),
+            items: self.items - 1,
+        });
+        self.items = 1;
+        self.last = 0;
+    }
+
+    fn add(&mut self, item: &[u8]) {
+        if self.items > 0 {
+            self.text.push(b',');
+        }
+        self.last = self.text.len();
+        self.text.extend_from_slice(item);
+        self.items += 1;
+    }
+}
+
+impl Sequence {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            pending: Pending::new(limits),
+            place: Place::Between,
+            strings: Strings::default(),
+            depth: 0,
+            ready: Ready::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, piece: &Bytes, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
+        // Where the item at hand begins in this piece.
+        let mut start = 0;
+        let result = self.read(piece, &mut start, out);
+        if result.is_err() {
+            // What was complete before the error is handed out, whatever pieces the body came in.
+            self.ready.flush(out);
+        } else {
+            self.ready.flush_but_last(out);
+        }
+        result?;
+        if self.place != Place::Between {
+            self.pending.hold(piece.slice(start..));
+            self.pending.check_size(self.pending.held().len(), piece.len())?;
+        }
+        self.pending.before += piece.len() as u64;
+        Ok(())
+    }
+
+    fn read(&mut self, piece: &[u8], start: &mut usize, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
+        let mut at = 0;
+        while at < piece.len() {
+            at = match self.place {
+                Place::Between => self.begin(piece, at, start)?,
+                Place::Scalar => self.scalar(piece, at, *start, out)?,
+                Place::String { escaped } => self.string(piece, at, escaped, *start, out)?,
+                Place::Object | Place::Array { .. } => self.container(piece, at, start, out)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, piece: &[u8], at: usize, start: &mut usize) -> Result<usize, SplitError> {
+        *start = at;
+        self.place = match piece[at] {
+            byte if is_blank_byte(byte) => Place::Between,
+            b'[' => {
+                *start = at + 1;
+                Place::Array { separated: false }
+            }
+            b'{' => Place::Object,
+            b'"' => Place::String { escaped: false },
+            b',' | b']' | b'}' => return self.pending.error(at, SplitReason::Unbalanced),
+            _ => Place::Scalar,
+        };
+        self.depth = 1;
+        self.strings = Strings::default();
+        Ok(at + 1)
+    }
+
+    fn scalar(
+        &mut self,
+        piece: &[u8],
+        at: usize,
+        start: usize,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<usize, SplitError> {
+        let ends = |&byte: &u8| is_blank_byte(byte) || matches!(byte, b'[' | b']' | b'{' | b'}' | b'"' | b',');
+        let Some(length) = piece[at..].iter().position(ends) else {
+            return Ok(piece.len());
+        };
+        let end = at + length;
+        self.complete(piece, start, end, out)?;
+        self.place = Place::Between;
+        Ok(end)
+    }
+
+    fn string(
+        &mut self,
+        piece: &[u8],
+        at: usize,
+        escaped: bool,
+        start: usize,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<usize, SplitError> {
+        if escaped {
+            self.place = Place::String { escaped: false };
+            return Ok(at + 1);
+        }
+        let end = plain_run(piece, at).end;
+        match piece.get(end) {
+            None => return Ok(end),
+            Some(b'"') => {
+                self.complete(piece, start, end + 1, out)?;
+                self.place = Place::Between;
+            }
+            Some(b'\\') => self.place = Place::String { escaped: true },
+            // A control character; the item's parser will say so.
+            Some(_) => {}
+        }
+        Ok(end + 1)
+    }
+
+    /// Reads on inside an array or object, up to its end or for one step.
+    fn container(
+        &mut self,
+        piece: &[u8],
+        at: usize,
+        start: &mut usize,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<usize, SplitError> {
+        let structure = self.strings.step(&piece[at..]);
+        let mut marks = structure.open | structure.close | structure.comma;
+        while marks != 0 {
+            let mark = marks.trailing_zeros();
+            marks &= marks - 1;
+            let position = at + mark as usize;
+            if structure.open >> mark & 1 == 1 {
+                self.depth += 1;
+            } else if structure.close >> mark & 1 == 1 {
+                self.depth -= 1;
+                if self.depth == 0 {
+                    self.end(piece, *start, position, out)?;
+                    self.place = Place::Between;
+                    return Ok(position + 1);
+                }
+            } else if self.depth == 1 && matches!(self.place, Place::Array { .. }) {
+                self.complete(piece, *start, position, out)?;
+                *start = position + 1;
+                self.place = Place::Array { separated: true };
+            }
+        }
+        Ok(piece.len().min(at + STEP))
+    }
+
+    /// The outermost container ends with the bracket at `at`.
+    fn end(&mut self, piece: &[u8], start: usize, at: usize, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
+        match (self.place, piece[at]) {
+            (Place::Array { separated }, b']') => {
+                if !separated && is_blank(&piece[start..at]) && is_blank(self.pending.held()) {
+                    self.pending.take();
+                    return Ok(());
+                }
+                self.complete(piece, start, at, out)
+            }
+            (Place::Object, b'}') => self.complete(piece, start, at + 1, out),
+            _ => self.pending.error(at, SplitReason::Unbalanced),
+        }
+    }
+
+    /// An item ends: what is held of it, and this piece from `start` to `end`.
+    fn complete(
+        &mut self,
+        piece: &[u8],
+        start: usize,
+        end: usize,
+        out: &mut dyn FnMut(Block),
+    ) -> Result<(), SplitError> {
+        let rest = &piece[start..end];
+        self.pending.check(rest, end)?;
+        let mut held = self.pending.take_copied();
+        if self.pending.skip > 0 {
+            self.pending.skip -= 1;
+        } else if held.is_empty() {
+            self.ready.add(rest);
+        } else {
+            // It may be large: it becomes a block in its place rather than being copied behind the others.
+            self.ready.flush(out);
+            held.extend_from_slice(rest);
+            self.ready = Ready {
+                text: held,
+                items: 1,
+                last: 0,
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Option<Block>, SplitError> {
+        match self.place {
+            Place::Between => {}
+            // Only the body's end can end it.
+            Place::Scalar => {
+                let held = self.pending.take();
+                self.place = Place::Between;
+                match self.pending.skip.checked_sub(1) {
+                    Some(left) => self.pending.skip = left,
+                    None => self.ready.add(&held),
+                }
+            }
+            Place::String { .. } | Place::Object | Place::Array { .. } => {
+                return self.pending.error(0, SplitReason::Truncated);
+            }
+        }
+        let Ready { text, items, .. } = std::mem::take(&mut self.ready);
+        Ok((items > 0).then(|| Block {
+            text: text.into(),
+            items,
+        }))
+    }
+}

@@ -1,0 +1,490 @@
+//! The machine itself: what it holds, what its owner asks of it, and what it hands out. What answers do to it is in
+//! `outcome`, how it ends or changes its epoch in `settle`.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::batch::{Batch, Body, Filling, State};
+use super::claims::{Claims, Settling};
+use super::config::{Config, ConfigError, MAX_NUMBER};
+use super::event::{Event, Failure, FlushId};
+use super::window::Window;
+
+/// The most batches between the oldest that is not acknowledged and the newest that is sent: bounds what is kept of
+/// batches that were acknowledged before an older one.
+const WINDOW: u64 = 1024;
+
+/// The longest time ahead that a timer is set to.
+const FAR: Duration = Duration::from_secs(86_400 * 365);
+
+/// Where the jitter of delays comes from: a number between 0 and 1 at each call.
+pub type Jitter = Box<dyn FnMut() -> f64 + Send>;
+
+/// One request that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransmitId(u64);
+
+/// A request to send: a POST with the producer's headers and this body.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// What to report its end under.
+    pub id: TransmitId,
+    /// `Producer-Epoch`.
+    pub epoch: u64,
+    /// `Producer-Seq`.
+    pub seq: u64,
+    /// The body; empty only where `closes` is set.
+    pub body: Bytes,
+    /// Whether `Stream-Closed: true` goes with it.
+    pub closes: bool,
+}
+
+/// A message that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// What the message is called from now on: 0 for the first, then counting up.
+    pub token: u64,
+    /// Whether the driver has something to do (a batch was started or finished).
+    pub wake: bool,
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// `max_buffered_bytes` are waiting. Nothing was copied; [`Event::Room`] tells when to try again. The driver has
+    /// to look at the machine now: what waits for company goes out at once.
+    Full,
+    /// A message without bytes: there is no such thing in this protocol.
+    Empty,
+    /// The producer was closed.
+    Closed,
+    /// The producer has failed.
+    Failed(Failure),
+}
+
+/// How far the owner has asked the producer to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    NotAsked,
+    Producer,
+    Stream,
+}
+
+/// What the machine is doing.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Sending.
+    Running,
+    /// Not sending, waiting for answers that decide what became of what was sent.
+    Settling(Settling),
+    /// At its end, with all delivered.
+    Closed,
+    /// At its end, with the rest reported.
+    Failed(Failure),
+}
+
+/// A request that is out.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The position of its batch since the beginning of the producer.
+    pub number: u64,
+    /// Its number in the epoch.
+    pub seq: u64,
+    /// The lowest number that was not acknowledged when it was sent: the server had all below it at that time.
+    pub floor: u64,
+}
+
+/// An idempotent producer without IO. See the module for how to run it.
+pub struct Machine {
+    pub(super) config: Config,
+    pub(super) jitter: Jitter,
+    pub(super) phase: Phase,
+    pub(super) ending: Ending,
+    pub(super) epoch: u64,
+    pub(super) next_seq: u64,
+    /// Whether the server has acknowledged this epoch.
+    pub(super) established: bool,
+    pub(super) claims: Claims,
+    /// Complete batches that were not reported as delivered, in append order.
+    pub(super) queue: VecDeque<Batch>,
+    /// The position of the first of them since the beginning of the producer.
+    pub(super) base: u64,
+    /// The position of the first batch that was never sent in this epoch.
+    pub(super) unsent: u64,
+    /// How many batches of the queue wait to be sent again.
+    pub(super) held: usize,
+    /// How many requests may be out at a time.
+    pub(super) window: Window,
+    /// A request failed and there was no progress since: only the oldest batch is tried.
+    pub(super) probing: bool,
+    pub(super) filling: Option<Filling>,
+    pub(super) sent: HashMap<TransmitId, Sent>,
+    next_id: u64,
+    pub(super) buffered: usize,
+    pub(super) pending: u64,
+    pub(super) next_token: u64,
+    /// All tokens below it are delivered.
+    pub(super) delivered: u64,
+    /// Flushes that wait, each with the token that `delivered` has to reach.
+    pub(super) flushes: VecDeque<(u64, FlushId)>,
+    next_flush: u64,
+    /// `Full` was answered since the last `Room`.
+    pub(super) starved: bool,
+    /// How much the last batch held: what the memory of the next is sized by.
+    last_size: (usize, usize),
+    pub(super) events: VecDeque<Event>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("phase", &self.phase)
+            .field("epoch", &self.epoch)
+            .field("next_seq", &self.next_seq)
+            .field("pending", &self.pending)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// A producer that has sent nothing yet. `jitter` spreads its delays.
+    ///
+    /// # Errors
+    /// When a setting is outside its bounds.
+    pub fn new(config: Config, jitter: Jitter) -> Result<Machine, ConfigError> {
+        config.check()?;
+        Ok(Machine {
+            jitter,
+            phase: Phase::Running,
+            ending: Ending::NotAsked,
+            epoch: config.epoch,
+            next_seq: config.next_seq,
+            established: config.next_seq > 0,
+            claims: Claims::default(),
+            queue: VecDeque::new(),
+            base: 0,
+            unsent: 0,
+            held: 0,
+            window: Window::new(config.max_in_flight),
+            probing: false,
+            filling: None,
+            sent: HashMap::new(),
+            next_id: 0,
+            buffered: 0,
+            pending: 0,
+            next_token: 0,
+            delivered: 0,
+            flushes: VecDeque::new(),
+            next_flush: 0,
+            starved: false,
+            last_size: (256, 16),
+            events: VecDeque::new(),
+            config,
+        })
+    }
+
+    /// Accepts one message: valid JSON in UTF-8 where the body is JSON, any bytes elsewhere. The machine copies it and
+    /// does not look into it: the owner has checked it, so that no message can spoil a batch.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was accepted then.
+    #[inline]
+    pub fn append(&mut self, message: &[u8]) -> Result<Appended, AppendError> {
+        let cost = self.admit_message(message.len())?;
+        let mut wake = false;
+        if self
+            .filling
+            .as_ref()
+            .is_some_and(|filling| !filling.fits(message.len(), self.config.max_batch_bytes))
+        {
+            self.seal();
+            wake = true;
+        }
+        let token = self.next_token;
+        let (bytes, items) = self.last_size;
+        let filling = self.filling.get_or_insert_with(|| {
+            wake = true;
+            Filling::new(self.config.body, token, bytes.max(cost), items)
+        });
+        let before = if filling.len() == 0 { 0 } else { filling.size() };
+        filling.push(message);
+        self.buffered += filling.size() - before;
+        self.next_token += 1;
+        self.pending += 1;
+        if filling.size() >= self.config.max_batch_bytes || filling.len() >= self.config.max_batch_items {
+            self.seal();
+            wake = true;
+        }
+        Ok(Appended { token, wake })
+    }
+
+    /// Accepts one message, as [`Machine::append`] does, as a batch of its own. Bytes are sent from where they are, without
+    /// a copy; what the message refers to is dropped when it is acknowledged, or with the report of its failure.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was accepted then.
+    pub fn append_shared(&mut self, message: Bytes) -> Result<Appended, AppendError> {
+        self.admit_message(message.len())?;
+        self.seal();
+        let token = self.next_token;
+        let batch = Batch::new(token, Body::shared(self.config.body, message), false);
+        self.enqueue(batch);
+        Ok(Appended { token, wake: true })
+    }
+
+    /// Asks for all that was appended so far to be sent at once and to be told ([`Event::Flushed`]) when it is
+    /// delivered. Nothing comes of it where the producer fails: [`Event::Failed`] answers every flush that waits. One
+    /// that nobody waits for any more needs no further care. Flushes with nothing appended between them share an id.
+    ///
+    /// # Errors
+    /// When the producer has failed.
+    pub fn flush(&mut self) -> Result<FlushId, Failure> {
+        if let Some(failure) = self.failure() {
+            return Err(failure.clone());
+        }
+        self.hurry();
+        let target = self.next_token;
+        if let Some((_, id)) = self.flushes.back().filter(|(waiting, _)| *waiting == target) {
+            return Ok(*id);
+        }
+        let id = FlushId(self.next_flush);
+        self.next_flush += 1;
+        if self.delivered >= target {
+            self.events.push_back(Event::Flushed(id));
+        } else {
+            self.flushes.push_back((target, id));
+        }
+        Ok(id)
+    }
+
+    /// Accepts nothing more, sends what is left and ends with [`Event::Closed`]. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// When the producer has failed.
+    pub fn close(&mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.failure() {
+            return Err(failure.clone());
+        }
+        if self.ending == Ending::NotAsked {
+            self.ending = Ending::Producer;
+            self.hurry();
+            self.end_if_drained();
+        }
+        Ok(())
+    }
+
+    /// Accepts nothing more, sends what is left and then a request that closes the stream, with `last` as its data:
+    /// [`Event::StreamClosed`], then [`Event::Closed`]. Answers the token of `last`. Asking again changes nothing, and
+    /// the data of the first time count.
+    ///
+    /// # Errors
+    /// When the producer has failed, or was closed without the stream.
+    pub fn close_stream(&mut self, last: Option<&[u8]>) -> Result<Option<u64>, AppendError> {
+        if self.ending == Ending::Stream && self.failure().is_none() {
+            return Ok(None);
+        }
+        self.admit()?;
+        let last = last.filter(|last| !last.is_empty());
+        self.seal();
+        let batch = Batch::new(self.next_token, Body::of(self.config.body, last), true);
+        let token = last.map(|_| batch.first);
+        self.enqueue(batch);
+        self.ending = Ending::Stream;
+        Ok(token)
+    }
+
+    /// The next request to send, while there is one that may go out at `now`.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if let Some(filling) = &mut self.filling {
+            let linger = self.config.linger.min(FAR);
+            filling.due.get_or_insert_with(|| now + linger);
+        }
+        let number = self.next_to_send(now)?;
+        let seq = match self.number_of(number) {
+            Ok(seq) => seq,
+            Err(failure) => {
+                self.fail(now, failure);
+                return None;
+            }
+        };
+        let floor = self.queue.front().and_then(|front| front.seq).unwrap_or(seq);
+        let batch = self.queue.get_mut((number - self.base) as usize)?;
+        if batch.held() {
+            self.held -= 1;
+        } else {
+            self.unsent = number + 1;
+        }
+        batch.seq = Some(seq);
+        batch.state = State::InFlight;
+        batch.attempts = batch.attempts.saturating_add(1);
+        let id = TransmitId(self.next_id);
+        self.next_id += 1;
+        self.sent.insert(id, Sent { number, seq, floor });
+        Some(Transmit {
+            id,
+            epoch: self.epoch,
+            seq,
+            body: batch.body.bytes.clone(),
+            closes: batch.closes,
+        })
+    }
+
+    /// When to call `poll_transmit` again although nothing else happened; `None` for never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        if let Some(State::BackOff(until)) = self.queue.front().map(|batch| &batch.state) {
+            return Some(*until);
+        }
+        let idle = self.may_send_new() && self.unsent == self.base + self.queue.len() as u64;
+        self.filling.as_ref().filter(|_| idle).and_then(|filling| filling.due)
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The epoch in use.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last number used in the epoch; one less than the first where none was, so -1 for a new epoch.
+    pub fn seq(&self) -> i64 {
+        self.next_seq as i64 - 1
+    }
+
+    /// How many messages are accepted and not acknowledged (after a failure: not delivered).
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// How many bytes are accepted and not acknowledged.
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Whether the owner has asked for the end.
+    pub fn ending(&self) -> bool {
+        self.ending != Ending::NotAsked
+    }
+
+    /// Whether the producer accepts messages.
+    pub fn accepts(&self) -> bool {
+        self.admit().is_ok()
+    }
+
+    /// Why the producer accepts nothing more, from the moment it is known; [`Event::Failed`] follows when the fate of
+    /// all messages is. It turns from `None` to `Some` within the call that brought the fatal answer (which is then
+    /// the one to quote), or for `StaleEpoch` later, when nothing can be claimed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.phase {
+            Phase::Failed(failure) | Phase::Settling(Settling::Fail(failure)) => Some(failure),
+            Phase::Running | Phase::Closed | Phase::Settling(Settling::Claim { .. }) => None,
+        }
+    }
+
+    #[inline]
+    fn admit(&self) -> Result<(), AppendError> {
+        if let Some(failure) = self.failure() {
+            return Err(AppendError::Failed(failure.clone()));
+        }
+        match self.ending {
+            Ending::NotAsked => Ok(()),
+            Ending::Producer | Ending::Stream => Err(AppendError::Closed),
+        }
+    }
+
+    /// Whether a message of `len` bytes may be appended now, and the most that it can add to what is buffered.
+    #[inline]
+    fn admit_message(&mut self, len: usize) -> Result<usize, AppendError> {
+        self.admit()?;
+        if len == 0 {
+            return Err(AppendError::Empty);
+        }
+        let cost = self.config.body.cost(len);
+        if self.buffered > 0 && self.buffered.saturating_add(cost) > self.config.max_buffered_bytes {
+            self.starved = true;
+            self.hurry();
+            return Err(AppendError::Full);
+        }
+        Ok(cost)
+    }
+
+    /// Takes a batch that is complete from the start.
+    fn enqueue(&mut self, batch: Batch) {
+        self.next_token += batch.count;
+        self.pending += batch.count;
+        self.buffered += batch.body.bytes.len();
+        self.queue.push_back(batch);
+    }
+
+    /// What is being filled goes out as soon as there is room.
+    fn hurry(&mut self) {
+        if let Some(filling) = &mut self.filling {
+            filling.urgent = true;
+        }
+    }
+
+    /// Completes what is being filled.
+    pub(super) fn seal(&mut self) {
+        if let Some(filling) = self.filling.take() {
+            self.last_size = (filling.size().min(self.config.max_batch_bytes), filling.len());
+            self.queue.push_back(Batch::new(filling.first, filling.seal(), false));
+        }
+    }
+
+    /// Whether a batch that was never sent may go out.
+    fn may_send_new(&self) -> bool {
+        self.sent.len() < self.window.size()
+            && self.held == 0
+            && !self.probing
+            && (self.established || self.sent.is_empty())
+            && self.unsent - self.base < WINDOW
+    }
+
+    /// The position of the batch to send now. One that is sent again goes when all before it are acknowledged, and
+    /// nothing new goes while one waits for that: it would only be refused.
+    fn next_to_send(&mut self, now: Instant) -> Option<u64> {
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        match self.queue.front().map(|batch| &batch.state) {
+            Some(State::Parked) => return Some(self.base),
+            Some(State::BackOff(until)) => return (now >= *until).then_some(self.base),
+            _ => {}
+        }
+        if !self.may_send_new() {
+            return None;
+        }
+        if self.unsent == self.base + self.queue.len() as u64 {
+            let filling = self.filling.as_ref()?;
+            if !filling.urgent && filling.due.is_none_or(|due| now < due) {
+                return None;
+            }
+            self.seal();
+        }
+        let batch = self.queue.get((self.unsent - self.base) as usize)?;
+        // The request that closes the stream travels when all else is in.
+        (!batch.closes || self.unsent == self.base).then_some(self.unsent)
+    }
+
+    /// The number of a batch in the epoch, given on its first request.
+    fn number_of(&mut self, number: u64) -> Result<u64, Failure> {
+        let batch = self.queue.get((number - self.base) as usize);
+        if let Some(seq) = batch.and_then(|batch| batch.seq) {
+            return Ok(seq);
+        }
+        let seq = self.next_seq;
+        if seq > MAX_NUMBER {
+            return Err(Failure::NumbersExhausted);
+        }
+        self.next_seq += 1;
+        Ok(seq)
+    }
+}

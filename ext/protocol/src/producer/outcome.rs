@@ -1,0 +1,228 @@
+//! What the end of a request does to the machine.
+
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Verdict};
+use super::batch::{Batch, State};
+use super::claims::Settling;
+use super::event::{Delivery, Event, Failure, LastTry};
+use super::lost::Lost;
+use super::machine::{Ending, Machine, Phase, Sent, TransmitId};
+
+impl Machine {
+    /// An answer came. One to a request that is not out any more is ignored.
+    pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: Answer) {
+        let Some(sent) = self.sent.remove(&id) else { return };
+        let verdict = answer.verdict(sent.seq, |status| self.config.retry.statuses.contains(&status));
+        match verdict {
+            Verdict::Landed { duplicate } => self.landed(now, &sent, answer, duplicate),
+            verdict => self.not_landed(now, &sent, verdict),
+        }
+        self.settle(now);
+    }
+
+    /// A request ended without an answer.
+    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, lost: Lost) {
+        let Some(sent) = self.sent.remove(&id) else { return };
+        self.not_landed(now, &sent, lost.verdict());
+        self.settle(now);
+    }
+
+    /// A request was not sent because its headers could not be made: the producer fails.
+    pub fn header_failed(&mut self, now: Instant, id: TransmitId) {
+        let Some(sent) = self.sent.remove(&id) else { return };
+        self.not_landed(
+            now,
+            &sent,
+            Verdict::Fatal {
+                failure: Failure::HeaderFailed,
+                may_have_landed: false,
+            },
+        );
+        self.settle(now);
+    }
+
+    /// The batch of a request that is out; nothing else is done with its entry until the answer.
+    fn batch(&mut self, sent: &Sent) -> Option<&mut Batch> {
+        self.queue.get_mut(sent.number.checked_sub(self.base)? as usize)
+    }
+
+    fn landed(&mut self, now: Instant, sent: &Sent, answer: Answer, duplicate: bool) {
+        if self.taken_for_another(sent, &answer, duplicate) {
+            let epoch = self.epoch;
+            self.hold(sent, State::Parked, true);
+            self.claims.collided = true;
+            self.fail(now, Failure::StaleEpoch { current_epoch: epoch });
+            return;
+        }
+        let number = sent.number;
+        self.acknowledge(number, answer.next_offset, duplicate);
+        self.established = true;
+        self.probing = false;
+        self.window.passed();
+        if self.held > 0 {
+            let held = self.queue.iter_mut().filter(|batch| batch.held()).take(self.held);
+            held.for_each(|batch| batch.retries.reset());
+        }
+        self.claims.acknowledged(now, &self.config.claims);
+        self.report();
+    }
+
+    /// Whether a success is somebody else's: see "Cases in doubt" in the module. Only in an epoch that this producer
+    /// chose by itself.
+    fn taken_for_another(&mut self, sent: &Sent, answer: &Answer, duplicate: bool) -> bool {
+        if !self.claims.any() {
+            return false;
+        }
+        let beyond = answer.producer_seq.is_some_and(|seq| seq >= self.next_seq);
+        // The claim itself, and whatever was never sent before. (A request that only closes is answered 204 the first
+        // time too.)
+        let suspect = self
+            .batch(sent)
+            .is_some_and(|batch| batch.count > 0 && (sent.seq == 0 || !batch.doubt));
+        beyond || (duplicate && suspect)
+    }
+
+    fn not_landed(&mut self, now: Instant, sent: &Sent, verdict: Verdict) {
+        match verdict {
+            Verdict::Landed { .. } => {}
+            Verdict::Fenced { current_epoch } => {
+                self.hold(sent, State::Parked, false);
+                self.fenced(now, current_epoch);
+            }
+            Verdict::Gap { expected } => {
+                self.hold(sent, State::Parked, false);
+                self.window.overtaken(sent.number, self.unsent);
+                // The server lacked what it had acknowledged before this request was sent; else the requests merely
+                // overtook one another, and by the time the batch is sent again all before it are acknowledged.
+                if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
+                    self.fail(
+                        now,
+                        Failure::SequenceGap {
+                            expected,
+                            received: sent.seq,
+                        },
+                    );
+                }
+            }
+            Verdict::Again {
+                last,
+                asked,
+                may_have_landed,
+            } => self.again(now, sent, last, asked, may_have_landed),
+            Verdict::Fatal {
+                failure,
+                may_have_landed,
+            } => {
+                self.hold(sent, State::Parked, may_have_landed);
+                self.fail(now, failure);
+            }
+        }
+    }
+
+    fn again(&mut self, now: Instant, sent: &Sent, last: LastTry, asked: Option<Duration>, may_have_landed: bool) {
+        let jitter = (self.jitter)();
+        let running = matches!(self.phase, Phase::Running);
+        let Some(batch) = self.queue.get_mut((sent.number - self.base) as usize) else {
+            return;
+        };
+        let policy = &self.config.retry;
+        let delay = if running {
+            batch.retries.next_delay(policy, asked, jitter)
+        } else {
+            Some(Duration::ZERO)
+        };
+        let until = delay.and_then(|delay| now.checked_add(delay));
+        self.hold(sent, until.map_or(State::Parked, State::BackOff), may_have_landed);
+        self.probing = true;
+        if until.is_none() {
+            self.fail(now, Failure::RetriesExhausted { last });
+        }
+    }
+
+    /// The request of a batch is over and it is not known to be in the stream.
+    fn hold(&mut self, sent: &Sent, state: State, may_have_landed: bool) {
+        let Some(batch) = self.batch(sent) else { return };
+        batch.state = state;
+        batch.doubt |= may_have_landed;
+        self.held += 1;
+    }
+
+    /// Marks a batch as being in the stream and drops its bytes. `report` tells, when those before it are too.
+    pub(super) fn acknowledge(&mut self, number: u64, next_offset: Option<String>, duplicate: bool) {
+        let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
+            return;
+        };
+        if batch.held() {
+            self.held -= 1;
+        }
+        batch.state = State::Acknowledged { next_offset, duplicate };
+        let body = std::mem::take(&mut batch.body);
+        self.buffered -= body.bytes.len();
+        self.pending -= batch.count;
+        if self.starved {
+            self.starved = false;
+            self.events.push_back(Event::Room);
+        }
+    }
+
+    /// Tells of the deliveries, flushes and the end that acknowledgements have brought about.
+    pub(super) fn report(&mut self) {
+        while self.queue.front().is_some_and(Batch::acknowledged) {
+            let Some(batch) = self.queue.pop_front() else { break };
+            self.base += 1;
+            self.unsent = self.unsent.max(self.base);
+            self.delivered = batch.first + batch.count;
+            self.tell_delivered(batch);
+        }
+        while let Some((target, id)) = self.flushes.front().copied() {
+            if target > self.delivered {
+                break;
+            }
+            self.flushes.pop_front();
+            self.events.push_back(Event::Flushed(id));
+        }
+        self.end_if_drained();
+    }
+
+    /// Tells of one delivery.
+    pub(super) fn tell_delivered(&mut self, batch: Batch) {
+        let State::Acknowledged { next_offset, duplicate } = batch.state else {
+            return;
+        };
+        let final_offset = next_offset.clone();
+        self.events.push_back(Event::Delivered(Delivery {
+            first: batch.first,
+            count: batch.count,
+            next_offset,
+            duplicate,
+            epoch: self.epoch,
+            seq: batch.seq.unwrap_or_default(),
+            attempts: batch.attempts,
+        }));
+        if batch.closes {
+            self.events.push_back(Event::StreamClosed { final_offset });
+        }
+    }
+
+    /// Ends the producer if it was asked to and nothing is left.
+    pub(super) fn end_if_drained(&mut self) {
+        let drained = self.queue.is_empty() && self.filling.is_none();
+        if drained && self.ending != Ending::NotAsked && !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
+            self.phase = Phase::Closed;
+            self.events.push_back(Event::Closed);
+        }
+    }
+
+    /// The id belongs to a newer epoch.
+    fn fenced(&mut self, now: Instant, current_epoch: u64) {
+        let stale = Failure::StaleEpoch { current_epoch };
+        match &mut self.phase {
+            Phase::Running if self.config.auto_claim && current_epoch > self.epoch => {
+                self.phase = Phase::Settling(Settling::Claim { current_epoch });
+            }
+            Phase::Settling(Settling::Claim { current_epoch: known }) => *known = current_epoch.max(*known),
+            _ => self.fail(now, stale),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How an epoch or the producer ends: what became of every batch is worked out before anything is claimed or reported.
+
+use std::time::Instant;
+
+use super::batch::{Batch, State};
+use super::claims::Settling;
+use super::config::MAX_NUMBER;
+use super::event::{Event, Failure, Outcome, Undelivered, UndeliveredBatch};
+use super::machine::{Machine, Phase};
+
+/// What is known of a batch when its epoch is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Landed,
+    NotLanded,
+    /// Its request is out, and the answer decides.
+    Undecided,
+    Unknown,
+}
+
+impl Machine {
+    /// Gives up: reports at once what is not acknowledged. What is in flight is `Unknown` (unless the order of numbers
+    /// rules it out); answers that still come are ignored, and the driver drops those requests.
+    pub fn abort(&mut self, now: Instant) {
+        self.fail(now, Failure::Aborted);
+        if let Phase::Settling(Settling::Fail(failure)) = &self.phase {
+            let failure = failure.clone();
+            self.finish(failure);
+        }
+    }
+
+    /// Nothing more is sent or accepted. The first failure counts.
+    pub(super) fn fail(&mut self, now: Instant, failure: Failure) {
+        match self.phase {
+            Phase::Closed | Phase::Failed(_) | Phase::Settling(Settling::Fail(_)) => return,
+            Phase::Running | Phase::Settling(Settling::Claim { .. }) => {}
+        }
+        self.phase = Phase::Settling(Settling::Fail(failure));
+        self.wake_starved();
+        self.settle(now);
+    }
+
+    /// Whoever waits for room learns of the failure by trying again.
+    fn wake_starved(&mut self) {
+        if std::mem::take(&mut self.starved) {
+            self.events.push_back(Event::Room);
+        }
+    }
+
+    /// Goes on when the answers that were waited for are in.
+    pub(super) fn settle(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Settling(Settling::Claim { current_epoch }) if self.sent.is_empty() => {
+                let current_epoch = *current_epoch;
+                self.claim_or_fail(now, current_epoch);
+            }
+            Phase::Settling(Settling::Fail(failure)) if !self.fates().contains(&Fate::Undecided) => {
+                let failure = failure.clone();
+                self.finish(failure);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is known of each batch, by the two rules of the order of numbers: what is below an accepted one landed,
+    /// what is above one that did not land did not either.
+    fn fates(&self) -> Vec<Fate> {
+        let proven = if self.claims.collided {
+            None
+        } else {
+            self.queue.iter().rposition(Batch::acknowledged)
+        };
+        let mut absent = false;
+        let fate = |(index, batch): (usize, &Batch)| {
+            let below_accepted = proven.is_some_and(|proven| index < proven);
+            if batch.acknowledged() || (below_accepted && batch.uncertain()) {
+                return Fate::Landed;
+            }
+            absent |= !batch.uncertain() && !self.claims.collided;
+            match batch.state {
+                _ if absent || !batch.uncertain() => Fate::NotLanded,
+                State::InFlight => Fate::Undecided,
+                _ => Fate::Unknown,
+            }
+        };
+        self.queue.iter().enumerate().map(fate).collect()
+    }
+
+    /// Acknowledges what is proven to have landed, and reports it.
+    fn acknowledge_proven(&mut self, fates: &[Fate]) {
+        for (index, fate) in fates.iter().enumerate() {
+            if *fate == Fate::Landed && !self.queue.get(index).is_some_and(Batch::acknowledged) {
+                self.acknowledge(self.base + index as u64, None, true);
+            }
+        }
+        self.report();
+    }
+
+    /// All requests of the epoch are over: takes the id back if that can be done without a doubt.
+    fn claim_or_fail(&mut self, now: Instant, current_epoch: u64) {
+        let fates = self.fates();
+        let doubt = fates.contains(&Fate::Unknown);
+        let fought = self.claims.in_a_row >= self.config.claims.max_claims;
+        if doubt || fought || current_epoch >= MAX_NUMBER {
+            return self.finish(Failure::StaleEpoch { current_epoch });
+        }
+        self.acknowledge_proven(&fates);
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if self.queue.iter().any(Batch::acknowledged) {
+            // The server accepted a number above one that it refused: nothing it says can be built on.
+            return self.finish(Failure::StaleEpoch { current_epoch });
+        }
+        let from = std::mem::replace(&mut self.epoch, current_epoch + 1);
+        self.next_seq = 0;
+        self.established = false;
+        self.probing = false;
+        self.held = 0;
+        self.unsent = self.base;
+        self.queue.iter_mut().for_each(Batch::renew);
+        self.claims.claim(now);
+        self.phase = Phase::Running;
+        self.events.push_back(Event::Claimed { from, to: self.epoch });
+    }
+
+    /// Reports every batch: delivered, or not and why. Where all turns out to be delivered and the owner has asked for
+    /// the end, the end is a good one.
+    fn finish(&mut self, failure: Failure) {
+        let fates = self.fates();
+        self.acknowledge_proven(&fates);
+        self.sent.clear();
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        self.phase = Phase::Failed(failure.clone());
+        self.flushes.clear();
+        let reported = fates.len() - self.queue.len();
+        self.seal();
+        self.wake_starved();
+        let mut batches = Vec::new();
+        for (index, batch) in std::mem::take(&mut self.queue).into_iter().enumerate() {
+            let outcome = match fates.get(reported + index) {
+                Some(Fate::Landed) => {
+                    self.tell_delivered(batch);
+                    continue;
+                }
+                Some(Fate::Undecided | Fate::Unknown) => Outcome::Unknown,
+                Some(Fate::NotLanded) | None => Outcome::NotDelivered,
+            };
+            batches.push(UndeliveredBatch {
+                kind: self.config.body,
+                first: batch.first,
+                body: batch.body,
+                outcome,
+            });
+        }
+        self.held = 0;
+        self.events.push_back(Event::Failed {
+            failure,
+            undelivered: Undelivered { batches },
+        });
+    }
+}

@@ -1,0 +1,105 @@
+//! The protocol's vocabulary: header names, query parameters, and what a content type means.
+
+use http::header::{HeaderMap, HeaderName};
+
+/// Where the next read starts; what a user checkpoints.
+pub const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
+/// `true` when nothing more exists right now.
+pub const STREAM_UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");
+/// An opaque value that live reads hand back, so that CDNs can collapse requests.
+pub const STREAM_CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
+/// Sliding time to live, in whole seconds.
+pub const STREAM_TTL: HeaderName = HeaderName::from_static("stream-ttl");
+/// Absolute expiry, RFC 3339.
+pub const STREAM_EXPIRES_AT: HeaderName = HeaderName::from_static("stream-expires-at");
+/// The writer's own sequence, byte-wise strictly increasing.
+pub const STREAM_SEQ: HeaderName = HeaderName::from_static("stream-seq");
+/// On a request: close the stream. On an answer: it is closed (and, on a read, this is its end).
+pub const STREAM_CLOSED: HeaderName = HeaderName::from_static("stream-closed");
+/// The source of a fork: a path on the same server.
+pub const STREAM_FORKED_FROM: HeaderName = HeaderName::from_static("stream-forked-from");
+/// Where in its source a fork begins.
+pub const STREAM_FORK_OFFSET: HeaderName = HeaderName::from_static("stream-fork-offset");
+/// Messages (or bytes) past the fork offset.
+pub const STREAM_FORK_SUB_OFFSET: HeaderName = HeaderName::from_static("stream-fork-sub-offset");
+/// Says that SSE data events are base64.
+pub const SSE_DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
+/// An idempotent producer's name.
+pub const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
+/// An idempotent producer's epoch.
+pub const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("producer-epoch");
+/// The number of a producer's request within its epoch.
+pub const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
+/// The number the server waits for, on a gap.
+pub const PRODUCER_EXPECTED_SEQ: HeaderName = HeaderName::from_static("producer-expected-seq");
+/// The number the server got, on a gap.
+pub const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-received-seq");
+
+/// The start of every stream.
+pub const START: &str = "-1";
+/// A stream's present tail.
+pub const NOW: &str = "now";
+
+/// What a content type means to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// `application/json`: a stream of messages.
+    Json,
+    /// `application/*+json`: JSON for the client, but servers store it as it came, so that one response may hold
+    /// several JSON values after one another.
+    JsonSequence,
+    /// `text/*`.
+    Text,
+    /// Everything else.
+    Bytes,
+}
+
+impl Media {
+    /// What `content_type` means. Parameters and case do not matter.
+    pub fn of(content_type: &str) -> Media {
+        let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        if essence == "application/json" {
+            Media::Json
+        } else if essence.ends_with("+json") {
+            Media::JsonSequence
+        } else if essence.starts_with("text/") {
+            Media::Text
+        } else {
+            Media::Bytes
+        }
+    }
+
+    /// Whether items rather than bytes are read.
+    pub fn is_json(self) -> bool {
+        matches!(self, Media::Json | Media::JsonSequence)
+    }
+}
+
+/// A header's value as text, `None` where it is missing or not text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether a header says `true`.
+pub fn flag(headers: &HeaderMap, name: &HeaderName) -> bool {
+    text(headers, name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+/// A header's value as a whole number.
+pub fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    text(headers, name).and_then(|value| value.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_and_case_of_a_content_type_do_not_matter() {
+        assert_eq!(Media::of("Application/JSON; charset=utf-8"), Media::Json);
+        assert_eq!(Media::of("application/vnd.x+json"), Media::JsonSequence);
+        assert_eq!(Media::of(" text/plain"), Media::Text);
+        assert_eq!(Media::of("application/octet-stream"), Media::Bytes);
+        assert_eq!(Media::of(""), Media::Bytes);
+    }
+}

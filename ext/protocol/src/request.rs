@@ -1,0 +1,261 @@
+//! Requests to a stream and what their responses say, apart from where the stream is and how they travel.
+
+use std::time::SystemTime;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::error::{About, Error, Kind, Operation, Result};
+use crate::protocol::{self, text};
+use crate::retry::Policy;
+
+/// Whether a request whose answer was lost may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It has the same effect twice as once.
+    Safe,
+    /// It might be stored twice: only if it surely was not sent.
+    UnlessSent,
+}
+
+/// Who ends the wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// The client's timeout.
+    Bounded,
+    /// The server, which holds a live read open on purpose.
+    ServerHolds,
+}
+
+/// A request, apart from where it goes.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What it is for.
+    pub operation: Operation,
+    /// The method.
+    pub method: Method,
+    /// The protocol's headers.
+    pub headers: HeaderMap,
+    /// The protocol's parameters.
+    pub query: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// Whether it may be sent again.
+    pub repeat: Repeat,
+    /// Who ends the wait for its answer.
+    pub patience: Patience,
+}
+
+impl Request {
+    /// A request that may be sent again, and whose answer is waited for as long as the client's timeout.
+    pub fn new(operation: Operation, method: Method, headers: HeaderMap, body: Option<Bytes>) -> Request {
+        Request {
+            operation,
+            method,
+            headers,
+            query: Vec::new(),
+            body,
+            repeat: Repeat::Safe,
+            patience: Patience::Bounded,
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, or its beginning.
+    pub body: Bytes,
+    /// Whether an earlier try went unanswered, so that this answer may be to a repetition of what was done already.
+    pub after_silence: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request surely did not reach the server.
+    NotSent(Error),
+    /// It may have reached the server.
+    Unanswered(Error),
+    /// Trying again cannot help.
+    Final(Error),
+}
+
+/// What it takes to say what an answer means.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The operation, and the URL to display.
+    pub about: About<'a>,
+    /// The retry policy in force.
+    pub policy: &'a Policy,
+    /// The current time, for a `Retry-After` that is a date.
+    pub now: SystemTime,
+}
+
+impl Context<'_> {
+    /// The answer, if it has one of `statuses`.
+    ///
+    /// # Errors
+    /// What another status means.
+    pub fn expect(&self, answer: Answer, statuses: &[u16]) -> Result<Answer> {
+        if statuses.contains(&answer.status.as_u16()) {
+            return Ok(answer);
+        }
+        let claimed = self.claims_success(answer.status);
+        let error = self.error(answer);
+        Err(if claimed { error.with_unknown_outcome() } else { error })
+    }
+
+    /// The error that an answer means.
+    pub fn error(&self, answer: Answer) -> Error {
+        let About { operation, url } = self.about;
+        let worth_it = self.policy.covers(answer.status);
+        Error::from_answer(operation, url, answer.status, answer.headers, answer.body, self.now)
+            .worth_another_try_if(worth_it)
+    }
+
+    /// The tail that the answer to a request names, as each success of a write does.
+    ///
+    /// # Errors
+    /// `Kind::Status` if it names none.
+    pub fn next_offset(&self, answer: &Answer) -> Result<String> {
+        if let Some(offset) = text(&answer.headers, &protocol::STREAM_NEXT_OFFSET) {
+            return Ok(offset.to_owned());
+        }
+        let error = self.about.error(Kind::Status, "the answer lacks Stream-Next-Offset");
+        let claimed = self.claims_success(answer.status);
+        Err(if claimed { error.with_unknown_outcome() } else { error })
+    }
+
+    /// Whether a response with this status may say that the request has changed the stream. A success that is not one of
+    /// the protocol's leaves that open: it may come from something between here and the server.
+    fn claims_success(&self, status: StatusCode) -> bool {
+        self.about.operation.writes() && status.is_success()
+    }
+}
+
+/// What HEAD tells of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The content type it was created with.
+    pub content_type: Option<String>,
+    /// Its tail.
+    pub next_offset: Option<String>,
+    /// HTTP's.
+    pub etag: Option<String>,
+    /// HTTP's.
+    pub cache_control: Option<String>,
+    /// Whether it takes no more appends.
+    pub closed: bool,
+    /// Seconds to live, counted from the last read or write.
+    pub ttl_seconds: Option<u64>,
+    /// Absolute expiry, RFC 3339.
+    pub expires_at: Option<String>,
+}
+
+/// How a stream is created.
+#[derive(Clone, Debug, Default)]
+pub struct Create {
+    /// Left out for a fork that inherits it.
+    pub content_type: Option<String>,
+    /// Sliding time to live.
+    pub ttl_seconds: Option<u64>,
+    /// Absolute expiry, RFC 3339.
+    pub expires_at: Option<String>,
+    /// Created closed.
+    pub closed: bool,
+    /// The source's path, for a fork.
+    pub forked_from: Option<String>,
+    /// Where in the source the fork begins.
+    pub fork_offset: Option<String>,
+    /// Messages (bytes) past that offset.
+    pub fork_sub_offset: Option<u64>,
+    /// The first content, as it goes over the wire.
+    pub body: Option<Bytes>,
+}
+
+/// A stream that was created, or was there with the same configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The stream's content type.
+    pub content_type: Option<String>,
+    /// Its tail.
+    pub next_offset: Option<String>,
+    /// Whether this request created it.
+    pub created: bool,
+}
+
+/// One JSON message as an append's body: servers flatten a top-level array, so a message travels in an array of its own.
+pub fn one_message(json: &[u8]) -> Bytes {
+    let mut body = BytesMut::with_capacity(json.len() + 2);
+    body.put_u8(b'[');
+    body.put_slice(json);
+    body.put_u8(b']');
+    body.freeze()
+}
+
+/// The request of an append.
+///
+/// # Errors
+/// `Kind::Argument` for a content type or a `seq` that no header can carry.
+pub fn append_request(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Request> {
+    let operation = if seq.is_some() {
+        Operation::AppendWithSeq
+    } else {
+        Operation::Append
+    };
+    let mut headers = Headers::new(About { operation, url });
+    headers.set_if(CONTENT_TYPE, Some(content_type))?;
+    headers.set_if(protocol::STREAM_SEQ, seq)?;
+    // A sequence makes the repetition of a stored append a conflict instead of a duplicate.
+    let repeat = if seq.is_some() {
+        Repeat::Safe
+    } else {
+        Repeat::UnlessSent
+    };
+    Ok(Request {
+        repeat,
+        ..Request::new(operation, Method::POST, headers.finish(), Some(body))
+    })
+}
+
+/// Protocol headers under construction; a value that cannot be sent is an error that names it.
+#[derive(Debug)]
+pub struct Headers<'a> {
+    map: HeaderMap,
+    about: About<'a>,
+}
+
+impl<'a> Headers<'a> {
+    /// None yet, for a request of `about`.
+    pub fn new(about: About<'a>) -> Headers<'a> {
+        Headers {
+            map: HeaderMap::new(),
+            about,
+        }
+    }
+
+    /// Sets a header, if there is a value for it.
+    ///
+    /// # Errors
+    /// `Kind::Argument` for a value that no header can carry.
+    pub fn set_if(&mut self, name: HeaderName, value: Option<&str>) -> Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        let held = HeaderValue::from_str(value).map_err(|_| {
+            let reason = format!("{name} cannot be {value:?}: only printable characters can be sent");
+            self.about.error(Kind::Argument, reason)
+        })?;
+        self.map.insert(name, held);
+        Ok(())
+    }
+
+    /// The headers.
+    pub fn finish(self) -> HeaderMap {
+        self.map
+    }
+}

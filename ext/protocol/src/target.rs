@@ -1,0 +1,240 @@
+//! Where the requests to a stream go: its URL, and the headers and parameters that each of them carries.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::AUTHORIZATION;
+pub use http::header::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::error::{Error, Kind, Result};
+
+/// Headers and query parameters, in the order they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    /// Headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters.
+    pub params: Vec<(String, String)>,
+}
+
+/// A stream's URL, with the headers and parameters of every request to it.
+#[derive(Clone)]
+pub struct Target {
+    url: Url,
+    display: String,
+    fixed: Values,
+}
+
+impl fmt::Debug for Target {
+    /// Leaves out headers and parameters: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("url", &self.display)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The path of the stream at `url` (absolute, http or https), written as requests for it have it: percent-encoded, without
+/// `.` and `..`.
+///
+/// # Errors
+/// `Kind::Argument` if the URL cannot be used.
+pub fn path_of(url: &str) -> Result<String> {
+    parse(url).map(|url| url.path().to_owned())
+}
+
+fn parse(url: &str) -> Result<Url> {
+    let parsed = Url::parse(url).map_err(|e| bad_url(format!("{e}")))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(bad_url(format!(
+            "its scheme is {:?}; http and https can be used",
+            parsed.scheme()
+        )));
+    }
+    Ok(parsed)
+}
+
+/// One request's target and headers.
+pub struct Prepared {
+    /// The URL, with all parameters.
+    pub url: Url,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+impl Target {
+    /// The stream at `url` (absolute, http or https). A user and password in it become an `Authorization` header and
+    /// appear in no message.
+    ///
+    /// # Errors
+    /// `Kind::Argument` if the URL cannot be used.
+    pub fn new(url: &str, mut fixed: Values) -> Result<Target> {
+        let mut parsed = parse(url)?;
+        if let Some(authorization) = take_credentials(&mut parsed)
+            && !fixed.headers.iter().any(|(name, _)| name == AUTHORIZATION)
+        {
+            fixed.headers.insert(0, (AUTHORIZATION, authorization));
+        }
+        parsed.set_fragment(None);
+        let display = displayed(&parsed);
+        Ok(Target {
+            url: parsed,
+            display,
+            fixed,
+        })
+    }
+
+    /// The stream's URL, without credentials.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The URL as messages show it: without credentials, and without its query, which may hold a token.
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    /// The same target, with these values in every request.
+    #[must_use]
+    pub fn with(&self, values: Values) -> Target {
+        let mut with = self.clone();
+        with.fixed.headers.extend(values.headers);
+        with.fixed.params.extend(values.params);
+        with
+    }
+
+    /// The URL and headers of a request. `dynamic` are the values that were computed for it. `own` are the protocol's
+    /// headers and `query` its parameters; they win over the user's.
+    pub fn prepare(&self, dynamic: &Values, own: &HeaderMap, query: &[(&str, &str)]) -> Prepared {
+        let mut headers = HeaderMap::with_capacity(own.len() + self.fixed.headers.len() + dynamic.headers.len());
+        for (name, value) in self.fixed.headers.iter().chain(&dynamic.headers) {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
+        Prepared {
+            url: self.with_query(&dynamic.params, query),
+            headers,
+        }
+    }
+
+    /// The URL with all parameters, sorted by name: it keeps cache keys stable (protocol.md, "Offsets").
+    fn with_query(&self, asked: &[(String, String)], query: &[(&str, &str)]) -> Url {
+        if asked.is_empty() && query.is_empty() && self.fixed.params.is_empty() {
+            return self.url.clone();
+        }
+        let mut url = self.url.clone();
+        let alone = url.query().is_none() && asked.is_empty() && self.fixed.params.is_empty();
+        if alone && query.is_sorted_by_key(|(name, _)| *name) {
+            // Most streams have no parameters of their own, and the protocol's come in their order.
+            url.query_pairs_mut().extend_pairs(query);
+            return url;
+        }
+        let mut pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
+        for (name, value) in self.fixed.params.iter().chain(asked) {
+            pairs.retain(|(held, _)| held != name);
+            pairs.push((name.clone(), value.clone()));
+        }
+        for (name, value) in query {
+            pairs.retain(|(held, _)| held != name);
+            pairs.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+        url
+    }
+}
+
+/// A URL as messages show it: without credentials, and without its query and fragment, which may hold a token.
+pub(crate) fn displayed(url: &Url) -> String {
+    let mut bare = url.clone();
+    // URLs that cannot have credentials refuse both.
+    let _refused = bare.set_username("").and_then(|()| bare.set_password(None));
+    bare.set_query(None);
+    bare.set_fragment(None);
+    let more = if url.query().is_some() || url.fragment().is_some() {
+        "?…"
+    } else {
+        ""
+    };
+    format!("{bare}{more}")
+}
+
+fn bad_url(reason: String) -> Error {
+    Error::plain(Kind::Argument, format!("url cannot be used: {reason}"))
+}
+
+/// Takes user and password out of the URL, as the header that says the same.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut plain: Vec<u8> = percent_decode_str(url.username()).collect();
+    plain.push(b':');
+    plain.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(plain))).ok()?;
+    value.set_sensitive(true);
+    // Only URLs that cannot have a host refuse this; http and https ones have one.
+    let removed = url.set_username("").and_then(|()| url.set_password(None));
+    removed.ok().map(|()| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str, params: &[(&str, &str)]) -> Result<Target> {
+        let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let headers = Vec::new();
+        Target::new(url, Values { headers, params })
+    }
+
+    #[test]
+    fn parameters_are_sorted_and_the_protocols_win() {
+        let target = target("http://h/s?z=1&offset=x", &[("m", "a b"), ("live", "no")]).unwrap();
+        let url = target.with_query(&[], &[("offset", "-1"), ("live", "sse"), ("cursor", "c")]);
+        assert_eq!(url.query(), Some("cursor=c&live=sse&m=a+b&offset=-1&z=1"));
+    }
+
+    #[test]
+    fn parameters_of_the_protocol_alone_are_sorted_too() {
+        let target = target("http://h/s", &[]).unwrap();
+        let url = target.with_query(&[], &[("cursor", "a b"), ("live", "sse"), ("offset", "1_2")]);
+        assert_eq!(url.as_str(), "http://h/s?cursor=a+b&live=sse&offset=1_2");
+        let url = target.with_query(&[], &[("offset", "1_2"), ("cursor", "c")]);
+        assert_eq!(url.query(), Some("cursor=c&offset=1_2"));
+    }
+
+    #[test]
+    fn credentials_move_from_the_url_to_a_header_and_out_of_sight() {
+        let target = target("http://me:p%40ss@h/s", &[]).unwrap();
+        assert_eq!(target.display(), "http://h/s");
+        let (name, value) = &target.fixed.headers[0];
+        assert_eq!((name, value.to_str().unwrap()), (&AUTHORIZATION, "Basic bWU6cEBzcw=="));
+        assert!(!format!("{target:?}").contains("ss"));
+    }
+
+    #[test]
+    fn the_query_is_not_shown() {
+        assert_eq!(target("http://h/s?token=x", &[]).unwrap().display(), "http://h/s?…");
+    }
+
+    #[test]
+    fn a_path_is_written_as_requests_have_it() {
+        let path = |url| path_of(url).unwrap();
+        assert_eq!(path("http://h/with space?q#f"), "/with%20space");
+        assert_eq!(path("http://h/a/../caf\u{e9}/%2F"), "/caf%C3%A9/%2F");
+        assert_eq!(path("http://h"), "/");
+        assert!(matches!(path_of("/a").unwrap_err().kind(), Kind::Argument));
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        assert!(matches!(target("ftp://h/s", &[]).unwrap_err().kind(), Kind::Argument));
+        assert!(matches!(target("/s", &[]).unwrap_err().kind(), Kind::Argument));
+    }
+}

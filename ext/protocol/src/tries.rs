@@ -1,0 +1,172 @@
+//! The tries of one operation: a request is repeated where the client's policy allows it and the request is safe to repeat.
+//! No clock, no sleeping here.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::{Operation, Result, retry_after};
+use crate::request::{Answer, Context, Failure, Repeat};
+use crate::retry::Schedule;
+
+/// The tries of one operation so far.
+#[derive(Clone, Debug)]
+pub struct Tries {
+    schedule: Schedule,
+    /// Whether another try may have fresh headers and parameters.
+    fresh_values: bool,
+    after_silence: bool,
+}
+
+/// What follows a try.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: this is the operation's outcome.
+    Done(Result<Answer>),
+    /// Another try, after this pause.
+    Again(Duration),
+}
+
+impl Tries {
+    /// None yet. `fresh_values`: another try has fresh headers and parameters, so that a 401 or 403 is worth one where
+    /// the operation reads.
+    pub fn new(fresh_values: bool) -> Tries {
+        Tries {
+            schedule: Schedule::default(),
+            fresh_values,
+            after_silence: false,
+        }
+    }
+
+    /// What follows a try that ended so. `jitter`, between 0 and 1, spreads the pauses.
+    pub fn after(
+        &mut self,
+        context: &Context<'_>,
+        repeat: Repeat,
+        outcome: std::result::Result<Answer, Failure>,
+        jitter: f64,
+    ) -> Next {
+        let (asked, error) = match outcome {
+            Ok(answer) if context.policy.covers(answer.status) => {
+                let asked = retry_after(&answer.headers, context.now);
+                (asked, context.error(answer))
+            }
+            Ok(answer) if self.wants_fresh_values(context.about.operation, answer.status) => {
+                self.fresh_values = false;
+                return Next::Again(Duration::ZERO);
+            }
+            Ok(answer) => {
+                return Next::Done(Ok(Answer {
+                    after_silence: self.after_silence,
+                    ..answer
+                }));
+            }
+            Err(Failure::Final(error)) => return Next::Done(Err(error)),
+            Err(Failure::NotSent(error)) => (None, error),
+            Err(Failure::Unanswered(error)) if repeat == Repeat::Safe => {
+                self.after_silence = true;
+                (None, error)
+            }
+            Err(Failure::Unanswered(error)) => return Next::Done(Err(error.with_unknown_outcome())),
+        };
+        match self.schedule.next_delay(context.policy, asked, jitter) {
+            Some(delay) => Next::Again(delay),
+            None => Next::Done(Err(error)),
+        }
+    }
+
+    /// Whether the application is asked for its values once more: a token may have run out (api.md, "Errors").
+    fn wants_fresh_values(&self, operation: Operation, status: StatusCode) -> bool {
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        self.fresh_values && refused && !operation.writes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::error::{About, Error, Kind};
+    use crate::retry::Policy;
+
+    fn after(
+        tries: &mut Tries,
+        operation: Operation,
+        repeat: Repeat,
+        outcome: std::result::Result<u16, Failure>,
+    ) -> Next {
+        let policy = Policy {
+            max_retries: 2,
+            ..Policy::default()
+        };
+        let about = About {
+            operation,
+            url: "http://h/s",
+        };
+        let now = SystemTime::UNIX_EPOCH;
+        let context = Context {
+            about,
+            policy: &policy,
+            now,
+        };
+        let outcome = outcome.map(|status| Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            after_silence: false,
+        });
+        tries.after(&context, repeat, outcome, 1.0)
+    }
+
+    fn error() -> Error {
+        Error::plain(Kind::Connection, "lost".to_owned())
+    }
+
+    #[test]
+    fn a_status_of_the_policy_is_retried_until_the_policy_is_used_up() {
+        let mut tries = Tries::new(false);
+        let mut next = || after(&mut tries, Operation::Append, Repeat::UnlessSent, Ok(503));
+        assert!(matches!(next(), Next::Again(delay) if delay == Duration::from_millis(100)));
+        assert!(matches!(next(), Next::Again(delay) if delay == Duration::from_millis(200)));
+        assert!(matches!(next(), Next::Done(Err(error)) if error.status() == Some(503)));
+    }
+
+    #[test]
+    fn a_request_that_was_not_sent_is_always_retried() {
+        let mut tries = Tries::new(false);
+        let next = after(
+            &mut tries,
+            Operation::Append,
+            Repeat::UnlessSent,
+            Err(Failure::NotSent(error())),
+        );
+        assert!(matches!(next, Next::Again(_)));
+    }
+
+    #[test]
+    fn an_unanswered_request_is_retried_only_if_it_is_safe_to_repeat() {
+        let lost = || Err(Failure::Unanswered(error()));
+        let next = after(&mut Tries::new(false), Operation::Append, Repeat::UnlessSent, lost());
+        assert!(matches!(next, Next::Done(Err(error)) if error.outcome_unknown()));
+        let mut tries = Tries::new(false);
+        assert!(matches!(
+            after(&mut tries, Operation::Delete, Repeat::Safe, lost()),
+            Next::Again(_)
+        ));
+        let next = after(&mut tries, Operation::Delete, Repeat::Safe, Ok(404));
+        assert!(matches!(next, Next::Done(Ok(answer)) if answer.after_silence));
+    }
+
+    #[test]
+    fn fresh_values_are_asked_for_once_and_only_by_reads() {
+        let mut tries = Tries::new(true);
+        let mut next = |operation| after(&mut tries, operation, Repeat::Safe, Ok(401));
+        assert!(matches!(next(Operation::Append), Next::Done(Ok(_))));
+        assert!(matches!(next(Operation::Head), Next::Again(delay) if delay.is_zero()));
+        assert!(matches!(next(Operation::Head), Next::Done(Ok(_))));
+    }
+}

@@ -1,0 +1,248 @@
+//! URLs as text that a user gave: a path joined to a base, and a URL without its secrets. Both ask the parser that
+//! requests are made with, so that no two parsers disagree about where a host or a path ends.
+
+use std::borrow::Cow;
+
+use url::Url;
+
+use crate::error::{Error, Kind, Result};
+use crate::target::displayed;
+
+/// In http URLs the parser takes a backslash for a slash.
+const SLASHES: [char; 2] = ['/', '\\'];
+
+/// The URL of `path`, which may have a query, below `base`, with exactly one slash between them.
+///
+/// # Errors
+/// `Kind::Argument` if the path has a fragment, which no request would carry, or if it leads out of the base by `..`
+/// segments. They count in every form in which this parser, or a server that decodes `%2F` before it resolves them, may
+/// take them.
+pub fn join(base: &str, path: &str) -> Result<String> {
+    let path = path.trim_start_matches(SLASHES);
+    if path.contains('#') {
+        return Err(refused(path, "has a fragment, which is not sent: write # as %23"));
+    }
+    let segments = path.split('?').next().unwrap_or_default();
+    if leaves(segments) || leaves(&with_plain_slashes(segments)) {
+        return Err(refused(path, "leaves the base_url's path by \"..\""));
+    }
+    Ok(format!("{}/{path}", base.trim_end_matches(SLASHES)))
+}
+
+/// `text`, a URL or what somebody took for one, as messages may show it: without userinfo, query and fragment.
+pub fn shown(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => displayed(&url),
+        Ok(url) if url.has_host() => without_query(text),
+        _ => without_query(&without_anything_before_an_at(text)),
+    }
+}
+
+fn refused(path: &str, reason: &str) -> Error {
+    Error::plain(Kind::Argument, format!("url {:?} {reason}", shown(&format!("/{path}"))))
+}
+
+/// Whether a relative path climbs above where it starts, on its way or in the end.
+fn leaves(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for segment in path.split(SLASHES) {
+        match segment.to_ascii_lowercase().replace("%2e", ".").as_str() {
+            "." => {}
+            ".." if depth == 0 => return true,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+fn with_plain_slashes(path: &str) -> String {
+    ["%2f", "%2F", "%5c", "%5C"]
+        .iter()
+        .fold(path.to_owned(), |path, encoded| path.replace(encoded, "/"))
+}
+
+/// Text that the parser finds no host in, or that it refuses, may still be meant as a URL with a password, which other
+/// parsers would find: nothing up to the last `@` is kept but a scheme and slashes. One slash alone begins a path.
+fn without_anything_before_an_at(text: &str) -> Cow<'_, str> {
+    let Some(at) = text.rfind('@') else {
+        return Cow::Borrowed(text);
+    };
+    let scheme = match text.split_once(':') {
+        Some((name, rest)) if rest.starts_with(SLASHES) && is_scheme(name) => name.len() + 1,
+        _ => 0,
+    };
+    let slashes = text[scheme..].len() - text[scheme..].trim_start_matches(SLASHES).len();
+    if scheme == 0 && slashes == 1 {
+        return Cow::Borrowed(text);
+    }
+    // A slash may itself be the last thing before the `@`.
+    let kept = &text[..(scheme + slashes).min(at)];
+    Cow::Owned(format!("{kept}…{}", &text[at..]))
+}
+
+fn is_scheme(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(allowed)
+}
+
+fn without_query(text: &str) -> String {
+    match text.find(['?', '#']) {
+        Some(end) => format!("{}?…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::iter;
+
+    fn is_refused(path: &str) -> bool {
+        matches!(join("http://h/v1", path), Err(error) if matches!(error.kind(), Kind::Argument))
+    }
+
+    #[test]
+    fn paths_are_joined_with_one_slash() {
+        let cases = [
+            ("http://h", "s", "http://h/s"),
+            ("http://h//", "//s", "http://h/s"),
+            ("http://h/v1\\", "\\/host/s", "http://h/v1/host/s"),
+            ("http://h/v1/", "/a/b/?x=../..", "http://h/v1/a/b/?x=../.."),
+            ("http://h/v1", "", "http://h/v1/"),
+            (
+                "http://h/v1",
+                "rooms/gid://app/Room/1/m",
+                "http://h/v1/rooms/gid://app/Room/1/m",
+            ),
+        ];
+        for (base, path, joined) in cases {
+            assert_eq!(join(base, path).unwrap(), joined);
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_base_are_refused() {
+        let climbing = [
+            "..",
+            "/..",
+            "/../admin",
+            "a/../..",
+            "a/../../v1/b",
+            "..\\x",
+            "./../x",
+            "%2e%2E/x",
+            ".%2e/x",
+            "%2E./x",
+            "..%2fx",
+            "..%5Cx",
+            "%2e%2e%2Fx",
+            "a%2Fb/../../x",
+            "a/..%2f..",
+            "//../x",
+            "..?q",
+        ];
+        for path in climbing {
+            assert!(is_refused(path), "{path}");
+        }
+        let inside = [
+            "a/../b",
+            "a//../b",
+            "...",
+            "..a",
+            "a..",
+            ".",
+            "./a",
+            "%252e%252e/x",
+            "a/%2e%2e/b",
+            "a?/../../x",
+            "a..%2fb",
+        ];
+        for path in inside {
+            assert!(!is_refused(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_joined_is_below_the_base_to_the_parser() {
+        const PIECES: [&str; 14] = [
+            "..", ".", "/", "\\", "%2e", "%2E", "%2f", "%5C", "%25", "a", "?", "@", ":", "//h2",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut joined = 0;
+        for _ in 0..20_000 {
+            let length = random.usize(1..8);
+            let path: String = iter::repeat_with(|| PIECES[random.usize(..PIECES.len())])
+                .take(length)
+                .collect();
+            if let Ok(url) = join("http://h:1/v1/x", &path) {
+                let url = Url::parse(&url).unwrap();
+                assert!(url.path().starts_with("/v1/x/"), "{path} became {url}");
+                assert_eq!((url.host_str(), url.port(), url.username()), (Some("h"), Some(1), ""));
+                joined += 1;
+            }
+        }
+        assert!(joined > 1_000);
+    }
+
+    #[test]
+    fn a_path_with_a_fragment_is_refused() {
+        assert!(is_refused("/rooms/#general"));
+    }
+
+    #[test]
+    fn userinfo_is_not_shown_in_any_form() {
+        let leaky = [
+            "http://me:s3cret@h/p",
+            "http://s3cret@h/p",
+            "http:///me:s3cret@h/p",
+            "http:me:s3cret@h/p",
+            "http:/me:s3cret@h/p",
+            "http:\\\\me:s3cret@h/p",
+            "http:/\\me:s3cret@h/p",
+            "ht\ttp://me:s3cret@h/p",
+            " http://me:s3cret@h/p",
+            "HTTPS://me:s3cret@h/p",
+            "http://me:s3cret@@h/p",
+            "http://me:p@s3cret@h/p",
+            "http://me:s3/cret@h/p",
+            "http://me:s3?cret@h/p",
+            "http://me:s3#cret@h/p",
+            "http://me:s3\\cret@h/p",
+            "http://me:s3cret@[::1/p",
+            "http://me:s3cret@h:port/p",
+            "socks5://me:s3cret@h/p",
+            "gid://me:s3\\cret@h/p",
+            "me:s3cret@h/p",
+            "s3cret@h/p",
+            "//me:s3cret@h/p",
+            "\\\\me:s3cret@h/p",
+            "http://h/p?key=s3cret",
+            "http://h/p#s3cret",
+            "/p?key=s3cret@x",
+        ];
+        for text in leaky {
+            let shown = shown(text);
+            assert!(
+                !shown.contains("s3") && !shown.contains("cret"),
+                "{text} became {shown}"
+            );
+            assert!(shown.contains('p'), "{text} became {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_shown_as_it_was_given() {
+        for text in [
+            "http://h",
+            "https://h/@me/a:b@c",
+            "/rooms/@me",
+            "",
+            "a b",
+            "gid://app/Room/1",
+            "h:80",
+        ] {
+            assert_eq!(shown(text), text);
+        }
+    }
+}
