@@ -12,7 +12,7 @@ Gem::Specification.new do |spec|
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.0"
 
-  # Cargo.lock makes an installation build what was tested; both crates and the workspace around them are needed.
+  # Cargo.lock makes an installation build what was tested; all crates and the workspace around them are needed.
   spec.files = Dir.glob(
     %w[
       lib/**/*.rb

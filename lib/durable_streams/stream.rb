@@ -307,7 +307,7 @@ module DurableStreams
     # @param cursor [String, nil]
     # @return [Native::Reader]
     def native_reader(format, live, offset, cursor)
-      @native.reader(format, live, offset, cursor)
+      Native::Reader.new(@native, format, live, offset, cursor)
     end
 
     # Starts a producer in the extension, for a {Producer}.

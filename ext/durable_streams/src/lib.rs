@@ -1,14 +1,14 @@
-//! The Ruby extension of the `durable_streams` gem: Ruby on one side, the protocol core on the other.
+//! The Ruby extension of the `durable_streams` gem: Ruby on one side, the client crate on the other.
 //!
-//! - [`wait`]: the one place where a thread waits; [`caller`]: who it is that waits;
-//! - [`convert`]: the one place where content becomes Ruby objects;
-//! - [`errors`]: the one map from failures to exceptions;
-//! - [`questions`]: what requests ask of Ruby; [`values`]: headers and parameters, callables included;
-//!   [`request`]: requests that Ruby answers; [`queue`], [`held`]: what other threads hand to Ruby, and refer to;
-//!   [`kept`]: what a parked fiber owns; [`shared`]: Strings that other threads read;
-//! - [`url`]: paths joined to a base, and URLs without their secrets;
-//! - [`dispatch`]: what a Ruby thread does for producers while no caller waits;
-//! - [`client`], [`stream`], [`reader`], [`producer`]: the classes of `DurableStreams::Native`.
+//! - `wait`: the one place where a thread waits; `caller`: who it is that waits;
+//! - `convert`: the one place where content becomes Ruby objects;
+//! - `errors`: the one map from failures to exceptions;
+//! - `questions`: what requests ask of Ruby; `values`: headers and parameters, callables included;
+//!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
+//!   `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
+//! - `url`: paths joined to a base, and URLs without their secrets;
+//! - `dispatch`: what a Ruby thread does for producers while no caller waits;
+//! - `client`, `stream`, `reader`, `producer`: the classes of `DurableStreams::Native`.
 
 #![allow(missing_docs, reason = "the one public item is the entry point, which a macro makes")]
 

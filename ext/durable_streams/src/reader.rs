@@ -3,11 +3,9 @@
 //! The position is plain data and belongs to no process: after a fork, an interrupt or a cancelled iteration a new
 //! session starts from it, and neither misses nor repeats anything.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::{Event, ReadOptions, Session};
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
@@ -17,9 +15,9 @@ use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, RArray, RModule, RString, Ruby, TryConvert, TypedData, Value, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
+    Value, function, gc, method,
 };
-use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::convert::{self, Buffer};
@@ -29,9 +27,11 @@ use crate::questions::{carry_out_until, wait_serving};
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
+mod state;
 mod turn;
 
-use turn::{Running, Turn, is_within};
+use state::{Closing, Running, SOME, State};
+use turn::{Turn, is_within};
 
 /// A reader's settings, and how far it has got.
 #[derive(TypedData)]
@@ -45,36 +45,6 @@ pub(crate) struct Reader {
     state: Arc<Mutex<State>>,
     closing: Arc<Closing>,
     memory: Reported,
-}
-
-/// Whether the reader is closed, and who is to be told when it is.
-#[derive(Default)]
-struct Closing {
-    closed: AtomicBool,
-    /// Per process, so that a forked child does not wait for threads of its parent.
-    told: ProcessLocal<Notify>,
-}
-
-impl Closing {
-    fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.told.get_or_make(Notify::new).notify_waiters();
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    /// Waits for `close`.
-    async fn closed(&self) {
-        let told = self.told.get_or_make(Notify::new);
-        let mut telling = pin!(told.notified());
-        // Enlisted before the look, so that a close in between is not missed.
-        telling.as_mut().enable();
-        if !self.is_closed() {
-            telling.await;
-        }
-    }
 }
 
 impl DataTypeFunctions for Reader {
@@ -91,19 +61,7 @@ enum Shape {
     Text,
 }
 
-struct State {
-    position: Position,
-    up_to_date: bool,
-    stream_closed: bool,
-    status: Option<u16>,
-    /// The read came to its end by itself.
-    ended: bool,
-    session: Option<Arc<ProcessBound<Running>>>,
-}
-
-/// From how many bytes of items on the thread is woken that wants all of them.
-const SOME: usize = 64 * 1024;
-/// The same for plain bytes.
+/// As `SOME`, for plain bytes.
 const MANY: usize = 512 * 1024;
 
 /// What is said to a read that would wait for itself.
@@ -120,16 +78,17 @@ enum Taken {
 }
 
 impl Reader {
-    /// A reader on `stream`. Nothing is requested before something is asked for.
-    pub(crate) fn open(
+    /// `Native::Reader.new(stream, format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`,
+    /// `:sse` or `:auto`. Nothing is requested before something is asked for.
+    fn new(
         ruby: &Ruby,
         stream: Obj<Stream>,
-        format: &str,
-        live: &str,
+        format: Symbol,
+        live: Symbol,
         offset: String,
         cursor: Option<String>,
     ) -> Result<Obj<Reader>, Error> {
-        let shape = match format {
+        let shape = match format.name()?.as_ref() {
             "json" => Shape::Items,
             "text" => Shape::Text,
             "bytes" => Shape::Bytes,
@@ -140,7 +99,7 @@ impl Reader {
                 ));
             }
         };
-        let live = match live {
+        let live = match live.name()?.as_ref() {
             "off" => Live::Off,
             "long_poll" => Live::LongPoll,
             "sse" => Live::Sse,
@@ -479,6 +438,7 @@ impl Batch {
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Reader", ruby.class_object())?;
     class.undef_default_alloc_func();
+    class.define_singleton_method("new", function!(Reader::new, 5))?;
     class.define_method("next_batch", method!(Reader::next_batch, 1))?;
     class.define_method("next_items", method!(Reader::next_items, 1))?;
     class.define_method("cancel", method!(Reader::cancel, 0))?;

@@ -17,15 +17,14 @@ use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, Symbol, TypedData, Value,
-    function, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function,
+    gc, method,
 };
 
 use crate::client::Client;
 use crate::errors::{self, About, guard};
 use crate::nested::is_computing;
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
-use crate::reader::Reader;
 use crate::shared::share;
 use crate::values::given;
 use crate::wait::wait_soon;
@@ -234,20 +233,6 @@ impl Stream {
         this.request(ruby, |endpoint| Ok(requests::delete(endpoint)))
     }
 
-    /// `reader(format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`, `:sse` or `:auto`.
-    fn reader(
-        ruby: &Ruby,
-        this: Obj<Stream>,
-        format: Symbol,
-        live: Symbol,
-        offset: String,
-        cursor: Option<String>,
-    ) -> Result<Obj<Reader>, Error> {
-        guard(ruby, || {
-            Reader::open(ruby, this, &format.name()?, &live.name()?, offset, cursor)
-        })
-    }
-
     /// The endpoint for the requests that one call waits for, or one reader, and what they ask.
     pub(crate) fn attended(&self) -> (Arc<Endpoint>, Option<Questions>) {
         match self.application {
@@ -341,6 +326,5 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("append", method!(Stream::append, 5))?;
     class.define_method("close_stream", method!(Stream::close_stream, 3))?;
     class.define_method("delete", method!(Stream::delete, 0))?;
-    class.define_method("reader", method!(Stream::reader, 4))?;
     Ok(())
 }

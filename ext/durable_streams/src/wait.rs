@@ -5,24 +5,23 @@
 //! objects are built after the wait.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
 
 use magnus::{Error, RModule, Ruby};
-
-use crate::errors;
 
 #[cfg(unix)]
 mod bell;
 mod direct;
+mod fiber;
 mod gvl;
 #[cfg_attr(not(unix), path = "wait/nowhere.rs")]
 mod here;
+mod outcome;
 #[cfg(all(unix, ruby_gte_3_1))]
 mod scheduled;
 mod signal;
 
+pub(crate) use fiber::blocks_its_thread;
 #[cfg(unix)]
 pub(crate) use here::here_again;
 pub(crate) use here::{Here, Went, here};
@@ -55,39 +54,6 @@ fn wait_looking<F: Future + Send + 'static>(ruby: &Ruby, future: F, looks: u32) 
         return scheduled::wait(ruby, scheduler, future);
     }
     direct::wait(ruby, pin!(future), looks)
-}
-
-/// Whether the caller's waits keep its thread's other fibers from going on.
-pub(crate) fn blocks_its_thread() -> bool {
-    #[cfg(all(unix, ruby_gte_3_1))]
-    return scheduled::current().is_none();
-    #[cfg(not(all(unix, ruby_gte_3_1)))]
-    true
-}
-
-/// What came of the work that is waited for.
-enum Outcome<T> {
-    Ready(T),
-    Panicked(String),
-}
-
-impl<T> Outcome<T> {
-    fn result(self, ruby: &Ruby) -> Result<T, Error> {
-        match self {
-            Outcome::Ready(output) => Ok(output),
-            Outcome::Panicked(message) => Err(errors::internal(ruby, &message)),
-        }
-    }
-}
-
-/// Lets the future go on; with an outcome at its end, of which a panic is one. It must not be polled after that.
-fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Option<Outcome<F::Output>> {
-    let mut context = Context::from_waker(waker);
-    match catch_unwind(AssertUnwindSafe(|| future.poll(&mut context))) {
-        Ok(Poll::Ready(output)) => Some(Outcome::Ready(output)),
-        Ok(Poll::Pending) => None,
-        Err(payload) => Some(Outcome::Panicked(errors::panic_message(payload.as_ref()))),
-    }
 }
 
 /// Defines what waiting needs.

@@ -19,9 +19,9 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ReadOptions;
 use super::channel::Outlet;
 use super::event::Event;
+use super::options::ReadOptions;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::absence::Absence;

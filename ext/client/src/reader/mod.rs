@@ -7,9 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use durable_streams_protocol::error::{Operation, Result};
-use durable_streams_protocol::protocol::Media;
-use durable_streams_protocol::read::cursor::{Live, Position};
-use durable_streams_protocol::read::payload::Format;
+use durable_streams_protocol::read::cursor::Live;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::endpoint::Endpoint;
@@ -22,28 +20,17 @@ use crate::runtime::Task;
 mod channel;
 mod driver;
 mod event;
+mod options;
 #[cfg(test)]
 mod tests;
 
 use channel::{Gauge, Inlet, outlet};
 use driver::Driver;
 pub use event::Event;
+pub use options::ReadOptions;
 
 /// What a connection and the work on it take, about.
 const CONNECTION: usize = 32 * 1024;
-
-/// What a read is asked for.
-#[derive(Clone, Debug)]
-pub struct ReadOptions {
-    /// How it goes on.
-    pub live: Live,
-    /// Where it starts.
-    pub position: Position,
-    /// What it hands out.
-    pub format: Format,
-    /// What the stream is known to hold.
-    pub media: Option<Media>,
-}
 
 /// A read under way. Dropped, it is cancelled.
 pub struct Session {

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::Kind;
+use durable_streams_protocol::read::cursor::Position;
+use durable_streams_protocol::read::payload::Format;
 use durable_streams_protocol::target::Values;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;

@@ -4,9 +4,8 @@
 use durable_streams_protocol::json::validate;
 use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
 
-use crate::errors::{self, About};
-
 mod buffer;
+mod fallback;
 mod json;
 mod keys;
 mod numbers;
@@ -16,16 +15,9 @@ mod strings;
 mod text;
 
 pub(crate) use buffer::Buffer;
+use json::parse_error;
 pub(crate) use json::parse_items;
 pub(crate) use text::label;
-
-/// A `DurableStreams::ParseError`; of text that nobody asked a server for or sends to one, about nothing.
-fn parse_error(ruby: &Ruby, about: Option<About<'_>>, reason: &str) -> Error {
-    match about {
-        Some(about) => errors::refusal(ruby, "ParseError", about, reason),
-        None => errors::simple(ruby, "ParseError", reason),
-    }
-}
 
 /// Defines `DurableStreams::Native.check_json`, `.parse_items` and `.parse_value`.
 ///

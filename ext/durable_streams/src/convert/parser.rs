@@ -25,6 +25,7 @@ use std::cell::Cell;
 use durable_streams_protocol::json::scan::{item_end, plain_run};
 use rb_sys::VALUE;
 
+use super::fallback::by_json_parse;
 use super::keys::Keys;
 use super::numbers::number;
 use super::stack::{Room, Values};
@@ -115,7 +116,7 @@ impl<'a> Parser<'a> {
         self.values.truncate(0);
         self.depth = 0;
         self.at = end;
-        super::json::by_json_parse(&self.text[start..end], self.in_json)
+        by_json_parse(&self.text[start..end], self.in_json)
     }
 
     /// Moves to the next byte that is not whitespace and returns it.

@@ -6,36 +6,18 @@ use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 #[cfg(unix)]
 use durable_streams_client::reader::Rest;
-use durable_streams_client::reader::{Event, Events, Session, Unattended};
+use durable_streams_client::reader::{Event, Events, Unattended};
 use durable_streams_protocol::error::Result as CoreResult;
-use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 #[cfg(unix)]
-use super::SOME;
-use super::{Closing, State};
+use super::state::SOME;
+use super::state::{Closing, Running, State};
 use crate::caller::Caller;
 use crate::questions::Questions;
 #[cfg(unix)]
 use crate::wait::here_again;
 use crate::wait::{Here, here};
-
-/// A session, and what its requests ask of whoever has the turn.
-pub(super) struct Running {
-    pub(super) session: Session,
-    pub(super) questions: Option<Arc<TurnLock<Questions>>>,
-    /// Who has the turn or waits for it.
-    line: Mutex<Vec<Caller>>,
-}
-
-impl Running {
-    pub(super) fn new(session: Session, questions: Option<Questions>) -> Running {
-        Running {
-            session,
-            questions: questions.map(|questions| Arc::new(TurnLock::new(questions))),
-            line: Mutex::default(),
-        }
-    }
-}
 
 /// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
 pub(super) fn is_within(running: &ProcessBound<Running>, caller: Caller) -> bool {

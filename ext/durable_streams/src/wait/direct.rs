@@ -8,7 +8,7 @@ use std::task::Waker;
 use magnus::{Error, Ruby};
 
 use super::gvl::{Unannounced, check_interrupts, without_gvl};
-use super::poll;
+use super::outcome::poll;
 use super::signal::{Cause, Signal};
 
 /// Waits; see [`super::wait`]. Before it sleeps the thread looks `looks` times whether there is no need to.

@@ -9,8 +9,9 @@ use durable_streams_client::inline::job::{Driven, Ran, Work};
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
-use super::Outcome;
+use super::fiber::blocks_its_thread;
 use super::gvl::{Unannounced, check_interrupts, without_gvl};
+use super::outcome::Outcome;
 use super::signal::{Lent, Signal};
 use crate::errors;
 
@@ -52,7 +53,7 @@ pub(crate) fn here_again<T>(work: Driven<T>) -> StdResult<Here<T>, Driven<T>> {
 
 /// What the calling thread is interrupted by while it works, if it may: a non-blocking fiber may not.
 fn place() -> Option<(Lent, BorrowedFd<'static>)> {
-    if !super::blocks_its_thread() {
+    if !blocks_its_thread() {
         return None;
     }
     let lent = Signal::lend();

@@ -17,7 +17,7 @@ use magnus::{DataTypeFunctions, Error, RModule, Ruby, TryConvert, TypedData, Val
 use rb_sys::VALUE;
 
 use super::bell::Bell;
-use super::poll;
+use super::outcome::poll;
 use crate::errors;
 use crate::kept::Kept;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr2};
 
-use super::SseError;
+use super::error::SseError;
 
 /// How large one event may be unless said otherwise, in bytes: 1 GiB.
 pub const DEFAULT_MAX_EVENT_BYTES: usize = 1 << 30;

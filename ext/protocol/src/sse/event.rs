@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use serde_json::{Map, Value};
 
-use super::{DEFAULT_MAX_EVENT_BYTES, Decoder, SseError};
+use super::decoder::{DEFAULT_MAX_EVENT_BYTES, Decoder};
+use super::error::SseError;
 
 /// How the payload of a response's data events is encoded. Control events are never encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
