@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
-use durable_streams_client::reader::{Event, ReadOptions, Session};
+use durable_streams_client::reader::Session;
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
+use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use durable_streams_protocol::error::{Error, Kind, Result};
+use durable_streams_protocol::read::event::Event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::event::Event;
 use crate::lock::Mutex;
 
 /// How many bytes may lie between the network and the application.

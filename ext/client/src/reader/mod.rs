@@ -1,4 +1,4 @@
-//! Drives a [`Cursor`](durable_streams_protocol::read::Cursor) over HTTP: sends its requests, splits what comes back, and hands it out in order.
+//! Runs a read ([`Machine`](durable_streams_protocol::read::Machine)) over HTTP, and hands out what it brings.
 //!
 //! A session reads ahead by one answer at most, and by a bounded number of bytes: the next answer is asked for when
 //! the end of the last one was taken. An answer that breaks off is read again, and what was handed out of it is left out.
@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use durable_streams_protocol::error::{Operation, Result};
 use durable_streams_protocol::read::cursor::Live;
+use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::machine::ReadOptions;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::endpoint::Endpoint;
@@ -19,15 +21,11 @@ use crate::runtime::Task;
 
 mod channel;
 mod driver;
-mod event;
-mod options;
 #[cfg(test)]
 mod tests;
 
 use channel::{Gauge, Inlet, outlet};
 use driver::Driver;
-pub use event::Event;
-pub use options::ReadOptions;
 
 /// What a connection and the work on it take, about.
 const CONNECTION: usize = 32 * 1024;

@@ -6,8 +6,9 @@ use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 #[cfg(unix)]
 use durable_streams_client::reader::Rest;
-use durable_streams_client::reader::{Event, Events, Unattended};
+use durable_streams_client::reader::{Events, Unattended};
 use durable_streams_protocol::error::Result as CoreResult;
+use durable_streams_protocol::read::event::Event;
 use tokio::sync::OwnedMutexGuard;
 
 #[cfg(unix)]

@@ -1,8 +1,13 @@
-//! Reading: where a read stands and what it asks for next ([`Cursor`]), and a response's content on its way to the
-//! application ([`Payload`]).
+//! Reading: a state machine ([`Machine`]) that asks for a stream's content, follows it live, and says what to hand to the
+//! application. Where it stands is its [`Cursor`].
 
+mod content;
 pub mod cursor;
+pub mod event;
+mod event_stream;
+pub mod machine;
 pub mod payload;
 
 pub use cursor::Cursor;
+pub use machine::Machine;
 pub use payload::Payload;

@@ -4,7 +4,7 @@ use std::{mem, vec};
 
 use bytes::Bytes;
 
-use super::SseError;
+use super::error::SseError;
 
 /// Data events in order, up to a limit: a server that never sends the control event must not fill the memory.
 #[derive(Debug)]

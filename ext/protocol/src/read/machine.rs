@@ -1,0 +1,542 @@
+//! A read as a state machine: responses and the time go in, requests and what is handed to the application come out.
+//!
+//! It decides what a response means for the position, when to ask again, to reconnect and to give up. Where the next
+//! request starts is in `cursor`, one response's content in `content`, a connection of server-sent events in
+//! `event_stream`.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::content::Content;
+use super::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
+use super::event::Event;
+use super::event_stream::{Batch, EventStream};
+use super::payload::{Format, Part, Payload};
+use crate::error::{About, Error, Kind, Operation, retry_after};
+use crate::protocol::Media;
+use crate::request::{Answer, Context, Patience, Repeat, Request};
+use crate::retry::{Policy, Schedule};
+use crate::sse;
+
+/// An event connection that ends sooner, having brought nothing, is not an orderly close.
+const SHORT_LIVED: Duration = Duration::from_millis(500);
+/// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// What a read is asked for.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// How it goes on.
+    pub live: Live,
+    /// Where it starts.
+    pub position: Position,
+    /// What it hands out.
+    pub format: Format,
+    /// What the stream is known to hold.
+    pub media: Option<Media>,
+}
+
+/// The settings of a read, which come from its client.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The stream's URL as messages show it.
+    pub url: String,
+    /// How failed requests are repeated.
+    pub retry: Policy,
+    /// The largest item, or data of an event, in bytes.
+    pub max_message_bytes: usize,
+    /// How long a live response may bring nothing before the connection is replaced.
+    pub live_timeout: Duration,
+    /// Whether another try has fresh headers and parameters, so that a 401 or 403 is worth one.
+    pub fresh_values: bool,
+}
+
+/// What the driver is to do next.
+#[derive(Debug)]
+pub enum Action {
+    /// Wait until the application has taken the end of the last response, then call [`Machine::request`] and send that.
+    Request,
+    /// Take the next piece of the response's body, a live one if `live` is set.
+    Receive {
+        /// Whether the server holds the response open on purpose.
+        live: bool,
+    },
+    /// Read the whole body and call [`Machine::handle_refusal`].
+    ReceiveRefusal,
+    /// Look again at this moment.
+    Wait(Instant),
+    /// The read is over: at its end, or by a failure.
+    End(Option<Error>),
+}
+
+/// How a request, or its response, came to nothing.
+#[derive(Debug)]
+pub enum Broken {
+    /// Trying again cannot help.
+    Final(Error),
+    /// The request surely did not reach the server.
+    NotSent(Error),
+    /// There is no response, or it broke off.
+    Lost(Error),
+    /// A live response brought nothing for too long.
+    Silent,
+}
+
+/// A read. After each call that takes `&mut self`, hand out what [`Machine::poll_event`] gives, then do what
+/// [`Machine::poll_action`] says.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    cursor: Cursor,
+    format: Format,
+    jitter: Jitter,
+    schedule: Schedule,
+    /// Fresh values were asked for, and there was no success since.
+    asked_again: bool,
+    state: State,
+    /// The request that is out.
+    sent: Option<Sent>,
+    events: VecDeque<Event>,
+}
+
+/// Where the jitter of delays comes from: a number between 0 and 1 at each call.
+pub struct Jitter(pub Box<dyn FnMut() -> f64 + Send>);
+
+impl std::fmt::Debug for Jitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jitter")
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// No request is out, and none is to be before this moment.
+    Idle(Option<Instant>),
+    /// A request is out.
+    Requested,
+    /// Its response is an error; the server asks to wait for so long.
+    Refused(Option<Duration>),
+    /// Its response is content.
+    Content(Box<Content>),
+    /// Its response is a stream of events.
+    Events(Box<EventStream>),
+    /// The read has failed.
+    Failed(Error),
+}
+
+/// A request that is out: how it asks, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    mode: Mode,
+    since: Instant,
+}
+
+/// How a request and its response went.
+enum Outcome {
+    /// As they should: go on, after this pause.
+    Fine(Duration),
+    /// The response was worth this.
+    Stalled(Stall),
+    /// Try again now.
+    AtOnce,
+    /// Try again by the policy, not before what the server asked for.
+    Again(Error, Option<Duration>),
+    /// Trying again cannot help.
+    Final(Error),
+}
+
+impl Machine {
+    /// A read that has not begun. `jitter` spreads its delays.
+    pub fn new(options: ReadOptions, config: Config, jitter: Jitter) -> Machine {
+        Machine {
+            config,
+            cursor: Cursor::new(options.live, options.position, options.media),
+            format: options.format,
+            jitter,
+            schedule: Schedule::default(),
+            asked_again: false,
+            state: State::Idle(None),
+            sent: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_action(&self, now: Instant) -> Action {
+        match &self.state {
+            State::Failed(error) => Action::End(Some(error.clone())),
+            State::Idle(Some(until)) if now < *until => Action::Wait(*until),
+            State::Idle(_) if self.cursor.next() == Step::End => Action::End(None),
+            State::Idle(_) | State::Requested => Action::Request,
+            State::Refused(_) => Action::ReceiveRefusal,
+            State::Content(_) => Action::Receive { live: false },
+            State::Events(_) => Action::Receive { live: true },
+        }
+    }
+
+    /// The next thing to hand out.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The request to send now.
+    pub fn request(&mut self, now: Instant) -> Request {
+        let mode = match self.cursor.next() {
+            Step::Request(mode) => mode,
+            // Never asked for: `poll_action` says `End` then.
+            Step::End => Mode::CatchUp,
+        };
+        self.state = State::Requested;
+        self.sent = Some(Sent { mode, since: now });
+        let mut headers = HeaderMap::new();
+        if mode == Mode::Sse {
+            headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        }
+        Request {
+            operation: Operation::Read,
+            method: Method::GET,
+            headers,
+            query: self.cursor.query(mode),
+            body: None,
+            repeat: Repeat::Safe,
+            patience: match mode {
+                Mode::CatchUp => Patience::Bounded,
+                Mode::LongPoll | Mode::Sse => Patience::ServerHolds,
+            },
+        }
+    }
+
+    /// The response's status and headers have arrived. `content_length` is the size of its body where it is known.
+    pub fn handle_response(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        status: StatusCode,
+        headers: &HeaderMap,
+        content_length: Option<u64>,
+    ) {
+        if !matches!(status, StatusCode::OK | StatusCode::NO_CONTENT) {
+            let asks_for_credentials = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if asks_for_credentials && self.config.fresh_values && !self.asked_again {
+                self.asked_again = true;
+                return self.over(now, Outcome::AtOnce);
+            }
+            self.state = State::Refused(retry_after(headers, wall));
+            return;
+        }
+        self.asked_again = false;
+        match self.mode() {
+            Mode::Sse => self.begin_events(now, headers),
+            Mode::CatchUp | Mode::LongPoll => self.begin_content(now, status, headers, content_length),
+        }
+    }
+
+    /// The response is an error, and this is all of it.
+    pub fn handle_refusal(&mut self, now: Instant, wall: SystemTime, answer: Answer) {
+        let asked = match self.state {
+            State::Refused(asked) => asked,
+            _ => None,
+        };
+        let status = answer.status;
+        let about = self.about();
+        let policy = &self.config.retry;
+        let error = Context {
+            about,
+            policy,
+            now: wall,
+        }
+        .error(answer);
+        let refuses_events = self.mode() == Mode::Sse && matches!(status.as_u16(), 400 | 405 | 406 | 415 | 501);
+        let outcome = match policy.covers(status) {
+            true => Outcome::Again(error, asked),
+            false if refuses_events => self.without_events(error),
+            false => Outcome::Final(error),
+        };
+        self.over(now, outcome);
+    }
+
+    /// The next piece of the body.
+    pub fn handle_piece(&mut self, now: Instant, piece: Bytes) {
+        match std::mem::replace(&mut self.state, State::Requested) {
+            State::Content(mut content) => match content.push(piece) {
+                Ok(()) => match self.hand_out_parts(&mut content) {
+                    Ok(()) => self.state = State::Content(content),
+                    Err(error) => self.over(now, Outcome::Final(error)),
+                },
+                Err(error) => self.over_malformed(now, error),
+            },
+            State::Events(mut events) => {
+                events.push(piece);
+                self.take_batches(now, events);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The body is complete.
+    pub fn handle_end(&mut self, now: Instant) {
+        match std::mem::replace(&mut self.state, State::Requested) {
+            State::Content(content) => self.finish_content(now, *content),
+            State::Events(events) => self.finish_events(now, &events),
+            other => self.state = other,
+        }
+    }
+
+    /// The request brought no response, or its body broke off.
+    pub fn handle_broken(&mut self, now: Instant, broken: Broken) {
+        let asked = match &self.state {
+            State::Events(events) => events.retry(),
+            _ => None,
+        };
+        let held = self.mode() != Mode::CatchUp && self.waited(now) >= self.config.live_timeout;
+        let outcome = match broken {
+            Broken::Silent => Outcome::AtOnce,
+            Broken::Final(error) => Outcome::Final(error),
+            // Held for as long as one waits for news: there is none.
+            Broken::Lost(error) if held && matches!(error.kind(), Kind::Timeout) => Outcome::AtOnce,
+            Broken::NotSent(error) => Outcome::Again(error, None),
+            Broken::Lost(error) => return self.lost(now, error, asked),
+        };
+        self.over(now, outcome);
+    }
+
+    fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
+        let most = self.config.max_message_bytes;
+        let content = Content::new(&self.cursor, self.format, status, headers, most);
+        if status == StatusCode::NO_CONTENT {
+            return self.end_content(now, content, None);
+        }
+        self.events.extend(content.length(content_length).map(Event::Length));
+        self.state = State::Content(Box::new(content));
+    }
+
+    /// Hands out what is complete of a response's content.
+    fn hand_out_parts(&mut self, content: &mut Content) -> Result<(), Error> {
+        while let Some(part) = content.next_part() {
+            self.check_moves(content.progress())?;
+            content.is_empty = false;
+            self.hand_out(part);
+        }
+        Ok(())
+    }
+
+    fn finish_content(&mut self, now: Instant, mut content: Content) {
+        match content.finish() {
+            Err(error) => self.over_malformed(now, error),
+            Ok(last) => match last.as_ref().map_or(Ok(()), |_| self.check_moves(content.progress())) {
+                Err(error) => self.over(now, Outcome::Final(error)),
+                Ok(()) => self.end_content(now, content, last),
+            },
+        }
+    }
+
+    fn end_content(&mut self, now: Instant, content: Content, last: Option<Part>) {
+        let is_empty = content.is_empty && last.is_none();
+        let only_finds_now = content.only_finds_now();
+        let (last, mut progress) = content.end(last);
+        let stall = self.cursor.advance(&mut progress, is_empty, self.waited(now));
+        self.events
+            .push_back(match only_finds_now && is_empty && !progress.closed {
+                true => Event::Place(self.cursor.position().clone()),
+                false => Event::End(last, progress),
+            });
+        self.over(now, Outcome::Stalled(stall));
+    }
+
+    fn begin_events(&mut self, now: Instant, headers: &HeaderMap) {
+        let encoding = match EventStream::encoding(headers) {
+            Err(error) => return self.over_malformed(now, error),
+            Ok(None) => {
+                let error = self
+                    .about()
+                    .error(Kind::SseNotSupported, "the answer is not an event stream");
+                let outcome = self.without_events(error);
+                return self.over(now, outcome);
+            }
+            Ok(Some(encoding)) => encoding,
+        };
+        if self.format == Format::Json && encoding == sse::Encoding::Base64 {
+            // `application/json` is never encoded, so this is a type that servers store as it came.
+            self.format = Format::JsonSequence;
+        }
+        self.state = State::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
+    }
+
+    fn take_batches(&mut self, now: Instant, mut events: Box<EventStream>) {
+        loop {
+            match events.next_batch() {
+                Err(error) => return self.over_malformed(now, error),
+                Ok(None) => break,
+                Ok(Some(batch)) => match self.event_batch(now, batch) {
+                    Err(outcome) => return self.over(now, outcome),
+                    Ok(progressed) => events.has_progressed |= progressed,
+                },
+            }
+            if self.cursor.next() == Step::End {
+                return self.over(now, Outcome::Stalled(Stall::None));
+            }
+        }
+        self.state = State::Events(events);
+    }
+
+    /// The data events before a control event are one batch. Gives whether there were any.
+    fn event_batch(&mut self, now: Instant, batch: Batch) -> Result<bool, Outcome> {
+        let Batch { data, control } = batch;
+        let mut progress = Progress {
+            next_offset: control.next_offset,
+            cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
+            up_to_date: control.up_to_date,
+            closed: control.closed,
+            status: StatusCode::OK.as_u16(),
+            skip: self.cursor.position().skip,
+        };
+        let (mut is_empty, mut last) = (true, None);
+        for bytes in data {
+            if let Some(part) = last.take() {
+                is_empty = false;
+                self.hand_out(part);
+            }
+            let mut payload = Payload::new(self.format, progress.skip, self.config.max_message_bytes);
+            payload.push(bytes).map_err(|error| self.malformed(error))?;
+            while let Some(part) = payload.next_part() {
+                self.check_moves(&progress).map_err(Outcome::Final)?;
+                is_empty = false;
+                self.hand_out(part);
+            }
+            last = payload.finish().map_err(|error| self.malformed(error))?;
+            if last.is_some() {
+                self.check_moves(&progress).map_err(Outcome::Final)?;
+            }
+            progress.skip = payload.left_to_skip();
+        }
+        is_empty &= last.is_none();
+        let took = self.waited(now).max(SHORT_LIVED);
+        let stall = self.cursor.advance(&mut progress, is_empty, took);
+        if stall == Stall::Back {
+            return Err(Outcome::Stalled(stall));
+        }
+        if !is_empty {
+            self.schedule.reset();
+        }
+        self.events.push_back(Event::End(last, progress));
+        Ok(!is_empty)
+    }
+
+    /// The connection of events was closed in an orderly way, about once a minute: on at once. One that is closed right
+    /// away, having brought nothing, is not that.
+    fn finish_events(&mut self, now: Instant, events: &EventStream) {
+        if events.has_progressed || self.waited(now) >= SHORT_LIVED {
+            self.schedule.reset();
+            return self.over(now, Outcome::Fine(events.retry().unwrap_or_default()));
+        }
+        let error = self.about().error(Kind::Connection, "the event stream ended at once");
+        self.lost(now, error, events.retry());
+    }
+
+    /// The connection was lost. What a stream of events asks for delays the next try, but is no reason to give up.
+    fn lost(&mut self, now: Instant, error: Error, asked: Option<Duration>) {
+        let longest = self.config.retry.max_delay;
+        self.over(now, Outcome::Again(error, asked.map(|asked| asked.min(longest))));
+    }
+
+    /// The stream cannot be read by events.
+    fn without_events(&mut self, error: Error) -> Outcome {
+        match self.cursor.events_refused() {
+            true => Outcome::Stalled(Stall::None),
+            false => Outcome::Final(error),
+        }
+    }
+
+    /// Refuses data that come without a new offset.
+    fn check_moves(&self, progress: &Progress) -> Result<(), Error> {
+        if self.cursor.moves(progress) {
+            return Ok(());
+        }
+        let reason = "the answer has data but no new Stream-Next-Offset: is this a Durable Streams server?";
+        Err(self.about().error(Kind::Status, reason))
+    }
+
+    fn hand_out(&mut self, part: Part) {
+        self.cursor.handed_out(part.count());
+        self.schedule.reset();
+        self.events.push_back(Event::Part(part));
+    }
+
+    /// The request is over: decides when the next one may go out, if at all.
+    fn over(&mut self, now: Instant, outcome: Outcome) {
+        let is_stuck = matches!(outcome, Outcome::Stalled(Stall::Failing | Stall::Back));
+        if self.mode() != Mode::CatchUp && self.waited(now) >= STEADY && !is_stuck {
+            self.schedule.reset();
+        }
+        self.sent = None;
+        self.state = match outcome {
+            Outcome::Fine(pause) => State::Idle(Some(after(now, pause))),
+            Outcome::AtOnce => State::Idle(None),
+            Outcome::Final(error) => State::Failed(error),
+            Outcome::Again(error, asked) => self.again(now, error, asked),
+            Outcome::Stalled(Stall::None) => {
+                self.schedule.reset();
+                State::Idle(None)
+            }
+            Outcome::Stalled(Stall::Slow) => State::Idle(Some(after(now, HELD))),
+            Outcome::Stalled(Stall::Failing) => {
+                let reason = "answer after answer brings nothing and does not move the offset (a stale cache?)";
+                let error = self.about().error(Kind::Status, reason);
+                self.again(now, error, None)
+            }
+            Outcome::Stalled(Stall::Back) => {
+                let offset = &self.cursor.position().offset;
+                let reason = format!(
+                    "the server answers with an offset before {offset:?}, where this read stands (a stream that was \
+                     made anew?)"
+                );
+                let error = self.about().error(Kind::Status, reason);
+                self.again(now, error, None)
+            }
+        };
+    }
+
+    fn again(&mut self, now: Instant, error: Error, asked: Option<Duration>) -> State {
+        let jitter = (self.jitter.0)();
+        match self.schedule.next_delay(&self.config.retry, asked, jitter) {
+            Some(delay) => State::Idle(Some(after(now, delay))),
+            None => State::Failed(error),
+        }
+    }
+
+    fn over_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
+        let outcome = self.malformed(reason);
+        self.over(now, outcome);
+    }
+
+    fn malformed(&self, reason: impl std::fmt::Display) -> Outcome {
+        Outcome::Final(self.about().error(Kind::Parse, reason))
+    }
+
+    fn about(&self) -> About<'_> {
+        About {
+            operation: Operation::Read,
+            url: &self.config.url,
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        self.sent.map_or(Mode::CatchUp, |sent| sent.mode)
+    }
+
+    /// How long ago the request that is out was made.
+    fn waited(&self, now: Instant) -> Duration {
+        self.sent
+            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent.since))
+    }
+}
+
+/// The moment after a pause, which is a year at most: a clock cannot count further on some systems.
+fn after(now: Instant, pause: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(86_400 * 365);
+    now + pause.min(YEAR)
+}
