@@ -7,6 +7,8 @@ pub mod event;
 mod event_stream;
 pub mod machine;
 pub mod payload;
+#[cfg(test)]
+mod tests;
 
 pub use cursor::Cursor;
 pub use machine::Machine;

@@ -1,6 +1,6 @@
 //! The producer against a simulated server over a simulated network, in virtual time, many seeded runs.
 //!
-//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-core producer` runs more of them, `PRODUCER_SIM_SEED=7`
+//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol producer` runs more of them, `PRODUCER_SIM_SEED=7`
 //! that one alone. A run that fails prints its seed.
 
 mod client;

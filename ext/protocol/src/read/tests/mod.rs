@@ -1,0 +1,242 @@
+//! The read machine: single situations here, a simulation of many in `simulation`.
+
+mod server;
+mod simulation;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::cursor::{Live, Position};
+use super::event::Event;
+use super::machine::{Action, Broken, Config, Jitter, Machine, ReadOptions};
+use super::payload::{Format, Part};
+use crate::error::{Error, Kind};
+use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
+use crate::request::Answer;
+use crate::retry::Policy;
+
+/// A read of JSON items from the beginning, with half of the longest delay each time.
+fn machine(live: Live, retry: Policy, fresh_values: bool) -> Machine {
+    read("", live, retry, fresh_values)
+}
+
+fn machine_at(offset: &str, live: Live) -> Machine {
+    read(offset, live, Policy::default(), false)
+}
+
+fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> Machine {
+    let options = ReadOptions {
+        live,
+        position: Position::new(offset, None),
+        format: Format::Json,
+        media: None,
+    };
+    let config = Config {
+        url: "http://h/s".to_owned(),
+        retry,
+        max_message_bytes: 1 << 20,
+        live_timeout: Duration::from_secs(120),
+        fresh_values,
+    };
+    Machine::new(options, config, Jitter(Box::new(|| 0.5)))
+}
+
+fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(HeaderName, &str)| (name.clone(), HeaderValue::from_str(value).unwrap());
+    pairs.iter().map(pair).collect()
+}
+
+/// Answers the request that is due with this status, headers and body.
+fn respond(machine: &mut Machine, now: Instant, status: u16, pairs: &[(HeaderName, &str)], body: &'static str) {
+    assert!(matches!(machine.poll_action(now), Action::Request));
+    machine.request(now);
+    let (status, headers) = (StatusCode::from_u16(status).unwrap(), headers(pairs));
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, status, &headers, None);
+    match machine.poll_action(now) {
+        Action::Receive { .. } => {
+            machine.handle_piece(now, Bytes::from_static(body.as_bytes()));
+            machine.handle_end(now);
+        }
+        Action::ReceiveRefusal => {
+            let body = Bytes::from_static(body.as_bytes());
+            let answer = Answer {
+                status,
+                headers,
+                body,
+                after_silence: false,
+            };
+            machine.handle_refusal(now, SystemTime::UNIX_EPOCH, answer);
+        }
+        _ => {}
+    }
+}
+
+/// How long the machine waits before the next request.
+fn pause(machine: &Machine, now: Instant) -> Duration {
+    match machine.poll_action(now) {
+        Action::Wait(until) => until - now,
+        Action::Request => Duration::ZERO,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lost() -> Broken {
+    Broken::Lost(Error::plain(Kind::Connection, "lost".to_owned()))
+}
+
+#[test]
+fn a_catch_up_read_ends_once_it_is_up_to_date() {
+    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[1,2]");
+    let end = [(STREAM_NEXT_OFFSET, "7"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &end, "[3]");
+    let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
+    let ends = events.iter().filter(|event| matches!(event, Event::End(..)));
+    assert_eq!(ends.count(), 2, "{events:?}");
+    assert!(matches!(machine.poll_action(now), Action::End(None)));
+}
+
+#[test]
+fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
+    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    respond(&mut machine, now, 503, &[], "");
+    assert_eq!(pause(&machine, now), Duration::from_millis(50));
+    let later = now + Duration::from_millis(50);
+    respond(&mut machine, later, 503, &[(http::header::RETRY_AFTER, "2")], "");
+    assert_eq!(pause(&machine, later), Duration::from_secs(2));
+}
+
+#[test]
+fn a_read_gives_up_when_the_policy_is_used_up() {
+    let policy = Policy {
+        max_retries: 2,
+        ..Policy::default()
+    };
+    let (mut machine, mut now) = (machine(Live::LongPoll, policy, false), Instant::now());
+    for _ in 0..2 {
+        machine.request(now);
+        machine.handle_broken(now, lost());
+        now += pause(&machine, now);
+    }
+    machine.request(now);
+    machine.handle_broken(now, lost());
+    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Connection)));
+}
+
+#[test]
+fn a_404_ends_a_read_at_once() {
+    let (mut machine, now) = (machine(Live::Sse, Policy::default(), false), Instant::now());
+    respond(&mut machine, now, 404, &[], "");
+    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::NotFound)));
+}
+
+#[test]
+fn a_401_is_retried_once_if_fresh_values_can_be_had() {
+    for (fresh_values, tries) in [(false, 1), (true, 2)] {
+        let (mut machine, now) = (machine(Live::Off, Policy::default(), fresh_values), Instant::now());
+        for _ in 0..tries {
+            respond(&mut machine, now, 401, &[], "");
+        }
+        let action = machine.poll_action(now);
+        assert!(matches!(action, Action::End(Some(error)) if matches!(error.kind(), Kind::Unauthorized)));
+    }
+}
+
+#[test]
+fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
+    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    machine.request(now);
+    let end = [(STREAM_NEXT_OFFSET, "9"), (STREAM_UP_TO_DATE, "true")];
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
+    machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
+    machine.handle_broken(now, lost());
+    let later = now + pause(&machine, now);
+    respond(&mut machine, later, 200, &end, "[1,2,3]");
+    let mut items = Vec::new();
+    while let Some(event) = machine.poll_event() {
+        if let Event::Part(part) | Event::End(Some(part), _) = event {
+            items.push(part.bytes().clone());
+        }
+    }
+    assert_eq!(items, ["1,2", "3"]);
+}
+
+#[test]
+fn data_at_an_offset_that_does_not_move_are_refused() {
+    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    respond(&mut machine, now, 200, &[(STREAM_UP_TO_DATE, "true")], "[1]");
+    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Status)));
+}
+
+#[test]
+fn a_live_response_that_times_out_is_asked_for_again_at_once() {
+    let (mut machine, now) = (machine(Live::LongPoll, Policy::default(), false), Instant::now());
+    let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &tail, "[]");
+    machine.request(now);
+    let later = now + Duration::from_secs(150);
+    let timeout = Error::plain(Kind::Timeout, "no answer".to_owned());
+    machine.handle_broken(later, Broken::Lost(timeout));
+    assert_eq!(pause(&machine, later), Duration::ZERO);
+}
+
+#[test]
+fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_choice() {
+    let (mut machine, now) = (machine(Live::Auto, Policy::default(), false), Instant::now());
+    let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &tail, "[]");
+    respond(&mut machine, now, 400, &[], "");
+    let query = machine.request(now).query;
+    assert!(query.contains(&("live", "long-poll".to_owned())), "{query:?}");
+}
+
+#[test]
+fn an_event_stream_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() {
+    for (lasted, at_once) in [(Duration::from_millis(10), false), (Duration::from_secs(60), true)] {
+        let (mut machine, now) = (machine(Live::Sse, Policy::default(), false), Instant::now());
+        machine.request(now);
+        let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
+        machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&events), None);
+        machine.handle_end(now + lasted);
+        assert_eq!(pause(&machine, now + lasted).is_zero(), at_once, "{lasted:?}");
+    }
+}
+
+#[test]
+fn a_read_that_starts_at_now_learns_the_tail_first() {
+    let (mut machine, now) = (machine_at("now", Live::Sse), Instant::now());
+    let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &tail, "[]");
+    assert!(matches!(machine.poll_event(), Some(Event::Place(position)) if position.offset == "3"));
+    assert!(machine.request(now).query.contains(&("live", "sse".to_owned())));
+}
+
+#[test]
+fn the_end_of_a_closed_stream_ends_a_live_read() {
+    for live in [Live::LongPoll, Live::Sse, Live::Auto] {
+        let (mut machine, now) = (machine(live, Policy::default(), false), Instant::now());
+        if live == Live::Sse {
+            machine.request(now);
+            let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
+            machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&events), None);
+            let body = "event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"4\",\"streamClosed\":true}\n\n";
+            machine.handle_piece(now, Bytes::from_static(body.as_bytes()));
+        } else {
+            let end = [(STREAM_NEXT_OFFSET, "4"), (STREAM_CLOSED, "true")];
+            respond(&mut machine, now, 200, &end, "[1]");
+        }
+        let handed_out = std::iter::from_fn(|| machine.poll_event()).any(|event| match event {
+            Event::Part(part) | Event::End(Some(part), _) => {
+                part == Part::Items {
+                    text: Bytes::from_static(b"1"),
+                    count: 1,
+                }
+            }
+            _ => false,
+        });
+        assert!(handed_out, "{live:?}");
+        assert!(matches!(machine.poll_action(now), Action::End(None)), "{live:?}");
+    }
+}

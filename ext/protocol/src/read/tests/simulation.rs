@@ -1,0 +1,318 @@
+//! Reads of a simulated stream over a network with faults, in virtual time, many seeded runs.
+//!
+//! `READ_SIM_SEEDS=100000 cargo test -p durable-streams-protocol read` runs more of them, `READ_SIM_SEED=7` that one alone.
+//! A run that fails prints its seed.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use http::header::RETRY_AFTER;
+
+use super::server::{Response, Server, offset};
+use super::{Action, Broken, Config, Event, Format, Jitter, Live, Machine, Part, Policy, Position, ReadOptions};
+use crate::error::{Error, Kind};
+use crate::protocol::STREAM_NEXT_OFFSET;
+use crate::request::{Answer, Request};
+
+/// What the network does to a request or its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Refused,
+    Lost,
+    /// The body breaks off.
+    Cut,
+    /// A live response stops for longer than one waits.
+    Silent,
+    Status(u16),
+    /// A cache answers with nothing, at an offset of its own.
+    Stale,
+}
+
+struct Run {
+    rng: Rng,
+    server: Server,
+    now: Instant,
+    machine: Machine,
+    options: ReadOptions,
+    /// How many faults are left.
+    faults: u32,
+    /// How many items were handed out.
+    handed_out: u64,
+    /// Where a new read would go on.
+    position: Position,
+    /// Requests since something was handed out or the machine waited.
+    idle_requests: u32,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut rng = Rng::with_seed(seed);
+        let live = [Live::Off, Live::LongPoll, Live::Sse, Live::Auto][rng.usize(..4)];
+        let options = ReadOptions {
+            live,
+            position: Position::new("", None),
+            format: Format::Json,
+            media: None,
+        };
+        let server = Server {
+            items: rng.u64(..40),
+            closed: false,
+            most: rng.u64(1..12),
+        };
+        Run {
+            machine: machine(&mut rng, options.clone()),
+            faults: rng.u32(..30),
+            rng,
+            server,
+            now: Instant::now(),
+            position: options.position.clone(),
+            options,
+            handed_out: 0,
+            idle_requests: 0,
+        }
+    }
+
+    fn go(&mut self) {
+        for _ in 0..5_000 {
+            self.take_events();
+            match self.machine.poll_action(self.now) {
+                Action::End(None) => return self.check_end(),
+                Action::End(Some(error)) => panic!("{error}"),
+                Action::Wait(until) => {
+                    assert!(until > self.now);
+                    self.now = until;
+                    self.idle_requests = 0;
+                }
+                Action::Request => self.request(),
+                other => panic!("no response is there for {other:?}"),
+            }
+            self.write();
+            if self.rng.u32(..40) == 0 {
+                self.resume();
+            }
+        }
+        panic!("the read does not end");
+    }
+
+    /// The writer appends and, in the end, closes.
+    fn write(&mut self) {
+        if self.server.closed {
+            return;
+        }
+        if self.rng.bool() {
+            self.server.items += self.rng.u64(..4);
+        }
+        self.server.closed = self.server.items > 60 || self.rng.u32(..60) == 0;
+    }
+
+    /// Another reader goes on from where this one stands.
+    fn resume(&mut self) {
+        self.take_events();
+        self.options.position = self.position.clone();
+        self.machine = machine(&mut self.rng, self.options.clone());
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Length(_) => panic!("a length of items"),
+                Event::Part(part) => self.take(&part),
+                Event::Place(position) => self.position = position,
+                Event::End(last, progress) => {
+                    if let Some(part) = last {
+                        self.take(&part);
+                    }
+                    self.idle_requests = 0;
+                    self.position = Position {
+                        offset: progress.next_offset.clone(),
+                        cursor: progress.cursor,
+                        skip: progress.skip,
+                    };
+                    let index: u64 = progress.next_offset.parse().unwrap_or(0);
+                    assert_eq!(
+                        index + progress.skip,
+                        self.handed_out,
+                        "the position fits what was handed out"
+                    );
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, part: &Part) {
+        let Part::Items { text, count } = part else {
+            panic!("{part:?}")
+        };
+        let text = std::str::from_utf8(text).unwrap();
+        let items: Vec<u64> = text.split(',').map(|item| item.trim().parse().unwrap()).collect();
+        assert_eq!(items.len(), *count);
+        for item in items {
+            assert_eq!(
+                item, self.handed_out,
+                "in order, without a gap and without a repetition"
+            );
+            self.handed_out += 1;
+        }
+        self.position.skip += part.count();
+        self.idle_requests = 0;
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        if self.faults == 0 || self.rng.u32(..3) > 0 {
+            return None;
+        }
+        self.faults -= 1;
+        Some(match self.rng.u32(..8) {
+            0 => Fault::Refused,
+            1 => Fault::Lost,
+            2 | 3 => Fault::Cut,
+            4 => Fault::Silent,
+            5 => Fault::Status(503),
+            6 => Fault::Status(429),
+            _ => Fault::Stale,
+        })
+    }
+
+    fn request(&mut self) {
+        self.idle_requests += 1;
+        assert!(self.idle_requests < 12, "requests without a pause and without progress");
+        let request = self.machine.request(self.now);
+        let is_sse = request.query.contains(&("live", "sse".to_owned()));
+        // No cache keeps a stream of events.
+        let fault = self.fault().filter(|fault| *fault != Fault::Stale || !is_sse);
+        let response = match fault {
+            Some(Fault::Refused) => return self.broken(Broken::NotSent(failure(Kind::Connection))),
+            Some(Fault::Lost) => return self.broken(Broken::Lost(failure(Kind::Connection))),
+            Some(Fault::Status(status)) => self.trouble(status),
+            Some(Fault::Stale) => stale(&request),
+            Some(Fault::Cut | Fault::Silent) | None => self.server.answer(&mut self.rng, &request),
+        };
+        self.deliver(&response, fault);
+    }
+
+    fn trouble(&mut self, status: u16) -> Response {
+        match self.rng.bool() {
+            true => Response::error(status, &[(RETRY_AFTER, "3")]),
+            false => Response::error(status, &[]),
+        }
+    }
+
+    fn deliver(&mut self, response: &Response, fault: Option<Fault>) {
+        let length = response.body.len() as u64;
+        let (status, headers) = (response.status, &response.headers);
+        self.machine
+            .handle_response(self.now, SystemTime::UNIX_EPOCH, status, headers, Some(length));
+        let whole = response.body.len();
+        let end = if fault == Some(Fault::Cut) {
+            self.rng.usize(..=whole)
+        } else {
+            whole
+        };
+        let mut at = 0;
+        loop {
+            self.take_events();
+            match self.machine.poll_action(self.now) {
+                Action::Receive { live } => {
+                    if at < end {
+                        let to = self.rng.usize(at + 1..=end);
+                        self.machine
+                            .handle_piece(self.now, Bytes::copy_from_slice(&response.body[at..to]));
+                        at = to;
+                    } else if fault == Some(Fault::Cut) {
+                        self.broken(Broken::Lost(failure(Kind::Connection)));
+                    } else if live && fault == Some(Fault::Silent) {
+                        self.broken(Broken::Silent);
+                    } else {
+                        self.now += Duration::from_millis(response.takes);
+                        self.machine.handle_end(self.now);
+                    }
+                }
+                Action::ReceiveRefusal => {
+                    let answer = Answer {
+                        status,
+                        headers: headers.clone(),
+                        body: Bytes::copy_from_slice(&response.body),
+                        after_silence: false,
+                    };
+                    self.machine.handle_refusal(self.now, SystemTime::UNIX_EPOCH, answer);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn broken(&mut self, broken: Broken) {
+        self.now += Duration::from_millis(self.rng.u64(..1_000));
+        self.machine.handle_broken(self.now, broken);
+    }
+
+    fn check_end(&self) {
+        match self.options.live {
+            Live::Off => assert!(self.handed_out <= self.server.items),
+            _ => {
+                assert!(self.server.closed, "a live read ends with the stream alone");
+                assert_eq!(self.handed_out, self.server.items);
+            }
+        }
+    }
+}
+
+fn machine(rng: &mut Rng, options: ReadOptions) -> Machine {
+    let config = Config {
+        url: "http://h/s".to_owned(),
+        retry: Policy {
+            // Every fault passes; that a read gives up has tests of its own.
+            max_retries: 100,
+            ..Policy::default()
+        },
+        max_message_bytes: 1 << 20,
+        live_timeout: Duration::from_secs(120),
+        fresh_values: false,
+    };
+    let mut jitter = rng.fork();
+    Machine::new(options, config, Jitter(Box::new(move || jitter.f64())))
+}
+
+/// What a cache says that has seen this request before: nothing, at the same offset.
+fn stale(request: &Request) -> Response {
+    let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
+    let at = match offset_param.map(|(_, value)| value.as_str()) {
+        None | Some("-1" | "now") => offset(0),
+        Some(index) => index.to_owned(),
+    };
+    let mut response = Response::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
+    response.body = b"[]".to_vec();
+    response
+}
+
+fn failure(kind: Kind) -> Error {
+    Error::plain(kind, "a fault".to_owned())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64) {
+    struct Report(u64);
+    impl Drop for Report {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("read simulation failed: READ_SIM_SEED={}", self.0);
+            }
+        }
+    }
+    let _report = Report(seed);
+    Run::new(seed).go();
+}
+
+#[test]
+fn every_item_is_handed_out_once_and_in_order() {
+    if let Some(seed) = number("READ_SIM_SEED") {
+        return run(seed);
+    }
+    for seed in 0..number("READ_SIM_SEEDS").unwrap_or(4_000) {
+        run(seed);
+    }
+}
