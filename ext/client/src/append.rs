@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::request::{Answer, Failure, Request};
 use durable_streams_protocol::tries::{Next, Tries};
@@ -27,6 +26,7 @@ use crate::runtime::runtime;
 
 mod load;
 
+pub use load::Append;
 use load::{Entry, Load, can_share, request};
 
 /// Appends ride together up to this many bytes; a larger one travels alone.
@@ -40,21 +40,6 @@ const SOON: Duration = Duration::from_micros(500);
 const LULL: Duration = Duration::from_micros(5);
 /// … or after this time.
 const GATHERING: Duration = Duration::from_micros(50);
-
-/// One append.
-#[derive(Debug)]
-pub struct Append {
-    /// The stream; what its application is asked for goes to whoever waits for this append.
-    pub endpoint: Arc<Endpoint>,
-    /// The message: one JSON value, already checked, or bytes.
-    pub data: Bytes,
-    /// The stream's content type.
-    pub content_type: Arc<str>,
-    /// Whether `data` is a JSON message.
-    pub json: bool,
-    /// `Stream-Seq`; such an append travels by itself.
-    pub seq: Option<String>,
-}
 
 /// The appends of one handle.
 pub struct Appender {

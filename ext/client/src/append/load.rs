@@ -1,14 +1,30 @@
 //! Appends that share a request.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Result};
 use durable_streams_protocol::request::{Request, append_request};
 use tokio::sync::oneshot;
 
-use super::Append;
 use crate::connections::Pool;
+use crate::endpoint::Endpoint;
+
+/// One append.
+#[derive(Debug)]
+pub struct Append {
+    /// The stream; what its application is asked for goes to whoever waits for this append.
+    pub endpoint: Arc<Endpoint>,
+    /// The message: one JSON value, already checked, or bytes.
+    pub data: Bytes,
+    /// The stream's content type.
+    pub content_type: Arc<str>,
+    /// Whether `data` is a JSON message.
+    pub json: bool,
+    /// `Stream-Seq`; such an append travels by itself.
+    pub seq: Option<String>,
+}
 
 /// An append that waits to share a request.
 pub(super) struct Entry {
@@ -132,14 +148,11 @@ fn body_of<'a>(appends: impl Iterator<Item = &'a Append> + Clone, json: bool) ->
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use durable_streams_protocol::error::Operation;
     use durable_streams_protocol::target::Values;
 
     use super::*;
     use crate::connections::{Client, Config};
-    use crate::endpoint::Endpoint;
 
     type Caller = oneshot::Receiver<Result<String>>;
 

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::read::event::Event;
 use durable_streams_protocol::read::machine::{Action, Broken, Config, Jitter, Machine, ReadOptions};
+use durable_streams_protocol::request::Failure;
 use futures_util::FutureExt;
 use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,7 +18,6 @@ use super::channel::Outlet;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::absence::Absence;
-use crate::exchange::failure::Failure;
 use crate::exchange::{self, Silence};
 use crate::runtime::panicked;
 
