@@ -121,6 +121,7 @@ module DurableStreams
       keep_serving if @serves
       @native = @stream.native_producer(@producer_id, settings, retry_policy, @listener)
       @closed = false
+      @delivered = false
       @close_result = nil
     end
 
@@ -165,10 +166,10 @@ module DurableStreams
     # Flushes and ends the producer; the stream stays open. Closing twice is fine.
     # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the retry policy lasts
     # @return [nil]
-    # @raise [ProducerError] if something could not be delivered; the first time only
+    # @raise [ProducerError] if something could not be delivered: each time, in whichever thread it was closed first
     def close(timeout: nil)
       limit = ProducerOptions.timeout(timeout)
-      return if @closed
+      return if @delivered
 
       finish { @native.close(limit) }
       nil
@@ -227,7 +228,7 @@ module DurableStreams
     # The end: but for an interrupt, after which it can be asked for again and goes on.
     def finish(&work)
       value = waiting(&work)
-      @closed = true
+      @delivered = @closed = true
       value
     rescue DeliveryFailure
       @closed = true

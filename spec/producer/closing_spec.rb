@@ -33,8 +33,30 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(error).to be_a(DurableStreams::TimeoutError)
       expect(error).to have_attributes(undelivered: [1, 2], outcome_unknown?: true)
       expect(producer).to be_closed
-      expect(producer.close).to be_nil
+      expect(failure { producer.close }).to have_attributes(class: error.class, undelivered: [1, 2])
       faults.wait_until_closed(by: :client) # the request is not left behind
+    end
+
+    it "raises the failure each time" do
+      producer = direct(linger_ms: 60_000)
+      stream.close_stream
+      producer << 1
+      errors = Array.new(3) { failure { producer.close } }
+      expect(errors).to all(be_a(DurableStreams::StreamClosedError))
+      expect(errors.map(&:undelivered)).to all(eq([1]))
+      expect(producer).to be_closed
+    end
+
+    it "raises the failure though another thread, such as that of on_error, has closed the producer before" do
+      closed = Queue.new
+      producer = nil
+      on_error = ->(error) { closed << [error, failure { producer.close }] }
+      producer = direct(linger_ms: 60_000, on_error: on_error)
+      stream.close_stream
+      producer << 1
+      failure { producer.flush }
+      expect(closed.pop).to all(be_a(DurableStreams::StreamClosedError))
+      expect(failure { producer.close }).to have_attributes(undelivered: [1])
     end
 
     it "does not wait for its timeout where all is sent" do
@@ -142,6 +164,12 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     it "raises what closing raises" do
       stream.close_stream
       expect { opened { |producer| producer << 1 } }.to raise_error(DurableStreams::StreamClosedError)
+    end
+
+    it "raises what closing raises where the block has closed the producer, and rescued it" do
+      stream.close_stream
+      expect { opened { |producer| failure { (producer << 1).close } } }
+        .to raise_error(DurableStreams::StreamClosedError)
     end
 
     it "does not mask the block's exception by closing's, which it logs" do
