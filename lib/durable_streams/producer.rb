@@ -22,7 +22,7 @@ module DurableStreams
 
     class << self
       # Makes a producer; with a block, flushes and closes it however the block ends. An exception from the block is not
-      # masked by one from the closing, which is logged then.
+      # masked by one from the closing, which is logged then, unless both tell of the same failure.
       # @param options [Hash] as {#initialize} takes them
       # @yieldparam producer [Producer]
       # @return [Producer, Object] with a block, the block's value
@@ -33,11 +33,11 @@ module DurableStreams
 
         begin
           yield producer
-        rescue Exception # rubocop:disable Lint/RescueException -- whatever it is, it goes on
-          raised = true
+        rescue Exception => e # rubocop:disable Lint/RescueException -- whatever it is, it goes on
+          raised = e
           raise
         ensure
-          raised ? close_quietly(producer) : producer.close
+          raised ? close_quietly(producer, raised) : producer.close
         end
       end
 
@@ -59,9 +59,11 @@ module DurableStreams
 
       private
 
-      def close_quietly(producer)
+      def close_quietly(producer, raised)
         producer.close
       rescue StandardError => e
+        return if e.is_a?(DeliveryFailure) && e.same_failure?(raised)
+
         DurableStreams.report(:warn, "durable_streams: closing a producer failed after another exception: " \
                                      "#{e.class}: #{e.message}")
       end

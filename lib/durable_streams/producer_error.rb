@@ -20,6 +20,14 @@ module DurableStreams
       self
     end
 
+    # Every error that one failure of a producer is raised as has the same list of messages.
+    # @api private
+    # @param error [Exception]
+    # @return [Boolean] whether both tell of the same failure of the same producer
+    def same_failure?(error)
+      error.is_a?(DeliveryFailure) && undelivered.equal?(error.undelivered)
+    end
+
     # True for {ProducerError} too, as the error acts as one.
     # @param klass [Module]
     # @return [Boolean]
@@ -48,7 +56,7 @@ module DurableStreams
     # @param undelivered [Array] the messages that did not reach the stream
     # @param attributes [Hash] as {DurableStreamError#initialize} takes them
     def initialize(message = nil, undelivered: [], **attributes)
-      @undelivered = undelivered.dup.freeze
+      @undelivered = undelivered.frozen? ? undelivered : undelivered.dup.freeze
       super(message, **attributes)
     end
 
@@ -75,7 +83,7 @@ module DurableStreams
       # @param undelivered [Array] the messages that did not reach the stream
       # @return [ProducerError]
       def caused_by(exception, undelivered)
-        raise new("Producer failed: #{exception.message}", undelivered: undelivered), cause: exception
+        raise new("Producer failed: #{exception.message}", undelivered: undelivered.freeze), cause: exception
       rescue ProducerError => e
         e
       end

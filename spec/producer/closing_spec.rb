@@ -172,6 +172,26 @@ on_each_server DurableStreams::Producer, "closing", :producer do
         .to raise_error(DurableStreams::StreamClosedError)
     end
 
+    it "logs nothing where the block raised the very error that closing meets again" do
+      logger = double
+      allow(DurableStreams).to receive(:logger).and_return(logger)
+      lost = KeyError.new("no token")
+      expect { opened(headers: { "x" => -> { raise lost } }) { |producer| producer.append!(1) } }
+        .to raise_error(DurableStreams::ProducerError) { |error| expect(error.cause).to equal(lost) }
+      stream.close_stream
+      expect { opened { |producer| producer.append!(1) } }.to raise_error(DurableStreams::StreamClosedError)
+    end
+
+    it "logs the failure of closing where the block raised that of another producer" do
+      stream.close_stream
+      logger = double(warn: nil)
+      allow(DurableStreams).to receive(:logger).and_return(logger)
+      other = direct(epoch: 1)
+      expect { opened { |producer| (producer << 1) && other.append!(2) } }
+        .to raise_error(DurableStreams::StreamClosedError) { |error| expect(error.undelivered).to eq([2]) }
+      expect(logger).to have_received(:warn).with(/StreamClosedError/)
+    end
+
     it "does not mask the block's exception by closing's, which it logs" do
       stream.close_stream
       logger = double(warn: nil)
