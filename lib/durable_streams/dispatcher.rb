@@ -1,66 +1,114 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The Ruby threads that do for producers what only Ruby can do while no caller waits: one answers what their requests
-  # ask (the values of callables), the other calls their callbacks, so that a callback may be slow, or wait for its
-  # producer, while requests go on. Each is started when a producer needs it, again if it has died or in a forked child,
-  # and never keeps a process alive.
+  # The Ruby threads that do for producers what only Ruby can do while no caller waits. Those of one kind compute the
+  # values that requests ask callables for: there is one more of them whenever all are busy, so that a callable that is
+  # stuck holds up its own producer only. One other thread calls the callbacks, so that these may be slow, or wait for
+  # their producer, while requests go on.
+  #
+  # They are started when a producer needs them. One that dies while there is something to do starts its successor: what
+  # ends a thread (Thread#kill, Thread.exit in a callback) runs the code that does so. A forked child has its own, and
+  # they never keep a process alive. The extension counts them, by numbers that it gives out.
   # @api private
   module Dispatcher
-    LOCK = Mutex.new
-    private_constant :LOCK
+    # The threads' names, by their kind.
+    NAMES = { values: "durable_streams headers", notices: "durable_streams callbacks" }.freeze
+    # The thread variable that has the number of a thread that computes values.
+    VARIABLE = :__durable_streams_values
+    private_constant :NAMES, :VARIABLE
 
-    @threads = {}
+    @ending = false
 
     class << self
-      # Makes sure that the threads run that are needed.
-      # @param values [Boolean] whether requests ask callables for values
-      # @param notices [Boolean] whether there are callbacks
       # @return [nil]
-      # @raise [ThreadError] in a trap handler, where one has to be started: its lock cannot be had there
-      def serve(values:, notices:)
-        keep_running(:headers) { Native.serve_requests } if values
-        keep_running(:callbacks) { tell_notices } if notices
+      # @raise [Ractor::IsolationError] outside of the main Ractor, whose threads these are
+      def check_ractor
+        return if Ractor.current == Ractor.main
+
+        raise Ractor::IsolationError, "producers with callbacks or callables belong to the main Ractor"
+      end
+
+      # Starts a thread, if another one is of use. Works in trap handlers: there is no lock.
+      # @param kind [Symbol] :values or :notices
+      # @return [nil]
+      # @raise [ThreadError] if it cannot be started, and there is no other
+      def keep_running(kind)
+        # Nothing may come between the number and the thread that has it.
+        Thread.handle_interrupt(Object => :never) do
+          number = Native.join(kind)
+          start(kind, number) if number
+        end
         nil
       end
 
-      # @return [Boolean] whether this is the thread that requests wait for
+      # @return [Boolean] whether requests wait for what this thread computes
       def computing_values?
-        Thread.current.equal?(@threads[:headers])
+        number = Thread.current.thread_variable_get(VARIABLE)
+        # A forked child's thread has the number of its parent's, for which nobody waits there.
+        !number.nil? && Native.serves?(:values, number)
       end
 
       # Calls the callbacks that are due, for the end of the process.
       # @param limit [Numeric] seconds to wait for them at most
       # @return [nil]
       def finish(limit)
-        thread = @threads[:callbacks]
-        return unless thread&.alive?
+        Native.finish_notices(limit)
+      end
 
-        Native.end_notices
-        thread.join(limit)
+      # The process is about to end all threads, and would wait for ever for one that is started then.
+      # @return [nil]
+      def end_with_process
+        @ending = true
         nil
       end
 
       private
 
-      def keep_running(name, &work)
-        return if @threads[name]&.alive?
+      # To be called without interrupts, which the thread then begins without, too: it reaches its `ensure`.
+      def start(kind, number)
+        thread = Thread.new { run(kind, number) }
+        thread.name = NAMES.fetch(kind)
+        leave_group(thread)
+      rescue ThreadError => e
+        raise unless Native.fail_to_join(kind, number, e)
 
-        LOCK.synchronize { @threads[name] = start(name, &work) unless @threads[name]&.alive? }
+        DurableStreams.report(:warn, "durable_streams: cannot start another thread, so that producers' #{kind} may " \
+                                     "have to wait for one another: #{e.message}")
       end
 
-      def start(name, &work)
-        thread = Thread.new(&work)
-        thread.name = "durable_streams #{name}"
-        # Of no thread group of the application's, so that nobody joins or kills it with theirs; some cannot be left.
-        ThreadGroup::Default.add(thread) unless thread.group&.enclosed?
-        thread
+      # Of no thread group of the application's, so that nobody joins or kills it with theirs; some cannot be left, or
+      # joined.
+      def leave_group(thread)
+        groups = [thread.group, ThreadGroup::Default].compact
+        ThreadGroup::Default.add(thread) if groups.none? { |group| group.enclosed? || group.frozen? }
       end
 
-      def tell_notices
-        while (listener, *notice = Native.next_notice)
+      def run(kind, number)
+        Thread.handle_interrupt(Object => :immediate) do
+          kind == :values ? compute_values(number) : tell_notices(number)
+        end
+      ensure
+        replace(kind, number)
+      end
+
+      def compute_values(number)
+        Thread.current.thread_variable_set(VARIABLE, number)
+        Native.serve_requests(number)
+      end
+
+      def tell_notices(number)
+        while (listener, *notice = Native.next_notice(number))
           listener.tell(*notice)
         end
+      end
+
+      # For a thread at its end.
+      def replace(kind, number)
+        needed = Native.leave(kind, number)
+        keep_running(kind) if needed && !@ending
+      rescue ThreadError => e
+        DurableStreams.report(:error, "durable_streams: a thread for producers' #{kind} has ended, and another one " \
+                                      "cannot be started: #{e.message}")
       end
     end
   end

@@ -55,6 +55,8 @@ module DurableStreams
                                        "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
         end
         nil
+      ensure
+        Dispatcher.end_with_process
       end
 
       private
@@ -91,7 +93,8 @@ module DurableStreams
     # @param when_full [Symbol] what {#append} does then: :block waits for room, :raise raises {ProducerError}
     # @param content_type [String, Symbol, nil] nil: the stream's; with `url`, application/json
     # @param headers [Hash] beside (and instead of) the stream's, as {Stream#initialize} takes them; callables are asked
-    #   once for every batch that goes out, on a thread of the library's
+    #   once for every batch that goes out, on a thread of the library's, for one batch at a time. One that is slow or
+    #   stuck delays this producer only. The producer fails if one ends its thread, twice for the same batch
     # @param next_seq [Integer] the first number to use in the epoch
     # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
@@ -102,7 +105,7 @@ module DurableStreams
     #   never return, is to be handed on to another thread
     # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
     # @raise [ArgumentError] for values that cannot be meant
-    # @raise [ThreadError] in a trap handler, with callables or callbacks, unless their thread runs already
+    # @raise [ThreadError] if a thread that callables or callbacks need cannot be started
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: 0, client: nil, retry_policy: nil,
@@ -117,10 +120,9 @@ module DurableStreams
       )
       @listener = ProducerListener.for(on_delivery, on_error)
       @asks = @stream.asks?
-      @serves = @asks || !@listener.nil?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
       @json = @stream.json?
-      keep_serving if @serves
+      Dispatcher.check_ractor if @asks || @listener
       @native = @stream.native_producer(@producer_id, settings, retry_policy, @listener)
       @closed = false
       @delivered = false
@@ -240,7 +242,6 @@ module DurableStreams
     # Runs what waits for deliveries.
     # @raise [ThreadError] where that would wait for itself
     def waiting
-      keep_serving if @serves
       reason = waits_for_itself
       raise ThreadError, reason if reason
 
@@ -252,10 +253,6 @@ module DurableStreams
       return unless @asks && Dispatcher.computing_values?
 
       "the callable of a header cannot wait for deliveries, which wait for it"
-    end
-
-    def keep_serving
-      Dispatcher.serve(values: @asks, notices: !@listener.nil?)
     end
   end
 end

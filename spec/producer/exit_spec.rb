@@ -84,6 +84,28 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to eq("[\"1\"]\n")
   end
 
+  it "calls the callbacks that are left though each ends its thread" do
+    output, = run(<<~RUBY)
+      other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", max_batch_items: 1, max_in_flight: 1,
+                                           on_delivery: lambda { |result, _|
+                                             puts result.seq
+                                             Thread.exit
+                                           })
+      3.times { |i| other << i }
+    RUBY
+    expect(output).to eq("0\n1\n2\n")
+  end
+
+  it "ends though every callback and callable is killed when all is over, with more to do" do
+    faults.on("POST", path, &:hang)
+    took = seconds { run(<<~RUBY) }
+      producer = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 0,
+                                              headers: { "x" => -> { sleep } }, on_delivery: ->(*) {})
+      producer << 1
+    RUBY
+    expect(took).to be_between(4, 5 + AtOnce::SECONDS)
+  end
+
   it "does not wait for ever for a callback" do
     output = nil
     took = seconds { output, = run(<<~RUBY) }

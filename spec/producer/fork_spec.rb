@@ -86,4 +86,57 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(groups.delete("child")).to eq((0..4).to_a)
     expect(groups).to eq((0..2).to_h { |t| [t, (0...300).to_a] })
   end
+
+  # What a child does that is forked in a callback or a callable: it has a producer of its own, with both.
+  in_callback = <<~RUBY
+    def work(name, url)
+      told = Thread::Queue.new
+      DurableStreams::Producer.open(url: url, content_type: :json, producer_id: name, headers: { "x" => -> { "2" } },
+                                    on_delivery: ->(result, count) { told << [result.seq, count] }) do |producer|
+        producer.append!(name.to_json)
+        producer << "last".to_json
+        producer.flush
+      end
+      # More than the copy of the thread, which forked, does for this process.
+      $stdout.syswrite("\#{name} \#{told.pop} \#{told.pop}\n")
+      stream = DurableStreams.stream(url, content_type: :json, headers: { "x" => -> { "2" } })
+      stream.append(name.to_json)
+    end
+  RUBY
+
+  {
+    "with a block" => "Process.wait(fork { work(name, url) })",
+    "that goes on as the child until it exits" => "(pid = fork) ? Process.wait(pid) : (work(name, url) || exit)",
+    "that goes on as the child and returns" => "(pid = fork) ? Process.wait(pid) : work(name, url)"
+  }.each do |how, forking|
+    it "works on in a fork #{how}, in a callback and in a callable" do
+      ended = ChildProcess.program(<<~RUBY, stream.url)
+        #{in_callback}
+        url = ARGV[0]
+        main = Process.pid
+        done = Thread::Queue.new
+        forking = lambda do |name|
+          next unless name
+
+          #{forking}
+          done << true if Process.pid == main
+        end
+        names = ["callable"]
+        callable = lambda do
+          forking.call(names.shift)
+          "1"
+        end
+        producer = DurableStreams::Producer.new(url: url, content_type: :json, producer_id: "parent",
+                                                headers: { "x" => callable },
+                                                on_delivery: ->(*) { forking.call("callback") })
+        producer.append!('"parent"')
+        2.times { done.pop }
+        producer.close
+        $stdout.syswrite("end\n") if Process.pid == main
+      RUBY
+      expect(ended.output).to eq("callable [0, 1] [1, 1]\ncallback [0, 1] [1, 1]\nend\n")
+      expect(ended.status).to be_success
+      expect(stored).to eq(%w[callable last callable parent callback last callback])
+    end
+  end
 end

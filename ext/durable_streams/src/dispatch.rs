@@ -1,45 +1,46 @@
-//! Work that only a Ruby thread can do while no caller waits: what a producer's requests ask, and what its callbacks are
-//! told. Two Ruby threads (`lib/durable_streams/dispatcher.rb`) serve one queue each, so that a callback may be
-//! slow, or wait for the producer itself, while requests go on.
+//! Work that only a Ruby thread can do while no caller waits: what producers' requests ask, and what their callbacks are
+//! told. The Ruby threads of `lib/durable_streams/dispatcher.rb` serve a queue for each, so that a callback may be slow, or
+//! wait for the producer itself, while requests go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use durable_streams_client::fork::ProcessLocal;
-use durable_streams_client::producer::{Listener, Notice};
-use magnus::typed_data::Obj;
-use magnus::{Error, RArray, RHash, RModule, Ruby, TryConvert, Value, function};
+use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::producer::{Listener, Notice, is_busy};
+use durable_streams_client::runtime::Task;
+use magnus::value::ReprValue;
+use magnus::{Error, Module, Object, RArray, RHash, RModule, Ruby, Symbol, TryConvert, Value, function};
+use tokio::sync::oneshot;
 
+use crate::client::seconds;
 use crate::errors::{self, guard};
-use crate::held::{Lent, Used};
+use crate::held::{self, Lent, Used};
 use crate::producer;
-use crate::questions::{Asking, Question};
-use crate::queue::Queue;
-use crate::stream::Stream;
+use crate::questions::Asking;
+use crate::queue::{Queue, Threads};
 use crate::wait::wait;
 
-/// What a request of this stream handle asks.
-type Asked = (Used, Question);
+mod line;
 
-/// Something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
-type Told = (Used, Used, Notice);
+use line::lines;
 
-/// `None` ends the thread that serves the queue.
-type Notices = Queue<Option<Told>>;
-
-fn questions() -> Arc<Queue<Asked>> {
-    static QUEUE: ProcessLocal<Queue<Asked>> = ProcessLocal::new();
-    QUEUE.get_or_make(Queue::new)
+/// What the thread that calls callbacks is to do.
+enum Due {
+    /// Tell something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
+    Tell(Used, Used, Notice),
+    /// Say that all that was due before has been told.
+    Confirm(oneshot::Sender<()>),
 }
 
-fn notices() -> Arc<Notices> {
-    static QUEUE: ProcessLocal<Notices> = ProcessLocal::new();
-    QUEUE.get_or_make(Queue::new)
+fn notices() -> Arc<Queue<Due>> {
+    static QUEUE: ProcessLocal<Queue<Due>> = ProcessLocal::new();
+    // One thread, which tells them in order.
+    QUEUE.get_or_make(|| Queue::new(1))
 }
 
-/// Has the dispatcher answer what the requests of a stream handle ask.
+/// Has the dispatcher answer what the requests of a producer ask, which are for a stream handle.
 pub(crate) fn asking(stream: Lent) -> Arc<Asking> {
-    let queue = questions();
-    Asking::new(move |question| queue.put((stream.to_use(), question)))
+    line::asking(stream)
 }
 
 /// Has the dispatcher tell `listener` of a producer's failure, and of `deliveries` if asked to.
@@ -47,48 +48,122 @@ pub(crate) fn listener(listener: Lent, originals: Lent, deliveries: bool) -> Lis
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {
-            queue.put(Some((listener.to_use(), originals.to_use(), notice)));
+            queue.put(Due::Tell(listener.to_use(), originals.to_use(), notice));
         }
     })
 }
 
-/// `Native.serve_requests`: answers what requests ask, until the thread is ended.
-fn serve_requests(ruby: &Ruby) -> Result<(), Error> {
+/// Makes sure that a producer is served whose requests ask for values, or which has callbacks: threads may have died. To be
+/// called before what needs them, and with nothing in between that gives up the GVL: a thread that dies later is replaced.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<(), Error> {
+    loop {
+        if values && lines().is_short() {
+            keep_running(ruby, "values")?;
+        } else if callbacks && notices().is_short() {
+            keep_running(ruby, "notices")?;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn keep_running(ruby: &Ruby, kind: &str) -> Result<(), Error> {
+    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+    let dispatcher: Value = library.const_get("Dispatcher")?;
+    let _nil: Value = dispatcher.funcall("keep_running", (ruby.to_symbol(kind),))?;
+    Ok(())
+}
+
+/// The queue of a kind: `:values` or `:notices`.
+fn threads(kind: Symbol) -> Result<Arc<dyn Threads>, Error> {
+    Ok(match &*kind.name()? {
+        "values" => lines(),
+        _ => notices(),
+    })
+}
+
+/// `Native.join(kind)` -> the number of a thread that is to be started now, or nil if none is of use.
+fn join(kind: Symbol) -> Result<Option<u64>, Error> {
+    Ok(threads(kind)?.join())
+}
+
+/// `Native.fail_to_join(kind, number, exception)` -> whether other threads serve: this one could not be started.
+fn fail_to_join(kind: Symbol, number: u64, exception: Value) -> Result<bool, Error> {
+    let threads = threads(kind)?;
+    threads.leave(number);
+    line::refuse_unserved(&held::hold(exception));
+    Ok(!threads.is_unserved())
+}
+
+/// `Native.leave(kind, number)` -> whether something is left that may need a thread: this one is at its end.
+fn leave(kind: Symbol, number: u64) -> Result<bool, Error> {
+    threads(kind)?.leave(number);
+    Ok(is_busy() || lines().has_work() || notices().has_work())
+}
+
+/// `Native.serves?(kind, number)`: whether it is the number of a thread of this process that serves.
+fn serves(kind: Symbol, number: u64) -> Result<bool, Error> {
+    Ok(threads(kind)?.includes(number))
+}
+
+/// `Native.serve_requests(number)`: answers what requests ask, until the thread is ended or not needed.
+fn serve_requests(ruby: &Ruby, number: u64) -> Result<(), Error> {
     guard(ruby, || {
-        loop {
-            let queue = questions();
-            let (used, question) = next(ruby, &queue)?;
-            let Some(stream) = used.get(ruby) else { continue };
-            let stream = Obj::<Stream>::try_convert(stream)?;
-            if let Some(application) = &stream.application {
-                application.answer(ruby, question, |question| queue.put((used, question)))?;
+        line::accept();
+        while let Some(turn) = wait(ruby, lines().next(number))? {
+            // A callable may fork: the child leaves alone what its parent is answering.
+            let turn = ProcessBound::new(turn);
+            if lines().is_short() {
+                keep_running(ruby, "values")?;
+            }
+            line::answer_next(ruby, &turn)?;
+        }
+        Ok(())
+    })
+}
+
+/// `Native.next_notice(number)` -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
+/// `[listener, :failed, error]`, for which it waits; nil if the thread is to end, as one of another process.
+fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
+    guard(ruby, || {
+        while let Some(due) = wait(ruby, notices().next(number))? {
+            match due {
+                Due::Tell(listener, originals, notice) => {
+                    if let (Some(listener), Some(originals)) = (listener.get(ruby), originals.get(ruby)) {
+                        return notice_array(ruby, listener, RHash::try_convert(originals)?, notice).map(Some);
+                    }
+                }
+                Due::Confirm(told) => {
+                    // Who waited for it may have given up.
+                    let _gone = told.send(());
+                }
             }
         }
+        Ok(None)
     })
 }
 
-fn next<T: Send + 'static>(ruby: &Ruby, queue: &Queue<T>) -> Result<T, Error> {
-    wait(ruby, queue.next())?.ok_or_else(|| errors::internal(ruby, "a dispatcher's queue has ended"))
-}
-
-/// `Native.next_notice` -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
-/// `[listener, :failed, error]`, or nil after `end_notices`. Waits for it.
-fn next_notice(ruby: &Ruby) -> Result<Option<RArray>, Error> {
+/// `Native.finish_notices(limit)` -> nil, when all that is to be told now has been, or the time (seconds) is over.
+fn finish_notices(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
-        loop {
-            let Some((listener, originals, notice)) = next(ruby, &notices())? else {
-                return Ok(None);
-            };
-            if let (Some(listener), Some(originals)) = (listener.get(ruby), originals.get(ruby)) {
-                return notice_array(ruby, listener, RHash::try_convert(originals)?, notice).map(Some);
-            }
+        let limit: Duration = seconds(ruby, "limit", limit)?;
+        if notices().is_short() {
+            // No thread tells anything.
+            return Ok(());
         }
+        let (told, all_told) = oneshot::channel();
+        notices().put(Due::Confirm(told));
+        let finishing = Task::spawn(async move {
+            // Whether time ran out shows nowhere: whoever was not told may have got it otherwise.
+            let _late = tokio::time::timeout(limit, all_told).await;
+            Ok(())
+        });
+        let finishing = finishing.map_err(|error| errors::raise(ruby, error))?;
+        wait(ruby, finishing)?.map_err(|error| errors::raise(ruby, error))
     })
-}
-
-/// `Native.end_notices` -> nil: has `next_notice` give nil after all that there is to tell now.
-fn end_notices() {
-    notices().put(None);
 }
 
 fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) -> Result<RArray, Error> {
@@ -113,7 +188,11 @@ fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) 
 
 /// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
-    magnus::Object::define_singleton_method(native, "serve_requests", function!(serve_requests, 0))?;
-    magnus::Object::define_singleton_method(native, "next_notice", function!(next_notice, 0))?;
-    magnus::Object::define_singleton_method(native, "end_notices", function!(end_notices, 0))
+    native.define_singleton_method("join", function!(join, 1))?;
+    native.define_singleton_method("fail_to_join", function!(fail_to_join, 3))?;
+    native.define_singleton_method("leave", function!(leave, 2))?;
+    native.define_singleton_method("serves?", function!(serves, 2))?;
+    native.define_singleton_method("serve_requests", function!(serve_requests, 1))?;
+    native.define_singleton_method("next_notice", function!(next_notice, 1))?;
+    native.define_singleton_method("finish_notices", function!(finish_notices, 1))
 }

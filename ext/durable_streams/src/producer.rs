@@ -141,6 +141,7 @@ impl Producer {
                 }
             };
             let share_from = if json { usize::MAX } else { config.max_batch_bytes };
+            dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
             let started = CoreProducer::start(&endpoint, &id, &content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for lent in &lent {
@@ -210,6 +211,7 @@ impl Producer {
     ) -> Result<T, Error> {
         let running = self.running(ruby)?;
         loop {
+            self.keep_served(ruby)?;
             // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run; after a wait
             // for room they are read anew.
             let message = unsafe { text.as_slice() };
@@ -313,6 +315,7 @@ impl Producer {
     fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
+            this.keep_served(ruby)?;
             let flushed = wait(ruby, running.flush())?;
             this.sweep(ruby, running)?;
             this.settled(ruby, flushed)
@@ -323,6 +326,7 @@ impl Producer {
     fn close(ruby: &Ruby, this: &Producer, timeout: Option<f64>) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
+            this.keep_served(ruby)?;
             let closed = match timeout {
                 None => wait(ruby, running.close())?,
                 Some(limit) => {
@@ -346,6 +350,7 @@ impl Producer {
     ) -> Result<Option<RString>, Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
+            this.keep_served(ruby)?;
             // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
             let last = text.as_ref().map(|text| unsafe { text.as_slice() });
             if let (Some(last), true) = (last, this.json) {
@@ -376,6 +381,18 @@ impl Producer {
     /// `ending?`: whether it was asked to end and accepts nothing more for that.
     fn ending(&self) -> bool {
         self.running.get().is_some_and(CoreProducer::ending)
+    }
+
+    /// Makes sure that threads serve it, where it needs some.
+    fn keep_served(&self, ruby: &Ruby) -> Result<(), Error> {
+        match self.lent.is_empty() {
+            true => Ok(()),
+            false => dispatch::keep_served(
+                ruby,
+                ruby.get_inner(self.stream).application.is_some(),
+                self.listener.is_some(),
+            ),
+        }
     }
 
     fn running(&self, ruby: &Ruby) -> Result<&CoreProducer, Error> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use durable_streams_client::endpoint::{DynamicValues, Resolving};
+use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::inline::job::Work;
 use durable_streams_client::transport::{Answering, Fault, Outgoing, Transport};
 use durable_streams_protocol::error::{Kind, Result as CoreResult};
@@ -43,6 +44,16 @@ impl Question {
         match self {
             Question::Values(answer) => answer.is_closed(),
             Question::Answer(_, answer) => answer.is_closed(),
+        }
+    }
+
+    /// Ends the request by an exception.
+    pub(crate) fn fail(self, exception: Held) {
+        let exception = Arc::new(exception);
+        // A request that was cancelled meanwhile wants no answer.
+        match self {
+            Question::Values(answer) => drop(answer.send(Err(Kind::Application(exception)))),
+            Question::Answer(_, answer) => drop(answer.send(Err(Fault::Failed(exception)))),
         }
     }
 }
@@ -171,11 +182,17 @@ impl Application {
         }
     }
 
-    /// Answers a question for the dispatcher, who waits for nothing: an exception goes to the request, as it is.
+    /// Answers a question for the dispatcher, who waits for nothing: an exception goes to the request, as it is. Where the
+    /// application's code forks, the child answers nothing: the request is its parent's.
     ///
     /// # Errors
     /// The end of the thread, a `throw` or a signal: the question goes to `again`.
-    pub(crate) fn answer(&self, ruby: &Ruby, question: Question, again: impl FnOnce(Question)) -> Result<(), Error> {
+    pub(crate) fn answer(
+        &self,
+        ruby: &Ruby,
+        question: Question,
+        again: impl FnOnce(Question) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if question.is_moot() {
             return Ok(());
         }
@@ -184,11 +201,16 @@ impl Application {
                 let Some(callables) = &self.callables else {
                     return Ok(());
                 };
-                let values = match callables.evaluate(ruby).map_err(|error| told(ruby, error)) {
+                let mut answer = ProcessBound::new(Some(answer));
+                let values = callables.evaluate(ruby);
+                let Some(answer) = answer.get_mut().and_then(Option::take) else {
+                    return values.map(|_| ());
+                };
+                let values = match values.map_err(|error| told(ruby, error)) {
                     Ok(values) => Ok(values),
                     Err(Ok(said)) => Err(Kind::Application(Arc::new(said))),
                     Err(Err(error)) => {
-                        again(Question::Values(answer));
+                        again(Question::Values(answer))?;
                         return Err(error);
                     }
                 };
@@ -204,7 +226,7 @@ impl Application {
                     Err(Ok(said)) => request.fail_with(Fault::Failed(Arc::new(said))),
                     Err(Err(error)) => {
                         if let Some((made, answer)) = request.take_back() {
-                            again(Question::Answer(Box::new(made), answer));
+                            again(Question::Answer(Box::new(made), answer))?;
                         }
                         return Err(error);
                     }

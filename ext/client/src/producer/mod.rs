@@ -28,7 +28,7 @@ mod state;
 pub use failed::Failed;
 pub use loss::Loss;
 pub use notice::{Listener, Notice, Room};
-pub use registry::{drain_all, losses};
+pub use registry::{drain_all, is_busy, losses};
 pub use state::Told;
 use state::{Shared, State, Until};
 

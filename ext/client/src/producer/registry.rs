@@ -58,6 +58,12 @@ pub fn losses() -> Vec<Loss> {
     gone.into_iter().chain(held).collect()
 }
 
+/// Whether a producer of this process has something to do, or to tell, before anything more is asked of it.
+pub fn is_busy() -> bool {
+    let live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
+    live.into_iter().any(|shared| shared.busy())
+}
+
 /// Has every producer of this process send what it has, and waits until each has or has failed, but not longer than
 /// `limit`; `None` if there is nothing to wait for. Starts nothing where there was no producer.
 ///

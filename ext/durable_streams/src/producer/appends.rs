@@ -13,8 +13,6 @@ use crate::errors::guard;
 
 /// Where `DurableStreams::Producer` has the native one.
 static NATIVE: LazyId = LazyId::new("@native");
-/// Its private method that makes sure of the threads that serve it.
-static KEEP_SERVING: LazyId = LazyId::new("keep_serving");
 /// Its private method that takes what is not accepted here.
 static APPEND_OTHER: LazyId = LazyId::new("append_other");
 
@@ -42,12 +40,10 @@ fn accepted(ruby: &Ruby, this: Value, data: Value) -> Result<bool, Error> {
     let Some(producer) = producer(&native) else {
         return Ok(false);
     };
-    if !producer.lent.is_empty() {
-        let _nil: Value = this.funcall(*KEEP_SERVING, ())?;
-    }
     let (Some(text), Some(running)) = (RString::from_value(data), producer.running.get()) else {
         return Ok(false);
     };
+    producer.keep_served(ruby)?;
     guard(ruby, || Ok(take(ruby, producer, running, text)))
 }
 

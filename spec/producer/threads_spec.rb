@@ -1,0 +1,207 @@
+# frozen_string_literal: true
+
+# The threads that compute the values of callables and call callbacks, whatever befalls them.
+RSpec.describe DurableStreams::Producer, "and its threads", :producer do
+  let(:told) { Queue.new }
+  let(:gate) { Queue.new }
+
+  # The library's threads, those that are about to end aside.
+  def threads(kind = nil)
+    Thread.list.select { |thread| thread.alive? && thread.name&.start_with?("durable_streams #{kind}") }
+  end
+
+  # A callable that says that it was called, and is stuck until there is something at the gate.
+  def stuck
+    lambda do
+      told << Thread.current
+      gate.pop
+    end
+  end
+
+  def told_now
+    Array.new(told.size) { told.pop }
+  end
+
+  describe "with a callable that is stuck" do
+    after { gate.close }
+
+    it "does not stop other producers, made before or after that" do
+      before = direct(producer_id: "before", headers: { "x" => -> { "1" } })
+      held_up = Array.new(3) do |n|
+        direct(producer_id: "stuck #{n}", linger_ms: 0, headers: { "x" => stuck }).tap { |producer| producer << 0 }
+      end
+      3.times { told.pop }
+      before.append!("before".to_json)
+      direct(producer_id: "after", headers: { "x" => -> { "1" } }).append!("after".to_json)
+      expect(stored).to eq(%w[before after])
+      expect(held_up.map(&:pending)).to eq([1, 1, 1])
+    end
+
+    it "does not stop other producers of the same stream handle" do
+      stuck_once = true
+      handle = DurableStreams::Stream.new(stream.url, content_type: :json, headers: { "x" => lambda {
+        next "1" unless stuck_once
+
+        stuck_once = false
+        stuck.call
+      } })
+      first = described_class.new(stream: handle, producer_id: "first", linger_ms: 0)
+      second = described_class.new(stream: handle, producer_id: "second")
+      producers.push(first, second)
+      first << 1
+      told.pop
+      second.append!("2")
+      expect(stored).to eq([2])
+    end
+
+    it "calls its own for one request at a time, in order" do
+      running = 0
+      callable = lambda do
+        told << (running += 1)
+        gate.pop.tap { running -= 1 }
+      end
+      producer = direct(linger_ms: 0, max_batch_items: 1, headers: { "x" => callable })
+      4.times { |i| producer << i }
+      # While this one is served, any other call would come.
+      direct(producer_id: "other", headers: { "x" => -> { "1" } }).append!("other".to_json)
+      gate.close
+      producer.flush
+      expect(told_now).to all(eq(1))
+      expect(stored).to eq(["other", 0, 1, 2, 3])
+    end
+  end
+
+  it "have few threads for many producers" do
+    many = Array.new(30) { |n| direct(producer_id: "w#{n}", linger_ms: 0, headers: { "x" => -> { "1" } }) }
+    3.times { many.each { |producer| producer << 1 } }
+    many.each(&:flush)
+    expect(stored.size).to eq(90)
+    expect(threads("headers").size).to be <= 5
+  end
+
+  describe "that are killed" do
+    # A producer whose request for 1 is held at a gate; its flush waits for what comes after that.
+    def flushing
+      @producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1, headers: { "x" => -> { "1" } },
+                          on_delivery: ->(result, _) { told << result.seq })
+      send_and_hold(@producer, [1], :go)
+      @producer << 2
+      in_flush = Thread.new { @producer.flush }
+      Thread.pass until in_flush.stop?
+      in_flush
+    end
+
+    it "are there again for a flush that waits" do
+      in_flush = flushing
+      threads.each(&:kill).each(&:join)
+      faults.open(:go)
+      in_flush.join
+      expect(Array.new(2) { told.pop }).to eq([0, 1])
+      expect(stored).to eq([1, 2])
+    end
+
+    it "are there again after an exception that was raised into them" do
+      in_flush = flushing
+      threads.each { |thread| (thread.report_on_exception = false) || thread.raise(KeyError) }
+      faults.open(:go)
+      in_flush.join
+      expect(Array.new(2) { told.pop }).to eq([0, 1])
+    end
+
+    it "are there again for messages that nobody waits for" do
+      flushing.kill.join
+      threads.each(&:kill)
+      faults.open(:go)
+      expect(Array.new(2) { told.pop }).to eq([0, 1])
+    end
+
+    it "stay away while there is nothing to do" do
+      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << 1 })
+      producer.append!(1)
+      told.pop
+      threads.each(&:kill).each(&:join) while threads.any?
+      producer.append!(2)
+      expect(told.pop).to eq(1)
+    end
+
+    it "compute a value that was being computed" do
+      producer = direct(linger_ms: 0, headers: { "x" => stuck })
+      producer << 1
+      told.pop.kill
+      told.pop
+      gate << "1"
+      producer.flush
+      expect(stored).to eq([1])
+    end
+  end
+
+  it "tell every notice though each callback ends its thread" do
+    producer = direct(max_batch_items: 1, on_delivery: lambda { |result, _|
+      told << result.seq
+      Thread.exit
+    })
+    3.times { |i| producer << i }
+    producer.flush
+    expect(Array.new(3) { told.pop }).to eq([0, 1, 2])
+  end
+
+  it "fail a producer whose callable always ends its thread, and no other" do
+    other = direct(producer_id: "other", headers: { "x" => -> { "1" } })
+    producer = direct(headers: { "x" => -> { Thread.exit } })
+    producer << { lost: 1 }
+    error = failure { producer.flush }
+    expect(error.cause).to be_a(ThreadError).and have_attributes(message: /ended the thread/)
+    expect(error.undelivered).to eq([{ lost: 1 }])
+    other.append!("other".to_json)
+    expect(stored).to eq(["other"])
+  end
+
+  it "are started in a trap handler too" do
+    threads.each(&:kill).each(&:join)
+    previous = trap("USR2") do
+      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << 1 })
+      producer << "1"
+      producer.flush
+    end
+    Process.kill("USR2", Process.pid)
+    expect(told.pop).to eq(1)
+  ensure
+    trap("USR2", previous || "DEFAULT")
+  end
+
+  describe "that cannot be started" do
+    def run(program)
+      preamble = "producer = DurableStreams::Producer.new(url: ARGV[0], content_type: :json, producer_id: 'w', " \
+                 "headers: { 'x' => -> { $callable.call } })\n"
+      ChildProcess.program(preamble + program, stream.url).output
+    end
+
+    it "have requests fail that need them, instead of waiting for ever" do
+      output = run(<<~RUBY)
+        $callable = -> { ThreadGroup::Default.freeze && Thread.exit }
+        producer << 1
+        begin
+          producer.flush
+        rescue DurableStreams::ProducerError => e
+          p e.cause.class, e.undelivered
+        end
+      RUBY
+      expect(output).to match(/another one cannot be started: .*frozen/).and match(/^ThreadError\n\[1\]$/)
+    end
+
+    it "have one producer wait for another" do
+      output = run(<<~RUBY)
+        other = DurableStreams::Producer.new(url: ARGV[0], content_type: :json, producer_id: 'v', linger_ms: 60_000,
+                                             headers: { 'x' => -> { '1' } })
+        other << 2
+        ThreadGroup::Default.freeze
+        $callable = -> { '1' }
+        producer.append!('1')
+        other.flush
+        puts "through"
+      RUBY
+      expect(output).to match(/cannot start another thread.*values.*frozen/).and match(/^through$/)
+      expect(stored).to eq([1, 2])
+    end
+  end
+end
