@@ -42,7 +42,7 @@ module DurableStreams
       end
 
       # Sends what is pending and calls the callbacks, for some seconds at most, and logs what did not reach its stream
-      # and nobody was told of. For the end of the process.
+      # and nobody was told of, also where a signal ends this early. For the end of the process.
       # @api private
       # @return [nil]
       def send_the_rest
@@ -50,16 +50,22 @@ module DurableStreams
         Native.drain_producers(EXIT_LIMIT)
         took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
         Dispatcher.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
-        Native.lost_messages.each do |url, count, reason|
-          DurableStreams.report(:warn, "durable_streams: the process ends and #{count} appended messages did not " \
-                                       "reach #{url}: #{reason || "no answer within #{EXIT_LIMIT} s"}")
-        end
-        nil
       ensure
         Dispatcher.end_with_process
+        report_losses(took)
       end
 
       private
+
+      # @param took [Float, nil] seconds that were spent on sending; nil: it was interrupted
+      def report_losses(took)
+        timed_out = !took.nil? && took >= EXIT_LIMIT
+        otherwise = timed_out ? "no answer within #{EXIT_LIMIT} s" : "the process ended before they were acknowledged"
+        Native.lost_messages.each do |url, count, reason|
+          DurableStreams.report(:warn, "durable_streams: the process ends and #{count} appended messages did not " \
+                                       "reach #{url}: #{reason || otherwise}")
+        end
+      end
 
       def close_quietly(producer, raised)
         producer.close

@@ -84,6 +84,27 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to eq("[\"1\"]\n")
   end
 
+  it "logs what a callback appended too late, and names no time that did not pass" do
+    output = nil
+    took = seconds { output, = run(<<~RUBY) }
+      DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { producer << 2 }) << 1
+    RUBY
+    expect(took).to be < 5
+    expect(output).to match(/1 appended messages did not reach.*: the process ended before they were acknowledged/)
+  end
+
+  it "logs what was lost where a signal ends the wait for it" do
+    faults.on("POST", path, &:hang)
+    ended = ChildProcess.program(<<~RUBY, faults.url(path)) do |child|
+      DurableStreams::Producer.new(url: ARGV[0], content_type: :json, producer_id: "b", linger_ms: 60_000) << 1
+    RUBY
+      faults.wait_for_request(method: "POST")
+      child.signal("TERM")
+    end
+    expect(ended.took).to be < 5
+    expect(ended.output).to match(/1 appended messages did not reach.*: the process ended before they/)
+  end
+
   it "calls the callbacks that are left though each ends its thread" do
     output, = run(<<~RUBY)
       other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", max_batch_items: 1, max_in_flight: 1,
