@@ -3,10 +3,12 @@
 //!
 //! * [`validate`]: is this exactly one JSON value?
 //! * [`Splitter`]: a response's JSON array, cut into blocks of complete items while it arrives.
+//! * [`Fingerprinter`]: are two values the same, however they are written?
 //! * [`scan`]: the byte-level searches both are made of.
 
 mod array;
 mod block;
+mod fingerprint;
 mod pending;
 pub mod scan;
 mod sequence;
@@ -14,6 +16,7 @@ mod splitter;
 mod validate;
 
 pub use block::{Block, Form, Limits, SplitError, SplitReason};
+pub use fingerprint::{Fingerprint, Fingerprinter, NotJson, Numbers};
 pub use splitter::Splitter;
 pub use validate::{Invalid, validate};
 
