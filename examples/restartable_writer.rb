@@ -53,14 +53,16 @@ class RestartableWriter
     loop do
       read_on
       name = SecureRandom.uuid
-      # One epoch for each signature. Two that choose the same one look to the server like one that repeats itself: it
-      # drops the second signature, and whoever that was tries the next.
+      # One epoch for each signature.
       producer = DurableStreams::Producer.new(**@options, epoch: @signatures.size)
       producer.append!({ KEY => name })
       read_on
       return producer if @signatures.include?(name)
 
+      # Nobody could tell whose signature the server had, and it was not this one.
       producer.close
+    rescue DurableStreams::EpochReusedError
+      next # Another writer signed in under this epoch at the same time. The server dropped this signature.
     end
   end
 

@@ -97,7 +97,7 @@ module DurableStreams
     DEFAULTS = { message: "Forbidden", status: 403, code: "FORBIDDEN" }.freeze
   end
 
-  # 403 for a producer: another one has claimed its id with a higher epoch.
+  # A producer's id belongs to another one, which has claimed it with a higher epoch (403), or with the same.
   class StaleEpochError < ForbiddenError
     # @api private
     DEFAULTS = { message: "Stale producer epoch", status: 403, code: "FORBIDDEN" }.freeze
@@ -112,6 +112,14 @@ module DurableStreams
       @current_epoch = current_epoch
       super(message, **attributes)
     end
+  end
+
+  # A producer's id and epoch were used before, by an earlier run: the server takes what is sent under them for a
+  # repetition and does not store it. Nothing was stored, and `undelivered` has every message. Use a higher epoch, or
+  # `auto_claim: true`, which does that by itself. See {Producer}.
+  class EpochReusedError < StaleEpochError
+    # @api private
+    DEFAULTS = { message: "Producer epoch was used before", status: nil, code: "FORBIDDEN" }.freeze
   end
 
   # 404: there is no such stream.

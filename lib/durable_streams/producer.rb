@@ -4,12 +4,29 @@ module DurableStreams
   # Writes to one stream, fire and forget, exactly once: messages are sent in batches in the background, and a batch
   # whose answer was lost is sent again without being stored twice.
   #
-  # The server knows a producer by its id and epoch, and its batches by their numbers in it. One id is for one live
-  # producer, and each run of a program needs an epoch that no run before it had: a higher one, which the application
-  # keeps somewhere. To the server, a run that begins with an id, epoch and numbers that were used before is one that
-  # repeats itself: what it sends is answered as a duplicate ({ProducerResult#duplicate?}) and is *not stored* again,
-  # whatever it is. `auto_claim: true` only helps where the server refuses the epoch as stale, as a higher one has been
-  # there. examples/restartable_writer.rb keeps its epoch in the stream, and can be killed at any moment.
+  # The server knows a producer by its id and epoch, and its batches by their numbers in the epoch. One id is for one
+  # live producer at a time.
+  #
+  # A program may use the same id and epoch each time it runs. To the server, the second run looks like the first one
+  # repeating itself: it answers the first batch as a duplicate and stores nothing. So the producer does not take that
+  # answer for a success. It asks for the end of the stream (HEAD) before it sends its first batch, and if that batch is
+  # answered as a duplicate, it reads the stream from there (at most 64 MiB) and looks for the batch. If the batch is
+  # there, it was delivered: a lost answer, or a proxy that sent the request twice. If not, an earlier run has used the
+  # epoch. With `auto_claim: true` the producer then takes the next epoch and sends the batch again: nothing is lost and
+  # nothing is stored twice. Without it the producer fails with {EpochReusedError}, and `undelivered` has every message.
+  #
+  # Two cases remain in which an earlier run cannot be told from this one:
+  #
+  # * The end of the stream cannot be asked for, or the stream cannot be read. Then the batch counts as delivered, as
+  #   far as anyone can tell, and a warning in the log says so.
+  # * After this producer has asked for the end of the stream, somebody else stores messages that are equal to its first
+  #   batch. (On streams of bytes: anything that contains the bytes of the batch.)
+  #
+  # With `next_seq:` the producer goes on where the application says that an earlier one left off. It asks for nothing,
+  # and a batch that the server has counts as delivered.
+  #
+  # A program that is killed does not know which of its messages were stored. examples/restartable_writer.rb finds that
+  # out when it is run again, so that each message is stored once, however often it is killed.
   #
   # May be used from any number of threads. It belongs to the process that made it: after `fork` the child's copy raises
   # {ProducerError}, and nothing is sent twice.
@@ -85,12 +102,14 @@ module DurableStreams
     # @return [String] what the server knows the producer by
     attr_reader :producer_id
 
-    # Nothing is sent before something is appended, but a HEAD where the content type of `stream` is not known.
+    # Nothing is sent before something is appended, except a HEAD if the content type of `stream` is not known. Without
+    # `next_seq`, a HEAD goes out before the first batch if none has before; {#append} does not wait for it.
     # @param stream [Stream, nil] what to write to; or `url`
     # @param url [String, URI, nil] absolute, or a path joined to the client's (or the configuration's) base_url
     # @param producer_id [String] stable, not empty, of characters a header can carry
-    # @param epoch [Integer] from 0 to 2^53-1; one more after every restart
-    # @param auto_claim [Boolean] whether to take the id back, with the server's epoch + 1, when a newer epoch has it
+    # @param epoch [Integer] from 0 to 2^53-1
+    # @param auto_claim [Boolean] whether to go on in a new epoch, the server's + 1, when a newer epoch has the id or an
+    #   earlier run has used this epoch
     # @param max_batch_bytes [Integer] a batch goes out at this size, in bytes; a larger message travels alone
     # @param max_batch_items [Integer, nil] a batch goes out at so many messages; nil: no such limit
     # @param linger_ms [Numeric] how long a message waits for company, in milliseconds; 0: not at all
@@ -101,7 +120,8 @@ module DurableStreams
     # @param headers [Hash] beside (and instead of) the stream's, as {Stream#initialize} takes them; callables are asked
     #   once for every batch that goes out, on a thread of the library's, for one batch at a time. One that is slow or
     #   stuck delays this producer only. The producer fails if one ends its thread, twice for the same batch
-    # @param next_seq [Integer] the first number to use in the epoch
+    # @param next_seq [Integer, nil] the first number to use in an epoch that this application has used before; nil: 0,
+    #   in an epoch that should be new
     # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
     # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch that
@@ -114,7 +134,7 @@ module DurableStreams
     # @raise [ThreadError] if a thread that callables or callbacks need cannot be started
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
-                   when_full: :block, content_type: nil, headers: {}, next_seq: 0, client: nil, retry_policy: nil,
+                   when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
                    on_delivery: nil, on_error: nil)
       @stream = ProducerOptions.stream(stream, url, client, content_type, headers)
       @url = @stream.url
@@ -127,9 +147,10 @@ module DurableStreams
       @listener = ProducerListener.for(on_delivery, on_error)
       @asks = @stream.asks?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
+      tail = @stream.learn_content_type
       @json = @stream.json?
       Dispatcher.check_ractor if @asks || @listener
-      @native = @stream.native_producer(@producer_id, settings, retry_policy, @listener)
+      @native = @stream.native_producer(@producer_id, [*settings, tail], retry_policy, @listener)
       @closed = false
       @delivered = false
       @close_result = nil

@@ -34,10 +34,10 @@ module DurableStreams
         raise ArgumentError, "producer_id must be of printable characters, without spaces around it, got #{id.inspect}"
       end
 
-      # @return [Array] the settings as Native::Producer takes them
+      # @return [Array] the settings as Native::Producer takes them, but for the last one, the tail
       def settings(epoch:, next_seq:, auto_claim:, max_batch_bytes:, max_batch_items:, linger_ms:, max_in_flight:,
                    max_buffered_bytes:, when_full:)
-        [integer("epoch", epoch, 0..MAX_NUMBER), integer("next_seq", next_seq, 0..MAX_NUMBER),
+        [integer("epoch", epoch, 0..MAX_NUMBER), next_seq && integer("next_seq", next_seq, 0..MAX_NUMBER),
          auto_claim ? true : false,
          integer("max_batch_bytes", max_batch_bytes, 1..MAX_BATCH_BYTES),
          max_batch_items && integer("max_batch_items", max_batch_items, 1..MAX_NUMBER),

@@ -313,7 +313,7 @@ module DurableStreams
     # Starts a producer in the extension, for a {Producer}.
     # @api private
     # @param producer_id [String]
-    # @param settings [Array] as {ProducerOptions.settings} returns them
+    # @param settings [Array] as {ProducerOptions.settings} returns them, and the tail of the stream or nil
     # @param retry_policy [Array, nil] as {RetryPolicy#to_native} returns it; nil: the context's
     # @param listener [ProducerListener, nil]
     # @return [Native::Producer]
@@ -347,13 +347,24 @@ module DurableStreams
     # @api private
     # @return [String]
     def known_content_type
-      learn(@native.head.first || ContentType::FALLBACK) if @json.nil?
+      learn_content_type
       @content_type
+    end
+
+    # Asks for the content type (HEAD) if nobody said it yet.
+    # @api private
+    # @return [String, nil] the tail of the stream, if the server was asked
+    def learn_content_type
+      return unless @json.nil?
+
+      content_type, next_offset, = @native.head
+      learn(content_type || ContentType::FALLBACK)
+      next_offset
     rescue StreamNotFoundError
       raise unless Context.stand_in_content_type
 
       learn(Context.stand_in_content_type)
-      @content_type
+      nil
     end
 
     protected

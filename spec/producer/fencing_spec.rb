@@ -1,17 +1,6 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
-  # What the documentation warns of: each run needs an epoch of its own.
-  it "looks like one that repeats itself under an epoch that was used before, auto_claim or not" do
-    direct.append!("first run".to_json)
-    told = Queue.new
-    again = direct(auto_claim: true, on_delivery: ->(result, count) { told << [result.duplicate?, count] })
-    expect(again.append!("second run".to_json)).to be_duplicate
-    expect(told.pop).to eq([true, 1])
-    expect(direct(epoch: 1).append!("third run".to_json)).not_to be_duplicate
-    expect(stored).to eq(["first run", "third run"])
-  end
-
   describe "without auto_claim" do
     it "fails with StaleEpochError, and tells what did not land" do
       producer = proxied(linger_ms: 60_000)

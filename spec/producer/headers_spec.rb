@@ -29,7 +29,9 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     faults.next("POST", path) { |reply| reply.forward(server_url).rst }
     producer.append!(1)
     producer.append!(2)
-    expect(sent("x-count")).to eq(%w[1 2 3 4])
+    # A lost answer to the first batch: it is read back whose batch the server has.
+    expect(faults.requests.map(&:verb)).to eq(%w[HEAD POST POST POST GET POST])
+    expect(faults.requests.map { |request| request.header("x-count") }).to eq(%w[1 2 3 4 5 6])
     threads = Array.new(asked.size) { asked.pop }
     expect(threads.uniq.size).to eq(1)
     expect(threads.first).not_to eq(Thread.current)
@@ -40,7 +42,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
   it "asks while nobody waits" do
     producer = proxied(linger_ms: 0, headers: { "x-count" => counting })
     producer << 1
-    expect(faults.wait_for_request(method: "POST").header("x-count")).to eq("1")
+    expect(faults.wait_for_request(method: "POST").header("x-count")).to eq("2")
   end
 
   it "leaves out what a callable gives as nil" do
@@ -74,7 +76,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     producer.append!(1)
     asked.pop.kill.join
     producer.append!(2)
-    expect(sent("x-count")).to eq(%w[1 2])
+    expect(sent("x-count")).to eq(%w[2 3])
   end
 
   it "tells a callable that waits for the producer, which waits for it" do
@@ -98,7 +100,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     producer = direct(headers: { "x" => -> { (audit << "token fetched".to_json) && "y" } })
     producer.append!("message".to_json)
     audit.flush
-    expect(stored).to contain_exactly("token fetched", "message")
+    expect(stored).to contain_exactly("token fetched", "token fetched", "message")
   end
 
   it "lets callables use the library, the producer's own stream included" do
@@ -106,6 +108,6 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     handle = DurableStreams::Stream.new(stream.url, content_type: :json)
     producer = direct(headers: { "x" => -> { handle.append("from the callable".to_json).next_offset } })
     producer.append!("message".to_json)
-    expect(stored).to eq(["from the callable", "message"])
+    expect(stored).to eq(["from the callable", "from the callable", "message"])
   end
 end

@@ -7,7 +7,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
 
   it "refuses numbers that cannot be meant, naming them" do
     {
-      epoch: [-1, 2**53, 1.0, "1", nil], next_seq: [-1, 2**53, nil], max_batch_bytes: [0, -1, (2**30) + 1, nil],
+      epoch: [-1, 2**53, 1.0, "1", nil], next_seq: [-1, 2**53, 0.0], max_batch_bytes: [0, -1, (2**30) + 1, nil],
       max_batch_items: [0, -1, 1.5], max_in_flight: [0, 1_001, nil], max_buffered_bytes: [0, nil],
       linger_ms: [-1, Float::NAN, Float::INFINITY, "5", nil]
     }.each { |name, values| values.each { |value| refused(/\A#{name} must be/, name => value) } }

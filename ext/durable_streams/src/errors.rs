@@ -40,6 +40,7 @@ fn class_name(kind: &Kind) -> &'static str {
         Kind::Unauthorized => "UnauthorizedError",
         Kind::Forbidden => "ForbiddenError",
         Kind::StaleEpoch { .. } => "StaleEpochError",
+        Kind::EpochReused { .. } => "EpochReusedError",
         Kind::NotFound => "StreamNotFoundError",
         Kind::Gone => "StreamGoneError",
         Kind::Exists => "StreamExistsError",
@@ -86,7 +87,8 @@ fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
     match kind {
         Kind::StaleEpoch {
             current_epoch: Some(epoch),
-        } => set("current_epoch", number(*epoch))?,
+        }
+        | Kind::EpochReused { epoch } => set("current_epoch", number(*epoch))?,
         Kind::StreamClosed {
             final_offset: Some(offset),
         } => set("final_offset", ruby.str_new(offset).as_value())?,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_client::fork::ProcessBound;
-use durable_streams_client::producer::{Failed, Message, Producer as CoreProducer, Refused, drain_all, losses};
+use durable_streams_client::producer::{
+    Failed, Message, Producer as CoreProducer, Refused, drain_all, losses, warnings,
+};
 use durable_streams_protocol::producer::{BodyKind, Config};
 use durable_streams_protocol::retry::Policy;
 use magnus::encoding::{Coderange, EncodingCapable};
@@ -87,7 +89,7 @@ enum WhenFull {
 }
 
 /// Settings as Ruby passes them: `[epoch, next_seq, auto_claim, max_batch_bytes, max_batch_items, linger (seconds),
-/// max_in_flight, max_buffered_bytes, block_when_full]`; nil is the default.
+/// max_in_flight, max_buffered_bytes, block_when_full, tail]`; nil is the default.
 type Settings = (
     Option<u64>,
     Option<u64>,
@@ -98,6 +100,7 @@ type Settings = (
     Option<usize>,
     Option<usize>,
     bool,
+    Option<String>,
 );
 
 impl Producer {
@@ -275,6 +278,7 @@ impl Producer {
     /// The end of a wait for acknowledgements, after which the buffer holds less.
     fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, Failed>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
+        report_warnings(ruby)?;
         outcome.map_err(|failed| self.failure(ruby, &failed))
     }
 
@@ -416,13 +420,24 @@ fn comes_back(ruby: &Ruby, text: RString) -> bool {
 }
 
 fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<Config, Error> {
-    let (epoch, next_seq, auto_claim, max_batch_bytes, max_batch_items, linger, max_in_flight, max_buffered_bytes, _) =
-        settings;
+    let (
+        epoch,
+        next_seq,
+        auto_claim,
+        max_batch_bytes,
+        max_batch_items,
+        linger,
+        max_in_flight,
+        max_buffered_bytes,
+        _,
+        tail,
+    ) = settings;
     let default = Config::default();
     Ok(Config {
         body: if json { BodyKind::Json } else { BodyKind::Bytes },
         epoch: epoch.unwrap_or(default.epoch),
-        next_seq: next_seq.unwrap_or(default.next_seq),
+        next_seq,
+        tail,
         auto_claim,
         max_batch_bytes: max_batch_bytes.unwrap_or(default.max_batch_bytes),
         max_batch_items: max_batch_items.unwrap_or(default.max_batch_items),
@@ -439,11 +454,20 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
 fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;
-        match drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
-            Some(draining) => wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error)),
-            None => Ok(()),
+        if let Some(draining) = drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
+            wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error))?;
         }
+        report_warnings(ruby)
     })
+}
+
+/// Has the log tell what producers have to warn of.
+fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
+    for warning in warnings() {
+        let library: RModule = ruby.class_object().const_get("DurableStreams")?;
+        let _nil: Value = library.funcall("report", (ruby.to_symbol("warn"), warning))?;
+    }
+    Ok(())
 }
 
 /// `Native.lost_messages` -> `[[url, count, reason | nil], …]`: what is lost if the process ends now, and nobody was told.

@@ -293,6 +293,7 @@ impl Reader {
                         position: state.position.clone(),
                         format,
                         media,
+                        past_caches: false,
                     };
                     let (endpoint, questions) = stream.attended();
                     Session::start(&endpoint, options).map(|session| {

@@ -87,6 +87,11 @@ pub enum Kind {
         /// The epoch that holds it.
         current_epoch: Option<u64>,
     },
+    /// A producer's epoch was used before, under the same id.
+    EpochReused {
+        /// The epoch.
+        epoch: u64,
+    },
     /// 404
     NotFound,
     /// 410

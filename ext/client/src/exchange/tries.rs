@@ -4,7 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
-use durable_streams_protocol::request::{Answer, Failure, Request};
+use durable_streams_protocol::request::{Answer, Context, Failure, Request};
+use durable_streams_protocol::retry::Policy;
 use durable_streams_protocol::tries::{Next, Tries};
 
 use super::attempt;
@@ -15,6 +16,22 @@ use crate::endpoint::Endpoint;
 /// worth another try; an answer that still is after the last one is an error, as is none at all.
 pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
     repeated(endpoint, request, || attempt(endpoint, pool, request)).await
+}
+
+/// As [`call`], by another policy than the client's.
+pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
+    let mut tries = Tries::new(endpoint.is_dynamic());
+    loop {
+        let outcome = attempt(endpoint, pool, request).await;
+        let context = Context {
+            policy,
+            ..endpoint.context(request.operation)
+        };
+        match tries.after(&context, request.repeat, outcome, fastrand::f64()) {
+            Next::Done(outcome) => return outcome,
+            Next::Again(delay) => pause(delay).await,
+        }
+    }
 }
 
 /// As [`call`], where `attempt` makes each try of the request.

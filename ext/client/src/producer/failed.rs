@@ -82,7 +82,7 @@ fn quotes(failure: &Failure, said: &Kind) -> bool {
         Failure::StreamClosed { .. } => matches!(said, Kind::StreamClosed { .. }),
         Failure::ContentTypeMismatch => matches!(said, Kind::ContentTypeMismatch),
         Failure::Rejected { .. } | Failure::RetriesExhausted { .. } | Failure::HeaderFailed => true,
-        Failure::NumbersExhausted | Failure::Aborted => false,
+        Failure::EpochReused { .. } | Failure::NumbersExhausted | Failure::Aborted => false,
     }
 }
 
@@ -95,6 +95,11 @@ fn meaning(failure: &Failure) -> (Kind, &'static str) {
                 "a newer epoch holds this producer id",
             )
         }
+        Failure::EpochReused { epoch } => (
+            Kind::EpochReused { epoch: *epoch },
+            "this producer id and epoch were used before, so the server takes new messages for repetitions and stores \
+             none: use a higher epoch, or auto_claim: true",
+        ),
         Failure::SequenceGap { expected, received } => {
             let (expected, received) = (*expected, Some(*received));
             (Kind::SequenceGap { expected, received }, "producer sequence gap")

@@ -10,3 +10,12 @@ pub struct Loss {
     /// Why the producer has failed; `None` if it only ran out of time.
     pub reason: Option<String>,
 }
+
+/// Where a producer puts what its owner may not come to know otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sink {
+    /// Gets what is lost when nobody holds the producer any more.
+    pub(super) keep_loss: fn(Loss),
+    /// Gets a line for the log.
+    pub(super) warn: fn(String),
+}

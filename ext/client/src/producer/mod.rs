@@ -20,15 +20,18 @@ use crate::runtime::{Task, runtime};
 
 mod driver;
 mod failed;
+mod lookup;
 mod loss;
 mod notice;
 mod registry;
+mod sender;
 mod state;
 
 pub use failed::Failed;
 pub use loss::Loss;
 pub use notice::{Listener, Notice, Room};
-pub use registry::{drain_all, is_busy, losses};
+pub use registry::{drain_all, is_busy, losses, warnings};
+use sender::Sender;
 pub use state::Told;
 use state::{Shared, State, Until};
 
@@ -97,13 +100,15 @@ impl Producer {
         let mut headers = Headers::new(endpoint.about(Operation::Produce));
         headers.set_if(CONTENT_TYPE, Some(content_type))?;
         headers.set_if(protocol::PRODUCER_ID, Some(id))?;
+        let retry = config.retry.clone();
         let machine = Machine::new(config, Box::new(fastrand::f64))
             .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
-        let shared = Arc::new(Shared::new(endpoint.display().to_owned(), machine, registry::remember));
-        let sender = driver::Sender {
+        let shared = Arc::new(Shared::new(endpoint.display().to_owned(), machine, registry::SINK));
+        let sender = Sender {
             endpoint: Arc::clone(endpoint),
             pool,
             headers: headers.finish(),
+            retry,
         };
         let runtime = runtime()?;
         registry::add(&shared);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
 
-use super::loss::Loss;
+use super::loss::{Loss, Sink};
 use super::state::Shared;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
@@ -19,6 +19,8 @@ struct Registry {
     live: Mutex<Vec<Weak<Shared>>>,
     /// Of producers that are gone, each stream and reason once.
     lost: Mutex<Vec<Loss>>,
+    /// Warnings that nobody has taken yet.
+    warnings: Mutex<Vec<String>>,
 }
 
 /// Notes a producer that was started.
@@ -35,8 +37,14 @@ impl Registry {
     }
 }
 
+/// Where the producers of this process report to.
+pub(super) const SINK: Sink = Sink {
+    keep_loss: remember,
+    warn,
+};
+
 /// Keeps the loss of a producer that is gone.
-pub(super) fn remember(loss: Loss) {
+fn remember(loss: Loss) {
     let Some(registry) = REGISTRY.get() else { return };
     let mut lost = registry.lost.lock();
     match lost
@@ -46,6 +54,20 @@ pub(super) fn remember(loss: Loss) {
         Some(known) => known.count += loss.count,
         None => lost.push(loss),
     }
+}
+
+/// Keeps a warning for the log.
+fn warn(warning: String) {
+    if let Some(registry) = REGISTRY.get() {
+        registry.warnings.lock().push(warning);
+    }
+}
+
+/// The warnings of this process's producers since the last time, for the log.
+pub fn warnings() -> Vec<String> {
+    REGISTRY
+        .get()
+        .map_or_else(Vec::new, |registry| std::mem::take(&mut *registry.warnings.lock()))
 }
 
 /// What is lost if the process ends now. Each loss of a producer that is gone is told once.

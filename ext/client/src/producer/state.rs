@@ -5,7 +5,7 @@ use durable_streams_protocol::producer::{Delivery, Event, Machine};
 use tokio::sync::{Notify, oneshot};
 
 use super::failed::Failed;
-use super::loss::Loss;
+use super::loss::{Loss, Sink};
 use super::notice::{Listener, Notice, Room};
 use crate::lock::Mutex;
 
@@ -34,8 +34,7 @@ pub(crate) struct Shared {
     pub(super) state: Mutex<State>,
     /// There is something to do for the driver.
     pub(super) work: Notify,
-    /// Gets what is lost when nobody holds the producer any more.
-    keep_loss: fn(Loss),
+    sink: Sink,
 }
 
 pub(super) struct State {
@@ -52,18 +51,19 @@ pub(super) struct State {
     /// What the last request said that did not land, for the error of a producer that fails by it.
     pub(super) last_error: Option<Error>,
     waiters: Vec<Waiter>,
+    warn: fn(String),
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(loss) = self.loss() {
-            (self.keep_loss)(loss);
+            (self.sink.keep_loss)(loss);
         }
     }
 }
 
 impl Shared {
-    pub(super) fn new(url: String, machine: Machine, keep_loss: fn(Loss)) -> Shared {
+    pub(super) fn new(url: String, machine: Machine, sink: Sink) -> Shared {
         let state = State {
             machine,
             delivered: 0,
@@ -74,12 +74,13 @@ impl Shared {
             failed: None,
             last_error: None,
             waiters: Vec::new(),
+            warn: sink.warn,
         };
         Shared {
             url,
             state: Mutex::new(state),
             work: Notify::new(),
-            keep_loss,
+            sink,
         }
     }
 
@@ -182,6 +183,15 @@ impl State {
                     self.wake(Some(&delivery));
                     tell(Notice::Delivered(delivery));
                 }
+                Event::Assumed { count: 0, epoch, .. } => (self.warn)(format!(
+                    "durable_streams: it is not certain that {url} is closed: the server may have taken the request for a \
+                     repetition of an earlier run's in epoch {epoch}, and it could not be looked up"
+                )),
+                Event::Assumed { count, epoch, .. } => (self.warn)(format!(
+                    "durable_streams: it is not certain that {count} messages reached {url}: the server says that it has \
+                     the first batch of epoch {epoch}, and it could not be looked up whether this producer sent it, or an \
+                     earlier run under the same id and epoch"
+                )),
                 Event::Room => {
                     self.rooms += 1;
                     self.wake(None);

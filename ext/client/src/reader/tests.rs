@@ -33,6 +33,7 @@ fn session(live: Live, answering: fn() -> Answering) -> Session {
         position: Position::new("-1", None),
         format: Format::Bytes,
         media: None,
+        past_caches: false,
     };
     Session::start(&endpoint, options).unwrap()
 }

@@ -158,6 +158,13 @@ pub(super) enum State {
     /// Refused because those before it are not in: to be sent again when they are. (While the producer settles:
     /// whatever is not in flight any more and not acknowledged.)
     Parked,
+    /// The server says that it has the batch, or may have it: that it is this producer's is being looked up.
+    Disputed {
+        /// Whether the lookup was handed out.
+        looked_up: bool,
+        /// The position after it, where the answer told.
+        next_offset: Option<String>,
+    },
     /// In the stream.
     Acknowledged {
         /// The position after it, where an answer told.
@@ -216,6 +223,11 @@ impl Batch {
     /// Whether it is in the stream.
     pub fn acknowledged(&self) -> bool {
         matches!(self.state, State::Acknowledged { .. })
+    }
+
+    /// Whether it is being looked up whose it is.
+    pub fn disputed(&self) -> bool {
+        matches!(self.state, State::Disputed { .. })
     }
 
     /// Whether it waits to be sent again.

@@ -40,9 +40,12 @@ pub struct Config {
     pub body: BodyKind,
     /// The epoch to start in.
     pub epoch: u64,
-    /// The first number to use in it. Above 0 the epoch counts as established on the server.
-    pub next_seq: u64,
-    /// Whether a fenced producer takes its id back.
+    /// The first number to use in it. Above 0 the epoch counts as established on the server. `None` is 0 in an epoch that
+    /// should be new: whether it is shows in the answer to the first batch.
+    pub next_seq: Option<u64>,
+    /// Where the stream ends, if the owner has just learned it.
+    pub tail: Option<String>,
+    /// Whether a fenced producer takes its id back, and one whose epoch was used before takes the next.
     pub auto_claim: bool,
     /// How often it may.
     pub claims: ClaimLimits,
@@ -65,7 +68,8 @@ impl Default for Config {
         Config {
             body: BodyKind::Json,
             epoch: 0,
-            next_seq: 0,
+            next_seq: None,
+            tail: None,
             auto_claim: false,
             claims: ClaimLimits::default(),
             max_batch_bytes: 1 << 20,
@@ -85,7 +89,7 @@ impl Config {
         if self.epoch > MAX_NUMBER {
             return error("epoch", "must be at most 2^53 - 1");
         }
-        if self.next_seq > MAX_NUMBER {
+        if self.next_seq.is_some_and(|seq| seq > MAX_NUMBER) {
             return error("next_seq", "must be at most 2^53 - 1");
         }
         if self.max_batch_bytes == 0 || self.max_batch_bytes > MAX_BATCH_BYTES {

@@ -15,6 +15,16 @@ pub enum Event {
     /// A batch is in the stream. Deliveries come in append order and without a hole (but for a failure: a server that
     /// accepts a batch and refuses the one before it leaves one, which `Failed` names).
     Delivered(Delivery),
+    /// The batch whose delivery comes next may be another's: the server said that it has it, in an epoch that an earlier
+    /// run may have used, and what would tell could not be looked up.
+    Assumed {
+        /// The token of its first message.
+        first: u64,
+        /// How many messages it has; none if it only closes the stream.
+        count: u64,
+        /// The epoch.
+        epoch: u64,
+    },
     /// All that was appended before this flush was delivered.
     Flushed(FlushId),
     /// There is room again after `append` said [`AppendError::Full`](super::AppendError::Full): whoever waits tries again.
@@ -70,6 +80,12 @@ pub enum Failure {
     StaleEpoch {
         /// The epoch that holds the id, as far as is known.
         current_epoch: u64,
+    },
+    /// The epoch was used before, under the same id: the server takes what is sent in it for a repetition, and it was not
+    /// to be replaced by a new one.
+    EpochReused {
+        /// The epoch.
+        epoch: u64,
     },
     /// The server lacks numbers that it had acknowledged or was said to have (409).
     SequenceGap {

@@ -11,6 +11,7 @@ use super::batch::{Batch, Body, Filling, State};
 use super::claims::{Claims, Settling};
 use super::config::{Config, ConfigError, MAX_NUMBER};
 use super::event::{Event, Failure, FlushId};
+use super::lookup::Tail;
 use super::window::Window;
 
 /// The most batches between the oldest that is not acknowledged and the newest that is sent: bounds what is kept of
@@ -108,6 +109,7 @@ pub struct Machine {
     /// Whether the server has acknowledged this epoch.
     pub(super) established: bool,
     pub(super) claims: Claims,
+    pub(super) tail: Tail,
     /// Complete batches that were not reported as delivered, in append order.
     pub(super) queue: VecDeque<Batch>,
     /// The position of the first of them since the beginning of the producer.
@@ -116,6 +118,8 @@ pub struct Machine {
     pub(super) unsent: u64,
     /// How many batches of the queue wait to be sent again.
     pub(super) held: usize,
+    /// How many batches of the queue are disputed.
+    pub(super) disputes: usize,
     /// How many requests may be out at a time.
     pub(super) window: Window,
     /// A request failed and there was no progress since: only the oldest batch is tried.
@@ -161,13 +165,15 @@ impl Machine {
             phase: Phase::Running,
             ending: Ending::NotAsked,
             epoch: config.epoch,
-            next_seq: config.next_seq,
-            established: config.next_seq > 0,
+            next_seq: config.next_seq.unwrap_or_default(),
+            established: config.next_seq.is_some_and(|seq| seq > 0),
             claims: Claims::default(),
+            tail: config.tail.clone().map_or(Tail::NotAsked, Tail::at),
             queue: VecDeque::new(),
             base: 0,
             unsent: 0,
             held: 0,
+            disputes: 0,
             window: Window::new(config.max_in_flight),
             probing: false,
             filling: None,
@@ -334,11 +340,13 @@ impl Machine {
 
     /// When to call `poll_transmit` again although nothing else happened; `None` for never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !matches!(self.phase, Phase::Running) {
+        if !matches!(self.phase, Phase::Running) || self.tail_is_missing() {
             return None;
         }
-        if let Some(State::BackOff(until)) = self.queue.front().map(|batch| &batch.state) {
-            return Some(*until);
+        match self.queue.front().map(|batch| &batch.state) {
+            Some(State::BackOff(until)) => return Some(*until),
+            Some(State::Disputed { .. }) => return None,
+            _ => {}
         }
         let idle = self.may_send_new() && self.unsent == self.base + self.queue.len() as u64;
         self.filling.as_ref().filter(|_| idle).and_then(|filling| filling.due)
@@ -443,6 +451,7 @@ impl Machine {
     fn may_send_new(&self) -> bool {
         self.sent.len() < self.window.size()
             && self.held == 0
+            && self.disputes == 0
             && !self.probing
             && (self.established || self.sent.is_empty())
             && self.unsent - self.base < WINDOW
@@ -451,10 +460,11 @@ impl Machine {
     /// The position of the batch to send now. One that is sent again goes when all before it are acknowledged, and
     /// nothing new goes while one waits for that: it would only be refused.
     fn next_to_send(&mut self, now: Instant) -> Option<u64> {
-        if !matches!(self.phase, Phase::Running) {
+        if !matches!(self.phase, Phase::Running) || self.tail_is_missing() {
             return None;
         }
         match self.queue.front().map(|batch| &batch.state) {
+            Some(State::Disputed { .. }) => return None,
             Some(State::Parked) => return Some(self.base),
             Some(State::BackOff(until)) => return (now >= *until).then_some(self.base),
             _ => {}

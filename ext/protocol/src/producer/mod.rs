@@ -1,17 +1,19 @@
 //! The idempotent producer as a state machine without IO: it decides, a driver beside it talks.
 //!
 //! In go messages ([`Machine::append`]), requests to flush and close, and what became of each request
-//! ([`Machine::handle_response`], [`Machine::handle_lost`], [`Machine::header_failed`]); out come requests to send
+//! ([`Machine::handle_response`], [`Machine::handle_lost`], [`Machine::header_failed`]) and of each lookup
+//! ([`Machine::handle_tail`], [`Machine::handle_found`]); out come lookups ([`Machine::poll_lookup`]), requests to send
 //! ([`Machine::poll_transmit`]), the moment to look again ([`Machine::poll_timeout`]) and what there is to tell
 //! ([`Machine::poll_event`]). Time is passed in. There is no socket, no clock, no lock and no thread here.
 //!
 //! # How a driver runs it
-//! After *every* call that takes `&mut Machine`: send all that `poll_transmit` returns, hand on all that `poll_event`
-//! returns, and set one timer to `poll_timeout`; when it fires, the same round again. `append` says with
-//! [`Appended::wake`] whether that round is needed, so that most appends cost no more than a copy. Every
-//! [`Transmit`] ends in exactly one of `handle_response`, `handle_lost` and `header_failed`, within a time that the
-//! driver bounds (a failure is told when the answers that decide what landed are in). After [`Event::Failed`] what is
-//! still out is dropped. The driver's own transport repeats nothing.
+//! After *every* call that takes `&mut Machine`: look up what `poll_lookup` returns, send all that `poll_transmit`
+//! returns, hand on all that `poll_event` returns, and set one timer to `poll_timeout`; when it fires, the same round
+//! again. `append` says with [`Appended::wake`] whether that round is needed, so that most appends cost no more than a
+//! copy. Every [`Transmit`] ends in exactly one of `handle_response`, `handle_lost` and `header_failed`, and every
+//! [`Lookup`] in `handle_tail` or `handle_found`, within a time that the driver bounds (a failure is told when the answers
+//! that decide what landed are in). After [`Event::Failed`] what is still out is dropped. The driver's own transport
+//! repeats no [`Transmit`].
 //!
 //! # What is promised
 //! All that [`Event::Delivered`] names is in the stream once, in append order. What is not is named, message by
@@ -23,18 +25,36 @@
 //! or not answered, do no harm. A proxy that repeats a request unseen, and passes on that the repetition was refused,
 //! takes the last proof away.)
 //!
+//! # An epoch that may not be new
+//! To a server, a program that is run again under the same id and epoch is one that repeats itself: it answers 204, and
+//! stores nothing. So does a server that gets a request twice, from a proxy or after a lost answer. To tell these apart, a
+//! machine that was not told where to go on ([`Config::next_seq`]), or that has claimed an epoch, learns where the stream
+//! ends ([`Lookup::Tail`]) before the first batch, and sends nothing beside that batch. If the batch is answered by 204:
+//!
+//! - `Producer-Seq` is beyond what was sent: the epoch is another's.
+//! - Otherwise the stream is read from that tail on and the batch looked for ([`Lookup::Batch`], [`Search`]). If it is
+//!   there, it is delivered; what stood before the tail, with the same content perhaps, was not read. If it is not, the
+//!   epoch is another's.
+//! - It cannot be looked up: in an epoch of the owner's choice it counts as delivered, which [`Event::Assumed`] tells
+//!   before the delivery, and the next batch is treated as a first one. In a claimed epoch the producer fails.
+//!
+//! Nothing of this producer's is stored in an epoch that is another's. With `auto_claim` the next epoch is claimed and the
+//! batch sent in it, else the producer fails with [`Failure::EpochReused`]. What remains: another writer who stores the
+//! same content between the tail and the read has it taken for this producer's.
+//!
 //! # Cases in doubt
 //! - **Fenced (403) after a lost answer.** The lost request landed before the id was taken, or it did not; asking again
 //!   under the old epoch gives 403 either way. Where a higher number was accepted it landed; where a lower one was
-//!   refused for good it did not; otherwise it is `Unknown`, and then nothing is sent under a new epoch: to re-send
-//!   could be a duplicate, to leave it out a loss, so the producer fails with [`Failure::StaleEpoch`] although
-//!   `auto_claim` is on. A claim is made only when the outcome of every request of the old epoch is known.
-//! - **A claim answered as a duplicate (204).** Two claimants that pick the same epoch look like one that repeats
-//!   itself. The first request of an epoch that this producer *claimed* must therefore be answered as new data; 204
-//!   fails with `StaleEpoch` and its batch is `Unknown`, even after a lost answer, when it may well be its own. The
-//!   same goes for a later batch of a claimed epoch that was sent once and never before, and for a `Producer-Seq`
-//!   beyond what was sent. In an epoch that the owner chose, 204 is a success: replaying the same numbers is what it is
-//!   for.
+//!   refused for good it did not; the first batch of an epoch that may not be new is looked up, as nothing of a fenced
+//!   epoch can land any more; otherwise it is `Unknown`, and then nothing is sent under a new epoch: to re-send could be a
+//!   duplicate, to leave it out a loss, so the producer fails with [`Failure::StaleEpoch`] although `auto_claim` is on. A
+//!   claim is made only when the outcome of every request of the old epoch is known.
+//! - **A later batch of a claimed epoch answered as a duplicate (204).** Two claimants that pick the same epoch look like
+//!   one that repeats itself. A batch that was sent once and never before is looked up, when all that was sent is
+//!   answered, from the offset on that the answer to the batch before it has told. If it is not found, or cannot be
+//!   looked up, or other batches sent since have the same content, the producer fails with `StaleEpoch` and the batch is
+//!   `Unknown`. So it does at a `Producer-Seq` beyond what was sent. Where the owner said where to go on in an epoch, 204
+//!   is a success: replaying the same numbers is what it is for.
 //! - **5xx answers** may come from a gateway after the server took the request, so they count as lost answers. 4xx
 //!   answers, 429 among them, prove that the request was refused.
 //! - **Fighting over an id.** Each claim that was not followed by holding the epoch for a while ([`ClaimLimits`])
@@ -45,9 +65,12 @@ mod batch;
 mod claims;
 mod config;
 mod event;
+mod lookup;
 mod lost;
 mod machine;
 mod outcome;
+mod proof;
+mod search;
 mod settle;
 mod window;
 
@@ -58,5 +81,7 @@ pub use answer::Answer;
 pub use batch::BodyKind;
 pub use config::{ClaimLimits, Config, ConfigError, MAX_NUMBER};
 pub use event::{Delivery, Event, Failure, FlushId, LastTry, Outcome, Undelivered, UndeliveredMessage};
+pub use lookup::Lookup;
 pub use lost::Lost;
 pub use machine::{AppendError, Appended, Jitter, Machine, Transmit, TransmitId};
+pub use search::{Found, MOST_READ_BACK, Search, Wanted};

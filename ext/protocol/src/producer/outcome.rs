@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Verdict};
-use super::batch::{Batch, State};
+use super::batch::{Batch, Body, State};
 use super::claims::Settling;
 use super::event::{Delivery, Event, Failure, LastTry};
 use super::lost::Lost;
@@ -43,20 +43,19 @@ impl Machine {
     }
 
     /// The batch of a request that is out; nothing else is done with its entry until the answer.
-    fn batch(&mut self, sent: &Sent) -> Option<&mut Batch> {
+    pub(super) fn batch(&mut self, sent: &Sent) -> Option<&mut Batch> {
         self.queue.get_mut(sent.number.checked_sub(self.base)? as usize)
     }
 
     fn landed(&mut self, now: Instant, sent: &Sent, answer: Answer, duplicate: bool) {
-        if self.taken_for_another(sent, &answer, duplicate) {
-            let epoch = self.epoch;
-            self.hold(sent, State::Parked, true);
-            self.claims.collided = true;
-            self.fail(now, Failure::StaleEpoch { current_epoch: epoch });
-            return;
+        if !self.disputed(now, sent, &answer, duplicate) {
+            self.landed_at(now, sent.number, answer.next_offset, duplicate);
         }
-        let number = sent.number;
-        self.acknowledge(number, answer.next_offset, duplicate);
+    }
+
+    /// The batch at `number` is in the stream.
+    pub(super) fn landed_at(&mut self, now: Instant, number: u64, next_offset: Option<String>, duplicate: bool) {
+        self.acknowledge(number, next_offset, duplicate);
         self.established = true;
         self.probing = false;
         self.window.passed();
@@ -66,21 +65,6 @@ impl Machine {
         }
         self.claims.acknowledged(now, &self.config.claims);
         self.report();
-    }
-
-    /// Whether a success is somebody else's: see "Cases in doubt" in the module. Only in an epoch that this producer
-    /// chose by itself.
-    fn taken_for_another(&mut self, sent: &Sent, answer: &Answer, duplicate: bool) -> bool {
-        if !self.claims.any() {
-            return false;
-        }
-        let beyond = answer.producer_seq.is_some_and(|seq| seq >= self.next_seq);
-        // The claim itself, and whatever was never sent before. (A request that only closes is answered 204 the first
-        // time too.)
-        let suspect = self
-            .batch(sent)
-            .is_some_and(|batch| batch.count > 0 && (sent.seq == 0 || !batch.doubt));
-        beyond || (duplicate && suspect)
     }
 
     fn not_landed(&mut self, now: Instant, sent: &Sent, verdict: Verdict) {
@@ -141,7 +125,7 @@ impl Machine {
     }
 
     /// The request of a batch is over and it is not known to be in the stream.
-    fn hold(&mut self, sent: &Sent, state: State, may_have_landed: bool) {
+    pub(super) fn hold(&mut self, sent: &Sent, state: State, may_have_landed: bool) {
         let Some(batch) = self.batch(sent) else { return };
         batch.state = state;
         batch.doubt |= may_have_landed;
@@ -156,9 +140,15 @@ impl Machine {
         if batch.held() {
             self.held -= 1;
         }
+        if batch.disputed() {
+            self.disputes -= 1;
+        }
         batch.state = State::Acknowledged { next_offset, duplicate };
-        let body = std::mem::take(&mut batch.body);
-        self.buffered -= body.bytes.len();
+        self.buffered -= batch.body.bytes.len();
+        // In a claimed epoch it may be needed to tell this batch from a disputed one, until its turn has come.
+        if !self.claims.any() {
+            batch.body = Body::default();
+        }
         self.pending -= batch.count;
         if self.starved {
             self.starved = false;
@@ -190,6 +180,7 @@ impl Machine {
         let State::Acknowledged { next_offset, duplicate } = batch.state else {
             return;
         };
+        self.remember(next_offset.as_ref(), duplicate, batch.body);
         let final_offset = next_offset.clone();
         self.events.push_back(Event::Delivered(Delivery {
             first: batch.first,

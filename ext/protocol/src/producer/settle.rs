@@ -6,6 +6,7 @@ use super::batch::{Batch, State};
 use super::claims::Settling;
 use super::config::MAX_NUMBER;
 use super::event::{Event, Failure, Outcome, Undelivered, UndeliveredBatch};
+use super::lookup::Tail;
 use super::machine::{Machine, Phase};
 
 /// What is known of a batch when its epoch is over.
@@ -65,7 +66,9 @@ impl Machine {
     /// What is known of each batch, by the two rules of the order of numbers: what is below an accepted one landed,
     /// what is above one that did not land did not either.
     fn fates(&self) -> Vec<Fate> {
-        let proven = if self.claims.collided {
+        // Another may have used these numbers too.
+        let shared = self.claims.collided || self.disputes > 0;
+        let proven = if shared {
             None
         } else {
             self.queue.iter().rposition(Batch::acknowledged)
@@ -76,7 +79,7 @@ impl Machine {
             if batch.acknowledged() || (below_accepted && batch.uncertain()) {
                 return Fate::Landed;
             }
-            absent |= !batch.uncertain() && !self.claims.collided;
+            absent |= !batch.uncertain() && !shared;
             match batch.state {
                 _ if absent || !batch.uncertain() => Fate::NotLanded,
                 State::InFlight => Fate::Undecided,
@@ -98,8 +101,15 @@ impl Machine {
 
     /// All requests of the epoch are over: takes the id back if that can be done without a doubt.
     fn claim_or_fail(&mut self, now: Instant, current_epoch: u64) {
+        if self.queue.front().is_some_and(Batch::disputed) {
+            return;
+        }
         let fates = self.fates();
         let doubt = fates.contains(&Fate::Unknown);
+        // Only the first batch of the epoch was sent, and the epoch is over: what is in the stream by now stays the answer.
+        if doubt && self.may_be_anothers() && matches!(self.tail, Tail::Known(_)) {
+            return self.dispute(self.base, None);
+        }
         let fought = self.claims.in_a_row >= self.config.claims.max_claims;
         if doubt || fought || current_epoch >= MAX_NUMBER {
             return self.finish(Failure::StaleEpoch { current_epoch });
@@ -117,6 +127,8 @@ impl Machine {
         self.established = false;
         self.probing = false;
         self.held = 0;
+        self.disputes = 0;
+        self.forget_tail();
         self.unsent = self.base;
         self.queue.iter_mut().for_each(Batch::renew);
         self.claims.claim(now);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::content::Content;
@@ -38,6 +38,8 @@ pub struct ReadOptions {
     pub format: Format,
     /// What the stream is known to hold.
     pub media: Option<Media>,
+    /// Whether caches on the way have to ask the server first.
+    pub past_caches: bool,
 }
 
 /// The settings of a read, which come from its client.
@@ -93,6 +95,7 @@ pub struct Machine {
     config: Config,
     cursor: Cursor,
     format: Format,
+    past_caches: bool,
     jitter: Jitter,
     schedule: Schedule,
     /// Fresh values were asked for, and there was no success since.
@@ -156,6 +159,7 @@ impl Machine {
             config,
             cursor: Cursor::new(options.live, options.position, options.media),
             format: options.format,
+            past_caches: options.past_caches,
             jitter,
             schedule: Schedule::default(),
             asked_again: false,
@@ -195,6 +199,9 @@ impl Machine {
         let mut headers = HeaderMap::new();
         if mode == Mode::Sse {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        }
+        if self.past_caches {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         Request {
             operation: Operation::Read,

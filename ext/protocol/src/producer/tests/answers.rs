@@ -15,7 +15,7 @@ fn the_first_request_of_an_epoch_travels_alone() {
 fn a_first_number_above_zero_is_not_the_first_request_of_its_epoch() {
     let mut bench = Bench::new(Config {
         epoch: 4,
-        next_seq: 7,
+        next_seq: Some(7),
         ..config()
     });
     assert_eq!((bench.machine.epoch(), bench.machine.seq()), (4, 6));
@@ -45,7 +45,10 @@ fn deliveries_are_told_in_append_order() {
 
 #[test]
 fn a_lost_answer_repeats_the_same_request_after_a_delay() {
-    let mut bench = Bench::new(config());
+    let mut bench = Bench::new(Config {
+        next_seq: Some(0),
+        ..config()
+    });
     let first = bench.append_and_send(&["a"]);
     bench.lose(&first[0]);
     assert!(bench.send().is_empty());
@@ -207,7 +210,7 @@ fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
 #[test]
 fn a_wrong_first_number_is_a_sequence_gap() {
     let mut bench = Bench::new(Config {
-        next_seq: 7,
+        next_seq: Some(7),
         ..config()
     });
     let sent = bench.append_and_send(&["a", "b"]);
@@ -322,7 +325,7 @@ fn headers_that_cannot_be_made_fail_the_producer() {
 #[test]
 fn numbers_end_at_two_to_the_53() {
     let mut bench = Bench::new(Config {
-        next_seq: MAX_NUMBER,
+        next_seq: Some(MAX_NUMBER),
         ..config()
     });
     let sent = bench.append_and_send(&["a"]);

@@ -54,7 +54,7 @@ fn a_batch_goes_out_when_it_is_full() {
     // A first number above 0 says that the epoch is established.
     let mut bench = Bench::new(Config {
         max_batch_bytes: 6,
-        next_seq: 7,
+        next_seq: Some(7),
         ..batching()
     });
     let sent = bench.append_and_send(&["aaa", "bbb", "cccc", "ddd", "a large message", "e"]);
@@ -128,7 +128,7 @@ fn a_full_buffer_takes_nothing_until_there_is_room() {
 fn what_is_shared_is_sent_from_where_it_is_in_its_place() {
     // A first number above 0 says that the epoch is established.
     let mut bench = Bench::new(Config {
-        next_seq: 7,
+        next_seq: Some(7),
         ..batching()
     });
     bench.append(&["a", "b"]);
@@ -224,7 +224,7 @@ fn impossible_settings_are_named() {
             ..config()
         },
         Config {
-            next_seq: MAX_NUMBER + 1,
+            next_seq: Some(MAX_NUMBER + 1),
             ..config()
         },
         Config {

@@ -133,6 +133,7 @@ fn closing_the_stream_without_data_sends_no_body() {
             ..ok(204, 0)
         },
     );
+    bench.looked_for(Found::Yes);
     assert!(matches!(
         bench.events()[..],
         [Event::Delivered(_), Event::StreamClosed { .. }, Event::Closed]
@@ -156,6 +157,7 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
             ..ok(204, 0)
         },
     );
+    bench.looked_for(Found::Yes);
     assert!(bench.events().iter().any(|event| matches!(event, Event::Closed)));
 }
 

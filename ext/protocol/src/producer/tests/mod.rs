@@ -4,6 +4,7 @@ mod answers;
 mod batching;
 mod claims;
 mod ending;
+mod reruns;
 mod sim;
 
 use std::time::{Duration, Instant};
@@ -107,8 +108,23 @@ impl Bench {
         }
     }
 
+    /// All requests that may go out now. The tail of the stream, if it is asked for, is at "tail".
     fn send(&mut self) -> Vec<Transmit> {
+        match self.machine.poll_lookup(self.now) {
+            Some(Lookup::Tail) => self.machine.handle_tail(Some("tail".to_owned())),
+            Some(lookup) => panic!("{lookup:?}"),
+            None => {}
+        }
         std::iter::from_fn(|| self.machine.poll_transmit(self.now)).collect()
+    }
+
+    /// Has a batch looked for, with this result. Tells from where on.
+    fn looked_for(&mut self, found: Found) -> String {
+        let Some(Lookup::Batch { from, .. }) = self.machine.poll_lookup(self.now) else {
+            panic!("no batch is looked for")
+        };
+        self.machine.handle_found(self.now, found);
+        from
     }
 
     fn append_and_send(&mut self, messages: &[&str]) -> Vec<Transmit> {

@@ -32,6 +32,7 @@ fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> Machine 
         position: Position::new(offset, None),
         format: Format::Json,
         media: None,
+        past_caches: false,
     };
     let config = Config {
         url: "http://h/s".to_owned(),

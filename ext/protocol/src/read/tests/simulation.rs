@@ -54,6 +54,7 @@ impl Run {
             position: Position::new("", None),
             format: Format::Json,
             media: None,
+            past_caches: false,
         };
         let server = Server {
             items: rng.u64(..40),

@@ -14,6 +14,9 @@ pub struct Client {
     /// What was accepted, by token.
     pub appended: Vec<Vec<u8>>,
     pub delivered: Vec<u64>,
+    /// Those of which the machine has said that they may be another's.
+    pub assumed: HashSet<u64>,
+    pub assumptions: u32,
     pub open: HashMap<TransmitId, (u64, u64)>,
     established: HashSet<u64>,
     /// Highest token (exclusive) that each flush has to wait for.
@@ -41,8 +44,10 @@ impl Client {
             machine,
             appended: Vec::new(),
             delivered: Vec::new(),
+            assumed: HashSet::new(),
+            assumptions: 0,
             open: HashMap::new(),
-            established: HashSet::from_iter((config.next_seq > 0).then_some(config.epoch)),
+            established: HashSet::from_iter((config.next_seq.is_some_and(|seq| seq > 0)).then_some(config.epoch)),
             config,
             flushes: HashMap::new(),
             waits_for_room: false,
@@ -124,8 +129,8 @@ impl Client {
             let Transmit { id, epoch, seq, .. } = transmit;
             let known = self.established.contains(&epoch);
             assert!(
-                known || (seq == 0 && self.open.is_empty()),
-                "the first request of epoch {epoch} is not alone"
+                self.open.is_empty() || (known && seq > 0),
+                "a request that may tell whose it is, in epoch {epoch} is not alone"
             );
             assert!(
                 self.open.values().all(|out| *out != (epoch, seq)),
@@ -159,6 +164,13 @@ impl Client {
                     self.hole |= delivery.count > 0 && delivery.first > next;
                     assert!(!self.hole || self.claims > 0, "delivered with a hole");
                     self.delivered.extend(delivery.first..delivery.first + delivery.count);
+                }
+                Event::Assumed { first, count, epoch } => {
+                    let owners = epoch == self.config.epoch && self.config.next_seq.is_none();
+                    let nothing_certain = self.delivered.iter().all(|token| self.assumed.contains(token));
+                    assert!(count == 0 || (owners && self.claims == 0 && nothing_certain));
+                    self.assumptions += 1;
+                    self.assumed.extend(first..first + count);
                 }
                 Event::Flushed(id) => {
                     let target = self.flushes.remove(&id).expect("a flush that was asked for");
@@ -196,7 +208,7 @@ impl Client {
         let all = self.appended.len() as u64;
         for token in &self.delivered {
             assert!(
-                landed.contains(token),
+                landed.contains(token) || self.assumed.contains(token),
                 "{token} was reported as delivered and is not there"
             );
         }
@@ -208,6 +220,9 @@ impl Client {
             }
             End::Failed(failure, undelivered) => {
                 assert!(!must_succeed, "failed for no reason: {failure:?}");
+                if matches!(failure, Failure::EpochReused { .. }) {
+                    assert!(landed.is_empty() && !undelivered.any_unknown() && !self.config.auto_claim);
+                }
                 let mut reported = self.delivered.clone();
                 for message in undelivered.messages() {
                     let token = message.token;

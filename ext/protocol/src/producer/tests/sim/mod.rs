@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use run::{Ended, Run};
 
-/// Seeds that once failed: a hole behind a collision, a copy of a refused request, answers reordered by a pause.
-const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122];
+/// Seeds that once failed: a hole behind a collision, a copy of a refused request, answers reordered by a pause, a request
+/// doubled after a claim, a second duplicate behind one that could not be looked up.
+const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122, 31, 85];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -61,6 +62,8 @@ fn what_lands_is_what_was_appended_or_is_reported() {
             "closed",
             "stream closed",
             "StaleEpoch",
+            "EpochReused",
+            "assumed",
             "StreamClosed",
             "Rejected",
             "RetriesExhausted",

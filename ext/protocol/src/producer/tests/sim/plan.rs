@@ -20,6 +20,17 @@ pub struct Faults {
     pub status_5xx_before: u32,
     pub status_5xx_after: u32,
     pub headers: u32,
+    /// A lookup comes to nothing.
+    pub lookups: u32,
+}
+
+/// An earlier run in the epoch that this one starts in: chosen by its owner, or claimed by `auto_claim`.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// How many batches it has stored, with the messages that this run begins with too.
+    pub stored: u64,
+    /// How many more are on their way when this run starts.
+    pub on_the_way: u64,
 }
 
 /// One run.
@@ -37,6 +48,8 @@ pub struct Plan {
     pub rival_races: bool,
     /// The epoch that the id is in when the run starts.
     pub held_epoch: Option<u64>,
+    /// What an earlier run under the same id left behind.
+    pub earlier: Option<Earlier>,
     pub closed_by_other: bool,
     pub gone: bool,
     pub max_body: usize,
@@ -79,6 +92,7 @@ impl Plan {
             status_5xx_before: up_to(150),
             status_5xx_after: up_to(150),
             headers: if header { 10 } else { 0 },
+            lookups: 0,
         };
         let retry = Policy {
             max_retries: if few_retries { rng.u32(..3) } else { 60 },
@@ -92,7 +106,8 @@ impl Plan {
         let config = Config {
             body: if rng.bool() { BodyKind::Json } else { BodyKind::Bytes },
             epoch: if held_epoch.is_some() { rng.u64(0..3) } else { 0 },
-            next_seq: 0,
+            next_seq: None,
+            tail: None,
             auto_claim,
             claims: ClaimLimits {
                 max_claims: rng.u32(0..4),
@@ -115,6 +130,7 @@ impl Plan {
             rival_claims: if rivals { rng.u32(1..6) } else { 0 },
             rival_races: rivals && rng.bool(),
             held_epoch,
+            earlier: None,
             closed_by_other,
             gone,
             max_body: if small { rng.usize(10..2_000) } else { usize::MAX },
@@ -131,9 +147,41 @@ impl Plan {
     pub fn resumed(mut self, rng: &mut Rng) -> Plan {
         if self.held_epoch.is_none() && rng.u32(..6) == 0 {
             self.config.epoch = rng.u64(..4);
-            self.config.next_seq = rng.u64(1..9);
+            self.config.next_seq = Some(rng.u64(1..9));
         }
         self
+    }
+
+    /// The same, now and then in an epoch that an earlier run has used, or with lookups that fail, or told to begin at 0.
+    pub fn rerun(mut self, rng: &mut Rng) -> Plan {
+        if self.config.next_seq.is_some() {
+            return self;
+        }
+        if rng.u32(..4) == 0 {
+            self.faults.lookups = rng.u32(1..700);
+        }
+        if self.held_epoch.is_none() && rng.u32(..3) == 0 {
+            self.config.epoch = rng.u64(..4);
+            self.config.auto_claim = rng.u32(..4) > 0;
+            let stored = rng.u64(..4);
+            self.earlier = Some(Earlier {
+                stored,
+                // A run sends nothing beside its first request until that is acknowledged. What comes late after a batch
+                // that was only taken for this run's cannot be told from this run's either.
+                on_the_way: match stored {
+                    0 => 1,
+                    _ if self.faults.lookups > 0 => 0,
+                    _ => rng.u64(..4),
+                },
+            });
+        } else if rng.u32(..8) == 0 {
+            self.config.next_seq = Some(0);
+        }
+        self
+    }
+
+    fn may_claim(&self) -> bool {
+        self.config.auto_claim && self.config.claims.max_claims > 0
     }
 
     /// Whether anybody else may take the id while the run lasts.
@@ -152,8 +200,11 @@ impl Plan {
                 + faults.status_5xx_before
                 + faults.status_5xx_after
                 > 0;
+        // What the first request has come to is looked up, and in a claimed epoch what any doubled one has.
+        let looked_up = self.config.next_seq.is_none() && self.faults.lookups == 0;
         let claim = match self.held_epoch {
-            Some(_) => self.config.auto_claim && self.config.claims.max_claims > 0 && !claims_in_doubt,
+            Some(_) => self.may_claim() && (looked_up || !claims_in_doubt && faults.doubled == 0),
+            None if self.earlier.is_some() => self.may_claim() && looked_up,
             None => true,
         };
         !self.contested()

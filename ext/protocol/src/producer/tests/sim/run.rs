@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use super::client::{Client, End};
-use super::plan::Plan;
-use super::server::{Owner, RIVAL, Server};
-use crate::producer::{Answer, BodyKind, Lost, Outcome, Transmit, TransmitId};
+use super::plan::{Earlier, Plan};
+use super::server::{EARLIER, Owner, RIVAL, Server};
+use crate::producer::{Answer, BodyKind, Found, Lookup, Lost, Outcome, Transmit, TransmitId};
 
 /// Microseconds that a request may take before the client gives it up.
 const TIMEOUT: u64 = 60_000;
@@ -42,6 +42,16 @@ enum Happening {
     ClosedByOther,
     Gone,
     Pause(Owner, u64),
+    EarlierArrives {
+        seq: u64,
+    },
+    LookUp(Owner, Lookup),
+    Seen(Owner, Seen),
+}
+
+enum Seen {
+    Tail(Option<String>),
+    Batch(Found),
 }
 
 enum RequestEnd {
@@ -68,7 +78,9 @@ pub struct Run {
 impl Run {
     pub fn new(seed: u64) -> Run {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng).resumed(&mut Rng::with_seed(!seed));
+        let plan = Plan::draw(&mut rng)
+            .resumed(&mut Rng::with_seed(!seed))
+            .rerun(&mut Rng::with_seed(seed ^ 0x5eed));
         Run::of(plan, rng)
     }
 
@@ -76,7 +88,7 @@ impl Run {
         let used = plan
             .config
             .next_seq
-            .checked_sub(1)
+            .and_then(|next| next.checked_sub(1))
             .map(|last| (plan.config.epoch, last));
         let server = Server {
             state: plan.held_epoch.map(|epoch| (epoch, rng.u64(..3))).or(used),
@@ -111,6 +123,16 @@ impl Run {
             for _ in 0..self.plan.pauses {
                 let length = self.rng.u64(..200_000);
                 self.soon(100_000, Happening::Pause(owner, length));
+            }
+        }
+        if let Some(Earlier { stored, on_the_way }) = self.plan.earlier {
+            for seq in 0..stored {
+                let (epoch, first) = (self.plan.config.epoch, self.clients[0].message(seq, 0));
+                let body = self.body(&[&first]);
+                self.server.post(EARLIER, epoch, seq, &body, false);
+            }
+            for seq in stored..stored + on_the_way {
+                self.soon(20_000, Happening::EarlierArrives { seq });
             }
         }
         for _ in 0..self.plan.rival_claims {
@@ -153,6 +175,10 @@ impl Run {
             self.happen(happening);
         }
         for client in &self.clients {
+            let readable = self.plan.faults.lookups == 0 && !self.plan.gone;
+            assert!(client.assumptions == 0 || !readable, "assumed without need");
+            let closed = self.server.closed.is_some();
+            assert!(closed || !client.stream_closed || client.assumptions > 0, "not closed");
             client.verify(&self.landed(client.owner), self.plan.must_succeed());
         }
         self.nothing_in_excess();
@@ -160,7 +186,10 @@ impl Run {
 
     fn happen(&mut self, happening: Happening) {
         let owner = match &happening {
-            Happening::Script(owner) | Happening::Timer(owner) | Happening::AtClient { owner, .. } => Some(*owner),
+            Happening::Script(owner)
+            | Happening::Timer(owner)
+            | Happening::Seen(owner, _)
+            | Happening::AtClient { owner, .. } => Some(*owner),
             _ => None,
         };
         if let Some(until) = owner
@@ -188,6 +217,15 @@ impl Run {
                 self.rival(epoch, 0);
             }
             Happening::RivalGoesOn { epoch, seq } => self.rival(epoch, seq),
+            Happening::EarlierArrives { seq } => {
+                let body = self.body(&[match self.plan.config.body {
+                    BodyKind::Json => b"\"earlier\"",
+                    BodyKind::Bytes => b"<earlier>",
+                }]);
+                self.server.post(EARLIER, self.plan.config.epoch, seq, &body, false);
+            }
+            Happening::LookUp(owner, lookup) => self.look_up(owner, &lookup),
+            Happening::Seen(owner, seen) => self.seen(owner, seen),
             Happening::ClosedByOther => self.server.closed = self.server.closed.or(Some(None)),
             Happening::Gone => self.server.gone = true,
             Happening::Pause(owner, length) => {
@@ -231,6 +269,9 @@ impl Run {
     /// What a driver does after every call.
     fn pump(&mut self, owner: Owner) {
         let now = self.instant();
+        if let Some(lookup) = self.clients[owner].machine.poll_lookup(now) {
+            self.soon(self.plan.delay, Happening::LookUp(owner, lookup));
+        }
         for transmit in self.clients[owner].transmits(now) {
             self.send(owner, transmit);
         }
@@ -243,6 +284,37 @@ impl Run {
             // A little late, as timers are.
             let time = timeout.duration_since(self.start).as_micros() as u64 + 1;
             self.at(time, Happening::Timer(owner));
+        }
+    }
+
+    fn look_up(&mut self, owner: Owner, lookup: &Lookup) {
+        let fails = self.chance(self.plan.faults.lookups);
+        let seen = match lookup {
+            Lookup::Tail => Seen::Tail(self.server.tail().filter(|_| !fails)),
+            Lookup::Batch { .. } if fails || self.server.gone => Seen::Batch(Found::Unknown),
+            Lookup::Batch { from, wanted } => {
+                let pieces = self.rng.usize(1..50);
+                Seen::Batch(self.server.look_for(wanted, from, pieces))
+            }
+        };
+        self.soon(self.plan.delay, Happening::Seen(owner, seen));
+    }
+
+    fn seen(&mut self, owner: Owner, seen: Seen) {
+        let now = self.instant();
+        let machine = &mut self.clients[owner].machine;
+        match seen {
+            Seen::Tail(tail) => machine.handle_tail(tail),
+            Seen::Batch(found) => machine.handle_found(now, found),
+        }
+        self.pump(owner);
+    }
+
+    /// Messages as a request has them.
+    fn body(&self, messages: &[&[u8]]) -> Bytes {
+        match self.plan.config.body {
+            BodyKind::Bytes => messages.concat().into(),
+            BodyKind::Json => [&b"["[..], &messages.join(&b','), b"]"].concat().into(),
         }
     }
 
@@ -269,7 +341,7 @@ impl Run {
         let arrival = self.now + self.rng.u64(least..=most);
         // A copy that comes first is one that a proxy hides. It takes away what a refusal proves (see the module), so it
         // is only simulated where nothing needs to be proven.
-        if self.plan.must_succeed() && self.plan.held_epoch.is_none() && self.chance(faults.doubled) {
+        if self.plan.must_succeed() && self.chance(faults.doubled) {
             let first = self.now + self.rng.u64(0..=delay);
             self.at(
                 first,
@@ -403,7 +475,7 @@ impl Run {
         let losses = faults.not_sent + faults.request_lost + faults.answer_lost + faults.late + faults.status_429;
         let calm = losses + faults.status_5xx_before + faults.status_5xx_after == 0;
         if calm && self.plan.must_succeed() && self.plan.pauses == 0 && self.plan.held_epoch.is_none() {
-            for client in &self.clients {
+            for client in self.clients.iter().filter(|_| self.plan.earlier.is_none()) {
                 assert!(
                     client.transmits <= 2 * client.batches,
                     "{} for {}",
@@ -439,6 +511,7 @@ impl Run {
                 None => ends.push("none".to_owned()),
             }
             ends.extend((0..client.claims).map(|_| "claimed".to_owned()));
+            ends.extend((client.assumptions > 0).then(|| "assumed".to_owned()));
             ends.extend((client.transmits > client.batches).then(|| "sent again".to_owned()));
         }
         ends.into_iter().map(Ended).collect()
@@ -446,7 +519,7 @@ impl Run {
 }
 
 /// The elements of a JSON array, as they were written. (No string in it has brackets or commas.)
-fn elements(body: &[u8]) -> Vec<Vec<u8>> {
+pub fn elements(body: &[u8]) -> Vec<Vec<u8>> {
     assert!(body.starts_with(b"[") && body.ends_with(b"]"));
     let mut depth = 0;
     let inner = &body[1..body.len() - 1];

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::producer::Answer;
+use super::run::elements;
+use crate::producer::{Answer, BodyKind, Found, Wanted};
 
 /// Who sent a request: which of the simulated producers, or `RIVAL`.
 pub type Owner = usize;
+
+/// An earlier run under the same id.
+pub const EARLIER: Owner = usize::MAX - 1;
 
 /// The scripted claimant.
 pub const RIVAL: Owner = usize::MAX;
@@ -21,10 +25,9 @@ pub struct Server {
     pub closed: Option<Option<(u64, u64)>>,
     pub gone: bool,
     pub max_body: usize,
-    /// Whether answers to duplicates carry an offset.
+    /// Whether answers to duplicates carry an offset and the last number.
     pub offset_on_duplicate: bool,
     pub log: Vec<(Owner, Bytes)>,
-    pub size: usize,
     pub bodies: HashMap<(Owner, u64, u64), Bytes>,
 }
 
@@ -37,12 +40,12 @@ impl Server {
     }
 
     fn offset(&self) -> Option<String> {
-        Some(format!("{:010}", self.size))
+        Some(self.log.len().to_string())
     }
 
     /// Takes one request and answers it.
     pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> Answer {
-        if owner != RIVAL {
+        if owner < EARLIER {
             let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
             assert_eq!(
                 known, body,
@@ -87,7 +90,6 @@ impl Server {
         }
         if status == 200 {
             self.state = Some((epoch, seq));
-            self.size += body.len();
             self.log.push((owner, body.clone()));
             if closes {
                 self.closed = Some(Some((epoch, seq)));
@@ -97,15 +99,48 @@ impl Server {
             // As the reference server: closing without data is always 204.
             status: if body.is_empty() { 204 } else { status },
             producer_epoch: Some(epoch),
-            producer_seq: self.state.map(|(_, last)| last),
+            producer_seq: self
+                .state
+                .map(|(_, last)| last)
+                .filter(|_| self.offset_on_duplicate || status == 200),
             next_offset: if status == 200 || self.offset_on_duplicate {
                 self.offset()
             } else {
                 None
             },
+            // As the reference server: said of a duplicate too that closed nothing.
             stream_closed: closes,
             ..Answer::default()
         }
+    }
+
+    /// What HEAD says of the end of the stream: how many requests have stored something.
+    pub fn tail(&self) -> Option<String> {
+        self.offset().filter(|_| !self.gone)
+    }
+
+    /// Reads from an offset on, in pieces of some bytes or items, and looks for a batch.
+    pub fn look_for(&self, wanted: &Wanted, from: &str, pieces: usize) -> Found {
+        let from: usize = from.parse().expect("an offset of this server's");
+        let mut search = wanted.search();
+        let stored = self.log[from..]
+            .iter()
+            .map(|(_, body)| body)
+            .filter(|body| !body.is_empty());
+        match wanted.kind {
+            BodyKind::Bytes => {
+                let all = stored.fold(Vec::new(), |all, body| [&all, &body[..]].concat());
+                all.chunks(pieces)
+                    .for_each(|piece| search.bytes(&Bytes::copy_from_slice(piece)));
+            }
+            BodyKind::Json => {
+                let items: Vec<_> = stored.flat_map(|body| elements(body)).collect();
+                for piece in items.chunks(pieces) {
+                    search.items(&Bytes::from(piece.join(&b", "[..]))).expect("JSON");
+                }
+            }
+        }
+        search.found(self.closed.is_some())
     }
 
     /// An answer made before anything was looked at.

@@ -1,0 +1,51 @@
+//! What a producer looks up on the server, and what it knows from it.
+
+use super::batch::Body;
+use super::search::Wanted;
+
+/// Something to look up on the server, apart from the requests that send batches. At most one is out at a time.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// Where the stream ends; the result is for [`Machine::handle_tail`].
+    Tail,
+    /// Whether this batch is in the stream, which is to be read from the offset on to its end; the result is for
+    /// [`Machine::handle_found`].
+    Batch {
+        /// Where to begin.
+        from: String,
+        /// What to look for.
+        wanted: Wanted,
+    },
+}
+
+/// What is known of where the stream ended.
+#[derive(Debug, Default)]
+pub(super) enum Tail {
+    #[default]
+    NotAsked,
+    Asked,
+    Known(Known),
+    /// It was asked for in vain.
+    Unknown,
+}
+
+/// Where the stream ended once, and what this producer has stored behind that place since.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub offset: String,
+    pub since: Vec<Body>,
+}
+
+impl Tail {
+    pub fn at(offset: String) -> Tail {
+        Tail::Known(Known {
+            offset,
+            since: Vec::new(),
+        })
+    }
+
+    /// Whether there is no point in waiting for it.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Tail::Known(_) | Tail::Unknown)
+    }
+}

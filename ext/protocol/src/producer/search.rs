@@ -1,0 +1,305 @@
+//! Whether a batch is among what was read back from its stream.
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::batch::{Body, BodyKind};
+use crate::json::{Fingerprint, Fingerprinter, NotJson, Numbers};
+
+/// The most bytes that are read back.
+pub const MOST_READ_BACK: usize = 64 << 20;
+
+/// A batch to look for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// How its messages make up its body: the stream is to be read as JSON items, or as bytes.
+    pub kind: BodyKind,
+    /// Whether it closes the stream: it is there only if the stream is closed.
+    pub closes: bool,
+    pub(super) body: Body,
+}
+
+/// Whether a batch is in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is.
+    Yes,
+    /// It is not: all there was to read was read.
+    No,
+    /// Nobody can tell: what would tell could not be read, or there is too much of it.
+    Unknown,
+}
+
+/// A search under way: what is read goes in, piece by piece, in the order of the stream.
+///
+/// The messages of a batch stand together, as servers store a request as a whole. JSON messages are compared by value, as
+/// servers may write them anew; first as they were sent, then as servers do that read numbers as doubles. Bytes are
+/// compared as they are. Where one read ends and the next begins makes no difference.
+#[derive(Debug)]
+pub struct Search {
+    closes: bool,
+    content: Content,
+    read: usize,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// It has no messages.
+    Nothing,
+    Json {
+        fingerprinter: Fingerprinter,
+        exact: Run<Fingerprint>,
+        doubles: Run<Fingerprint>,
+    },
+    Bytes {
+        wanted: Bytes,
+        seen: Vec<u8>,
+    },
+}
+
+impl Wanted {
+    /// Whether it would be found among these batches, one after the other, although it is none of them.
+    pub(super) fn resembles<'a>(&self, batches: impl Iterator<Item = &'a Body>) -> bool {
+        let mut search = self.search();
+        for body in batches.filter(|body| body.len() > 0) {
+            match self.kind {
+                BodyKind::Bytes => search.bytes(&body.bytes),
+                // Valid JSON, as every message is.
+                BodyKind::Json => drop(search.items(&inner(&body.bytes))),
+            }
+        }
+        self.body.len() > 0 && search.has_messages()
+    }
+
+    /// Begins to look for it.
+    pub fn search(&self) -> Search {
+        let content = match self.kind {
+            _ if self.body.len() == 0 => Content::Nothing,
+            BodyKind::Bytes => Content::Bytes {
+                wanted: self.body.bytes.clone(),
+                seen: Vec::new(),
+            },
+            BodyKind::Json => {
+                let fingerprinter = Fingerprinter::default();
+                let inner = inner(&self.body.bytes);
+                // The messages are valid JSON. Were one not, what there is nothing of would not be found.
+                let values = |numbers| Run::of(fingerprinter.values(&inner, numbers).unwrap_or_default());
+                let (exact, doubles) = (values(Numbers::Exact), values(Numbers::Doubles));
+                Content::Json {
+                    fingerprinter,
+                    exact,
+                    doubles,
+                }
+            }
+        };
+        Search {
+            closes: self.closes,
+            content,
+            read: 0,
+        }
+    }
+}
+
+/// The messages of a JSON body, without the brackets around them.
+fn inner(body: &Bytes) -> Bytes {
+    body.slice(1..body.len() - 1)
+}
+
+impl Search {
+    /// Whether reading on is of no use: what was read decides, or is more than may be read.
+    pub fn is_over(&self) -> bool {
+        let settled = matches!(self.content, Content::Json { .. }) && !self.closes && self.has_messages();
+        self.read > MOST_READ_BACK || settled
+    }
+
+    /// Takes the next JSON items, separated by commas.
+    ///
+    /// # Errors
+    /// If they are not JSON.
+    pub fn items(&mut self, text: &Bytes) -> Result<(), NotJson> {
+        self.read = self.read.saturating_add(text.len());
+        if let Content::Json {
+            fingerprinter,
+            exact,
+            doubles,
+        } = &mut self.content
+        {
+            for value in fingerprinter.values(text, Numbers::Exact)? {
+                exact.push(&value);
+                doubles.push(&value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next bytes.
+    pub fn bytes(&mut self, bytes: &Bytes) {
+        self.read = self.read.saturating_add(bytes.len());
+        if let Content::Bytes { seen, .. } = &mut self.content {
+            seen.extend_from_slice(bytes);
+        }
+    }
+
+    /// What was found, when reading is over or has come to the end. `stream_closed`: whether the stream is closed there.
+    pub fn found(&self, stream_closed: bool) -> Found {
+        if self.has_messages() && (stream_closed || !self.closes) {
+            Found::Yes
+        } else if self.read > MOST_READ_BACK {
+            Found::Unknown
+        } else {
+            Found::No
+        }
+    }
+
+    fn has_messages(&self) -> bool {
+        match &self.content {
+            Content::Nothing => true,
+            Content::Json { exact, doubles, .. } => exact.found || doubles.found,
+            Content::Bytes { wanted, seen } => memmem::find(seen, wanted).is_some(),
+        }
+    }
+}
+
+/// The search for a run of values in a longer one, which is seen once (Knuth, Morris, Pratt).
+#[derive(Debug)]
+struct Run<T> {
+    wanted: Vec<T>,
+    /// For each length of a beginning of `wanted`, the longest shorter beginning that it ends with.
+    fall_back: Vec<u32>,
+    /// How many values of `wanted` the last ones seen are.
+    matched: usize,
+    found: bool,
+}
+
+impl<T: PartialEq> Run<T> {
+    /// A search for `wanted`. Nothing is found where nothing is wanted.
+    fn of(wanted: Vec<T>) -> Run<T> {
+        let mut run = Run {
+            fall_back: vec![0; 2],
+            matched: 0,
+            found: false,
+            wanted,
+        };
+        run.fall_back.reserve_exact(run.wanted.len());
+        for index in 1..run.wanted.len() {
+            run.matched = run.after(&run.wanted[index]);
+            run.fall_back.push(run.matched as u32);
+        }
+        run.matched = 0;
+        run
+    }
+
+    /// How many are matched when `value` follows those that are. Less than all are matched.
+    fn after(&self, value: &T) -> usize {
+        let mut matched = self.matched;
+        while matched > 0 && self.wanted[matched] != *value {
+            matched = self.fall_back[matched] as usize;
+        }
+        matched + usize::from(self.wanted[matched] == *value)
+    }
+
+    fn push(&mut self, value: &T) {
+        if self.found || self.wanted.is_empty() {
+            return;
+        }
+        self.matched = self.after(value);
+        self.found = self.matched == self.wanted.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(kind: BodyKind, messages: &[&str], closes: bool) -> Wanted {
+        let mut filling = super::super::batch::Filling::new(kind, 0, 64, 4);
+        messages.iter().for_each(|message| filling.push(message.as_bytes()));
+        Wanted {
+            kind,
+            closes,
+            body: if messages.is_empty() {
+                Body::default()
+            } else {
+                filling.seal()
+            },
+        }
+    }
+
+    fn bytes_found(messages: &[&str], pieces: &[&str]) -> Found {
+        let mut search = wanted(BodyKind::Bytes, messages, false).search();
+        pieces
+            .iter()
+            .for_each(|piece| search.bytes(&Bytes::copy_from_slice(piece.as_bytes())));
+        search.found(false)
+    }
+
+    fn items_found(messages: &[&str], pieces: &[&str]) -> Found {
+        let mut search = wanted(BodyKind::Json, messages, false).search();
+        for piece in pieces {
+            search.items(&Bytes::copy_from_slice(piece.as_bytes())).unwrap();
+        }
+        search.found(false)
+    }
+
+    #[test]
+    fn bytes_are_found_wherever_one_read_ends() {
+        let stream = "aabaabaaab";
+        for cut in 0..stream.len() {
+            let (before, after) = stream.split_at(cut);
+            assert_eq!(bytes_found(&["aaba", "aa"], &[before, after]), Found::Yes, "{cut}");
+            assert_eq!(bytes_found(&["aabab"], &[before, after]), Found::No, "{cut}");
+        }
+    }
+
+    #[test]
+    fn every_run_of_a_text_is_found_and_no_other() {
+        let text: Vec<u8> = (0..10).map(|_| fastrand::u8(b'a'..=b'b')).collect();
+        for bits in 0..64_u32 {
+            let sought: Vec<u8> = (0..5).map(|bit| b'a' + (bits >> bit & 1) as u8).collect();
+            let mut run = Run::of(sought.clone());
+            text.iter().for_each(|byte| run.push(byte));
+            let there = text.windows(5).any(|window| window == sought);
+            assert_eq!(run.found, there, "{sought:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_found_by_value_and_together() {
+        let messages = [r#"{"b":1.0,"a":"é"}"#, "[1,2]", "9007199254740993"];
+        let stored = r#"{"a":"\u00e9","b":1},[1,2],9007199254740993"#;
+        assert_eq!(items_found(&messages, &["0", stored]), Found::Yes);
+        assert_eq!(
+            items_found(&messages, &[r#"0,{"b":1,"a":"é"}"#, "[1, 2],9007199254740992,5"]),
+            Found::Yes
+        );
+        assert_eq!(
+            items_found(&messages, &[r#"{"b":1.0,"a":"é"},0,[1,2],9007199254740993"#]),
+            Found::No
+        );
+        assert_eq!(items_found(&messages, &[]), Found::No);
+    }
+
+    #[test]
+    fn a_batch_that_closes_is_there_if_the_stream_is_closed() {
+        for (messages, read, closed, found) in [
+            (&[][..], "", true, Found::Yes),
+            (&[], "x", false, Found::No),
+            (&["x"], "x", true, Found::Yes),
+            (&["x"], "x", false, Found::No),
+            (&["x"], "y", true, Found::No),
+        ] {
+            let mut search = wanted(BodyKind::Bytes, messages, true).search();
+            search.bytes(&Bytes::from_static(read.as_bytes()));
+            assert!(!search.is_over());
+            assert_eq!(search.found(closed), found);
+        }
+    }
+
+    #[test]
+    fn what_may_stand_beyond_the_limit_is_not_known() {
+        let mut search = wanted(BodyKind::Bytes, &["x"], false).search();
+        search.bytes(&Bytes::from(vec![b'-'; MOST_READ_BACK + 1]));
+        assert!(search.is_over());
+        assert_eq!(search.found(false), Found::Unknown);
+    }
+}

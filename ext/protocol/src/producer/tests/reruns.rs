@@ -1,0 +1,205 @@
+//! A program that is run again, under the id and the epoch that an earlier run used.
+
+use super::*;
+
+/// A machine that has just sent its first batch, with one more waiting.
+fn fresh(auto_claim: bool) -> (Bench, Vec<Transmit>) {
+    let mut bench = Bench::new(Config { auto_claim, ..config() });
+    let sent = bench.append_and_send(&["a", "b"]);
+    assert_eq!(bodies(&sent), [(0, "a".to_owned())]);
+    (bench, sent)
+}
+
+fn assumed(events: &[Event]) -> Vec<u64> {
+    let assumed = events.iter().filter_map(|event| match event {
+        Event::Assumed { first, .. } => Some(*first),
+        _ => None,
+    });
+    assumed.collect()
+}
+
+#[test]
+fn nothing_is_sent_before_the_tail_is_known() {
+    let mut bench = Bench::new(Config {
+        linger: Duration::from_millis(5),
+        ..config()
+    });
+    assert!(
+        bench.machine.poll_lookup(bench.now).is_none(),
+        "there is nothing to send"
+    );
+    bench.append(&["a"]);
+    assert!(matches!(bench.machine.poll_lookup(bench.now), Some(Lookup::Tail)));
+    assert!(bench.machine.poll_lookup(bench.now).is_none(), "it is asked for once");
+    assert!(bench.machine.poll_transmit(bench.now).is_none());
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.machine.poll_transmit(bench.now).is_none());
+    assert_eq!(bench.timer(), None);
+    bench.machine.handle_tail(None);
+    assert_eq!(bodies(&bench.send()), [(0, "a".to_owned())]);
+}
+
+#[test]
+fn the_tail_is_not_asked_for_if_it_is_known_or_not_needed() {
+    for told in [
+        Config {
+            tail: Some("7".to_owned()),
+            ..config()
+        },
+        Config {
+            next_seq: Some(0),
+            ..config()
+        },
+    ] {
+        let mut bench = Bench::new(told);
+        bench.append(&["a"]);
+        assert!(bench.machine.poll_lookup(bench.now).is_none());
+        assert!(bench.machine.poll_transmit(bench.now).is_some());
+    }
+}
+
+#[test]
+fn a_first_number_that_the_owner_gave_makes_a_duplicate_a_success() {
+    let mut bench = Bench::new(Config {
+        next_seq: Some(0),
+        ..config()
+    });
+    let sent = bench.append_and_send(&["a"]);
+    bench.answer(&sent[0], ok(204, 9));
+    assert_eq!(bench.delivered(), [(0, 1, 0)]);
+}
+
+#[test]
+fn a_number_beyond_what_was_sent_is_an_earlier_runs() {
+    let (mut bench, sent) = fresh(true);
+    bench.answer(&sent[0], ok(204, 9));
+    let claim = bench.send();
+    assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
+    assert!(matches!(bench.events()[..], [Event::Claimed { from: 0, to: 1 }]));
+    bench.accept(&claim[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
+    assert_eq!(bench.delivered(), [(0, 1, 0)]);
+}
+
+#[test]
+fn a_batch_that_is_not_found_was_an_earlier_runs() {
+    let (mut bench, sent) = fresh(true);
+    bench.answer(&sent[0], status(204));
+    assert!(
+        bench.machine.poll_transmit(bench.now).is_none(),
+        "it is not known whose epoch it is"
+    );
+    assert_eq!(bench.looked_for(Found::No), "tail");
+    let claim = bench.send();
+    assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
+}
+
+#[test]
+fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_delivered() {
+    for beyond in [false, true] {
+        let (mut bench, sent) = fresh(false);
+        match beyond {
+            true => bench.answer(&sent[0], ok(204, 9)),
+            false => {
+                bench.answer(&sent[0], ok(204, 0));
+                bench.looked_for(Found::No);
+            }
+        }
+        let failure = Failure::EpochReused { epoch: 0 };
+        assert_eq!(
+            bench.failed(),
+            Some((failure, vec![not_delivered("a"), not_delivered("b")]))
+        );
+    }
+}
+
+#[test]
+fn a_request_that_a_proxy_doubled_is_found() {
+    let (mut bench, sent) = fresh(true);
+    bench.answer(&sent[0], ok(204, 0));
+    bench.looked_for(Found::Yes);
+    assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
+    assert_eq!((bench.machine.epoch(), bench.delivered()), (0, vec![(0, 1, 0)]));
+}
+
+#[test]
+fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_that_is_told() {
+    let (mut bench, sent) = fresh(true);
+    bench.answer(&sent[0], ok(204, 0));
+    bench.looked_for(Found::Unknown);
+    let events = bench.events();
+    assert_eq!(assumed(&events), [0]);
+    assert!(matches!(events[..], [_, Event::Delivered(_)]), "{events:?}");
+    let second = bench.send();
+    bench.accept(&second[0]);
+    assert!(assumed(&bench.events()).is_empty());
+}
+
+#[test]
+fn after_one_that_could_not_be_looked_up_the_next_is() {
+    let (mut bench, sent) = fresh(true);
+    bench.append(&["c"]);
+    bench.answer(&sent[0], ok(204, 0));
+    bench.looked_for(Found::Unknown);
+    let second = bench.send();
+    assert_eq!(bodies(&second), [(1, "b".to_owned())]);
+    bench.answer(&second[0], status(204));
+    bench.looked_for(Found::No);
+    assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
+    assert_eq!(bench.machine.epoch(), 1);
+}
+
+#[test]
+fn closing_the_stream_under_an_earlier_runs_epoch_closes_it_under_the_next() {
+    let mut bench = Bench::new(claiming());
+    bench.machine.close_stream(None).expect("an open producer");
+    let sent = bench.send();
+    bench.answer(&sent[0], ok(204, 0));
+    bench.looked_for(Found::No);
+    let again = bench.send();
+    assert_eq!((again[0].epoch, again[0].closes), (1, true));
+    bench.answer(&again[0], ok(204, 0));
+    bench.looked_for(Found::Yes);
+    assert!(matches!(bench.events().last(), Some(Event::Closed)));
+}
+
+#[test]
+fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_back() {
+    for found in [Found::Yes, Found::No, Found::Unknown] {
+        let (mut bench, sent) = fresh(true);
+        bench.lose(&sent[0]);
+        bench.pass(Duration::from_secs(1));
+        let again = bench.send();
+        bench.answer(&again[0], stale(5));
+        bench.looked_for(found);
+        let rest = bodies(&bench.send());
+        match found {
+            Found::Yes => assert_eq!(rest, [(0, "b".to_owned())]),
+            Found::No => assert_eq!(rest, [(0, "a".to_owned())]),
+            Found::Unknown => {
+                let failure = Failure::StaleEpoch { current_epoch: 5 };
+                assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
+            }
+        }
+    }
+}
+
+#[test]
+fn giving_up_while_a_batch_is_looked_up_leaves_it_unknown() {
+    let (mut bench, sent) = fresh(true);
+    bench.answer(&sent[0], ok(204, 0));
+    bench.machine.abort(bench.now);
+    assert_eq!(
+        bench.failed(),
+        Some((Failure::Aborted, vec![unknown("a"), not_delivered("b")]))
+    );
+    bench.machine.handle_found(bench.now, Found::Yes);
+    assert!(bench.events().is_empty());
+}
+
+fn claiming() -> Config {
+    Config {
+        auto_claim: true,
+        ..config()
+    }
+}

@@ -1,0 +1,195 @@
+# frozen_string_literal: true
+
+require "logger"
+require "rbconfig"
+require "stringio"
+
+# A program that is run again uses the id and the epoch that it used before.
+on_each_server DurableStreams::Producer, "in a program that is run again", :producer do
+  # What a later run's first request meets.
+  def doubled(answer)
+    real = server_url
+    faults.next("POST", path) { |reply| reply.forward(real).forward(real).answer(answer) }
+  end
+
+  def requests
+    faults.requests.map(&:verb)
+  end
+
+  # What the block logs.
+  def logged
+    log = StringIO.new
+    before = DurableStreams.logger
+    DurableStreams.logger = Logger.new(log)
+    yield
+    log.string
+  ensure
+    DurableStreams.logger = before
+  end
+
+  it "loses nothing of the documentation's example" do
+    program = <<~RUBY
+      producer = DurableStreams::Producer.new(
+        url: ARGV.fetch(0), producer_id: "order-service-1", epoch: 0, auto_claim: true
+      )
+      3.times { |number| producer << { run: Integer(ARGV.fetch(1)), number: number } }
+      producer.flush
+      producer.close
+    RUBY
+    4.times do |run|
+      library = File.expand_path("../../lib", __dir__)
+      succeeded = system(RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program, stream.url, run.to_s)
+      expect(succeeded).to be(true)
+    end
+    expect(stored.map(&:values)).to eq([*0..3].product([*0..2]))
+  end
+
+  it "stores what an earlier run stored too" do
+    3.times { direct(auto_claim: true).append!("the same".to_json) }
+    expect(stored).to eq(["the same"] * 3)
+  end
+
+  it "goes on in the next epoch with auto_claim" do
+    direct.append!(0)
+    told = Queue.new
+    again = direct(auto_claim: true, on_delivery: ->(result, count) { told << [result.duplicate?, count] })
+    expect(again.append!(1)).to have_attributes(duplicate?: false, epoch: 1, seq: 0)
+    expect(told.pop).to eq([false, 1])
+    expect(stored).to eq([0, 1])
+  end
+
+  it "goes on in a further one if an earlier run's auto_claim took the epoch that this one counts up to" do
+    fence(41)
+    direct(auto_claim: true).append!(42)
+    expect(direct(auto_claim: true, epoch: 42).append!(43)).to have_attributes(epoch: 43)
+    expect(stored).to eq(["rival", 42, 43])
+  end
+
+  it "fails without auto_claim, and gives back every message" do
+    direct.append!(0)
+    again = direct(linger_ms: 0, max_batch_items: 1)
+    again << 1 << { "two" => 2 }
+    again << 3
+    error = failure { again.flush }
+    expect(error).to be_a(DurableStreams::EpochReusedError).and be_a(DurableStreams::StaleEpochError)
+    expect(error).to have_attributes(undelivered: [1, { "two" => 2 }, 3], outcome_unknown?: false, current_epoch: 0)
+    expect(error.message).to include("auto_claim")
+    expect(stored).to eq([0])
+  end
+
+  it "does not mistake a request that a proxy sent twice, whichever answer it passes on" do
+    [0, 1].each do |answer|
+      doubled(answer)
+      producer = proxied(producer_id: "doubled #{answer}", auto_claim: true)
+      producer.append!(answer)
+      expect(producer).to have_attributes(epoch: 0, seq: 0)
+    end
+    expect(stored).to eq([0, 1])
+    expect(requests).to eq(%w[HEAD POST HEAD POST GET])
+  end
+
+  it "does not mistake one that a proxy sent twice after a claim" do
+    direct.append!(0)
+    faults.next("POST", path) { |reply| reply.forward(server_url).answer }
+    2.times { doubled(1) }
+    producer = proxied(auto_claim: true)
+    (1..3).each { |message| producer.append!(message) }
+    expect(producer).to have_attributes(epoch: 1, seq: 2)
+    expect(stored).to eq([0, 1, 2, 3])
+  end
+
+  it "finds a batch that the server writes in another way" do
+    doubled(1)
+    producer = proxied(linger_ms: 60_000)
+    ['{ "b" : 1.0, "a" : "\u00e9\/" }', "[ 1 , [] ]", "1e400", "9007199254740993", '{"1":2,"0":[{}]}'].each do |message|
+      producer << message
+    end
+    producer.flush
+    expect(producer).to have_attributes(epoch: 0, pending: 0)
+    expect(stored.size).to eq(5)
+  end
+
+  it "finds a batch among those of other writers" do
+    faults.next("POST", path) do |reply|
+      reply.wait(:tail_is_known).forward(server_url).signal(:stored).wait(:others).forward(server_url).answer(1)
+    end
+    producer = proxied(linger_ms: 60_000)
+    producer << 1 << 2
+    flushing = Thread.new { producer.flush }
+    faults.wait_until_waiting(:tail_is_known)
+    stream << 0
+    faults.open(:tail_is_known)
+    faults.wait_until_waiting(:others)
+    stream << 3
+    faults.open(:others)
+    flushing.join
+    expect(producer.epoch).to eq(0)
+    expect(stored).to eq([0, 1, 2, 3])
+  end
+
+  it "takes a batch for delivered, and warns, if the stream cannot be read" do
+    direct.append!(0)
+    faults.on("GET", path) { |reply| reply.respond(403) }
+    result = nil
+    said = logged { result = proxied(auto_claim: true).append!(1) }
+    # A number above the one that was sent would tell, but there is none.
+    expect(result).to have_attributes(duplicate?: true, epoch: 0)
+    expect(said).to match(/WARN.*not certain that 1 messages reached .*epoch 0/)
+    expect(stored).to eq([0])
+  end
+
+  it "sends what it has if HEAD fails" do
+    faults.on("HEAD", path) { |reply| reply.respond(405) }
+    said = logged { proxied.append!(1) }
+    expect(said).to eq("")
+    expect(stored).to eq([1])
+  end
+
+  it "asks for the end of the stream once, with the content type where that is not known" do
+    client = DurableStreams::Client.new(base_url: faults.url, retry_policy: quick)
+    producer = described_class.new(stream: client.stream(path), producer_id: "writer", auto_claim: true)
+    producer.append!(0)
+    producer.append!(1)
+    expect(requests).to eq(%w[HEAD POST POST])
+  end
+
+  it "asks for nothing with next_seq, and a batch that the server has counts as delivered" do
+    direct.append!(0)
+    producer = proxied(next_seq: 0)
+    expect(producer.append!(0)).to be_duplicate
+    expect(producer.append!(1)).not_to be_duplicate
+    expect(requests).to eq(%w[POST POST])
+    expect(stored).to eq([0, 1])
+  end
+
+  it "does not wait for the end of the stream in append" do
+    faults.next("HEAD", path) { |reply| reply.wait(:head).forward(server_url).answer }
+    producer = proxied
+    producer << 1
+    faults.wait_until_waiting(:head)
+    faults.open(:head)
+    producer.flush
+    expect(stored).to eq([1])
+  end
+
+  it "closes the stream under an epoch that an earlier run used" do
+    direct.append!(0)
+    direct(auto_claim: true).close_stream
+    expect(stream.head).to be_closed
+  end
+
+  describe "on a stream of bytes" do
+    def stream_type
+      "application/octet-stream"
+    end
+
+    it "tells an earlier run's batch from its own" do
+      direct.append!("one")
+      expect(direct(auto_claim: true).append!("two").epoch).to eq(1)
+      doubled(1)
+      producer = proxied(producer_id: "doubled", content_type: stream_type)
+      expect(producer.append!("three").epoch).to eq(0)
+      expect(stored.map(&:data).join).to eq("onetwothree")
+    end
+  end
+end
