@@ -356,6 +356,14 @@ RSpec.describe DurableStreams::Testing do
       expect(described_class.messages_for("/events")).to eq([1, 2, 4])
     end
 
+    it "notice that an earlier run has used the epoch, also where the stream comes into being on the fly" do
+      open = ->(**options) { DurableStreams::Producer.new(url: "/new", client: client, producer_id: "p", **options) }
+      2.times { |run| open.call(auto_claim: true).append!({ run: run }) }
+      claimed = open.call(epoch: 1)
+      expect { claimed.append!({ run: 2 }) }.to raise_error(DurableStreams::EpochReusedError)
+      expect(described_class.messages_for("/v1/new")).to eq([{ "run" => 0 }, { "run" => 1 }])
+    end
+
     it "fail by what the answering block raises" do
       mock.on(:post, "/events") { raise IOError, "mine" }
       producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
