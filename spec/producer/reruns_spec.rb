@@ -145,6 +145,15 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([1])
   end
 
+  it "asks for the end of the stream again when the server is back after an outage" do
+    direct.append!(0)
+    2.times { faults.next("HEAD", path) { |reply| reply.respond(503) } }
+    faults.next("POST", path) { |reply| reply.retry_after(0) }
+    expect(proxied(auto_claim: true, retry_policy: quick(max_retries: 1)).append!(1).epoch).to eq(1)
+    expect(requests).to eq(%w[HEAD HEAD POST HEAD POST GET POST])
+    expect(stored).to eq([0, 1])
+  end
+
   it "asks for the end of the stream once, with the content type where that is not known" do
     client = DurableStreams::Client.new(base_url: faults.url, retry_policy: quick)
     producer = described_class.new(stream: client.stream(path), producer_id: "writer", auto_claim: true)

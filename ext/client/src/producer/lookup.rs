@@ -26,7 +26,7 @@ pub(super) enum Seen {
 impl Sender {
     pub(super) async fn look_up(&self, lookup: Lookup) -> Seen {
         match lookup {
-            Lookup::Tail => Seen::Tail(self.tail().await),
+            Lookup::Tail { once } => Seen::Tail(self.tail(once).await),
             Lookup::Batch { from, wanted } => {
                 let found = self.read_back(&from, &wanted).await;
                 Seen::Batch(found.unwrap_or(Found::Unknown))
@@ -34,10 +34,15 @@ impl Sender {
         }
     }
 
-    /// Where the stream ends. Repeated as a HEAD is. Why there is no answer, the batch's own requests will tell.
-    async fn tail(&self) -> Option<String> {
+    /// Where the stream ends. Repeated as a HEAD is, unless one try is enough. Why there is no answer, the batch's own
+    /// requests will tell.
+    async fn tail(&self, once: bool) -> Option<String> {
+        let mut retry = self.retry.clone();
+        if once {
+            retry.max_retries = 0;
+        }
         let request = Request::new(Operation::Head, Method::HEAD, HeaderMap::new(), None);
-        let answer = call_by(&self.retry, &self.endpoint, &self.pool, &request).await.ok()?;
+        let answer = call_by(&retry, &self.endpoint, &self.pool, &request).await.ok()?;
         let told = answer.status.is_success().then_some(&answer.headers)?;
         text(told, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned)
     }

@@ -7,7 +7,10 @@ use super::search::Wanted;
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// Where the stream ends; the result is for [`Machine::handle_tail`].
-    Tail,
+    Tail {
+        /// The batch that waits for it is about to be tried again, so one try is enough: if it fails, the batch's may too.
+        once: bool,
+    },
     /// Whether this batch is in the stream, which is to be read from the offset on to its end; the result is for
     /// [`Machine::handle_found`].
     Batch {
@@ -23,6 +26,8 @@ pub enum Lookup {
 pub(super) enum Tail {
     #[default]
     NotAsked,
+    /// It was asked for in vain, and so was the batch tried: it is asked for again before the next try.
+    ToAskAgain,
     Asked,
     Known(Known),
     /// It was asked for in vain.

@@ -340,7 +340,7 @@ impl Machine {
 
     /// When to call `poll_transmit` again although nothing else happened; `None` for never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !matches!(self.phase, Phase::Running) || self.tail_is_missing() {
+        if !matches!(self.phase, Phase::Running) || self.tail_is_on_its_way() {
             return None;
         }
         match self.queue.front().map(|batch| &batch.state) {

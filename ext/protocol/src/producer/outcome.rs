@@ -118,6 +118,8 @@ impl Machine {
         };
         let until = delay.and_then(|delay| now.checked_add(delay));
         self.hold(sent, until.map_or(State::Parked, State::BackOff), may_have_landed);
+        let doubt = self.batch(sent).is_some_and(|batch| batch.doubt);
+        self.ask_again(doubt);
         self.probing = true;
         if until.is_none() {
             self.fail(now, Failure::RetriesExhausted { last });

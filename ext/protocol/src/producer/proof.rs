@@ -28,9 +28,13 @@ impl Machine {
     pub fn poll_lookup(&mut self, now: Instant) -> Option<Lookup> {
         let to_send = !self.queue.is_empty() || self.filling.is_some();
         if matches!(self.phase, Phase::Running) && self.tail_is_missing() && to_send {
-            let first_time = matches!(self.tail, Tail::NotAsked);
+            let once = match &self.tail {
+                Tail::NotAsked => false,
+                Tail::ToAskAgain if self.next_try().is_none_or(|at| now >= at) => true,
+                _ => return None,
+            };
             self.tail = Tail::Asked;
-            return first_time.then_some(Lookup::Tail);
+            return Some(Lookup::Tail { once });
         }
         match self.queue.front().map(|batch| &batch.state) {
             Some(State::Disputed { looked_up: false, .. }) if self.sent.is_empty() => {}
@@ -123,6 +127,26 @@ impl Machine {
     /// Whether nothing may be sent for want of the tail.
     pub(super) fn tail_is_missing(&self) -> bool {
         self.may_be_anothers() && !self.tail.is_settled()
+    }
+
+    /// When the oldest batch may be tried again, if it waits for that.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        match self.queue.front()?.state {
+            State::BackOff(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// A request has surely not reached the server, or was surely refused.
+    pub(super) fn ask_again(&mut self, doubt: bool) {
+        if !doubt && self.may_be_anothers() && matches!(self.tail, Tail::Unknown) {
+            self.tail = Tail::ToAskAgain;
+        }
+    }
+
+    /// Whether the tail is being asked for, or will be as soon as somebody looks.
+    pub(super) fn tail_is_on_its_way(&self) -> bool {
+        self.tail_is_missing() && !matches!(self.tail, Tail::ToAskAgain)
     }
 
     /// An answer said that the server has the batch. Tells whether this is settled otherwise than by a delivery.

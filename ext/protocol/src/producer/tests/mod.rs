@@ -111,7 +111,7 @@ impl Bench {
     /// All requests that may go out now. The tail of the stream, if it is asked for, is at "tail".
     fn send(&mut self) -> Vec<Transmit> {
         match self.machine.poll_lookup(self.now) {
-            Some(Lookup::Tail) => self.machine.handle_tail(Some("tail".to_owned())),
+            Some(Lookup::Tail { .. }) => self.machine.handle_tail(Some("tail".to_owned())),
             Some(lookup) => panic!("{lookup:?}"),
             None => {}
         }

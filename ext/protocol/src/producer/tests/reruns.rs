@@ -29,7 +29,10 @@ fn nothing_is_sent_before_the_tail_is_known() {
         "there is nothing to send"
     );
     bench.append(&["a"]);
-    assert!(matches!(bench.machine.poll_lookup(bench.now), Some(Lookup::Tail)));
+    assert!(matches!(
+        bench.machine.poll_lookup(bench.now),
+        Some(Lookup::Tail { once: false })
+    ));
     assert!(bench.machine.poll_lookup(bench.now).is_none(), "it is asked for once");
     assert!(bench.machine.poll_transmit(bench.now).is_none());
     bench.pass(Duration::from_secs(1));
@@ -37,6 +40,36 @@ fn nothing_is_sent_before_the_tail_is_known() {
     assert_eq!(bench.timer(), None);
     bench.machine.handle_tail(None);
     assert_eq!(bodies(&bench.send()), [(0, "a".to_owned())]);
+}
+
+#[test]
+fn a_tail_that_could_not_be_had_is_asked_for_before_each_try_until_one_may_have_been_stored() {
+    let mut bench = Bench::new(config());
+    bench.append(&["a"]);
+    bench.machine.poll_lookup(bench.now);
+    bench.machine.handle_tail(None);
+    let first = bench.machine.poll_transmit(bench.now).expect("a request");
+    bench.machine.handle_lost(bench.now, first.id, Lost::NotSent);
+    assert!(
+        bench.machine.poll_lookup(bench.now).is_none(),
+        "not before the next try"
+    );
+    assert_eq!(bench.timer(), Some(Duration::from_millis(100)));
+    bench.pass(Duration::from_millis(100));
+    assert!(bench.machine.poll_transmit(bench.now).is_none());
+    assert!(matches!(
+        bench.machine.poll_lookup(bench.now),
+        Some(Lookup::Tail { once: true })
+    ));
+    bench.machine.handle_tail(None);
+    let second = bench.machine.poll_transmit(bench.now).expect("a request");
+    bench.lose(&second);
+    bench.pass(Duration::from_secs(1));
+    assert!(
+        bench.machine.poll_lookup(bench.now).is_none(),
+        "it would not be the tail before the batch"
+    );
+    assert!(bench.machine.poll_transmit(bench.now).is_some());
 }
 
 #[test]

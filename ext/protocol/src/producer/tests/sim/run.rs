@@ -290,7 +290,7 @@ impl Run {
     fn look_up(&mut self, owner: Owner, lookup: &Lookup) {
         let fails = self.chance(self.plan.faults.lookups);
         let seen = match lookup {
-            Lookup::Tail => Seen::Tail(self.server.tail().filter(|_| !fails)),
+            Lookup::Tail { .. } => Seen::Tail(self.server.tail().filter(|_| !fails)),
             Lookup::Batch { .. } if fails || self.server.gone => Seen::Batch(Found::Unknown),
             Lookup::Batch { from, wanted } => {
                 let pieces = self.rng.usize(1..50);
