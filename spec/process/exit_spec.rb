@@ -98,10 +98,10 @@ RSpec.describe "The end of a process" do
       #{busy}
       Thread.new do
         Fiber.set_scheduler(SmallScheduler.new)
-        Fiber.schedule { stream.head }
+        Fiber.schedule { client.stream("/other").head }
       end
     RUBY
-    faults.on("HEAD") { |reply| reply.wait("never") }
+    faults.on("HEAD", "/other") { |reply| reply.wait("never") }
     expect(run(source).output).to eq("busy")
   end
 

@@ -145,6 +145,13 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([1])
   end
 
+  it "sends what it has, after the client's timeout, if HEAD is never answered" do
+    faults.on("HEAD", path) { |reply| reply.wait(:never) }
+    proxied(timeout: 0.2).append!(1)
+    expect(stored).to eq([1])
+    expect(requests).to eq(%w[HEAD POST])
+  end
+
   it "asks for the end of the stream again when the server is back after an outage" do
     direct.append!(0)
     2.times { faults.next("HEAD", path) { |reply| reply.respond(503) } }

@@ -34,15 +34,17 @@ impl Sender {
         }
     }
 
-    /// Where the stream ends. Repeated as a HEAD is, unless one try is enough. Why there is no answer, the batch's own
-    /// requests will tell.
+    /// Where the stream ends. Repeated as a HEAD is, unless one try is enough, but no longer than one try may take: batches
+    /// wait. Why there is no answer, the batch's own requests will tell.
     async fn tail(&self, once: bool) -> Option<String> {
         let mut retry = self.retry.clone();
         if once {
             retry.max_retries = 0;
         }
         let request = Request::new(Operation::Head, Method::HEAD, HeaderMap::new(), None);
-        let answer = call_by(&retry, &self.endpoint, &self.pool, &request).await.ok()?;
+        let asking = call_by(&retry, &self.endpoint, &self.pool, &request);
+        let limit = self.endpoint.client().config().timeout;
+        let answer = tokio::time::timeout(limit, asking).await.ok()?.ok()?;
         let told = answer.status.is_success().then_some(&answer.headers)?;
         text(told, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned)
     }

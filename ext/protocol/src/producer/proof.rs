@@ -171,13 +171,13 @@ impl Machine {
     /// Who stored the batch that the server says it has.
     fn author(&mut self, sent: &Sent, answer: &Answer, duplicate: bool) -> Author {
         let (claimed, first) = (self.claims.any(), self.may_be_anothers());
-        if !claimed && self.config.next_seq.is_some() {
+        if !duplicate || (!claimed && self.config.next_seq.is_some()) {
             return Author::ThisProducer;
         }
         if answer.producer_seq.is_some_and(|seq| seq >= self.next_seq) {
             return Author::Another;
         }
-        let Some(batch) = self.batch(sent).filter(|_| duplicate) else {
+        let Some(batch) = self.batch(sent) else {
             return Author::ThisProducer;
         };
         match batch.count {
