@@ -186,10 +186,63 @@ RSpec.describe "Bad input", :faults do
       @asked = true
       faults.on { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n").fin }
       expect { json.head }.to raise_error(DurableStreams::ConnectionError, /head .*: the connection was lost/)
-      faults.on { |reply| reply.respond(200, "<html>Welcome to the hotel</html>", "content-type" => "text/html") }
-      expect { json.append(1) }.to raise_error(DurableStreams::FetchError, /lacks Stream-Next-Offset/)
-      expect { json.read.first }.to raise_error(DurableStreams::ParseError)
-      expect { bytes.read.first }.to raise_error(DurableStreams::FetchError, /Is this a Durable Streams server/i)
+    end
+
+    describe "that is not a Durable Streams server is a FetchError that says so, where it is asked to" do
+      calls = FaultHelpers::REQUESTS.transform_values { |kind| ->(stream) { kind.send_on(stream) } }
+      FaultReads::MODES.each do |mode|
+        calls["read live: :#{mode}"] = ->(stream) { stream.read(live: mode).first }
+        calls["read bytes live: :#{mode}"] = ->(stream) { stream.read_bytes(live: mode).first }
+      end
+      calls.each do |name, call|
+        it name do
+          @asked = true
+          page = ["<html>Welcome to the hotel</html>", { "content-type" => "text/html" }]
+          [page, ["[]", FaultHelpers::JSON_TYPE]].each do |body, headers|
+            faults.on { |reply| reply.respond(200, body, **headers) }
+            next if name == "delete" && body == "[]" # The answer to it has no offset.
+
+            expect { call.call(json) }.to raise_error(
+              an_instance_of(DurableStreams::FetchError)
+                .and(have_attributes(message: /does not look like a Durable Streams server \(200\)/, status: 200,
+                                     retryable?: false, outcome_unknown?: !name.match?(/head|read/)))
+            )
+          end
+          expect(faults.requests.size).to eq(name == "delete" ? 1 : 2)
+        end
+      end
+    end
+
+    {
+      "too long" => ["1" * 8193, /more than 8192 bytes/],
+      "not ASCII" => ["1\u00e9", /characters that cannot be sent back/]
+    }.each do |what, (offset, message)|
+      it "that gives an offset that is #{what} is a ParseError that names the server's header" do
+        @asked = true
+        faults.on { |reply| reply.read("[1]", next_offset: offset) }
+        [-> { json.read.to_a }, -> { json.read(live: :long_poll).to_a }, -> { json.head },
+         -> { json.append(1) }].each do |call|
+          expect(&call).to raise_error(DurableStreams::ParseError, /the server's Stream-Next-Offset .*#{message}/)
+        end
+      end
+    end
+
+    it "that gives an offset that is too long by an event is a ParseError that names it" do
+      @asked = true
+      faults.on { |reply| reply.sse.data("[1]").control("1" * 8193).hang }
+      expect { json.read(live: :sse).to_a }
+        .to raise_error(DurableStreams::ParseError, /the server's streamNextOffset has more than 8192 bytes/)
+    end
+
+    it "that gives a cursor that is too long is a ParseError that names it" do
+      @asked = true
+      faults.on { |reply| reply.read("[1]", next_offset: "1", cursor: "c" * 8193) }
+      expect { json.read(live: :long_poll).to_a }
+        .to raise_error(DurableStreams::ParseError, /the server's Stream-Cursor has more than 8192 bytes/)
+    end
+
+    it "does not matter where the caller's own offset is too long: that is an ArgumentError" do
+      expect { json.read(offset: "1" * 100_000).to_a }.to raise_error(ArgumentError, /\Aread #{json.url}/)
     end
 
     it "that sends items that are none is named" do

@@ -22,7 +22,8 @@ on_each_server "The documentation" do
       Array.new(count) do
         socket = server.accept
         lines = socket.each_line("\r\n", chomp: true).take_while { |line| !line.empty? }
-        socket.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        socket.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: 0\r\nConnection: close\r\n" \
+                     "Content-Length: 0\r\n\r\n")
         socket.close
         lines.drop(1).to_h { |line| line.split(": ", 2) }.transform_keys(&:downcase)
       end

@@ -124,7 +124,7 @@ RSpec.describe "Reads through faults", :faults do
 
       it "refuses data that come without a new offset: they would come for ever" do
         faults.on("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
-          mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.respond(200, "[1]")
+          mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.read("[1]", next_offset: "-1")
         end
         %i[read_json read_bytes].each do |read|
           expect { fault_stream.public_send(read, live: mode).to_a }

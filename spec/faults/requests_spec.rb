@@ -205,11 +205,11 @@ RSpec.describe "Requests through faults", :faults do
     moment = Time.at(4_000_000_000, 250, :millisecond)
     { "2096-10-02T07:06:40.25Z" => 0, "2096-10-02t07:06:40.250000z" => 0, "2096-10-02T12:36:40.25+05:30" => 19_800,
       "2096-10-02 00:06:40.25-07:00" => -25_200 }.each do |text, utc_offset|
-      faults.on { |reply| reply.respond(200, "stream-expires-at" => text) }
+      faults.on { |reply| reply.respond(200, "stream-expires-at" => text, **FaultHelpers::OFFSET) }
       expect(fault_stream.head.expires_at).to eq(moment).and have_attributes(utc_offset: utc_offset)
     end
     %w[2096-13-02T07:06:40Z soon].each do |text|
-      faults.on { |reply| reply.respond(200, "stream-expires-at" => text) }
+      faults.on { |reply| reply.respond(200, "stream-expires-at" => text, **FaultHelpers::OFFSET) }
       expect { fault_stream.head }.to raise_error(DurableStreams::ParseError, /Stream-Expires-At.*#{text}/)
     end
   end

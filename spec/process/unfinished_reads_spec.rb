@@ -114,7 +114,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
   # That a limit of processes is one of threads as well is Linux's way.
   if RUBY_PLATFORM.include?("linux")
     it "goes on when somebody waits for it, where the system refuses the other thread" do
-      faults.next("HEAD") { |reply| reply.respond(200, "", "content-type" => "application/json") }
+      faults.next("HEAD") { |reply| reply.respond(200, "", **read_headers("0")) }
       answer_in_two(up_to_date: false)
       faults.next("GET", nil, query: { "offset" => "3" }) { |reply| reply.read("[4]", next_offset: "4") }
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|

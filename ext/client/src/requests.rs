@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::{Operation, Result};
-use durable_streams_protocol::protocol::{self, flag, number, text};
+use durable_streams_protocol::protocol::{self, Unusable, flag, number, text};
 use durable_streams_protocol::request::{
     Answer, Context, Create, Created, Head, Headers, Repeat, Request, append_request,
 };
@@ -20,11 +20,12 @@ pub fn head(endpoint: &Arc<Endpoint>) -> Work<Head> {
     let request = Request::new(Operation::Head, Method::HEAD, HeaderMap::new(), None);
     work(endpoint, request, |answer, context| {
         let answer = context.expect(answer, &[200, 204])?;
+        let next_offset = context.next_offset(&answer)?;
         let headers = &answer.headers;
         let owned = |name: HeaderName| text(headers, &name).map(str::to_owned);
         Ok(Head {
             content_type: owned(CONTENT_TYPE),
-            next_offset: owned(protocol::STREAM_NEXT_OFFSET),
+            next_offset: Some(next_offset),
             etag: owned(ETAG),
             cache_control: owned(CACHE_CONTROL),
             closed: flag(headers, &protocol::STREAM_CLOSED),
@@ -50,10 +51,11 @@ pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Work<Created>> {
     let request = Request::new(Operation::Create, Method::PUT, headers.finish(), how.body);
     let work = work(endpoint, request, |answer, context| {
         let answer = context.expect(answer, &[200, 201, 204])?;
+        let next_offset = context.next_offset(&answer)?;
         let owned = |name: HeaderName| text(&answer.headers, &name).map(str::to_owned);
         Ok(Created {
             content_type: owned(CONTENT_TYPE),
-            next_offset: owned(protocol::STREAM_NEXT_OFFSET),
+            next_offset: Some(next_offset),
             created: answer.status == StatusCode::CREATED,
         })
     });
@@ -70,7 +72,12 @@ pub fn delete(endpoint: &Arc<Endpoint>) -> Work<()> {
         } else {
             &[200, 202, 204]
         };
-        context.expect(answer, statuses).map(|_| ())
+        let answer = context.expect(answer, statuses)?;
+        // What deletes has nothing to say; a web page says that nothing was deleted.
+        match answer.status.is_success() && protocol::is_html(&answer.headers) {
+            true => Err(context.unusable(&answer, Unusable::Missing { html: true })),
+            false => Ok(()),
+        }
     })
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 
-use crate::protocol;
+use crate::protocol::{self, Unusable};
 
 /// The result of whatever can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -206,6 +206,24 @@ impl Error {
             outcome_unknown: false,
             worth_another_try: false,
         }))
+    }
+
+    /// The failure that a success is which does not say where the next read starts.
+    pub fn from_success(
+        operation: Operation,
+        url: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        why: Unusable,
+    ) -> Error {
+        let kind = match why {
+            Unusable::Missing { .. } => Kind::Status,
+            Unusable::NotText(_) | Unusable::TooLong(_) => Kind::Parse,
+        };
+        let mut error = Error::new(kind, operation, url, format!("{why} ({})", status.as_u16()));
+        error.0.status = Some(status);
+        error.0.headers = headers.clone();
+        error
     }
 
     fn at(mut self, url: &str) -> Error {

@@ -1,6 +1,8 @@
 //! The protocol's vocabulary: header names, query parameters, and what a content type means.
 
-use http::header::{HeaderMap, HeaderName};
+use std::fmt;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 
 /// Where the next read starts; what a user checkpoints.
 pub const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
@@ -90,9 +92,101 @@ pub fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text(headers, name).and_then(|value| value.trim().parse().ok())
 }
 
+/// How long an offset or a cursor may be, in bytes. Both go into the URL of the next request, percent-encoded, and a URL
+/// has 64 KiB at most.
+const LONGEST: usize = 8 * 1024;
+
+/// Why a response does not say where the next read starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It has no `Stream-Next-Offset`. `html`: it is a web page.
+    Missing {
+        /// Whether it is HTML.
+        html: bool,
+    },
+    /// This field has characters that cannot be sent back.
+    NotText(&'static str),
+    /// This field is too long to be sent back.
+    TooLong(&'static str),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Missing { html } => {
+                let what = if *html { "is HTML and " } else { "" };
+                write!(
+                    f,
+                    "the response {what}has no Stream-Next-Offset: this does not look like a Durable Streams server"
+                )
+            }
+            Unusable::NotText(field) => {
+                write!(f, "the server's {field} has characters that cannot be sent back to it")
+            }
+            Unusable::TooLong(field) => {
+                write!(
+                    f,
+                    "the server's {field} has more than {LONGEST} bytes, which cannot be sent back to it"
+                )
+            }
+        }
+    }
+}
+
+/// Whether a response is a web page.
+pub fn is_html(headers: &HeaderMap) -> bool {
+    text(headers, &CONTENT_TYPE).is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+/// The `Stream-Next-Offset` of a response.
+///
+/// # Errors
+/// Why it cannot be used. Every success has one, but those of a DELETE, of a read by SSE and of a repeated producer
+/// request.
+pub fn next_offset(headers: &HeaderMap) -> Result<&str, Unusable> {
+    const NAME: &str = "Stream-Next-Offset";
+    let value = headers.get(STREAM_NEXT_OFFSET).filter(|value| !value.is_empty());
+    let value = value.ok_or_else(|| Unusable::Missing { html: is_html(headers) })?;
+    let offset = value.to_str().map_err(|_| Unusable::NotText(NAME))?;
+    sendable(offset, NAME).map(|()| offset)
+}
+
+/// Whether an offset or cursor, which the server gave in `field`, can be sent back.
+///
+/// # Errors
+/// If it is too long.
+pub fn sendable(value: &str, field: &'static str) -> Result<(), Unusable> {
+    match value.len() <= LONGEST {
+        true => Ok(()),
+        false => Err(Unusable::TooLong(field)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HeaderValue;
+
+    fn offset(bytes: &[u8]) -> HeaderMap {
+        HeaderMap::from_iter([(STREAM_NEXT_OFFSET, HeaderValue::from_bytes(bytes).unwrap())])
+    }
+
+    #[test]
+    fn an_offset_is_what_can_be_sent_back() {
+        assert_eq!(next_offset(&offset(b"1_2")), Ok("1_2"));
+        assert_eq!(next_offset(&offset(b"")), Err(Unusable::Missing { html: false }));
+        assert_eq!(
+            next_offset(&offset("\u{e9}".as_bytes())),
+            Err(Unusable::NotText("Stream-Next-Offset"))
+        );
+        assert_eq!(next_offset(&offset(&[b'1'; LONGEST])).map(str::len), Ok(LONGEST));
+        assert_eq!(
+            next_offset(&offset(&[b'1'; LONGEST + 1])),
+            Err(Unusable::TooLong("Stream-Next-Offset"))
+        );
+        let page = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("Text/HTML; charset=utf-8"))]);
+        assert_eq!(next_offset(&page), Err(Unusable::Missing { html: true }));
+    }
 
     #[test]
     fn parameters_and_case_of_a_content_type_do_not_matter() {

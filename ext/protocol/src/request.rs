@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Error, Kind, Operation, Result};
-use crate::protocol::{self, text};
+use crate::protocol::{self, Unusable};
 use crate::retry::Policy;
 
 /// Whether a request whose answer was lost may be sent again.
@@ -119,17 +119,23 @@ impl Context<'_> {
             .worth_another_try_if(worth_it)
     }
 
-    /// The tail that the answer to a request names, as each success of a write does.
+    /// The tail that the answer to a request names.
     ///
     /// # Errors
-    /// `Kind::Status` if it names none.
+    /// If it names none, or one that cannot be sent back.
     pub fn next_offset(&self, answer: &Answer) -> Result<String> {
-        if let Some(offset) = text(&answer.headers, &protocol::STREAM_NEXT_OFFSET) {
-            return Ok(offset.to_owned());
+        let offset = protocol::next_offset(&answer.headers);
+        offset.map(str::to_owned).map_err(|why| self.unusable(answer, why))
+    }
+
+    /// The failure of a success that does not say where the next read starts. Of a write it may be true all the same.
+    pub fn unusable(&self, answer: &Answer, why: Unusable) -> Error {
+        let About { operation, url } = self.about;
+        let error = Error::from_success(operation, url, answer.status, &answer.headers, why);
+        match self.claims_success(answer.status) {
+            true => error.with_unknown_outcome(),
+            false => error,
         }
-        let error = self.about.error(Kind::Status, "the answer lacks Stream-Next-Offset");
-        let claimed = self.claims_success(answer.status);
-        Err(if claimed { error.with_unknown_outcome() } else { error })
     }
 
     /// Whether a response with this status may say that the request has changed the stream. A success that is not one of

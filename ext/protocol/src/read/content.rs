@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::cursor::{Cursor, Progress};
 use super::payload::{Format, Part, Payload};
 use crate::json::SplitError;
-use crate::protocol::{Media, text};
+use crate::protocol::{Media, Unusable, text};
 
 /// How a response of this content type is split: only `application/json` is one array for sure, whatever the reader
 /// expects.
@@ -39,14 +39,17 @@ pub(super) struct Content {
 
 impl Content {
     /// The content of a response with this status and these headers, to the request that `cursor` stands for.
+    ///
+    /// # Errors
+    /// If the headers do not say where the next read starts.
     pub(super) fn new(
         cursor: &Cursor,
         expected: Format,
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
-    ) -> Content {
-        let progress = cursor.progress(status, headers);
+    ) -> Result<Content, Unusable> {
+        let progress = cursor.progress(status, headers)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
         let format = format_of(expected, media);
         let is_standing = format == Format::Bytes && media == Some(Media::Json) && !cursor.moves(&progress);
@@ -55,7 +58,7 @@ impl Content {
             true => Payload::new(Format::Json, 0, max_message_bytes),
             false => Payload::new(format, skip, max_message_bytes),
         };
-        Content {
+        Ok(Content {
             format,
             payload,
             progress,
@@ -64,7 +67,7 @@ impl Content {
             only_finds_now: cursor.only_finds_now(),
             written: false,
             is_empty: true,
-        }
+        })
     }
 
     /// How many bytes are to come, for a reader of bytes, where the response says so.

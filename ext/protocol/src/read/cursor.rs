@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderMap;
 
-use crate::protocol::{self, Media, NOW, START, flag, text};
+use crate::protocol::{self, Media, NOW, START, Unusable, flag, text};
 
 /// How a read goes on once it has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,18 +175,22 @@ impl Cursor {
     }
 
     /// What an answer's headers say of the position after it.
-    pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Progress {
+    ///
+    /// # Errors
+    /// If they do not say it.
+    pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Result<Progress, Unusable> {
         let closed = flag(headers, &protocol::STREAM_CLOSED);
-        let next_offset = text(headers, &protocol::STREAM_NEXT_OFFSET).unwrap_or(&self.position.offset);
-        let cursor = text(headers, &protocol::STREAM_CURSOR).map(str::to_owned);
-        Progress {
+        let next_offset = protocol::next_offset(headers)?;
+        let cursor = text(headers, &protocol::STREAM_CURSOR);
+        cursor.map_or(Ok(()), |cursor| protocol::sendable(cursor, "Stream-Cursor"))?;
+        Ok(Progress {
             next_offset: next_offset.to_owned(),
-            cursor: cursor.or_else(|| self.position.cursor.clone()),
+            cursor: cursor.map(str::to_owned).or_else(|| self.position.cursor.clone()),
             up_to_date: closed || status == StatusCode::NO_CONTENT || flag(headers, &protocol::STREAM_UP_TO_DATE),
             closed,
             status: status.as_u16(),
             skip: 0,
-        }
+        })
     }
 
     /// Whether the next answer is to tell where the tail is, and nothing else: a live read that begins at `now`.

@@ -17,7 +17,7 @@ use super::event::Event;
 use super::event_stream::{Batch, EventStream};
 use super::payload::{Format, Part, Payload};
 use crate::error::{About, Error, Kind, Operation, retry_after};
-use crate::protocol::Media;
+use crate::protocol::{self, Media, Unusable};
 use crate::request::{Answer, Context, Patience, Repeat, Request};
 use crate::retry::{Policy, Schedule};
 use crate::sse;
@@ -237,7 +237,7 @@ impl Machine {
         }
         self.asked_again = false;
         match self.mode() {
-            Mode::Sse => self.begin_events(now, headers),
+            Mode::Sse => self.begin_events(now, status, headers),
             Mode::CatchUp | Mode::LongPoll => self.begin_content(now, status, headers, content_length),
         }
     }
@@ -313,7 +313,10 @@ impl Machine {
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
         let most = self.config.max_message_bytes;
-        let content = Content::new(&self.cursor, self.format, status, headers, most);
+        let content = match Content::new(&self.cursor, self.format, status, headers, most) {
+            Ok(content) => content,
+            Err(why) => return self.over(now, Outcome::Final(self.unusable(status, headers, why))),
+        };
         if status == StatusCode::NO_CONTENT {
             return self.end_content(now, content, None);
         }
@@ -354,13 +357,16 @@ impl Machine {
         self.over(now, Outcome::Stalled(stall));
     }
 
-    fn begin_events(&mut self, now: Instant, headers: &HeaderMap) {
+    fn begin_events(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap) {
         let encoding = match EventStream::encoding(headers) {
             Err(error) => return self.over_malformed(now, error),
             Ok(None) => {
-                let error = self
-                    .about()
-                    .error(Kind::SseNotSupported, "the answer is not an event stream");
+                let error = match protocol::next_offset(headers) {
+                    Err(why @ Unusable::Missing { .. }) => self.unusable(status, headers, why),
+                    _ => self
+                        .about()
+                        .error(Kind::SseNotSupported, "the answer is not an event stream"),
+                };
                 let outcome = self.without_events(error);
                 return self.over(now, outcome);
             }
@@ -393,6 +399,10 @@ impl Machine {
     /// The data events before a control event are one batch. Gives whether there were any.
     fn event_batch(&mut self, now: Instant, batch: Batch) -> Result<bool, Outcome> {
         let Batch { data, control } = batch;
+        protocol::sendable(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
+        if let Some(cursor) = &control.cursor {
+            protocol::sendable(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
+        }
         let mut progress = Progress {
             next_offset: control.next_offset,
             cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
@@ -513,6 +523,11 @@ impl Machine {
             Some(delay) => State::Idle(Some(after(now, delay))),
             None => State::Failed(error),
         }
+    }
+
+    /// A success that does not say where the next read starts.
+    fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
+        Error::from_success(Operation::Read, &self.config.url, status, headers, why)
     }
 
     fn over_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
