@@ -176,6 +176,29 @@ RSpec.describe "Bad input", :faults do
       end
     end
 
+    {
+      "append to" => ->(stream) { stream.append(1) }, "close" => ->(stream) { stream.close_stream(data: "x") },
+      "read" => ->(stream) { stream.read }, "head" => ->(stream) { stream.json? },
+      "produce to" => ->(stream) { DurableStreams::Producer.new(stream: stream, producer_id: "p") },
+      "connect to" => ->(stream) { DurableStreams::Stream.connect(stream.url, context: stream.context) }
+    }.each do |operation, call|
+      it "that lacks the stream is told with the operation that was called (#{operation})" do
+        @asked = true
+        faults.on("HEAD") { |reply| reply.respond(404) }
+        expect { call.call(client.stream("/s")) }.to raise_error(DurableStreams::StreamNotFoundError) { |error|
+          expect(error.message).to eq("#{operation} #{json.url}: stream not found (404)")
+        }
+        expect(faults.requests.map(&:verb)).to eq(["HEAD"])
+      end
+    end
+
+    it "that lacks the stream is told so by read_bytes" do
+      @asked = true
+      faults.on("HEAD") { |reply| reply.respond(404) }
+      expect { client.stream("/s").read_bytes }
+        .to raise_error(DurableStreams::StreamNotFoundError, %r{\Aread http://.*/s: stream not found})
+    end
+
     it "whose port is closed is a ConnectionError" do
       faults.refuse_connections
       expect { json.append(1) }

@@ -8,7 +8,7 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
     # @param cursor [String, nil] as {Stream#read} takes it
     def initialize(stream, offset: "-1", live: :off, cursor: nil)
-      @text = ContentType.text?(stream.known_content_type)
+      @text = ContentType.text?(stream.known_content_type(:read))
       super(stream, @text ? :text : :bytes, offset: offset, live: live, cursor: cursor)
     end
 

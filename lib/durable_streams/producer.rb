@@ -147,7 +147,7 @@ module DurableStreams
       @listener = ProducerListener.for(on_delivery, on_error)
       @asks = @stream.asks?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
-      tail = @stream.learn_content_type
+      tail = @stream.learn_content_type(:produce)
       @json = @stream.json?
       Dispatcher.check_ractor if @asks || @listener
       @native = @stream.native_producer(@producer_id, [*settings, tail], retry_policy, @listener)

@@ -38,7 +38,7 @@ module DurableStreams
     # @raise [StreamNotFoundError] if it is not there
     def self.connect(url, **options)
       stream = new(url, **options)
-      stream.head
+      stream.look_up(:connect)
       stream
     end
 
@@ -144,7 +144,7 @@ module DurableStreams
     # @raise [ArgumentError] if the stream does not take such data
     def append(data, seq: nil)
       json = @json
-      json = json? if json.nil?
+      json = ContentType.json?(known_content_type(:append)) if json.nil?
       data = Message.encode(data, json, @content_type) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
       AppendResult.of(@native.append(data, @content_type, json, seq, @batching))
@@ -169,7 +169,7 @@ module DurableStreams
       type = ContentType.normalize(content_type)
       return CloseResult.new(final_offset: @native.close_stream(nil, type || @content_type, false)) if data.nil?
 
-      type ||= known_content_type
+      type ||= known_content_type(:close)
       json = ContentType.json?(type)
       data = Message.encode(data, json, type)
       CloseResult.new(final_offset: @native.close_stream(data, type, json))
@@ -199,10 +199,7 @@ module DurableStreams
     # @return [HeadResult]
     # @raise [StreamNotFoundError] if it does not exist
     def head
-      content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at = @native.head
-      learn(content_type)
-      HeadResult.new(content_type: content_type, next_offset: next_offset, etag: etag, cache_control: cache_control,
-                     stream_closed: stream_closed, ttl_seconds: ttl_seconds, expires_at: moment(expires_at))
+      look_up(nil)
     end
 
     # @return [Boolean] whether the server has the stream (HEAD)
@@ -235,7 +232,7 @@ module DurableStreams
     def read(offset: "-1", live: :off, format: nil, cursor: nil, &block)
       start = ReadOptions.normalize(offset, live, cursor)
       unit = format ? :items : @context.config.each_yields
-      reader = if ReadOptions.json?(format) { json? }
+      reader = if ReadOptions.json?(format) { ContentType.json?(known_content_type(:read)) }
                  JsonReader.new(self, **start, each_yields: unit)
                else
                  ByteReader.new(self, **start)
@@ -318,7 +315,8 @@ module DurableStreams
     # @param listener [ProducerListener, nil]
     # @return [Native::Producer]
     def native_producer(producer_id, settings, retry_policy, listener)
-      Native::Producer.new(@native, producer_id, known_content_type, json?, settings, retry_policy, listener)
+      type = known_content_type(:produce)
+      Native::Producer.new(@native, producer_id, type, json?, settings, retry_policy, listener)
     end
 
     # Another handle for the same stream, with headers and a content type of its own.
@@ -343,21 +341,34 @@ module DurableStreams
       @native.asks?
     end
 
+    # Asks the server about the stream.
+    # @api private
+    # @param purpose [Symbol, nil] what for, which an error names: :connect; nil: for itself
+    # @return [HeadResult]
+    def look_up(purpose)
+      content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at = @native.head(purpose)
+      learn(content_type)
+      HeadResult.new(content_type: content_type, next_offset: next_offset, etag: etag, cache_control: cache_control,
+                     stream_closed: stream_closed, ttl_seconds: ttl_seconds, expires_at: moment(expires_at))
+    end
+
     # The content type, asked for (HEAD) if nobody said it yet.
     # @api private
+    # @param purpose [Symbol, nil] what for, which an error names: :append, :close, :read or :produce; nil: for itself
     # @return [String]
-    def known_content_type
-      learn_content_type
+    def known_content_type(purpose = nil)
+      learn_content_type(purpose)
       @content_type
     end
 
     # Asks for the content type (HEAD) if nobody said it yet.
     # @api private
+    # @param purpose [Symbol, nil] what for, as {#known_content_type} takes it
     # @return [String, nil] the tail of the stream, if the server was asked
-    def learn_content_type
+    def learn_content_type(purpose)
       return unless @json.nil?
 
-      content_type, next_offset, = @native.head
+      content_type, next_offset, = @native.head(purpose)
       learn(content_type || ContentType::FALLBACK)
       next_offset
     rescue StreamNotFoundError

@@ -10,13 +10,18 @@ class ScriptedStream
     end
   end
 
-  attr_reader :url, :context, :known_content_type, :native
+  attr_reader :url, :context, :native
 
   def initialize(*responses, content_type: "application/json", context: DurableStreams.new_context)
     @url = "http://user:secret@host/stream?token=secret"
     @context = context
     @known_content_type = content_type
     @native = Native.new(responses.map { |response| Response.new(**response) }, content_type == "application/json")
+  end
+
+  # The content type, whatever it is asked for.
+  def known_content_type(_purpose = nil)
+    @known_content_type
   end
 
   def native_reader(*arguments)

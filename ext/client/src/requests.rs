@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable_streams_protocol::error::{Operation, Result};
+use durable_streams_protocol::error::{Operation, Purpose, Result};
 use durable_streams_protocol::protocol::{self, Unusable, flag, number, text};
 use durable_streams_protocol::request::{
     Answer, Context, Create, Created, Head, Headers, Repeat, Request, append_request,
@@ -15,9 +15,10 @@ use crate::endpoint::Endpoint;
 use crate::exchange::tries::call;
 use crate::inline::job::Work;
 
-/// Asks for a stream's metadata (HEAD).
-pub fn head(endpoint: &Arc<Endpoint>) -> Work<Head> {
-    let request = Request::new(Operation::Head, Method::HEAD, HeaderMap::new(), None);
+/// Asks for a stream's metadata (HEAD), for its own sake or for what it is needed for.
+pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Work<Head> {
+    let operation = purpose.map_or(Operation::Head, Operation::HeadFor);
+    let request = Request::new(operation, Method::HEAD, HeaderMap::new(), None);
     work(endpoint, request, |answer, context| {
         let answer = context.expect(answer, &[200, 204])?;
         let next_offset = context.next_offset(&answer)?;

@@ -10,7 +10,7 @@ use durable_streams_client::fork::ProcessLocal;
 use durable_streams_client::inline::job::Work;
 use durable_streams_client::requests;
 use durable_streams_protocol::append::Batching;
-use durable_streams_protocol::error::{Operation, Result as CoreResult};
+use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::request::{Create, one_message};
 use durable_streams_protocol::target::path_of;
@@ -99,9 +99,11 @@ impl Stream {
         self.application.is_some()
     }
 
-    /// `head` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
-    fn head(ruby: &Ruby, this: &Stream) -> Result<RArray, Error> {
-        let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint)))?;
+    /// `head(purpose)` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
+    /// The purpose, nil or as [`purpose`] takes it, is what errors name.
+    fn head(ruby: &Ruby, this: &Stream, purpose: Option<Symbol>) -> Result<RArray, Error> {
+        let purpose = purpose.map(|name| self::purpose(ruby, name)).transpose()?;
+        let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint, purpose)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
         let array = ruby.ary_new_capa(7);
         array.push(text(&head.content_type))?;
@@ -300,6 +302,21 @@ impl Stream {
     }
 }
 
+/// `:connect`, `:append`, `:close`, `:read` or `:produce`.
+fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
+    match &*name.name()? {
+        "connect" => Ok(Purpose::Connect),
+        "append" => Ok(Purpose::Append),
+        "close" => Ok(Purpose::Close),
+        "read" => Ok(Purpose::Read),
+        "produce" => Ok(Purpose::Produce),
+        other => Err(errors::argument(
+            ruby,
+            format!("a stream is not looked up for :{other}"),
+        )),
+    }
+}
+
 /// A frozen UTF-8 string, as metadata is given back.
 pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
     let string = ruby.str_new(text);
@@ -321,7 +338,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_singleton_method("new", function!(Stream::new, 5))?;
     class.define_method("url", method!(Stream::url, 0))?;
     class.define_method("asks?", method!(Stream::asks, 0))?;
-    class.define_method("head", method!(Stream::head, 0))?;
+    class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 9))?;
     class.define_method("append", method!(Stream::append, 5))?;
     class.define_method("close_stream", method!(Stream::close_stream, 3))?;

@@ -22,6 +22,8 @@ pub enum Operation {
     Create,
     /// HEAD
     Head,
+    /// HEAD on the way to something else, which is what the caller called: so is it named.
+    HeadFor(Purpose),
     /// POST
     Append,
     /// POST with `Stream-Seq`
@@ -39,8 +41,23 @@ pub enum Operation {
 impl Operation {
     /// Whether it may change the stream.
     pub fn writes(self) -> bool {
-        !matches!(self, Operation::Head | Operation::Read)
+        !matches!(self, Operation::Head | Operation::HeadFor(_) | Operation::Read)
     }
+}
+
+/// What a stream is looked up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To have a handle that knows it.
+    Connect,
+    /// To append.
+    Append,
+    /// To close it.
+    Close,
+    /// To read.
+    Read,
+    /// To start a producer.
+    Produce,
 }
 
 impl fmt::Display for Operation {
@@ -48,11 +65,12 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Operation::Create => "create",
             Operation::Head => "head",
-            Operation::Append | Operation::AppendWithSeq => "append to",
-            Operation::Close => "close",
+            Operation::HeadFor(Purpose::Connect) => "connect to",
+            Operation::Append | Operation::AppendWithSeq | Operation::HeadFor(Purpose::Append) => "append to",
+            Operation::Close | Operation::HeadFor(Purpose::Close) => "close",
             Operation::Delete => "delete",
-            Operation::Read => "read",
-            Operation::Produce => "produce to",
+            Operation::Read | Operation::HeadFor(Purpose::Read) => "read",
+            Operation::Produce | Operation::HeadFor(Purpose::Produce) => "produce to",
         })
     }
 }
