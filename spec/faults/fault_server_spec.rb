@@ -4,7 +4,7 @@ require "net/http"
 require "socket"
 require "stringio"
 require "timeout"
-require_relative "support/fault_server"
+require_relative "../support/fault_server"
 
 # What faults are worth depends on their being what they say.
 RSpec.describe FaultServer do
@@ -391,7 +391,7 @@ RSpec.describe FaultServer do
       pid = described_class.start { |other| other.instance_variable_get(:@pid) }
       expect { Process.kill(0, pid) }.to raise_error(Errno::ESRCH)
 
-      library = File.expand_path("support/fault_server", __dir__)
+      library = File.expand_path("../support/fault_server", __dir__)
       script = "$stdout.sync = true; s = FaultServer.start; puts s.instance_variable_get(:@pid); s.reset; exit!"
       pid = Integer(IO.popen([RbConfig.ruby, "-r", library, "-e", script], &:read))
       expect(orphan_ends?(pid)).to be(true)

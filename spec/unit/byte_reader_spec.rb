@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 require "stringio"
-require_relative "scripted_stream"
+require_relative "../support/scripted_stream"
 
 RSpec.describe DurableStreams::ByteReader do
   let(:stream) { text_stream("text/plain") }

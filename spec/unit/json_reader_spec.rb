@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require_relative "scripted_stream"
+require_relative "../support/scripted_stream"
 
 # Breaking out at once is what is looked at here.
 # rubocop:disable Lint/UnreachableLoop

@@ -8,7 +8,7 @@ require "timeout"
 # what keeps the adapter fit for it: every command, and the benchmarks, which the suite's cases do not cover.
 on_each_server "conformance/adapter" do
   before do
-    program = File.expand_path("../conformance/adapter", __dir__)
+    program = File.expand_path("../../conformance/adapter", __dir__)
     @input, @output, @process = Open3.popen2(RbConfig.ruby, program)
     expect(tell("init", serverUrl: server_url)).to include("type" => "init", "success" => true)
   end

@@ -10,7 +10,7 @@ RSpec.describe "An installation" do
   around { |example| Dir.mktmpdir { |folder| Dir.chdir(folder) { example.run } } }
 
   def root
-    File.expand_path("..", __dir__)
+    File.expand_path("../..", __dir__)
   end
 
   def ruby(*arguments, **environment)

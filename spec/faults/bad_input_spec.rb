@@ -294,7 +294,7 @@ RSpec.describe "Bad input", :faults do
   end
 
   it "ends a program with an exception, never with a crash" do
-    library = File.expand_path("../lib", __dir__)
+    library = File.expand_path("../../lib", __dir__)
     {
       'DurableStreams.stream("/s").head' => "ArgumentError", "DurableStreams.stream(nil)" => "ArgumentError",
       'DurableStreams.read("http://127.0.0.1:1/s", live: :x)' => "ArgumentError",
