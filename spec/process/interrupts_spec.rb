@@ -18,10 +18,6 @@ RSpec.describe "Interrupting" do
     client.close
   end
 
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  end
-
   def stuck_stream(kind, scheme: "http")
     @stuck = StuckServer.public_send(kind)
     client.stream("#{scheme}://127.0.0.1:#{@stuck.port}/s", content_type: "application/octet-stream")

@@ -50,10 +50,6 @@ RSpec.describe "Waiting" do
     [now - started, error]
   end
 
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  end
-
   calls.each do |name, call|
     describe name do
       it "ends on Thread#kill" do

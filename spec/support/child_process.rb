@@ -3,12 +3,15 @@
 require "io/wait"
 require "open3"
 require "rbconfig"
+require_relative "clock"
 require_relative "gc_pressure"
 require_relative "moving_objects"
 
 # Child processes for specs about processes: forked ones that report back, and programs of their own. Every wait for one
 # is bounded, and one that does not end in time is killed and says what it was doing.
 class ChildProcess
+  include Clock
+
   # Seconds a child may take (and GCPressure::SLOWER times as many).
   PATIENCE = 60
   # What spec programs begin with.
@@ -149,9 +152,5 @@ class ChildProcess
     File.read(file).chomp
   rescue SystemCallError => e
     e.class
-  end
-
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 end

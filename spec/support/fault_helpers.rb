@@ -78,18 +78,6 @@ module FaultHelpers
     thread
   end
 
-  # @return [Float] seconds of a clock that only goes forward
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  end
-
-  # @return [Float] seconds that the block took
-  def timed
-    started = now
-    yield
-    now - started
-  end
-
   # @api private
   def clients
     @clients ||= []

@@ -95,16 +95,9 @@ module ProducerHelpers
     e
   end
 
-  # @return [Float] seconds
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  end
-
   # @return [Float] seconds that the block took
-  def seconds
-    started = now
-    yield
-    now - started
+  def seconds(&block)
+    timed(&block)
   end
 
   # @return [Array<DurableStreams::Producer>] to be closed

@@ -2,12 +2,15 @@
 
 require "io/nonblock"
 require "socket"
+require_relative "clock"
 
 # A Fiber scheduler that is as small as one can be and still complete: what Ruby's documentation asks of one, on
 # IO.select. It stands for all the others: what works under it uses nothing but the documented interface.
 #
 #   SmallScheduler.run { |scheduler| Fiber.schedule { … } }   # returns when all fibers have ended
 class SmallScheduler
+  include Clock
+
   # Ends a timer that is not needed any more.
   Stopped = Class.new(StandardError)
   private_constant :Stopped
@@ -150,9 +153,5 @@ class SmallScheduler
   def patience
     soonest = @due.values.min
     soonest && [soonest - now, 0].max
-  end
-
-  def now
-    Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 end

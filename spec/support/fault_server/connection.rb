@@ -2,12 +2,15 @@
 
 require "socket"
 require "uri"
+require_relative "../clock"
 require_relative "player"
 require_relative "wire"
 
 class FaultServer
   # One connection: reads requests, has the script's replies played, and notes who closed it and how.
   class Connection
+    include Clock
+
     # The client is gone: nothing more can be played to it.
     class ClientGone < IOError; end
 
@@ -164,10 +167,6 @@ class FaultServer
     def note_closed(side, how)
       @session.journal.record(:closed, connection: number, by: side, how: how) unless @noted
       @noted = true
-    end
-
-    def now
-      Process.clock_gettime(Process::CLOCK_MONOTONIC)
     end
   end
 end

@@ -1,8 +1,12 @@
 # frozen_string_literal: true
 
+require_relative "../clock"
+
 class FaultServer
   # What happened, in order, and a way to wait for what has not happened yet. Events are Hashes with a `:type`.
   class Journal
+    include Clock
+
     def initialize
       @mutex = Mutex.new
       @changed = ConditionVariable.new
@@ -50,10 +54,6 @@ class FaultServer
 
     def matching(filter)
       @events.select { |event| filter.all? { |field, value| value === event[field] } } # rubocop:disable Style/CaseEquality
-    end
-
-    def now
-      Process.clock_gettime(Process::CLOCK_MONOTONIC)
     end
   end
 end
