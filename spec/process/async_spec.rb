@@ -15,11 +15,7 @@ else
   require "async/barrier"
 
   RSpec.describe "Waiting under async" do
-    let(:faults) { FaultServer.shared }
-    let(:client) { DurableStreams::Client.new(base_url: faults.url) }
-    let(:stream) { client.stream("/s", content_type: "application/json") }
-
-    after { client.close }
+    include_context "with a client of the fault server"
 
     def answer(**headers)
       ->(reply) { reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true", **headers) }

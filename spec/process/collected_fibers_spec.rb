@@ -4,12 +4,10 @@
 # What waited on that stack ends like a call that was interrupted.
 if RUBY_VERSION >= "3.1"
   RSpec.describe "A fiber that is collected while it waits" do
-    let(:faults) { FaultServer.shared }
-    let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 60, live_timeout: 60) }
-    let(:stream) { client.stream("/s", content_type: "application/json") }
-    let(:count) { 5 }
+    include_context "with a client of the fault server"
 
-    after { client.close }
+    let(:client_options) { { timeout: 60, live_timeout: 60 } }
+    let(:count) { 5 }
 
     # Runs a block in fibers of a thread that has ended afterwards; their scheduler has forgotten them.
     def abandon(times = count, &block)

@@ -4,11 +4,7 @@ require "English"
 
 # Exceptions and panics cross between Ruby and Rust once, and nothing is left of them.
 RSpec.describe "Exceptions" do
-  let(:faults) { FaultServer.shared }
-  let(:client) { DurableStreams::Client.new(base_url: faults.url) }
-  let(:stream) { client.stream("/s", content_type: "application/json") }
-
-  after { client.close }
+  include_context "with a client of the fault server"
 
   describe "the one under way" do
     calls = {

@@ -3,11 +3,7 @@
 # In a non-blocking fiber every wait goes through the Fiber scheduler (Ruby 3.1 and later), and nothing else changes.
 if RUBY_VERSION >= "3.1"
   RSpec.describe "Waiting in fibers" do
-    let(:faults) { FaultServer.shared }
-    let(:client) { DurableStreams::Client.new(base_url: faults.url) }
-    let(:stream) { client.stream("/s", content_type: "application/json") }
-
-    after { client.close }
+    include_context "with a client of the fault server"
 
     # Runs `call` in one fiber; another one opens the gate at which the answer waits. Only if the first lets the second
     # run will there be an answer.

@@ -5,12 +5,10 @@ require "fiddle"
 # A client and all that was made with it works on in forked children, with connections of their own; what only one
 # process can do, the child says.
 RSpec.describe "Forking" do
-  let(:faults) { FaultServer.shared }
-  let(:headers) { { "X-Process" => -> { Process.pid } } }
-  let(:client) { DurableStreams::Client.new(base_url: faults.url, headers: headers) }
-  let(:stream) { client.stream("/s", content_type: "application/json") }
+  include_context "with a client of the fault server"
 
-  after { client.close }
+  let(:headers) { { "X-Process" => -> { Process.pid } } }
+  let(:client_options) { { headers: headers } }
 
   def answer_everything
     faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }

@@ -4,10 +4,10 @@ require "timeout"
 
 # Whatever a call waits for, an interrupt ends it at once, and everything is usable afterwards.
 RSpec.describe "Interrupting" do
-  let(:faults) { FaultServer.shared }
+  include_context "with a client of the fault server"
+
   let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 1000, max_delay: 1000) }
-  let(:client) { DurableStreams::Client.new(base_url: faults.url, timeout: 60, retry_policy: patient) }
-  let(:stream) { client.stream("/s", content_type: "application/json") }
+  let(:client_options) { { timeout: 60, retry_policy: patient } }
   let(:bytes) { client.stream("/b", content_type: "application/octet-stream") }
   let(:producer) { DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 8, linger_ms: 0) }
   let(:stuck) { @stuck }
@@ -15,7 +15,6 @@ RSpec.describe "Interrupting" do
   after do
     faults.open("go")
     @stuck&.stop
-    client.close
   end
 
   def stuck_stream(kind, scheme: "http")

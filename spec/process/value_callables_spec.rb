@@ -5,13 +5,9 @@ require "timeout"
 # A thread computes headers for requests that it waits for, and for no others. What happens to it meanwhile is its own,
 # also where its request carries other threads' appends as well (`batching: :shared_values`).
 RSpec.describe "A thread that computes a header" do
-  let(:faults) { FaultServer.shared }
-  let(:client) { DurableStreams::Client.new(base_url: faults.url) }
+  include_context "with a client of the fault server"
 
-  after do
-    faults.open("first")
-    client.close
-  end
+  after { faults.open("first") }
 
   it "does so for its own requests alone, however many others use the handle" do
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1", "stream-up-to-date" => "true") }

@@ -89,6 +89,17 @@ module FaultHelpers
   end
 end
 
+# For examples about the Ruby process, where a request that fails is retried by the default policy.
+RSpec.shared_context "with a client of the fault server" do
+  let(:faults) { FaultServer.shared }
+  # What Client.new is given beside the URL.
+  let(:client_options) { {} }
+  let(:client) { DurableStreams::Client.new(base_url: faults.url, **client_options) }
+  let(:stream) { client.stream("/s", content_type: "application/json") }
+
+  after { client.close }
+end
+
 RSpec.configure do |config|
   config.include FaultHelpers, :faults
   config.after(:each, :faults) do
