@@ -1,18 +1,14 @@
 # frozen_string_literal: true
 
-require "open3"
-require "rbconfig"
-
 # Proxies come from the environment, and from nowhere else.
 RSpec.describe "Proxies", :faults do
   # HEAD of a URL in a program of its own, in this environment, which no proxy variables of ours reach.
   def head(url, environment)
     program = "policy = DurableStreams::RetryPolicy.new(max_retries: 0); " \
               "DurableStreams::Client.open(retry_policy: policy) { |c| puts c.stream(ARGV[0]).head.next_offset }"
-    library = File.expand_path("../../lib", __dir__)
     names = %w[http_proxy https_proxy all_proxy no_proxy].flat_map { |name| [name, name.upcase] }
     environment = names.to_h { |name| [name, nil] }.merge(environment)
-    Open3.capture2e(environment, RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program, url)
+    ChildProcess.outcome(program, url, environment: environment)
   end
 
   before { faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) } }

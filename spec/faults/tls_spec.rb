@@ -1,8 +1,6 @@
 # frozen_string_literal: true
 
-require "open3"
 require "pathname"
-require "rbconfig"
 require "tempfile"
 
 # Which certificates are trusted, and how that is said.
@@ -22,8 +20,7 @@ RSpec.describe "TLS" do
   # HEAD in a program of its own, in this environment.
   def head_with(environment)
     program = 'DurableStreams::Client.open(base_url: ARGV[0]) { |c| puts c.stream("/s").head.next_offset }'
-    library = File.expand_path("../../lib", __dir__)
-    Open3.capture2e(environment, RbConfig.ruby, "-I", library, "-r", "durable_streams", "-e", program, server.url)
+    ChildProcess.outcome(program, server.url, environment: environment)
   end
 
   it "trusts the certificates of ca_file" do

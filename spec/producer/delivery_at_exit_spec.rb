@@ -1,18 +1,14 @@
 # frozen_string_literal: true
 
-require "open3"
-require "rbconfig"
-
 RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   # Runs a program in a process of its own. Its `producer` writes to this example's stream and sends nothing by itself.
   # @return [Array] what it printed, on both, and how it ended
   def run(program, url: faults.url(path), timeout: 5)
     preamble = <<~RUBY
-      require "durable_streams"
       client = DurableStreams::Client.new(timeout: #{timeout})
       producer = DurableStreams::Producer.new(url: #{url.dump}, client: client, producer_id: "writer", linger_ms: 60_000)
     RUBY
-    Open3.capture2e(RbConfig.ruby, "-I", File.expand_path("../../lib", __dir__), "-e", preamble + program)
+    ChildProcess.outcome(preamble + program)
   end
 
   it "sends what was appended and never flushed" do

@@ -60,6 +60,13 @@ class ChildProcess
       child.ended
     end
 
+    # Runs a program as `program` does.
+    # @return [Array(String, Process::Status)] all that it printed, and how it ended
+    def outcome(source, *arguments, **options)
+      ended = program(source, *arguments, **options)
+      [ended.output, ended.status]
+    end
+
     # Starts any command, with more environment.
     # @return [ChildProcess]
     def command(environment, *command, patience: PATIENCE)
