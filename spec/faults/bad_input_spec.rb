@@ -25,7 +25,7 @@ RSpec.describe "Bad input", :faults do
 
     { "streams.example.com" => /base_url must be an http or https URL/, "http://h/?q" => /without a query/,
       :sym => /got Symbol/ }.each do |url, message|
-      it "#{url.inspect} is no base_url: an ArgumentError" do
+      it "#{url.inspect} as base_url is an ArgumentError" do
         expect { DurableStreams::Client.new(base_url: url) }.to raise_error(ArgumentError, message)
       end
     end
@@ -134,7 +134,7 @@ RSpec.describe "Bad input", :faults do
 
     { "append to" => ->(stream) { stream.append("{") }, "create" => ->(stream) { stream.create(body: "{") },
       "close" => ->(stream) { stream.close_stream(data: "{") } }.each do |operation, call|
-      it "that is no JSON is told with the operation and the URL (#{operation})" do
+      it "that is not JSON raises an error with the operation and the URL (#{operation})" do
         batching = [json, client.stream("/s", content_type: :json, batching: false)]
         expect(batching.map { |stream| parse_error { call.call(stream) } })
           .to all(have_attributes(url: json.url, message: /\A#{operation} #{json.url}: invalid JSON at byte 1/))
@@ -153,7 +153,7 @@ RSpec.describe "Bad input", :faults do
       end
     end
 
-    it "that JSON cannot hold is an error" do
+    it "that JSON cannot represent raises an error" do
       [Float::NAN, Float::INFINITY, [Float::NAN]].each do |data|
         expect { json.append(data) }.to raise_error(StandardError, /NaN|Infinity/)
       end
@@ -202,7 +202,7 @@ RSpec.describe "Bad input", :faults do
         .to raise_error(DurableStreams::ConnectionError, /\Aappend to #{json.url}: could not connect: .*refused/i)
     end
 
-    it "that is none is an error of its own, whatever it says" do
+    it "that does not speak the protocol raises an error that says so" do
       @asked = true
       faults.on { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n").fin }
       expect { json.head }.to raise_error(DurableStreams::ConnectionError, /head .*: the connection was lost/)
@@ -265,7 +265,7 @@ RSpec.describe "Bad input", :faults do
       expect { json.read(offset: "1" * 100_000).to_a }.to raise_error(ArgumentError, /\Aread #{json.url}/)
     end
 
-    it "that sends items that are none is named" do
+    it "that sends invalid JSON raises a ParseError with the URL" do
       @asked = true
       faults.on { |reply| reply.respond(200, "[1,x]", **read_headers("1")) }
       [-> { json.read.first }, -> { json.read_json.to_a }].each do |read|
@@ -290,7 +290,7 @@ RSpec.describe "Bad input", :faults do
     end
   end
 
-  it "ends a program with an exception, never with a crash" do
+  it "ends a program with an exception and not with a crash" do
     {
       'DurableStreams.stream("/s").head' => "ArgumentError", "DurableStreams.stream(nil)" => "ArgumentError",
       'DurableStreams.read("http://127.0.0.1:1/s", live: :x)' => "ArgumentError",

@@ -31,13 +31,13 @@ RSpec.describe "Compressed answers", :faults do
     expect(fault_stream.read_json.to_a).to eq(items)
   end
 
-  it "may be of several members" do
+  it "may have several gzip members" do
     faults.on { |reply| reply.respond(200, gzip(body[0...700]) + gzip("") + gzip(body[700..]), **headers) }
     expect(fault_stream.read_json.to_a).to eq(items)
     expect(fault_stream.read_bytes.body).to eq(body)
   end
 
-  it "may be of several zstd frames" do
+  it "may have several zstd frames" do
     # Two frames of one raw block each (RFC 8878, 3.1.1).
     frames = ["[1,", "2]"].map do |text|
       [0xFD2FB528, 0x20, text.size, text.size << 3 | 1, 0].pack("VCCvC") + text
@@ -48,7 +48,7 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.size).to eq(2)
   end
 
-  it "are no end where the second member is cut, or is none" do
+  it "are requested again when the second gzip member is truncated or invalid" do
     whole = gzip(body[0...700]) + gzip(body[700..])
     faults.next { |reply| reply.respond(200, whole[0..-9], **headers) }
     faults.next { |reply| reply.respond(200, "#{gzip(body[0...700])}rest", **headers) }
@@ -68,14 +68,14 @@ RSpec.describe "Compressed answers", :faults do
     expect(sizes.max).to be <= 16 << 20
   end
 
-  it "that have no body are none that is cut" do
+  it "that have no body are not taken for truncated ones" do
     faults.on("HEAD") { |reply| reply.respond(200, "", **headers) }
     faults.on("GET") { |reply| reply.respond(200, "", **headers) }
     expect(fault_stream.head.next_offset).to eq("9")
     expect(fault_stream.read_bytes.body).to eq("")
   end
 
-  it "that are cut within the compressed data are no end, whatever their Content-Length says" do
+  it "that are truncated are requested again, even if their Content-Length matches" do
     cut = gzip(body)[0..-200]
     faults.next { |reply| reply.respond(200, cut, **headers) }
     faults.next { |reply| reply.head(200, **headers).chunk(cut).finish }
@@ -84,7 +84,7 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
-  it "that are no gzip at all are a ConnectionError, in the end" do
+  it "that are not gzip raise a ConnectionError after the retries" do
     faults.on { |reply| reply.respond(200, body, **headers) }
     expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::ConnectionError, /broke off/)
   end

@@ -54,7 +54,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(%w[0 abc])
   end
 
-  it "travel by themselves where they have a seq, in their place" do
+  it "are sent alone, in order, if they have a seq" do
     appends = queue(1, [2, { seq: "a" }], [3, { seq: "b" }], 4, 5)
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
@@ -63,7 +63,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(faults.requests.map { |request| request.header("stream-seq") }).to eq([nil, nil, "a", "b", nil])
   end
 
-  it "travel by themselves where the handle says so" do
+  it "are sent alone if the handle has batching: false" do
     alone = fault_client.stream("/s", content_type: :json, batching: false)
     faults.on("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
     appends = Array.new(5) { |n| in_thread { alone.append(n) } }
@@ -92,7 +92,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2]"])
   end
 
-  it "that the server refuses together are told apart: one that is poisonous spoils no other" do
+  it "that the server refuses together are split, so that a bad one fails alone" do
     appends = queue(1, 2, 3, 4)
     # [1,2,3,4] is refused, so [1,2] and [3,4] go; then [3] and [4].
     [400, 204, 400, 400, 204].each do |status|
@@ -113,7 +113,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2,3]", "[1]", "[2,3]"])
   end
 
-  it "that are lost together say so to exactly those that rode together" do
+  it "that are lost together fail in exactly the threads whose appends were lost" do
     appends = queue(1, 2)
     faults.next("POST", &:rst)
     faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "9") }
@@ -124,7 +124,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2]", "[3]"])
   end
 
-  it "raise the same error to all for what concerns all" do
+  it "raise an error of their own in each thread when the stream is closed" do
     appends = queue(1, 2)
     faults.on("POST") { |reply| reply.respond(409, "stream-closed" => "true", "stream-next-offset" => "5") }
     faults.open(:go)

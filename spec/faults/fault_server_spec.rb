@@ -46,7 +46,7 @@ RSpec.describe FaultServer do
       expect(response.get_fields("set-cookie")).to eq(%w[a b])
     end
 
-    it "answers what is not scripted in a way that cannot be missed" do
+    it "answers 501 to a request without a script" do
       response = get("/nothing")
       expect([response.code, response.body]).to eq(["501", "The fault server has no reply for GET /nothing.\n"])
     end

@@ -65,7 +65,7 @@ RSpec.describe "What a read asks for", :faults do
       end
     end
 
-    it "is the next answer while this one is used, and no more than that" do
+    it "is one response while the application uses the one before" do
       endless
       reader = stream.read
       enumerator = reader.each
@@ -78,7 +78,7 @@ RSpec.describe "What a read asks for", :faults do
       reader.close
     end
 
-    it "is bounded in bytes too: a huge answer waits in the network" do
+    it "is bounded in bytes: the rest of a huge response stays in the network" do
       size = 24 * 1024 * 1024
       faults.on { |reply| reply.pieces(1 << 20).read("[#{"1," * (size / 2)}1]", next_offset: "1") }
       reader = stream.read_json

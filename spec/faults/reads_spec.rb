@@ -113,7 +113,7 @@ RSpec.describe "Reads through faults", :faults do
         expect { fault_stream.read_json(live: mode).first }.to raise_error(DurableStreams::ConnectionError, /refused/i)
       end
 
-      it "raises what broken JSON is" do
+      it "raises ParseError for broken JSON, without a retry" do
         faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
           mode == :sse ? reply.sse.data("[1,}").control("2").finish : reply.read("[1,}", next_offset: "2")
         end
@@ -122,7 +122,7 @@ RSpec.describe "Reads through faults", :faults do
         expect(faults.requests.size).to eq(1)
       end
 
-      it "refuses data that come without a new offset: they would come for ever" do
+      it "refuses data without a new offset, which would repeat for ever" do
         faults.on("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
           mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.read("[1]", next_offset: "-1")
         end
@@ -163,7 +163,7 @@ RSpec.describe "Reads through faults", :faults do
       expect(stream.read_json.each.to_a).to eq(rest)
     end
 
-    it "waits a little even where the policy says next to nothing" do
+    it "waits for at least a millisecond, however small the policy's delay" do
       faults.on("GET") { |reply| reply.respond(503) }
       eager = fault_stream(retries: { max_retries: 10, initial_delay: 1e-9, max_delay: 1e-9 })
       expect { eager.read_json.first }.to raise_error(DurableStreams::FetchError)
@@ -330,7 +330,7 @@ RSpec.describe "Reads through faults", :faults do
       expect(reader.next_offset).to eq("50")
     end
 
-    it "takes no more than comes where an answer is said to be huge" do
+    it "does not trust a huge Content-Length" do
       faults.on("GET") do |reply|
         reply.respond(200, body, length: 1 << 50, **read_headers("50")).fin
       end
@@ -338,7 +338,7 @@ RSpec.describe "Reads through faults", :faults do
       expect { reader.next }.to raise_error(DurableStreams::ConnectionError, /broke off/)
     end
 
-    it "is no end of the data" do
+    it "raises ConnectionError when the retries are used up" do
       faults.on("GET") { |reply| reply.respond(200, body[0, 60], length: body.size, **read_headers("50")).fin }
       seen = []
       expect { fault_stream.read_json.each { |item| seen << item } }.to raise_error(DurableStreams::ConnectionError)

@@ -69,7 +69,7 @@ RSpec.describe "Redirects", :faults do
       expect(faults.requests.size).to eq(6)
     end
 
-    it "to something else than the web are a FetchError (#{name})" do
+    it "to other schemes than HTTP are a FetchError (#{name})" do
       %w[ftp://h/s file:///etc/passwd http:// javascript:alert(1)].each do |location|
         faults.on { |reply| reply.redirect(location) }
         expect { call.call(fault_stream) }.to raise_error(DurableStreams::FetchError, /redirect/)

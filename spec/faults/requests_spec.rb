@@ -87,7 +87,7 @@ RSpec.describe "Requests through faults", :faults do
       end
 
       if %w[PUT POST].include?(kind.verb)
-        it "says how long its body is, and be it 0" do
+        it "sends Content-Length, also for an empty body" do
           faults.on(kind.verb) { |reply| kind.answer(reply) }
           kind.send_on(stream)
           request = faults.requests.first
@@ -187,7 +187,7 @@ RSpec.describe "Requests through faults", :faults do
       expect(outcomes).to include(:stored)
     end
 
-    it "is replaced without a word where the request may be repeated" do
+    it "is replaced without an error where the request may be repeated" do
       faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET).fin }
       stream = fault_stream
       expect(Array.new(20) { stream.head.next_offset }).to all(eq("7"))
@@ -201,7 +201,7 @@ RSpec.describe "Requests through faults", :faults do
     end
   end
 
-  it "take the end of a stream as RFC 3339 has it" do
+  it "parse Stream-Expires-At as an RFC 3339 time" do
     moment = Time.at(4_000_000_000, 250, :millisecond)
     { "2096-10-02T07:06:40.25Z" => 0, "2096-10-02t07:06:40.250000z" => 0, "2096-10-02T12:36:40.25+05:30" => 19_800,
       "2096-10-02 00:06:40.25-07:00" => -25_200 }.each do |text, utc_offset|
@@ -233,7 +233,7 @@ RSpec.describe "Requests through faults", :faults do
       end
     end
 
-    it "is answered in the middle" do
+    it "may be answered before the server has read it" do
       faults.on("POST", nil, read_body: false) do |reply|
         reply.respond(413, "too much", "connection" => "close").read_body.fin
       end

@@ -130,7 +130,7 @@ RSpec.describe "Statuses", :faults do
     expect(fault_stream.close_stream.final_offset).to eq("9")
   end
 
-  it "says what the server said, in short, and keeps all of it" do
+  it "puts an excerpt of the response into the error's message, and keeps all of it" do
     faults.on { |reply| reply.respond(400, "offset is malformed") }
     expect { fault_stream.head }.to raise_error(%r{\Ahead http://.*/s: bad request \(400\)\z})
     expect { fault_stream.read.first }.to raise_error(/offset is malformed/) do |error|
@@ -138,7 +138,7 @@ RSpec.describe "Statuses", :faults do
     end
   end
 
-  it "retries what the policy names, and only that" do
+  it "retries the statuses that the policy names, and no others" do
     retries = FaultHelpers::QUICK.merge(retryable_statuses: [408])
     faults.next { |reply| reply.respond(408) }
     faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
@@ -148,7 +148,7 @@ RSpec.describe "Statuses", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
-  it "says that an error may pass where the policy names its status, and only there" do
+  it "marks an error as retryable only if the policy names its status" do
     retries = FaultHelpers::QUICK.merge(max_retries: 0, retryable_statuses: [404, 408])
     passing = [404, 408, 503].map do |status|
       faults.on { |reply| reply.respond(status) }

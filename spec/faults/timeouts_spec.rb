@@ -22,7 +22,7 @@ RSpec.describe "Timeouts", :faults do
     end
   end
 
-  it "are a try like any other: the next may go well" do
+  it "count as one try: a read that timed out is retried" do
     faults.next { |reply| reply.head(200, **headers).chunk("[1,2").hang }
     faults.on { |reply| reply.read("[1,2,3]", next_offset: "9") }
     hasty = fault_stream(timeout: patience, retries: { max_retries: 1, initial_delay: 0.001 })

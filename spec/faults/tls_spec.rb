@@ -28,7 +28,7 @@ RSpec.describe "TLS" do
     expect(head(ca_file: Pathname(server.ca_file))).to eq("7")
   end
 
-  it "has enough of the small stack of a fiber that no scheduler knows" do
+  it "connects from a plain fiber, which has a small stack" do
     expect(Fiber.new { head(ca_file: server.ca_file) }.resume).to eq("7")
   end
 

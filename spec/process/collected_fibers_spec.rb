@@ -79,7 +79,7 @@ if RUBY_VERSION >= "3.1"
       end
     end
 
-    it "gives its turn at a reader back, which goes on where it was" do
+    it "releases the reader, which goes on where it was" do
       faults.on { |reply| reply.wait("never") }
       faults.next { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1") }
       reader = stream.read_json(live: :long_poll)
@@ -111,7 +111,7 @@ if RUBY_VERSION >= "3.1"
       expect(reader).to be_closed
     end
 
-    it "does not keep others waiting whose append goes with its own, for a header that it was to compute" do
+    it "does not block appends sent with its own, for which it was to compute a header" do
       faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       faults.next do |reply|
         reply.wait("first")

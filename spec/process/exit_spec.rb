@@ -92,7 +92,7 @@ RSpec.describe "The end of a process" do
     expect(run(source).output).to eq("busy finalized")
   end
 
-  it "comes at once where a fiber waits in a scheduler that nobody runs any more" do
+  it "comes at once while a fiber waits in a scheduler that does not run any more" do
     source = <<~RUBY
       require #{File.expand_path("../support/small_scheduler", __dir__).inspect}
       #{busy}

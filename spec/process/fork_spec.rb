@@ -38,7 +38,7 @@ RSpec.describe "Forking" do
     expect(talkers.values.flatten.uniq.size).to eq(4)
   end
 
-  it "works in a child of a child, and in parents that never talked before" do
+  it "works in a child of a child, and then in the parent that sent no request before" do
     answer_everything
     stream # made here, used there
     offset = ChildProcess.run { ChildProcess.run { stream.append(1).next_offset } }

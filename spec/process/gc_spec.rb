@@ -168,7 +168,7 @@ RSpec.describe "Garbage collection" do
   describe "of native memory" do
     let(:faults) { FaultServer.shared }
 
-    it "takes place for what producers hold" do
+    it "runs for the memory that producers hold" do
       faults.on do |reply|
         reply.wait("go")
         reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
@@ -269,7 +269,7 @@ RSpec.describe "Garbage collection" do
       expect(held).to be_between(9_000_000, 12_000_000)
     end
 
-    it "does not take place for readers that come and go", without: :gc_pressure do
+    it "does not run more often for many short-lived readers", without: :gc_pressure do
       faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
       collections = ChildProcess.run do
         stream = DurableStreams::Client.new(base_url: faults.url).stream("/s", content_type: :json)

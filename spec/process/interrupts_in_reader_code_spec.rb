@@ -100,7 +100,7 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
     trap("USR1") {} # One may be on its way still.
   end
 
-  it "leaves a batch what each_item was handed when it was interrupted" do
+  it "gives the items that each_item had taken when it was interrupted to the next batch" do
     stream = fault_stream
     (1..20).each do |number|
       reader = stream.read_json

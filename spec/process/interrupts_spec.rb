@@ -259,7 +259,7 @@ RSpec.describe "Interrupting" do
       end
     end
 
-    it "appends that ride together, when nobody waits for any of them" do
+    it "appends that share a request, when nobody waits for any of them" do
       faults.on { |reply| reply.wait("go") }
       faults.next do |reply|
         reply.wait("first")
@@ -336,7 +336,7 @@ RSpec.describe "Interrupting" do
       expect(faults.requests(method: "POST").map(&:body)).to eq(%w[[1] [2]])
     end
 
-    it "hears signals that come faster than it can look" do
+    it "runs its trap handlers for signals in quick succession" do
       faults.on { |reply| reply.wait("go") }
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
         trap("USR1") { $stdout.syswrite(".") }

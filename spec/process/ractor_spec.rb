@@ -39,7 +39,7 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[[true, [60, 60, 60], \"DurableStreams::ParseError\", false]]\n")
   end
 
-  it "ask about streams that expire" do
+  it "read the expiry of a stream" do
     output = run(<<~RUBY)
       path = "/specs/ractor-expiry-\#{Process.pid}"
       DurableStreams::Client.new(base_url: ARGV[0]).create(path, expires_at: Time.at(4_000_000_000))
@@ -83,7 +83,7 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[190, 190, 190]\n")
   end
 
-  it "but the main one have no producers with callbacks or callables, and no clients of others" do
+  it "other than the main one cannot use callbacks, callables or clients of other Ractors" do
     output = run(<<~RUBY)
       p(Ractor.new(ARGV[0]) do |url|
         stream = DurableStreams::Client.new(base_url: url).stream("/specs/ractor", content_type: :json)

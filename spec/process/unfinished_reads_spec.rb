@@ -113,7 +113,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
 
   # That a limit of processes is one of threads as well is Linux's way.
   if RUBY_PLATFORM.include?("linux")
-    it "goes on when somebody waits for it, where the system refuses the other thread" do
+    it "goes on in the next call where the system refuses another thread" do
       faults.next("HEAD") { |reply| reply.respond(200, "", **read_headers("0")) }
       answer_in_two(up_to_date: false)
       faults.next("GET", nil, query: { "offset" => "3" }) { |reply| reply.read("[4]", next_offset: "4") }
@@ -155,7 +155,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(faults.wait_until_closed(by: :client)).not_to be_nil
   end
 
-  it "fails as it would have, when it breaks off later" do
+  it "raises ConnectionError when it breaks off later" do
     broken = lambda do |reply|
       reply.head(200, "content-type" => "application/json", "stream-next-offset" => "3")
       reply.chunk("[1,").wait("rest").rst

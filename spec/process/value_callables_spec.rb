@@ -9,7 +9,7 @@ RSpec.describe "A thread that computes a header" do
 
   after { faults.open("first") }
 
-  it "does so for its own requests alone, however many others use the handle" do
+  it "computes it for its own requests only, however many threads use the handle" do
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
     stream = client.stream("/s", content_type: "application/json", headers: { "X-By" => -> { Thread.current.name } })
     threads = Array.new(4) do |index|
@@ -101,7 +101,7 @@ RSpec.describe "A thread that computes a header" do
     end
   end
 
-  it "leaves a neighbour's Timeout to the neighbour" do
+  it "does not get the Timeout of another thread" do
     ended = Thread::Queue.new
     append = ->(stream) { stream.append(1).next_offset }
     two_riding(append: append) { ended.pop }
@@ -119,7 +119,7 @@ RSpec.describe "A thread that computes a header" do
     expect_the_others_through
   end
 
-  it "lets an interrupt through to its own code that rescues it there" do
+  it "gets an interrupt in the callable, which may rescue it" do
     rescued = Thread::Queue.new
     append = ->(stream) { stream.append(1).next_offset }
     two_riding(append: append) do

@@ -70,7 +70,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(stored).to eq(["parent", "child", "parent again"])
   end
 
-  it "may be forked from many threads' midst" do
+  it "works on in the parent when it forks while other threads append" do
     producer = direct(max_batch_items: 5)
     writers = Array.new(3) { |t| Thread.new { 300.times { |i| producer << [t, i] } } }
     answers = Array.new(5) do |n|

@@ -18,7 +18,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     expect(stored).to eq([{ "a" => 1 }, [1, [2]], 1.5, nil, true, false, { "already" => "JSON" }, { "own" => true }])
   end
 
-  it "refuses bad data where they are given, and spoils nobody's batch" do
+  it "refuses bad data in append, and still sends the rest of the batch" do
     producer = direct(linger_ms: 60_000)
     producer << 1
     expect { producer << '{"a":' }.to raise_error(DurableStreams::ParseError)
@@ -31,7 +31,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     expect(stored).to eq([1, 2])
   end
 
-  it "names the stream in what it refuses" do
+  it "names the stream in its errors" do
     producer = direct(max_buffered_bytes: 1, when_full: :raise, linger_ms: 60_000)
     producer << 1
     told = ->(reason) { have_attributes(url: stream.url, message: /\Aproduce to #{stream.url}: #{reason}/) }
@@ -105,7 +105,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(batches.size).to eq(1)
     end
 
-    it "wait for company until then" do
+    it "wait for more messages until then" do
       producer = proxied(linger_ms: 60_000)
       5.times { |i| producer << i }
       expect(batches).to be_empty

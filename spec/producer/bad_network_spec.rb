@@ -28,7 +28,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     survives { |reply| reply.forward(server_url).forward(server_url).answer(0) }
   end
 
-  it "takes the answer to a doubled request for a success" do
+  it "takes the response to a duplicate request for a success" do
     survives { |reply| reply.forward(server_url).forward(server_url).answer(1) }
   end
 
@@ -48,7 +48,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(stored).to eq([0, 1])
   end
 
-  it "tells a duplicate for what it is, without a position, which such answers lack" do
+  it "marks the result of a duplicate, which has no position" do
     faults.next("POST", path) { |reply| reply.forward(server_url).rst }
     expect(producer.append!(0)).to have_attributes(duplicate?: true, epoch: 0, seq: 0)
     expect(stored).to eq([0])
@@ -75,7 +75,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "puts requests in order that overtook one another, sending again only what was refused" do
+  it "restores the order of requests that overtook one another, and repeats only refused ones" do
     producer.append!(0)
     # Whichever of the four comes first has to wait for the others, and these until all are out.
     faults.next("POST", path) do |reply|

@@ -98,7 +98,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(stored).to eq([1, "rival", 2, { "three" => 3 }])
   end
 
-  it "recovers from the end of the thread that calls" do
+  it "recovers when the callback thread is killed" do
     producer = direct(on_delivery: ->(*) { told << Thread.current })
     producer.append!(1)
     thread = next_told
@@ -108,7 +108,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(next_told).not_to eq(thread)
   end
 
-  it "calls them on a thread of the caller's group where that cannot be left" do
+  it "calls them on a thread of the caller's group if that is enclosed" do
     producer = direct(on_delivery: ->(*) { told << Thread.current })
     producer.append!(1)
     next_told.kill.join

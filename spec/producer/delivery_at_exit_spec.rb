@@ -33,7 +33,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(stored).to eq([0, 1, 2])
   end
 
-  it "answers for headers and calls callbacks until then" do
+  it "calls callables and callbacks until then" do
     output, = run(<<~RUBY)
       other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 60_000,
                                            headers: { "x" => -> { "y" } }, on_delivery: ->(*) { puts "told" })
@@ -59,7 +59,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to include("3 appended messages did not reach").and match(/refused|could not connect/i)
   end
 
-  it "logs what a producer lost that nobody held any more" do
+  it "logs what a producer lost that was collected as garbage" do
     faults.on("POST", path) { |reply| reply.respond(404) }
     output, = run(<<~RUBY)
       2.times { |i| producer << i }
@@ -69,7 +69,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output.scan(/(\d) appended messages did not reach/).flatten.sum(&:to_i)).to eq(3)
   end
 
-  it "logs nothing that the application was told" do
+  it "logs no failure that the application was told of" do
     faults.on("POST", path) { |reply| reply.respond(404) }
     output, = run("producer << 1; begin; producer.flush; rescue DurableStreams::ProducerError; end")
     expect(output).to eq("")

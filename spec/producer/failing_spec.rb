@@ -20,7 +20,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(failure { producer.append!(2) }).to be_a(DurableStreams::StreamGoneError)
   end
 
-  it "tells apart what helps no retry" do
+  it "raises an error of its own for each status that is not retried" do
     { 400 => DurableStreams::BadRequestError, 401 => DurableStreams::UnauthorizedError,
       403 => DurableStreams::ForbiddenError, 413 => DurableStreams::PayloadTooLargeError,
       418 => DurableStreams::FetchError }.each do |status, type|
@@ -163,7 +163,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
   end
 
-  it "makes those who wait for room learn of it" do
+  it "raises in the threads that wait for room" do
     producer = proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24)
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.wait(:go).respond(404) }
@@ -174,7 +174,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(thread.value).to be_a(DurableStreams::StreamNotFoundError)
   end
 
-  it "has append wait for what became of the rest before it tells" do
+  it "makes append wait for the other outcomes before it raises" do
     producer = proxied(linger_ms: 0, max_batch_items: 1)
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.wait(:slow).respond(404) }

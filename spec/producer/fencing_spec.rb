@@ -58,7 +58,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(stored).to eq(["rival", 1])
     end
 
-    it "does not send again what an answer that was lost may have stored, but fails" do
+    it "fails, and sends nothing again, if a lost response may mean that a message was stored" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
       producer.append!(0)
       faults.next("POST", path) { |reply| reply.forward(server_url).signal(:stored).wait(:fenced).rst }
@@ -72,7 +72,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(stored).to eq([0, 1, "rival"])
     end
 
-    it "ends a fight between two that do it: one fails, the other goes on" do
+    it "lets one of two producers that claim the same id go on, and the other fail" do
       one = direct(auto_claim: true)
       two = direct(auto_claim: true, epoch: 1)
       accepted = []

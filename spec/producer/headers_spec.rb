@@ -39,7 +39,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(stored).to eq([1, 2])
   end
 
-  it "asks while nobody waits" do
+  it "asks callables while no call waits" do
     producer = proxied(linger_ms: 0, headers: { "x-count" => counting })
     producer << 1
     expect(faults.wait_for_request(method: "POST").header("x-count")).to eq("2")
@@ -71,7 +71,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(error.full_message).not_to include("secret")
   end
 
-  it "recovers from the end of the thread that asks" do
+  it "recovers when the thread that asks callables is killed" do
     producer = proxied(headers: { "x-count" => counting })
     producer.append!(1)
     asked.pop.kill.join

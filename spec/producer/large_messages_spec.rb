@@ -133,7 +133,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
     expect(stored == large).to be(true)
   end
 
-  it "copies them where Ruby frees all at the end of the process" do
+  it "sends them where Ruby frees all objects at the end of the process" do
     program = <<~RUBY
       stream = DurableStreams::Stream.new(ARGV[0], content_type: :bytes)
       DurableStreams::Producer.open(stream: stream, producer_id: "p") { |producer| producer << "x" * 1_048_576 }

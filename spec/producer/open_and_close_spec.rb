@@ -10,7 +10,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stream.head).not_to be_closed
     end
 
-    it "may be called twice, after which nothing is taken" do
+    it "may be called twice, and nothing can be appended afterwards" do
       producer = direct
       producer.close
       expect(producer.close).to be_nil
@@ -21,7 +21,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(producer.flush).to be_nil
     end
 
-    it "gives up after its timeout, tells what is undelivered, and is through" do
+    it "gives up after its timeout, lists what is undelivered, and is closed" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1)
       producer.append!(0)
       faults.on("POST", path, &:hang)
@@ -66,7 +66,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stored).to eq([1])
     end
 
-    it "refuses timeouts that cannot be meant" do
+    it "refuses invalid timeouts" do
       [-1, Float::NAN, "1"].each { |s| expect { direct.close(timeout: s) }.to raise_error(ArgumentError, /timeout/) }
     end
 

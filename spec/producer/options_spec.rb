@@ -5,7 +5,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     expect { direct(**options) }.to raise_error(ArgumentError, message)
   end
 
-  it "refuses numbers that cannot be meant, naming them" do
+  it "refuses invalid numbers, and names the option" do
     {
       epoch: [-1, 2**53, 1.0, "1", nil], next_seq: [-1, 2**53, 0.0], max_batch_bytes: [0, -1, (2**30) + 1, nil],
       max_batch_items: [0, -1, 1.5], max_in_flight: [0, 1_001, nil], max_buffered_bytes: [0, nil],
@@ -25,7 +25,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     end
   end
 
-  it "refuses what is not one of the choices" do
+  it "refuses other values than the documented ones" do
     refused("when_full must be :block or :raise, got :drop", when_full: :drop)
     refused(/\Aretry_policy must be a DurableStreams::RetryPolicy/, retry_policy: { max_retries: 1 })
     refused("on_delivery must respond to call, got Integer", on_delivery: 1)
@@ -43,7 +43,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     expect(stored).to eq([{ "a" => 1 }, { "a" => 2 }])
   end
 
-  it "says without credentials what it is" do
+  it "has an inspect without credentials" do
     secret = described_class.new(url: "http://me:secret@127.0.0.1:1/s", producer_id: "a")
     expect(secret.inspect).to include("/s", '"a"', "closed=false")
     expect(secret.inspect).not_to include("secret")

@@ -19,7 +19,7 @@ RSpec.describe RestartableWriter, :producer do
     expect(signatures).to eq(2)
   end
 
-  it "counts what a killed writer had on its way" do
+  it "skips messages that a killed writer still had in flight" do
     held = proxied(linger_ms: 0)
     held.append!({ described_class::KEY => "the killed one" })
     hold(:late)
@@ -30,7 +30,7 @@ RSpec.describe RestartableWriter, :producer do
     expect(written).to eq([0, 1])
   end
 
-  it "signs in under the next epoch when another did under the same at that time" do
+  it "takes the next epoch when another writer took the same one at the same time" do
     hold(:late)
     handle = DurableStreams::Stream.new(faults.url(path), content_type: :json)
     writer = Thread.new { described_class.new(handle, "writer").run(%w[0 1]) }

@@ -78,7 +78,7 @@ on_each_server "conformance/adapter" do
     expect(JSON.parse(ask("read", path: path)["chunks"].map { |chunk| chunk["data"] }.join)).to eq([0, 1, 2, 3, 4])
   end
 
-  it "reports what the gem says to impossible values, under the suite's names" do
+  it "reports the gem's errors for invalid values under the suite's names" do
     ask("validate", target: { target: "retry-options", maxRetries: 3, initialDelayMs: 100, maxDelayMs: 5000 })
     impossible = [{ target: "retry-options", initialDelayMs: 0 }, { target: "retry-options", maxRetries: -1 },
                   { target: "idempotent-producer", producerId: "p", epoch: -1 },
@@ -119,7 +119,7 @@ on_each_server "conformance/adapter" do
     expect(JSON.parse(@output.gets)).to include("type" => "error", "errorCode" => "PARSE_ERROR")
   end
 
-  it "says what it does not know" do
+  it "answers NOT_SUPPORTED to an unknown command" do
     expect(tell("dance")).to include("type" => "error", "commandType" => "dance", "errorCode" => "NOT_SUPPORTED")
   end
 end

@@ -36,7 +36,7 @@ on_each_server DurableStreams do
     expect(asked).to contain_exactly(:header, :param)
   end
 
-  it "passes on what is wrong" do
+  it "raises the errors of streams and readers" do
     expect { described_class.append(path, 1) }.to raise_error(DurableStreams::StreamNotFoundError)
     expect { described_class.read(path, live: :often) }.to raise_error(ArgumentError, /live must be/)
     expect { described_class.stream(nil) }.to raise_error(ArgumentError, /url must be a String.*, got NilClass/)

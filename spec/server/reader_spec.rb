@@ -100,7 +100,7 @@ on_each_server DurableStreams::Reader do
       expect { missing.read_json.to_a }.to raise_error(DurableStreams::StreamNotFoundError)
     end
 
-    it "refuses what cannot be meant, before it asks the server" do
+    it "refuses invalid options before it sends a request" do
       missing = client.stream(unique_path)
       expect { missing.read(live: :websocket) }
         .to raise_error(ArgumentError, /:off.*:long_poll, :sse or :auto.*got :websocket/)
@@ -110,7 +110,7 @@ on_each_server DurableStreams::Reader do
       expect { missing.read(format: :xml) }.to raise_error(ArgumentError, /format must be :auto, :json or :bytes/)
     end
 
-    it "raises BadRequestError for an offset that is none" do
+    it "raises BadRequestError for an invalid offset" do
       expect { json.read(offset: "nonsense").to_a }.to raise_error(DurableStreams::BadRequestError) { |error|
         expect(error).to have_attributes(status: 400, code: "BAD_REQUEST", url: json.url)
       }

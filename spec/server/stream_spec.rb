@@ -80,7 +80,7 @@ on_each_server DurableStreams::Stream do
       expect([stream.head.expires_at, other.head.expires_at]).to all(eq(moment))
     end
 
-    it "refuses what cannot be meant before it sends anything" do
+    it "refuses invalid options before it sends a request" do
       impossible = [{ ttl_seconds: 1, expires_at: Time.now }, { ttl_seconds: -1 }, { ttl_seconds: 1.5 },
                     { ttl_seconds: "60" }, { ttl_seconds: 2**80 }, { fork_offset: "1" },
                     { forked_from: "/a", fork_offset: 1 }, { forked_from: "/a", fork_sub_offset: -1 },
@@ -129,7 +129,7 @@ on_each_server DurableStreams::Stream do
       end
     end
 
-    it "need a source" do
+    it "raise StreamNotFoundError without a source" do
       expect { client.stream(unique_path).fork(unique_path) }.to raise_error(DurableStreams::StreamNotFoundError)
     end
   end
@@ -214,7 +214,7 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#append with seq" do
-    it "wants rising values" do
+    it "raises SeqConflictError unless values rise" do
       json.append({ a: 1 }, seq: "seq-001")
       json.append({ a: 2 }, seq: "seq-002")
       expect { json.append({ a: 3 }, seq: "seq-001") }.to raise_error(DurableStreams::SeqConflictError) { |error|
@@ -259,7 +259,7 @@ on_each_server DurableStreams::Stream do
       end
     end
 
-    it "lose nothing to the end of some of these threads" do
+    it "lose nothing when some of these threads are killed" do
       begun = Queue.new
       threads = Array.new(16) { |name| appending(name, begun) }
       16.times { begun.pop }
@@ -278,7 +278,7 @@ on_each_server DurableStreams::Stream do
       e.code
     end
 
-    it "have each their own outcome" do
+    it "have an outcome of their own each" do
       outcomes = Array.new(12) { |n| Thread.new { outcome_of(n.even? ? n.to_s : "{broken") } }.map(&:value)
       expect(outcomes.values_at(1, 3, 5, 7, 9, 11)).to all(eq("PARSE_ERROR"))
       expect(outcomes.values_at(0, 2, 4, 6, 8, 10)).to all(match(/\d/))
@@ -319,7 +319,7 @@ on_each_server DurableStreams::Stream do
       expect(json.head).not_to be_closed
     end
 
-    it "names close_stream when it is given anything" do
+    it "refers to close_stream in its error when it is given arguments" do
       expect { json.close(data: 1) }.to raise_error(ArgumentError, /close_stream/)
       expect { json.close("x") }.to raise_error(ArgumentError, /close_stream/)
       expect(json.head).not_to be_closed

@@ -61,7 +61,7 @@ RSpec.describe ServerHelpers do
     expect(NodeServer.missing).to eq("there is no `node` in PATH")
   end
 
-  it "tells at the end of a run what it left out" do
+  it "reports at the end of a run which groups it left out" do
     allow(NodeServer).to receive(:missing).and_return("it is not there")
     expect(ServerHelpers.report_left_out([DurableStreams::Stream]))
       .to eq("LEFT OUT: the examples of DurableStreams::Stream against the Node server: it is not there. " \

@@ -378,7 +378,7 @@ RSpec.describe DurableStreams::Testing do
   describe "faults" do
     let(:stream) { client.create("/events", content_type: :json) }
 
-    it "are statuses, for so many times, that the client gets over" do
+    it "are statuses, any number of times, after which a retry succeeds" do
       stream
       mock.on(:post, "/v1/events", status: 503, times: 2)
       stream.append(1)
@@ -386,7 +386,7 @@ RSpec.describe DurableStreams::Testing do
       expect(described_class.messages_for("/v1/events")).to eq([1])
     end
 
-    it "are statuses that it does not get over, with body and headers" do
+    it "are statuses with body and headers, which raise errors" do
       stream
       mock.on(:post, %r{/events\z}, status: 429, body: { error: "slow down" }, headers: { "Retry-After" => 60 })
       expect { stream.append(1) }.to raise_error(DurableStreams::RateLimitedError) { |error|
@@ -408,7 +408,7 @@ RSpec.describe DurableStreams::Testing do
       expect { mock.on(:post, "/v1/events", error: :earthquake) }.to raise_error(ArgumentError, /:refused/)
     end
 
-    it "that kept the request from being sent are got over" do
+    it "that kept the request from being sent are retried" do
       stream
       mock.on(:post, "/v1/events", error: :refused, times: 3)
       stream.append(1)
@@ -416,7 +416,7 @@ RSpec.describe DurableStreams::Testing do
       expect(stream.read_all).to eq([1])
     end
 
-    it "are what a block says, which may be nothing" do
+    it "are what a block returns, which may be nil" do
       stream
       seen = []
       mock.on(:post, "/v1/events") do |request|
@@ -447,7 +447,7 @@ RSpec.describe DurableStreams::Testing do
       expect { stream.append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
     end
 
-    it "are completed where they are successes" do
+    it "get the headers that a success needs" do
       mock.on(:get, "/v1/canned", status: 200, body: [{ a: 1 }])
       mock.on(:post, "/v1/canned", status: 200)
       canned = client.stream("/canned", content_type: :json)
@@ -457,7 +457,7 @@ RSpec.describe DurableStreams::Testing do
       expect { canned.append(2) }.to raise_error(DurableStreams::FetchError, /Stream-Next-Offset/)
     end
 
-    it "are refused where they say nothing" do
+    it "are refused with invalid arguments" do
       expect { mock.on(:post, "/a") }.to raise_error(ArgumentError, /status:, error: and a block/)
       expect { mock.on(:post, "/a", status: 1) }.to raise_error(ArgumentError, /from 100 to 999/)
       expect { mock.on(:patch, "/a", status: 200) }.to raise_error(ArgumentError, /method must be/)

@@ -58,7 +58,7 @@ RSpec.describe DurableStreams::ByteReader do
       expect(reader.next_offset).to eq("5")
     end
 
-    it "gives a part whose write failed to the next one" do
+    it "copies a part whose write failed in the next call" do
       io = Object.new
       io.define_singleton_method(:write) { |part| raise Errno::ENOSPC if part == "d" }
       expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)

@@ -37,7 +37,7 @@ RSpec.describe "Errors" do
         expect(error.message).to end_with("http://host/stream")
       end
 
-      it "takes everything that an answer told" do
+      it "takes the status, code, headers and body of a response" do
         error = error_class.new("what happened", status: 499, code: "OTHER", headers: { "a" => "b" }, body: "text",
                                                  outcome_unknown: true, retryable: true)
         expect(error).to have_attributes(message: "what happened", status: 499, code: "OTHER",
@@ -72,13 +72,13 @@ RSpec.describe "Errors" do
   end
 
   describe "retryable?" do
-    it "is true for what passes by itself" do
+    it "is true for temporary failures" do
       passing = [DurableStreams::ConnectionError.new, DurableStreams::TimeoutError.new,
                  DurableStreams::RateLimitedError.new, DurableStreams::FetchError.new(status: 503)]
       expect(passing).to all(be_retryable)
     end
 
-    it "is false for what stays as it is, and where a repetition might do harm" do
+    it "is false for permanent failures, and where a retry could store data twice" do
       staying = [DurableStreams::StreamNotFoundError.new, DurableStreams::ParseError.new,
                  DurableStreams::FetchError.new(status: 418),
                  DurableStreams::ConnectionError.new(outcome_unknown: true)]

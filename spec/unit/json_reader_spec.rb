@@ -35,7 +35,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect(batches.map(&:items)).to all(be_frozen)
     end
 
-    it "stands after the batch that it yields" do
+    it "is at the end of the batch that it yields" do
       reader = reader()
       seen = reader.map { |batch| [batch.next_offset == reader.next_offset, reader.cursor, reader.up_to_date?] }
       expect(seen).to eq([[true, "c3", false], [true, "c5", false], [true, "c5", true]])
@@ -112,7 +112,7 @@ RSpec.describe DurableStreams::JsonReader do
     expect(reader.map(&:items)).to eq([[2, 3], [4, 5], []])
   end
 
-  it "yields the items of a batch that was only looked at" do
+  it "yields the items of a batch that was peeked at" do
     reader = reader()
     expect(reader.peek.items).to eq([1, 2, 3])
     expect(reader.each_item.to_a).to eq([1, 2, 3, 4, 5])
@@ -164,7 +164,7 @@ RSpec.describe DurableStreams::JsonReader do
     end
   end
 
-  it "passes on what goes wrong, after what came before it" do
+  it "raises an error after the items that came before it" do
     reader = reader(:items)
     seen = []
     native_failure = DurableStreams::ParseError.new("cut off")

@@ -101,14 +101,14 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       .to raise_error(DurableStreams::ParseError) { |error| expect(error.message.size).to be_between(20, 400) }
   end
 
-  it "leaves everything else that JSON.parse raises or throws as it is" do
+  it "passes on anything else that JSON.parse raises or throws" do
     allow(JSON).to receive(:parse).and_raise(Interrupt, "stop")
     expect { native.parse_value("nope") }.to raise_error(Interrupt, "stop")
     allow(JSON).to receive(:parse) { throw :out, :thrown }
     expect(catch(:out) { native.parse_value("nope") }).to eq(:thrown)
   end
 
-  it "leaves the exception alone that is under way while it runs" do
+  it "keeps $! as it was" do
     seen = nil
     expect do
       raise "first"

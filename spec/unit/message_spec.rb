@@ -23,7 +23,7 @@ RSpec.describe DurableStreams::Message do
       expect(encode([event])).to eq('[{"own":true}]')
     end
 
-    it "asks it as a user would, not as JSON.generate does" do
+    it "calls to_json without a state, unlike JSON.generate" do
       event = Class.new { def to_json(state = nil) = state ? '"inner"' : '"own"' }.new
       expect(encode(event)).to eq('"own"')
     end

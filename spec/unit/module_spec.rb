@@ -110,7 +110,7 @@ RSpec.describe DurableStreams do
     end
   end
 
-  it "loads Logger for who names it, as the reference client does" do
+  it "loads Logger when it is first named, as the reference client does" do
     script = <<~RUBY
       require "durable_streams"
       DurableStreams.logger = Logger.new($stdout)
@@ -158,7 +158,7 @@ RSpec.describe DurableStreams do
     end
   end
 
-  it "reads what an answer says of the position" do
+  it "parses the position from response headers" do
     response = { "stream-next-offset" => "7", "stream-up-to-date" => "true" }
     expect(described_class.parse_stream_headers(response, next_offset: "1", cursor: "c"))
       .to eq(next_offset: "7", cursor: "c", up_to_date: true)

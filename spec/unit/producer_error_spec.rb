@@ -21,7 +21,7 @@ RSpec.describe DurableStreams::ProducerError do
     expect(fenced.current_epoch).to eq(4)
   end
 
-  it "is what such an error says it is" do
+  it "makes is_a? true for such an error" do
     expect(fenced).to be_a(described_class).and be_kind_of(DurableStreams::ForbiddenError)
   end
 

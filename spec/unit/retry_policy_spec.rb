@@ -8,7 +8,7 @@ RSpec.describe DurableStreams::RetryPolicy do
     expect(described_class.new(max_retries: 1).to_h).to eq(defaults.merge(max_retries: 1))
   end
 
-  it "is frozen as the default, and otherwise not" do
+  it "is frozen only as the default" do
     expect(described_class.default).to be_frozen
     expect(described_class.new).not_to be_frozen
   end
@@ -38,7 +38,7 @@ RSpec.describe DurableStreams::RetryPolicy do
     expect { described_class.new(initial_delay: 60) }.to raise_error(ArgumentError, /max_delay must be/)
   end
 
-  it "refuses what it does not know" do
+  it "refuses unknown options" do
     expect { described_class.new(retries: 3) }.to raise_error(ArgumentError, /retries/)
   end
 

@@ -50,7 +50,7 @@ RSpec.describe "Values" do
     end
   end
 
-  it "answers questions with true or false" do
+  it "has predicates that return true or false" do
     expect(DurableStreams::AppendResult.new(next_offset: "1").duplicate?).to be(false)
     expect(DurableStreams::ProducerResult.new(duplicate: true).duplicate?).to be(true)
     head = DurableStreams::HeadResult.new(stream_closed: nil)
@@ -71,7 +71,7 @@ RSpec.describe "Values" do
     expect(batch.items).to eq([1]).and be_frozen
   end
 
-  it "builds the same by the short way that the library uses" do
+  it "builds equal values by the shortcut that the library uses" do
     position = ["5", "c", true, false]
     expect(DurableStreams::AppendResult.of("5")).to eq(DurableStreams::AppendResult.new(next_offset: "5")).and be_frozen
     expect(DurableStreams::JsonBatch.of([1], position))
