@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_under_the_lock_does_not_spoil_it() {
+    fn a_lock_works_after_a_panic_under_it() {
         let lock = Mutex::new(1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _held = lock.lock();

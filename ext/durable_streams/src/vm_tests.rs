@@ -58,7 +58,7 @@ fn class_and_message(error: &Error) -> (String, String) {
 }
 
 #[test]
-fn a_wait_gives_what_a_native_thread_brings() {
+fn a_wait_returns_the_value_of_a_native_thread() {
     in_ruby(|ruby| {
         let (give, given) = oneshot::channel();
         let giver = std::thread::spawn(move || give.send(7));
@@ -68,7 +68,7 @@ fn a_wait_gives_what_a_native_thread_brings() {
 }
 
 #[test]
-fn what_is_raised_ends_the_wait_and_drops_the_work() {
+fn an_exception_ends_the_wait_and_drops_the_work() {
     struct Dropped(oneshot::Sender<()>);
     in_ruby(|ruby| {
         let (sender, mut dropped) = oneshot::channel();
@@ -133,7 +133,7 @@ fn a_panic_is_one_exception_and_the_next_call_works() {
 }
 
 #[test]
-fn an_exception_under_way_stays_the_current_one() {
+fn a_call_that_fails_keeps_the_current_exception() {
     in_ruby(|ruby| {
         // SAFETY: on the VM's main thread with the GVL; the exception is referred to from this frame.
         let (set, current) = unsafe {

@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_409s_are_told_apart() {
+    fn the_headers_of_a_409_decide_its_kind() {
         let closed = [(protocol::STREAM_CLOSED, "true"), (protocol::STREAM_NEXT_OFFSET, "7")];
         assert!(
             matches!(kind(Operation::Append, 409, &closed), Kind::StreamClosed { final_offset: Some(o) } if o == "7")
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_said_is_short_and_readable() {
+    fn the_excerpt_of_a_body_is_short_and_readable() {
         assert_eq!(
             excerpt(&Bytes::from_static(b" no such offset ")),
             Some("no such offset".to_owned())

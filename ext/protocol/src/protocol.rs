@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_and_case_of_a_content_type_do_not_matter() {
+    fn ignores_the_case_and_parameters_of_a_content_type() {
         assert_eq!(Media::of("Application/JSON; charset=utf-8"), Media::Json);
         assert_eq!(Media::of("application/vnd.x+json"), Media::JsonSequence);
         assert_eq!(Media::of(" text/plain"), Media::Text);

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_to_the_bound_and_end_with_the_retries() {
+    fn delays_grow_to_the_longest_and_end_with_the_retries() {
         let mut schedule = Schedule::default();
         let delays: Vec<_> = std::iter::from_fn(|| schedule.next_delay(&policy(), None, 1.0)).collect();
         assert_eq!(delays, [100, 1000, 1000].map(Duration::from_millis));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_waited_for_but_not_longer_than_the_user_said() {
+    fn follows_retry_after_up_to_the_longest_delay() {
         let mut schedule = Schedule::default();
         let asked = Duration::from_millis(900);
         assert_eq!(schedule.next_delay(&policy(), Some(asked), 0.5), Some(asked));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_starts_the_count_anew() {
+    fn progress_resets_the_count_of_failures() {
         let mut schedule = Schedule::default();
         while schedule.next_delay(&policy(), None, 1.0).is_some() {}
         schedule.reset();

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_sorted_and_the_protocols_win() {
+    fn sorts_parameters_and_lets_the_protocols_replace_the_users() {
         let target = target("http://h/s?z=1&offset=x", &[("m", "a b"), ("live", "no")]).unwrap();
         let url = target.with_query(&[], &[("offset", "-1"), ("live", "sse"), ("cursor", "c")]);
         assert_eq!(url.query(), Some("cursor=c&live=sse&m=a+b&offset=-1&z=1"));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_move_from_the_url_to_a_header_and_out_of_sight() {
+    fn credentials_move_from_the_url_to_a_header_and_are_not_shown() {
         let target = target("http://me:p%40ss@h/s", &[]).unwrap();
         assert_eq!(target.display(), "http://h/s");
         let (name, value) = &target.fixed.headers[0];
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_written_as_requests_have_it() {
+    fn normalizes_a_path_as_requests_do() {
         let path = |url| path_of(url).unwrap();
         assert_eq!(path("http://h/with space?q#f"), "/with%20space");
         assert_eq!(path("http://h/a/../caf\u{e9}/%2F"), "/caf%C3%A9/%2F");

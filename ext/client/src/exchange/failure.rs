@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_http2_reset_for_another_reason_may_have_been() {
+    async fn a_request_that_http2_reset_for_another_reason_may_have_been_processed() {
         let error = post_over_http2(|respond| respond.send_reset(h2::Reason::INTERNAL_ERROR)).await;
         assert!(!was_refused(&error), "{error:?}");
     }

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_like_one_from_the_network() {
+    async fn an_in_memory_response_is_like_one_from_the_network() {
         let answering = || -> Answering {
             let (pieces, body) = mpsc::unbounded_channel();
             for piece in ["a", "bc"] {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_are_told_apart_by_whether_the_request_was_sent() {
+    async fn faults_say_whether_the_request_was_sent() {
         let failure = async |answering| outcome(Patience::Bounded, answering).await.unwrap_err();
         let refused = failure(|| Box::pin(async { Err(Fault::Refused) })).await;
         assert!(matches!(refused, Failure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_application_has_as_long_as_a_server() {
+    async fn the_timeout_applies_to_in_memory_responses() {
         for (patience, limit) in [(Patience::Bounded, 2), (Patience::ServerHolds, 7)] {
             let started = tokio::time::Instant::now();
             let failure = outcome(patience, || Box::pin(std::future::pending()))

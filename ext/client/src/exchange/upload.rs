@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn progress_extends_the_wait() {
+    async fn an_upload_that_makes_progress_does_not_time_out() {
         let progress = Progress::default();
         let ticking = progress.clone();
         let slow = async move {
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_counted_from_the_last_progress() {
+    async fn times_out_after_silence_since_the_last_progress() {
         for (gaps, given_up_after) in [(&[][..], 10), (&[0], 10), (&[7], 17), (&[0, 9, 9], 28), (&[11], 10)] {
             assert_eq!(patience(&Progress::default(), gaps).await, given_up_after, "{gaps:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_body_may_be_on_its_way_unseen() {
+    async fn a_large_body_has_twice_the_time_once_begun() {
         for (gaps, given_up_after) in [(&[][..], 10), (&[0], 20), (&[9, 19], 48), (&[11], 10)] {
             let (_, progress) = body(Bytes::from(vec![0; PIECE + 1]));
             assert_eq!(patience(&progress, gaps).await, given_up_after, "{gaps:?}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_one_piece_is_not_large() {
+    async fn a_body_of_one_piece_is_given_no_extra_time() {
         let (_, progress) = body(Bytes::from(vec![0; PIECE]));
         assert!(!progress.begun());
         assert_eq!(patience(&progress, &[0]).await, 10);

@@ -40,14 +40,14 @@ impl Drop for Counted {
 }
 
 #[test]
-fn a_child_knows_that_it_is_one() {
+fn a_child_has_another_generation() {
     let here = generation();
     assert!(holds_in_child(|| generation() != here));
     assert_eq!(generation(), here);
 }
 
 #[test]
-fn what_is_bound_to_the_parent_is_neither_seen_nor_dropped() {
+fn a_child_neither_sees_nor_drops_what_is_bound_to_the_parent() {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut bound = Some(ProcessBound::new(Counted(Arc::clone(&drops))));
     assert!(bound.as_ref().is_some_and(|bound| bound.get().is_some()));
@@ -61,7 +61,7 @@ fn what_is_bound_to_the_parent_is_neither_seen_nor_dropped() {
 }
 
 #[test]
-fn what_each_process_has_of_its_own_is_made_anew_and_the_parents_left_alone() {
+fn a_child_makes_its_own_value_and_leaves_the_parents_alone() {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut local = Some(ProcessLocal::new());
     let make = |local: &Option<ProcessLocal<Counted>>, drops: &Arc<AtomicUsize>| {
@@ -82,7 +82,7 @@ fn what_each_process_has_of_its_own_is_made_anew_and_the_parents_left_alone() {
 }
 
 #[test]
-fn a_child_has_a_runtime_that_runs() {
+fn a_child_has_a_working_runtime() {
     let run = || {
         let (done, is_done) = mpsc::channel();
         let Ok(runtime) = runtime() else { return false };

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parts_are_worth_waking_for_when_they_are_enough_and_then_all_are_taken() {
+    async fn wakes_the_receiver_when_enough_parts_are_there_and_gives_it_all() {
         let (outlet, mut inlet) = outlet();
         outlet.hand_out(part(3), None).await;
         assert!(inlet.next(10).now_or_never().is_none());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_way_is_worth_waking_for() {
+    async fn wakes_the_receiver_when_the_channel_is_full() {
         let (outlet, mut inlet) = outlet();
         outlet.hand_out(part(100), None).await;
         let many = WINDOW as usize;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_worth_waking_for() {
+    async fn wakes_the_receiver_at_the_end() {
         let (outlet, mut inlet) = outlet();
         outlet.hand_out(part(1), None).await;
         outlet.tell(Err(Error::plain(Kind::Internal, "x".to_owned())));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_nobody_declared_is_a_failure() {
+    async fn an_end_without_an_end_event_is_an_error() {
         let (outlet, mut inlet) = outlet();
         outlet.hand_out(part(1), None).await;
         drop(outlet);

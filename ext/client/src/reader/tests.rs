@@ -74,7 +74,7 @@ fn new_work(events: &mut Events) -> Work<()> {
 }
 
 #[tokio::test]
-async fn whoever_waits_first_begins_a_read_that_is_not_live() {
+async fn a_catch_up_read_is_begun_by_the_first_call_that_waits() {
     let session = session(Live::Off, whole);
     let mut events = session.events().await;
     let work = new_work(&mut events);
@@ -85,13 +85,13 @@ async fn whoever_waits_first_begins_a_read_that_is_not_live() {
 }
 
 #[tokio::test]
-async fn a_live_read_goes_on_by_itself() {
+async fn a_live_read_is_not_left_to_a_call_that_waits() {
     let session = session(Live::LongPoll, panicking);
     assert!(session.events().await.unattended(1).is_none());
 }
 
 #[tokio::test]
-async fn a_panic_is_no_end() {
+async fn a_panic_in_a_read_is_an_error() {
     let session = session(Live::LongPoll, panicking);
     let failure = all(&mut session.events().await).await.unwrap_err();
     assert!(matches!(failure.kind(), Kind::Internal));
@@ -171,7 +171,7 @@ mod here {
     }
 
     #[test]
-    fn with_a_long_rest_a_thread_goes_on() {
+    fn a_long_rest_is_read_by_another_thread() {
         let session = session(Live::Off, whole);
         let (driven, mut events) = driven(&session);
         events.take_back(driven, Rest::Long);
@@ -180,7 +180,7 @@ mod here {
     }
 
     #[test]
-    fn what_is_left_ends_with_its_session() {
+    fn an_unfinished_request_ends_with_its_session() {
         static GONE: std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>> = std::sync::Mutex::new(None);
         let (told, gone) = std::sync::mpsc::channel();
         *GONE.lock().unwrap() = Some(told);

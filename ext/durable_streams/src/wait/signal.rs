@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_reason_is_lost_whichever_comes_first() {
+    fn keeps_both_an_interrupt_and_a_wake_up() {
         let signal = Arc::new(Signal::default());
         signal.interrupt();
         signal.wake_by_ref();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_is_woken_every_time() {
+    fn wakes_a_sleeper_every_time() {
         let signal = Arc::new(Signal::default());
         let (ready, is_ready) = std::sync::mpsc::sync_channel(0);
         let waking = Arc::clone(&signal);

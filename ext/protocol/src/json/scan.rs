@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn both_implementations_classify_alike_and_rightly() {
+    fn both_implementations_classify_as_a_byte_loop_does() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..20_000 {
             let bytes = noise(&mut random);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_run_ends_where_a_byte_loop_says() {
+    fn a_plain_run_ends_where_a_byte_loop_ends_it() {
         let mut random = fastrand::Rng::with_seed(2);
         for _ in 0..20_000 {
             let text: Vec<u8> = (0..random.usize(..80))
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn stops_are_those_of_a_byte_loop_wherever_one_begins() {
+    fn finds_the_stops_of_a_byte_loop_from_any_start() {
         let mut random = fastrand::Rng::with_seed(4);
         for _ in 0..5_000 {
             let mut text: Vec<u8> = (0..4).flat_map(|_| noise(&mut random)).collect();
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_and_escapes_are_followed_over_any_cut() {
+    fn tracks_strings_and_escapes_across_blocks() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..5_000 {
             let text: Vec<u8> = (0..random.usize(..300))

@@ -116,7 +116,7 @@ fn a_body_cut_at_every_byte_yields_its_items() {
 }
 
 #[test]
-fn the_last_item_leaves_at_the_end_only_and_all_others_at_their_comma() {
+fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
     for (form, text) in [(Form::Array, &b"[1,2,3]"[..]), (Form::Sequence, b"[1,2] 3 ")] {
         let mut splitter = Splitter::new(form, Limits::default());
         let mut counts = Vec::new();
@@ -155,7 +155,7 @@ fn complete_items_of_a_piece_are_not_copied() {
 }
 
 #[test]
-fn bodies_without_items_are_fine() {
+fn bodies_without_items_yield_none() {
     for text in ["", " ", "[]", " [ ] ", "\n[\t]\n"] {
         for form in [Form::Array, Form::Sequence] {
             let mut splitter = Splitter::new(form, Limits::default());
@@ -167,7 +167,7 @@ fn bodies_without_items_are_fine() {
 }
 
 #[test]
-fn what_cannot_be_right_is_refused_wherever_it_is_cut() {
+fn refuses_malformed_bodies_cut_anywhere() {
     use SplitReason::{EmptyItem, NotAnArray, TrailingText, Truncated, Unbalanced};
     let array: &[(&str, SplitReason, u64, usize)] = &[
         ("{}", NotAnArray, 0, 0),

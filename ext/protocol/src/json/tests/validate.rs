@@ -17,7 +17,7 @@ fn oracle(text: &[u8]) -> Option<bool> {
 }
 
 #[test]
-fn random_documents_and_damaged_ones_are_judged_as_serde_json_judges_them() {
+fn accepts_and_refuses_random_documents_as_serde_json_does() {
     let mut random = fastrand::Rng::with_seed(11);
     let mut refused = 0;
     for _ in 0..30_000 {
@@ -55,7 +55,7 @@ fn every_prefix_of_a_document_is_refused() {
 }
 
 #[test]
-fn it_says_where_and_why() {
+fn errors_have_the_offset_and_the_reason() {
     let cases: &[(&[u8], usize, &str)] = &[
         (b"", 0, "no value"),
         (b"  ", 2, "no value"),
@@ -92,7 +92,7 @@ fn it_says_where_and_why() {
 }
 
 #[test]
-fn what_the_rfc_allows_is_allowed() {
+fn accepts_unusual_json_that_the_rfc_allows() {
     for text in [
         "-0",
         "1e999999",

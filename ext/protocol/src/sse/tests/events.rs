@@ -36,7 +36,7 @@ fn reason(stream: &str) -> String {
 }
 
 #[test]
-fn the_protocols_example_of_a_json_stream() {
+fn decodes_the_protocols_example_of_a_json_stream() {
     let stream = "event: data\ndata: [\ndata: {\"k\":\"v\"},\ndata: {\"k\":\"w\"},\ndata: ]\n\n\
                   event: control\ndata: {\"streamNextOffset\":\"123456_789\",\"streamCursor\":\"abc\"}\n\n";
     let expected = [
@@ -47,7 +47,7 @@ fn the_protocols_example_of_a_json_stream() {
 }
 
 #[test]
-fn the_protocols_example_of_a_closing_stream() {
+fn decodes_the_protocols_example_of_a_closing_stream() {
     let stream = "event: data\ndata: [\ndata: {\"k\":\"final\"}\ndata: ]\n\n\
                   event: control\ndata: {\"streamNextOffset\":\"123456_999\",\"streamClosed\":true}\n\n";
     let expected = [
@@ -58,7 +58,7 @@ fn the_protocols_example_of_a_closing_stream() {
 }
 
 #[test]
-fn the_protocols_example_of_a_binary_stream() {
+fn decodes_the_protocols_example_of_a_binary_stream() {
     let stream = "event: data\ndata: AQIDBAUG\ndata: BwgJCg==\n\n\
                   event: control\ndata: {\"streamNextOffset\":\"123456_789\",\"streamCursor\":\"abc\"}\n\n";
     let expected = [
@@ -82,7 +82,7 @@ fn several_data_events_may_precede_one_control_event() {
 }
 
 #[test]
-fn events_of_other_names_are_passed_over() {
+fn ignores_events_of_other_names() {
     let stream = "data: nameless\n\nevent: message\ndata: x\n\nevent: Data\ndata: x\n\nevent: future\ndata: {\n\n\
                   event: controls\ndata: x\n\nevent: data\n\nevent: control\n\nevent: data\ndata: this one\n\n";
     for encoding in [Encoding::Plain, Encoding::Base64] {
@@ -106,7 +106,7 @@ fn text_keeps_its_lines_and_its_blanks() {
 }
 
 #[test]
-fn base64_lines_break_anywhere() {
+fn base64_lines_may_break_anywhere() {
     for stream in [
         "event: data\ndata: aGVsbG8gd29ybGQ=\n\n",
         "event: data\ndata: a\ndata: GVs\ndata: bG8gd\ndata:\ndata: 29ybGQ\ndata: =\ndata\n\n",
@@ -174,7 +174,7 @@ fn control_events_are_never_base64() {
 }
 
 #[test]
-fn a_control_event_is_json_over_any_number_of_lines_with_fields_to_come() {
+fn a_control_event_may_span_lines_and_have_unknown_fields() {
     let stream = "event: control\ndata: {\"streamNextOffset\":\ndata:  \"a\\u00e9\\n\", \"upToDate\":false,\n\
                   data: \"streamCursor\": \"c\", \"streamClosed\": null, \"later\": {\"streamNextOffset\": 1}}\n\n";
     assert_eq!(
@@ -190,7 +190,7 @@ fn the_end_of_a_closed_stream_is_up_to_date() {
 }
 
 #[test]
-fn a_control_event_that_is_not_what_the_protocol_says_is_an_error_that_says_why() {
+fn a_malformed_control_event_is_an_error_with_a_reason() {
     let control = |json: &str| reason(&format!("event: control\ndata: {json}\n\n"));
     for json in [
         "",

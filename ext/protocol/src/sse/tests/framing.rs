@@ -45,7 +45,7 @@ const CORPUS: &[&str] = &[
 ];
 
 #[test]
-fn the_corpus_in_one_piece_gives_what_the_standard_says() {
+fn decodes_the_corpus_as_the_standard_says() {
     for stream in CORPUS {
         assert_eq!(
             decode([stream.as_bytes()]),
@@ -56,7 +56,7 @@ fn the_corpus_in_one_piece_gives_what_the_standard_says() {
 }
 
 #[test]
-fn the_corpus_cut_in_any_two_places_gives_the_same() {
+fn decodes_the_corpus_cut_in_any_two_places() {
     for stream in CORPUS.iter().map(|stream| stream.as_bytes()) {
         let expected = reference::decode(stream);
         for first in 0..=stream.len() {
@@ -69,7 +69,7 @@ fn the_corpus_cut_in_any_two_places_gives_the_same() {
 }
 
 #[test]
-fn the_corpus_byte_by_byte_gives_the_same() {
+fn decodes_the_corpus_byte_by_byte() {
     for stream in CORPUS.iter().map(|stream| stream.as_bytes()) {
         assert_eq!(
             decode(stream.chunks(1)),
@@ -81,7 +81,7 @@ fn the_corpus_byte_by_byte_gives_the_same() {
 }
 
 #[test]
-fn random_streams_cut_at_random_give_what_the_naive_decoder_gives() {
+fn decodes_random_streams_as_the_naive_decoder_does() {
     const WORDS: &[&[u8]] = &[
         b"data",
         b"data:",
@@ -134,7 +134,7 @@ fn random_streams_cut_at_random_give_what_the_naive_decoder_gives() {
 }
 
 #[test]
-fn an_event_comes_with_the_first_byte_of_its_blank_line() {
+fn yields_an_event_at_the_first_byte_of_its_blank_line() {
     for (stream, expected) in [("data: x\n\n", "x"), ("data: x\r\r", "x"), ("data: x\r\n\r", "x")] {
         assert_eq!(decode([stream.as_bytes()]), [raw("", expected)], "{stream:?}");
     }
@@ -175,7 +175,7 @@ fn one_line_within_one_piece_is_not_copied() {
 }
 
 #[test]
-fn bytes_that_are_not_utf_8_come_as_they_are() {
+fn passes_on_bytes_that_are_not_utf_8() {
     let events = decode([&b"data: a\xFF\xC3\n\n"[..]]);
     assert_eq!(events[0].data, &b"a\xFF\xC3"[..]);
 }

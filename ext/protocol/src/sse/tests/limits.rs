@@ -22,7 +22,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<RawEvent
 }
 
 #[test]
-fn what_is_within_the_limit_passes_and_what_is_beyond_does_not_however_it_is_cut() {
+fn accepts_events_up_to_the_limit_and_refuses_larger_ones() {
     let passes = [
         "data: 0123456789\n\n",
         "data: 01234\ndata:6789\n\n",
@@ -62,7 +62,7 @@ fn an_endless_line_fails_before_its_end() {
 }
 
 #[test]
-fn the_limit_is_of_one_event_and_not_of_what_is_ignored() {
+fn the_limit_applies_to_one_event_and_not_to_ignored_lines() {
     let long = "x".repeat(1000);
     let stream = format!(":{long}\n{long}\nid: {long}\nfield: {long}\ndata: 0123456789\n\n").repeat(3);
     for size in [1, 7, 4096] {
@@ -90,7 +90,7 @@ fn events_before_the_error_are_returned_and_the_error_stays() {
 }
 
 #[test]
-fn a_line_of_150_megabytes_takes_linear_time_and_its_size_once() {
+fn a_line_of_150_megabytes_takes_linear_time_and_is_held_once() {
     const SIZE: usize = 150 << 20;
     let piece = Bytes::from(vec![b'x'; 16 << 10]);
     let mut decoder = EventDecoder::new(Encoding::Plain);
