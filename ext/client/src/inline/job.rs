@@ -74,9 +74,8 @@ pub use driven::{Driven, Ran};
 
 #[cfg(unix)]
 mod driven {
-    use std::future::{Future, pending, poll_fn};
+    use std::future::{Future, poll_fn};
     use std::os::fd::{AsRawFd, BorrowedFd};
-    use std::pin::pin;
     use std::sync::mpsc::{self, SendError};
     use std::task::{Context, Poll};
 
@@ -85,6 +84,7 @@ mod driven {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
     use tokio::sync::oneshot;
+    use tokio::time::{Instant, Sleep, sleep};
 
     use std::time::Duration;
 
@@ -239,7 +239,10 @@ mod driven {
         ) -> Ran<T, A> {
             self.turn_back();
             let Some(Lane {
-                runtime, bell: known, ..
+                runtime,
+                bell: known,
+                next_look,
+                ..
             }) = &mut self.lane
             else {
                 return Ran::Done(Err(forked()));
@@ -254,9 +257,8 @@ mod driven {
                 if interrupted() {
                     return Ran::Interrupted;
                 }
-                let mut found = pin!(look_every(period, interrupted));
                 poll_fn(|context| {
-                    if called(bell, context, interrupted) || found.as_mut().poll(context).is_ready() {
+                    if called(bell, context, interrupted) || found(next_look, context, period, interrupted) {
                         return Poll::Ready(Ran::Interrupted);
                     }
                     match work.as_mut().poll(context) {
@@ -325,15 +327,23 @@ mod driven {
             .ok_or_else(|| Error::plain(Kind::Internal, "internal error: a lane without a bell".to_owned()))
     }
 
-    /// Asks `interrupted` once in every `period`, until it says so. Without a period it never ends.
-    async fn look_every(period: Option<Duration>, interrupted: &impl Fn() -> bool) {
-        let Some(period) = period else { return pending().await };
-        loop {
-            tokio::time::sleep(period).await;
+    /// Whether `interrupted`, which is asked once in every `period`, says so.
+    fn found(
+        next_look: &mut Option<Pin<Box<Sleep>>>,
+        context: &mut Context<'_>,
+        period: Option<Duration>,
+        interrupted: &impl Fn() -> bool,
+    ) -> bool {
+        let Some(period) = period else { return false };
+        // The timer goes on from one run to the next: to set one takes a system call, which cost an append 5 % of its time.
+        let next_look = next_look.get_or_insert_with(|| Box::pin(sleep(period)));
+        while next_look.as_mut().poll(context).is_ready() {
+            next_look.as_mut().reset(Instant::now() + period);
             if interrupted() {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Whether the bell rang and means it.

@@ -4,11 +4,15 @@
 //! small one. A lane has connections of its own. Nothing moves on it while nobody is in it: so it is for single requests,
 //! and an idle one does not live long.
 
+#[cfg(unix)]
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use durable_streams_protocol::error::{Error, Kind, Result};
 use tokio::runtime::{Builder, Runtime};
+#[cfg(unix)]
+use tokio::time::Sleep;
 
 use crate::connections::{IDLE, PoolSet, also_forget};
 use crate::fork::ProcessLocal;
@@ -41,6 +45,9 @@ pub(crate) struct Lane {
     /// What interrupts who is in it.
     #[cfg(unix)]
     pub(crate) bell: Option<Bell>,
+    /// When who is in it next looks for interrupts that ring no bell.
+    #[cfg(unix)]
+    pub(crate) next_look: Option<Pin<Box<Sleep>>>,
     /// When it was given back.
     since: Instant,
     /// It was left in the midst of a request.
@@ -180,6 +187,8 @@ impl Lane {
             pools: PoolSet::default(),
             #[cfg(unix)]
             bell: None,
+            #[cfg(unix)]
+            next_look: None,
             since: Instant::now(),
             is_left: false,
             forgotten,
@@ -189,7 +198,7 @@ impl Lane {
     /// Closes all connections, at once and on any thread.
     fn end(self) {
         #[cfg(unix)]
-        drop(self.bell);
+        drop((self.bell, self.next_look));
         drop(self.pools);
         self.runtime.shutdown_background();
     }
