@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
+use durable_streams_protocol::operations;
 use durable_streams_protocol::request::{Answer, Failure, Request};
 use durable_streams_protocol::tries::{Next, Tries};
 use tokio::sync::oneshot;
@@ -21,7 +22,6 @@ use crate::exchange::{attempt, tries};
 use crate::fork::{self, ProcessBound};
 use crate::inline::job::Work;
 use crate::lock::Mutex;
-use crate::requests;
 use crate::runtime::runtime;
 
 mod load;
@@ -141,7 +141,7 @@ impl Appender {
             };
             let answer = tries::repeated(&append.endpoint, &request, one_try).await;
             drop(charge);
-            requests::appended(answer?, &append.endpoint.context(request.operation))
+            operations::appended(answer?, &append.endpoint.context(request.operation))
         };
         let operation = Operation::Append;
         Work::new(&endpoint, operation, lead).interrupted_with(move |turn| {
@@ -326,7 +326,7 @@ impl Charge {
                 Next::Done(Err(error)) if matches!(error.kind(), Kind::Left) && load.first_is_abandoned() => {}
                 Next::Done(Err(error)) => return Some(Err(error)),
                 Next::Done(Ok(answer)) => {
-                    return Some(requests::appended(answer, &endpoint.context(request.operation)));
+                    return Some(operations::appended(answer, &endpoint.context(request.operation)));
                 }
                 Next::Again(delay) => load.unless_abandoned(tries::pause(delay)).await?,
             }

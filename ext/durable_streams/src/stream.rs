@@ -12,7 +12,7 @@ use durable_streams_client::requests;
 use durable_streams_protocol::append::Batching;
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
-use durable_streams_protocol::request::{Create, one_message};
+use durable_streams_protocol::operations::{Create, one_message};
 use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;

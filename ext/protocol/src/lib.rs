@@ -3,7 +3,8 @@
 //! Bytes, responses and the current time go in; what to send, what to hand to the application and when to look again come
 //! out. The crate `durable-streams-client` carries the decisions out over HTTP.
 //!
-//! - [`target`] and [`request`]: what a request to a stream consists of, and what its response says.
+//! - [`target`] and [`request`]: what a request to a stream consists of; [`operations`]: what each operation requests, and
+//!   what the response says.
 //! - [`url`]: URLs as users give them.
 //! - [`error`]: what a response means; [`retry`] and [`tries`]: when a request is sent again.
 //! - [`append`]: which appends share a request.
@@ -14,6 +15,7 @@
 pub mod append;
 pub mod error;
 pub mod json;
+pub mod operations;
 pub mod producer;
 pub mod protocol;
 pub mod read;

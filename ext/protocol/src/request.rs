@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Error, Kind, Operation, Result};
@@ -143,91 +142,6 @@ impl Context<'_> {
     fn claims_success(&self, status: StatusCode) -> bool {
         self.about.operation.writes() && status.is_success()
     }
-}
-
-/// What HEAD tells of a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// The content type it was created with.
-    pub content_type: Option<String>,
-    /// Its tail.
-    pub next_offset: Option<String>,
-    /// HTTP's.
-    pub etag: Option<String>,
-    /// HTTP's.
-    pub cache_control: Option<String>,
-    /// Whether it takes no more appends.
-    pub closed: bool,
-    /// Seconds to live, counted from the last read or write.
-    pub ttl_seconds: Option<u64>,
-    /// Absolute expiry, RFC 3339.
-    pub expires_at: Option<String>,
-}
-
-/// How a stream is created.
-#[derive(Clone, Debug, Default)]
-pub struct Create {
-    /// Left out for a fork that inherits it.
-    pub content_type: Option<String>,
-    /// Sliding time to live.
-    pub ttl_seconds: Option<u64>,
-    /// Absolute expiry, RFC 3339.
-    pub expires_at: Option<String>,
-    /// Created closed.
-    pub closed: bool,
-    /// The source's path, for a fork.
-    pub forked_from: Option<String>,
-    /// Where in the source the fork begins.
-    pub fork_offset: Option<String>,
-    /// Messages (bytes) past that offset.
-    pub fork_sub_offset: Option<u64>,
-    /// The first content, as it goes over the wire.
-    pub body: Option<Bytes>,
-}
-
-/// A stream that was created, or was there with the same configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
-    /// The stream's content type.
-    pub content_type: Option<String>,
-    /// Its tail.
-    pub next_offset: Option<String>,
-    /// Whether this request created it.
-    pub created: bool,
-}
-
-/// One JSON message as an append's body: servers flatten a top-level array, so a message travels in an array of its own.
-pub fn one_message(json: &[u8]) -> Bytes {
-    let mut body = BytesMut::with_capacity(json.len() + 2);
-    body.put_u8(b'[');
-    body.put_slice(json);
-    body.put_u8(b']');
-    body.freeze()
-}
-
-/// The request of an append.
-///
-/// # Errors
-/// `Kind::Argument` for a content type or a `seq` that no header can carry.
-pub fn append_request(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Request> {
-    let operation = if seq.is_some() {
-        Operation::AppendWithSeq
-    } else {
-        Operation::Append
-    };
-    let mut headers = Headers::new(About { operation, url });
-    headers.set_if(CONTENT_TYPE, Some(content_type))?;
-    headers.set_if(protocol::STREAM_SEQ, seq)?;
-    // A sequence makes the repetition of a stored append a conflict instead of a duplicate.
-    let repeat = if seq.is_some() {
-        Repeat::Safe
-    } else {
-        Repeat::UnlessSent
-    };
-    Ok(Request {
-        repeat,
-        ..Request::new(operation, Method::POST, headers.finish(), Some(body))
-    })
 }
 
 /// Protocol headers under construction; a value that cannot be sent is an error that names it.

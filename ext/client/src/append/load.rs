@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Result};
-use durable_streams_protocol::request::{Request, append_request};
+use durable_streams_protocol::operations;
+use durable_streams_protocol::request::Request;
 use tokio::sync::oneshot;
 
 use crate::connections::Pool;
@@ -119,7 +120,7 @@ pub(super) fn request<'a>(appends: impl Iterator<Item = &'a Append> + Clone) -> 
         return Err(Error::plain(Kind::Internal, reason));
     };
     let body = body_of(appends, first.json);
-    append_request(
+    operations::append(
         first.endpoint.display(),
         &first.content_type,
         body,

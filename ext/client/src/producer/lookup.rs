@@ -1,15 +1,13 @@
 //! What a producer looks up on the server before it trusts an epoch: where the stream ends, and whether a batch is in it.
 
 use durable_streams_protocol::error::{Kind, Operation, Result};
+use durable_streams_protocol::operations;
 use durable_streams_protocol::producer::{BodyKind, Found, Lookup, Search, Wanted};
 use durable_streams_protocol::protocol::{self, text};
 use durable_streams_protocol::read::cursor::{Live, Position};
 use durable_streams_protocol::read::event::Event;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
-use durable_streams_protocol::request::Request;
-use reqwest::Method;
-use reqwest::header::HeaderMap;
 
 use super::sender::Sender;
 use crate::exchange::tries::call_by;
@@ -41,7 +39,7 @@ impl Sender {
         if once {
             retry.max_retries = 0;
         }
-        let request = Request::new(Operation::Head, Method::HEAD, HeaderMap::new(), None);
+        let request = operations::head(None);
         let asking = call_by(&retry, &self.endpoint, &self.pool, &request);
         let limit = self.endpoint.client().config().timeout;
         let answer = tokio::time::timeout(limit, asking).await.ok()?.ok()?;
