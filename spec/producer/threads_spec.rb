@@ -125,7 +125,8 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     end
 
     it "compute a value that was being computed" do
-      producer = direct(linger_ms: 0, headers: { "x" => stuck })
+      # It is not a fresh one, so that its batch is the only request.
+      producer = direct(linger_ms: 0, next_seq: 0, headers: { "x" => stuck })
       producer << 1
       told.pop.kill
       told.pop
