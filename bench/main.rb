@@ -33,7 +33,7 @@ module Bench
       return @lines.each { |line| profile(line) } && true if @profile
 
       report = Report.new
-      @lines.each { |line| measure(line, report) }
+      @lines.each { |line| measure_or_leave_out(line, report) }
       puts report.table
       FileUtils.mkdir_p(File.dirname(@json))
       File.write(@json, JSON.pretty_generate(report.to_h))
@@ -66,9 +66,17 @@ module Bench
       end
     end
 
+    def measure_or_leave_out(line, report)
+      reason = line.unavailable
+      return measure(line, report) unless reason
+
+      warn "#{line.id}: left out: #{reason}"
+      report.leave_out(line, reason)
+    end
+
     def measure(line, report)
       sides = @clients.keys.dup
-      sides += ["floor"] if line.method_defined?(:floor, false)
+      sides += ["floor"] unless line.instance_method(:floor).owner == Line
       @runs.times do |number|
         sides.dup.each do |side|
           warn "#{line.id}: run #{number + 1} of #{@runs}, #{side}"
@@ -85,7 +93,7 @@ module Bench
       report.miss(line, side, reason) if reason
       report.add(line, side, figures) unless figures.empty?
       !figures.empty?
-    rescue Line::Unequal, Children::Failed, Floors::Failed, TestServer::StartError => e
+    rescue Line::Unequal, Children::Failed, Floors::Failed, TlsFront::Failed, TestServer::StartError => e
       warn "#{line.id}, #{side}: #{e.message}"
       report.miss(line, side, e.message.lines.first.to_s.strip)
       false
@@ -100,7 +108,8 @@ module Bench
 
     def profile(line)
       subject = line.new(quick: @quick)
-      abort "bench: #{line.id}: #{subject.missing("gem")}" if subject.missing("gem")
+      missing = line.unavailable || subject.missing("gem")
+      abort "bench: #{line.id}: #{missing}" if missing
 
       puts line.title
       with_server(subject) { |url| Profile.new(@children, subject, url).run }
@@ -109,8 +118,10 @@ module Bench
     # A server of its own for every run: nothing of another run is in its memory.
     def with_server(line)
       server = TestServer.start(durability: :memory, **line.server_options)
+      front = line.front(server)
       yield "#{server.url}/bench/#{SecureRandom.hex(8)}"
     ensure
+      front&.stop
       server&.stop
     end
 

@@ -14,11 +14,14 @@ module Bench
     CRATE = File.expand_path("../floor", __dir__)
     # wrk's figures in its own script's words, so that nothing is rounded to what its report shows.
     WRK = <<~LUA
-      wrk.method = "POST"
-      wrk.headers["Content-Type"] = os.getenv("BENCH_TYPE")
-      local file = io.open(os.getenv("BENCH_BODY"), "rb")
-      wrk.body = file:read("*a")
-      file:close()
+      local path = os.getenv("BENCH_BODY")
+      if path then
+        wrk.method = "POST"
+        wrk.headers["Content-Type"] = os.getenv("BENCH_TYPE")
+        local file = io.open(path, "rb")
+        wrk.body = file:read("*a")
+        file:close()
+      end
       done = function(summary, latency)
         local failed = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout
         print(string.format("FIGURES %f %f %f %d", latency:percentile(50), latency:percentile(99),
@@ -37,23 +40,34 @@ module Bench
     end
 
     # Posts the same body again and again.
-    # @param url [String] of a stream, which is deleted afterwards
+    # @param url [String] of a stream
     # @param body [String]
     # @param connections [Integer] each with one request at a time
     # @param type [String] content type
     # @return [Hash] :p50 and :p99 in microseconds, :rate in requests a second
+    # @raise [Failed]
     def post(url, body, connections:, type: "application/json")
       Dir.mktmpdir("durable-streams-bench-") do |folder|
         path = File.join(folder, "body")
         File.binwrite(path, body)
-        output = wrk? ? wrk(folder, path, url, connections, type) : own(path, url, connections, type)
-        p50, p99, rate, failed = figures(output)
-        raise Failed, "#{failed.to_i} requests of the floor failed" unless failed.zero?
-
-        { p50: p50, p99: p99, rate: rate }
+        requests(wrk? ? wrk(url, connections, path, type) : own(url, connections, path, type))
       end
-    ensure
-      PlainHTTP.delete(url)
+    end
+
+    # Asks for the same again and again.
+    # @param url [String]
+    # @param connections [Integer] each with one request at a time
+    # @return [Hash] as of {#post}
+    # @raise [Failed]
+    def get(url, connections:)
+      requests(wrk? ? wrk(url, connections) : own(url, connections))
+    end
+
+    # @return [Boolean] whether wrk is installed, which floors over TLS are measured with
+    def wrk?
+      return @wrk unless @wrk.nil?
+
+      @wrk = ENV.fetch("PATH").split(File::PATH_SEPARATOR).any? { |folder| File.executable?(File.join(folder, "wrk")) }
     end
 
     # @param url [String]
@@ -75,25 +89,21 @@ module Bench
 
     private
 
-    def wrk?
-      return @wrk unless @wrk.nil?
-
-      @wrk = ENV.fetch("PATH").split(File::PATH_SEPARATOR).any? { |folder| File.executable?(File.join(folder, "wrk")) }
+    def wrk(url, connections, body = nil, type = nil)
+      Dir.mktmpdir("durable-streams-bench-") do |folder|
+        script = File.join(folder, "requests.lua")
+        File.write(script, WRK)
+        run({ "BENCH_BODY" => body, "BENCH_TYPE" => type },
+            "wrk", "-t1", "-c#{connections}", "-d#{@seconds}s", "-s", script, url)
+      end
     end
 
-    def wrk(folder, body, url, connections, type)
-      script = File.join(folder, "post.lua")
-      File.write(script, WRK)
-      run({ "BENCH_BODY" => body, "BENCH_TYPE" => type },
-          "wrk", "-t1", "-c#{connections}", "-d#{@seconds}s", "-s", script, url)
-    end
-
-    def own(body, url, connections, type)
+    def own(url, connections, body = nil, type = nil)
       @own ||= begin
         run({}, "cargo", "build", "--quiet", "--release", "--manifest-path", File.join(CRATE, "Cargo.toml"))
         File.join(CRATE, "target", "release", "floor")
       end
-      run({}, @own, url, type, body, connections.to_s, @seconds.to_s)
+      run({}, @own, url, connections.to_s, @seconds.to_s, *body, *type)
     end
 
     def run(environment, *command)
@@ -103,9 +113,12 @@ module Bench
       output
     end
 
-    def figures(output)
+    def requests(output)
       found = output[/^FIGURES (.*)$/, 1] or raise Failed, output
-      found.split.map(&:to_f)
+      p50, p99, rate, failed = found.split.map(&:to_f)
+      raise Failed, "#{failed.to_i} requests of the floor failed" unless failed.zero?
+
+      { p50: p50, p99: p99, rate: rate }
     end
   end
 end

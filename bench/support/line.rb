@@ -35,6 +35,11 @@ module Bench
       end
 
       attr_reader :id, :title
+
+      # @return [String, nil] why the line cannot be measured on this machine at all
+      def unavailable
+        nil
+      end
     end
 
     # @param quick [Boolean] whether to do with less
@@ -74,6 +79,13 @@ module Bench
 
     # @return [String, nil] why the line cannot be measured with this client
     def missing(_client)
+      nil
+    end
+
+    # Starts what clients are to reach the server through, if anything.
+    # @param _server [TestServer]
+    # @return [#stop, nil]
+    def front(_server)
       nil
     end
 

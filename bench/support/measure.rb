@@ -64,6 +64,24 @@ module Bench
       File.read("/proc/self/status")[/^#{name}:\s+(\d+) kB/, 1].to_i * 1024 / 1e6
     end
 
+    # @return [Array<String>] what each open descriptor of this process is, as /proc has it
+    def descriptors
+      Dir.children("/proc/self/fd").filter_map do |number|
+        File.readlink("/proc/self/fd/#{number}")
+      rescue Errno::ENOENT
+        nil # the one that the folder was read with
+      end
+    end
+
+    # @return [Integer] established TCP connections of this process
+    def connections
+      sockets = descriptors.filter_map { |name| name[/\Asocket:\[(\d+)\]/, 1] }
+      File.readlines("/proc/self/net/tcp").drop(1).count do |line|
+        _, _, _, state, *, inode = line.split.first(10)
+        state == "01" && sockets.include?(inode)
+      end
+    end
+
     # What the block needs beyond what the process has now, at its worst moment.
     # @return [Float] megabytes
     def peak_of

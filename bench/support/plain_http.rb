@@ -48,11 +48,6 @@ module Bench
       end
     end
 
-    # @param url [String]
-    def delete(url)
-      request(url, Net::HTTP::Delete.new(URI(url)))
-    end
-
     def request(url, request)
       uri = URI(url)
       answer = Net::HTTP.start(uri.host, uri.port) { |http| http.request(request) }

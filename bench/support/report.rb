@@ -12,6 +12,7 @@ module Bench
     def initialize
       @figures = Hash.new { |lines, line| lines[line] = Hash.new { |sides, side| sides[side] = [] } }
       @notes = Hash.new { |lines, line| lines[line] = {} }
+      @left_out = {}
     end
 
     # @param line [Class] of a Line
@@ -26,6 +27,12 @@ module Bench
     # @param reason [String] why there is no figure
     def miss(line, side, reason)
       @notes[line][side] = reason
+    end
+
+    # @param line [Class] of a Line
+    # @param reason [String] why this machine cannot measure it
+    def leave_out(line, reason)
+      @left_out[line] = reason
     end
 
     # @return [Boolean] whether a figure of this gem is missing, for whatever reason
@@ -45,7 +52,8 @@ module Bench
 
     # @return [Hash] everything, for JSON
     def to_h
-      { machine: machine, lines: lines.to_h { |line| [line.id, line_to_h(line)] } }
+      { machine: machine, lines: lines.to_h { |line| [line.id, line_to_h(line)] },
+        left_out: @left_out.transform_keys(&:id) }
     end
 
     private
@@ -79,7 +87,10 @@ module Bench
     end
 
     def notes
-      lines.flat_map { |line| @notes[line].map { |side, reason| "#{line.id}, #{side}: no figure: #{reason}" } }
+      missing = lines.flat_map do |line|
+        @notes[line].map { |side, reason| "#{line.id}, #{side}: no figure: #{reason}" }
+      end
+      missing + @left_out.map { |line, reason| "#{line.id}: left out: #{reason}" }
     end
 
     def line_to_h(line)

@@ -4,6 +4,7 @@ require "fileutils"
 require "openssl"
 require "socket"
 require "tmpdir"
+require_relative "certificates"
 
 # An HTTPS server for 127.0.0.1 with a certificate authority of its own, both made on the spot. Answers every request
 # with 200 and an offset.
@@ -27,11 +28,10 @@ class TlsServer
   # @param client_certs [Boolean] whether clients have to show a certificate of the server's authority
   def initialize(name: "IP:127.0.0.1", client_certs: false)
     @folder = Dir.mktmpdir("tls")
-    @authority = certificate("/CN=An authority", nil,
-                             [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
+    @authority = Certificates.authority
     write_authority(@authority.first)
     context = OpenSSL::SSL::SSLContext.new
-    context.cert, context.key = certificate("/CN=A server", @authority, [["subjectAltName", name, false]])
+    context.cert, context.key = Certificates.server(name, @authority)
     if client_certs
       context.ca_file = ca_file
       context.verify_mode = OpenSSL::SSL::VERIFY_PEER | OpenSSL::SSL::VERIFY_FAIL_IF_NO_PEER_CERT
@@ -50,8 +50,7 @@ class TlsServer
   # Makes a client's certificate, signed by the server's authority unless it is to sign itself.
   # @return [Array(String, String)] files of the certificate and its key
   def client_files(self_signed: false)
-    issuer = @authority unless self_signed
-    made = certificate("/CN=A client", issuer, [["extendedKeyUsage", "clientAuth", false]])
+    made = Certificates.client(self_signed ? nil : @authority)
     %w[pem key].zip(made).map do |ending, part|
       File.join(folder, "client-#{made.first.serial}.#{ending}").tap { |path| File.write(path, part.to_pem) }
     end
@@ -65,22 +64,6 @@ class TlsServer
   end
 
   private
-
-  def certificate(subject, issuer, extensions)
-    key = OpenSSL::PKey::EC.generate("prime256v1")
-    made = OpenSSL::X509::Certificate.new
-    made.version = 2
-    made.serial = rand(1 << 60)
-    made.subject = OpenSSL::X509::Name.parse(subject)
-    made.issuer = issuer ? issuer.first.subject : made.subject
-    made.public_key = key
-    made.not_before = Time.now - 60
-    made.not_after = Time.now + 3600
-    factory = OpenSSL::X509::ExtensionFactory.new(issuer&.first || made, made)
-    extensions.each { |extension| made.add_extension(factory.create_extension(*extension)) }
-    made.sign(issuer ? issuer.last : key, "SHA256")
-    [made, key]
-  end
 
   def write_authority(authority)
     File.write(ca_file, authority.to_pem)

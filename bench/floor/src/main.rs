@@ -1,7 +1,8 @@
-//! Posts the same body again and again over plain sockets, one request at a time on each connection, and prints what
-//! wrk would: `FIGURES p50 p99 rate failed` (microseconds, microseconds, requests a second, requests).
+//! Sends the same request again and again over plain sockets, one at a time on each connection, and prints what
+//! wrk would: `FIGURES p50 p99 rate failed` (microseconds, microseconds, requests a second, requests). It is a POST if there
+//! is a body, else a GET.
 //!
-//! Usage: floor URL CONTENT-TYPE BODY-FILE CONNECTIONS SECONDS
+//! Usage: floor URL CONNECTIONS SECONDS [BODY-FILE CONTENT-TYPE]
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -13,26 +14,32 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, content_type, body, connections, seconds] = arguments.as_slice() else {
-        return Err("usage: floor URL CONTENT-TYPE BODY-FILE CONNECTIONS SECONDS".into());
+    let [url, connections, seconds, post @ ..] = arguments.as_slice() else {
+        return Err("usage: floor URL CONNECTIONS SECONDS [BODY-FILE CONTENT-TYPE]".into());
     };
     let (host, path) = url
         .strip_prefix("http://")
         .and_then(|rest| rest.split_once('/'))
         .ok_or("a URL such as http://127.0.0.1:80/path")?;
-    let body = std::fs::read(body)?;
-    let mut request = format!(
-        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(&body);
+    let request = match post {
+        [body, content_type, ..] => {
+            let body = std::fs::read(body)?;
+            let length = body.len();
+            let mut request = format!(
+                "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+            )
+            .into_bytes();
+            request.extend_from_slice(&body);
+            request
+        }
+        _ => format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes(),
+    };
 
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(seconds.parse()?);
     let outcomes: Vec<Result<Connection>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..connections.parse::<usize>().unwrap_or(1))
-            .map(|_| scope.spawn(|| post_until(end, host, &request)))
+            .map(|_| scope.spawn(|| repeat_until(end, host, &request)))
             .collect();
         workers
             .into_iter()
@@ -65,7 +72,7 @@ struct Connection {
     failed: usize,
 }
 
-fn post_until(end: Instant, host: &str, request: &[u8]) -> Result<Connection> {
+fn repeat_until(end: Instant, host: &str, request: &[u8]) -> Result<Connection> {
     let mut socket = TcpStream::connect(host)?;
     socket.set_nodelay(true)?;
     let mut result = Connection::default();
@@ -83,7 +90,7 @@ fn post_until(end: Instant, host: &str, request: &[u8]) -> Result<Connection> {
     }
 }
 
-/// Reads one answer; true if its status is 2xx. Answers to appends have no body, or one with its length.
+/// Reads one answer; true if its status is 2xx. Answers have no body, or one with its length.
 fn read_answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
     let mut len = 0;
     loop {

@@ -1,0 +1,49 @@
+# frozen_string_literal: true
+
+module Bench
+  # Times single requests, one after the other and by several threads at once.
+  module Requests
+    private
+
+    # Yields each of `inputs`, of which the first half is for warming up.
+    # @return [Hash{Symbol => Float}] p50, p99 and processor time of a request, in microseconds
+    def in_turn(inputs, &request)
+      warm_up, measured = inputs.each_slice((inputs.size / 2.0).ceil).to_a
+      warm_up.each(&request)
+      cpu = Measure.cpu
+      times = Measure.profiled { measured.map { |input| Measure.seconds { request.call(input) } } }
+      cpu = Measure.cpu - cpu
+      { p50: Measure.median(times) * 1e6, p99: Measure.quantile(times, 0.99) * 1e6, cpu: cpu * 1e6 / times.size }
+    end
+
+    # Appends each list of messages through a handle and in a thread of its own, all at the same time. The block is
+    # called while the threads are still there.
+    # @return [Hash{Symbol => Float}] appends a second, and processor time of one in microseconds
+    def at_once(handles, lists)
+      start, done, leave = Array.new(3) { Queue.new }
+      threads = handles.zip(lists).map { |handle, list| appending(handle, list, start, done, leave) }
+      Measure.settle
+      cpu = Measure.cpu
+      seconds = timed do
+        start.close
+        threads.size.times { done.pop }
+      end
+      cpu = Measure.cpu - cpu
+      yield if block_given?
+      leave.close
+      threads.each(&:join)
+      { rate: lists.sum(&:size) / seconds, cpu: cpu * 1e6 / lists.sum(&:size) }
+    end
+
+    def appending(handle, messages, start, done, leave)
+      thread = Thread.new do
+        start.pop
+        messages.each { |message| handle.append(message) }
+        done.push(true)
+        leave.pop
+      end
+      thread.abort_on_exception = true
+      thread
+    end
+  end
+end

@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+require "openssl"
+
+# Certificates made on the spot, each with a key of its own and valid for an hour.
+module Certificates
+  module_function
+
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a certificate authority's
+  def authority
+    certificate("/CN=An authority", nil, [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
+  end
+
+  # @param name [String] what the certificate is for, as X.509 has it
+  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] who signs it
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a server's
+  def server(name, authority)
+    certificate("/CN=A server", authority, [["subjectAltName", name, false]])
+  end
+
+  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey), nil] who signs it; nil: itself
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a client's
+  def client(authority)
+    certificate("/CN=A client", authority, [["extendedKeyUsage", "clientAuth", false]])
+  end
+
+  def certificate(subject, issuer, extensions)
+    key = OpenSSL::PKey::EC.generate("prime256v1")
+    made = OpenSSL::X509::Certificate.new
+    made.version = 2
+    made.serial = rand(1 << 60)
+    made.subject = OpenSSL::X509::Name.parse(subject)
+    made.issuer = issuer ? issuer.first.subject : made.subject
+    made.public_key = key
+    made.not_before = Time.now - 60
+    made.not_after = Time.now + 3600
+    factory = OpenSSL::X509::ExtensionFactory.new(issuer&.first || made, made)
+    extensions.each { |extension| made.add_extension(factory.create_extension(*extension)) }
+    made.sign(issuer ? issuer.last : key, "SHA256")
+    [made, key]
+  end
+end
