@@ -17,10 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::absence::Turn;
 use crate::exchange::{attempt, tries};
 use crate::fork::{self, ProcessBound};
-use crate::inline::job::Work;
+use crate::inline::job::{Turn, Work};
 use crate::lock::Mutex;
 use crate::runtime::runtime;
 

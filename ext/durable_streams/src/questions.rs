@@ -23,12 +23,11 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::errors;
 use crate::held::{self, Held};
 use crate::kept::Kept;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::{Here, Went, here, wait};
+use crate::wait::{Went, here, wait};
 
 /// What a request waits for.
 pub(crate) enum Question {
@@ -262,57 +261,14 @@ where
     F: Future<Output: Send> + Send + 'static,
     Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
 {
-    match (application, questions) {
-        (Some(application), Some(questions)) => serve(ruby, Some(application), Serving::new(future, Some(questions))),
-        _ => Ok((wait(ruby, future)?, None)),
-    }
-}
-
-fn serve<F, Q>(
-    ruby: &Ruby,
-    application: Option<&Application>,
-    mut serving: Serving<F, Q>,
-) -> Result<(F::Output, Option<Q>), Error>
-where
-    F: Future<Output: Send> + Send + 'static,
-    Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
-{
+    let (Some(application), Some(questions)) = (application, questions) else {
+        return Ok((wait(ruby, future)?, None));
+    };
+    let mut serving = Serving::new(future, Some(questions));
     loop {
         match wait(ruby, serving)? {
             Happened::Done(output, questions) => return Ok((output, questions)),
-            Happened::Asked(question, rest) => serving = attend(application, ruby, question, rest)?,
-        }
-    }
-}
-
-/// What a future brought, the questions that came back with it, and the rest of the work that brought it.
-pub(crate) type Brought<F, Q> = (<F as Future>::Output, Option<Q>, Option<Here<()>>);
-
-/// Carries out `work` until `future` is ready, which waits for something that the work brings, and meanwhile answers what
-/// the work asks through `questions`.
-pub(crate) fn carry_out_until<F, Q>(
-    ruby: &Ruby,
-    application: Option<&Application>,
-    questions: Option<Q>,
-    mut work: Here<()>,
-    future: F,
-) -> Result<Brought<F, Q>, Error>
-where
-    F: Future<Output: Send> + Send + 'static,
-    Q: DerefMut<Target = Questions> + Send + Unpin + 'static,
-{
-    let mut serving = Serving::new(future, questions);
-    loop {
-        match work.go_on(ruby, |context| Pin::new(&mut serving).poll(context))? {
-            Went::Aside(Happened::Done(output, questions)) => return Ok((output, questions, Some(work))),
-            Went::Aside(Happened::Asked(question, rest)) => {
-                (work, serving) = attend(application, ruby, question, (work, rest))?;
-            }
-            Went::Done(outcome) => {
-                outcome.map_err(|error| errors::raise(ruby, error))?;
-                let (output, questions) = serve(ruby, application, serving)?;
-                return Ok((output, questions, None));
-            }
+            Happened::Asked(question, rest) => serving = application.attend(ruby, question, rest)?,
         }
     }
 }
@@ -328,7 +284,11 @@ pub(crate) fn carry_out_serving<T: Send + 'static>(
         Ok(Ok(mut work)) => loop {
             match work.go_on(ruby, |context| asked(questions.as_mut(), context))? {
                 Went::Done(outcome) => return Ok(outcome),
-                Went::Aside(question) => work = attend(application, ruby, question, work)?,
+                Went::Aside(question) => {
+                    if let Some(application) = application {
+                        work = application.attend(ruby, question, work)?;
+                    }
+                }
             }
         },
         Ok(Err(work)) => work.spawn(),
@@ -337,18 +297,6 @@ pub(crate) fn carry_out_serving<T: Send + 'static>(
     match begun {
         Ok(task) => wait_serving(ruby, application, questions.map(Box::new), task).map(|(outcome, _)| outcome),
         Err(error) => Ok(Err(error)),
-    }
-}
-
-fn attend<T: Send + 'static>(
-    application: Option<&Application>,
-    ruby: &Ruby,
-    question: Question,
-    rest: T,
-) -> Result<T, Error> {
-    match application {
-        Some(application) => application.attend(ruby, question, rest),
-        None => Ok(rest),
     }
 }
 

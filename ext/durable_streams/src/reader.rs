@@ -25,7 +25,7 @@ use crate::caller::Caller;
 use crate::convert::{self, Buffer};
 use crate::errors::{self, About, guard};
 use crate::memory::Reported;
-use crate::questions::{carry_out_until, wait_serving};
+use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
@@ -250,25 +250,11 @@ impl Reader {
 
     fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<Event>, Turn), Error> {
         let questions = turn.questions.take();
-        let begun = turn.reading(least).map_err(|error| errors::raise(ruby, error))?;
-        let next = {
-            let closing = Arc::clone(&self.closing);
-            turn.next(closing, least)
-        };
+        let next = turn.next(Arc::clone(&self.closing), least);
         let stream = ruby.get_inner(self.stream);
-        let application = stream.application.as_ref();
-        let ((event, mut turn), questions, rest) = match begun {
-            Some(work) => carry_out_until(ruby, application, questions, work, next)?,
-            None => {
-                let (next, questions) = wait_serving(ruby, application, questions, next)?;
-                (next, questions, None)
-            }
-        };
+        let ((event, mut turn), questions) = wait_serving(ruby, stream.application.as_ref(), questions, next)?;
         turn.questions = questions;
         let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
-        if let (Some(event), Some(rest)) = (&event, rest) {
-            turn.take_back(rest, event);
-        }
         Ok((event, turn))
     }
 

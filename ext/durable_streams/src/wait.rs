@@ -22,9 +22,7 @@ mod scheduled;
 mod signal;
 
 pub(crate) use fiber::blocks_its_thread;
-#[cfg(unix)]
-pub(crate) use here::here_again;
-pub(crate) use here::{Here, Went, here};
+pub(crate) use here::{Went, here};
 
 /// How often a thread looks for what comes soon before it sleeps.
 const LOOKS: u32 = 20;

@@ -1,19 +1,15 @@
 //! One request and its answer: time limits, redirects. [`tries`] repeats it where that is safe.
 
-use std::pin::pin;
-
 use bytes::{Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::request::{Answer, Failure, Patience, Request};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, Url};
 
-use self::absence::Absence;
 use self::failure::{broken, silent, unsent};
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
-pub(crate) mod absence;
 pub(crate) mod failure;
 mod gunzip;
 mod in_memory;
@@ -40,7 +36,7 @@ pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut respons
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();
     while body.len() < ANSWER_LIMIT
-        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response, &Absence::default()).await
+        && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response).await
     {
         body.extend_from_slice(&piece);
     }
@@ -53,26 +49,16 @@ pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut respons
     }
 }
 
-/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout, to which `absence` does not count.
+/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout.
 pub(crate) async fn next_piece(
     endpoint: &Endpoint,
     operation: Operation,
     response: &mut Response,
-    absence: &Absence,
 ) -> Result<Option<Bytes>> {
     let limit = endpoint.client().config().timeout;
-    let (mut left, mut counted) = (limit, absence.so_far());
-    let mut piece = pin!(response.chunk());
-    loop {
-        if let Ok(piece) = tokio::time::timeout(left, piece.as_mut()).await {
-            return piece.map_err(|e| broken(endpoint.about(operation), &e));
-        }
-        let absent = absence.so_far();
-        if absent == counted {
-            return Err(silent(endpoint.about(operation), limit));
-        }
-        left = absent.saturating_sub(counted);
-        counted = absent;
+    match tokio::time::timeout(limit, response.chunk()).await {
+        Ok(piece) => piece.map_err(|e| broken(endpoint.about(operation), &e)),
+        Err(_) => Err(silent(endpoint.about(operation), limit)),
     }
 }
 

@@ -8,9 +8,16 @@ use durable_streams_protocol::error::{Operation, Result};
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::absence::Turn;
-use crate::inline::runtime::Stay;
 use crate::runtime::Task;
+
+/// What whoever carries out work turns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something else: the work does not move meanwhile.
+    Away,
+    /// The work again.
+    Back,
+}
 
 type Turning = Box<dyn Fn(Turn) + Send>;
 type Making<T> = Box<dyn Future<Output = Result<T>> + Send>;
@@ -21,7 +28,6 @@ pub struct Work<T> {
     operation: Operation,
     begin: Box<dyn FnOnce(Pool) -> Pin<Making<T>> + Send>,
     turning: Option<Turning>,
-    stay: Stay,
 }
 
 impl<T: Send + 'static> Work<T> {
@@ -35,14 +41,7 @@ impl<T: Send + 'static> Work<T> {
             operation,
             begin: Box::new(move |pool| Box::pin(begin(pool))),
             turning: None,
-            stay: Stay::Whole,
         }
-    }
-
-    /// Lets whoever carries it out leave it in the midst (see [`Driven::pause`]).
-    pub(crate) fn that_may_be_left(mut self) -> Work<T> {
-        self.stay = Stay::Beginning;
-        self
     }
 
     /// Has `turning` called when whoever carries it out turns to something else for a while, and when he is back.
@@ -76,14 +75,11 @@ pub use driven::{Driven, Ran};
 mod driven {
     use std::future::{Future, poll_fn};
     use std::os::fd::{AsRawFd, BorrowedFd};
-    use std::sync::mpsc::{self, SendError};
     use std::task::{Context, Poll};
 
     use durable_streams_protocol::error::{Error, Kind};
-    use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
-    use tokio::sync::oneshot;
     use tokio::time::{Instant, Sleep, sleep};
 
     use std::time::Duration;
@@ -91,7 +87,6 @@ mod driven {
     use super::{Making, Pin, Result, Turn, Turning, Work};
     use crate::fork::{ProcessBound, forked};
     use crate::inline::runtime::{Bell, Lane, known_lanes, lanes};
-    use crate::runtime::Task;
 
     /// Work that its waiter carries out. It goes on only in [`Driven::run`]; dropped before its end, it is cancelled (and
     /// its connection with it).
@@ -123,7 +118,7 @@ mod driven {
         /// If the client is closed or the runtime cannot be started.
         pub fn drive(self) -> Result<std::result::Result<Driven<T>, Work<T>>> {
             let lanes = lanes();
-            let Some(mut lane) = lanes.take(self.stay) else {
+            let Some(mut lane) = lanes.take() else {
                 return Ok(Err(self));
             };
             match self.endpoint.pool_in(&mut lane.pools, self.operation) {
@@ -157,75 +152,6 @@ mod driven {
                 None => Ran::Done(Err(forked())),
                 Some(driving) => driving.run(bell, period, &interrupted, aside),
             }
-        }
-    }
-
-    impl<T: Send + 'static> Driven<T> {
-        /// Whether it was left in its midst before.
-        pub fn was_left(&self) -> bool {
-            let lane = self.0.get().and_then(|driving| driving.lane.as_ref());
-            lane.is_some_and(|lane| lane.is_left)
-        }
-
-        /// Notes that nobody carries it out for a while.
-        pub fn pause(&mut self) {
-            if let Some(lane) = self.0.get_mut().and_then(|driving| driving.lane.as_mut())
-                && let Some(lanes) = known_lanes()
-            {
-                lanes.leave(lane);
-            }
-        }
-
-        /// Leaves the work, of which there is more than was thought, to a thread of its own: it cannot move to the
-        /// runtime's, since a connection belongs to its lane.
-        ///
-        /// # Errors
-        /// If the system refuses a thread: what it says, and the work, paused.
-        pub fn leave(mut self) -> std::result::Result<Task<T>, (Driven<T>, Error)> {
-            self.pause();
-            // Handed over to a thread that is there: one that is refused takes along what it was to begin with.
-            let (hand_over, handed) = mpsc::channel();
-            match Driven::finish_elsewhere(handed) {
-                Err(refused) => Err((self, refused)),
-                Ok(task) => match hand_over.send(self) {
-                    Ok(()) => Ok(task),
-                    Err(SendError(work)) => Err((work, lost())),
-                },
-            }
-        }
-
-        /// Starts a thread that carries out the work it is handed to its end, or to that of the task.
-        fn finish_elsewhere(handed: mpsc::Receiver<Driven<T>>) -> Result<Task<T>> {
-            let (abort, aborted) = AbortHandle::new_pair();
-            let (abort, (ended, outcome)) = (AbortOnDrop(abort), oneshot::channel());
-            let task = Task::spawn(async move {
-                let _with_the_task = abort;
-                outcome.await.unwrap_or_else(|_| Err(lost()))
-            })?;
-            std::thread::Builder::new()
-                .name("durable_streams".to_owned())
-                .spawn(move || {
-                    let done = handed
-                        .recv()
-                        .ok()
-                        .and_then(|mut work| work.0.get_mut()?.finish(aborted));
-                    // Nobody may want to know.
-                    let _unheard = done.map(|outcome| ended.send(outcome));
-                })
-                .map_err(|e| Error::plain(Kind::Connection, format!("cannot start a thread: {e}")))?;
-            Ok(task)
-        }
-    }
-
-    fn lost() -> Error {
-        Error::plain(Kind::Connection, "the request was cancelled".to_owned())
-    }
-
-    struct AbortOnDrop(AbortHandle);
-
-    impl Drop for AbortOnDrop {
-        fn drop(&mut self) {
-            self.0.abort();
         }
     }
 
@@ -284,15 +210,6 @@ mod driven {
             {
                 turning(Turn::Back);
             }
-        }
-
-        /// Carries the work out on the calling thread, to its end; `None` if it was aborted.
-        fn finish(&mut self, aborted: AbortRegistration) -> Option<Result<T>> {
-            self.turn_back();
-            let runtime = &self.lane.as_ref()?.runtime;
-            let outcome = runtime.block_on(Abortable::new(&mut self.work, aborted)).ok()?;
-            self.done = true;
-            Some(outcome)
         }
     }
 

@@ -21,19 +21,6 @@ use crate::runtime::runtime;
 
 /// How many lanes a process has at most. Further requests are carried out by the runtime's threads.
 const MOST: usize = 32;
-/// How many of them, about, whoever took them may have left in the midst of a request: as long as somebody reads, however
-/// slowly.
-const MOST_LEFT: usize = 8;
-
-/// How long whoever takes a lane is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// To the end of a request.
-    Whole,
-    /// Until he leaves it in the midst of one, perhaps.
-    Beginning,
-}
-
 /// A descriptor that a lane's runtime listens to.
 #[cfg(unix)]
 pub(crate) type Bell = tokio::io::unix::AsyncFd<std::os::fd::BorrowedFd<'static>>;
@@ -50,8 +37,6 @@ pub(crate) struct Lane {
     pub(crate) next_look: Option<Pin<Box<Sleep>>>,
     /// When it was given back.
     since: Instant,
-    /// It was left in the midst of a request.
-    pub(crate) is_left: bool,
     /// How many clients had been forgotten when it was made or last known to be without them.
     forgotten: u64,
 }
@@ -65,8 +50,6 @@ struct State {
     /// The one that was left last is the last.
     idle: Vec<Lane>,
     taken: usize,
-    /// How many of those taken were left in the midst of a request.
-    left: usize,
     forgotten: u64,
     sweeping: bool,
 }
@@ -92,11 +75,8 @@ pub(crate) fn known_lanes() -> Option<Arc<Lanes>> {
 
 impl Lanes {
     /// A lane for one request at a time, if there is one to be had.
-    pub(crate) fn take(&self, stay: Stay) -> Option<Lane> {
+    pub(crate) fn take(&self) -> Option<Lane> {
         let mut state = self.0.lock();
-        if stay == Stay::Beginning && state.left >= MOST_LEFT {
-            return None;
-        }
         if let Some(lane) = state.idle.pop() {
             state.taken += 1;
             return Some(lane);
@@ -110,21 +90,11 @@ impl Lanes {
         Some(lane)
     }
 
-    /// Notes that whoever took `lane` leaves it in the midst of a request.
-    pub(crate) fn leave(&self, lane: &mut Lane) {
-        if !std::mem::replace(&mut lane.is_left, true) {
-            self.0.lock().left += 1;
-        }
-    }
-
     /// Gives a lane back for others, or ends it with all that still goes on in it.
     pub(crate) fn give_back(&self, mut lane: Lane, usable: bool) {
         lane.since = Instant::now();
         let mut state = self.0.lock();
         state.taken -= 1;
-        if std::mem::take(&mut lane.is_left) {
-            state.left -= 1;
-        }
         if !usable || lane.forgotten != state.forgotten {
             drop(state);
             return lane.end();
@@ -190,7 +160,6 @@ impl Lane {
             #[cfg(unix)]
             next_look: None,
             since: Instant::now(),
-            is_left: false,
             forgotten,
         })
     }
@@ -215,45 +184,27 @@ mod tests {
     #[test]
     fn the_lane_that_was_left_last_is_taken_first() {
         let lanes = Lanes::default();
-        let (mut first, second) = (lanes.take(Stay::Whole).unwrap(), lanes.take(Stay::Whole).unwrap());
+        let (mut first, second) = (lanes.take().unwrap(), lanes.take().unwrap());
         has_pools(&mut first, 1);
         lanes.give_back(second, true);
         lanes.give_back(first, true);
-        assert!(lanes.take(Stay::Whole).unwrap().pools.has(1));
+        assert!(lanes.take().unwrap().pools.has(1));
     }
 
     #[test]
     fn there_are_no_more_than_a_process_is_to_have() {
         let lanes = Lanes::default();
-        let mut taken: Vec<Lane> = (0..MOST).map_while(|_| lanes.take(Stay::Whole)).collect();
+        let mut taken: Vec<Lane> = (0..MOST).map_while(|_| lanes.take()).collect();
         assert_eq!(taken.len(), MOST);
-        assert!(lanes.take(Stay::Whole).is_none());
+        assert!(lanes.take().is_none());
         lanes.give_back(taken.pop().unwrap(), false);
-        assert!(lanes.take(Stay::Whole).is_some());
-    }
-
-    #[test]
-    fn few_are_left_in_the_midst_of_a_request() {
-        let lanes = Lanes::default();
-        let mut taken: Vec<Lane> = (0..=MOST_LEFT).map_while(|_| lanes.take(Stay::Beginning)).collect();
-        assert_eq!(taken.len(), MOST_LEFT + 1);
-        for lane in &mut taken[1..] {
-            lanes.leave(lane);
-        }
-        assert!(lanes.take(Stay::Beginning).is_none());
-        assert!(lanes.take(Stay::Whole).is_some());
-        lanes.give_back(taken.pop().unwrap(), true);
-        assert!(lanes.take(Stay::Beginning).is_some());
+        assert!(lanes.take().is_some());
     }
 
     #[test]
     fn a_forgotten_clients_lanes_end_the_idle_ones_at_once() {
         let lanes = Lanes::default();
-        let (mut used, other, busy) = (
-            lanes.take(Stay::Whole).unwrap(),
-            lanes.take(Stay::Whole).unwrap(),
-            lanes.take(Stay::Whole).unwrap(),
-        );
+        let (mut used, other, busy) = (lanes.take().unwrap(), lanes.take().unwrap(), lanes.take().unwrap());
         has_pools(&mut used, 1);
         lanes.give_back(used, true);
         lanes.give_back(other, true);
@@ -261,7 +212,7 @@ mod tests {
         assert_eq!(lanes.0.lock().idle.len(), 1);
         lanes.give_back(busy, true);
         assert_eq!(lanes.0.lock().idle.len(), 1);
-        let other = lanes.take(Stay::Whole).unwrap();
+        let other = lanes.take().unwrap();
         lanes.give_back(other, true);
         assert_eq!(lanes.0.lock().idle.len(), 1);
     }
@@ -269,7 +220,7 @@ mod tests {
     #[test]
     fn a_lane_that_nobody_was_in_for_a_while_ends() {
         let lanes = Lanes::default();
-        let (long_ago, lately) = (lanes.take(Stay::Whole).unwrap(), lanes.take(Stay::Whole).unwrap());
+        let (long_ago, lately) = (lanes.take().unwrap(), lanes.take().unwrap());
         lanes.give_back(lately, true);
         lanes.give_back(long_ago, true);
         if let Some(earlier) = Instant::now().checked_sub(IDLE) {

@@ -11,7 +11,7 @@ use durable_streams_protocol::read::payload::{Format, Part};
 
 use super::sender::Sender;
 use crate::exchange::tries::call_by;
-use crate::reader::{Session, Unattended};
+use crate::reader::Session;
 
 /// What a lookup has come to.
 pub(super) enum Seen {
@@ -63,9 +63,6 @@ impl Sender {
         };
         let session = Session::start(&self.endpoint, options)?;
         let mut events = session.events().await;
-        if let Some(Unattended::New(read)) = events.unattended(1) {
-            events.leave_to(read.spawn()?);
-        }
         let (mut search, mut closed) = (wanted.search(), false);
         while !search.is_over()
             && let Some(event) = events.next(1).await.transpose()?

@@ -161,12 +161,6 @@ impl Inlet {
         poll_fn(|context| self.poll_next(context, least)).await
     }
 
-    /// Whether [`Inlet::next`] would not wait.
-    pub(crate) fn is_ready(&self, least: usize) -> bool {
-        let state = self.0.state.lock();
-        state.ended || state.is_ripe(least) && !state.queue.is_empty()
-    }
-
     fn poll_next(&mut self, context: &mut Context<'_>, least: usize) -> Poll<Option<Result<Event>>> {
         let mut state = self.0.state.lock();
         state.ripe = state.is_ripe(least);

@@ -17,7 +17,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::channel::Outlet;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::absence::Absence;
 use crate::exchange::{self, Silence};
 use crate::runtime::panicked;
 
@@ -31,18 +30,11 @@ pub(super) struct Driver {
     /// Given back by the application when it takes the end of the response.
     turn: Option<OwnedSemaphorePermit>,
     out: Outlet,
-    absence: Absence,
 }
 
 impl Driver {
-    /// A read that has not begun. What it brings goes to `out`; `absence` is that of whoever carries it out.
-    pub(super) fn new(
-        endpoint: Arc<Endpoint>,
-        pool: Pool,
-        options: ReadOptions,
-        out: Outlet,
-        absence: Absence,
-    ) -> Driver {
+    /// A read that has not begun. What it brings goes to `out`.
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, out: Outlet) -> Driver {
         let client = endpoint.client().config();
         let config = Config {
             url: endpoint.display().to_owned(),
@@ -58,7 +50,6 @@ impl Driver {
             response: None,
             turn: None,
             out,
-            absence,
         }
     }
 
@@ -139,7 +130,7 @@ impl Driver {
                 Silence::Broken(error) => Broken::Lost(error),
             })
         } else {
-            let piece = exchange::next_piece(&self.endpoint, Operation::Read, response, &self.absence).await;
+            let piece = exchange::next_piece(&self.endpoint, Operation::Read, response).await;
             piece.map_err(Broken::Lost)
         };
         match piece {

@@ -4,21 +4,14 @@ use std::sync::Arc;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
-#[cfg(unix)]
-use durable_streams_client::reader::Rest;
-use durable_streams_client::reader::{Events, Unattended};
+use durable_streams_client::reader::Events;
 use durable_streams_protocol::error::Result as CoreResult;
 use durable_streams_protocol::read::event::Event;
 use tokio::sync::OwnedMutexGuard;
 
-#[cfg(unix)]
-use super::state::SOME;
 use super::state::{Closing, Running, State};
 use crate::caller::Caller;
 use crate::questions::Questions;
-#[cfg(unix)]
-use crate::wait::here_again;
-use crate::wait::{Here, here};
 
 /// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
 pub(super) fn is_within(running: &ProcessBound<Running>, caller: Caller) -> bool {
@@ -74,46 +67,6 @@ impl Turn {
             state,
             over: false,
         })
-    }
-
-    /// The read, if it is for the caller to carry out before [`Turn::next`] brings anything.
-    ///
-    /// # Errors
-    /// If the client is closed, or the system refuses threads where the caller cannot carry it out.
-    pub(super) fn reading(&mut self, least: usize) -> CoreResult<Option<Here<()>>> {
-        let others = match self.events.unattended(least) {
-            None => return Ok(None),
-            Some(Unattended::New(work)) => match here(work)? {
-                Ok(here) => return Ok(Some(here)),
-                Err(work) => work.spawn()?,
-            },
-            #[cfg(unix)]
-            Some(Unattended::Paused(read)) => match here_again(read) {
-                Ok(here) => return Ok(Some(here)),
-                Err(read) => read.leave().map_err(|(_, refused)| refused)?,
-            },
-        };
-        self.events.leave_to(others);
-        Ok(None)
-    }
-
-    /// Takes back a read that the caller has carried out up to `event`.
-    #[cfg(unix)]
-    pub(super) fn take_back(&mut self, read: Here<()>, event: &Event) {
-        let size = match event {
-            Event::Part(part) => part.bytes().len(),
-            Event::Length(bytes) => *bytes,
-            // With another answer to come.
-            Event::End(..) | Event::Place(_) => usize::MAX,
-        };
-        let rest = if size < SOME { Rest::Short } else { Rest::Long };
-        self.events.take_back(read.rest(), rest);
-    }
-
-    /// As on Unix, but there is none.
-    #[cfg(not(unix))]
-    pub(super) fn take_back(&mut self, read: Here<()>, _: &Event) {
-        read.never()
     }
 
     /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth

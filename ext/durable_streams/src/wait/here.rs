@@ -43,14 +43,6 @@ pub(crate) fn here<T: Send + 'static>(work: Work<T>) -> CoreResult<StdResult<Her
     Ok(driven.map(|work| Here { work, lent, bell }))
 }
 
-/// Lets the calling thread go on with work that was paused, or gives it back if that cannot be.
-pub(crate) fn here_again<T>(work: Driven<T>) -> StdResult<Here<T>, Driven<T>> {
-    match place() {
-        Some((lent, bell)) => Ok(Here { work, lent, bell }),
-        None => Err(work),
-    }
-}
-
 /// What the calling thread is interrupted by while it works, if it may: a non-blocking fiber may not.
 fn place() -> Option<(Lent, BorrowedFd<'static>)> {
     if !blocks_its_thread() {
@@ -88,10 +80,5 @@ impl<T: Send + 'static> Here<T> {
                 Ran::Interrupted => check_interrupts()?,
             }
         }
-    }
-
-    /// The work, for somebody else to go on with.
-    pub(crate) fn rest(self) -> Driven<T> {
-        self.work
     }
 }

@@ -32,9 +32,4 @@ impl<T> Here<T> {
     ) -> Result<Went<T, A>, Error> {
         match self.0 {}
     }
-
-    /// Gives whatever would be wanted of it.
-    pub(crate) fn never<R>(self) -> R {
-        match self.0 {}
-    }
 }
