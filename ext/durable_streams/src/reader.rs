@@ -4,6 +4,7 @@
 //! session starts from it, and neither misses nor repeats anything.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
@@ -27,7 +28,7 @@ use crate::errors::{self, About, guard};
 use crate::memory::Reported;
 use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
-use crate::wait::wait;
+use crate::wait::{may_be_here, wait};
 
 mod state;
 mod turn;
@@ -65,6 +66,10 @@ enum Shape {
 
 /// As `SOME`, for plain bytes.
 const MANY: usize = 512 * 1024;
+
+/// What a server's system sends at once, about, before it waits for an acknowledgement: a response of this size is as good as
+/// there when its beginning is.
+const FLIGHT: usize = 14 * 1024;
 
 /// What is said to a read that would wait for itself.
 const WITHIN_ITSELF: &str = "a reader cannot be read from within its own read, which waits for this one: from the callable \
@@ -118,6 +123,7 @@ impl Reader {
             status: None,
             ended: false,
             session: None,
+            taken: 0,
         };
         Ok(ruby.obj_wrap(Reader {
             stream: stream.into(),
@@ -205,8 +211,13 @@ impl Reader {
                     return Err(errors::deadlock(ruby, WITHIN_ITSELF));
                 }
                 let turn = wait(ruby, Turn::begin(session, caller, Arc::clone(&self.state)))?;
-                if let Some(turn) = turn.filter(Turn::is_current) {
-                    break turn;
+                let Some(turn) = turn.filter(Turn::is_current) else {
+                    continue;
+                };
+                match turn.carry_out(ruby, &self.closing)? {
+                    Some(turn) => break turn,
+                    // It begins again on the runtime's threads.
+                    None => ruby.get_inner(self.stream).reads_little.store(false, Ordering::Relaxed),
                 }
             };
             let taken = body(turn).map(Turn::over);
@@ -235,11 +246,21 @@ impl Reader {
                     continue;
                 }
                 Some(Event::Length(bytes)) => Taken::Length(bytes),
-                Some(Event::Part(part)) => Taken::Part(part),
-                Some(Event::End(last, progress)) => Taken::Rest(last, progress),
+                Some(Event::Part(part)) => {
+                    self.state.lock().taken += part.bytes().len();
+                    Taken::Part(part)
+                }
+                Some(Event::End(last, progress)) => {
+                    self.state.lock().taken += last.as_ref().map_or(0, |part| part.bytes().len());
+                    Taken::Rest(last, progress)
+                }
                 None => {
                     let mut state = self.state.lock();
-                    state.ended |= !self.is_closed();
+                    if !self.is_closed() {
+                        state.ended = true;
+                        let reads_little = &ruby.get_inner(self.stream).reads_little;
+                        reads_little.store(state.taken < FLIGHT, Ordering::Relaxed);
+                    }
                     state.session = None;
                     Taken::End
                 }
@@ -282,9 +303,18 @@ impl Reader {
                         past_caches: false,
                     };
                     let (endpoint, questions) = stream.attended();
-                    Session::start(&endpoint, options).map(|session| {
-                        let running = Arc::new(ProcessBound::new(Running::new(session, questions)));
+                    // Without callables: what they do may take long, and is no reason to hold a place.
+                    let is_little = self.live == Live::Off && stream.reads_little.load(Ordering::Relaxed);
+                    let started = if is_little && questions.is_none() && may_be_here() {
+                        let (session, work) = Session::inline(&endpoint, options);
+                        Ok((session, Some(work)))
+                    } else {
+                        Session::start(&endpoint, options).map(|session| (session, None))
+                    };
+                    started.map(|(session, work)| {
+                        let running = Arc::new(ProcessBound::new(Running::new(session, questions, work)));
                         state.session = Some(Arc::clone(&running));
+                        state.taken = 0;
                         running
                     })
                 }

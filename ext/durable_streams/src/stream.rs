@@ -2,6 +2,7 @@
 //! door, and gives back plain values.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use durable_streams_client::append::{Append, Appender, Appending};
@@ -36,6 +37,8 @@ pub(crate) struct Stream {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) application: Option<Application>,
     appender: ProcessLocal<Appender>,
+    /// Whether its last read that came to an end brought little.
+    pub(crate) reads_little: AtomicBool,
 }
 
 impl DataTypeFunctions for Stream {
@@ -81,6 +84,7 @@ impl Stream {
                 endpoint: Arc::new(endpoint),
                 application,
                 appender: ProcessLocal::default(),
+                reads_little: AtomicBool::new(false),
             });
             drop(pins);
             // Until the object is there, nothing but the caller's frames and this one may refer to it.

@@ -22,7 +22,7 @@ mod scheduled;
 mod signal;
 
 pub(crate) use fiber::blocks_its_thread;
-pub(crate) use here::{Went, here};
+pub(crate) use here::{Went, here, may_be_here};
 
 /// How often a thread looks for what comes soon before it sleeps.
 const LOOKS: u32 = 20;

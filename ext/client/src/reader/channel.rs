@@ -196,6 +196,19 @@ impl Gauge {
     pub(crate) fn bytes(&self) -> usize {
         (WINDOW as usize).saturating_sub(self.0.room.available_permits())
     }
+
+    /// Waits until [`Inlet::next`] would not. For use while nobody is in there: one alone is woken.
+    pub(crate) async fn reached(&mut self, least: usize) {
+        poll_fn(|context| {
+            let mut state = self.0.state.lock();
+            if state.ended || state.is_ripe(least) && !state.queue.is_empty() {
+                return Poll::Ready(());
+            }
+            state.waiting = Some((context.waker().clone(), least));
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use durable_streams_protocol::error::{Operation, Result};
 use durable_streams_protocol::read::event::Event;
@@ -12,6 +13,7 @@ use durable_streams_protocol::read::machine::ReadOptions;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::endpoint::Endpoint;
+use crate::inline::job::Work;
 use crate::runtime::Task;
 
 mod channel;
@@ -25,32 +27,57 @@ use driver::Driver;
 /// What a connection and the work on it take, about.
 const CONNECTION: usize = 32 * 1024;
 
+/// How many bytes a small response has at most.
+const SMALL: usize = 64 * 1024;
+/// How long the rest of a small response may take, once there is something to hand out.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// A read under way. Dropped, it is cancelled.
 pub struct Session {
     events: Arc<Mutex<Inlet>>,
     gauge: Gauge,
-    _reading: Task<()>,
+    /// Unless its waiter carries it out.
+    _reading: Option<Task<()>>,
 }
 
 /// One reader's turn at a session's events: no other can take any meanwhile.
 pub struct Events(OwnedMutexGuard<Inlet>);
 
 impl Session {
-    /// Starts reading, on the runtime's threads: they read ahead while Ruby works on what came. (The waiting thread would save
-    /// two thread switches for a read that is one small response. bench/README has what that is worth.)
+    /// Starts reading, on the runtime's threads.
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let pool = endpoint.pool(Operation::Read)?;
         let (out, events) = outlet();
-        let gauge = events.gauge();
         let driver = Driver::new(Arc::clone(endpoint), pool, options, out);
-        Ok(Session {
+        Ok(Session::of(events, Some(Task::spawn(driver.drive())?)))
+    }
+
+    /// A read that has not begun, and the work that it is: whether all its events are there now. If they are not, there is more
+    /// to read than a small response, and the session is of no use: nothing goes on with it.
+    ///
+    /// For a read that is not live, and is expected to be small.
+    pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Work<bool>) {
+        let (out, events) = outlet();
+        let (to, mut growing) = (Arc::clone(endpoint), events.gauge());
+        let work = Work::new(endpoint, Operation::Read, move |pool| async move {
+            tokio::select! {
+                biased;
+                ended = Driver::new(to, pool, options, out).drive() => ended.map(|()| true),
+                () = outgrown(&mut growing) => Ok(false),
+            }
+        });
+        (Session::of(events, None), work)
+    }
+
+    fn of(events: Inlet, reading: Option<Task<()>>) -> Session {
+        Session {
+            gauge: events.gauge(),
             events: Arc::new(Mutex::new(events)),
-            gauge,
-            _reading: Task::spawn(driver.drive())?,
-        })
+            _reading: reading,
+        }
     }
 
     /// How much memory it holds, in bytes: connections' buffers, about, and what was read and not yet taken.
@@ -71,4 +98,11 @@ impl Events {
     pub async fn next(&mut self, least: usize) -> Option<Result<Event>> {
         self.0.next(least).await
     }
+}
+
+/// Ends when more has come than a small response, or the rest of one does not come.
+async fn outgrown(growing: &mut Gauge) {
+    growing.reached(1).await;
+    // Either way it is outgrown.
+    let _late = tokio::time::timeout(PATIENCE, growing.reached(SMALL)).await;
 }

@@ -21,7 +21,7 @@ impl Transport for Same {
     }
 }
 
-fn session(answering: fn() -> Answering) -> Session {
+fn reading(answering: fn() -> Answering) -> (Arc<Endpoint>, ReadOptions) {
     let config = Config {
         timeout: Duration::from_secs(60),
         ..Config::for_trials()
@@ -35,6 +35,11 @@ fn session(answering: fn() -> Answering) -> Session {
         media: None,
         past_caches: false,
     };
+    (endpoint, options)
+}
+
+fn session(answering: fn() -> Answering) -> Session {
+    let (endpoint, options) = reading(answering);
     Session::start(&endpoint, options).unwrap()
 }
 
@@ -96,4 +101,30 @@ async fn an_unfinished_request_ends_with_its_session() {
     // A request that ends before it was begun has not taken it.
     drop(GONE.lock().unwrap().take());
     assert!(gone.recv().is_err());
+}
+
+#[tokio::test]
+async fn a_small_read_is_whole_when_its_work_is_done() {
+    let (endpoint, options) = reading(whole);
+    let (session, work) = Session::inline(&endpoint, options);
+    assert!(work.spawn().unwrap().await.unwrap());
+    let mut events = session.events().await;
+    let bytes = futures_util::FutureExt::now_or_never(all(&mut events)).unwrap();
+    assert_eq!(bytes.unwrap(), b"abc");
+}
+
+#[tokio::test]
+async fn work_ends_when_a_read_is_more_than_one_small_response() {
+    let (endpoint, options) = reading(|| {
+        let mut headers = HeaderMap::new();
+        headers.insert("stream-next-offset", "3".parse().unwrap());
+        let answer = Incoming {
+            status: StatusCode::OK,
+            headers,
+            body: Content::Whole(Bytes::from_static(b"abc")),
+        };
+        Box::pin(async { Ok(answer) })
+    });
+    let (_session, work) = Session::inline(&endpoint, options);
+    assert!(!work.spawn().unwrap().await.unwrap());
 }

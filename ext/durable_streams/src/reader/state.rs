@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::inline::job::Work;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Session;
 use durable_streams_protocol::read::cursor::Position;
@@ -57,21 +58,26 @@ pub(super) struct State {
     /// The read came to its end by itself.
     pub(super) ended: bool,
     pub(super) session: Option<Arc<ProcessBound<Running>>>,
+    /// How many bytes were taken of it.
+    pub(super) taken: usize,
 }
 
 /// A session, and what its requests ask of whoever has the turn.
 pub(super) struct Running {
     pub(super) session: Session,
     pub(super) questions: Option<Arc<TurnLock<Questions>>>,
+    /// The read itself, if it is for whoever has the turn first.
+    pub(super) work: Mutex<Option<Work<bool>>>,
     /// Who has the turn or waits for it.
     pub(super) line: Mutex<Vec<Caller>>,
 }
 
 impl Running {
-    pub(super) fn new(session: Session, questions: Option<Questions>) -> Running {
+    pub(super) fn new(session: Session, questions: Option<Questions>, work: Option<Work<bool>>) -> Running {
         Running {
             session,
             questions: questions.map(|questions| Arc::new(TurnLock::new(questions))),
+            work: Mutex::new(work),
             line: Mutex::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! The turn to take what a session brings: one call's at a time, of all that read by one reader.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use durable_streams_client::fork::ProcessBound;
@@ -7,11 +9,14 @@ use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Events;
 use durable_streams_protocol::error::Result as CoreResult;
 use durable_streams_protocol::read::event::Event;
+use magnus::{Error, Ruby};
 use tokio::sync::OwnedMutexGuard;
 
 use super::state::{Closing, Running, State};
 use crate::caller::Caller;
+use crate::errors;
 use crate::questions::Questions;
+use crate::wait::{Went, here};
 
 /// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
 pub(super) fn is_within(running: &ProcessBound<Running>, caller: Caller) -> bool {
@@ -67,6 +72,27 @@ impl Turn {
             state,
             over: false,
         })
+    }
+
+    /// Carries out the session's read, if that is for the caller: it saves two switches between threads, which are a sixth
+    /// (over TLS) to a third of the processor time of a small read. `None` if the read has turned out not to be small, or
+    /// cannot be carried out here: the session ends with the turn then, before anything of it was taken.
+    pub(super) fn carry_out(self, ruby: &Ruby, closing: &Closing) -> Result<Option<Turn>, Error> {
+        let work = self.place.running.get().and_then(|running| running.work.lock().take());
+        let Some(work) = work else {
+            return Ok(Some(self));
+        };
+        let Ok(mut here) = here(work).map_err(|error| errors::raise(ruby, error))? else {
+            return Ok(None);
+        };
+        let mut closed = pin!(closing.closed());
+        match here.go_on(ruby, |context| closed.as_mut().poll(context))? {
+            Went::Done(outcome) => {
+                let is_whole = outcome.map_err(|error| errors::raise(ruby, error))?;
+                Ok(is_whole.then_some(self))
+            }
+            Went::Aside(()) => Ok(None),
+        }
     }
 
     /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth

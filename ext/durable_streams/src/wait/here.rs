@@ -43,9 +43,14 @@ pub(crate) fn here<T: Send + 'static>(work: Work<T>) -> CoreResult<StdResult<Her
     Ok(driven.map(|work| Here { work, lent, bell }))
 }
 
-/// What the calling thread is interrupted by while it works, if it may: a non-blocking fiber may not.
+/// Whether [`here`] may let the calling thread carry out work: a non-blocking fiber may not.
+pub(crate) fn may_be_here() -> bool {
+    blocks_its_thread()
+}
+
+/// What the calling thread is interrupted by while it works, if it may.
 fn place() -> Option<(Lent, BorrowedFd<'static>)> {
-    if !blocks_its_thread() {
+    if !may_be_here() {
         return None;
     }
     let lent = Signal::lend();

@@ -24,6 +24,11 @@ pub(crate) fn here<T>(work: Work<T>) -> CoreResult<StdResult<Here<T>, Work<T>>> 
     Ok(Err(work))
 }
 
+/// As on Unix, but none may.
+pub(crate) fn may_be_here() -> bool {
+    false
+}
+
 impl<T> Here<T> {
     pub(crate) fn go_on<A>(
         &mut self,
