@@ -58,7 +58,7 @@ RSpec.describe "Statuses", :faults do
       [200, 204].each do |status|
         it "leave the outcome of #{name} unknown: #{status} without Stream-Next-Offset" do
           faults.on { |reply| reply.respond(status) }
-          expect { kind.send_on(fault_stream) }.to unknown_outcome(/lacks Stream-Next-Offset.*outcome is unknown/)
+          expect { kind.send_on(fault_stream) }.to unknown_outcome(/has no Stream-Next-Offset.*outcome is unknown/)
           expect(faults.requests.size).to eq(1)
         end
       end
