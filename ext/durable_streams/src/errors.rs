@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
-use durable_streams_protocol::error::{Error as CoreError, Kind, Operation, kind_of};
+use durable_streams_protocol::error::{Error as CoreError, Kind, Operation};
+use durable_streams_protocol::meaning::kind_of;
 use durable_streams_protocol::target::{HeaderMap, HeaderName, HeaderValue};
 use magnus::r_hash::ForEach;
 use magnus::value::ReprValue;

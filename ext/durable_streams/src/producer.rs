@@ -432,7 +432,7 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
         _,
         tail,
     ) = settings;
-    let default = Config::default();
+    let default = Config::new(retry);
     Ok(Config {
         body: if json { BodyKind::Json } else { BodyKind::Bytes },
         epoch: epoch.unwrap_or(default.epoch),
@@ -444,7 +444,6 @@ fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<
         linger: linger.map_or(Ok(default.linger), |linger| seconds(ruby, "linger_ms", linger))?,
         max_in_flight: max_in_flight.unwrap_or(default.max_in_flight),
         max_buffered_bytes: max_buffered_bytes.unwrap_or(default.max_buffered_bytes),
-        retry,
         ..default
     })
 }

@@ -4,13 +4,13 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::HeaderMap;
 
-use crate::protocol::{self, Unusable};
+use crate::protocol::Unusable;
 
 /// The result of whatever can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -198,47 +198,29 @@ impl Error {
         }))
     }
 
-    /// The failure that an answer means (protocol.md, "Telling the 409s apart"). A `Retry-After` that is a date counts from
-    /// `now`.
-    pub fn from_answer(
-        operation: Operation,
-        url: &str,
+    /// The failure that a response is, with the beginning of its body in the message where that is readable. `reason` is
+    /// what it means.
+    pub fn from_response(
+        about: About<'_>,
+        kind: Kind,
+        reason: &str,
         status: StatusCode,
         headers: HeaderMap,
         body: Bytes,
-        now: SystemTime,
     ) -> Error {
-        let (kind, reason) = meaning(operation, status, &headers, now);
-        let mut message = format!("{operation} {url}: {reason} ({})", status.as_u16());
-        if let Some(said) = excerpt(&body) {
-            message.push_str(": ");
-            message.push_str(&said);
-        }
-        Error(Box::new(Inner {
-            kind,
-            message,
-            url: url.to_owned(),
-            status: Some(status),
-            headers,
-            body,
-            outcome_unknown: false,
-            worth_another_try: false,
-        }))
+        let said = excerpt(&body).map_or_else(String::new, |said| format!(": {said}"));
+        let mut error = about.error(kind, format!("{reason} ({}){said}", status.as_u16()));
+        (error.0.status, error.0.headers, error.0.body) = (Some(status), headers, body);
+        error
     }
 
     /// The failure that a success is which does not say where the next read starts.
-    pub fn from_success(
-        operation: Operation,
-        url: &str,
-        status: StatusCode,
-        headers: &HeaderMap,
-        why: Unusable,
-    ) -> Error {
+    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
         let kind = match why {
             Unusable::Missing { .. } => Kind::Status,
             Unusable::NotText(_) | Unusable::TooLong(_) => Kind::Parse,
         };
-        let mut error = Error::new(kind, operation, url, format!("{why} ({})", status.as_u16()));
+        let mut error = about.error(kind, format!("{why} ({})", status.as_u16()));
         error.0.status = Some(status);
         error.0.headers = headers.clone();
         error
@@ -309,86 +291,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What a response means of whose request no more is known than that it was for a stream: with what its headers say of
-/// the request.
-pub fn kind_of(status: u16, headers: &HeaderMap, now: SystemTime) -> Kind {
-    let operation = match status {
-        403 => Operation::Produce,
-        409 if headers.contains_key(protocol::STREAM_SEQ) => Operation::AppendWithSeq,
-        // Those conflicts that no header tells from others are taken for this one.
-        409 if !names_its_conflict(headers) => Operation::Create,
-        _ => Operation::Append,
-    };
-    StatusCode::from_u16(status).map_or(Kind::Status, |status| meaning(operation, status, headers, now).0)
-}
-
-fn names_its_conflict(headers: &HeaderMap) -> bool {
-    let gap = [protocol::PRODUCER_EXPECTED_SEQ, protocol::PRODUCER_RECEIVED_SEQ];
-    protocol::flag(headers, &protocol::STREAM_CLOSED)
-        || gap.iter().any(|name| protocol::number(headers, name).is_some())
-}
-
-fn meaning(operation: Operation, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> (Kind, &'static str) {
-    match status.as_u16() {
-        400 => (Kind::BadRequest, "bad request"),
-        401 => (Kind::Unauthorized, "unauthorized"),
-        403 if operation == Operation::Produce && headers.contains_key(protocol::PRODUCER_EPOCH) => {
-            let current_epoch = protocol::number(headers, &protocol::PRODUCER_EPOCH);
-            (
-                Kind::StaleEpoch { current_epoch },
-                "a newer epoch holds this producer id",
-            )
-        }
-        403 => (Kind::Forbidden, "forbidden"),
-        404 => (Kind::NotFound, "stream not found"),
-        409 => conflict(operation, headers),
-        410 => (Kind::Gone, "gone: the stream, or what lay at this offset, was deleted"),
-        413 => (Kind::PayloadTooLarge, "payload too large"),
-        429 => (
-            Kind::RateLimited {
-                retry_after: retry_after(headers, now),
-            },
-            "rate limited",
-        ),
-        _ => (Kind::Status, "unexpected status"),
-    }
-}
-
-fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
-    if operation == Operation::Create {
-        return (Kind::Exists, "stream already exists with another configuration");
-    }
-    if protocol::flag(headers, &protocol::STREAM_CLOSED) {
-        let final_offset = protocol::text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned);
-        return (Kind::StreamClosed { final_offset }, "stream is closed");
-    }
-    let expected = protocol::number(headers, &protocol::PRODUCER_EXPECTED_SEQ);
-    let received = protocol::number(headers, &protocol::PRODUCER_RECEIVED_SEQ);
-    if expected.is_some() || received.is_some() {
-        return (Kind::SequenceGap { expected, received }, "producer sequence gap");
-    }
-    match operation {
-        Operation::AppendWithSeq => (
-            Kind::SeqConflict,
-            "sequence conflict: seq must be greater than the last one",
-        ),
-        Operation::Append | Operation::Close | Operation::Produce => {
-            (Kind::ContentTypeMismatch, "content type differs from the stream's")
-        }
-        _ => (Kind::Status, "conflict"),
-    }
-}
-
-/// What `Retry-After` asks for: whole seconds or an HTTP date, from `now` on.
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = protocol::text(headers, &RETRY_AFTER)?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
-
 /// What the server said, short enough for a message: one line of readable text, or nothing.
 fn excerpt(body: &Bytes) -> Option<String> {
     const LONGEST: usize = 200;
@@ -406,67 +308,6 @@ fn excerpt(body: &Bytes) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{HeaderName, HeaderValue};
-
-    fn kind(operation: Operation, status: u16, headers: &[(HeaderName, &'static str)]) -> Kind {
-        let map = headers
-            .iter()
-            .map(|(n, v)| (n.clone(), HeaderValue::from_static(v)))
-            .collect();
-        let status = StatusCode::from_u16(status).unwrap();
-        Error::from_answer(operation, "http://h/s", status, map, Bytes::new(), SystemTime::now())
-            .kind()
-            .clone()
-    }
-
-    #[test]
-    fn the_headers_of_a_409_decide_its_kind() {
-        let closed = [(protocol::STREAM_CLOSED, "true"), (protocol::STREAM_NEXT_OFFSET, "7")];
-        assert!(
-            matches!(kind(Operation::Append, 409, &closed), Kind::StreamClosed { final_offset: Some(o) } if o == "7")
-        );
-        assert!(matches!(kind(Operation::AppendWithSeq, 409, &[]), Kind::SeqConflict));
-        assert!(matches!(kind(Operation::Append, 409, &[]), Kind::ContentTypeMismatch));
-        assert!(matches!(kind(Operation::Create, 409, &[]), Kind::Exists));
-        let gap = [
-            (protocol::PRODUCER_EXPECTED_SEQ, "3"),
-            (protocol::PRODUCER_RECEIVED_SEQ, "5"),
-        ];
-        let got = kind(Operation::Produce, 409, &gap);
-        assert!(matches!(
-            got,
-            Kind::SequenceGap {
-                expected: Some(3),
-                received: Some(5)
-            }
-        ));
-    }
-
-    #[test]
-    fn a_403_is_a_stale_epoch_only_for_a_producer() {
-        let epoch = [(protocol::PRODUCER_EPOCH, "4")];
-        assert!(matches!(
-            kind(Operation::Produce, 403, &epoch),
-            Kind::StaleEpoch { current_epoch: Some(4) }
-        ));
-        assert!(matches!(kind(Operation::Produce, 403, &[]), Kind::Forbidden));
-        assert!(matches!(kind(Operation::Append, 403, &epoch), Kind::Forbidden));
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let at = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-            retry_after(
-                &headers,
-                httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:30 GMT").unwrap(),
-            )
-        };
-        assert_eq!(at("120"), Some(Duration::from_secs(120)));
-        assert_eq!(at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
-        assert_eq!(at("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(at("soon"), None);
-    }
 
     #[test]
     fn the_excerpt_of_a_body_is_short_and_readable() {

@@ -6,7 +6,7 @@
 //! - [`target`] and [`request`]: what a request to a stream consists of; [`operations`]: what each operation requests, and
 //!   what the response says.
 //! - [`url`]: URLs as users give them.
-//! - [`error`]: what a response means; [`retry`] and [`tries`]: when a request is sent again.
+//! - [`meaning`]: what a response means, as an [`error`]; [`retry`] and [`tries`]: when a request is sent again.
 //! - [`append`]: which appends share a request.
 //! - [`read`]: where a read stands and what it asks for next. [`sse`] and [`json`] decode what comes back.
 //! - [`producer`]: the idempotent producer.
@@ -15,6 +15,7 @@
 pub mod append;
 pub mod error;
 pub mod json;
+pub mod meaning;
 pub mod operations;
 pub mod producer;
 pub mod protocol;

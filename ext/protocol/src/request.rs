@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Error, Kind, Operation, Result};
+use crate::meaning::Meaning;
 use crate::protocol::{self, Unusable};
 use crate::retry::Policy;
 
@@ -62,7 +63,7 @@ impl Request {
 }
 
 /// A whole answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -74,12 +75,12 @@ pub struct Answer {
     pub after_silence: bool,
 }
 
-/// Why there is no answer.
-#[derive(Debug)]
+/// Why there is no answer, or only the beginning of one.
+#[derive(Clone, Debug)]
 pub enum Failure {
     /// The request surely did not reach the server.
     NotSent(Error),
-    /// It may have reached the server.
+    /// It may have reached the server: the answer did not come, or broke off.
     Unanswered(Error),
     /// Trying again cannot help.
     Final(Error),
@@ -105,16 +106,32 @@ impl Context<'_> {
         if statuses.contains(&answer.status.as_u16()) {
             return Ok(answer);
         }
-        let claimed = self.claims_success(answer.status);
+        let claims_success = answer.status.is_success() && self.meaning(&answer).may_be_stored;
         let error = self.error(answer);
-        Err(if claimed { error.with_unknown_outcome() } else { error })
+        Err(match claims_success {
+            true => error.with_unknown_outcome(),
+            false => error,
+        })
+    }
+
+    /// What an answer means that is not the success its request asks for.
+    pub fn meaning(&self, answer: &Answer) -> Meaning {
+        Meaning::of(self.about.operation, answer.status, &answer.headers, self.now)
+    }
+
+    /// Whether an answer is worth another try.
+    pub fn is_worth_retry(&self, answer: &Answer) -> bool {
+        self.policy.covers(answer.status) && self.meaning(answer).is_worth_retry(self.policy)
     }
 
     /// The error that an answer means.
     pub fn error(&self, answer: Answer) -> Error {
-        let About { operation, url } = self.about;
-        let worth_it = self.policy.covers(answer.status);
-        Error::from_answer(operation, url, answer.status, answer.headers, answer.body, self.now)
+        let meaning = self.meaning(&answer);
+        let worth_it = meaning.is_worth_retry(self.policy);
+        let Answer {
+            status, headers, body, ..
+        } = answer;
+        Error::from_response(self.about, meaning.kind, meaning.reason, status, headers, body)
             .worth_another_try_if(worth_it)
     }
 
@@ -129,18 +146,11 @@ impl Context<'_> {
 
     /// The failure of a success that does not say where the next read starts. Of a write it may be true all the same.
     pub fn unusable(&self, answer: &Answer, why: Unusable) -> Error {
-        let About { operation, url } = self.about;
-        let error = Error::from_success(operation, url, answer.status, &answer.headers, why);
-        match self.claims_success(answer.status) {
+        let error = Error::from_success(self.about, answer.status, &answer.headers, why);
+        match self.meaning(answer).may_be_stored {
             true => error.with_unknown_outcome(),
             false => error,
         }
-    }
-
-    /// Whether a response with this status may say that the request has changed the stream. A success that is not one of
-    /// the protocol's leaves that open: it may come from something between here and the server.
-    fn claims_success(&self, status: StatusCode) -> bool {
-        self.about.operation.writes() && status.is_success()
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::error::{Operation, Result, retry_after};
+use crate::error::{Operation, Result};
+use crate::meaning::retry_after;
 use crate::request::{Answer, Context, Failure, Repeat};
 use crate::retry::Schedule;
 
@@ -47,7 +48,7 @@ impl Tries {
         jitter: f64,
     ) -> Next {
         let (asked, error) = match outcome {
-            Ok(answer) if context.policy.covers(answer.status) => {
+            Ok(answer) if context.is_worth_retry(&answer) => {
                 let asked = retry_after(&answer.headers, context.now);
                 (asked, context.error(answer))
             }
@@ -101,7 +102,7 @@ mod tests {
     ) -> Next {
         let policy = Policy {
             max_retries: 2,
-            ..Policy::default()
+            ..Policy::for_tests()
         };
         let about = About {
             operation,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use durable_streams_protocol::producer::{Transmit, TransmitId};
+use durable_streams_protocol::producer::{Answer, Transmit, TransmitId};
+use durable_streams_protocol::request::Failure;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::lookup::Seen;
 use super::notice::Listener;
-use super::sender::{Outcome, Sender};
+use super::sender::Sender;
 use super::state::Shared;
 
 /// Runs the producer to its end. Then what it was given is dropped, and requests that are still out (there are some only
@@ -67,26 +68,12 @@ impl Shared {
         }
     }
 
-    fn ended(&self, id: TransmitId, outcome: Outcome) {
+    fn ended(&self, id: TransmitId, outcome: Result<Answer, Failure>) {
         let mut state = self.state.lock();
         let now = Instant::now();
-        let failing_before = state.machine.failure().is_some();
-        let said = match outcome {
-            Outcome::Answered(answer, error) => {
-                state.machine.handle_response(now, id, answer);
-                error
-            }
-            Outcome::Lost(lost, error) => {
-                state.machine.handle_lost(now, id, lost);
-                Some(error)
-            }
-            Outcome::Unmade(error) => {
-                state.machine.header_failed(now, id);
-                Some(error)
-            }
-        };
-        if !failing_before && said.is_some() {
-            state.last_error = said;
+        match outcome {
+            Ok(answer) => state.machine.handle_response(now, id, answer),
+            Err(failure) => state.machine.handle_lost(now, id, failure),
         }
     }
 }

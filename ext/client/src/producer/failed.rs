@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::producer::{Failure, LastTry, Lost, Outcome, UndeliveredMessage};
+use durable_streams_protocol::producer::{Failure, Outcome, UndeliveredMessage};
 
 /// A producer that has failed: why, and what did not land.
 #[derive(Clone, Debug)]
@@ -19,21 +19,9 @@ struct Inner {
 }
 
 impl Failed {
-    /// The end of the producer at `url`. `said` is what the last request came to: quoted where it is what `failure`
-    /// means, as it is in the server's own words.
-    pub(super) fn new(
-        url: &str,
-        failure: &Failure,
-        said: Option<&Error>,
-        undelivered: Vec<UndeliveredMessage>,
-    ) -> Failed {
-        let error = match said.filter(|said| quotes(failure, said.kind())) {
-            Some(said) => said.clone(),
-            None => {
-                let (kind, reason) = meaning(failure);
-                Error::new(kind, Operation::Produce, url, reason)
-            }
-        };
+    /// The end of the producer at `url`.
+    pub(super) fn new(url: &str, failure: &Failure, undelivered: Vec<UndeliveredMessage>) -> Failed {
+        let error = error(url, failure);
         let unknown = undelivered.iter().any(|message| message.outcome == Outcome::Unknown);
         Failed::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
     }
@@ -73,53 +61,26 @@ impl Failed {
     }
 }
 
-/// Whether what the last request came to is what the failure means. Where the failure names no kind of its own, anything
-/// is.
-fn quotes(failure: &Failure, said: &Kind) -> bool {
-    match failure {
-        Failure::StaleEpoch { .. } => matches!(said, Kind::StaleEpoch { .. }),
-        Failure::SequenceGap { .. } => matches!(said, Kind::SequenceGap { .. }),
-        Failure::StreamClosed { .. } => matches!(said, Kind::StreamClosed { .. }),
-        Failure::ContentTypeMismatch => matches!(said, Kind::ContentTypeMismatch),
-        Failure::Rejected { .. } | Failure::RetriesExhausted { .. } | Failure::HeaderFailed => true,
-        Failure::EpochReused { .. } | Failure::NumbersExhausted | Failure::Aborted => false,
-    }
-}
-
-fn meaning(failure: &Failure) -> (Kind, &'static str) {
-    match failure {
-        Failure::StaleEpoch { current_epoch } => {
-            let current_epoch = Some(*current_epoch);
-            (
-                Kind::StaleEpoch { current_epoch },
-                "a newer epoch holds this producer id",
-            )
-        }
+/// What a failure means: what its request came to, or what the machine has found out by itself.
+fn error(url: &str, failure: &Failure) -> Error {
+    let (kind, reason) = match failure {
+        Failure::Request(error) => return error.clone(),
+        Failure::StaleEpoch { current_epoch } => (
+            Kind::StaleEpoch {
+                current_epoch: Some(*current_epoch),
+            },
+            "another holds this producer id",
+        ),
         Failure::EpochReused { epoch } => (
             Kind::EpochReused { epoch: *epoch },
             "this producer id and epoch were used before, so the server takes new messages for repetitions and stores \
              none: use a higher epoch, or auto_claim: true",
         ),
-        Failure::SequenceGap { expected, received } => {
-            let (expected, received) = (*expected, Some(*received));
-            (Kind::SequenceGap { expected, received }, "producer sequence gap")
-        }
-        Failure::StreamClosed { final_offset } => {
-            let final_offset = final_offset.clone();
-            (Kind::StreamClosed { final_offset }, "stream is closed")
-        }
-        Failure::ContentTypeMismatch => (Kind::ContentTypeMismatch, "content type differs from the stream's"),
-        Failure::RetriesExhausted { last } => match last {
-            LastTry::Lost(Lost::TimedOut) => (Kind::Timeout, "no answer in time"),
-            LastTry::Lost(_) => (Kind::Connection, "no connection, or it was lost"),
-            LastTry::Status(_) => (Kind::Status, "the server refused it"),
-        },
-        Failure::Rejected { .. } => (Kind::Status, "the server refused it"),
-        Failure::HeaderFailed => (Kind::Status, "the request's headers could not be made"),
         Failure::NumbersExhausted => (Kind::Status, "the epoch has no more sequence numbers"),
         Failure::Aborted => (
             Kind::Timeout,
             "the producer was closed before everything was acknowledged",
         ),
-    }
+    };
+    Error::new(kind, Operation::Produce, url, reason)
 }

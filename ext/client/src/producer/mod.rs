@@ -218,7 +218,7 @@ impl Producer {
         let token = match state.machine.close_stream(last) {
             Ok(token) => token,
             // The wait tells why it has failed.
-            Err(AppendError::Failed(_)) => None,
+            Err(AppendError::Failed) => None,
             Err(error) => return Err(refused(error, &state)),
         };
         state.appended = token.map_or(state.appended, |token| token + 1);
@@ -292,6 +292,6 @@ fn refused(error: AppendError, state: &State) -> Refused {
         AppendError::Full => Refused::Full(Room(state.rooms)),
         AppendError::Empty => Refused::Empty,
         AppendError::Closed => Refused::Closed,
-        AppendError::Failed(_) => Refused::Failing,
+        AppendError::Failed => Refused::Failing,
     }
 }

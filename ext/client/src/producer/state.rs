@@ -1,6 +1,5 @@
 //! What a producer's owner and its driver share: the machine, those who wait for it, and how it ended.
 
-use durable_streams_protocol::error::Error;
 use durable_streams_protocol::producer::{Delivery, Event, Machine};
 use tokio::sync::{Notify, oneshot};
 
@@ -48,8 +47,6 @@ pub(super) struct State {
     pub(super) final_offset: Option<String>,
     pub(super) ended: bool,
     pub(super) failed: Option<Failed>,
-    /// What the last request said that did not land, for the error of a producer that fails by it.
-    pub(super) last_error: Option<Error>,
     waiters: Vec<Waiter>,
     warn: fn(String),
 }
@@ -72,7 +69,6 @@ impl Shared {
             final_offset: None,
             ended: false,
             failed: None,
-            last_error: None,
             waiters: Vec::new(),
             warn: sink.warn,
         };
@@ -203,7 +199,7 @@ impl State {
                 }
                 Event::Failed { failure, undelivered } => {
                     let undelivered = undelivered.messages().collect();
-                    let failed = Failed::new(url, &failure, self.last_error.as_ref(), undelivered);
+                    let failed = Failed::new(url, &failure, undelivered);
                     self.fail(failed.clone());
                     tell(Notice::Failed(failed));
                 }

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::read::event::Event;
-use durable_streams_protocol::read::machine::{Action, Broken, Config, Jitter, Machine, ReadOptions};
+use durable_streams_protocol::read::machine::{Action, Config, Jitter, Machine, ReadOptions};
 use durable_streams_protocol::request::Failure;
 use futures_util::FutureExt;
 use reqwest::Response;
@@ -111,38 +111,31 @@ impl Driver {
                 );
                 self.response = Some(response);
             }
-            Err(failure) => self.broken(match failure {
-                Failure::Final(error) => Broken::Final(error),
-                Failure::NotSent(error) => Broken::NotSent(error),
-                Failure::Unanswered(error) => Broken::Lost(error),
-            }),
+            Err(failure) => self.fail(failure),
         }
     }
 
     async fn receive(&mut self, live: bool) {
         let Some(response) = &mut self.response else {
-            return self.broken(Broken::Final(self.lacks_response()));
+            return self.fail(Failure::Final(self.lacks_response()));
         };
         let piece = if live {
-            let piece = exchange::next_live_piece(&self.endpoint, Operation::Read, response).await;
-            piece.map_err(|silence| match silence {
-                Silence::Idle => Broken::Silent,
-                Silence::Broken(error) => Broken::Lost(error),
-            })
+            exchange::next_live_piece(&self.endpoint, Operation::Read, response).await
         } else {
             let piece = exchange::next_piece(&self.endpoint, Operation::Read, response).await;
-            piece.map_err(Broken::Lost)
+            piece.map_err(Silence::Broken)
         };
         match piece {
             Ok(Some(piece)) => self.machine.handle_piece(Instant::now(), piece),
             Ok(None) => self.machine.handle_end(Instant::now()),
-            Err(broken) => self.broken(broken),
+            Err(Silence::Broken(error)) => self.fail(Failure::Unanswered(error)),
+            Err(Silence::Idle) => self.machine.handle_silence(Instant::now()),
         }
     }
 
     async fn receive_refusal(&mut self) {
         let Some(response) = self.response.take() else {
-            return self.broken(Broken::Final(self.lacks_response()));
+            return self.fail(Failure::Final(self.lacks_response()));
         };
         let answer = exchange::whole(&self.endpoint, Operation::Read, response).await;
         self.machine.handle_refusal(Instant::now(), SystemTime::now(), answer);
@@ -153,7 +146,7 @@ impl Driver {
         about.error(Kind::Internal, "internal error: there is no response to read")
     }
 
-    fn broken(&mut self, broken: Broken) {
-        self.machine.handle_broken(Instant::now(), broken);
+    fn fail(&mut self, failure: Failure) {
+        self.machine.handle_failure(Instant::now(), failure);
     }
 }

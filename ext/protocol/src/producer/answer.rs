@@ -1,43 +1,42 @@
-//! What became of a request: the parts of an answer that matter to a producer, and what they mean.
+//! What the end of a request means to a producer.
 
 use std::time::Duration;
 
-use super::event::{Failure, LastTry};
-use super::lost::Lost;
+use super::event::Failure;
+use crate::error::{Error, Kind};
+use crate::meaning::retry_after;
+use crate::protocol::{self, number, text};
+use crate::request::{self, Context};
 
-/// An answer to one request, read by the driver.
-#[derive(Clone, Debug, Default)]
+/// A response to one of a producer's requests: the parts of it that matter to the machine.
+#[derive(Debug)]
 pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// `Stream-Next-Offset`.
-    pub next_offset: Option<String>,
-    /// `Producer-Epoch`, where it is a number.
-    pub producer_epoch: Option<u64>,
-    /// `Producer-Seq`, where it is a number: the highest the server has accepted in the epoch.
-    pub producer_seq: Option<u64>,
-    /// `Producer-Expected-Seq`, where it is a number.
-    pub expected_seq: Option<u64>,
-    /// `Producer-Received-Seq`, where it is a number.
-    pub received_seq: Option<u64>,
-    /// Whether `Stream-Closed: true` came.
-    pub stream_closed: bool,
-    /// `Retry-After`, from now on.
-    pub retry_after: Option<Duration>,
+    pub(super) next_offset: Option<String>,
+    /// The highest number that the server has accepted in the epoch.
+    pub(super) producer_seq: Option<u64>,
+    /// What the server asks to wait, from now on.
+    pub(super) retry_after: Option<Duration>,
+    outcome: Outcome,
 }
 
-/// What an answer means for the batch it belongs to (protocol, "Idempotent producers" and "Telling the 409s apart").
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
+enum Outcome {
+    Accepted { duplicate: bool },
+    Refused { error: Error, may_be_stored: bool },
+}
+
+/// What the end of a request means for the batch it belongs to.
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// It is in the stream.
     Landed { duplicate: bool },
     /// Its epoch is over.
-    Fenced { current_epoch: u64 },
+    Fenced { current_epoch: u64, error: Error },
     /// Those before it were not in when the server saw it.
-    Gap { expected: Option<u64> },
-    /// No answer of substance: worth another try.
+    Gap { expected: Option<u64>, error: Error },
+    /// Worth another try.
     Again {
-        last: LastTry,
+        error: Error,
         asked: Option<Duration>,
         may_have_landed: bool,
     },
@@ -46,56 +45,64 @@ pub(super) enum Verdict {
 }
 
 impl Answer {
-    /// What this answer to the request with number `seq` means; `retryable` says whether its status is worth another
-    /// try.
-    pub(super) fn verdict(&self, seq: u64, retryable: impl Fn(u16) -> bool) -> Verdict {
-        let refused = |failure| Verdict::Fatal {
-            failure,
-            may_have_landed: false,
+    /// Reads a response to a request of the producer that `context` is about, with its retry policy.
+    pub fn new(context: &Context<'_>, response: request::Answer) -> Answer {
+        let headers = &response.headers;
+        Answer {
+            next_offset: text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned),
+            producer_seq: number(headers, &protocol::PRODUCER_SEQ),
+            retry_after: retry_after(headers, context.now),
+            outcome: match response.status.as_u16() {
+                200 => Outcome::Accepted { duplicate: false },
+                204 => Outcome::Accepted { duplicate: true },
+                _ => Outcome::Refused {
+                    may_be_stored: context.meaning(&response).may_be_stored,
+                    error: context.error(response),
+                },
+            },
+        }
+    }
+
+    /// What this answer to the request with number `seq` means.
+    pub(super) fn verdict(&self, seq: u64) -> Verdict {
+        let (error, may_have_landed) = match &self.outcome {
+            Outcome::Accepted { duplicate } => return Verdict::Landed { duplicate: *duplicate },
+            Outcome::Refused { error, may_be_stored } => (error.clone(), *may_be_stored),
         };
-        match self.status {
-            200 => Verdict::Landed { duplicate: false },
-            204 => Verdict::Landed { duplicate: true },
-            403 if self.producer_epoch.is_some() => Verdict::Fenced {
-                current_epoch: self.producer_epoch.unwrap_or_default(),
-            },
-            409 if self.stream_closed => refused(Failure::StreamClosed {
-                final_offset: self.next_offset.clone(),
-            }),
-            409 if self.expected_seq.is_some() || self.received_seq.is_some() => match self.expected_seq {
-                // Not a gap: the server would have taken this number, or has it.
-                Some(expected) if expected >= seq => refused(Failure::SequenceGap {
-                    expected: Some(expected),
-                    received: seq,
-                }),
-                expected => Verdict::Gap { expected },
-            },
-            status if retryable(status) => Verdict::Again {
-                last: LastTry::Status(status),
+        match *error.kind() {
+            Kind::StaleEpoch {
+                current_epoch: Some(current_epoch),
+            } => Verdict::Fenced { current_epoch, error },
+            // With a higher number it is no gap: the server would have taken this number, or has it.
+            Kind::SequenceGap { expected, .. } if expected.is_none_or(|expected| expected < seq) => {
+                Verdict::Gap { expected, error }
+            }
+            _ if error.worth_another_try() => Verdict::Again {
+                error,
                 asked: self.retry_after,
-                may_have_landed: may_follow_success(status),
+                may_have_landed,
             },
-            409 => refused(Failure::ContentTypeMismatch),
-            status => Verdict::Fatal {
-                failure: Failure::Rejected { status },
-                may_have_landed: may_follow_success(status),
+            _ => Verdict::Fatal {
+                failure: Failure::Request(error),
+                may_have_landed,
             },
         }
     }
 }
 
-/// Whether the server may have taken a request answered so: any 2xx says it did, and a 5xx may be a gateway's.
-fn may_follow_success(status: u16) -> bool {
-    matches!(status, 200..=299 | 500..)
-}
-
-impl Lost {
-    /// What a request that ended so means for its batch.
-    pub(super) fn verdict(self) -> Verdict {
-        Verdict::Again {
-            last: LastTry::Lost(self),
-            asked: None,
-            may_have_landed: self != Lost::NotSent,
-        }
+/// What a request that ended without an answer means for its batch.
+pub(super) fn without_answer(failure: request::Failure) -> Verdict {
+    let again = |error, may_have_landed| Verdict::Again {
+        error,
+        asked: None,
+        may_have_landed,
+    };
+    match failure {
+        request::Failure::NotSent(error) => again(error, false),
+        request::Failure::Unanswered(error) => again(error, true),
+        request::Failure::Final(error) => Verdict::Fatal {
+            failure: Failure::Request(error),
+            may_have_landed: false,
+        },
     }
 }

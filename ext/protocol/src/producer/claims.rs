@@ -4,12 +4,17 @@ use std::time::Instant;
 
 use super::config::ClaimLimits;
 use super::event::Failure;
+use crate::error::Error;
 
 /// What is done when all is known.
 #[derive(Debug)]
 pub(super) enum Settling {
     /// The epoch is over: take the id back.
-    Claim { current_epoch: u64 },
+    Claim {
+        current_epoch: u64,
+        /// The response that said so, if one did.
+        response: Option<Error>,
+    },
     /// The producer is over.
     Fail(Failure),
 }

@@ -33,7 +33,7 @@ impl Default for ClaimLimits {
     }
 }
 
-/// The settings of one producer. [`Config::default`] has the documented defaults.
+/// The settings of one producer.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How messages are joined into a body.
@@ -63,8 +63,9 @@ pub struct Config {
     pub retry: retry::Policy,
 }
 
-impl Default for Config {
-    fn default() -> Config {
+impl Config {
+    /// The documented defaults, with this retry policy.
+    pub fn new(retry: retry::Policy) -> Config {
         Config {
             body: BodyKind::Json,
             epoch: 0,
@@ -77,12 +78,10 @@ impl Default for Config {
             linger: Duration::from_millis(5),
             max_in_flight: 5,
             max_buffered_bytes: 64 << 20,
-            retry: retry::Policy::default(),
+            retry,
         }
     }
-}
 
-impl Config {
     /// Checks the bounds; the error names the first setting that breaks one.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let error = |setting, rule| Err(ConfigError { setting, rule });

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::batch::{Body, BodyKind};
-use super::lost::Lost;
+use crate::error::Error;
 
 /// A flush that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,9 +74,11 @@ pub struct Delivery {
 }
 
 /// Why a producer accepts nothing more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Failure {
-    /// The id belongs to another producer (403), and it was not to be, or could not be, taken back.
+    /// What the decisive request came to: what its response means, or why there was none.
+    Request(Error),
+    /// The id belongs to another producer, which no response has said in so many words.
     StaleEpoch {
         /// The epoch that holds the id, as far as is known.
         current_epoch: u64,
@@ -87,45 +89,10 @@ pub enum Failure {
         /// The epoch.
         epoch: u64,
     },
-    /// The server lacks numbers that it had acknowledged or was said to have (409).
-    SequenceGap {
-        /// The number it wants, where it said so.
-        expected: Option<u64>,
-        /// The number it was sent.
-        received: u64,
-    },
-    /// The stream is closed (409), and not by this producer.
-    StreamClosed {
-        /// The end of the stream, where the server told.
-        final_offset: Option<String>,
-    },
-    /// The stream has another content type (any other 409).
-    ContentTypeMismatch,
-    /// An answer that no repetition helps: 400, 401, 403 without an epoch, 404, 410, 413 …
-    Rejected {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The last of all tries failed too.
-    RetriesExhausted {
-        /// How.
-        last: LastTry,
-    },
-    /// The headers of a request could not be made; the driver knows why.
-    HeaderFailed,
     /// 2^53 - 1 was used up: the epoch has no more numbers.
     NumbersExhausted,
     /// The owner gave up waiting.
     Aborted,
-}
-
-/// How a try failed that was worth another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastTry {
-    /// With this HTTP status.
-    Status(u16),
-    /// Without an answer.
-    Lost(Lost),
 }
 
 /// Whether an undelivered message is in the stream.

@@ -62,8 +62,8 @@ pub enum AppendError {
     Empty,
     /// The producer was closed.
     Closed,
-    /// The producer has failed.
-    Failed(Failure),
+    /// The producer has failed: see [`Machine::failure`].
+    Failed,
 }
 
 /// How far the owner has asked the producer to end.
@@ -399,8 +399,8 @@ impl Machine {
 
     #[inline]
     fn admit(&self) -> Result<(), AppendError> {
-        if let Some(failure) = self.failure() {
-            return Err(AppendError::Failed(failure.clone()));
+        if self.failure().is_some() {
+            return Err(AppendError::Failed);
         }
         match self.ending {
             Ending::NotAsked => Ok(()),

@@ -1,7 +1,7 @@
 //! The idempotent producer as a state machine without IO: it decides, a driver beside it talks.
 //!
 //! In go messages ([`Machine::append`]), requests to flush and close, and what became of each request
-//! ([`Machine::handle_response`], [`Machine::handle_lost`], [`Machine::header_failed`]) and of each lookup
+//! ([`Machine::handle_response`], [`Machine::handle_lost`]) and of each lookup
 //! ([`Machine::handle_tail`], [`Machine::handle_found`]); out come lookups ([`Machine::poll_lookup`]), requests to send
 //! ([`Machine::poll_transmit`]), the moment to look again ([`Machine::poll_timeout`]) and what there is to tell
 //! ([`Machine::poll_event`]). Time is passed in. There is no socket, no clock, no lock and no thread here.
@@ -10,7 +10,7 @@
 //! After *every* call that takes `&mut Machine`: look up what `poll_lookup` returns, send all that `poll_transmit`
 //! returns, hand on all that `poll_event` returns, and set one timer to `poll_timeout`; when it fires, the same round
 //! again. `append` says with [`Appended::wake`] whether that round is needed, so that most appends cost no more than a
-//! copy. Every [`Transmit`] ends in exactly one of `handle_response`, `handle_lost` and `header_failed`, and every
+//! copy. Every [`Transmit`] ends in exactly one of `handle_response` and `handle_lost`, and every
 //! [`Lookup`] in `handle_tail` or `handle_found`, within a time that the driver bounds (a failure is told when the answers
 //! that decide what landed are in). After [`Event::Failed`] what is still out is dropped. The driver's own transport
 //! repeats no [`Transmit`].
@@ -66,7 +66,6 @@ mod claims;
 mod config;
 mod event;
 mod lookup;
-mod lost;
 mod machine;
 mod outcome;
 mod proof;
@@ -80,8 +79,7 @@ mod tests;
 pub use answer::Answer;
 pub use batch::BodyKind;
 pub use config::{ClaimLimits, Config, ConfigError, MAX_NUMBER};
-pub use event::{Delivery, Event, Failure, FlushId, LastTry, Outcome, Undelivered, UndeliveredMessage};
+pub use event::{Delivery, Event, Failure, FlushId, Outcome, Undelivered, UndeliveredMessage};
 pub use lookup::Lookup;
-pub use lost::Lost;
 pub use machine::{AppendError, Appended, Jitter, Machine, Transmit, TransmitId};
 pub use search::{Found, MOST_READ_BACK, Search, Wanted};

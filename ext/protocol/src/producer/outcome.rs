@@ -2,43 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Verdict};
+use super::answer::{Answer, Verdict, without_answer};
 use super::batch::{Batch, Body, State};
 use super::claims::Settling;
-use super::event::{Delivery, Event, Failure, LastTry};
-use super::lost::Lost;
+use super::event::{Delivery, Event, Failure};
 use super::machine::{Ending, Machine, Phase, Sent, TransmitId};
+use crate::error::Error;
+use crate::request;
 
 impl Machine {
     /// An answer came. One to a request that is not out any more is ignored.
     pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: Answer) {
         let Some(sent) = self.sent.remove(&id) else { return };
-        let verdict = answer.verdict(sent.seq, |status| self.config.retry.statuses.contains(&status));
-        match verdict {
+        match answer.verdict(sent.seq) {
             Verdict::Landed { duplicate } => self.landed(now, &sent, answer, duplicate),
             verdict => self.not_landed(now, &sent, verdict),
         }
         self.settle(now);
     }
 
-    /// A request ended without an answer.
-    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, lost: Lost) {
+    /// A request ended without an answer. `Final` fails the producer: the request was not sent, and will not be.
+    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, failure: request::Failure) {
         let Some(sent) = self.sent.remove(&id) else { return };
-        self.not_landed(now, &sent, lost.verdict());
-        self.settle(now);
-    }
-
-    /// A request was not sent because its headers could not be made: the producer fails.
-    pub fn header_failed(&mut self, now: Instant, id: TransmitId) {
-        let Some(sent) = self.sent.remove(&id) else { return };
-        self.not_landed(
-            now,
-            &sent,
-            Verdict::Fatal {
-                failure: Failure::HeaderFailed,
-                may_have_landed: false,
-            },
-        );
+        self.not_landed(now, &sent, without_answer(failure));
         self.settle(now);
     }
 
@@ -70,30 +56,24 @@ impl Machine {
     fn not_landed(&mut self, now: Instant, sent: &Sent, verdict: Verdict) {
         match verdict {
             Verdict::Landed { .. } => {}
-            Verdict::Fenced { current_epoch } => {
+            Verdict::Fenced { current_epoch, error } => {
                 self.hold(sent, State::Parked, false);
-                self.fenced(now, current_epoch);
+                self.fenced(now, current_epoch, error);
             }
-            Verdict::Gap { expected } => {
+            Verdict::Gap { expected, error } => {
                 self.hold(sent, State::Parked, false);
                 self.window.overtaken(sent.number, self.unsent);
                 // The server lacked what it had acknowledged before this request was sent; else the requests merely
                 // overtook one another, and by the time the batch is sent again all before it are acknowledged.
                 if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
-                    self.fail(
-                        now,
-                        Failure::SequenceGap {
-                            expected,
-                            received: sent.seq,
-                        },
-                    );
+                    self.fail(now, Failure::Request(error));
                 }
             }
             Verdict::Again {
-                last,
+                error,
                 asked,
                 may_have_landed,
-            } => self.again(now, sent, last, asked, may_have_landed),
+            } => self.again(now, sent, error, asked, may_have_landed),
             Verdict::Fatal {
                 failure,
                 may_have_landed,
@@ -104,7 +84,7 @@ impl Machine {
         }
     }
 
-    fn again(&mut self, now: Instant, sent: &Sent, last: LastTry, asked: Option<Duration>, may_have_landed: bool) {
+    fn again(&mut self, now: Instant, sent: &Sent, error: Error, asked: Option<Duration>, may_have_landed: bool) {
         let jitter = (self.jitter)();
         let running = matches!(self.phase, Phase::Running);
         let Some(batch) = self.queue.get_mut((sent.number - self.base) as usize) else {
@@ -122,7 +102,7 @@ impl Machine {
         self.ask_again(doubt);
         self.probing = true;
         if until.is_none() {
-            self.fail(now, Failure::RetriesExhausted { last });
+            self.fail(now, Failure::Request(error));
         }
     }
 
@@ -207,15 +187,25 @@ impl Machine {
         }
     }
 
-    /// The id belongs to a newer epoch.
-    fn fenced(&mut self, now: Instant, current_epoch: u64) {
-        let stale = Failure::StaleEpoch { current_epoch };
+    /// The id belongs to a newer epoch, as a response says.
+    fn fenced(&mut self, now: Instant, current_epoch: u64, error: Error) {
         match &mut self.phase {
             Phase::Running if self.config.auto_claim && current_epoch > self.epoch => {
-                self.phase = Phase::Settling(Settling::Claim { current_epoch });
+                self.phase = Phase::Settling(Settling::Claim {
+                    current_epoch,
+                    response: Some(error),
+                });
             }
-            Phase::Settling(Settling::Claim { current_epoch: known }) => *known = current_epoch.max(*known),
-            _ => self.fail(now, stale),
+            Phase::Settling(Settling::Claim {
+                current_epoch: known,
+                response,
+            }) => {
+                if response.is_none() || current_epoch > *known {
+                    *response = Some(error);
+                }
+                *known = current_epoch.max(*known);
+            }
+            _ => self.fail(now, Failure::Request(error)),
         }
     }
 }

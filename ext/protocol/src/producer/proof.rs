@@ -223,7 +223,10 @@ impl Machine {
         let epoch = self.epoch;
         match self.phase {
             Phase::Running if self.config.auto_claim => {
-                self.phase = Phase::Settling(Settling::Claim { current_epoch: epoch });
+                self.phase = Phase::Settling(Settling::Claim {
+                    current_epoch: epoch,
+                    response: None,
+                });
             }
             Phase::Running => self.fail(now, Failure::EpochReused { epoch }),
             _ => {}

@@ -51,9 +51,14 @@ impl Machine {
     /// Goes on when the answers that were waited for are in.
     pub(super) fn settle(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Settling(Settling::Claim { current_epoch }) if self.sent.is_empty() => {
+            Phase::Settling(Settling::Claim {
+                current_epoch,
+                response,
+            }) if self.sent.is_empty() => {
                 let current_epoch = *current_epoch;
-                self.claim_or_fail(now, current_epoch);
+                let stale = Failure::StaleEpoch { current_epoch };
+                let stale = response.clone().map_or(stale, Failure::Request);
+                self.claim_or_fail(now, current_epoch, stale);
             }
             Phase::Settling(Settling::Fail(failure)) if !self.fates().contains(&Fate::Undecided) => {
                 let failure = failure.clone();
@@ -99,8 +104,9 @@ impl Machine {
         self.report();
     }
 
-    /// All requests of the epoch are over: takes the id back if that can be done without a doubt.
-    fn claim_or_fail(&mut self, now: Instant, current_epoch: u64) {
+    /// All requests of the epoch are over: takes the id back if that can be done without a doubt, or else fails as `stale`
+    /// has it.
+    fn claim_or_fail(&mut self, now: Instant, current_epoch: u64, stale: Failure) {
         if self.queue.front().is_some_and(Batch::disputed) {
             return;
         }
@@ -112,7 +118,7 @@ impl Machine {
         }
         let fought = self.claims.in_a_row >= self.config.claims.max_claims;
         if doubt || fought || current_epoch >= MAX_NUMBER {
-            return self.finish(Failure::StaleEpoch { current_epoch });
+            return self.finish(stale);
         }
         self.acknowledge_proven(&fates);
         if matches!(self.phase, Phase::Closed) {
@@ -120,7 +126,7 @@ impl Machine {
         }
         if self.queue.iter().any(Batch::acknowledged) {
             // The server accepted a number above one that it refused: nothing it says can be built on.
-            return self.finish(Failure::StaleEpoch { current_epoch });
+            return self.finish(stale);
         }
         let from = std::mem::replace(&mut self.epoch, current_epoch + 1);
         self.next_seq = 0;

@@ -16,9 +16,10 @@ use super::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
 use super::event::Event;
 use super::event_stream::{Batch, EventStream};
 use super::payload::{Format, Part, Payload};
-use crate::error::{About, Error, Kind, Operation, retry_after};
+use crate::error::{About, Error, Kind, Operation};
+use crate::meaning::retry_after;
 use crate::protocol::{self, Media, Unusable};
-use crate::request::{Answer, Context, Patience, Repeat, Request};
+use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
 use crate::retry::{Policy, Schedule};
 use crate::sse;
 
@@ -73,19 +74,6 @@ pub enum Action {
     Wait(Instant),
     /// The read is over: at its end, or by a failure.
     End(Option<Error>),
-}
-
-/// How a request, or its response, came to nothing.
-#[derive(Debug)]
-pub enum Broken {
-    /// Trying again cannot help.
-    Final(Error),
-    /// The request surely did not reach the server.
-    NotSent(Error),
-    /// There is no response, or it broke off.
-    Lost(Error),
-    /// A live response brought nothing for too long.
-    Silent,
 }
 
 /// A read. After each call that takes `&mut self`, hand out what [`Machine::poll_event`] gives, then do what
@@ -248,17 +236,14 @@ impl Machine {
             State::Refused(asked) => asked,
             _ => None,
         };
-        let status = answer.status;
-        let about = self.about();
-        let policy = &self.config.retry;
-        let error = Context {
-            about,
-            policy,
+        let refuses_events = self.mode() == Mode::Sse && matches!(answer.status.as_u16(), 400 | 405 | 406 | 415 | 501);
+        let context = Context {
+            about: self.about(),
+            policy: &self.config.retry,
             now: wall,
-        }
-        .error(answer);
-        let refuses_events = self.mode() == Mode::Sse && matches!(status.as_u16(), 400 | 405 | 406 | 415 | 501);
-        let outcome = match policy.covers(status) {
+        };
+        let error = context.error(answer);
+        let outcome = match error.worth_another_try() {
             true => Outcome::Again(error, asked),
             false if refuses_events => self.without_events(error),
             false => Outcome::Final(error),
@@ -294,21 +279,25 @@ impl Machine {
     }
 
     /// The request brought no response, or its body broke off.
-    pub fn handle_broken(&mut self, now: Instant, broken: Broken) {
+    pub fn handle_failure(&mut self, now: Instant, failure: Failure) {
         let asked = match &self.state {
             State::Events(events) => events.retry(),
             _ => None,
         };
         let held = self.mode() != Mode::CatchUp && self.waited(now) >= self.config.live_timeout;
-        let outcome = match broken {
-            Broken::Silent => Outcome::AtOnce,
-            Broken::Final(error) => Outcome::Final(error),
+        let outcome = match failure {
+            Failure::Final(error) => Outcome::Final(error),
             // Held for as long as one waits for news: there is none.
-            Broken::Lost(error) if held && matches!(error.kind(), Kind::Timeout) => Outcome::AtOnce,
-            Broken::NotSent(error) => Outcome::Again(error, None),
-            Broken::Lost(error) => return self.lost(now, error, asked),
+            Failure::Unanswered(error) if held && matches!(error.kind(), Kind::Timeout) => Outcome::AtOnce,
+            Failure::NotSent(error) => Outcome::Again(error, None),
+            Failure::Unanswered(error) => return self.lost(now, error, asked),
         };
         self.over(now, outcome);
+    }
+
+    /// A live response brought nothing for too long.
+    pub fn handle_silence(&mut self, now: Instant) {
+        self.over(now, Outcome::AtOnce);
     }
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
@@ -527,7 +516,7 @@ impl Machine {
 
     /// A success that does not say where the next read starts.
     fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
-        Error::from_success(Operation::Read, &self.config.url, status, headers, why)
+        Error::from_success(self.about(), status, headers, why)
     }
 
     fn over_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {

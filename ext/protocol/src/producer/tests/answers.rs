@@ -74,7 +74,7 @@ fn what_the_server_asks_for_is_waited_for() {
     let first = bench.append_and_send(&["a"]);
     bench.answer(
         &first[0],
-        Answer {
+        Said {
             retry_after: Some(Duration::from_secs(2)),
             ..status(429)
         },
@@ -128,11 +128,7 @@ fn progress_starts_the_count_of_retries_anew() {
 fn being_refused_for_now_leaves_nothing_unknown() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
     bench.answer(&sent[0], status(429));
-    let last = LastTry::Status(429);
-    assert_eq!(
-        bench.failed(),
-        Some((Failure::RetriesExhausted { last }, vec![not_delivered("a")]))
-    );
+    assert_eq!(bench.failed(), Some((Why::Refused(429), vec![not_delivered("a")])));
 }
 
 #[test]
@@ -158,17 +154,16 @@ fn out_of_retries_is_a_failure_and_the_outcome_is_unknown() {
         bench.pass(Duration::from_secs(1));
         sent = bench.append_and_send(&[]);
     }
-    let last = LastTry::Lost(Lost::TimedOut);
     assert_eq!(
         bench.failed(),
-        Some((Failure::RetriesExhausted { last }, vec![unknown("a")]))
+        Some((Why::NoAnswer("lost".to_owned()), vec![unknown("a")]))
     );
 }
 
 #[test]
 fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a", "b"]);
-    bench.machine.handle_lost(bench.now, sent[0].id, Lost::NotSent);
+    bench.machine.handle_lost(bench.now, sent[0].id, not_sent());
     let (_, undelivered) = bench
         .failed()
         .expect("told at once: what follows a batch that is not in is not in either");
@@ -200,7 +195,7 @@ fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
 fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.answer(&sent[0], gap(0, 1));
-    let failure = Failure::SequenceGap {
+    let failure = Why::SequenceGap {
         expected: Some(0),
         received: 1,
     };
@@ -215,17 +210,17 @@ fn a_wrong_first_number_is_a_sequence_gap() {
     });
     let sent = bench.append_and_send(&["a", "b"]);
     bench.answer(&sent[1], gap(3, 8));
-    let failure = Failure::SequenceGap {
+    let failure = Why::SequenceGap {
         expected: Some(3),
         received: 8,
     };
-    assert_eq!(bench.machine.failure(), Some(&failure));
+    assert_eq!(bench.failure(), Some(failure));
 }
 
 #[test]
 fn a_gap_without_its_number_is_mended_once() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
-    let vague = Answer {
+    let vague = Said {
         received_seq: Some(2),
         ..status(409)
     };
@@ -236,7 +231,7 @@ fn a_gap_without_its_number_is_mended_once() {
     assert!(matches!(
         bench.failed(),
         Some((
-            Failure::SequenceGap {
+            Why::SequenceGap {
                 expected: None,
                 received: 2
             },
@@ -247,7 +242,7 @@ fn a_gap_without_its_number_is_mended_once() {
 
 #[test]
 fn refusals_are_told_apart() {
-    let closed = Answer {
+    let closed = Said {
         stream_closed: true,
         next_offset: Some("end".to_owned()),
         ..status(409)
@@ -255,27 +250,27 @@ fn refusals_are_told_apart() {
     let cases = [
         (
             closed,
-            Failure::StreamClosed {
+            Why::StreamClosed {
                 final_offset: Some("end".to_owned()),
             },
         ),
-        (status(409), Failure::ContentTypeMismatch),
-        (status(400), Failure::Rejected { status: 400 }),
-        (status(401), Failure::Rejected { status: 401 }),
-        (status(403), Failure::Rejected { status: 403 }),
-        (status(404), Failure::Rejected { status: 404 }),
-        (status(410), Failure::Rejected { status: 410 }),
-        (status(413), Failure::Rejected { status: 413 }),
-        (stale(3), Failure::StaleEpoch { current_epoch: 3 }),
+        (status(409), Why::ContentTypeMismatch),
+        (status(400), Why::Refused(400)),
+        (status(401), Why::Refused(401)),
+        (status(403), Why::Refused(403)),
+        (status(404), Why::Refused(404)),
+        (status(410), Why::Refused(410)),
+        (status(413), Why::Refused(413)),
+        (stale(3), Why::StaleEpoch { current_epoch: 3 }),
     ];
     for (answer, failure) in cases {
         let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
         bench.append(&["c"]);
         bench.answer(&sent[0], answer);
         let rest = ["a", "b", "c"].map(not_delivered).to_vec();
-        assert_eq!(bench.failed(), Some((failure.clone(), rest)));
-        assert_eq!(bench.machine.append(b"d"), Err(AppendError::Failed(failure.clone())));
-        assert_eq!(bench.machine.flush(), Err(failure));
+        assert_eq!(bench.failed(), Some((failure, rest)));
+        assert_eq!(bench.machine.append(b"d"), Err(AppendError::Failed));
+        assert!(bench.machine.flush().is_err());
         assert!(bench.send().is_empty());
     }
 }
@@ -284,7 +279,7 @@ fn refusals_are_told_apart() {
 fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.answer(&sent[1], status(413));
-    assert_eq!(bench.machine.failure(), Some(&Failure::Rejected { status: 413 }));
+    assert_eq!(bench.failure(), Some(Why::Refused(413)));
     assert!(bench.events().is_empty(), "the first may have landed");
     bench.accept(&sent[0]);
     let (_, undelivered) = bench.failed().expect("all is known");
@@ -308,18 +303,17 @@ fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
 fn a_gateway_error_may_hide_a_success() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
     bench.answer(&sent[0], status(502));
-    let last = LastTry::Status(502);
-    assert_eq!(
-        bench.failed(),
-        Some((Failure::RetriesExhausted { last }, vec![unknown("a")]))
-    );
+    assert_eq!(bench.failed(), Some((Why::Refused(502), vec![unknown("a")])));
 }
 
 #[test]
 fn headers_that_cannot_be_made_fail_the_producer() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
-    bench.machine.header_failed(bench.now, sent[0].id);
-    assert_eq!(bench.failed(), Some((Failure::HeaderFailed, vec![not_delivered("a")])));
+    bench.machine.handle_lost(bench.now, sent[0].id, no_headers());
+    assert_eq!(
+        bench.failed(),
+        Some((Why::NoAnswer("no headers".to_owned()), vec![not_delivered("a")]))
+    );
 }
 
 #[test]
@@ -332,10 +326,7 @@ fn numbers_end_at_two_to_the_53() {
     assert_eq!(sent[0].seq, MAX_NUMBER);
     bench.accept(&sent[0]);
     assert!(bench.append_and_send(&["b"]).is_empty());
-    assert_eq!(
-        bench.failed(),
-        Some((Failure::NumbersExhausted, vec![not_delivered("b")]))
-    );
+    assert_eq!(bench.failed(), Some((Why::NumbersExhausted, vec![not_delivered("b")])));
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() 
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.lose(&sent[0]);
     bench.answer(&sent[1], stale(5));
-    let failure = Failure::StaleEpoch { current_epoch: 5 };
+    let failure = Why::StaleEpoch { current_epoch: 5 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
 }
 
@@ -104,7 +104,7 @@ fn a_claim_of_which_nobody_can_tell_whose_it_was_is_unknown() {
     let (mut bench, sent) = claimed(&["a", "b"]);
     bench.answer(&sent[0], ok(204, 0));
     bench.looked_for(Found::Unknown);
-    let failure = Failure::StaleEpoch { current_epoch: 6 };
+    let failure = Why::StaleEpoch { current_epoch: 6 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
 }
 
@@ -118,7 +118,7 @@ fn claims_that_all_turn_out_to_be_anothers_are_a_fight() {
     }
     bench.answer(&sent[0], ok(204, 0));
     bench.looked_for(Found::No);
-    let failure = Failure::StaleEpoch { current_epoch: 8 };
+    let failure = Why::StaleEpoch { current_epoch: 8 };
     assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
 }
 
@@ -150,7 +150,7 @@ fn a_later_batch_of_a_claimed_epoch_that_others_resemble_cannot_be_found() {
     bench.accept(&sent[1]);
     bench.answer(&sent[0], ok(204, 2));
     assert!(bench.machine.poll_lookup(bench.now).is_none());
-    let failure = Failure::StaleEpoch { current_epoch: 6 };
+    let failure = Why::StaleEpoch { current_epoch: 6 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("b")])));
 }
 
@@ -173,7 +173,7 @@ fn a_number_beyond_what_was_sent_in_a_claimed_epoch_is_somebody_elses() {
     bench.answer(&sent[0], ok(204, 9));
     assert_eq!(
         bench.failed(),
-        Some((Failure::StaleEpoch { current_epoch: 6 }, vec![unknown("b")]))
+        Some((Why::StaleEpoch { current_epoch: 6 }, vec![unknown("b")]))
     );
 }
 
@@ -186,7 +186,7 @@ fn in_an_epoch_that_two_claimed_numbers_prove_nothing() {
     bench.lose(&sent[1]);
     bench.answer(&sent[2], ok(204, 9));
     let rest = vec![not_delivered("b"), unknown("c"), unknown("d")];
-    assert_eq!(bench.failed(), Some((Failure::StaleEpoch { current_epoch: 6 }, rest)));
+    assert_eq!(bench.failed(), Some((Why::StaleEpoch { current_epoch: 6 }, rest)));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_stale_answer_without_a_newer_epoch_is_no_claim() {
     bench.answer(&sent[0], stale(0));
     assert_eq!(
         bench.failed(),
-        Some((Failure::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
+        Some((Why::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
     );
 }
 
@@ -208,7 +208,7 @@ fn there_is_no_epoch_beyond_the_last() {
     assert!(matches!(
         bench.failed(),
         Some((
-            Failure::StaleEpoch {
+            Why::StaleEpoch {
                 current_epoch: MAX_NUMBER
             },
             _
@@ -242,7 +242,7 @@ fn a_quick_fight_ends() {
     assert_eq!(fight(&mut bench, Duration::from_millis(1), 100, 50), 3);
     assert_eq!(
         bench.failed(),
-        Some((Failure::StaleEpoch { current_epoch: 8 }, vec![not_delivered("b")]))
+        Some((Why::StaleEpoch { current_epoch: 8 }, vec![not_delivered("b")]))
     );
 }
 

@@ -98,7 +98,7 @@ fn closing_the_stream_is_the_last_request_and_travels_alone() {
     assert!(again[0].closes && again[0].seq == 2);
     bench.answer(
         &again[0],
-        Answer {
+        Said {
             stream_closed: true,
             ..ok(204, 2)
         },
@@ -128,7 +128,7 @@ fn closing_the_stream_without_data_sends_no_body() {
     assert!(sent[0].closes && sent[0].body.is_empty());
     bench.answer(
         &sent[0],
-        Answer {
+        Said {
             stream_closed: true,
             ..ok(204, 0)
         },
@@ -152,7 +152,7 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
     let claim = bench.send();
     bench.answer(
         &claim[0],
-        Answer {
+        Said {
             stream_closed: true,
             ..ok(204, 0)
         },
@@ -163,7 +163,7 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
 
 #[test]
 fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
-    let closed = || Answer {
+    let closed = || Said {
         stream_closed: true,
         next_offset: Some("9".to_owned()),
         ..status(409)
@@ -175,7 +175,7 @@ fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
     assert_eq!(
         bench.failed(),
         Some((
-            Failure::StreamClosed {
+            Why::StreamClosed {
                 final_offset: Some("9".to_owned())
             },
             vec![]
@@ -186,7 +186,7 @@ fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
     bench.machine.close_stream(Some(b"1")).expect("running");
     let sent = bench.send();
     bench.answer(&sent[0], closed());
-    assert!(matches!(bench.failed(), Some((Failure::StreamClosed { .. }, undelivered)) if undelivered.len() == 1));
+    assert!(matches!(bench.failed(), Some((Why::StreamClosed { .. }, undelivered)) if undelivered.len() == 1));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn giving_up_tells_what_is_known_at_once() {
     bench.machine.abort(bench.now);
     assert_eq!(
         bench.failed(),
-        Some((Failure::Aborted, vec![unknown("a"), unknown("b"), not_delivered("c")]))
+        Some((Why::Aborted, vec![unknown("a"), unknown("b"), not_delivered("c")]))
     );
     bench.accept(&sent[0]);
     bench.machine.abort(bench.now);

@@ -7,9 +7,15 @@ mod ending;
 mod reruns;
 mod sim;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
+use crate::error::{About, Error, Kind, Operation};
+use crate::protocol;
+use crate::request::{self, Context};
 use crate::retry::Policy;
 
 /// A machine, its clock, and what it has told.
@@ -25,11 +31,10 @@ fn config() -> Config {
         body: BodyKind::Bytes,
         linger: Duration::ZERO,
         max_batch_items: 1,
-        retry: Policy {
+        ..Config::new(Policy {
             max_retries: 2,
-            ..Policy::default()
-        },
-        ..Config::default()
+            ..Policy::for_tests()
+        })
     }
 }
 
@@ -38,40 +43,157 @@ fn without_retries() -> Config {
     Config {
         retry: Policy {
             max_retries: 0,
-            ..Policy::default()
+            ..Policy::for_tests()
         },
         ..config()
     }
 }
 
-fn ok(status: u16, seq: u64) -> Answer {
-    Answer {
+/// What a server says.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    status: u16,
+    next_offset: Option<String>,
+    producer_epoch: Option<u64>,
+    producer_seq: Option<u64>,
+    expected_seq: Option<u64>,
+    received_seq: Option<u64>,
+    stream_closed: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Said {
+    /// What the machine is given of it.
+    fn answer(&self) -> Answer {
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let headers = [
+            (protocol::STREAM_NEXT_OFFSET, self.next_offset.clone()),
+            (protocol::PRODUCER_EPOCH, number(self.producer_epoch)),
+            (protocol::PRODUCER_SEQ, number(self.producer_seq)),
+            (protocol::PRODUCER_EXPECTED_SEQ, number(self.expected_seq)),
+            (protocol::PRODUCER_RECEIVED_SEQ, number(self.received_seq)),
+            (protocol::STREAM_CLOSED, self.stream_closed.then(|| "true".to_owned())),
+        ];
+        let value = |value: String| HeaderValue::try_from(value).expect("a header's value");
+        let headers = headers
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, value(text?))));
+        let response = request::Answer {
+            status: StatusCode::from_u16(self.status).expect("a status"),
+            headers: headers.collect::<HeaderMap>(),
+            body: Bytes::new(),
+            after_silence: false,
+        };
+        let context = Context {
+            about: About {
+                operation: Operation::Produce,
+                url: "http://h/s",
+            },
+            policy: &Policy::for_tests(),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let mut answer = Answer::new(&context, response);
+        // A header has whole seconds only.
+        answer.retry_after = self.retry_after;
+        answer
+    }
+}
+
+fn ok(status: u16, seq: u64) -> Said {
+    Said {
         status,
         producer_seq: Some(seq),
         next_offset: Some(format!("after {seq}")),
-        ..Answer::default()
+        ..Said::default()
     }
 }
 
-fn status(status: u16) -> Answer {
-    Answer {
+fn status(status: u16) -> Said {
+    Said {
         status,
-        ..Answer::default()
+        ..Said::default()
     }
 }
 
-fn gap(expected: u64, received: u64) -> Answer {
-    Answer {
+fn gap(expected: u64, received: u64) -> Said {
+    Said {
         expected_seq: Some(expected),
         received_seq: Some(received),
         ..status(409)
     }
 }
 
-fn stale(epoch: u64) -> Answer {
-    Answer {
+fn stale(epoch: u64) -> Said {
+    Said {
         producer_epoch: Some(epoch),
         ..status(403)
+    }
+}
+
+fn not_sent() -> request::Failure {
+    request::Failure::NotSent(Error::plain(Kind::Connection, "not sent".to_owned()))
+}
+
+fn unanswered() -> request::Failure {
+    request::Failure::Unanswered(Error::plain(Kind::Timeout, "lost".to_owned()))
+}
+
+fn no_headers() -> request::Failure {
+    request::Failure::Final(Error::plain(Kind::Left, "no headers".to_owned()))
+}
+
+/// Why a producer has failed, in a form that can be compared.
+#[derive(Clone, Debug, PartialEq)]
+enum Why {
+    StaleEpoch {
+        current_epoch: u64,
+    },
+    EpochReused {
+        epoch: u64,
+    },
+    SequenceGap {
+        expected: Option<u64>,
+        received: u64,
+    },
+    StreamClosed {
+        final_offset: Option<String>,
+    },
+    ContentTypeMismatch,
+    /// Any other response, by its status.
+    Refused(u16),
+    /// No response, by the error's text.
+    NoAnswer(String),
+    NumbersExhausted,
+    Aborted,
+}
+
+impl From<&Failure> for Why {
+    fn from(failure: &Failure) -> Why {
+        let error = match failure {
+            Failure::StaleEpoch { current_epoch } => {
+                let current_epoch = *current_epoch;
+                return Why::StaleEpoch { current_epoch };
+            }
+            Failure::EpochReused { epoch } => return Why::EpochReused { epoch: *epoch },
+            Failure::NumbersExhausted => return Why::NumbersExhausted,
+            Failure::Aborted => return Why::Aborted,
+            Failure::Request(error) => error,
+        };
+        match error.kind().clone() {
+            Kind::StaleEpoch {
+                current_epoch: Some(current_epoch),
+            } => Why::StaleEpoch { current_epoch },
+            Kind::SequenceGap {
+                expected,
+                received: Some(received),
+            } => Why::SequenceGap { expected, received },
+            Kind::StreamClosed { final_offset } => Why::StreamClosed { final_offset },
+            Kind::ContentTypeMismatch => Why::ContentTypeMismatch,
+            _ => match error.status() {
+                Some(status) => Why::Refused(status),
+                None => Why::NoAnswer(error.message().to_owned()),
+            },
+        }
     }
 }
 
@@ -90,7 +212,9 @@ impl Bench {
     fn established(config: Config) -> Bench {
         let mut bench = Bench::new(config);
         let first = bench.append_and_send(&["first"]);
-        bench.machine.handle_response(bench.now, first[0].id, ok(200, 0));
+        bench
+            .machine
+            .handle_response(bench.now, first[0].id, ok(200, 0).answer());
         bench.events();
         bench
     }
@@ -132,8 +256,8 @@ impl Bench {
         self.send()
     }
 
-    fn answer(&mut self, transmit: &Transmit, answer: Answer) {
-        self.machine.handle_response(self.now, transmit.id, answer);
+    fn answer(&mut self, transmit: &Transmit, said: Said) {
+        self.machine.handle_response(self.now, transmit.id, said.answer());
     }
 
     fn accept(&mut self, transmit: &Transmit) {
@@ -141,7 +265,7 @@ impl Bench {
     }
 
     fn lose(&mut self, transmit: &Transmit) {
-        self.machine.handle_lost(self.now, transmit.id, Lost::TimedOut);
+        self.machine.handle_lost(self.now, transmit.id, unanswered());
     }
 
     fn pass(&mut self, time: Duration) {
@@ -166,11 +290,16 @@ impl Bench {
         deliveries.collect()
     }
 
+    /// Why the producer accepts nothing more.
+    fn failure(&self) -> Option<Why> {
+        self.machine.failure().map(Why::from)
+    }
+
     /// The failure that was told, and the undelivered messages with their outcomes.
-    fn failed(&mut self) -> Option<(Failure, Vec<(String, Outcome)>)> {
+    fn failed(&mut self) -> Option<(Why, Vec<(String, Outcome)>)> {
         self.events().into_iter().find_map(|event| match event {
             Event::Failed { failure, undelivered } => Some((
-                failure,
+                Why::from(&failure),
                 undelivered
                     .messages()
                     .map(|m| (String::from_utf8_lossy(&m.data).into_owned(), m.outcome))

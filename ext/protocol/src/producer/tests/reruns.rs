@@ -49,7 +49,7 @@ fn a_tail_that_could_not_be_had_is_asked_for_before_each_try_until_one_may_have_
     bench.machine.poll_lookup(bench.now);
     bench.machine.handle_tail(None);
     let first = bench.machine.poll_transmit(bench.now).expect("a request");
-    bench.machine.handle_lost(bench.now, first.id, Lost::NotSent);
+    bench.machine.handle_lost(bench.now, first.id, not_sent());
     assert!(
         bench.machine.poll_lookup(bench.now).is_none(),
         "not before the next try"
@@ -138,7 +138,7 @@ fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_
                 bench.looked_for(Found::No);
             }
         }
-        let failure = Failure::EpochReused { epoch: 0 };
+        let failure = Why::EpochReused { epoch: 0 };
         assert_eq!(
             bench.failed(),
             Some((failure, vec![not_delivered("a"), not_delivered("b")]))
@@ -210,7 +210,7 @@ fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_bac
             Found::Yes => assert_eq!(rest, [(0, "b".to_owned())]),
             Found::No => assert_eq!(rest, [(0, "a".to_owned())]),
             Found::Unknown => {
-                let failure = Failure::StaleEpoch { current_epoch: 5 };
+                let failure = Why::StaleEpoch { current_epoch: 5 };
                 assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
             }
         }
@@ -224,7 +224,7 @@ fn giving_up_while_a_batch_is_looked_up_leaves_it_unknown() {
     bench.machine.abort(bench.now);
     assert_eq!(
         bench.failed(),
-        Some((Failure::Aborted, vec![unknown("a"), not_delivered("b")]))
+        Some((Why::Aborted, vec![unknown("a"), not_delivered("b")]))
     );
     bench.machine.handle_found(bench.now, Found::Yes);
     assert!(bench.events().is_empty());

@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::cursor::{Live, Position};
 use super::event::Event;
-use super::machine::{Action, Broken, Config, Jitter, Machine, ReadOptions};
+use super::machine::{Action, Config, Jitter, Machine, ReadOptions};
 use super::payload::{Format, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
-use crate::request::Answer;
+use crate::request::{Answer, Failure};
 use crate::retry::Policy;
 
 /// A read of JSON items from the beginning, with half of the longest delay each time.
@@ -23,7 +23,7 @@ fn machine(live: Live, retry: Policy, fresh_values: bool) -> Machine {
 }
 
 fn machine_at(offset: &str, live: Live) -> Machine {
-    read(offset, live, Policy::default(), false)
+    read(offset, live, Policy::for_tests(), false)
 }
 
 fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> Machine {
@@ -83,13 +83,13 @@ fn pause(machine: &Machine, now: Instant) -> Duration {
     }
 }
 
-fn lost() -> Broken {
-    Broken::Lost(Error::plain(Kind::Connection, "lost".to_owned()))
+fn lost() -> Failure {
+    Failure::Unanswered(Error::plain(Kind::Connection, "lost".to_owned()))
 }
 
 #[test]
 fn a_catch_up_read_ends_once_it_is_up_to_date() {
-    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[1,2]");
     let end = [(STREAM_NEXT_OFFSET, "7"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &end, "[3]");
@@ -101,7 +101,7 @@ fn a_catch_up_read_ends_once_it_is_up_to_date() {
 
 #[test]
 fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
-    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 503, &[], "");
     assert_eq!(pause(&machine, now), Duration::from_millis(50));
     let later = now + Duration::from_millis(50);
@@ -113,22 +113,22 @@ fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
 fn a_read_gives_up_when_the_policy_is_used_up() {
     let policy = Policy {
         max_retries: 2,
-        ..Policy::default()
+        ..Policy::for_tests()
     };
     let (mut machine, mut now) = (machine(Live::LongPoll, policy, false), Instant::now());
     for _ in 0..2 {
         machine.request(now);
-        machine.handle_broken(now, lost());
+        machine.handle_failure(now, lost());
         now += pause(&machine, now);
     }
     machine.request(now);
-    machine.handle_broken(now, lost());
+    machine.handle_failure(now, lost());
     assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Connection)));
 }
 
 #[test]
 fn a_404_ends_a_read_at_once() {
-    let (mut machine, now) = (machine(Live::Sse, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Sse, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 404, &[], "");
     assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::NotFound)));
 }
@@ -136,7 +136,7 @@ fn a_404_ends_a_read_at_once() {
 #[test]
 fn a_401_is_retried_once_if_fresh_values_can_be_had() {
     for (fresh_values, tries) in [(false, 1), (true, 2)] {
-        let (mut machine, now) = (machine(Live::Off, Policy::default(), fresh_values), Instant::now());
+        let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), fresh_values), Instant::now());
         for _ in 0..tries {
             respond(&mut machine, now, 401, &[], "");
         }
@@ -147,12 +147,12 @@ fn a_401_is_retried_once_if_fresh_values_can_be_had() {
 
 #[test]
 fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
-    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
     machine.request(now);
     let end = [(STREAM_NEXT_OFFSET, "9"), (STREAM_UP_TO_DATE, "true")];
     machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
     machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
-    machine.handle_broken(now, lost());
+    machine.handle_failure(now, lost());
     let later = now + pause(&machine, now);
     respond(&mut machine, later, 200, &end, "[1,2,3]");
     let mut items = Vec::new();
@@ -166,26 +166,26 @@ fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
 
 #[test]
 fn data_at_an_offset_that_does_not_move_are_refused() {
-    let (mut machine, now) = (machine(Live::Off, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_UP_TO_DATE, "true")], "[1]");
     assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Status)));
 }
 
 #[test]
 fn a_live_response_that_times_out_is_asked_for_again_at_once() {
-    let (mut machine, now) = (machine(Live::LongPoll, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::LongPoll, Policy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
     machine.request(now);
     let later = now + Duration::from_secs(150);
     let timeout = Error::plain(Kind::Timeout, "no answer".to_owned());
-    machine.handle_broken(later, Broken::Lost(timeout));
+    machine.handle_failure(later, Failure::Unanswered(timeout));
     assert_eq!(pause(&machine, later), Duration::ZERO);
 }
 
 #[test]
 fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_choice() {
-    let (mut machine, now) = (machine(Live::Auto, Policy::default(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Auto, Policy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
     respond(&mut machine, now, 400, &[], "");
@@ -196,7 +196,7 @@ fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_c
 #[test]
 fn an_event_stream_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() {
     for (lasted, at_once) in [(Duration::from_millis(10), false), (Duration::from_secs(60), true)] {
-        let (mut machine, now) = (machine(Live::Sse, Policy::default(), false), Instant::now());
+        let (mut machine, now) = (machine(Live::Sse, Policy::for_tests(), false), Instant::now());
         machine.request(now);
         let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
         machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&events), None);
@@ -217,7 +217,7 @@ fn a_read_that_starts_at_now_learns_the_tail_first() {
 #[test]
 fn the_end_of_a_closed_stream_ends_a_live_read() {
     for live in [Live::LongPoll, Live::Sse, Live::Auto] {
-        let (mut machine, now) = (machine(live, Policy::default(), false), Instant::now());
+        let (mut machine, now) = (machine(live, Policy::for_tests(), false), Instant::now());
         if live == Live::Sse {
             machine.request(now);
             let events = [(http::header::CONTENT_TYPE, "text/event-stream")];

@@ -10,10 +10,10 @@ use fastrand::Rng;
 use http::header::RETRY_AFTER;
 
 use super::server::{Response, Server, offset};
-use super::{Action, Broken, Config, Event, Format, Jitter, Live, Machine, Part, Policy, Position, ReadOptions};
+use super::{Action, Config, Event, Format, Jitter, Live, Machine, Part, Policy, Position, ReadOptions};
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
-use crate::request::{Answer, Request};
+use crate::request::{Answer, Failure, Request};
 
 /// What the network does to a request or its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,8 +183,8 @@ impl Run {
         // No cache keeps a stream of events.
         let fault = self.fault().filter(|fault| *fault != Fault::Stale || !is_sse);
         let response = match fault {
-            Some(Fault::Refused) => return self.broken(Broken::NotSent(failure(Kind::Connection))),
-            Some(Fault::Lost) => return self.broken(Broken::Lost(failure(Kind::Connection))),
+            Some(Fault::Refused) => return self.fail(Failure::NotSent(error(Kind::Connection))),
+            Some(Fault::Lost) => return self.fail(Failure::Unanswered(error(Kind::Connection))),
             Some(Fault::Status(status)) => self.trouble(status),
             Some(Fault::Stale) => stale(&request),
             Some(Fault::Cut | Fault::Silent) | None => self.server.answer(&mut self.rng, &request),
@@ -221,9 +221,10 @@ impl Run {
                             .handle_piece(self.now, Bytes::copy_from_slice(&response.body[at..to]));
                         at = to;
                     } else if fault == Some(Fault::Cut) {
-                        self.broken(Broken::Lost(failure(Kind::Connection)));
+                        self.fail(Failure::Unanswered(error(Kind::Connection)));
                     } else if live && fault == Some(Fault::Silent) {
-                        self.broken(Broken::Silent);
+                        self.wait();
+                        self.machine.handle_silence(self.now);
                     } else {
                         self.now += Duration::from_millis(response.takes);
                         self.machine.handle_end(self.now);
@@ -243,9 +244,13 @@ impl Run {
         }
     }
 
-    fn broken(&mut self, broken: Broken) {
+    fn fail(&mut self, failure: Failure) {
+        self.wait();
+        self.machine.handle_failure(self.now, failure);
+    }
+
+    fn wait(&mut self) {
         self.now += Duration::from_millis(self.rng.u64(..1_000));
-        self.machine.handle_broken(self.now, broken);
     }
 
     fn check_end(&self) {
@@ -265,7 +270,7 @@ fn machine(rng: &mut Rng, options: ReadOptions) -> Machine {
         retry: Policy {
             // Every fault passes; that a read gives up has tests of its own.
             max_retries: 100,
-            ..Policy::default()
+            ..Policy::for_tests()
         },
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),
@@ -287,7 +292,7 @@ fn stale(request: &Request) -> Response {
     response
 }
 
-fn failure(kind: Kind) -> Error {
+fn error(kind: Kind) -> Error {
     Error::plain(kind, "a fault".to_owned())
 }
 

@@ -91,7 +91,7 @@ impl Client {
                 self.waits_for_room = true;
                 false
             }
-            Err(AppendError::Failed(_)) => {
+            Err(AppendError::Failed) => {
                 assert!(self.machine.failure().is_some());
                 false
             }
@@ -105,7 +105,7 @@ impl Client {
             Ok(id) => {
                 self.flushes.insert(id, target);
             }
-            Err(failure) => assert_eq!(self.machine.failure(), Some(&failure)),
+            Err(_) => assert!(self.machine.failure().is_some()),
         }
     }
 

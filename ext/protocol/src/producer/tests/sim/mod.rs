@@ -65,8 +65,8 @@ fn what_lands_is_what_was_appended_or_is_reported() {
             "EpochReused",
             "assumed",
             "StreamClosed",
-            "Rejected",
-            "RetriesExhausted",
+            "Refused",
+            "NoAnswer",
             "Aborted",
         ] {
             assert!(

@@ -99,7 +99,7 @@ impl Plan {
             initial_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(40),
             multiplier: 2.0,
-            ..Policy::default()
+            ..Policy::for_tests()
         };
         let message_bytes = rng.usize(0..60);
         let max_batch_bytes = *rng.choice(&[1, 20, 100, 500, 5_000]).unwrap_or(&100);

@@ -10,7 +10,9 @@ use fastrand::Rng;
 use super::client::{Client, End};
 use super::plan::{Earlier, Plan};
 use super::server::{EARLIER, Owner, RIVAL, Server};
-use crate::producer::{Answer, BodyKind, Found, Lookup, Lost, Outcome, Transmit, TransmitId};
+use crate::producer::tests::{Said, Why, no_headers, not_sent, unanswered};
+use crate::producer::{BodyKind, Found, Lookup, Outcome, Transmit, TransmitId};
+use crate::request;
 
 /// Microseconds that a request may take before the client gives it up.
 const TIMEOUT: u64 = 60_000;
@@ -55,9 +57,8 @@ enum Seen {
 }
 
 enum RequestEnd {
-    Answer(Answer),
-    Lost(Lost),
-    NoHeaders,
+    Answer(Said),
+    Lost(request::Failure),
 }
 
 pub struct Run {
@@ -324,15 +325,15 @@ impl Run {
         let delay = self.plan.delay;
         let end = |end| Happening::AtClient { owner, id, end };
         if self.chance(faults.headers) {
-            return self.soon(100, end(RequestEnd::NoHeaders));
+            return self.soon(100, end(RequestEnd::Lost(no_headers())));
         }
         if self.chance(faults.not_sent) {
-            return self.soon(1_000, end(RequestEnd::Lost(Lost::NotSent)));
+            return self.soon(1_000, end(RequestEnd::Lost(not_sent())));
         }
-        self.at(self.now + TIMEOUT, end(RequestEnd::Lost(Lost::TimedOut)));
+        self.at(self.now + TIMEOUT, end(RequestEnd::Lost(unanswered())));
         if self.chance(faults.request_lost) {
             if self.rng.bool() {
-                self.soon(10_000, end(RequestEnd::Lost(Lost::Dropped)));
+                self.soon(10_000, end(RequestEnd::Lost(unanswered())));
             }
             return;
         }
@@ -407,7 +408,7 @@ impl Run {
                     Happening::AtClient {
                         owner,
                         id,
-                        end: RequestEnd::Lost(Lost::Dropped),
+                        end: RequestEnd::Lost(unanswered()),
                     },
                 );
             }
@@ -434,10 +435,9 @@ impl Run {
                 if matches!(answer.status, 200 | 204) {
                     client.saw_success(epoch);
                 }
-                client.machine.handle_response(now, id, answer);
+                client.machine.handle_response(now, id, answer.answer());
             }
-            RequestEnd::Lost(lost) => client.machine.handle_lost(now, id, lost),
-            RequestEnd::NoHeaders => client.machine.header_failed(now, id),
+            RequestEnd::Lost(failure) => client.machine.handle_lost(now, id, failure),
         }
         self.pump(owner);
     }
@@ -499,8 +499,8 @@ impl Run {
                     .to_owned(),
                 ),
                 Some(End::Failed(failure, undelivered)) => {
-                    let name = format!("{failure:?}");
-                    ends.push(name.split([' ', '{']).next().unwrap_or_default().to_owned());
+                    let name = format!("{:?}", Why::from(failure));
+                    ends.push(name.split([' ', '(', '{']).next().unwrap_or_default().to_owned());
                     if undelivered
                         .messages()
                         .any(|message| message.outcome == Outcome::Unknown)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::run::elements;
-use crate::producer::{Answer, BodyKind, Found, Wanted};
+use crate::producer::tests::Said;
+use crate::producer::{BodyKind, Found, Wanted};
 
 /// Who sent a request: which of the simulated producers, or `RIVAL`.
 pub type Owner = usize;
@@ -32,10 +33,10 @@ pub struct Server {
 }
 
 impl Server {
-    fn answer(&self, status: u16) -> Answer {
-        Answer {
+    fn answer(&self, status: u16) -> Said {
+        Said {
             status,
-            ..Answer::default()
+            ..Said::default()
         }
     }
 
@@ -44,7 +45,7 @@ impl Server {
     }
 
     /// Takes one request and answers it.
-    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> Answer {
+    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> Said {
         if owner < EARLIER {
             let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
             assert_eq!(
@@ -56,13 +57,13 @@ impl Server {
             return self.answer(410);
         }
         if let Some(by) = self.closed {
-            let answer = Answer {
+            let answer = Said {
                 stream_closed: true,
                 next_offset: self.offset(),
-                ..Answer::default()
+                ..Said::default()
             };
             let status = if by == Some((epoch, seq)) { 204 } else { 409 };
-            return Answer { status, ..answer };
+            return Said { status, ..answer };
         }
         if body.len() > self.max_body {
             return self.answer(413);
@@ -71,7 +72,7 @@ impl Server {
         let (status, expected) = match self.state {
             None if seq > 0 => (409, Some(0)),
             Some((current, _)) if epoch < current => {
-                return Answer {
+                return Said {
                     producer_epoch: Some(current),
                     ..self.answer(403)
                 };
@@ -82,7 +83,7 @@ impl Server {
             _ => (200, None),
         };
         if expected.is_some() {
-            return Answer {
+            return Said {
                 expected_seq: expected,
                 received_seq: Some(seq),
                 ..self.answer(status)
@@ -95,7 +96,7 @@ impl Server {
                 self.closed = Some(Some((epoch, seq)));
             }
         }
-        Answer {
+        Said {
             // As the reference server: closing without data is always 204.
             status: if body.is_empty() { 204 } else { status },
             producer_epoch: Some(epoch),
@@ -110,7 +111,7 @@ impl Server {
             },
             // As the reference server: said of a duplicate too that closed nothing.
             stream_closed: closes,
-            ..Answer::default()
+            ..Said::default()
         }
     }
 
@@ -144,8 +145,8 @@ impl Server {
     }
 
     /// An answer made before anything was looked at.
-    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> Answer {
-        Answer {
+    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> Said {
+        Said {
             retry_after,
             ..self.answer(status)
         }

@@ -1,0 +1,217 @@
+//! What a response means that is not the success its request asks for: the one table, from the operation, the status and
+//! the headers.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use http::header::{HeaderMap, RETRY_AFTER};
+
+use crate::error::{Kind, Operation};
+use crate::protocol::{self, flag, number, text};
+use crate::retry::Policy;
+
+/// What a response means that is not the success its request asks for.
+#[derive(Clone, Debug)]
+pub struct Meaning {
+    /// What kind of failure it is.
+    pub kind: Kind,
+    /// The same in words, for a message.
+    pub reason: &'static str,
+    /// Whether the request may have changed the stream all the same. A 5xx may come from a gateway after the server took
+    /// the request, and a success that the protocol does not have from something between here and the server. Everything
+    /// else is the server's refusal.
+    pub may_be_stored: bool,
+    status: StatusCode,
+}
+
+impl Meaning {
+    /// The meaning of a response to a request of `operation`. A `Retry-After` that is a date counts from `now`.
+    pub fn of(operation: Operation, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Meaning {
+        let (kind, reason) = match status.as_u16() {
+            400 => (Kind::BadRequest, "bad request"),
+            401 => (Kind::Unauthorized, "unauthorized"),
+            403 => forbidden(operation, headers),
+            404 => (Kind::NotFound, "stream not found"),
+            409 => conflict(operation, headers),
+            410 => (Kind::Gone, "gone: the stream, or what lay at this offset, was deleted"),
+            413 => (Kind::PayloadTooLarge, "payload too large"),
+            429 => {
+                let retry_after = retry_after(headers, now);
+                (Kind::RateLimited { retry_after }, "rate limited")
+            }
+            _ => (Kind::Status, "unexpected status"),
+        };
+        Meaning {
+            kind,
+            reason,
+            may_be_stored: operation.writes() && matches!(status.as_u16(), 200..=299 | 500..),
+            status,
+        }
+    }
+
+    /// Whether the same request may succeed later, by `policy`: not where the response says what will not change.
+    pub fn is_worth_retry(&self, policy: &Policy) -> bool {
+        let lasts = matches!(
+            self.kind,
+            Kind::StaleEpoch { .. } | Kind::StreamClosed { .. } | Kind::SequenceGap { .. }
+        );
+        policy.covers(self.status) && !lasts
+    }
+}
+
+/// What kind of failure a response is whose request is not known: its headers say what the request was.
+pub fn kind_of(status: u16, headers: &HeaderMap, now: SystemTime) -> Kind {
+    let operation = match status {
+        403 => Operation::Produce,
+        409 if headers.contains_key(protocol::STREAM_SEQ) => Operation::AppendWithSeq,
+        // Those conflicts that no header tells from others are taken for this one.
+        409 if !flag(headers, &protocol::STREAM_CLOSED) && gap(headers).is_none() => Operation::Create,
+        _ => Operation::Append,
+    };
+    StatusCode::from_u16(status).map_or(Kind::Status, |status| Meaning::of(operation, status, headers, now).kind)
+}
+
+/// A 403 is about a producer's epoch where it names one.
+fn forbidden(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
+    if operation == Operation::Produce && headers.contains_key(protocol::PRODUCER_EPOCH) {
+        let current_epoch = number(headers, &protocol::PRODUCER_EPOCH);
+        let reason = "a newer epoch holds this producer id";
+        return (Kind::StaleEpoch { current_epoch }, reason);
+    }
+    (Kind::Forbidden, "forbidden")
+}
+
+/// Tells the 409s apart.
+fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
+    if operation == Operation::Create {
+        return (Kind::Exists, "stream already exists with another configuration");
+    }
+    if flag(headers, &protocol::STREAM_CLOSED) {
+        let final_offset = text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned);
+        return (Kind::StreamClosed { final_offset }, "stream is closed");
+    }
+    if let Some(kind) = gap(headers) {
+        return (kind, "producer sequence gap");
+    }
+    match operation {
+        Operation::AppendWithSeq => (
+            Kind::SeqConflict,
+            "sequence conflict: seq must be greater than the last one",
+        ),
+        Operation::Append | Operation::Close | Operation::Produce => {
+            (Kind::ContentTypeMismatch, "content type differs from the stream's")
+        }
+        _ => (Kind::Status, "conflict"),
+    }
+}
+
+/// The gap in a producer's numbers, where the headers of a 409 have those numbers.
+fn gap(headers: &HeaderMap) -> Option<Kind> {
+    let expected = number(headers, &protocol::PRODUCER_EXPECTED_SEQ);
+    let received = number(headers, &protocol::PRODUCER_RECEIVED_SEQ);
+    (expected.is_some() || received.is_some()).then_some(Kind::SequenceGap { expected, received })
+}
+
+/// What `Retry-After` asks for: whole seconds or an HTTP date, from `now` on.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = text(headers, &RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const CLOSED: [(HeaderName, &str); 2] = [(protocol::STREAM_CLOSED, "true"), (protocol::STREAM_NEXT_OFFSET, "7")];
+    const GAP: [(HeaderName, &str); 2] = [
+        (protocol::PRODUCER_EXPECTED_SEQ, "3"),
+        (protocol::PRODUCER_RECEIVED_SEQ, "5"),
+    ];
+    const EPOCH: [(HeaderName, &str); 1] = [(protocol::PRODUCER_EPOCH, "4")];
+
+    fn meaning(operation: Operation, status: u16, headers: &[(HeaderName, &'static str)]) -> Meaning {
+        let headers = headers.iter().cloned();
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let status = StatusCode::from_u16(status).unwrap();
+        Meaning::of(operation, status, &headers.collect(), SystemTime::UNIX_EPOCH)
+    }
+
+    fn kind(operation: Operation, status: u16, headers: &[(HeaderName, &'static str)]) -> Kind {
+        meaning(operation, status, headers).kind
+    }
+
+    #[test]
+    fn the_headers_of_a_409_decide_its_kind() {
+        let closed = kind(Operation::Append, 409, &CLOSED);
+        assert!(matches!(closed, Kind::StreamClosed { final_offset: Some(offset) } if offset == "7"));
+        assert!(matches!(kind(Operation::AppendWithSeq, 409, &[]), Kind::SeqConflict));
+        assert!(matches!(kind(Operation::Append, 409, &[]), Kind::ContentTypeMismatch));
+        assert!(matches!(kind(Operation::Create, 409, &[]), Kind::Exists));
+        let gap = kind(Operation::Produce, 409, &GAP);
+        assert!(matches!(
+            gap,
+            Kind::SequenceGap {
+                expected: Some(3),
+                received: Some(5)
+            }
+        ));
+    }
+
+    #[test]
+    fn a_403_is_a_stale_epoch_only_for_a_producer() {
+        let stale = kind(Operation::Produce, 403, &EPOCH);
+        assert!(matches!(stale, Kind::StaleEpoch { current_epoch: Some(4) }));
+        assert!(matches!(kind(Operation::Produce, 403, &[]), Kind::Forbidden));
+        assert!(matches!(kind(Operation::Append, 403, &EPOCH), Kind::Forbidden));
+    }
+
+    #[test]
+    fn only_a_5xx_and_an_unknown_success_leave_open_whether_a_write_is_stored() {
+        let may_be_stored = |operation, status| meaning(operation, status, &[]).may_be_stored;
+        for status in [202, 206, 299, 500, 501, 502, 503, 504, 599] {
+            assert!(may_be_stored(Operation::Append, status), "{status}");
+            assert!(!may_be_stored(Operation::Read, status), "{status}");
+        }
+        for status in [302, 400, 403, 404, 408, 409, 410, 413, 418, 429, 499] {
+            assert!(!may_be_stored(Operation::Append, status), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_will_not_change_is_not_worth_a_retry_whatever_the_policy_names() {
+        let policy = Policy {
+            statuses: vec![403, 409, 503],
+            ..Policy::for_tests()
+        };
+        let is_worth_retry =
+            |status, headers: &[_]| meaning(Operation::Produce, status, headers).is_worth_retry(&policy);
+        assert!(is_worth_retry(503, &[]));
+        assert!(is_worth_retry(403, &[]));
+        assert!(is_worth_retry(409, &[]));
+        assert!(!is_worth_retry(500, &[]));
+        assert!(!is_worth_retry(403, &EPOCH));
+        assert!(!is_worth_retry(409, &CLOSED));
+        assert!(!is_worth_retry(409, &GAP));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:30 GMT").unwrap();
+        let at = |value| {
+            retry_after(
+                &HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]),
+                now,
+            )
+        };
+        assert_eq!(at("120"), Some(Duration::from_secs(120)));
+        assert_eq!(at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(at("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(at("soon"), None);
+    }
+}
