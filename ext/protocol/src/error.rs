@@ -175,6 +175,7 @@ struct Inner {
     body: Bytes,
     outcome_unknown: bool,
     worth_another_try: bool,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -195,6 +196,7 @@ impl Error {
             body: Bytes::new(),
             outcome_unknown: false,
             worth_another_try: false,
+            source: None,
         }))
     }
 
@@ -248,6 +250,13 @@ impl Error {
         self
     }
 
+    /// Notes what the failure came from: its `source`.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> &Kind {
         &self.0.kind
@@ -289,7 +298,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
 
 /// What the server said, short enough for a message: one line of readable text, or nothing.
 fn excerpt(body: &Bytes) -> Option<String> {

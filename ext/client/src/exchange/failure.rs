@@ -20,9 +20,9 @@ const REFUSALS: [AlertDescription; 8] = [
 ];
 
 /// The body broke off, or could not be decoded.
-pub(super) fn broken(about: About<'_>, error: &reqwest::Error) -> Error {
-    let reason = format!("the answer broke off: {}", root_cause(error));
-    about.error(Kind::Connection, reason)
+pub(super) fn broken(about: About<'_>, error: reqwest::Error) -> Error {
+    let reason = format!("the answer broke off: {}", root_cause(&error));
+    about.error(Kind::Connection, reason).caused_by(error.without_url())
 }
 
 pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
@@ -30,28 +30,28 @@ pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
     about.error(Kind::Timeout, reason)
 }
 
-pub(super) fn unsent(about: About<'_>, error: &reqwest::Error) -> Failure {
-    let cause = root_cause(error);
-    let fail = |kind, reason: String| about.error(kind, reason);
-    if error.is_builder() {
-        Failure::Final(fail(Kind::Argument, cause))
-    } else if is_about_certificates(error) {
-        Failure::Final(fail(Kind::Connection, format!("could not connect: {cause}")))
-    } else if is_plain_text(error) {
+pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> Failure {
+    let cause = root_cause(&error);
+    let connecting = |how| format!("could not connect{how}: {cause}");
+    let (failure, kind, reason): (fn(Error) -> Failure, _, _) = if error.is_builder() {
+        (Failure::Final, Kind::Argument, cause.clone())
+    } else if is_about_certificates(&error) {
+        (Failure::Final, Kind::Connection, connecting(""))
+    } else if is_plain_text(&error) {
         let reason = "the server does not speak TLS: it answered in plain text (is its URL an http:// one?)";
-        Failure::Final(fail(Kind::Connection, format!("could not connect: {reason}")))
-    } else if was_refused(error) {
-        Failure::NotSent(fail(
-            Kind::Connection,
-            format!("the server did not take the request: {cause}"),
-        ))
+        (Failure::Final, Kind::Connection, format!("could not connect: {reason}"))
+    } else if was_refused(&error) {
+        let reason = format!("the server did not take the request: {cause}");
+        (Failure::NotSent, Kind::Connection, reason)
     } else if error.is_connect() && error.is_timeout() {
-        Failure::NotSent(fail(Kind::Timeout, format!("could not connect in time: {cause}")))
+        (Failure::NotSent, Kind::Timeout, connecting(" in time"))
     } else if error.is_connect() {
-        Failure::NotSent(fail(Kind::Connection, format!("could not connect: {cause}")))
+        (Failure::NotSent, Kind::Connection, connecting(""))
     } else {
-        Failure::Unanswered(fail(Kind::Connection, format!("the connection was lost: {cause}")))
-    }
+        let reason = format!("the connection was lost: {cause}");
+        (Failure::Unanswered, Kind::Connection, reason)
+    };
+    failure(about.error(kind, reason).caused_by(error.without_url()))
 }
 
 /// Whether a certificate is at fault, the server's or the client's, which no repetition mends. With TLS 1.3 a server may
@@ -112,6 +112,7 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use durable_streams_protocol::error::Operation;
     use std::sync::Arc;
     use tokio::net::TcpListener;
 
@@ -139,6 +140,24 @@ mod tests {
             .unwrap();
         let (body, _) = crate::exchange::upload::body(Bytes::from_static(b"data"));
         client.post(url).body(body).send().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_failure_has_the_error_of_the_connection_as_its_source() {
+        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+        let about = About {
+            operation: Operation::Append,
+            url: "http://h/s",
+        };
+        let Failure::NotSent(error) = unsent(about, error) else {
+            panic!("it was not sent")
+        };
+        let source = error
+            .source()
+            .and_then(|source| source.downcast_ref::<reqwest::Error>());
+        let source = source.expect("reqwest's error");
+        assert!(was_refused(source));
+        assert_eq!(source.url(), None, "a URL may hold secrets");
     }
 
     #[tokio::test]

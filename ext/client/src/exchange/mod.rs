@@ -57,7 +57,7 @@ pub(crate) async fn next_piece(
 ) -> Result<Option<Bytes>> {
     let limit = endpoint.client().config().timeout;
     match tokio::time::timeout(limit, response.chunk()).await {
-        Ok(piece) => piece.map_err(|e| broken(endpoint.about(operation), &e)),
+        Ok(piece) => piece.map_err(|e| broken(endpoint.about(operation), e)),
         Err(_) => Err(silent(endpoint.about(operation), limit)),
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn next_live_piece(
     response: &mut Response,
 ) -> std::result::Result<Option<Bytes>, Silence> {
     match tokio::time::timeout(endpoint.client().config().live_timeout, response.chunk()).await {
-        Ok(piece) => piece.map_err(|e| Silence::Broken(broken(endpoint.about(operation), &e))),
+        Ok(piece) => piece.map_err(|e| Silence::Broken(broken(endpoint.about(operation), e))),
         Err(_) => Err(Silence::Idle),
     }
 }
@@ -180,7 +180,7 @@ async fn send_to(
     if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
         return sent
             .map(gunzip::decoded)
-            .map_err(|e| unsent(endpoint.about(request.operation), &e));
+            .map_err(|e| unsent(endpoint.about(request.operation), e));
     }
     let error = silent(endpoint.about(request.operation), limit);
     Err(match !is_empty && !progress.begun() {
