@@ -72,7 +72,9 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
         set("status", ruby.integer_from_i64(status.into()).as_value())?;
         set("headers", headers(ruby, error)?.as_value())?;
         set("body", text(ruby, error.body()))?;
-        set("retryable", ruby.into_value(error.worth_another_try()))?;
+        // What may be stored already is not safe to repeat.
+        let retryable = error.worth_another_try() && !error.outcome_unknown();
+        set("retryable", ruby.into_value(retryable))?;
     }
     if error.outcome_unknown() {
         set("outcome_unknown", ruby.qtrue().as_value())?;
