@@ -112,6 +112,11 @@ fn gap(headers: &HeaderMap) -> Option<Kind> {
     (expected.is_some() || received.is_some()).then_some(Kind::SequenceGap { expected, received })
 }
 
+/// Whether a response with this status asks for other credentials: fresh headers and parameters may help.
+pub fn asks_for_credentials(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
 /// What `Retry-After` asks for: whole seconds or an HTTP date, from `now` on.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?.trim();

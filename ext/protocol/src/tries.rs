@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::error::{Operation, Result};
-use crate::meaning::retry_after;
+use crate::meaning::{asks_for_credentials, retry_after};
 use crate::request::{Answer, Context, Failure, Repeat};
 use crate::retry::Schedule;
 
@@ -78,8 +78,7 @@ impl Tries {
 
     /// Whether the application is asked for its values once more: a token may have run out (api.md, "Errors").
     fn wants_fresh_values(&self, operation: Operation, status: StatusCode) -> bool {
-        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        self.fresh_values && refused && !operation.writes()
+        self.fresh_values && asks_for_credentials(status) && !operation.writes()
     }
 }
 

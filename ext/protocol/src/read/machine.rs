@@ -17,7 +17,7 @@ use super::event::Event;
 use super::event_stream::{Batch, EventStream};
 use super::payload::{Format, Part, Payload};
 use crate::error::{About, Error, Kind, Operation};
-use crate::meaning::retry_after;
+use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::{self, Media, Unusable};
 use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
 use crate::retry::{Policy, Schedule};
@@ -215,8 +215,7 @@ impl Machine {
         content_length: Option<u64>,
     ) {
         if !matches!(status, StatusCode::OK | StatusCode::NO_CONTENT) {
-            let asks_for_credentials = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            if asks_for_credentials && self.config.fresh_values && !self.asked_again {
+            if asks_for_credentials(status) && self.config.fresh_values && !self.asked_again {
                 self.asked_again = true;
                 return self.over(now, Outcome::AtOnce);
             }
