@@ -9,7 +9,10 @@ RSpec.describe "Interrupting" do
   let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 1000, max_delay: 1000) }
   let(:client_options) { { timeout: 60, retry_policy: patient } }
   let(:bytes) { client.stream("/b", content_type: "application/octet-stream") }
-  let(:producer) { DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 8, linger_ms: 0) }
+  # Not a fresh one, so that its batches are its only requests.
+  let(:producer) do
+    DurableStreams::Producer.new(stream: stream, producer_id: "p", next_seq: 0, max_buffered_bytes: 8, linger_ms: 0)
+  end
   let(:stuck) { @stuck }
 
   after do

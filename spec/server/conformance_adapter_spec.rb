@@ -73,7 +73,9 @@ on_each_server "conformance/adapter" do
     producer = { path: path, producerId: "p", epoch: 0, autoClaim: false }
     expect(Array.new(2) { |n| ask("idempotent-append", **producer, data: n.to_s)["producerSeq"] }).to eq([0, 1])
     ask("idempotent-detach", **producer)
-    2.times { ask("idempotent-append-batch", **producer, producerId: "q", items: %w[2 3], maxInFlight: 2) }
+    batch = { **producer, producerId: "q", items: %w[2 3], maxInFlight: 2 }
+    ask("idempotent-append-batch", **batch)
+    expect(tell("idempotent-append-batch", **batch)).to include("type" => "error", "message" => /epoch were used before/)
     ask("idempotent-close", **producer, producerId: "r", data: "4")
     expect(JSON.parse(ask("read", path: path)["chunks"].map { |chunk| chunk["data"] }.join)).to eq([0, 1, 2, 3, 4])
   end
