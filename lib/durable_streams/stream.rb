@@ -104,7 +104,7 @@ module DurableStreams
         body = Message.encode(body, json, type)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
-      answered, = @native.create(type, ttl_seconds, expires_at, closed ? true : false, *fork, body, json)
+      answered = @native.create(type, ttl_seconds, expires_at, closed ? true : false, *fork, body, json)
       learn(answered || type)
       self
     end

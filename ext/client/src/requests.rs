@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::{Purpose, Result};
-use durable_streams_protocol::operations::{self, Create, Created, Head};
+use durable_streams_protocol::operations::{self, Create, Head};
 use durable_streams_protocol::request::{Answer, Context, Request};
 
 use crate::endpoint::Endpoint;
@@ -16,13 +16,13 @@ pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Work<Head> {
     work(endpoint, operations::head(purpose), Head::of)
 }
 
-/// Creates a stream (PUT).
+/// Creates a stream (PUT), or finds it there with the same configuration. Gives its content type, where the server says it.
 ///
 /// # Errors
 /// `Kind::Argument` for a value that no header can carry.
-pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Work<Created>> {
+pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Work<Option<String>>> {
     let request = operations::create(endpoint.display(), how)?;
-    Ok(work(endpoint, request, Created::of))
+    Ok(work(endpoint, request, operations::created))
 }
 
 /// Deletes a stream (DELETE).

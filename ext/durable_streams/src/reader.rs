@@ -18,8 +18,8 @@ use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
-    Value, function, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, Ruby, Symbol, TryConvert, TypedData, Value,
+    function, gc, method,
 };
 
 use crate::caller::Caller;
@@ -118,7 +118,6 @@ impl Reader {
         };
         let state = State {
             position: Position::new(&offset, cursor),
-            up_to_date: false,
             stream_closed: false,
             status: None,
             ended: false,
@@ -256,7 +255,7 @@ impl Reader {
                 }
                 None => {
                     let mut state = self.state.lock();
-                    if !self.is_closed() {
+                    if !self.closing.is_closed() {
                         state.ended = true;
                         let reads_little = &ruby.get_inner(self.stream).reads_little;
                         reads_little.store(state.taken < FLIGHT, Ordering::Relaxed);
@@ -284,7 +283,7 @@ impl Reader {
         let stream = ruby.get_inner(self.stream);
         let started: CoreResult<_> = {
             let mut state = self.state.lock();
-            if self.is_closed() || state.ended {
+            if self.closing.is_closed() || state.ended {
                 return Ok(None);
             }
             match &state.session {
@@ -331,7 +330,6 @@ impl Reader {
     /// Notes that Ruby has a whole batch.
     fn advance(&self, progress: Progress) {
         let mut state = self.state.lock();
-        state.up_to_date = progress.up_to_date;
         state.stream_closed = progress.closed;
         state.status = Some(progress.status);
         state.position = Position {
@@ -363,28 +361,7 @@ impl Reader {
         Reader::cancel(ruby, this);
     }
 
-    fn is_closed(&self) -> bool {
-        self.closing.is_closed()
-    }
-
-    fn next_offset(ruby: &Ruby, this: &Reader) -> RString {
-        let offset = this.state.lock().position.offset.clone();
-        frozen(ruby, &offset)
-    }
-
-    fn cursor(ruby: &Ruby, this: &Reader) -> Option<RString> {
-        let cursor = this.state.lock().position.cursor.clone();
-        cursor.map(|cursor| frozen(ruby, &cursor))
-    }
-
-    fn up_to_date(&self) -> bool {
-        self.state.lock().up_to_date
-    }
-
-    fn stream_closed(&self) -> bool {
-        self.state.lock().stream_closed
-    }
-
+    /// `status` -> of the last response that was handed out, or nil.
     fn status(&self) -> Option<u16> {
         self.state.lock().status
     }
@@ -462,11 +439,6 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("next_items", method!(Reader::next_items, 1))?;
     class.define_method("cancel", method!(Reader::cancel, 0))?;
     class.define_method("close", method!(Reader::close, 0))?;
-    class.define_method("closed?", method!(Reader::is_closed, 0))?;
-    class.define_method("next_offset", method!(Reader::next_offset, 0))?;
-    class.define_method("cursor", method!(Reader::cursor, 0))?;
-    class.define_method("up_to_date", method!(Reader::up_to_date, 0))?;
-    class.define_method("stream_closed", method!(Reader::stream_closed, 0))?;
     class.define_method("status", method!(Reader::status, 0))?;
     Ok(())
 }

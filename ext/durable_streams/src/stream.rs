@@ -93,11 +93,6 @@ impl Stream {
         })
     }
 
-    /// The URL without credentials.
-    fn url(ruby: &Ruby, this: &Stream) -> RString {
-        frozen(ruby, this.endpoint.display())
-    }
-
     /// Whether requests ask Ruby for something.
     fn asks(&self) -> bool {
         self.application.is_some()
@@ -121,7 +116,7 @@ impl Stream {
     }
 
     /// `create(content_type, ttl_seconds, expires_at, closed, forked_from, fork_offset, fork_sub_offset, body, json)`
-    /// -> `[content_type, next_offset, created]`.
+    /// -> the stream's content type, or nil.
     #[expect(
         clippy::too_many_arguments,
         reason = "a private, positional interface between two layers of one gem"
@@ -138,7 +133,7 @@ impl Stream {
         fork_sub_offset: Option<u64>,
         body: Option<RString>,
         json: bool,
-    ) -> Result<RArray, Error> {
+    ) -> Result<Option<RString>, Error> {
         let body = body
             .map(|data| this.payload(ruby, Operation::Create, data, json))
             .transpose()?;
@@ -152,12 +147,8 @@ impl Stream {
             fork_sub_offset,
             body,
         };
-        let created = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
-        let array = ruby.ary_new_capa(3);
-        array.push(created.content_type.as_deref().map(|text| frozen(ruby, text)))?;
-        array.push(created.next_offset.as_deref().map(|text| frozen(ruby, text)))?;
-        array.push(created.created)?;
-        Ok(array)
+        let content_type = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
+        Ok(content_type.map(|text| frozen(ruby, &text)))
     }
 
     /// `append(data, content_type, json, seq, batching)` -> the new tail. JSON data is one value and is checked. `batching`
@@ -340,7 +331,6 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 5))?;
-    class.define_method("url", method!(Stream::url, 0))?;
     class.define_method("asks?", method!(Stream::asks, 0))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 9))?;

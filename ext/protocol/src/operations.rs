@@ -49,17 +49,6 @@ pub struct Create {
     pub body: Option<Bytes>,
 }
 
-/// A stream that was created, or was there with the same configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
-    /// The stream's content type.
-    pub content_type: Option<String>,
-    /// Its tail.
-    pub next_offset: Option<String>,
-    /// Whether this request created it.
-    pub created: bool,
-}
-
 /// The request for a stream's metadata (HEAD), for its own sake or for what it is needed for.
 pub fn head(purpose: Option<Purpose>) -> Request {
     let operation = purpose.map_or(Operation::Head, Operation::HeadFor);
@@ -106,20 +95,15 @@ pub fn create(url: &str, how: Create) -> Result<Request> {
     Ok(Request::new(operation, Method::PUT, headers.finish(), how.body))
 }
 
-impl Created {
-    /// What the response says.
-    ///
-    /// # Errors
-    /// What a response means that is no success, or not that of a Durable Streams server.
-    pub fn of(response: Answer, context: &Context<'_>) -> Result<Created> {
-        let response = context.expect(response, &[200, 201, 204])?;
-        let next_offset = context.next_offset(&response)?;
-        Ok(Created {
-            content_type: text(&response.headers, &CONTENT_TYPE).map(str::to_owned),
-            next_offset: Some(next_offset),
-            created: response.status == StatusCode::CREATED,
-        })
-    }
+/// The stream's content type, where the response to [`create`] says it.
+///
+/// # Errors
+/// What a response means that is no success, or not that of a Durable Streams server.
+pub fn created(response: Answer, context: &Context<'_>) -> Result<Option<String>> {
+    let response = context.expect(response, &[200, 201, 204])?;
+    // A success without it is not one of the protocol's.
+    context.next_offset(&response)?;
+    Ok(text(&response.headers, &CONTENT_TYPE).map(str::to_owned))
 }
 
 /// The request that deletes a stream (DELETE).

@@ -52,7 +52,6 @@ impl Closing {
 /// How far Ruby has got, and the session that it goes on with.
 pub(super) struct State {
     pub(super) position: Position,
-    pub(super) up_to_date: bool,
     pub(super) stream_closed: bool,
     pub(super) status: Option<u16>,
     /// The read came to its end by itself.
