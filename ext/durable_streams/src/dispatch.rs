@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::client::seconds;
 use crate::errors::{self, guard};
+use crate::failed;
 use crate::held::{self, Lent, Used};
-use crate::producer;
 use crate::questions::Asking;
 use crate::queue::{Queue, Threads};
 use crate::wait::wait;
@@ -180,7 +180,7 @@ fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) 
         }
         Notice::Failed(failed) => {
             array.push(ruby.to_symbol("failed"))?;
-            array.push(producer::exception(ruby, &failed, originals)?)?;
+            array.push(failed::exception(ruby, &failed, originals)?)?;
         }
     }
     Ok(array)

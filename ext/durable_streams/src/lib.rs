@@ -2,7 +2,7 @@
 //!
 //! - `wait`: the one place where a thread waits; `caller`: who it is that waits;
 //! - `convert`: the one place where content becomes Ruby objects;
-//! - `errors`: the one map from failures to exceptions;
+//! - `errors`: the one map from failures to exceptions; `failed`: that of a producer that has failed;
 //! - `questions`: what requests ask of Ruby; `values`: headers and parameters, callables included;
 //!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
 //!   `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
@@ -19,6 +19,7 @@ mod client;
 mod convert;
 mod dispatch;
 mod errors;
+mod failed;
 mod held;
 mod kept;
 mod memory;

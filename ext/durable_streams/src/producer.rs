@@ -32,8 +32,6 @@ use crate::wait::wait;
 mod appends;
 mod exceptions;
 
-pub(crate) use exceptions::exception;
-
 /// A producer, which belongs to the process that made it.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Producer", free_immediately, mark, size)]
