@@ -27,8 +27,10 @@ module DurableStreams
       @config = parent_config.dup
       yield @config if block_given?
       @config.freeze
-      @native = Native::Client.new(@config.timeout.to_f, @config.live_timeout.to_f, @config.max_message_bytes,
-                                   @config.retry_policy.to_native, @config.ca_file, @config.identity)
+      @native = Native::Client.new(timeout: @config.timeout.to_f, live_timeout: @config.live_timeout.to_f,
+                                   max_message_bytes: @config.max_message_bytes,
+                                   retry_policy: @config.retry_policy.to_native,
+                                   ca_file: @config.ca_file, identity: @config.identity)
       check
     end
 

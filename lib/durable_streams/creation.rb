@@ -13,19 +13,19 @@ module DurableStreams
     class << self
       # @param ttl_seconds [Integer, nil]
       # @param expires_at [String, Time, nil]
-      # @return [Array(Integer, String)] each nil where it was nil
+      # @return [Hash{Symbol => Object}] both, each nil where it was nil
       # @raise [ArgumentError] for both at once, and for what is neither
       def expiry(ttl_seconds, expires_at)
         raise ArgumentError, "a stream takes ttl_seconds or expires_at, not both" if ttl_seconds && expires_at
 
-        [whole(ttl_seconds, "ttl_seconds"), timestamp(expires_at)]
+        { ttl_seconds: whole(ttl_seconds, "ttl_seconds"), expires_at: timestamp(expires_at) }
       end
 
       # @param source [Stream, String, nil] a stream, its URL, or its path as the context joins it
       # @param offset [String, nil]
       # @param sub_offset [Integer, nil]
       # @param context [Context]
-      # @return [Array(String, String, Integer)] the source's path on its server, the offset, the sub-offset
+      # @return [Hash{Symbol => Object}] the source's path on its server, the offset, the sub-offset
       # @raise [ArgumentError] for anything else, and for an offset without a source
       def fork(source, offset, sub_offset, context)
         raise ArgumentError, "fork_offset and fork_sub_offset need forked_from" if !source && (offset || sub_offset)
@@ -34,8 +34,8 @@ module DurableStreams
           raise ArgumentError, "fork_offset must be a String, got #{offset.class}"
         end
 
-        [source_path(source, context), offset && Text.utf8(offset, "fork_offset"),
-         whole(sub_offset, "fork_sub_offset")]
+        { forked_from: source_path(source, context), fork_offset: offset && Text.utf8(offset, "fork_offset"),
+          fork_sub_offset: whole(sub_offset, "fork_sub_offset") }
       end
 
       private

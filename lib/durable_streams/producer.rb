@@ -150,7 +150,8 @@ module DurableStreams
       tail = @stream.learn_content_type(:produce)
       @json = @stream.json?
       Dispatcher.check_ractor if @asks || @listener
-      @native = @stream.native_producer(@producer_id, [*settings, tail], retry_policy, @listener)
+      @native = @stream.native_producer(producer_id: @producer_id, tail: tail, retry_policy: retry_policy,
+                                        listener: @listener, **settings)
       @closed = false
       @delivered = false
       @close_result = nil

@@ -34,18 +34,21 @@ module DurableStreams
         raise ArgumentError, "producer_id must be of printable characters, without spaces around it, got #{id.inspect}"
       end
 
-      # @return [Array] the settings as Native::Producer takes them, but for the last one, the tail
+      # @return [Hash{Symbol => Object}] the settings as the extension takes them
       def settings(epoch:, next_seq:, auto_claim:, max_batch_bytes:, max_batch_items:, linger_ms:, max_in_flight:,
                    max_buffered_bytes:, when_full:)
-        [integer("epoch", epoch, 0..MAX_NUMBER), next_seq && integer("next_seq", next_seq, 0..MAX_NUMBER),
-         auto_claim ? true : false,
-         integer("max_batch_bytes", max_batch_bytes, 1..MAX_BATCH_BYTES),
-         max_batch_items && integer("max_batch_items", max_batch_items, 1..MAX_NUMBER),
-         seconds("linger_ms", linger_ms) / 1000.0, integer("max_in_flight", max_in_flight, 1..1_000),
-         integer("max_buffered_bytes", max_buffered_bytes, 1..MAX_NUMBER), blocks?(when_full)]
+        { epoch: integer("epoch", epoch, 0..MAX_NUMBER),
+          next_seq: next_seq && integer("next_seq", next_seq, 0..MAX_NUMBER),
+          auto_claim: auto_claim ? true : false,
+          max_batch_bytes: integer("max_batch_bytes", max_batch_bytes, 1..MAX_BATCH_BYTES),
+          max_batch_items: max_batch_items && integer("max_batch_items", max_batch_items, 1..MAX_NUMBER),
+          linger: seconds("linger_ms", linger_ms) / 1000.0,
+          max_in_flight: integer("max_in_flight", max_in_flight, 1..1_000),
+          max_buffered_bytes: integer("max_buffered_bytes", max_buffered_bytes, 1..MAX_NUMBER),
+          block_when_full: blocks?(when_full) }
       end
 
-      # @return [Array, nil] the policy as Native::Producer takes it
+      # @return [Hash, nil] the policy as the extension takes it
       def retry_policy(policy)
         instance("retry_policy", policy, RetryPolicy)
         policy&.to_native

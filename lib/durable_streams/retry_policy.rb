@@ -60,11 +60,11 @@ module DurableStreams
 
     # The policy as the extension takes it.
     # @api private
-    # @return [Array(Integer, Float, Float, Float, Array<Integer>)]
+    # @return [Hash{Symbol => Object}]
     # @raise [ArgumentError] for values that cannot be meant
     def to_native
       validate!
-      [max_retries, initial_delay.to_f, max_delay.to_f, multiplier.to_f, retryable_statuses]
+      to_h.merge!(initial_delay: initial_delay.to_f, max_delay: max_delay.to_f, multiplier: multiplier.to_f)
     end
 
     private

@@ -96,7 +96,7 @@ module DurableStreams
                fork_offset: nil, fork_sub_offset: nil)
       type = ContentType.normalize(content_type) || @content_type
       type ||= ContentType.normalize(@context.config.default_content_type) unless forked_from
-      ttl_seconds, expires_at = Creation.expiry(ttl_seconds, expires_at)
+      expiry = Creation.expiry(ttl_seconds, expires_at)
       json = ContentType.json?(type)
       unless body.nil?
         raise ArgumentError, "body needs a content_type" unless type
@@ -104,7 +104,8 @@ module DurableStreams
         body = Message.encode(body, json, type)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
-      answered = @native.create(type, ttl_seconds, expires_at, closed ? true : false, *fork, body, json)
+      answered = @native.create(content_type: type, closed: closed ? true : false, body: body, json: json,
+                                **expiry, **fork)
       learn(answered || type)
       self
     end
@@ -304,19 +305,16 @@ module DurableStreams
     # @param cursor [String, nil]
     # @return [Native::Reader]
     def native_reader(format, live, offset, cursor)
-      Native::Reader.new(@native, format, live, offset, cursor)
+      Native::Reader.new(@native, format: format, live: live, offset: offset, cursor: cursor)
     end
 
     # Starts a producer in the extension, for a {Producer}.
     # @api private
-    # @param producer_id [String]
-    # @param settings [Array] as {ProducerOptions.settings} returns them, and the tail of the stream or nil
-    # @param retry_policy [Array, nil] as {RetryPolicy#to_native} returns it; nil: the context's
-    # @param listener [ProducerListener, nil]
+    # @param settings [Hash] as the extension takes them, but for what the stream knows
     # @return [Native::Producer]
-    def native_producer(producer_id, settings, retry_policy, listener)
+    def native_producer(**settings)
       type = known_content_type(:produce)
-      Native::Producer.new(@native, producer_id, type, json?, settings, retry_policy, listener)
+      Native::Producer.new(@native, content_type: type, json: @json, **settings)
     end
 
     # Another handle for the same stream, with headers and a content type of its own.
@@ -346,10 +344,9 @@ module DurableStreams
     # @param purpose [Symbol, nil] what for, which an error names: :connect; nil: for itself
     # @return [HeadResult]
     def look_up(purpose)
-      content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at = @native.head(purpose)
-      learn(content_type)
-      HeadResult.new(content_type: content_type, next_offset: next_offset, etag: etag, cache_control: cache_control,
-                     stream_closed: stream_closed, ttl_seconds: ttl_seconds, expires_at: moment(expires_at))
+      head = @native.head(purpose)
+      learn(head[:content_type])
+      HeadResult.new(**head, expires_at: moment(head[:expires_at]))
     end
 
     # The content type, asked for (HEAD) if nobody said it yet.
@@ -368,9 +365,9 @@ module DurableStreams
     def learn_content_type(purpose)
       return unless @json.nil?
 
-      content_type, next_offset, = @native.head(purpose)
-      learn(content_type || ContentType::FALLBACK)
-      next_offset
+      head = @native.head(purpose)
+      learn(head[:content_type] || ContentType::FALLBACK)
+      head[:next_offset]
     rescue StreamNotFoundError
       raise unless Context.stand_in_content_type
 

@@ -9,6 +9,7 @@ use durable_streams_protocol::retry::Policy;
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
 use crate::errors;
+use crate::options::options;
 
 /// How requests introduce themselves.
 const USER_AGENT: &str = concat!("durable_streams-ruby/", env!("CARGO_PKG_VERSION"));
@@ -20,31 +21,42 @@ const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 #[magnus::wrap(class = "DurableStreams::Native::Client", free_immediately, size)]
 pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 
-/// A retry policy as Ruby passes it: `[max_retries, initial_delay, max_delay, multiplier, statuses]`, seconds.
-pub(crate) type RetryArray = (u32, f64, f64, f64, Vec<u16>);
+options! {
+    /// A retry policy as Ruby passes it; delays in seconds.
+    pub(crate) struct RetryPolicy {
+        max_retries: u32,
+        initial_delay: f64,
+        max_delay: f64,
+        multiplier: f64,
+        retryable_statuses: Vec<u16>,
+    }
+}
 
-impl Client {
-    /// `Native::Client.new(timeout, live_timeout, max_message_bytes, retry_policy, ca_file, identity)`: seconds, seconds,
-    /// bytes, an array (see `RetryArray`), a path or nil, the paths of a certificate and its key or nil.
-    fn new(
-        ruby: &Ruby,
+options! {
+    /// A client's settings; timeouts in seconds.
+    pub(crate) struct Settings {
         timeout: f64,
         live_timeout: f64,
         max_message_bytes: usize,
-        retry: RetryArray,
+        retry_policy: RetryPolicy,
         ca_file: Option<PathBuf>,
+        /// The paths of a certificate and its key.
         identity: Option<(PathBuf, PathBuf)>,
-    ) -> Result<Client, Error> {
-        let retry = policy(ruby, retry)?;
-        let timeout = seconds(ruby, "timeout", timeout)?;
-        let live_timeout = seconds(ruby, "live_timeout", live_timeout)?;
+    }
+}
+
+impl Client {
+    /// `Native::Client.new(**settings)`: see [`Settings`].
+    fn new(ruby: &Ruby, settings: Settings) -> Result<Client, Error> {
         Ok(Client(CoreClient::new(Config {
-            timeout,
-            live_timeout,
-            max_message_bytes,
-            retry,
-            ca_file,
-            identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+            timeout: seconds(ruby, "timeout", settings.timeout)?,
+            live_timeout: seconds(ruby, "live_timeout", settings.live_timeout)?,
+            max_message_bytes: settings.max_message_bytes,
+            retry: policy(ruby, settings.retry_policy)?,
+            ca_file: settings.ca_file,
+            identity: settings
+                .identity
+                .map(|(certificate, key)| Identity { certificate, key }),
             user_agent: USER_AGENT.to_owned(),
         })))
     }
@@ -61,14 +73,13 @@ impl Client {
 }
 
 /// A retry policy that Ruby gave.
-pub(crate) fn policy(ruby: &Ruby, retry: RetryArray) -> Result<Policy, Error> {
-    let (max_retries, initial_delay, max_delay, multiplier, statuses) = retry;
+pub(crate) fn policy(ruby: &Ruby, given: RetryPolicy) -> Result<Policy, Error> {
     Ok(Policy {
-        max_retries,
-        initial_delay: seconds(ruby, "initial_delay", initial_delay)?,
-        max_delay: seconds(ruby, "max_delay", max_delay)?,
-        multiplier,
-        statuses,
+        max_retries: given.max_retries,
+        initial_delay: seconds(ruby, "initial_delay", given.initial_delay)?,
+        max_delay: seconds(ruby, "max_delay", given.max_delay)?,
+        multiplier: given.multiplier,
+        statuses: given.retryable_statuses,
     })
 }
 
@@ -86,7 +97,7 @@ pub(crate) fn seconds(ruby: &Ruby, name: &str, value: f64) -> Result<Duration, E
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Client", ruby.class_object())?;
-    class.define_singleton_method("new", function!(Client::new, 6))?;
+    class.define_singleton_method("new", function!(Client::new, 1))?;
     class.define_method("close", method!(Client::close, 0))?;
     class.define_method("closed?", method!(Client::is_closed, 0))?;
     Ok(())

@@ -5,7 +5,7 @@
 //! - `errors`: the one map from failures to exceptions; `failed`: that of a producer that has failed;
 //! - `questions`: what requests ask of Ruby; `values`: headers and parameters, callables included;
 //!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
-//!   `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
+//!   `options`: settings that Ruby gives by name; `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
 //! - `url`: paths joined to a base, and URLs without their secrets;
 //! - `dispatch`: what a Ruby thread does for producers while no caller waits;
 //! - `client`, `stream`, `reader`, `producer`: the classes of `DurableStreams::Native`.
@@ -24,6 +24,7 @@ mod held;
 mod kept;
 mod memory;
 mod nested;
+mod options;
 mod producer;
 #[cfg(debug_assertions)]
 mod provoke;

@@ -8,8 +8,7 @@ use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{
     Failed, Message, Producer as CoreProducer, Refused, drain_all, losses, warnings,
 };
-use durable_streams_protocol::producer::{BodyKind, Config};
-use durable_streams_protocol::retry::Policy;
+use durable_streams_protocol::producer::{BodyKind, ClaimLimits, Config};
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
@@ -20,11 +19,12 @@ use magnus::{
     gc, method,
 };
 
-use crate::client::{RetryArray, policy, seconds};
+use crate::client::{RetryPolicy, policy, seconds};
 use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::held::{self, Lent};
 use crate::memory::Reported;
+use crate::options::options;
 use crate::shared::share;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
@@ -40,7 +40,7 @@ pub(crate) struct Producer {
     json: bool,
     /// From this size on (bytes) messages are not copied.
     share_from: usize,
-    when_full: WhenFull,
+    block_when_full: bool,
     /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
     /// passed. Entries go with a flush, or some appends after their message was acknowledged.
     originals: Opaque<RHash>,
@@ -80,56 +80,61 @@ impl Drop for Producer {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WhenFull {
-    Block,
-    Raise,
+options! {
+    /// A producer's settings. What they mean is said where Ruby takes them, and at the fields of [`Config`].
+    pub(crate) struct Settings {
+        producer_id: String,
+        content_type: String,
+        /// Whether messages are JSON values.
+        json: bool,
+        epoch: u64,
+        next_seq: Option<u64>,
+        tail: Option<String>,
+        auto_claim: bool,
+        max_batch_bytes: usize,
+        /// nil: no limit.
+        max_batch_items: Option<usize>,
+        /// Seconds.
+        linger: f64,
+        max_in_flight: usize,
+        max_buffered_bytes: usize,
+        /// Whether an append waits while the buffer is full.
+        block_when_full: bool,
+        /// nil: the client's.
+        retry_policy: Option<RetryPolicy>,
+        /// What is told of deliveries and failures, if anything is.
+        listener: Option<Value>,
+    }
 }
 
-/// Settings as Ruby passes them: `[epoch, next_seq, auto_claim, max_batch_bytes, max_batch_items, linger (seconds),
-/// max_in_flight, max_buffered_bytes, block_when_full, tail]`; nil is the default.
-type Settings = (
-    Option<u64>,
-    Option<u64>,
-    bool,
-    Option<usize>,
-    Option<usize>,
-    Option<f64>,
-    Option<usize>,
-    Option<usize>,
-    bool,
-    Option<String>,
-);
-
 impl Producer {
-    /// `Native::Producer.new(native_stream, producer_id, content_type, json, settings, retry_policy, listener)`: the
-    /// policy as `Native::Client.new` takes it, or nil for the client's; the listener, or nil.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a private, positional interface between two layers of one gem"
-    )]
-    fn new(
-        ruby: &Ruby,
-        stream: Obj<Stream>,
-        id: String,
-        content_type: String,
-        json: bool,
-        settings: Settings,
-        retry: Option<RetryArray>,
-        listener: Option<Value>,
-    ) -> Result<Obj<Producer>, Error> {
+    /// `Native::Producer.new(stream, **settings)`: see [`Settings`].
+    fn new(ruby: &Ruby, stream: Obj<Stream>, settings: Settings) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
+            let (json, listener) = (settings.json, settings.listener);
             let asked = stream.application.as_ref().map(|_| held::lend(stream));
             let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
                 Some(asked) => Arc::new(stream.endpoint.asking(&dispatch::asking(asked.clone()))),
             };
-            let retry = match retry {
+            let retry = match settings.retry_policy {
                 Some(retry) => policy(ruby, retry)?,
                 None => stream.endpoint.client().config().retry.clone(),
             };
-            let when_full = if settings.8 { WhenFull::Block } else { WhenFull::Raise };
-            let config = config(ruby, json, settings, retry)?;
+            let config = Config {
+                body: if json { BodyKind::Json } else { BodyKind::Bytes },
+                epoch: settings.epoch,
+                next_seq: settings.next_seq,
+                tail: settings.tail,
+                auto_claim: settings.auto_claim,
+                claims: ClaimLimits::default(),
+                max_batch_bytes: settings.max_batch_bytes,
+                max_batch_items: settings.max_batch_items.unwrap_or(usize::MAX),
+                linger: seconds(ruby, "linger_ms", settings.linger)?,
+                max_in_flight: settings.max_in_flight,
+                max_buffered_bytes: settings.max_buffered_bytes,
+                retry,
+            };
             let originals = ruby.hash_new();
             let mut lent: Vec<Lent> = asked.into_iter().collect();
             let told = match listener {
@@ -143,7 +148,7 @@ impl Producer {
             };
             let share_from = if json { usize::MAX } else { config.max_batch_bytes };
             dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
-            let started = CoreProducer::start(&endpoint, &id, &content_type, config, told);
+            let started = CoreProducer::start(&endpoint, &settings.producer_id, &settings.content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for lent in &lent {
                 lent.only_while(started.work());
@@ -153,7 +158,7 @@ impl Producer {
                 running,
                 json,
                 share_from,
-                when_full,
+                block_when_full: settings.block_when_full,
                 originals: originals.into(),
                 stream: stream.into(),
                 listener: listener.map(Opaque::from),
@@ -238,7 +243,7 @@ impl Producer {
         unwaiting: Option<&str>,
     ) -> Result<(), Error> {
         let full = match refused {
-            Refused::Full(since) if self.when_full == WhenFull::Block => Some(since),
+            Refused::Full(since) if self.block_when_full => Some(since),
             Refused::Failing => None,
             refused => return Err(self.refusal(ruby, &refused)),
         };
@@ -417,35 +422,6 @@ fn comes_back(ruby: &Ruby, text: RString) -> bool {
     }
 }
 
-fn config(ruby: &Ruby, json: bool, settings: Settings, retry: Policy) -> Result<Config, Error> {
-    let (
-        epoch,
-        next_seq,
-        auto_claim,
-        max_batch_bytes,
-        max_batch_items,
-        linger,
-        max_in_flight,
-        max_buffered_bytes,
-        _,
-        tail,
-    ) = settings;
-    let default = Config::new(retry);
-    Ok(Config {
-        body: if json { BodyKind::Json } else { BodyKind::Bytes },
-        epoch: epoch.unwrap_or(default.epoch),
-        next_seq,
-        tail,
-        auto_claim,
-        max_batch_bytes: max_batch_bytes.unwrap_or(default.max_batch_bytes),
-        max_batch_items: max_batch_items.unwrap_or(default.max_batch_items),
-        linger: linger.map_or(Ok(default.linger), |linger| seconds(ruby, "linger_ms", linger))?,
-        max_in_flight: max_in_flight.unwrap_or(default.max_in_flight),
-        max_buffered_bytes: max_buffered_bytes.unwrap_or(default.max_buffered_bytes),
-        ..default
-    })
-}
-
 /// `Native.drain_producers(seconds)` -> nil, when all of this process's producers have sent what they had, or have failed,
 /// or the time is over.
 fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
@@ -484,7 +460,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_singleton_method("lost_messages", function!(lost_messages, 0))?;
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_singleton_method("new", function!(Producer::new, 7))?;
+    class.define_singleton_method("new", function!(Producer::new, 2))?;
     class.define_method("append", method!(Producer::append, 3))?;
     class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;

@@ -26,6 +26,7 @@ use crate::caller::Caller;
 use crate::convert::{self, Buffer};
 use crate::errors::{self, About, guard};
 use crate::memory::Reported;
+use crate::options::options;
 use crate::questions::wait_serving;
 use crate::stream::{Stream, frozen};
 use crate::wait::{may_be_here, wait};
@@ -84,18 +85,22 @@ enum Taken {
     End,
 }
 
-impl Reader {
-    /// `Native::Reader.new(stream, format, live, offset, cursor)`: `:json`, `:bytes` or `:text`; `:off`, `:long_poll`,
-    /// `:sse` or `:auto`. Nothing is requested before something is asked for.
-    fn new(
-        ruby: &Ruby,
-        stream: Obj<Stream>,
+options! {
+    /// What is read, and from where on.
+    pub(crate) struct Start {
+        /// `:json`, `:bytes` or `:text`.
         format: Symbol,
+        /// `:off`, `:long_poll`, `:sse` or `:auto`.
         live: Symbol,
         offset: String,
         cursor: Option<String>,
-    ) -> Result<Obj<Reader>, Error> {
-        let shape = match format.name()?.as_ref() {
+    }
+}
+
+impl Reader {
+    /// `Native::Reader.new(stream, **start)`: see [`Start`]. Nothing is requested before something is asked for.
+    fn new(ruby: &Ruby, stream: Obj<Stream>, start: Start) -> Result<Obj<Reader>, Error> {
+        let shape = match start.format.name()?.as_ref() {
             "json" => Shape::Items,
             "text" => Shape::Text,
             "bytes" => Shape::Bytes,
@@ -106,7 +111,7 @@ impl Reader {
                 ));
             }
         };
-        let live = match live.name()?.as_ref() {
+        let live = match start.live.name()?.as_ref() {
             "off" => Live::Off,
             "long_poll" => Live::LongPoll,
             "sse" => Live::Sse,
@@ -117,7 +122,7 @@ impl Reader {
             }
         };
         let state = State {
-            position: Position::new(&offset, cursor),
+            position: Position::new(&start.offset, start.cursor),
             stream_closed: false,
             status: None,
             ended: false,
@@ -434,7 +439,7 @@ impl Batch {
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Reader", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_singleton_method("new", function!(Reader::new, 5))?;
+    class.define_singleton_method("new", function!(Reader::new, 2))?;
     class.define_method("next_batch", method!(Reader::next_batch, 1))?;
     class.define_method("next_items", method!(Reader::next_items, 1))?;
     class.define_method("cancel", method!(Reader::cancel, 0))?;

@@ -18,13 +18,14 @@ use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, Symbol, TypedData, Value,
-    function, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RHash, RModule, RString, Ruby, Symbol, TypedData, Value, function,
+    gc, method,
 };
 
 use crate::client::Client;
 use crate::errors::{self, About, guard};
 use crate::nested::is_computing;
+use crate::options::options;
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
 use crate::shared::share;
 use crate::values::given;
@@ -46,6 +47,23 @@ impl DataTypeFunctions for Stream {
         if let Some(application) = &self.application {
             application.mark(marker);
         }
+    }
+}
+
+options! {
+    /// What a stream is created with.
+    pub(crate) struct Creation {
+        content_type: Option<String>,
+        ttl_seconds: Option<u64>,
+        expires_at: Option<String>,
+        closed: bool,
+        /// The source's path, of a fork.
+        forked_from: Option<String>,
+        fork_offset: Option<String>,
+        fork_sub_offset: Option<u64>,
+        body: Option<RString>,
+        /// Whether the body is one JSON value, which is checked.
+        json: bool,
     }
 }
 
@@ -98,53 +116,37 @@ impl Stream {
         self.application.is_some()
     }
 
-    /// `head(purpose)` -> `[content_type, next_offset, etag, cache_control, stream_closed, ttl_seconds, expires_at]`.
-    /// The purpose, nil or as [`purpose`] takes it, is what errors name.
-    fn head(ruby: &Ruby, this: &Stream, purpose: Option<Symbol>) -> Result<RArray, Error> {
+    /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`, `ttl_seconds`
+    /// and `expires_at`. The purpose, nil or as [`purpose`] takes it, is what errors name.
+    fn head(ruby: &Ruby, this: &Stream, purpose: Option<Symbol>) -> Result<RHash, Error> {
         let purpose = purpose.map(|name| self::purpose(ruby, name)).transpose()?;
         let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint, purpose)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
-        let array = ruby.ary_new_capa(7);
-        array.push(text(&head.content_type))?;
-        array.push(text(&head.next_offset))?;
-        array.push(text(&head.etag))?;
-        array.push(text(&head.cache_control))?;
-        array.push(head.closed)?;
-        array.push(head.ttl_seconds)?;
-        array.push(text(&head.expires_at))?;
-        Ok(array)
+        let told = ruby.hash_new();
+        told.aset(ruby.to_symbol("content_type"), text(&head.content_type))?;
+        told.aset(ruby.to_symbol("next_offset"), text(&head.next_offset))?;
+        told.aset(ruby.to_symbol("etag"), text(&head.etag))?;
+        told.aset(ruby.to_symbol("cache_control"), text(&head.cache_control))?;
+        told.aset(ruby.to_symbol("stream_closed"), head.closed)?;
+        told.aset(ruby.to_symbol("ttl_seconds"), head.ttl_seconds)?;
+        told.aset(ruby.to_symbol("expires_at"), text(&head.expires_at))?;
+        Ok(told)
     }
 
-    /// `create(content_type, ttl_seconds, expires_at, closed, forked_from, fork_offset, fork_sub_offset, body, json)`
-    /// -> the stream's content type, or nil.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a private, positional interface between two layers of one gem"
-    )]
-    fn create(
-        ruby: &Ruby,
-        this: &Stream,
-        content_type: Option<String>,
-        ttl_seconds: Option<u64>,
-        expires_at: Option<String>,
-        closed: bool,
-        forked_from: Option<String>,
-        fork_offset: Option<String>,
-        fork_sub_offset: Option<u64>,
-        body: Option<RString>,
-        json: bool,
-    ) -> Result<Option<RString>, Error> {
-        let body = body
-            .map(|data| this.payload(ruby, Operation::Create, data, json))
+    /// `create(**creation)` -> the stream's content type, or nil. See [`Creation`].
+    fn create(ruby: &Ruby, this: &Stream, creation: Creation) -> Result<Option<RString>, Error> {
+        let body = creation
+            .body
+            .map(|data| this.payload(ruby, Operation::Create, data, creation.json))
             .transpose()?;
         let how = Create {
-            content_type,
-            ttl_seconds,
-            expires_at,
-            closed,
-            forked_from,
-            fork_offset,
-            fork_sub_offset,
+            content_type: creation.content_type,
+            ttl_seconds: creation.ttl_seconds,
+            expires_at: creation.expires_at,
+            closed: creation.closed,
+            forked_from: creation.forked_from,
+            fork_offset: creation.fork_offset,
+            fork_sub_offset: creation.fork_sub_offset,
             body,
         };
         let content_type = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
@@ -333,7 +335,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_singleton_method("new", function!(Stream::new, 5))?;
     class.define_method("asks?", method!(Stream::asks, 0))?;
     class.define_method("head", method!(Stream::head, 1))?;
-    class.define_method("create", method!(Stream::create, 9))?;
+    class.define_method("create", method!(Stream::create, 1))?;
     class.define_method("append", method!(Stream::append, 5))?;
     class.define_method("close_stream", method!(Stream::close_stream, 3))?;
     class.define_method("delete", method!(Stream::delete, 0))?;
