@@ -6,11 +6,36 @@ use std::time::{Duration, Instant};
 use core_benches::{copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use durable_streams_protocol::json::validate;
-use durable_streams_protocol::producer::{Answer, Config, Machine};
+use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Machine};
+use durable_streams_protocol::retry::Policy;
+
+/// What `DurableStreams::Producer.new` asks for where it is told nothing.
+fn config() -> Config {
+    Config {
+        body: BodyKind::Json,
+        epoch: 0,
+        next_seq: None,
+        tail: None,
+        auto_claim: false,
+        claims: ClaimLimits::default(),
+        max_batch_bytes: 1 << 20,
+        max_batch_items: usize::MAX,
+        linger: Duration::from_millis(5),
+        max_in_flight: 5,
+        max_buffered_bytes: 64 << 20,
+        retry: Policy {
+            max_retries: 5,
+            initial_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            multiplier: 2.0,
+            statuses: vec![429, 500, 502, 503, 504],
+        },
+    }
+}
 
 /// Appends all messages and lets a server that is always content acknowledge every batch.
 fn produce(messages: &[String], now: Instant) -> u64 {
-    let mut machine = Machine::new(Config::default(), Box::new(|| 0.5)).expect("the defaults are within bounds");
+    let mut machine = Machine::new(config(), Box::new(|| 0.5)).expect("the settings are within bounds");
     let mut delivered = 0;
     let mut round = |machine: &mut Machine| {
         while let Some(transmit) = machine.poll_transmit(now) {

@@ -64,8 +64,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The documented defaults, with this retry policy.
-    pub fn new(retry: retry::Policy) -> Config {
+    /// Settings to test with, with this retry policy: users get theirs from Ruby, where the defaults are.
+    #[cfg(test)]
+    pub(crate) fn new(retry: retry::Policy) -> Config {
         Config {
             body: BodyKind::Json,
             epoch: 0,
