@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # What the library needs to know about content types.
+  # What the library needs to know about content types. What they mean, the extension says.
   # @api private
   module ContentType
     # Short names for the usual ones.
@@ -28,27 +28,22 @@ module DurableStreams
       # @param content_type [String, nil]
       # @return [Boolean] whether messages are JSON values: application/json or anything ending in +json
       def json?(content_type)
-        type = essence(content_type)
-        type == "application/json" || type.end_with?("+json")
+        !content_type.nil? && Native.json_type?(content_type)
       end
 
       # @param content_type [String, nil]
       # @return [Boolean] whether the data is text
       def text?(content_type)
-        essence(content_type).start_with?("text/")
+        !content_type.nil? && Native.text_type?(content_type)
       end
 
       # @param content_type [String, nil]
       # @return [Boolean] whether SSE carries such data as it is, without base64
       def plain_in_sse?(content_type)
-        essence(content_type) == "application/json" || text?(content_type)
+        !content_type.nil? && Native.plain_in_sse?(content_type)
       end
 
       private
-
-      def essence(content_type)
-        content_type ? content_type[/\A[^;]*/].strip.downcase : ""
-      end
 
       def invalid(content_type)
         raise ArgumentError, "content_type must be :json, :bytes, :text or a MIME type such as \"text/csv\", " \

@@ -6,7 +6,7 @@
 //! - `questions`: what requests ask of Ruby; `values`: headers and parameters, callables included;
 //!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
 //!   `options`: settings that Ruby gives by name; `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
-//! - `url`: paths joined to a base, and URLs without their secrets;
+//! - `url`: paths joined to a base, and URLs without their secrets; `content_type`: what types mean;
 //! - `dispatch`: what a Ruby thread does for producers while no caller waits;
 //! - `client`, `stream`, `reader`, `producer`: the classes of `DurableStreams::Native`.
 
@@ -16,6 +16,7 @@ use magnus::{Error, Module, Ruby};
 
 mod caller;
 mod client;
+mod content_type;
 mod convert;
 mod dispatch;
 mod errors;
@@ -55,6 +56,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     convert::init(ruby, native)?;
     client::init(ruby, native)?;
     url::init(native)?;
+    content_type::init(native)?;
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;

@@ -42,6 +42,25 @@ pub const START: &str = "-1";
 /// A stream's present tail.
 pub const NOW: &str = "now";
 
+const JSON: &str = "application/json";
+const TEXT: &str = "text/";
+
+/// A content type without its parameters, in lower case.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+/// Whether data of this content type is text.
+pub fn is_text(content_type: &str) -> bool {
+    essence(content_type).starts_with(TEXT)
+}
+
+/// Whether SSE carries data of this content type as it is; all other data goes through it as base64.
+pub fn is_plain_in_events(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    essence == JSON || essence.starts_with(TEXT)
+}
+
 /// What a content type means to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -59,12 +78,12 @@ pub enum Media {
 impl Media {
     /// What `content_type` means. Parameters and case do not matter.
     pub fn of(content_type: &str) -> Media {
-        let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        if essence == "application/json" {
+        let essence = essence(content_type);
+        if essence == JSON {
             Media::Json
         } else if essence.ends_with("+json") {
             Media::JsonSequence
-        } else if essence.starts_with("text/") {
+        } else if essence.starts_with(TEXT) {
             Media::Text
         } else {
             Media::Bytes
