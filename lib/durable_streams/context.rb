@@ -15,9 +15,6 @@ module DurableStreams
 
       # @return [String, nil] what paths are joined to where no base_url is configured
       attr_accessor :stand_in_base_url
-
-      # @return [String, nil] what writers and readers take a stream for that is not there; nil: an error
-      attr_accessor :stand_in_content_type
     end
 
     # @param parent_config [Configuration] what to start from

@@ -144,11 +144,10 @@ module DurableStreams
     # @raise [ParseError] if a String is not valid JSON, on a JSON stream
     # @raise [ArgumentError] if the stream does not take such data
     def append(data, seq: nil)
-      json = @json
-      json = ContentType.json?(known_content_type(:append)) if json.nil?
-      data = Message.encode(data, json, @content_type) unless data.is_a?(String)
+      learn_content_type(:append) if @json.nil?
+      data = Message.encode(data, @json, @content_type) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
-      AppendResult.of(@native.append(data, @content_type, json, seq, @batching))
+      AppendResult.of(@native.append(data, @content_type, @json, seq, @batching))
     end
     alias append! append
 
@@ -213,7 +212,7 @@ module DurableStreams
 
     # @return [Boolean] whether messages are JSON values; asks the server once (HEAD) where the type is not known
     def json?
-      known_content_type if @json.nil?
+      learn_content_type(:read)
       @json
     end
 
@@ -233,7 +232,7 @@ module DurableStreams
     def read(offset: "-1", live: :off, format: nil, cursor: nil, &block)
       start = ReadOptions.normalize(offset, live, cursor)
       unit = format ? :items : @context.config.each_yields
-      reader = if ReadOptions.json?(format) { ContentType.json?(known_content_type(:read)) }
+      reader = if ReadOptions.json?(format) { json? }
                  JsonReader.new(self, **start, each_yields: unit)
                else
                  ByteReader.new(self, **start)
@@ -351,16 +350,16 @@ module DurableStreams
 
     # The content type, asked for (HEAD) if nobody said it yet.
     # @api private
-    # @param purpose [Symbol, nil] what for, which an error names: :append, :close, :read or :produce; nil: for itself
+    # @param purpose [Symbol] what for, which an error names: :append, :close, :read or :produce
     # @return [String]
-    def known_content_type(purpose = nil)
+    def known_content_type(purpose)
       learn_content_type(purpose)
       @content_type
     end
 
     # Asks for the content type (HEAD) if nobody said it yet.
     # @api private
-    # @param purpose [Symbol, nil] what for, as {#known_content_type} takes it
+    # @param purpose [Symbol] what for, as {#known_content_type} takes it
     # @return [String, nil] the tail of the stream, if the server was asked
     def learn_content_type(purpose)
       return unless @json.nil?
@@ -368,11 +367,6 @@ module DurableStreams
       head = @native.head(purpose)
       learn(head[:content_type] || ContentType::FALLBACK)
       head[:next_offset]
-    rescue StreamNotFoundError
-      raise unless Context.stand_in_content_type
-
-      learn(Context.stand_in_content_type)
-      nil
     end
 
     protected

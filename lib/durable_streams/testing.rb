@@ -48,7 +48,6 @@ module DurableStreams
         mock_transport.strict = strict
         Context.transport = mock_transport
         Context.stand_in_base_url = BASE_URL
-        Context.stand_in_content_type = strict ? nil : ContentType::NAMES[:json]
         nil
       end
 
@@ -63,7 +62,6 @@ module DurableStreams
       def reset!
         Context.transport = nil
         Context.stand_in_base_url = nil
-        Context.stand_in_content_type = nil
         before = LOCK.synchronize do
           @mock_transport = nil
           @configuration.tap { @configuration = nil }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use durable_streams_protocol::error::Operation;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::mpsc;
@@ -14,6 +15,8 @@ use tokio::sync::mpsc;
 /// A request as it would go over the wire.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// What it is for.
+    pub operation: Operation,
     /// The method.
     pub method: Method,
     /// The URL, query included.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::transport::{Content, Fault, Incoming, Outgoing};
+use durable_streams_protocol::error::{Operation, Purpose};
 use magnus::typed_data::Obj;
 use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +71,11 @@ impl Request {
     /// `http_method` -> `:get`, …
     fn http_method(ruby: &Ruby, this: &Request) -> Symbol {
         ruby.to_symbol(this.made.method.as_str().to_ascii_lowercase())
+    }
+
+    /// `lookup?`: whether it only asks for what a read or a write has to know of the stream before.
+    fn is_lookup(&self) -> bool {
+        matches!(self.made.operation, Operation::HeadFor(purpose) if purpose != Purpose::Connect)
     }
 
     fn url(&self) -> &str {
@@ -176,6 +182,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Request", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_method("http_method", method!(Request::http_method, 0))?;
+    class.define_method("lookup?", method!(Request::is_lookup, 0))?;
     class.define_method("url", method!(Request::url, 0))?;
     class.define_method("headers", method!(Request::headers, 0))?;
     class.define_method("body", method!(Request::body, 0))?;

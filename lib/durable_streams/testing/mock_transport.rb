@@ -136,7 +136,7 @@ module DurableStreams
         when :timeout then raise TimeoutError.new("no answer", url: url)
         when Symbol then raise ConnectionError.new("the connection was lost", url: url)
         when MockResponse then reply
-        else @lock.synchronize { served(request) }
+        else @lock.synchronize { served(request, stream_for(request)) }
         end
       end
 
@@ -169,12 +169,19 @@ module DurableStreams
         stream
       end
 
+      # @param lookup [Boolean] whether the request only prepares for reading or writing
+      # @return [MockStream, nil] what a request is answered by
+      def stream_for(request, lookup: false)
+        stream_at(request[:path]) || stand_in(request, lookup)
+      end
+
       # @return [MockStream, nil] what a request is answered by where no stream ever was
-      def stand_in(request)
+      def stand_in(request, lookup)
         return if @strict || @deleted[request[:path]]
 
         case request[:method]
         when :get then empty
+        when :head then empty if lookup
         when :post then fresh(request[:headers]["content-type"])
         end
       end
@@ -219,24 +226,22 @@ module DurableStreams
 
       # Answers now, or keeps the request until there is something for it.
       def answer(request, native)
-        stream = stream_at(request[:path]) || stand_in(request)
+        stream = stream_for(request, lookup: native.lookup?)
         live = request[:query]["live"] if request[:method] == :get && stream
         from = MockOffset.parse(request[:query]["offset"], stream.size) if live
         waiter = case from && live
                  when "long-poll" then LongPollWaiter.new(native, from)
                  when "sse" then EventWaiter.new(native, from, stream)
                  end
-        return served(request).give(native) unless waiter
+        return served(request, stream).give(native) unless waiter
 
         @waiters[request[:path]] << waiter unless waiter.done?(stream)
       end
 
       # What a server answers at once. Under the lock.
-      def served(request)
+      def served(request, stream)
         path = request[:path]
         return create(path, request) if request[:method] == :put
-
-        stream = stream_at(path) || stand_in(request)
         return MockResponse.new(status: 404) unless stream
 
         case request[:method]

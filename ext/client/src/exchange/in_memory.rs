@@ -26,6 +26,7 @@ pub(crate) async fn ask(
     limit: Duration,
 ) -> Result<Response, Failure> {
     let answering = transport.answer(Outgoing {
+        operation: request.operation,
         method: request.method.clone(),
         url,
         headers,
