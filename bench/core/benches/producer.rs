@@ -1,20 +1,25 @@
 //! What an append costs the producer: its message is copied into the batch that goes on the wire.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use core_benches::{copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use durable_streams_protocol::error::{About, Operation};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Machine};
+use durable_streams_protocol::request::{self, Context};
 use durable_streams_protocol::retry::Policy;
+use http::{HeaderMap, StatusCode};
 
 /// What `DurableStreams::Producer.new` asks for where it is told nothing.
 fn config() -> Config {
     Config {
         body: BodyKind::Json,
         epoch: 0,
-        next_seq: None,
+        // No tail to be looked up.
+        next_seq: Some(0),
         tail: None,
         auto_claim: false,
         claims: ClaimLimits::default(),
@@ -33,19 +38,32 @@ fn config() -> Config {
     }
 }
 
+/// What a server that is always content answers.
+fn accepted() -> Answer {
+    let response = request::Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        after_silence: false,
+    };
+    let context = Context {
+        about: About {
+            operation: Operation::Produce,
+            url: "http://localhost/s",
+        },
+        policy: &config().retry,
+        now: SystemTime::UNIX_EPOCH,
+    };
+    Answer::new(&context, response)
+}
+
 /// Appends all messages and lets a server that is always content acknowledge every batch.
 fn produce(messages: &[String], now: Instant) -> u64 {
     let mut machine = Machine::new(config(), Box::new(|| 0.5)).expect("the settings are within bounds");
     let mut delivered = 0;
     let mut round = |machine: &mut Machine| {
         while let Some(transmit) = machine.poll_transmit(now) {
-            let answer = Answer {
-                status: 200,
-                producer_epoch: Some(0),
-                producer_seq: Some(transmit.seq),
-                ..Answer::default()
-            };
-            machine.handle_response(now, transmit.id, answer);
+            machine.handle_response(now, transmit.id, accepted());
         }
         while machine.poll_event().is_some() {
             delivered += 1;

@@ -59,6 +59,67 @@
 //!   answers, 429 among them, prove that the request was refused.
 //! - **Fighting over an id.** Each claim that was not followed by holding the epoch for a while ([`ClaimLimits`])
 //!   counts, and one too many fails with `StaleEpoch`. Every claim is told ([`Event::Claimed`]).
+//!
+//! # Example
+//! ```
+//! use std::time::{Duration, Instant, SystemTime};
+//!
+//! use bytes::Bytes;
+//! use durable_streams_protocol::error::{About, Operation};
+//! use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Event, Machine};
+//! use durable_streams_protocol::request::{self, Context};
+//! use durable_streams_protocol::retry::Policy;
+//! use http::{HeaderMap, StatusCode};
+//!
+//! let retry = Policy {
+//!     max_retries: 5,
+//!     initial_delay: Duration::from_millis(100),
+//!     max_delay: Duration::from_secs(30),
+//!     multiplier: 2.0,
+//!     statuses: vec![429, 503],
+//! };
+//! let mut machine = Machine::new(
+//!     Config {
+//!         body: BodyKind::Json,
+//!         epoch: 0,
+//!         next_seq: Some(0), // It goes on in the epoch, so nothing is looked up before the first batch.
+//!         tail: None,
+//!         auto_claim: false,
+//!         claims: ClaimLimits::default(),
+//!         max_batch_bytes: 1 << 20,
+//!         max_batch_items: usize::MAX,
+//!         linger: Duration::from_millis(5),
+//!         max_in_flight: 5,
+//!         max_buffered_bytes: 64 << 20,
+//!         retry: retry.clone(),
+//!     },
+//!     Box::new(|| 0.5),
+//! )?;
+//! machine.append(b"{\"n\":1}").unwrap();
+//! machine.append(b"{\"n\":2}").unwrap();
+//! machine.flush().unwrap();
+//!
+//! // One request goes out …
+//! let now = Instant::now();
+//! let transmit = machine.poll_transmit(now).unwrap();
+//! assert_eq!((transmit.epoch, transmit.seq), (0, 0));
+//! assert_eq!(transmit.body, "[{\"n\":1},{\"n\":2}]");
+//! assert!(machine.poll_transmit(now).is_none());
+//!
+//! // … and this comes back.
+//! let response = request::Answer {
+//!     status: StatusCode::OK,
+//!     headers: HeaderMap::new(),
+//!     body: Bytes::new(),
+//!     after_silence: false,
+//! };
+//! let about = About { operation: Operation::Produce, url: "http://localhost/s" };
+//! let context = Context { about, policy: &retry, now: SystemTime::now() };
+//! machine.handle_response(now, transmit.id, Answer::new(&context, response));
+//! let Some(Event::Delivered(delivery)) = machine.poll_event() else { panic!("a delivery") };
+//! assert_eq!(delivery.count, 2);
+//! # Ok::<(), durable_streams_protocol::producer::ConfigError>(())
+//! ```
 
 mod answer;
 mod batch;
