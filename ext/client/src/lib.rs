@@ -6,6 +6,81 @@
 //! - [`inline`]: requests that their waiter carries out; [`runtime`]: the threads that carry out all others.
 //! - [`fork`], [`lock`]: living in a process that forks.
 //! - [`transport`]: an application that answers requests in the network's stead.
+//!
+//! # Example
+//! Reads a stream. A small server of one response stands in for a real one.
+//! ```
+//! use std::io::{Read, Write};
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use durable_streams_client::connections::{Client, Config};
+//! use durable_streams_client::endpoint::Endpoint;
+//! use durable_streams_client::reader::Session;
+//! use durable_streams_protocol::read::cursor::{Live, Position};
+//! use durable_streams_protocol::read::event::Event;
+//! use durable_streams_protocol::read::machine::ReadOptions;
+//! use durable_streams_protocol::read::payload::Format;
+//! use durable_streams_protocol::retry::Policy;
+//! use durable_streams_protocol::target::Values;
+//!
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let url = format!("http://{}/greetings", listener.local_addr()?);
+//! std::thread::spawn(move || -> std::io::Result<()> {
+//!     let (mut socket, _) = listener.accept()?;
+//!     let _request = socket.read(&mut [0; 4096])?;
+//!     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\
+//!         stream-next-offset: 2\r\nstream-up-to-date: true\r\n\r\n";
+//!     socket.write_all(format!("{head}[\"hello\",\"world\"]").as_bytes())
+//! });
+//!
+//! let client = Client::new(Config {
+//!     timeout: Duration::from_secs(30),
+//!     live_timeout: Duration::from_secs(120),
+//!     max_message_bytes: 1 << 30,
+//!     retry: Policy {
+//!         max_retries: 5,
+//!         initial_delay: Duration::from_millis(100),
+//!         max_delay: Duration::from_secs(30),
+//!         multiplier: 2.0,
+//!         statuses: vec![429, 500, 502, 503, 504],
+//!     },
+//!     ca_file: None,
+//!     identity: None,
+//!     user_agent: "example".to_owned(),
+//! });
+//! let endpoint = Arc::new(Endpoint::new(client, &url, Values::default(), None)?);
+//! let session = Session::start(
+//!     &endpoint,
+//!     ReadOptions {
+//!         live: Live::Off,
+//!         position: Position::new("-1", None),
+//!         format: Format::Json,
+//!         media: None,
+//!         past_caches: false,
+//!     },
+//! )?;
+//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! let (mut items, mut next_offset) = (Vec::new(), String::new());
+//! runtime.block_on(async {
+//!     let mut events = session.events().await;
+//!     while let Some(event) = events.next(1).await {
+//!         match event? {
+//!             Event::Part(part) => items.push(part.bytes().clone()),
+//!             Event::End(last, progress) => {
+//!                 items.extend(last.map(|part| part.bytes().clone()));
+//!                 next_offset = progress.next_offset;
+//!             }
+//!             Event::Length(_) | Event::Place(_) => {}
+//!         }
+//!     }
+//!     durable_streams_protocol::error::Result::Ok(())
+//! })?;
+//! // Each part has complete items, with commas between them.
+//! assert_eq!(items.join(&b','), b"\"hello\",\"world\"");
+//! assert_eq!(next_offset, "2");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod append;
 pub mod connections;
