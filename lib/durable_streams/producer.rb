@@ -157,26 +157,28 @@ module DurableStreams
       @close_result = nil
     end
 
-    # @!method append(data)
-    #   Appends a message and returns at once; the message is sent in the background. Waits only while
-    #   `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
+    # Appends a message and returns at once; the message is sent in the background. Waits only while
+    # `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
     #
-    #   What is sent is what the data are now: they may be changed afterwards, and appended again.
-    #   @param data [Object] as {Stream#append} takes it
-    #   @return [nil]
-    #   @raise [ClosedError] if the producer is closed
-    #   @raise [ParseError] if a String is not valid JSON, on a JSON stream
-    #   @raise [ArgumentError] if the stream does not take such data
-    #   @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
-    #   @raise [ThreadError] if it would have to wait for room in the callable of a header, which deliveries wait for
+    # What is sent is what the data are now: they may be changed afterwards, and appended again.
+    # @param data [Object] as {Stream#append} takes it
+    # @return [nil]
+    # @raise [ClosedError] if the producer is closed
+    # @raise [ParseError] if a String is not valid JSON, on a JSON stream
+    # @raise [ArgumentError] if the stream does not take such data
+    # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
+    # @raise [ThreadError] if it would have to wait for room in the callable of a header, which deliveries wait for
+    def append(data)
+      append_other(data) unless @native.take(data)
+    end
 
-    # @!method <<(data)
-    #   Appends a message, as {#append} does.
-    #   @param data [Object]
-    #   @return [Producer] self
-
-    # Has both. They are called for every message, and leave to {#append_other} what is not simply accepted.
-    include Native::Appends
+    # Appends a message, as {#append} does.
+    # @param data [Object]
+    # @return [Producer] self
+    def <<(data)
+      append_other(data) unless @native.take(data)
+      self
+    end
 
     # Appends a message and waits until the server has acknowledged it. What was appended before it is sent too.
     # @param data [Object] as {#append} takes it
@@ -249,6 +251,7 @@ module DurableStreams
 
     private
 
+    # Appends what is not a String that is accepted at once.
     def append_other(data)
       @native.append(encode(data), data, waits_for_itself)
     end

@@ -461,6 +461,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 2))?;
+    class.define_method("take", method!(Producer::take, 1))?;
     class.define_method("append", method!(Producer::append, 3))?;
     class.define_method("append_acknowledged", method!(Producer::append_acknowledged, 2))?;
     class.define_method("flush", method!(Producer::flush, 0))?;
@@ -469,6 +470,5 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("epoch", method!(Producer::epoch, 0))?;
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
-    class.define_method("ending?", method!(Producer::ending, 0))?;
-    appends::init(native)
+    class.define_method("ending?", method!(Producer::ending, 0))
 }
