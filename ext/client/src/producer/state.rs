@@ -203,8 +203,8 @@ impl State {
                     self.fail(failed.clone());
                     tell(Notice::Failed(failed));
                 }
-                // Who flushes waits for the deliveries; who asks for the epoch is told the one in use.
-                Event::Flushed(_) | Event::Claimed { .. } => {}
+                // Who asks for the epoch is told the one in use.
+                Event::Claimed { .. } => {}
             }
         }
     }

@@ -5,10 +5,6 @@ use bytes::Bytes;
 use super::batch::{Body, BodyKind};
 use crate::error::Error;
 
-/// A flush that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FlushId(pub(super) u64);
-
 /// Something to tell, in the order in which it came to be.
 #[derive(Debug)]
 pub enum Event {
@@ -25,8 +21,6 @@ pub enum Event {
         /// The epoch.
         epoch: u64,
     },
-    /// All that was appended before this flush was delivered.
-    Flushed(FlushId),
     /// There is room again after `append` said [`AppendError::Full`](super::AppendError::Full): whoever waits tries again.
     Room,
     /// The id was taken back: what was not acknowledged goes out under the new epoch.
@@ -41,7 +35,7 @@ pub enum Event {
         /// The end of the stream, where the server told.
         final_offset: Option<String>,
     },
-    /// All is delivered and the producer is at its end. Nothing comes after this but answers to later flushes.
+    /// All is delivered and the producer is at its end. Nothing comes after this.
     Closed,
     /// The producer is at its end and not all was delivered. Nothing comes after this.
     Failed {

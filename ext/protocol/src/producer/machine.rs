@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::batch::{Batch, Body, Filling, State};
 use super::claims::{Claims, Settling};
 use super::config::{Config, ConfigError, MAX_NUMBER};
-use super::event::{Event, Failure, FlushId};
+use super::event::{Event, Failure};
 use super::lookup::Tail;
 use super::window::Window;
 
@@ -130,11 +130,6 @@ pub struct Machine {
     pub(super) buffered: usize,
     pub(super) pending: u64,
     pub(super) next_token: u64,
-    /// All tokens below it are delivered.
-    pub(super) delivered: u64,
-    /// Flushes that wait, each with the token that `delivered` has to reach.
-    pub(super) flushes: VecDeque<(u64, FlushId)>,
-    next_flush: u64,
     /// `Full` was answered since the last `Room`.
     pub(super) starved: bool,
     /// How much the last batch held: what the memory of the next is sized by.
@@ -182,9 +177,6 @@ impl Machine {
             buffered: 0,
             pending: 0,
             next_token: 0,
-            delivered: 0,
-            flushes: VecDeque::new(),
-            next_flush: 0,
             starved: false,
             last_size: (256, 16),
             events: VecDeque::new(),
@@ -241,29 +233,16 @@ impl Machine {
         Ok(Appended { token, wake: true })
     }
 
-    /// Asks for all that was appended so far to be sent at once and to be told ([`Event::Flushed`]) when it is
-    /// delivered. Nothing comes of it where the producer fails: [`Event::Failed`] answers every flush that waits. One
-    /// that nobody waits for any more needs no further care. Flushes with nothing appended between them share an id.
+    /// Has all that was appended so far sent at once. [`Event::Delivered`] tells when it is in the stream.
     ///
     /// # Errors
     /// When the producer has failed.
-    pub fn flush(&mut self) -> Result<FlushId, Failure> {
+    pub fn flush(&mut self) -> Result<(), Failure> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
         }
         self.hurry();
-        let target = self.next_token;
-        if let Some((_, id)) = self.flushes.back().filter(|(waiting, _)| *waiting == target) {
-            return Ok(*id);
-        }
-        let id = FlushId(self.next_flush);
-        self.next_flush += 1;
-        if self.delivered >= target {
-            self.events.push_back(Event::Flushed(id));
-        } else {
-            self.flushes.push_back((target, id));
-        }
-        Ok(id)
+        Ok(())
     }
 
     /// Accepts nothing more, sends what is left and ends with [`Event::Closed`]. Asking again changes nothing.
@@ -380,11 +359,6 @@ impl Machine {
     /// Whether the owner has asked for the end.
     pub fn ending(&self) -> bool {
         self.ending != Ending::NotAsked
-    }
-
-    /// Whether the producer accepts messages.
-    pub fn accepts(&self) -> bool {
-        self.admit().is_ok()
     }
 
     /// Why the producer accepts nothing more, from the moment it is known; [`Event::Failed`] follows when the fate of

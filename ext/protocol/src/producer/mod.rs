@@ -140,7 +140,7 @@ mod tests;
 pub use answer::Answer;
 pub use batch::BodyKind;
 pub use config::{ClaimLimits, Config, ConfigError, MAX_NUMBER};
-pub use event::{Delivery, Event, Failure, FlushId, Outcome, Undelivered, UndeliveredMessage};
+pub use event::{Delivery, Event, Failure, Outcome, Undelivered, UndeliveredMessage};
 pub use lookup::Lookup;
 pub use machine::{AppendError, Appended, Jitter, Machine, Transmit, TransmitId};
 pub use search::{Found, MOST_READ_BACK, Search, Wanted};

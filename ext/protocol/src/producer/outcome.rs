@@ -138,21 +138,13 @@ impl Machine {
         }
     }
 
-    /// Tells of the deliveries, flushes and the end that acknowledgements have brought about.
+    /// Tells of the deliveries and the end that acknowledgements have brought about.
     pub(super) fn report(&mut self) {
         while self.queue.front().is_some_and(Batch::acknowledged) {
             let Some(batch) = self.queue.pop_front() else { break };
             self.base += 1;
             self.unsent = self.unsent.max(self.base);
-            self.delivered = batch.first + batch.count;
             self.tell_delivered(batch);
-        }
-        while let Some((target, id)) = self.flushes.front().copied() {
-            if target > self.delivered {
-                break;
-            }
-            self.flushes.pop_front();
-            self.events.push_back(Event::Flushed(id));
         }
         self.end_if_drained();
     }

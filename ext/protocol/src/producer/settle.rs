@@ -152,7 +152,6 @@ impl Machine {
             return;
         }
         self.phase = Phase::Failed(failure.clone());
-        self.flushes.clear();
         let reported = fates.len() - self.queue.len();
         self.seal();
         self.wake_starved();

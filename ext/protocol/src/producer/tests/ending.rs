@@ -2,26 +2,19 @@
 
 use super::*;
 
-fn flushed(events: &[Event]) -> Vec<FlushId> {
-    let ids = events.iter().filter_map(|event| match event {
-        Event::Flushed(id) => Some(*id),
-        _ => None,
-    });
-    ids.collect()
-}
-
 #[test]
-fn a_flush_sends_at_once_and_waits_for_all_before_it() {
+fn a_flush_sends_at_once_and_is_delivered_in_order() {
     let mut bench = Bench::established(config());
     bench.append(&["a", "b"]);
-    let id = bench.machine.flush().expect("running");
+    bench.machine.flush().expect("running");
     let sent = bench.send();
     let later = bench.append_and_send(&["c"]);
     assert_eq!(later.len(), 1);
     bench.accept(&sent[1]);
-    assert_eq!(flushed(&bench.events()), []);
+    assert_eq!(bench.delivered(), []);
     bench.accept(&sent[0]);
-    assert_eq!(flushed(&bench.events()), [id]);
+    let tokens: Vec<u64> = bench.delivered().iter().map(|(first, ..)| *first).collect();
+    assert_eq!(tokens, [1, 2]);
 }
 
 #[test]
@@ -34,28 +27,6 @@ fn a_flush_does_not_wait_for_the_linger() {
     assert!(bench.append_and_send(&["a"]).is_empty());
     bench.machine.flush().expect("running");
     assert_eq!(bench.send().len(), 1);
-}
-
-#[test]
-fn a_flush_of_nothing_is_done() {
-    let mut bench = Bench::new(config());
-    let id = bench.machine.flush().expect("running");
-    assert_eq!(flushed(&bench.events()), [id]);
-}
-
-#[test]
-fn several_flushes_end_each_in_its_turn() {
-    let mut bench = Bench::established(config());
-    bench.append(&["a"]);
-    let first = bench.machine.flush().expect("running");
-    bench.append(&["b"]);
-    let second = bench.machine.flush().expect("running");
-    assert_eq!(bench.machine.flush().expect("running"), second, "the same barrier");
-    let sent = bench.send();
-    bench.accept(&sent[0]);
-    assert_eq!(flushed(&bench.events()), [first]);
-    bench.accept(&sent[1]);
-    assert_eq!(flushed(&bench.events()), [second]);
 }
 
 #[test]
