@@ -15,6 +15,12 @@ module DurableStreams
 
       # @return [String, nil] what paths are joined to where no base_url is configured
       attr_accessor :stand_in_base_url
+
+      # @param url [String]
+      # @return [Boolean] whether it begins with a scheme and `://`; otherwise it is a path
+      def absolute?(url)
+        url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
+      end
     end
 
     # @param parent_config [Configuration] what to start from
@@ -40,7 +46,7 @@ module DurableStreams
     #   base_url's path by `..` (encoded or not) or has a fragment
     def resolve_url(url, stand_in: Context.stand_in_base_url)
       url = url_text(url)
-      return url if url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
+      return url if Context.absolute?(url)
 
       base = @config.base_url || stand_in
       raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base

@@ -181,6 +181,13 @@ RSpec.describe DurableStreams::Testing do
       expect(described_class.messages_for("/a")).to eq([])
     end
 
+    it "are new ones after clear!" do
+      stream.close_stream
+      described_class.clear!
+      mock.streams["/events"] = [1]
+      expect(stream.head).not_to be_closed
+    end
+
     ["/with space", "/caf\u00e9", "/a/../b", "/with%20space"].each do |path|
       it "are known by their paths, however these are written (#{path})" do
         stream = DurableStreams.create(path, content_type: :json)

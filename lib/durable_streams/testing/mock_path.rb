@@ -8,11 +8,10 @@ module DurableStreams
       class << self
         # @param path [String, URI, Symbol] a stream's path (or URL)
         # @return [String] the path as requests have it: percent-encoded, without a query
-        # @raise [ArgumentError] if it is none
+        # @raise [ArgumentError] if it is none, or one that a stream cannot have: see {Context#resolve_url}
         def of(path)
           path = Text.utf8(path.to_s, "path")
-          path = "#{BASE_URL}#{"/" unless path.start_with?("/")}#{path}" unless path.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
-          Native.url_path(path)
+          Native.url_path(Context.absolute?(path) ? path : Native.join_url(BASE_URL, path))
         end
       end
     end

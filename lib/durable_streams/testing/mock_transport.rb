@@ -21,7 +21,9 @@ module DurableStreams
         @strict = false
         @requests = []
         @rules = []
+        # The tests' own, by path: messages and nothing else.
         @streams = {}
+        # What there is to a stream beside its messages, by path: it outlives that a test replaces them.
         @states = {}
         @deleted = {}
         @waiters = Hash.new { |waiters, path| waiters[path] = [] }
@@ -103,6 +105,7 @@ module DurableStreams
           @requests.clear
           @rules.clear
           @streams.clear
+          @states.clear
           @deleted.clear
           @waiters.each_value { |waiters| waiters.each(&:gone) }.clear
         end
