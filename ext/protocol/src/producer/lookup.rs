@@ -6,13 +6,13 @@ use super::search::Wanted;
 /// Something to look up on the server, apart from the requests that send batches. At most one is out at a time.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// Where the stream ends; the result is for [`Machine::handle_tail`].
+    /// Where the stream ends; the result is for [`Machine::handle_tail`](super::Machine::handle_tail).
     Tail {
         /// The batch that waits for it is about to be tried again, so one try is enough: if it fails, the batch's may too.
         once: bool,
     },
     /// Whether this batch is in the stream, which is to be read from the offset on to its end; the result is for
-    /// [`Machine::handle_found`].
+    /// [`Machine::handle_found`](super::Machine::handle_found).
     Batch {
         /// Where to begin.
         from: String,
