@@ -29,11 +29,11 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
   end
 
   it "fails as any other, and is retried" do
+    faults.on("GET") { |reply| head(reply).chunk("[2,3]").finish }
     faults.next("GET") { |reply| reply.respond(503) }
     faults.next("GET") { |reply| head(reply).chunk("[2,").rst }
-    faults.next("GET") { |reply| head(reply).chunk("[2,3]").finish }
-    faults.next("GET") { |reply| reply.respond(404) }
     expect(read.to_a).to eq([2, 3])
+    faults.on("GET") { |reply| reply.respond(404) }
     expect { read.to_a }.to raise_error(DurableStreams::StreamNotFoundError)
   end
 
