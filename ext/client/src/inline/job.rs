@@ -276,3 +276,39 @@ mod driven {
         false
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use durable_streams_protocol::target::Values;
+
+    use super::*;
+    use crate::connections::{Client, Config};
+
+    /// A descriptor that never becomes readable: a pipe whose other end stays open.
+    fn silent() -> BorrowedFd<'static> {
+        let (reader, writer) = std::io::pipe().unwrap();
+        std::mem::forget(writer);
+        let reader = Box::leak(Box::new(reader));
+        // SAFETY: leaked, so open as long as the process lives.
+        unsafe { BorrowedFd::borrow_raw(reader.as_raw_fd()) }
+    }
+
+    #[test]
+    fn an_interrupt_without_a_notification_is_found_within_a_period() {
+        let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None);
+        let endpoint = Arc::new(endpoint.unwrap());
+        let work: Work<()> = Work::new(&endpoint, Operation::Head, |_| pending());
+        let mut driven = work.drive().unwrap().ok().unwrap();
+        let looks = Cell::new(0);
+        let third_time = || looks.replace(looks.get() + 1) == 2;
+        let period = Some(Duration::from_millis(1));
+        let ran = driven.run::<()>(silent(), period, third_time, |_| Poll::Pending);
+        assert!(matches!(ran, Ran::Interrupted));
+    }
+}
