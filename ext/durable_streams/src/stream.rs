@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use durable_streams_client::append::{Append, Appender, Appending};
+use durable_streams_client::append::{Appender, Appending};
 use durable_streams_client::endpoint::Endpoint;
 use durable_streams_client::fork::ProcessLocal;
 use durable_streams_client::inline::job::Work;
 use durable_streams_client::requests;
-use durable_streams_protocol::append::Batching;
+use durable_streams_protocol::append::{Append, Batching};
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::operations::{Create, one_message};
@@ -170,21 +170,21 @@ impl Stream {
                 let (endpoint, questions) = this.attended();
                 let appending = {
                     let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
-                    appender.append(Append {
-                        endpoint,
+                    let append = Append {
                         data,
                         content_type: content_type.into(),
                         json,
                         seq,
-                    })
+                    };
+                    appender.append(endpoint, append)
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
                     Appending::Leading(work) => this.carry_out(ruby, questions, work),
-                    Appending::Riding(ticket) => {
+                    Appending::Following(shared) => {
                         let application = this.application.as_ref();
                         let outcome = match questions {
-                            None if ticket.is_soon() => wait_soon(ruby, ticket)?,
-                            questions => wait_serving(ruby, application, questions.map(Box::new), ticket)?.0,
+                            None if shared.is_soon() => wait_soon(ruby, shared)?,
+                            questions => wait_serving(ruby, application, questions.map(Box::new), shared)?.0,
                         };
                         outcome.map_err(|error| errors::raise(ruby, error))
                     }

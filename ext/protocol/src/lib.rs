@@ -7,7 +7,7 @@
 //!   what the response says.
 //! - [`url`]: URLs as users give them.
 //! - [`meaning`]: what a response means, as an [`error`]; [`retry`] and [`tries`]: when a request is sent again.
-//! - [`append`]: which appends share a request.
+//! - [`append`]: which appends share a request, and who sends it.
 //! - [`read`]: where a read stands and what it asks for next. [`sse`] and [`json`] decode what comes back.
 //! - [`producer`]: the idempotent producer.
 //! - [`protocol`]: header names, and what a content type means.

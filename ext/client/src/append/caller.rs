@@ -1,0 +1,91 @@
+//! Who waits for the outcome of an append that shares a request.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use durable_streams_protocol::append;
+use durable_streams_protocol::error::Result;
+use tokio::sync::oneshot;
+
+use crate::connections::Pool;
+use crate::endpoint::Endpoint;
+
+/// The driver's end of an append: where its request goes, and who is told the outcome.
+pub(super) struct Caller {
+    endpoint: Arc<Endpoint>,
+    pool: Pool,
+    told: oneshot::Sender<Result<String>>,
+}
+
+impl append::Caller for Caller {
+    fn has_left(&self) -> bool {
+        self.told.is_closed()
+    }
+}
+
+impl Caller {
+    /// Who waits for what the receiver gets; it has left once the receiver is dropped.
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Caller, oneshot::Receiver<Result<String>>) {
+        let (told, outcome) = oneshot::channel();
+        (Caller { endpoint, pool, told }, outcome)
+    }
+
+    /// Where its request goes; values are computed on the caller's thread.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Tells the outcome.
+    pub(super) fn tell(self, outcome: Result<String>) {
+        // A caller that has left needs none.
+        let _left = self.told.send(outcome);
+    }
+
+    async fn left(&mut self) {
+        self.told.closed().await;
+    }
+}
+
+/// Waits for `work`; `None` as soon as none of the callers waits any more, and then `work` is cancelled.
+pub(super) async fn unless_abandoned<'a, T>(
+    callers: impl Iterator<Item = &'a mut Caller>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let abandoned = async {
+        for caller in callers {
+            caller.left().await;
+        }
+    };
+    tokio::select! {
+        outcome = work => Some(outcome),
+        () = abandoned => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable_streams_protocol::error::Operation;
+    use durable_streams_protocol::target::Values;
+
+    use super::*;
+    use crate::connections::{Client, Config};
+
+    #[tokio::test]
+    async fn work_is_cancelled_once_no_caller_waits_for_it() {
+        let client = Client::new(Config::for_trials());
+        let endpoint = Arc::new(Endpoint::new(client, "http://h/s", Values::default(), None).unwrap());
+        let pool = endpoint.pool(Operation::Append).unwrap();
+        let (mut callers, mut outcomes): (Vec<Caller>, Vec<_>) =
+            (0..2).map(|_| Caller::new(Arc::clone(&endpoint), pool.clone())).unzip();
+        assert_eq!(unless_abandoned(callers.iter_mut(), async { 7 }).await, Some(7));
+        outcomes.pop();
+        assert_eq!(unless_abandoned(callers.iter_mut(), async { 7 }).await, Some(7));
+        outcomes.clear();
+        let work = std::future::pending::<()>();
+        assert_eq!(unless_abandoned(callers.iter_mut(), work).await, None);
+    }
+}

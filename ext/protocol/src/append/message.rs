@@ -1,0 +1,70 @@
+//! One append, and the request that several of them share.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::Result;
+use crate::operations;
+use crate::request::Request;
+
+/// One append.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The message: one JSON value, already checked, or bytes.
+    pub data: Bytes,
+    /// The stream's content type.
+    pub content_type: Arc<str>,
+    /// Whether `data` is a JSON message.
+    pub json: bool,
+    /// `Stream-Seq`; such an append shares no request.
+    pub seq: Option<String>,
+}
+
+impl Append {
+    /// The request of this append alone. `url` is the stream's, as messages show it.
+    ///
+    /// # Errors
+    /// `Kind::Argument` for a content type or a `seq` that no header can carry.
+    pub fn request(&self, url: &str) -> Result<Request> {
+        self.request_with(std::iter::empty(), url)
+    }
+
+    /// The request that this append shares with `others`, which come after it.
+    ///
+    /// # Errors
+    /// As [`Append::request`].
+    pub(super) fn request_with<'a>(
+        &'a self,
+        others: impl Iterator<Item = &'a Append> + Clone,
+        url: &str,
+    ) -> Result<Request> {
+        let body = self.body_with(others);
+        operations::append(url, &self.content_type, body, self.seq.as_deref())
+    }
+
+    /// Whether `next` may share a request with this append.
+    pub(super) fn can_share(&self, next: &Append) -> bool {
+        self.seq.is_none() && next.seq.is_none() && self.json == next.json && self.content_type == next.content_type
+    }
+
+    /// JSON messages are elements of an array, which servers flatten; bytes follow each other.
+    fn body_with<'a>(&'a self, others: impl Iterator<Item = &'a Append> + Clone) -> Bytes {
+        if !self.json && others.clone().next().is_none() {
+            return self.data.clone();
+        }
+        let appends = std::iter::once(self).chain(others);
+        let size = appends.clone().map(|append| append.data.len() + 1).sum::<usize>() + 1;
+        let mut body = BytesMut::with_capacity(size);
+        for (index, append) in appends.enumerate() {
+            if self.json {
+                body.put_u8(if index == 0 { b'[' } else { b',' });
+            }
+            body.put_slice(&append.data);
+        }
+        if self.json {
+            body.put_u8(b']');
+        }
+        body.freeze()
+    }
+}

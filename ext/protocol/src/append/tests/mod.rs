@@ -1,0 +1,345 @@
+//! The group and its batches: single situations here, a simulation of many in `simulation`.
+
+mod simulation;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{Action, Append, Arrival, Batch, Caller, Group, Leader, Next};
+use crate::error::{About, Error, Kind, Operation, Result};
+use crate::protocol::STREAM_NEXT_OFFSET;
+use crate::request::{Answer, Context, Failure};
+use crate::retry::Policy;
+
+/// A caller that leaves when its cell says so.
+#[derive(Clone, Debug, Default)]
+struct Waiter(Rc<Cell<bool>>);
+
+impl Caller for Waiter {
+    fn has_left(&self) -> bool {
+        self.0.get()
+    }
+}
+
+impl Waiter {
+    fn leave(&self) {
+        self.0.set(true);
+    }
+}
+
+fn append(data: &'static str) -> Append {
+    Append {
+        data: Bytes::from_static(data.as_bytes()),
+        content_type: "application/json".into(),
+        json: true,
+        seq: None,
+    }
+}
+
+fn follow(group: &mut Group<Waiter>, append: Append) -> Waiter {
+    let waiter = Waiter::default();
+    match group.arrive() {
+        Arrival::Follows(queue) => queue.push(append, waiter.clone()),
+        Arrival::Leads(leader) => panic!("{leader:?} leads"),
+    }
+    waiter
+}
+
+fn lead(group: &mut Group<Waiter>) -> Leader {
+    group.arrive().leader().expect("nobody else leads")
+}
+
+/// A group whose first leader has ended, what follows it, and the leader of that.
+fn group(appends: Vec<Append>) -> (Group<Waiter>, Vec<Waiter>, Leader) {
+    let mut group = Group::default();
+    let first = lead(&mut group);
+    let waiters = appends.into_iter().map(|append| follow(&mut group, append)).collect();
+    let leader = group.leader_ends(first).expect("followers wait");
+    (group, waiters, leader)
+}
+
+fn batch(messages: &[&'static str]) -> (Batch<Waiter>, Vec<Waiter>) {
+    let (mut group, waiters, leader) = group(messages.iter().map(|message| append(message)).collect());
+    (next_batch(&mut group, leader), waiters)
+}
+
+fn next_batch(group: &mut Group<Waiter>, leader: Leader) -> Batch<Waiter> {
+    match group.poll_next(leader, Instant::now()) {
+        Next::Send(batch) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The body of the next try.
+fn body(batch: &mut Batch<Waiter>) -> String {
+    match batch.poll_action(Instant::now()) {
+        Action::Try => {}
+        other => panic!("{other:?}"),
+    }
+    batch.handle_values(Ok(())).expect("the first caller waits");
+    let request = batch.request("http://h/s").expect("it can be sent");
+    String::from_utf8(request.body.unwrap().to_vec()).unwrap()
+}
+
+fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, Failure>) {
+    let mut headers = HeaderMap::new();
+    headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
+    let outcome = outcome.map(|status| Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: Bytes::new(),
+        after_silence: false,
+    });
+    let operation = Operation::Append;
+    let context = Context {
+        about: About {
+            operation,
+            url: "http://h/s",
+        },
+        policy: &Policy::for_tests(),
+        now: SystemTime::UNIX_EPOCH,
+    };
+    let repeat = crate::request::Repeat::UnlessSent;
+    batch.handle_outcome(Instant::now(), &context, repeat, outcome, 1.0);
+}
+
+/// What is told to how many callers.
+fn told(batch: &mut Batch<Waiter>) -> (usize, Result<String>, bool) {
+    match batch.poll_action(Instant::now()) {
+        Action::Tell {
+            followers,
+            outcome,
+            soon,
+        } => (followers.len(), outcome, soon),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ended(batch: &mut Batch<Waiter>) -> bool {
+    matches!(batch.poll_action(Instant::now()), Action::End)
+}
+
+#[test]
+fn followers_share_a_request_in_the_order_of_their_arrival() {
+    let (mut batch, _waiters) = batch(&["1", "2", "3"]);
+    assert_eq!(body(&mut batch), "[1,2,3]");
+    respond(&mut batch, Ok(204));
+    assert!(matches!(told(&mut batch), (3, Ok(tail), false) if tail == "7"));
+    assert!(ended(&mut batch));
+}
+
+#[test]
+fn bytes_follow_each_other_in_a_request() {
+    let bytes = |data| Append {
+        json: false,
+        ..append(data)
+    };
+    let (mut group, _waiters, leader) = group(vec![bytes("a"), bytes("b")]);
+    assert_eq!(body(&mut next_batch(&mut group, leader)), "ab");
+}
+
+#[test]
+fn appends_with_a_seq_or_of_another_type_share_no_request() {
+    let with_seq = Append {
+        seq: Some("a".to_owned()),
+        ..append("2")
+    };
+    let other = Append {
+        content_type: "application/problem+json".into(),
+        ..append("4")
+    };
+    let (mut group, _waiters, leader) = group(vec![append("1"), with_seq, append("3"), other]);
+    for alone in ["[1]", "[2]", "[3]", "[4]"] {
+        assert_eq!(body(&mut next_batch(&mut group, leader)), alone);
+    }
+}
+
+#[test]
+fn a_request_is_bounded_in_bytes() {
+    let large = |size: usize| Append {
+        data: Bytes::from(vec![b'1'; size]),
+        ..append("")
+    };
+    let (mut group, _waiters, leader) = group(vec![large(2 << 20), large(600_000), large(400_000), large(100_000)]);
+    let sizes = [(); 3].map(|()| body(&mut next_batch(&mut group, leader)).len());
+    assert_eq!(sizes, [(2 << 20) + 2, 1_000_003, 100_002]);
+}
+
+#[test]
+fn a_try_has_the_appends_whose_callers_still_wait() {
+    let (mut batch, waiters) = batch(&["1", "2", "3"]);
+    assert_eq!(body(&mut batch), "[1,2,3]");
+    respond(&mut batch, Err(Failure::NotSent(error(Kind::Connection))));
+    waiters[1].leave();
+    let until = match batch.poll_action(Instant::now()) {
+        Action::Wait(until) => until,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(batch.poll_action(until), Action::Try));
+    batch.handle_values(Ok(())).unwrap();
+    assert_eq!(batch.request("http://h/s").unwrap().body.unwrap(), "[1,3]");
+}
+
+#[test]
+fn the_next_caller_computes_the_values_if_the_first_has_left_meanwhile() {
+    let (mut batch, waiters) = batch(&["1", "2"]);
+    assert!(matches!(batch.poll_action(Instant::now()), Action::Try));
+    waiters[0].leave();
+    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Left))), None);
+    assert_eq!(body(&mut batch), "[2]");
+}
+
+#[test]
+fn values_that_cannot_be_computed_are_the_outcome_of_all() {
+    let (mut batch, _waiters) = batch(&["1", "2"]);
+    assert!(matches!(batch.poll_action(Instant::now()), Action::Try));
+    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Parse))), None);
+    assert!(matches!(told(&mut batch), (2, Err(_), false)));
+}
+
+#[test]
+fn the_next_caller_responds_if_the_first_has_left_meanwhile() {
+    let (mut batch, waiters) = batch(&["1", "2"]);
+    assert_eq!(body(&mut batch), "[1,2]");
+    waiters[0].leave();
+    respond(&mut batch, Err(Failure::Final(error(Kind::Left))));
+    assert_eq!(body(&mut batch), "[2]");
+}
+
+#[test]
+fn a_refused_request_goes_out_again_in_halves() {
+    let (mut batch, waiters) = batch(&["1", "2", "3", "4", "5"]);
+    let mut outcomes = Vec::new();
+    for (sent, status) in [
+        ("[1,2,3,4,5]", 400),
+        ("[1,2]", 204),
+        ("[3,4,5]", 413),
+        ("[3]", 400),
+        ("[5]", 204),
+    ] {
+        assert_eq!(body(&mut batch), sent);
+        if sent == "[3]" {
+            waiters[3].leave();
+        }
+        respond(&mut batch, Ok(status));
+        if sent.len() < 7 {
+            outcomes.push(told(&mut batch).1.map_err(|error| error.status()));
+        }
+    }
+    let stored = || Ok("7".to_owned());
+    assert_eq!(outcomes, [stored(), Err(Some(400)), stored()]);
+    assert!(ended(&mut batch));
+}
+
+#[test]
+fn an_abandoned_request_is_not_sent_again() {
+    let (mut batch, waiters) = batch(&["1", "2"]);
+    assert_eq!(body(&mut batch), "[1,2]");
+    waiters.iter().for_each(Waiter::leave);
+    assert!(ended(&mut batch));
+}
+
+#[test]
+fn a_batch_without_callers_is_not_sent() {
+    let (mut group, waiters, leader) = group(vec![append("1"), append("2")]);
+    waiters.iter().for_each(Waiter::leave);
+    assert!(matches!(group.poll_next(leader, Instant::now()), Next::End));
+    lead(&mut group);
+}
+
+#[test]
+fn the_next_batch_is_expected_soon_after_many_appends_whose_response_came_soon() {
+    let (mut batch, _waiters) = batch(&["1", "2", "3", "4", "5", "6"]);
+    let now = Instant::now();
+    assert!(matches!(batch.poll_action(now), Action::Try));
+    batch.handle_values(Ok(())).unwrap();
+    batch.request("http://h/s").unwrap();
+    respond(&mut batch, Ok(204));
+    let answered = now + Duration::from_micros(499);
+    assert!(matches!(batch.poll_action(answered), Action::Tell { soon: true, .. }));
+}
+
+#[test]
+fn a_leader_that_waits_hands_over_and_finishes_what_it_has_begun() {
+    let (mut group, _waiters, leader) = group(vec![append("1")]);
+    let _batch = next_batch(&mut group, leader);
+    let follower = follow(&mut group, append("2"));
+    let second = group.leader_waits(leader).expect("a follower waits");
+    assert_eq!(group.leader_waits(leader), None);
+    group.leader_continues(leader);
+    group.leader_continues(leader);
+    assert!(matches!(group.poll_next(leader, Instant::now()), Next::End));
+    assert!(!follower.has_left());
+    assert!(matches!(group.poll_next(second, Instant::now()), Next::Send(_)));
+}
+
+#[test]
+fn a_leader_that_waited_leads_again_if_nobody_else_does() {
+    let mut group = Group::default();
+    let leader = lead(&mut group);
+    assert_eq!(group.leader_waits(leader), None);
+    group.leader_continues(leader);
+    follow(&mut group, append("1"));
+    assert!(group.leader_ends(leader).is_some());
+}
+
+#[test]
+fn a_leader_that_waits_for_two_things_does_not_lead_when_it_has_one_of_them() {
+    let mut group = Group::default();
+    let leader = lead(&mut group);
+    assert_eq!(group.leader_waits(leader), None);
+    assert_eq!(group.leader_waits(leader), None);
+    group.leader_continues(leader);
+    lead(&mut group);
+}
+
+#[test]
+fn a_leader_that_waits_and_is_cancelled_leaves_nothing_behind() {
+    let mut group = Group::default();
+    let leader = lead(&mut group);
+    assert_eq!(group.leader_waits(leader), None);
+    assert_eq!(group.leader_ends(leader), None);
+    group.leader_continues(leader);
+    lead(&mut group);
+}
+
+#[test]
+fn after_a_batch_of_many_the_leader_waits_until_no_append_has_arrived_for_a_while() {
+    let micros = Duration::from_micros;
+    let (mut group, _waiters, leader) = group((0..6).map(|_| append("1")).collect());
+    next_batch(&mut group, leader);
+    let began = Instant::now();
+    let gathers = |group: &mut Group<Waiter>, at: u64| match group.poll_next(leader, began + micros(at)) {
+        Next::Gather => true,
+        Next::Send(_) => false,
+        Next::End => panic!("a follower waits"),
+    };
+    assert!(gathers(&mut group, 0));
+    for at in [4, 8, 12] {
+        follow(&mut group, append("2"));
+        assert!(gathers(&mut group, at));
+    }
+    assert!(gathers(&mut group, 16));
+    assert!(!gathers(&mut group, 17));
+}
+
+#[test]
+fn after_a_batch_of_many_the_leader_does_not_wait_for_long() {
+    let (mut group, _waiters, leader) = group((0..6).map(|_| append("1")).collect());
+    next_batch(&mut group, leader);
+    let mut now = Instant::now();
+    let until = now + Duration::from_micros(50);
+    while matches!(group.poll_next(leader, now), Next::Gather) {
+        follow(&mut group, append("2"));
+        now += Duration::from_micros(2);
+    }
+    assert_eq!(now, until);
+}
+
+fn error(kind: Kind) -> Error {
+    Error::plain(kind, "a fault".to_owned())
+}
