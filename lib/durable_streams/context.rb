@@ -43,7 +43,7 @@ module DurableStreams
     # @param stand_in [String, nil] what a path is joined to where there is no base_url
     # @return [String]
     # @raise [ArgumentError] if it is neither; if it is a path and there is no base_url; if it is a path that leaves the
-    #   base_url's path by `..` (encoded or not) or has a fragment
+    #   base_url's path by `..` (encoded or not), as any server may read it, or has a fragment
     def resolve_url(url, stand_in: Context.stand_in_base_url)
       url = url_text(url)
       return url if Context.absolute?(url)

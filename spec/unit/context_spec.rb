@@ -39,7 +39,7 @@ RSpec.describe DurableStreams::Context do
      "/a/%2e%2e\\..", "..%2fadmin", "%2e%2E%5cadmin", "//../admin", "/../v1/admin"].each do |path|
       it "refuses #{path}, which leaves the base_url's path" do
         [context("https://me:pw@host"), context("https://host/v1"), context("https://host/v1/")].each do |context|
-          expect { context.resolve_url(path) }.to raise_error(ArgumentError, /\Aurl .* leaves the base_url's path/)
+          expect { context.resolve_url(path) }.to raise_error(ArgumentError, /\Aurl .* may leave the base_url's path/)
         end
       end
     end

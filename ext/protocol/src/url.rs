@@ -14,17 +14,17 @@ const SLASHES: [char; 2] = ['/', '\\'];
 /// The URL of `path`, which may have a query, below `base`, with exactly one slash between them.
 ///
 /// # Errors
-/// `Kind::Argument` if the path has a fragment, which no request would carry, or if it leads out of the base by `..`
-/// segments. They count in every form in which this parser, or a server that decodes `%2F` before it resolves them, may
-/// take them.
+/// `Kind::Argument` if the path has a fragment, which no request would carry, or if some server may read it as a path
+/// that leaves the base by `..` segments. Servers differ: some merge slashes, decode `%2F` or `%5C`, or drop what follows
+/// a `;`, before they resolve such segments. So a path with an encoded slash may have none at all.
 pub fn join(base: &str, path: &str) -> Result<String> {
     let path = path.trim_start_matches(SLASHES);
     if path.contains('#') {
         return Err(refused(path, "has a fragment, which is not sent: write # as %23"));
     }
     let segments = path.split('?').next().unwrap_or_default();
-    if leaves(segments) || leaves(&with_plain_slashes(segments)) {
-        return Err(refused(path, "leaves the base_url's path by \"..\""));
+    if may_leave(segments) {
+        return Err(refused(path, "may leave the base_url's path by \"..\""));
     }
     Ok(format!("{}/{path}", base.trim_end_matches(SLASHES)))
 }
@@ -42,13 +42,19 @@ fn refused(path: &str, reason: &str) -> Error {
     Error::plain(Kind::Argument, format!("url {:?} {reason}", shown(&format!("/{path}"))))
 }
 
-/// Whether a relative path climbs above where it starts, on its way or in the end.
-fn leaves(path: &str) -> bool {
+/// Whether a relative path climbs above where it starts, on its way or in the end, as any server may read it.
+///
+/// Every other reading splits the path at fewer slashes. So if this one has no `..` segment, none has. Where no slash is
+/// encoded, all split it alike, and one that counts empty segments is never higher up than this one.
+fn may_leave(path: &str) -> bool {
+    let path = path.to_ascii_lowercase().replace("%2e", ".");
+    let split = path.replace("%2f", "/").replace("%5c", "/");
+    let has_encoded_slash = split != path;
     let mut depth = 0_usize;
-    for segment in path.split(SLASHES) {
-        match segment.to_ascii_lowercase().replace("%2e", ".").as_str() {
-            "." => {}
-            ".." if depth == 0 => return true,
+    for segment in split.split(SLASHES) {
+        match name(segment).as_str() {
+            "" | "." => {}
+            ".." if has_encoded_slash || depth == 0 => return true,
             ".." => depth -= 1,
             _ => depth += 1,
         }
@@ -56,10 +62,12 @@ fn leaves(path: &str) -> bool {
     false
 }
 
-fn with_plain_slashes(path: &str) -> String {
-    ["%2f", "%2F", "%5c", "%5C"]
-        .iter()
-        .fold(path.to_owned(), |path, encoded| path.replace(encoded, "/"))
+/// A segment without its parameters, and without what URL parsers drop: tabs and newlines, and at the end of a URL spaces
+/// and control characters.
+fn name(segment: &str) -> String {
+    let name = segment.split(';').next().unwrap_or_default();
+    let name = name.trim_end_matches(|c| c <= ' ');
+    name.replace(['\t', '\n', '\r'], "")
 }
 
 /// Text that the parser finds no host in, or that it refuses, may still be meant as a URL with a password, which other
@@ -96,6 +104,7 @@ fn without_query(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::iter;
 
     fn is_refused(path: &str) -> bool {
@@ -135,6 +144,17 @@ mod tests {
             ".%2e/x",
             "%2E./x",
             "..%2fx",
+            "%2f..%2fx",
+            "a%2f%2f..%2f..%2fx",
+            "a%5Cb%2f..%2f..%2fx",
+            "a%2f./..%2f..",
+            "a//../../x",
+            "a/./../..;b/x",
+            "..;/x",
+            ";/../x",
+            ".\t./x",
+            ".. ",
+            "..\u{1}\n?q",
             "..%5Cx",
             "%2e%2e%2Fx",
             "a%2Fb/../../x",
@@ -148,6 +168,10 @@ mod tests {
         let inside = [
             "a/../b",
             "a//../b",
+            "a/b/../../c",
+            "a%2Fb%5Cc",
+            "a;b=../c",
+            "gid:%2F%2Fapp%2FRoom%2F1",
             "...",
             "..a",
             "a..",
@@ -165,16 +189,10 @@ mod tests {
 
     #[test]
     fn whatever_is_joined_is_below_the_base_to_the_parser() {
-        const PIECES: [&str; 14] = [
-            "..", ".", "/", "\\", "%2e", "%2E", "%2f", "%5C", "%25", "a", "?", "@", ":", "//h2",
-        ];
         let mut random = fastrand::Rng::with_seed(7);
         let mut joined = 0;
         for _ in 0..20_000 {
-            let length = random.usize(1..8);
-            let path: String = iter::repeat_with(|| PIECES[random.usize(..PIECES.len())])
-                .take(length)
-                .collect();
+            let path = random_path(&mut random);
             if let Ok(url) = join("http://h:1/v1/x", &path) {
                 let url = Url::parse(&url).unwrap();
                 assert!(url.path().starts_with("/v1/x/"), "{path} became {url}");
@@ -183,6 +201,94 @@ mod tests {
             }
         }
         assert!(joined > 1_000);
+    }
+
+    fn random_path(random: &mut fastrand::Rng) -> String {
+        const PIECES: [&str; 18] = [
+            "..", "..", "/", "/", "\\", ".", "%2e", "%2E", "%2f", "%5C", "%25", "a", "?", "@", ":", "//h2", ";", "\t",
+        ];
+        let length = random.usize(1..10);
+        iter::repeat_with(|| PIECES[random.usize(..PIECES.len())])
+            .take(length)
+            .collect()
+    }
+
+    /// What a server does with a path before it resolves `..` segments.
+    #[derive(Clone, Copy, Debug)]
+    struct Server {
+        decodes_slashes: bool,
+        decodes_backslashes: bool,
+        backslash_is_slash: bool,
+        merges_slashes: bool,
+        drops_parameters: bool,
+    }
+
+    impl Server {
+        fn all() -> impl Iterator<Item = Server> {
+            (0..32).map(|bits: u32| Server {
+                decodes_slashes: bits & 1 != 0,
+                decodes_backslashes: bits & 2 != 0,
+                backslash_is_slash: bits & 4 != 0,
+                merges_slashes: bits & 8 != 0,
+                drops_parameters: bits & 16 != 0,
+            })
+        }
+
+        /// The path without `..` segments; `None` if it climbs above the root.
+        fn resolved(self, path: &str) -> Option<String> {
+            let mut path = path.replace("%2e", ".").replace("%2E", ".");
+            if self.decodes_slashes {
+                path = path.replace("%2f", "/");
+            }
+            if self.decodes_backslashes {
+                path = path.replace("%5C", "\\");
+            }
+            if self.backslash_is_slash {
+                path = path.replace('\\', "/");
+            }
+            let mut kept = Vec::new();
+            for segment in path.split('/').skip(1) {
+                let parameters = segment.find(';').filter(|_| self.drops_parameters);
+                match &segment[..parameters.unwrap_or(segment.len())] {
+                    "." => {}
+                    "" if self.merges_slashes => {}
+                    ".." => drop(kept.pop()?),
+                    name => kept.push(name),
+                }
+            }
+            Some(format!("/{}", kept.join("/")))
+        }
+    }
+
+    #[test]
+    fn whatever_is_joined_is_below_the_base_to_every_server_and_to_one_behind_it() {
+        let is_below = |path: &str| path == "/v1/x" || path.starts_with("/v1/x/");
+        let mut random = fastrand::Rng::with_seed(8);
+        let mut joined = 0;
+        for _ in 0..3_000 {
+            let path = random_path(&mut random);
+            let Ok(url) = join("http://h/v1/x", &path) else {
+                continue;
+            };
+            let sent = Url::parse(&url).unwrap().path().to_owned();
+            joined += 1;
+            let mut known = HashSet::new();
+            for first in Server::all() {
+                let passed_on = first.resolved(&sent).filter(|path| is_below(path));
+                let passed_on = passed_on.unwrap_or_else(|| panic!("{path:?} leaves the base on {first:?}"));
+                if !known.insert(passed_on.clone()) {
+                    continue;
+                }
+                for second in Server::all() {
+                    let reached = second.resolved(&passed_on).filter(|path| is_below(path));
+                    assert!(
+                        reached.is_some(),
+                        "{path:?} leaves the base on {second:?} behind {first:?}"
+                    );
+                }
+            }
+        }
+        assert!(joined > 500);
     }
 
     #[test]
