@@ -17,8 +17,6 @@ module DurableStreams
     VARIABLE = :__durable_streams_values
     private_constant :NAMES, :VARIABLE
 
-    @ending = false
-
     class << self
       # @return [nil]
       # @raise [Ractor::IsolationError] outside of the main Ractor, whose threads these are
@@ -53,13 +51,6 @@ module DurableStreams
       # @return [nil]
       def finish(limit)
         Native.finish_notices(limit)
-      end
-
-      # The process is about to end all threads, and would wait for ever for one that is started then.
-      # @return [nil]
-      def end_with_process
-        @ending = true
-        nil
       end
 
       private
@@ -102,10 +93,11 @@ module DurableStreams
         end
       end
 
-      # For a thread at its end.
+      # For a thread at its end. The main thread is not alive any more while the process ends all others; none can be
+      # started then.
       def replace(kind, number)
         needed = Native.leave(kind, number)
-        keep_running(kind) if needed && !@ending
+        keep_running(kind) if needed && Thread.main.alive?
       rescue ThreadError => e
         DurableStreams.report(:error, "durable_streams: a thread for producers' #{kind} has ended, and another one " \
                                       "cannot be started: #{e.message}")

@@ -68,8 +68,22 @@ module DurableStreams
         took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
         Dispatcher.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
       ensure
-        Dispatcher.end_with_process
         report_losses(took)
+      end
+
+      # Has the end of the process send what is pending. Called when the library is loaded, and by the first append
+      # after that was done: an at_exit block that is older than the library's runs after it, and some run the whole
+      # application (sinatra's, and that of minitest/autorun).
+      # @api private
+      # @return [nil]
+      def send_at_exit
+        at_exit do
+          send_the_rest
+        ensure
+          # As the last thing: what callbacks append meanwhile, or a thread in a loop, is not waited for again.
+          Native.at_exit_has_run
+        end
+        nil
       end
 
       private
@@ -94,8 +108,8 @@ module DurableStreams
       end
     end
 
-    # Registered when the library is loaded, it runs after whatever the application registers later.
-    at_exit { send_the_rest }
+    # Now, so that it runs after whatever the application registers later.
+    send_at_exit
 
     # @return [String] URL of the stream
     attr_reader :url

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "tempfile"
+
 RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   # Runs a program in a process of its own. Its `producer` writes to this example's stream and sends nothing by itself.
   # @return [Array] what it printed, on both, and how it ended
@@ -21,6 +23,61 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   it "sends what is appended by the application's own at_exit" do
     run("at_exit { producer << 2 }; producer << 1")
     expect(stored).to eq([1, 2])
+  end
+
+  # Sinatra and minitest/autorun register, as they are required, a block that runs the application. Blocks run last one
+  # first: this one is older than the library's.
+  describe "with an application that runs in an at_exit block from before the library was loaded" do
+    def run(application, before: "")
+      Tempfile.create(["early", ".rb"]) do |file|
+        file.write("at_exit { $application.call }")
+        file.close
+        program = <<~RUBY
+          def producer(**options)
+            DurableStreams::Producer.new(url: #{faults.url(path).dump}, linger_ms: 60_000, **options)
+          end
+          #{before}
+          $application = -> { #{application} }
+        RUBY
+        ChildProcess.outcome(program, options: ["-r", file.path])
+      end
+    end
+
+    it "sends what a producer from then, or from before, was given" do
+      ["$kept = producer(producer_id: 'new'); $kept << 1; $kept << 2", "$kept << 3",
+       "Thread.new { $kept << 4 }.join; at_exit { $kept << 5 }",
+       "Process.wait(fork { producer(producer_id: 'forked') << 6 })"].each_with_index do |application, i|
+        expect(run(application, before: "$kept = producer(producer_id: 'w#{i}')").first).to eq("")
+      end
+      expect(stored).to eq([1, 2, 3, 4, 5, 6])
+    end
+
+    it "logs what it could not send" do
+      faults.on("POST", path) { |reply| reply.respond(404) }
+      expect(run("$kept = producer(producer_id: 'w'); $kept << 1").first).to match(/1 appended messages did not reach/)
+    end
+
+    it "starts threads that died anew" do
+      output, = run(<<~RUBY)
+        died = false
+        values = -> { died ? "1" : (died = true) && Thread.exit }
+        kept = producer(producer_id: "w", max_batch_items: 1, headers: { "x" => values },
+                        on_delivery: ->(*) { puts("told") || Thread.exit })
+        2.times { |i| kept << i }
+        kept.flush
+        puts "flushed"
+      RUBY
+      expect(output.lines(chomp: true)).to match_array(%w[told told flushed])
+    end
+
+    it "ends though a thread appends for ever" do
+      output, status = run(<<~RUBY, before: "$kept = producer(producer_id: 'w', linger_ms: 0)")
+        Thread.new { loop { $kept << 1 } }.report_on_exception = false
+        Thread.pass until $kept.pending.positive?
+      RUBY
+      expect(output).to eq("").or match(/did not reach/)
+      expect(status).to be_success
+    end
   end
 
   it "sends when the process ends by an exception, by exit, or by a signal that raises" do

@@ -31,6 +31,7 @@ use crate::wait::wait;
 
 mod appends;
 mod exceptions;
+mod exit;
 
 /// A producer, which belongs to the process that made it.
 #[derive(TypedData)]
@@ -390,8 +391,9 @@ impl Producer {
         self.running.get().is_some_and(CoreProducer::ending)
     }
 
-    /// Makes sure that threads serve it, where it needs some.
+    /// Makes sure that threads serve it, where it needs some, and that the end of the process waits for it.
     fn keep_served(&self, ruby: &Ruby) -> Result<(), Error> {
+        exit::send_at_exit(ruby)?;
         match self.lent.is_empty() {
             true => Ok(()),
             false => dispatch::keep_served(
@@ -470,5 +472,6 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("epoch", method!(Producer::epoch, 0))?;
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
-    class.define_method("ending?", method!(Producer::ending, 0))
+    class.define_method("ending?", method!(Producer::ending, 0))?;
+    exit::init(native)
 }
