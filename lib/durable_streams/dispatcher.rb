@@ -17,6 +17,9 @@ module DurableStreams
     VARIABLE = :__durable_streams_values
     private_constant :NAMES, :VARIABLE
 
+    # Whether the log has been told that threads cannot be started.
+    @warned = false
+
     class << self
       # @return [nil]
       # @raise [Ractor::IsolationError] outside of the main Ractor, whose threads these are
@@ -28,15 +31,14 @@ module DurableStreams
 
       # Starts a thread, if another one is of use. Works in trap handlers: there is no lock.
       # @param kind [Symbol] :values or :notices
-      # @return [nil]
+      # @return [Boolean] false if it is of use and cannot be started, and others serve
       # @raise [ThreadError] if it cannot be started, and there is no other
       def keep_running(kind)
         # Nothing may come between the number and the thread that has it.
         Thread.handle_interrupt(Object => :never) do
           number = Native.join(kind)
-          start(kind, number) if number
+          number.nil? || start(kind, number)
         end
-        nil
       end
 
       # @return [Boolean] whether requests wait for what this thread computes
@@ -56,15 +58,27 @@ module DurableStreams
       private
 
       # To be called without interrupts, which the thread then begins without, too: it reaches its `ensure`.
+      # @return [Boolean] whether it was started
       def start(kind, number)
         thread = Thread.new { run(kind, number) }
         thread.name = NAMES.fetch(kind)
         leave_group(thread)
+        @warned = false
+        true
       rescue ThreadError => e
         raise unless Native.fail_to_join(kind, number, e)
 
+        warn_of_waiting(kind, e)
+        false
+      end
+
+      # Once, until a thread can be started again: whatever needs one tries.
+      def warn_of_waiting(kind, error)
+        return if @warned
+
+        @warned = true
         DurableStreams.report(:warn, "durable_streams: cannot start another thread, so that producers' #{kind} may " \
-                                     "have to wait for one another: #{e.message}")
+                                     "have to wait for one another: #{error.message}")
       end
 
       # Of no thread group of the application's, so that nobody joins or kills it with theirs; some cannot be left, or

@@ -204,5 +204,28 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(output).to match(/cannot start another thread.*values.*frozen/).and match(/^through$/)
       expect(stored).to eq([1, 2])
     end
+
+    it "have appends go on while others are busy, with one warning until one can be started again" do
+      output = run(<<~RUBY)
+        entered, gate = Queue.new, Queue.new
+        $callable = -> { entered << true && gate.pop }
+        fail_to_start = Module.new { def new(*) = $limited ? raise(ThreadError, "the limit") : super }
+        Thread.singleton_class.prepend(fail_to_start)
+        producer << 1
+        entered.pop
+        options = { url: ARGV[0], content_type: :json, linger_ms: 60_000, on_delivery: ->(*) {} }
+        DurableStreams::Producer.new(**options, producer_id: "told").append!("2")
+        $limited = true
+        other = DurableStreams::Producer.new(**options, producer_id: "other", headers: { "x" => -> { "1" } })
+        10.times { |i| other << (3 + i) }
+        $limited = false
+        other.flush
+        puts "through"
+        gate.close
+      RUBY
+      expect(output.lines.grep(/cannot start another thread/).size).to eq(1)
+      expect(output).to match(/^through$/)
+      expect(stored).to match_array(1..12)
+    end
   end
 end

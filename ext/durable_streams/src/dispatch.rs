@@ -57,24 +57,31 @@ pub(crate) fn listener(listener: Lent, originals: Lent, deliveries: bool) -> Lis
 /// called before what needs them, and with nothing in between that gives up the GVL: a thread that dies later is replaced.
 ///
 /// # Errors
-/// If a thread cannot be started.
+/// If a thread cannot be started, and no other serves.
 pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<(), Error> {
+    // Once another thread could not be started, those that serve are enough.
+    let mut another = true;
     loop {
-        if values && lines().is_short() {
-            keep_running(ruby, "values")?;
-        } else if callbacks && notices().is_short() {
-            keep_running(ruby, "notices")?;
+        let lacks = |threads: &dyn Threads| threads.is_short() && (another || threads.is_unserved());
+        let kind = if values && lacks(&*lines()) {
+            "values"
+        } else if callbacks && lacks(&*notices()) {
+            "notices"
         } else {
             return Ok(());
-        }
+        };
+        another &= keep_running(ruby, kind)?;
     }
 }
 
-fn keep_running(ruby: &Ruby, kind: &str) -> Result<(), Error> {
+/// Starts a thread of a kind if one is of use. False if it cannot be started, and others serve.
+///
+/// # Errors
+/// If it cannot be started, and no other serves.
+fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let dispatcher: Value = library.const_get("Dispatcher")?;
-    let _nil: Value = dispatcher.funcall("keep_running", (ruby.to_symbol(kind),))?;
-    Ok(())
+    dispatcher.funcall("keep_running", (ruby.to_symbol(kind),))
 }
 
 /// The queue of a kind: `:values` or `:notices`.
