@@ -2,14 +2,18 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 
 use durable_streams_protocol::error::{Error, Kind, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::fork::{ProcessBound, ProcessLocal, forked, watch_forks};
+use crate::lock::Mutex;
 
 static NETWORK: ProcessLocal<Network> = ProcessLocal::new();
 
@@ -43,13 +47,32 @@ fn build_runtime() -> Result<Runtime> {
     // machines, since it is Ruby that has little to give them. (On two cores one instead of two: an append's CPU time
     // falls from 50 to 33 microseconds.)
     let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 4));
-    Builder::new_multi_thread()
-        .worker_threads(workers)
-        .max_blocking_threads(16)
-        .thread_name("durable_streams")
-        .enable_all()
-        .build()
-        .map_err(|e| Error::plain(Kind::Connection, format!("cannot start the network threads: {e}")))
+    let refused = |why: &str| Error::plain(Kind::Connection, format!("cannot start the network threads: {why}"));
+    try_threads(workers).map_err(|error| refused(&error.to_string()))?;
+    let build = || {
+        Builder::new_multi_thread()
+            .worker_threads(workers)
+            .max_blocking_threads(16)
+            .thread_name("durable_streams")
+            .enable_all()
+            .build()
+    };
+    // Threads may have been refused since.
+    let built = catch_unwind(build).map_err(|payload| refused(text_of(payload.as_ref())))?;
+    built.map_err(|error| refused(&error.to_string()))
+}
+
+/// Whether the system gives this process so many more threads. tokio panics if it does not: the message goes to standard
+/// error, and of several workers those that were started are waited for, for ever.
+fn try_threads(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _closed = gate.lock();
+        (0..count).try_for_each(|_| {
+            let started = thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+            started.map(drop)
+        })
+    })
 }
 
 /// Work under way. Dropped before its end, it is cancelled (and its connection with it).
@@ -96,12 +119,13 @@ fn ended(error: tokio::task::JoinError) -> Error {
 
 /// What becomes of a panic.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+    Error::plain(Kind::Internal, format!("internal error: {}", text_of(payload)))
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
     let text = payload
         .downcast_ref::<&str>()
         .copied()
         .or(payload.downcast_ref::<String>().map(String::as_str));
-    Error::plain(
-        Kind::Internal,
-        format!("internal error: {}", text.unwrap_or("a panic without a message")),
-    )
+    text.unwrap_or("a panic without a message")
 }

@@ -107,8 +107,12 @@ impl Lanes {
         state.idle.push(lane);
         let begin = !std::mem::replace(&mut state.sweeping, true);
         drop(state);
-        if begin && let Ok(runtime) = runtime() {
-            runtime.spawn(sweep());
+        if begin {
+            match runtime() {
+                Ok(runtime) => drop(runtime.spawn(sweep())),
+                // The system refuses threads. Whoever gives back the next lane tries again.
+                Err(_) => self.0.lock().sweeping = false,
+            }
         }
     }
 
