@@ -45,7 +45,8 @@ module DurableStreams
     #   much a server may send by SSE without saying where in the stream it is; beyond it is a {ParseError}
     # @param ca_file [String, Pathname, nil] file of certificates (PEM) to trust beside the system's
     # @param client_cert [String, Pathname, nil] file with a certificate (PEM, its issuers' after it) for servers that
-    #   want one from clients. Read at the first request; what cannot be used is a {ConnectionError} then
+    #   want one from clients. Read at the first request; what cannot be used is a {ConnectionError} then. A redirect to
+    #   another origin does not show it there. An https proxy for https URLs is shown it too if it wants one
     # @param client_key [String, Pathname, nil] file with its private key (PEM, not encrypted); nil: the same file
     # @raise [ArgumentError] for values that cannot be meant, and for unknown keywords
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,

@@ -103,6 +103,36 @@ RSpec.describe "TLS" do
       end
     end
 
+    it "is shown none if a redirect leads to it from another origin" do
+      cert, key = server.client_files
+      TlsServer.open do |first|
+        first.location = "#{server.url}/s"
+        authorities = File.join(first.folder, "both.pem")
+        File.write(authorities, [first, server].map { |each| File.read(each.ca_file) }.join)
+        options = { ca_file: authorities, client_cert: cert, client_key: key, retry_policy: policy }
+        DurableStreams::Client.open(**options) do |client|
+          expect { client.stream("#{first.url}/s").head }
+            .to raise_error(DurableStreams::ConnectionError, /received fatal alert/)
+          expect(client.stream("#{server.url}/s").head.next_offset).to eq("7")
+          expect { client.stream("#{first.url}/s").head }.to raise_error(DurableStreams::ConnectionError)
+        end
+      end
+    end
+
+    it "is shown none if it is the proxy of an http URL" do
+      output, = ChildProcess.outcome(<<~RUBY, *server.client_files, environment: { "http_proxy" => server.url })
+        policy = DurableStreams::RetryPolicy.new(max_retries: 0)
+        client = DurableStreams::Client.new(ca_file: #{server.ca_file.dump}, client_cert: ARGV[0], client_key: ARGV[1],
+                                            retry_policy: policy)
+        puts begin
+          client.stream("http://stream.example/s").head.next_offset
+        rescue DurableStreams::ConnectionError => e
+          e.message
+        end
+      RUBY
+      expect(output).to match(/received fatal alert: CertificateRequired/)
+    end
+
     it "says what is wrong with the files" do
       cert, key = server.client_files
       other = server.client_files.last

@@ -6,13 +6,16 @@ require "socket"
 require "tmpdir"
 require_relative "certificates"
 
-# An HTTPS server for 127.0.0.1 with a certificate authority of its own, both made on the spot. Answers every request
-# with 200 and an offset.
+# An HTTPS server for 127.0.0.1 with a certificate authority of its own, both made on the spot. Its response to every
+# request is 200 with an offset, or a redirect.
 class TlsServer
   ANSWER = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nstream-next-offset: 7\r\ncontent-length: 0\r\n\r\n"
+  REDIRECT = "HTTP/1.1 307 Temporary Redirect\r\nlocation: %s\r\ncontent-length: 0\r\n\r\n"
 
   # @return [String] its URL
   attr_reader :url
+  # @return [String, nil] URL to which every request is redirected
+  attr_accessor :location
   # @return [String] a folder with ca.pem in it, and with the same under the name that OpenSSL looks for
   attr_reader :folder
 
@@ -82,7 +85,7 @@ class TlsServer
   def serve(socket)
     while socket.gets
       nil until socket.gets.to_s.chomp.empty?
-      socket.write(ANSWER)
+      socket.write(location ? format(REDIRECT, location) : ANSWER)
     end
   rescue OpenSSL::SSL::SSLError, SystemCallError, IOError
     nil # The client is gone.

@@ -10,8 +10,10 @@ use std::time::Duration;
 use durable_streams_protocol::error::{Error, Kind, Operation};
 use durable_streams_protocol::retry::Policy;
 use reqwest::Url;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::exchange::failure::root_cause;
@@ -38,7 +40,7 @@ pub struct Config {
     pub retry: Policy,
     /// A file of PEM certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// What the client shows to servers that want a certificate.
+    /// What the client shows to servers of a stream's origin that want a certificate.
     pub identity: Option<Identity>,
     /// What requests call themselves.
     pub user_agent: String,
@@ -108,6 +110,8 @@ pub(crate) struct Pools {
 #[derive(Clone, Debug)]
 struct Connections {
     client: reqwest::Client,
+    /// The same without the client's identity.
+    anonymous: reqwest::Client,
     unusable_proxy: Option<Arc<Unusable>>,
 }
 
@@ -126,6 +130,8 @@ impl Pools {
 struct Trust {
     nobody: OnceLock<ClientConfig>,
     authorities: OnceLock<ClientConfig>,
+    /// The authorities, and the client's identity.
+    identified: OnceLock<ClientConfig>,
 }
 
 /// The pools of every client on one inline runtime.
@@ -150,12 +156,16 @@ impl PoolSet {
 pub(crate) struct Pool {
     pools: Arc<Pools>,
     connections: Connections,
+    is_anonymous: bool,
 }
 
 impl Pool {
     /// Where requests are carried out. [`Pool::check`] comes first.
     pub(crate) fn connections(&self) -> &reqwest::Client {
-        &self.connections.client
+        match self.is_anonymous {
+            true => &self.connections.anonymous,
+            false => &self.connections.client,
+        }
     }
 
     /// # Errors
@@ -167,9 +177,13 @@ impl Pool {
         }
     }
 
-    /// The pool beside it that serves `url`.
-    pub(crate) fn beside(&self, client: &Client, url: &Url) -> std::result::Result<Pool, Unavailable> {
-        client.pool_of(&self.pools, url)
+    /// The pool beside it that serves `url`, which is not of the stream's origin and does not get the client's identity.
+    pub(crate) fn elsewhere(&self, client: &Client, url: &Url) -> std::result::Result<Pool, Unavailable> {
+        let pool = client.pool_of(&self.pools, url)?;
+        Ok(Pool {
+            is_anonymous: true,
+            ..pool
+        })
     }
 }
 
@@ -259,8 +273,9 @@ impl Client {
             None => {
                 let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
                 // Connections to a plain URL may begin with TLS all the same, to the proxy.
-                let tls = self.tls(&pools.trust, scheme == Scheme::Tls || proxy.speaks_tls());
-                let built = tls.and_then(|tls| self.build(scheme, proxy, tls));
+                let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
+                let tls = self.tls(&pools.trust, certificates).map_err(Unavailable::Unusable)?;
+                let built = self.connect(scheme, &proxy, tls, &pools.trust);
                 let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
             }
@@ -268,6 +283,7 @@ impl Client {
         Ok(Pool {
             pools: Arc::clone(pools),
             connections,
+            is_anonymous: false,
         })
     }
 
@@ -284,23 +300,62 @@ impl Client {
             false => RootCertStore::empty(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
+        let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
-            .with_root_certificates(roots);
-        let mut tls = match &self.config.identity {
-            Some(identity) if certificates => {
-                let (chain, key) = identity.read()?;
-                tls.with_client_auth_cert(chain, key)
-                    .map_err(|error| identity.refusal(&error))?
-            }
-            _ => tls.with_no_client_auth(),
-        };
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(slot.get_or_init(|| tls).clone())
     }
 
-    fn build(&self, scheme: Scheme, proxy: Proxy, tls: ClientConfig) -> std::result::Result<Connections, String> {
+    /// `anonymous` with the client's identity, if it has one.
+    fn identified(&self, trust: &Trust, anonymous: &ClientConfig) -> std::result::Result<Option<ClientConfig>, String> {
+        let Some(identity) = &self.config.identity else {
+            return Ok(None);
+        };
+        if let Some(config) = trust.identified.get() {
+            return Ok(Some(config.clone()));
+        }
+        let (chain, key) = identity.read()?;
+        let key = CertifiedKey::from_der(chain, key, anonymous.crypto_provider());
+        let key = key.map_err(|error| identity.refusal(&error))?;
+        let mut tls = anonymous.clone();
+        tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        // Sessions that know the identity are its own.
+        tls.resumption = Resumption::default();
+        Ok(Some(trust.identified.get_or_init(|| tls).clone()))
+    }
+
+    fn connect(
+        &self,
+        scheme: Scheme,
+        proxy: &Proxy,
+        tls: ClientConfig,
+        trust: &Trust,
+    ) -> std::result::Result<Connections, String> {
+        // A plain URL's server sees no certificate, and its proxy is not to.
+        let identified = match scheme {
+            Scheme::Tls => self.identified(trust, &tls)?,
+            Scheme::Plain => None,
+        };
+        let anonymous = self.build(scheme, proxy, tls)?;
+        let client = match identified {
+            Some(tls) => self.build(scheme, proxy, tls)?,
+            None => anonymous.clone(),
+        };
+        let unusable_proxy = match proxy {
+            Proxy::Unusable(proxy) => Some(Arc::clone(proxy)),
+            _ => None,
+        };
+        Ok(Connections {
+            client,
+            anonymous,
+            unusable_proxy,
+        })
+    }
+
+    fn build(&self, scheme: Scheme, proxy: &Proxy, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
         let unusable = |e: reqwest::Error| root_cause(&e);
         // Else it would read the environment itself.
         let mut builder = reqwest::Client::builder().no_proxy();
@@ -310,7 +365,7 @@ impl Client {
             // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
             builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
         }
-        let client = builder
+        builder
             .tls_backend_preconfigured(tls)
             .user_agent(&self.config.user_agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -324,12 +379,7 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
             .build()
-            .map_err(unusable)?;
-        let unusable_proxy = match proxy {
-            Proxy::Unusable(proxy) => Some(proxy),
-            _ => None,
-        };
-        Ok(Connections { client, unusable_proxy })
+            .map_err(unusable)
     }
 
     fn forget_connections(&self) {

@@ -140,34 +140,31 @@ impl Endpoint {
 
     /// The pool for requests on the process's runtime. See [`Client::pool`] for the thread it wants.
     pub(crate) fn pool(&self, operation: Operation) -> Result<Pool> {
-        let pool = self.client.pool(&self.url_of_pool());
+        let pool = self.client.pool(&self.url_of_pool(self.target.url()));
         pool.map_err(|why| why.at(operation, self.display()))
     }
 
     /// The pool for requests on the runtime that `set` belongs to. See [`Client::pool`] for the thread it wants.
     pub(crate) fn pool_in(&self, set: &mut PoolSet, operation: Operation) -> Result<Pool> {
-        let pool = self.client.pool_in(set, &self.url_of_pool());
+        let pool = self.client.pool_in(set, &self.url_of_pool(self.target.url()));
         pool.map_err(|why| why.at(operation, self.display()))
     }
 
-    fn url_of_pool(&self) -> Cow<'_, Url> {
+    fn url_of_pool<'a>(&self, url: &'a Url) -> Cow<'a, Url> {
         if self.transport.is_none() {
-            return Cow::Borrowed(self.target.url());
+            return Cow::Borrowed(url);
         }
         // Nothing goes through it, so no certificates are needed for it.
-        let mut url = self.target.url().clone();
+        let mut url = url.clone();
         // `https` may become `http`, so it is never refused.
         let _allowed = url.set_scheme("http");
         Cow::Owned(url)
     }
 
-    /// The pool beside `pool` for another URL that a request was led to; none if it is the same.
-    pub(crate) fn other_pool(&self, operation: Operation, pool: &Pool, url: &Url) -> Result<Option<Pool>> {
-        if url.scheme() == self.target.url().scheme() {
-            return Ok(None);
-        }
-        let other = pool.beside(&self.client, url);
-        other.map(Some).map_err(|why| why.at(operation, self.display()))
+    /// The pool beside `pool` for a URL of another origin, to which a request was led.
+    pub(crate) fn pool_elsewhere(&self, operation: Operation, pool: &Pool, url: &Url) -> Result<Pool> {
+        let other = pool.elsewhere(&self.client, &self.url_of_pool(url));
+        other.map_err(|why| why.at(operation, self.display()))
     }
 
     /// # Errors

@@ -101,7 +101,9 @@ pub(crate) async fn send(
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return send_to(endpoint, pool, request, url, headers).await;
     }
+    let mut elsewhere = None;
     for _ in 0..=MOST_REDIRECTS {
+        let pool = elsewhere.as_ref().unwrap_or(pool);
         let response = send_to(endpoint, pool, request, url.clone(), headers.clone()).await?;
         if !(response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
             return Ok(response);
@@ -109,8 +111,10 @@ pub(crate) async fn send(
         let to = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
         let from = std::mem::replace(&mut url, to);
         if url.origin() != from.origin() {
-            // Another origin gets nothing of the user's: neither secrets nor cookies.
+            // Another origin gets nothing of the user's: neither secrets nor cookies nor the client's certificate.
             headers = request.headers.clone();
+            let other = endpoint.pool_elsewhere(request.operation, pool, &url);
+            elsewhere = Some(other.map_err(Failure::Final)?);
         }
     }
     let reason = format!("more than {MOST_REDIRECTS} redirects");
@@ -155,9 +159,6 @@ async fn send_to(
         )
         .await;
     }
-    let other_pool = endpoint.other_pool(request.operation, pool, &url);
-    let other_pool = other_pool.map_err(Failure::Final)?;
-    let pool = other_pool.as_ref().unwrap_or(pool);
     pool.check(&url)
         .map_err(|why| Failure::Final(why.at(request.operation, endpoint.display())))?;
     let mut message = reqwest::Request::new(request.method.clone(), url);
