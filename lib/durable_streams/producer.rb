@@ -15,12 +15,20 @@ module DurableStreams
   # epoch. With `auto_claim: true` the producer then takes the next epoch and sends the batch again: nothing is lost and
   # nothing is stored twice. Without it the producer fails with {EpochReusedError}, and `undelivered` has every message.
   #
-  # Two cases remain in which an earlier run cannot be told from this one:
+  # It treats later batches in the same way: two programs may run at the same time under one id and epoch, by mistake.
+  # The one whose batch the other one's has taken the place of takes the next epoch or fails; once both have stored
+  # something in the epoch, it fails with {StaleEpochError}.
   #
-  # * The end of the stream cannot be asked for, or the stream cannot be read. Then the batch counts as delivered, as
-  #   far as anyone can tell, and a warning in the log says so.
-  # * After this producer has asked for the end of the stream, somebody else stores messages that are equal to its first
-  #   batch. (On streams of bytes: anything that contains the bytes of the batch.)
+  # In two cases another producer cannot be told from this one. Then the batch counts as delivered, and a warning in the
+  # log says that this is not certain:
+  #
+  # * The end of the stream cannot be asked for, or the stream cannot be read.
+  # * The batch was sent once, answered as a duplicate, and an equal one is in the stream, stored after the last time
+  #   that this producer learned the stream's end: by another producer, or by a proxy that sent the request twice. (On
+  #   streams of bytes: anything that contains the bytes of the batch.)
+  #
+  # A batch that was sent again because its answer was lost counts as delivered if it is answered as a duplicate, the
+  # first one if it is found.
   #
   # With `next_seq:` the producer goes on where the application says that an earlier one left off. It asks for nothing,
   # and a batch that the server has counts as delivered.

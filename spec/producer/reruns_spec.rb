@@ -16,6 +16,13 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     faults.requests.map(&:verb)
   end
 
+  # The block's value; what it logs is dropped.
+  def logged_away
+    value = nil
+    logged { value = yield }
+    value
+  end
+
   # What the block logs.
   def logged
     log = StringIO.new
@@ -134,7 +141,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     said = logged { result = proxied(auto_claim: true).append!(1) }
     # A number above the one that was sent would tell, but there is none.
     expect(result).to have_attributes(duplicate?: true, epoch: 0)
-    expect(said).to match(/WARN.*not certain that 1 messages reached .*epoch 0/)
+    expect(said).to match(/WARN.*not certain that 1 message reached .*epoch 0/)
     expect(stored).to eq([0])
   end
 
@@ -157,7 +164,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     2.times { faults.next("HEAD", path) { |reply| reply.respond(503) } }
     faults.next("POST", path) { |reply| reply.retry_after(0) }
     expect(proxied(auto_claim: true, retry_policy: quick(max_retries: 1)).append!(1).epoch).to eq(1)
-    expect(requests).to eq(%w[HEAD HEAD POST HEAD POST GET POST])
+    expect(requests).to eq(%w[HEAD HEAD POST HEAD POST GET HEAD POST])
     expect(stored).to eq([0, 1])
   end
 
@@ -186,6 +193,53 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     faults.open(:head)
     producer.flush
     expect(stored).to eq([1])
+  end
+
+  describe "while another one runs that began with the same message" do
+    # Both have sent it, and one is stored. Yields the one that stored it and the other one.
+    def twins(**options)
+      faults.next("POST", path) { |reply| reply.wait(:tail_is_known).forward(server_url).answer }
+      second = proxied(**options)
+      second << "boot".to_json
+      flushing = Thread.new { second.flush }
+      faults.wait_until_waiting(:tail_is_known)
+      first = direct.tap { |producer| producer.append!("boot".to_json) }
+      faults.open(:tail_is_known)
+      flushing.join
+      [first, second]
+    end
+
+    it "warns that the message may be the other one's" do
+      said = logged { twins }
+      expect(said).to match(/WARN.*not certain that 1 message reached .* Equal data are in the stream/)
+      expect(stored).to eq(["boot"])
+    end
+
+    it "fails if the other one goes on in the epoch" do
+      first, second = logged_away { twins }
+      first.append!(1)
+      second << 2 << 3
+      expect(failure do
+               second.flush
+             end).to be_a(DurableStreams::EpochReusedError).and have_attributes(undelivered: [2, 3])
+      expect(stored).to eq(["boot", 1])
+    end
+
+    it "goes on in the next epoch with auto_claim if the other one goes on in this one" do
+      first, second = logged_away { twins(auto_claim: true) }
+      first.append!(1)
+      expect(second.append!(2)).to have_attributes(epoch: 1, duplicate?: false)
+      expect(stored).to eq(["boot", 1, 2])
+    end
+
+    it "goes on, and the other one fails as soon as its message meets one of this one's" do
+      first, second = logged_away { twins }
+      second.append!(2)
+      expect(failure do
+               first.append!(1)
+             end).to be_a(DurableStreams::StaleEpochError).and have_attributes(undelivered: [1])
+      expect(stored).to eq(["boot", 2])
+    end
   end
 
   it "closes the stream under an epoch that an earlier run used" do

@@ -179,15 +179,9 @@ impl State {
                     self.wake(Some(&delivery));
                     tell(Notice::Delivered(delivery));
                 }
-                Event::Assumed { count: 0, epoch, .. } => (self.warn)(format!(
-                    "durable_streams: it is not certain that {url} is closed: the server may have taken the request for a \
-                     repetition of an earlier run's in epoch {epoch}, and it could not be looked up"
-                )),
-                Event::Assumed { count, epoch, .. } => (self.warn)(format!(
-                    "durable_streams: it is not certain that {count} messages reached {url}: the server says that it has \
-                     the first batch of epoch {epoch}, and it could not be looked up whether this producer sent it, or an \
-                     earlier run under the same id and epoch"
-                )),
+                Event::Assumed {
+                    count, epoch, found, ..
+                } => (self.warn)(assumed(url, count, epoch, found)),
                 Event::Room => {
                     self.rooms += 1;
                     self.wake(None);
@@ -226,4 +220,24 @@ impl State {
             let _gone = waiter.owner.send(Ok(delivery.cloned()));
         }
     }
+}
+
+/// The warning for a batch that may be another producer's.
+fn assumed(url: &str, count: u64, epoch: u64, found: bool) -> String {
+    let what = match count {
+        0 => format!("{url} is closed"),
+        1 => format!("1 message reached {url}"),
+        _ => format!("{count} messages reached {url}"),
+    };
+    let why = if found {
+        "Equal data are in the stream. Either something on the way has sent the request twice, or another producer with the \
+         same id and epoch has stored them"
+    } else {
+        "The stream could not be searched to find out whether this producer stored it, or another one with the same id and \
+         epoch"
+    };
+    format!(
+        "durable_streams: it is not certain that {what}: the server says that it had the request's number in epoch {epoch} \
+         already. {why}"
+    )
 }

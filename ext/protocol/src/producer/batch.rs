@@ -164,6 +164,8 @@ pub(super) enum State {
         looked_up: bool,
         /// The position after it, where the answer told.
         next_offset: Option<String>,
+        /// Whether no request before the one that was answered can have stored it.
+        sent_once: bool,
     },
     /// In the stream.
     Acknowledged {

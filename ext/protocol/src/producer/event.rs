@@ -11,8 +11,8 @@ pub enum Event {
     /// A batch is in the stream. Deliveries come in append order and without a hole (but for a failure: a server that
     /// accepts a batch and refuses the one before it leaves one, which `Failed` names).
     Delivered(Delivery),
-    /// The batch whose delivery comes next may be another's: the server said that it has it, in an epoch that an earlier
-    /// run may have used, and what would tell could not be looked up.
+    /// The batch whose delivery comes next may be another's: the server said that it has it, in an epoch that
+    /// an earlier run or another live producer may use too.
     Assumed {
         /// The token of its first message.
         first: u64,
@@ -20,6 +20,9 @@ pub enum Event {
         count: u64,
         /// The epoch.
         epoch: u64,
+        /// Whether an equal batch is in the stream, stored since the tail was last known: this one, which something on the
+        /// way has sent twice, or another producer's. If not, the stream could not be read.
+        found: bool,
     },
     /// There is room again after `append` said [`AppendError::Full`](super::AppendError::Full): whoever waits tries again.
     Room,

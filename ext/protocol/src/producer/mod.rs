@@ -25,22 +25,31 @@
 //! or not answered, do no harm. A proxy that repeats a request unseen, and passes on that the repetition was refused,
 //! takes the last proof away.)
 //!
-//! # An epoch that may not be new
-//! To a server, a program that is run again under the same id and epoch is one that repeats itself: it answers 204, and
-//! stores nothing. So does a server that gets a request twice, from a proxy or after a lost answer. To tell these apart, a
-//! machine that was not told where to go on ([`Config::next_seq`]), or that has claimed an epoch, learns where the stream
-//! ends ([`Lookup::Tail`]) before the first batch, and sends nothing beside that batch. If the batch is answered by 204:
+//! # An epoch that others may use
+//! To a server, a program that is run again under the same id and epoch is one that repeats itself, and so are two programs
+//! that run under them at the same time: it answers 204, and stores nothing. So does a server that gets a request twice,
+//! from a proxy or after a lost answer. So a machine trusts no 204 to a batch that it sent once, unless its owner has said
+//! where to go on in the epoch ([`Config::next_seq`]). Before the first batch it learns where the stream ends
+//! ([`Lookup::Tail`]), and it sends nothing beside that batch until an answer says that something was stored. If a batch
+//! is answered by 204:
 //!
 //! - `Producer-Seq` is beyond what was sent: the epoch is another's.
-//! - Otherwise the stream is read from that tail on and the batch looked for ([`Lookup::Batch`], [`Search`]). If it is
-//!   there, it is delivered; what stood before the tail, with the same content perhaps, was not read. If it is not, the
-//!   epoch is another's.
-//! - It cannot be looked up: in an epoch of the owner's choice it counts as delivered, which [`Event::Assumed`] tells
-//!   before the delivery, and the next batch is treated as a first one. In a claimed epoch the producer fails.
+//! - Otherwise, when all that was sent is answered, the stream is read from that tail on, or from the offset that the last
+//!   answer told, and the batch looked for ([`Lookup::Batch`], [`Search`]). If it is not there, another has stored one
+//!   under its number. If it is there, it is delivered; what stood before, with the same content perhaps, was not read.
+//!   But an equal batch of another's would be found too. So [`Event::Assumed`] tells of a batch that was found and sent
+//!   only once, before the delivery.
+//! - It cannot be looked up (the stream cannot be read, or other batches sent since have the same content): in an epoch of
+//!   the owner's choice it counts as delivered, which [`Event::Assumed`] tells too. In a claimed epoch the producer fails
+//!   with [`Failure::StaleEpoch`] and the batch is `Unknown`.
 //!
-//! Nothing of this producer's is stored in an epoch that is another's. With `auto_claim` the next epoch is claimed and the
-//! batch sent in it, else the producer fails with [`Failure::EpochReused`]. What remains: another writer who stores the
-//! same content between the tail and the read has it taken for this producer's.
+//! If nothing is known to be stored by this producer, the epoch is another's: with `auto_claim` the next one is claimed and
+//! the batch sent in it, else the producer fails with [`Failure::EpochReused`]. After a batch that was assumed, the next one
+//! travels alone too, as only an answer 200 says that this producer has stored something. If it has, both write in the
+//! epoch: the producer fails with `StaleEpoch`, and the batch is `Unknown`.
+//!
+//! What remains: a batch that was sent again after a lost answer is taken for this producer's, the first one if an equal one
+//! is found; and so is a later request that only closes the stream, which servers answer by 204 the first time too.
 //!
 //! # Cases in doubt
 //! - **Fenced (403) after a lost answer.** The lost request landed before the id was taken, or it did not; asking again
@@ -49,12 +58,6 @@
 //!   epoch can land any more; otherwise it is `Unknown`, and then nothing is sent under a new epoch: to re-send could be a
 //!   duplicate, to leave it out a loss, so the producer fails with [`Failure::StaleEpoch`] although `auto_claim` is on. A
 //!   claim is made only when the outcome of every request of the old epoch is known.
-//! - **A later batch of a claimed epoch answered as a duplicate (204).** Two claimants that pick the same epoch look like
-//!   one that repeats itself. A batch that was sent once and never before is looked up, when all that was sent is
-//!   answered, from the offset on that the answer to the batch before it has told. If it is not found, or cannot be
-//!   looked up, or other batches sent since have the same content, the producer fails with `StaleEpoch` and the batch is
-//!   `Unknown`. So it does at a `Producer-Seq` beyond what was sent. Where the owner said where to go on in an epoch, 204
-//!   is a success: replaying the same numbers is what it is for.
 //! - **5xx answers** may come from a gateway after the server took the request, so they count as lost answers. 4xx
 //!   answers, 429 among them, prove that the request was refused.
 //! - **Fighting over an id.** Each claim that was not followed by holding the epoch for a while ([`ClaimLimits`])

@@ -15,7 +15,7 @@ impl Machine {
     pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: Answer) {
         let Some(sent) = self.sent.remove(&id) else { return };
         match answer.verdict(sent.seq) {
-            Verdict::Landed { duplicate } => self.landed(now, &sent, answer, duplicate),
+            Verdict::Landed { duplicate } => self.landed_or_disputed(now, &sent, answer, duplicate),
             verdict => self.not_landed(now, &sent, verdict),
         }
         self.settle(now);
@@ -31,12 +31,6 @@ impl Machine {
     /// The batch of a request that is out; nothing else is done with its entry until the answer.
     pub(super) fn batch(&mut self, sent: &Sent) -> Option<&mut Batch> {
         self.queue.get_mut(sent.number.checked_sub(self.base)? as usize)
-    }
-
-    fn landed(&mut self, now: Instant, sent: &Sent, answer: Answer, duplicate: bool) {
-        if !self.disputed(now, sent, &answer, duplicate) {
-            self.landed_at(now, sent.number, answer.next_offset, duplicate);
-        }
     }
 
     /// The batch at `number` is in the stream.
@@ -116,6 +110,7 @@ impl Machine {
 
     /// Marks a batch as being in the stream and drops its bytes. `report` tells, when those before it are too.
     pub(super) fn acknowledge(&mut self, number: u64, next_offset: Option<String>, duplicate: bool) {
+        let may_be_compared = self.others_may_write();
         let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
             return;
         };
@@ -127,8 +122,8 @@ impl Machine {
         }
         batch.state = State::Acknowledged { next_offset, duplicate };
         self.buffered -= batch.body.bytes.len();
-        // In a claimed epoch it may be needed to tell this batch from a disputed one, until its turn has come.
-        if !self.claims.any() {
+        // It may be needed to tell this batch from a disputed one, until its turn has come.
+        if !may_be_compared {
             batch.body = Body::default();
         }
         self.pending -= batch.count;

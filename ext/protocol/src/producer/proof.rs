@@ -1,11 +1,12 @@
-//! Whose batch does the server have? What a producer does to be sure of the first batch of an epoch that it has not
-//! written in before: it learns where the stream ends, and reads back from there if the server says that it has the
-//! batch already. See "An epoch that may not be new" in the module.
+//! Whose batch does the server have? A server answers 204 to a batch that it has already, and another producer under the
+//! same id and epoch may have stored it. Before the first batch of an epoch a producer learns where the stream ends. If a
+//! batch is answered by 204 and [`Machine::author`] cannot tell whose it is, the batch is disputed: the stream is read
+//! back from that end on. See "An epoch that others may use" in the module.
 
 use std::time::Instant;
 
 use super::answer::Answer;
-use super::batch::{Body, State};
+use super::batch::{Batch, Body, State};
 use super::claims::Settling;
 use super::event::{Event, Failure};
 use super::lookup::{Lookup, Tail};
@@ -15,11 +16,11 @@ use super::search::{Found, Wanted};
 /// How many batches that were answered as duplicates are kept, to tell them from one that is looked for.
 const MOST_SINCE: usize = 16;
 
-/// Who stored what the server says that it has.
+/// Who stored the batch that the server says it has.
 enum Author {
     ThisProducer,
     Another,
-    /// This one or another: reading back tells.
+    /// This one or another: reading back decides.
     Either,
 }
 
@@ -82,26 +83,27 @@ impl Machine {
         let Some(State::Disputed {
             looked_up: true,
             next_offset,
+            sent_once,
         }) = self.queue.front().map(|batch| &batch.state)
         else {
             return;
         };
         match found {
+            // An equal batch of another would be found too.
+            Found::Yes if *sent_once => self.assume(now, self.base, true),
             Found::Yes => self.landed_at(now, self.base, next_offset.clone(), true),
-            Found::No if self.may_be_anothers() => {
-                self.end_dispute(self.base, false);
-                self.epoch_is_anothers(now);
-            }
-            Found::No | Found::Unknown => self.undecided(now, self.base),
+            Found::No => self.is_anothers(now, self.base),
+            Found::Unknown => self.undecided(now, self.base),
         }
         self.settle(now);
     }
 
     /// A batch has come to the stream in its turn. What follows is needed where a later one may be disputed.
     pub(super) fn remember(&mut self, next_offset: Option<&String>, duplicate: bool, body: Body) {
-        if !self.claims.any() {
-            self.tail = Tail::NotAsked;
-        } else if let (Some(offset), false) = (next_offset, duplicate) {
+        if !self.others_may_write() {
+            return;
+        }
+        if let (Some(offset), false) = (next_offset, duplicate) {
             self.tail = Tail::at(offset.clone());
         } else if let Tail::Known(known) = &mut self.tail {
             known.since.push(body);
@@ -111,17 +113,15 @@ impl Machine {
         }
     }
 
-    /// Before a new epoch: the end of the stream is asked for again, unless nothing was stored since it was last known.
-    pub(super) fn forget_tail(&mut self) {
-        if !matches!(&self.tail, Tail::Known(known) if known.since.is_empty()) {
-            self.tail = Tail::NotAsked;
-        }
+    /// Whether another producer may write in the epoch: this one has chosen it by itself, or begun where a program begins
+    /// that is run for the first time. With [`Config::next_seq`] the owner has said that the epoch is this producer's.
+    pub(super) fn others_may_write(&self) -> bool {
+        self.claims.any() || self.config.next_seq.is_none()
     }
 
-    /// Whether this producer has still to find out if the epoch is its own: it was not told by its owner where to go on,
-    /// and no answer has said that it began the epoch.
+    /// Whether the epoch may be another's altogether: no answer has said that this producer stored something in it.
     pub(super) fn may_be_anothers(&self) -> bool {
-        !self.established && (self.claims.any() || self.config.next_seq.is_none())
+        !self.established && self.others_may_write()
     }
 
     /// Whether nothing may be sent for want of the tail.
@@ -149,49 +149,52 @@ impl Machine {
         self.tail_is_missing() && !matches!(self.tail, Tail::ToAskAgain)
     }
 
-    /// An answer said that the server has the batch. Tells whether this is settled otherwise than by a delivery.
-    pub(super) fn disputed(&mut self, now: Instant, sent: &Sent, answer: &Answer, duplicate: bool) -> bool {
-        let author = self.author(sent, answer, duplicate);
-        if matches!(author, Author::ThisProducer) {
-            return false;
-        }
-        self.dispute(sent.number, answer.next_offset.clone());
-        match author {
-            Author::Another if self.may_be_anothers() => {
-                self.end_dispute(sent.number, false);
-                self.epoch_is_anothers(now);
+    /// The server has the batch (200 or 204). Acknowledges it if it is known to be this producer's; otherwise the batch is
+    /// disputed until reading back decides.
+    pub(super) fn landed_or_disputed(&mut self, now: Instant, sent: &Sent, answer: Answer, duplicate: bool) {
+        match self.author(sent, &answer, duplicate) {
+            Author::ThisProducer => self.landed_at(now, sent.number, answer.next_offset, duplicate),
+            Author::Another => {
+                self.dispute(sent.number, answer.next_offset);
+                self.is_anothers(now, sent.number);
             }
-            Author::Another => self.undecided(now, sent.number),
-            _ if matches!(self.tail, Tail::Known(_)) => {}
-            _ => self.undecided(now, sent.number),
+            Author::Either => {
+                self.dispute(sent.number, answer.next_offset);
+                if !matches!(self.tail, Tail::Known(_)) {
+                    self.undecided(now, sent.number);
+                }
+            }
         }
-        true
     }
 
-    /// Who stored the batch that the server says it has.
+    /// Who stored the batch that the server says it has. The first line that applies counts:
+    ///
+    /// | answer | epoch | batch | author |
+    /// | --- | --- | --- | --- |
+    /// | 200 | any | any | this producer |
+    /// | 204 | `next_seq` was given, and not claimed since | any | this producer: the owner repeats batches |
+    /// | 204, `Producer-Seq` above all that was sent | any | any | another |
+    /// | 204 | nothing is known to be stored by this producer | any | either |
+    /// | 204 | this producer has stored something in it | only closes the stream | this producer: the first time is a 204 too |
+    /// | 204 | the same | sent once | either |
+    /// | 204 | the same | sent before, without an answer | this producer: a lost answer is the likely cause |
     fn author(&mut self, sent: &Sent, answer: &Answer, duplicate: bool) -> Author {
-        let (claimed, first) = (self.claims.any(), self.may_be_anothers());
-        if !duplicate || (!claimed && self.config.next_seq.is_some()) {
+        if !duplicate || !self.others_may_write() {
             return Author::ThisProducer;
         }
         if answer.producer_seq.is_some_and(|seq| seq >= self.next_seq) {
             return Author::Another;
         }
-        let Some(batch) = self.batch(sent) else {
-            return Author::ThisProducer;
-        };
-        match batch.count {
-            // A request that only closes is answered so the first time too. (That the stream is closed then, some servers
-            // say even if it is not.)
-            0 if !first => Author::ThisProducer,
-            _ if first => Author::Either,
-            // Never sent before, in an epoch that this producer has chosen by itself: others may have chosen it too.
-            _ if claimed && !batch.doubt => Author::Either,
+        if self.may_be_anothers() {
+            return Author::Either;
+        }
+        match self.batch(sent) {
+            Some(batch) if batch.count > 0 && !batch.doubt => Author::Either,
             _ => Author::ThisProducer,
         }
     }
 
-    /// It is to be looked up whose the batch at `number` is.
+    /// Whose the batch at `number` is, is to be looked up.
     pub(super) fn dispute(&mut self, number: u64, next_offset: Option<String>) {
         let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
             return;
@@ -200,11 +203,12 @@ impl Machine {
             self.held -= 1;
         }
         self.disputes += 1;
-        batch.doubt = true;
         batch.state = State::Disputed {
             looked_up: false,
             next_offset,
+            sent_once: !batch.doubt,
         };
+        batch.doubt = true;
     }
 
     /// The batch at `number` is not known to be in the stream, or (`doubt`: false) known not to be.
@@ -217,10 +221,13 @@ impl Machine {
         }
     }
 
-    /// The server has a batch of another under the first number of this epoch: nothing of this producer's was stored in
-    /// it.
-    fn epoch_is_anothers(&mut self, now: Instant) {
+    /// The server has a batch of another producer's under the number of this one, which is not stored.
+    fn is_anothers(&mut self, now: Instant, number: u64) {
         let epoch = self.epoch;
+        if !self.may_be_anothers() {
+            return self.both_write(now, number);
+        }
+        self.end_dispute(number, false);
         match self.phase {
             Phase::Running if self.config.auto_claim => {
                 self.phase = Phase::Settling(Settling::Claim {
@@ -233,32 +240,60 @@ impl Machine {
         }
     }
 
-    /// Nobody can tell whose the batch is that the server has. In an epoch that the owner chose it is taken for this
-    /// producer's, as far as anyone can tell, until an answer says whose the epoch is, and so is a request that only
-    /// closes; otherwise others are in the epoch too.
+    /// This producer and another write in one epoch, so its numbers prove nothing.
+    fn both_write(&mut self, now: Instant, number: u64) {
+        self.end_dispute(number, true);
+        self.claims.collided = true;
+        let current_epoch = self.epoch;
+        self.fail(now, Failure::StaleEpoch { current_epoch });
+    }
+
+    /// Whose the batch is cannot be looked up. In an epoch that the owner chose it is assumed to be this producer's, and so
+    /// is a request that only closes; in a claimed epoch, others have claimed it too.
     fn undecided(&mut self, now: Instant, number: u64) {
-        let Some(batch) = self.queue.get((number - self.base) as usize) else {
-            return;
-        };
+        let may_be_anothers = self.may_be_anothers();
+        if may_be_anothers {
+            self.tail = Tail::Unknown;
+        }
+        if may_be_anothers && !matches!(self.phase, Phase::Running) {
+            self.end_dispute(number, true);
+        } else if self.claims.any() && self.batch_at(number).is_some_and(|batch| batch.count > 0) {
+            self.both_write(now, number);
+        } else {
+            self.assume(now, number, false);
+        }
+    }
+
+    /// The disputed batch counts as delivered, although it may be another's. `found`: an equal one is in the stream.
+    fn assume(&mut self, now: Instant, number: u64, found: bool) {
+        let Some(batch) = self.batch_at(number) else { return };
         let State::Disputed { next_offset, .. } = &batch.state else {
             return;
         };
         let (next_offset, first, count) = (next_offset.clone(), batch.first, batch.count);
-        let (epoch, is_first) = (self.epoch, self.may_be_anothers());
-        if is_first {
-            self.tail = Tail::Unknown;
+        let may_be_anothers = self.may_be_anothers();
+        // That the stream is closed is all that a request asks for which only closes it.
+        let certain = found && count == 0;
+        if !certain {
+            let epoch = self.epoch;
+            self.events.push_back(Event::Assumed {
+                first,
+                count,
+                epoch,
+                found,
+            });
         }
-        if is_first && !matches!(self.phase, Phase::Running) {
-            self.end_dispute(number, true);
-        } else if !is_first || (self.claims.any() && count > 0) {
-            self.end_dispute(number, true);
-            self.claims.collided = true;
-            self.fail(now, Failure::StaleEpoch { current_epoch: epoch });
-        } else {
-            self.events.push_back(Event::Assumed { first, count, epoch });
-            self.landed_at(now, number, next_offset, true);
+        self.landed_at(now, number, next_offset, true);
+        if may_be_anothers && !certain {
             // The next batch travels alone too, and its answer is not trusted either.
             self.established = false;
+            if !found {
+                self.tail = Tail::NotAsked;
+            }
         }
+    }
+
+    fn batch_at(&self, number: u64) -> Option<&Batch> {
+        self.queue.get(number.checked_sub(self.base)? as usize)
     }
 }

@@ -134,7 +134,8 @@ impl Machine {
         self.probing = false;
         self.held = 0;
         self.disputes = 0;
-        self.forget_tail();
+        // Others may have written since the tail was last known.
+        self.tail = Tail::NotAsked;
         self.unsent = self.base;
         self.queue.iter_mut().for_each(Batch::renew);
         self.claims.claim(now);

@@ -183,6 +183,71 @@ fn after_one_that_could_not_be_looked_up_the_next_is() {
 }
 
 #[test]
+fn a_batch_that_was_sent_once_and_found_may_be_anothers_and_so_may_the_epoch() {
+    for auto_claim in [false, true] {
+        let (mut bench, sent) = fresh(auto_claim);
+        bench.answer(&sent[0], ok(204, 0));
+        bench.looked_for(Found::Yes);
+        bench.append(&["c"]);
+        assert_eq!(assumed(&bench.events()), [0]);
+        let second = bench.send();
+        assert_eq!(bodies(&second), [(1, "b".to_owned())], "it travels alone");
+        bench.answer(&second[0], ok(204, 1));
+        assert_eq!(bench.looked_for(Found::No), "tail");
+        if auto_claim {
+            assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
+            assert_eq!(bench.machine.epoch(), 1);
+        } else {
+            let rest = vec![not_delivered("b"), not_delivered("c")];
+            assert_eq!(bench.failed(), Some((Why::EpochReused { epoch: 0 }, rest)));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_was_sent_again_after_a_lost_answer_and_is_found_is_certain() {
+    let (mut bench, sent) = fresh(true);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.answer(&again[0], ok(204, 0));
+    bench.looked_for(Found::Yes);
+    assert!(matches!(bench.events()[..], [Event::Delivered(_)]));
+}
+
+#[test]
+fn a_later_batch_that_was_sent_once_and_is_a_duplicate_is_looked_up() {
+    for found in [Found::Yes, Found::No, Found::Unknown] {
+        let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
+        bench.accept(&sent[1]);
+        bench.answer(&sent[0], ok(204, 1));
+        assert!(bench.events().is_empty());
+        assert_eq!(bench.looked_for(found), "after 0");
+        if found == Found::No {
+            let failure = Why::StaleEpoch { current_epoch: 0 };
+            assert_eq!(bench.failed(), Some((failure, vec![unknown("a")])));
+        } else {
+            let events = bench.events();
+            assert_eq!(assumed(&events), [1], "{events:?}");
+            assert!(
+                matches!(events[..], [_, Event::Delivered(_), Event::Delivered(_)]),
+                "{events:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_later_batch_that_was_sent_again_after_a_lost_answer_is_not_looked_up() {
+    let (mut bench, sent) = Bench::sending(config(), &["a"]);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.answer(&again[0], ok(204, 1));
+    assert!(matches!(bench.events()[..], [Event::Delivered(_)]));
+}
+
+#[test]
 fn closing_the_stream_under_an_earlier_runs_epoch_closes_it_under_the_next() {
     let mut bench = Bench::new(claiming());
     bench.machine.close_stream(None).expect("an open producer");

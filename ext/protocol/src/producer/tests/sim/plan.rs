@@ -38,6 +38,8 @@ pub struct Earlier {
 pub struct Plan {
     pub config: Config,
     pub producers: usize,
+    /// Two fresh producers run under one id and epoch, at the same time. So many of their messages are equal, the first ones.
+    pub twins: Option<u64>,
     pub messages: u64,
     pub message_bytes: usize,
     pub faults: Faults,
@@ -123,6 +125,7 @@ impl Plan {
         };
         Plan {
             producers,
+            twins: None,
             messages: rng.u64(1..=*rng.clone().choice(&[5, 60, 200]).unwrap_or(&5)),
             message_bytes,
             faults,
@@ -177,6 +180,31 @@ impl Plan {
         } else if rng.u32(..8) == 0 {
             self.config.next_seq = Some(0);
         }
+        self
+    }
+
+    /// The same, now and then with two fresh producers that start together. What one of them can prove of its own numbers if an
+    /// answer is lost, or while one is still to come, holds only in an epoch that no other uses: so no answer is lost, nothing
+    /// fails but by the other, and nobody gives up.
+    pub fn twinned(mut self, rng: &mut Rng) -> Plan {
+        let plain = self.held_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
+        if !plain || rng.u32(..3) > 0 {
+            return self;
+        }
+        self.producers = 2;
+        self.twins = Some(rng.u64(..=self.messages));
+        self.faults = Faults {
+            not_sent: self.faults.not_sent,
+            status_429: self.faults.status_429,
+            doubled: self.faults.doubled,
+            lookups: self.faults.lookups,
+            ..Faults::default()
+        };
+        self.config.retry.max_retries = 60;
+        (self.rival_claims, self.rival_races, self.pauses, self.abort_after) = (0, false, 0, None);
+        (self.gone, self.closed_by_other, self.max_body) = (false, false, usize::MAX);
+        // A request that only closes is answered in the same way if it closes nothing.
+        self.close_stream = self.close_stream.filter(|with_data| *with_data);
         self
     }
 

@@ -81,7 +81,8 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng)
             .resumed(&mut Rng::with_seed(!seed))
-            .rerun(&mut Rng::with_seed(seed ^ 0x5eed));
+            .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
+            .twinned(&mut Rng::with_seed(seed ^ 0x2222));
         Run::of(plan, rng)
     }
 
@@ -98,7 +99,7 @@ impl Run {
             ..Server::default()
         };
         let clients: Vec<_> = (0..plan.producers)
-            .map(|owner| Client::new(owner, plan.config.clone(), rng.u64(..)))
+            .map(|owner| Client::new(owner, plan.config.clone(), plan.twins, rng.u64(..)))
             .collect();
         let mut run = Run {
             start: Instant::now(),
@@ -177,9 +178,14 @@ impl Run {
         }
         for client in &self.clients {
             let readable = self.plan.faults.lookups == 0 && !self.plan.gone;
-            assert!(client.assumptions == 0 || !readable, "assumed without need");
+            // An equal batch that was sent later makes a lookup useless too.
+            assert!(
+                client.assumptions == 0 || !readable || self.plan.twins.is_some(),
+                "assumed without need"
+            );
             let closed = self.server.closed.is_some();
-            assert!(closed || !client.stream_closed || client.assumptions > 0, "not closed");
+            let assumed = client.assumptions + client.found > 0;
+            assert!(closed || !client.stream_closed || assumed, "not closed");
             client.verify(&self.landed(client.owner), self.plan.must_succeed());
         }
         self.nothing_in_excess();
@@ -489,6 +495,7 @@ impl Run {
     pub fn ends(&self) -> Vec<Ended> {
         let mut ends = Vec::new();
         for client in &self.clients {
+            let first = ends.len();
             match &client.end {
                 Some(End::Closed) => ends.push(
                     if client.stream_closed {
@@ -512,6 +519,8 @@ impl Run {
             }
             ends.extend((0..client.claims).map(|_| "claimed".to_owned()));
             ends.extend((client.assumptions > 0).then(|| "assumed".to_owned()));
+            ends.extend((client.found > 0).then(|| "found".to_owned()));
+            ends.extend(self.plan.twins.map(|_| format!("twin {}", ends[first])));
             ends.extend((client.transmits > client.batches).then(|| "sent again".to_owned()));
         }
         ends.into_iter().map(Ended).collect()
