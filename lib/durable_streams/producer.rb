@@ -125,7 +125,7 @@ module DurableStreams
     attr_reader :producer_id
 
     # Nothing is sent before something is appended, except a HEAD if the content type of `stream` is not known. Without
-    # `next_seq`, a HEAD goes out before the first batch if none has before; {#append} does not wait for it.
+    # `next_seq`, a HEAD goes out before the first batch, too; {#append} does not wait for it.
     # @param stream [Stream, nil] what to write to; or `url`
     # @param url [String, URI, nil] absolute, or a path joined to the client's (or the configuration's) base_url
     # @param producer_id [String] stable, not empty, of characters a header can carry
@@ -169,11 +169,11 @@ module DurableStreams
       @listener = ProducerListener.for(on_delivery, on_error)
       @asks = @stream.asks?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
-      tail = @stream.learn_content_type(:produce)
+      @stream.known_content_type(:produce)
       @json = @stream.json?
       Dispatcher.check_ractor if @asks || @listener
-      @native = @stream.native_producer(producer_id: @producer_id, tail: tail, retry_policy: retry_policy,
-                                        listener: @listener, **settings)
+      @native = @stream.native_producer(producer_id: @producer_id, retry_policy: retry_policy, listener: @listener,
+                                        **settings)
       @closed = false
       @delivered = false
       @close_result = nil

@@ -353,20 +353,8 @@ module DurableStreams
     # @param purpose [Symbol] what for, which an error names: :append, :close, :read or :produce
     # @return [String]
     def known_content_type(purpose)
-      learn_content_type(purpose)
+      learn(@native.head(purpose)[:content_type] || ContentType::FALLBACK) if @json.nil?
       @content_type
-    end
-
-    # Asks for the content type (HEAD) if nobody said it yet.
-    # @api private
-    # @param purpose [Symbol] what for, as {#known_content_type} takes it
-    # @return [String, nil] the tail of the stream, if the server was asked
-    def learn_content_type(purpose)
-      return unless @json.nil?
-
-      head = @native.head(purpose)
-      learn(head[:content_type] || ContentType::FALLBACK)
-      head[:next_offset]
     end
 
     protected

@@ -168,12 +168,21 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0, 1])
   end
 
-  it "asks for the end of the stream once, with the content type where that is not known" do
+  it "asks for the end of the stream when there is something to send, and not when it is made" do
+    direct.append!(0)
     client = DurableStreams::Client.new(base_url: faults.url, retry_policy: quick)
-    producer = described_class.new(stream: client.stream(path), producer_id: "writer", auto_claim: true)
-    producer.append!(0)
-    producer.append!(1)
-    expect(requests).to eq(%w[HEAD POST POST])
+    # Asks for the content type.
+    producer = produce(stream: client.stream(path), auto_claim: true)
+    stream << 1
+    expect(producer.append!(1)).to have_attributes(epoch: 1, duplicate?: false)
+    producer.append!(2)
+    expect(stored).to eq([0, 1, 1, 2])
+    expect(requests).to eq(%w[HEAD HEAD POST GET HEAD POST POST])
+  end
+
+  it "asks past caches for the end of the stream" do
+    proxied.append!(0)
+    expect(faults.requests.first).to have_attributes(verb: "HEAD", headers: include(%w[cache-control no-cache]))
   end
 
   it "asks for nothing with next_seq, and a batch that the server has counts as delivered" do

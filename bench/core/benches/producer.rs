@@ -20,7 +20,6 @@ fn config() -> Config {
         epoch: 0,
         // No tail to be looked up.
         next_seq: Some(0),
-        tail: None,
         auto_claim: false,
         claims: ClaimLimits::default(),
         max_batch_bytes: 1 << 20,

@@ -90,7 +90,6 @@ options! {
         json: bool,
         epoch: u64,
         next_seq: Option<u64>,
-        tail: Option<String>,
         auto_claim: bool,
         max_batch_bytes: usize,
         /// nil: no limit.
@@ -126,7 +125,6 @@ impl Producer {
                 body: if json { BodyKind::Json } else { BodyKind::Bytes },
                 epoch: settings.epoch,
                 next_seq: settings.next_seq,
-                tail: settings.tail,
                 auto_claim: settings.auto_claim,
                 claims: ClaimLimits::default(),
                 max_batch_bytes: settings.max_batch_bytes,

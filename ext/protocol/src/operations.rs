@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Operation, Purpose, Result};
 use crate::protocol::{self, Unusable, flag, number, text};
@@ -53,6 +53,15 @@ pub struct Create {
 pub fn head(purpose: Option<Purpose>) -> Request {
     let operation = purpose.map_or(Operation::Head, Operation::HeadFor);
     Request::new(operation, Method::HEAD, HeaderMap::new(), None)
+}
+
+/// The request for where a stream ends now (HEAD): what a cache has kept may be older than the last write.
+pub fn tail() -> Request {
+    let mut request = head(None);
+    request
+        .headers
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    request
 }
 
 impl Head {

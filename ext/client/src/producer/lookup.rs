@@ -39,7 +39,7 @@ impl Sender {
         if once {
             retry.max_retries = 0;
         }
-        let request = operations::head(None);
+        let request = operations::tail();
         let asking = call_by(&retry, &self.endpoint, &self.pool, &request);
         let limit = self.endpoint.client().config().timeout;
         let answer = tokio::time::timeout(limit, asking).await.ok()?.ok()?;

@@ -43,8 +43,6 @@ pub struct Config {
     /// The first number to use in it. Above 0 the epoch counts as established on the server. `None` is 0 in an epoch that
     /// should be new: whether it is shows in the answer to the first batch.
     pub next_seq: Option<u64>,
-    /// Where the stream ends, if the owner has just learned it.
-    pub tail: Option<String>,
     /// Whether a fenced producer takes its id back, and one whose epoch was used before takes the next.
     pub auto_claim: bool,
     /// How often it may.
@@ -71,7 +69,6 @@ impl Config {
             body: BodyKind::Json,
             epoch: 0,
             next_seq: None,
-            tail: None,
             auto_claim: false,
             claims: ClaimLimits::default(),
             max_batch_bytes: 1 << 20,

@@ -163,7 +163,7 @@ impl Machine {
             next_seq: config.next_seq.unwrap_or_default(),
             established: config.next_seq.is_some_and(|seq| seq > 0),
             claims: Claims::default(),
-            tail: config.tail.clone().map_or(Tail::NotAsked, Tail::at),
+            tail: Tail::NotAsked,
             queue: VecDeque::new(),
             base: 0,
             unsent: 0,

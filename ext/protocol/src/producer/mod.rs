@@ -86,7 +86,6 @@
 //!         body: BodyKind::Json,
 //!         epoch: 0,
 //!         next_seq: Some(0), // It goes on in the epoch, so nothing is looked up before the first batch.
-//!         tail: None,
 //!         auto_claim: false,
 //!         claims: ClaimLimits::default(),
 //!         max_batch_bytes: 1 << 20,

@@ -109,7 +109,6 @@ impl Plan {
             body: if rng.bool() { BodyKind::Json } else { BodyKind::Bytes },
             epoch: if held_epoch.is_some() { rng.u64(0..3) } else { 0 },
             next_seq: None,
-            tail: None,
             auto_claim,
             claims: ClaimLimits {
                 max_claims: rng.u32(0..4),
