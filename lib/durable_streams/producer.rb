@@ -10,10 +10,11 @@ module DurableStreams
   # A program may use the same id and epoch each time it runs. To the server, the second run looks like the first one
   # repeating itself: it answers the first batch as a duplicate and stores nothing. So the producer does not take that
   # answer for a success. It asks for the end of the stream (HEAD) before it sends its first batch, and if that batch is
-  # answered as a duplicate, it reads the stream from there (at most 64 MiB) and looks for the batch. If the batch is
-  # there, it was delivered: a lost answer, or a proxy that sent the request twice. If not, an earlier run has used the
-  # epoch. With `auto_claim: true` the producer then takes the next epoch and sends the batch again: nothing is lost and
-  # nothing is stored twice. Without it the producer fails with {EpochReusedError}, and `undelivered` has every message.
+  # answered as a duplicate, it reads the stream from there and looks for the batch. (It receives 64 MiB at most, for
+  # 30 s or the client's `timeout`, whichever is longer.) If the batch is there, it was delivered: a lost answer, or a
+  # proxy that sent the request twice. If not, an earlier run has used the epoch. With `auto_claim: true` the producer
+  # then takes the next epoch and sends the batch again: nothing is lost and nothing is stored twice. Without it the
+  # producer fails with {EpochReusedError}, and `undelivered` has every message.
   #
   # It treats later batches in the same way: two programs may run at the same time under one id and epoch, by mistake.
   # The one whose batch the other one's has taken the place of takes the next epoch or fails; once both have stored

@@ -305,6 +305,7 @@ impl Reader {
                         format,
                         media,
                         past_caches: false,
+                        most_bytes: usize::MAX,
                     };
                     let (endpoint, questions) = stream.attended();
                     // Without callables: what they do may take long, and is no reason to hold a place.

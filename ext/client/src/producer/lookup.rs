@@ -2,7 +2,7 @@
 
 use durable_streams_protocol::error::{Kind, Operation, Result};
 use durable_streams_protocol::operations;
-use durable_streams_protocol::producer::{BodyKind, Found, Lookup, Search, Wanted};
+use durable_streams_protocol::producer::{BodyKind, Found, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, Wanted};
 use durable_streams_protocol::protocol::{self, text};
 use durable_streams_protocol::read::cursor::{Live, Position};
 use durable_streams_protocol::read::event::Event;
@@ -26,8 +26,10 @@ impl Sender {
         match lookup {
             Lookup::Tail { once } => Seen::Tail(self.tail(once).await),
             Lookup::Batch { from, wanted } => {
-                let found = self.read_back(&from, &wanted).await;
-                Seen::Batch(found.unwrap_or(Found::Unknown))
+                let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
+                let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
+                // A failure is told by what comes of it: the batch counts as assumed, or the producer fails.
+                Seen::Batch(found.map_or(Found::Unknown, |found| found.unwrap_or(Found::Unknown)))
             }
         }
     }
@@ -60,6 +62,7 @@ impl Sender {
             media: None,
             // What a cache has kept may be older than the batch.
             past_caches: true,
+            most_bytes: MOST_READ_BACK,
         };
         let session = Session::start(&self.endpoint, options)?;
         let mut events = session.events().await;
@@ -88,5 +91,92 @@ impl Sender {
             })?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+    use durable_streams_protocol::producer::{Answer, Config as ProducerConfig, Machine};
+    use durable_streams_protocol::target::Values;
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::connections::{Client, Config};
+    use crate::endpoint::Endpoint;
+    use crate::transport::{Answering, Content, Incoming, Outgoing, Transport};
+
+    /// A stream that hardly ends: each response brings these bytes and says that there is more.
+    struct Endless(Bytes, Arc<AtomicUsize>);
+
+    impl Transport for Endless {
+        fn answer(&self, _: Outgoing) -> Answering {
+            let count = self.1.fetch_add(1, Ordering::Relaxed);
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", "application/json".parse().unwrap());
+            headers.insert("stream-next-offset", format!("{count:08}").parse().unwrap());
+            if count > 20_000 {
+                headers.insert("stream-up-to-date", "true".parse().unwrap());
+            }
+            let body = Content::Whole(self.0.clone());
+            let status = StatusCode::OK;
+            Box::pin(async move { Ok(Incoming { status, headers, body }) })
+        }
+    }
+
+    /// The lookup of a first batch that was answered as a duplicate.
+    fn lookup() -> Lookup {
+        let now = Instant::now();
+        let config = ProducerConfig {
+            linger: Duration::ZERO,
+            ..ProducerConfig::default()
+        };
+        let mut machine = Machine::new(config, Box::new(|| 0.5)).unwrap();
+        machine.append(b"1").unwrap();
+        machine.poll_lookup(now);
+        machine.handle_tail(Some("0".to_owned()));
+        let sent = machine.poll_transmit(now).unwrap();
+        let duplicate = Answer {
+            status: 204,
+            ..Answer::default()
+        };
+        machine.handle_response(now, sent.id, duplicate);
+        machine.poll_lookup(now).unwrap()
+    }
+
+    /// What comes of looking the batch up in such a stream, and after how many responses.
+    async fn look_up(body: Bytes) -> (Found, usize) {
+        let responses = Arc::new(AtomicUsize::new(0));
+        let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None).unwrap();
+        let endpoint = Arc::new(endpoint.answered_by(Arc::new(Endless(body, Arc::clone(&responses)))));
+        let sender = Sender {
+            pool: endpoint.pool(Operation::Produce).unwrap(),
+            headers: HeaderMap::new(),
+            retry: endpoint.client().config().retry.clone(),
+            endpoint,
+        };
+        match sender.look_up(lookup()).await {
+            Seen::Batch(found) => (found, responses.load(Ordering::Relaxed)),
+            Seen::Tail(tail) => panic!("{tail:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_back_is_bounded_by_the_bytes_that_come() {
+        let whitespace = [b"[7", &vec![b' '; MOST_READ_BACK / 4][..], b"]"].concat();
+        let (found, responses) = look_up(whitespace.into()).await;
+        assert_eq!(found, Found::Unknown);
+        assert!(responses <= 5, "{responses}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_read_back_is_bounded() {
+        let (found, _) = look_up(Bytes::from_static(b"[7]")).await;
+        assert_eq!(found, Found::Unknown);
     }
 }

@@ -34,6 +34,7 @@ fn reading(answering: fn() -> Answering) -> (Arc<Endpoint>, ReadOptions) {
         format: Format::Bytes,
         media: None,
         past_caches: false,
+        most_bytes: usize::MAX,
     };
     (endpoint, options)
 }

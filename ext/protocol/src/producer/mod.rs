@@ -145,4 +145,4 @@ pub use config::{ClaimLimits, Config, ConfigError, MAX_NUMBER};
 pub use event::{Delivery, Event, Failure, Outcome, Undelivered, UndeliveredMessage};
 pub use lookup::Lookup;
 pub use machine::{AppendError, Appended, Jitter, Machine, Transmit, TransmitId};
-pub use search::{Found, MOST_READ_BACK, Search, Wanted};
+pub use search::{Found, MOST_READ_BACK, READ_BACK_LIMIT, Search, Wanted};

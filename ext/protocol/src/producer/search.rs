@@ -1,13 +1,19 @@
 //! Whether a batch is among what was read back from its stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use memchr::memmem;
 
 use super::batch::{Body, BodyKind};
 use crate::json::{Fingerprint, Fingerprinter, NotJson, Numbers};
 
-/// The most bytes that are read back.
+/// The most bytes that are received to read back. Beyond it the result is [`Found::Unknown`].
 pub const MOST_READ_BACK: usize = 64 << 20;
+
+/// The least time that reading back may take before the result is [`Found::Unknown`]; where one request may take longer, it
+/// may take as long.
+pub const READ_BACK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A batch to look for.
 #[derive(Clone, Debug)]
@@ -39,7 +45,6 @@ pub enum Found {
 pub struct Search {
     closes: bool,
     content: Content,
-    read: usize,
 }
 
 #[derive(Debug)]
@@ -95,7 +100,6 @@ impl Wanted {
         Search {
             closes: self.closes,
             content,
-            read: 0,
         }
     }
 }
@@ -106,10 +110,9 @@ fn inner(body: &Bytes) -> Bytes {
 }
 
 impl Search {
-    /// Whether reading on is of no use: what was read decides, or is more than may be read.
+    /// Whether what was read decides already.
     pub fn is_over(&self) -> bool {
-        let settled = matches!(self.content, Content::Json { .. }) && !self.closes && self.has_messages();
-        self.read > MOST_READ_BACK || settled
+        matches!(self.content, Content::Json { .. }) && !self.closes && self.has_messages()
     }
 
     /// Takes the next JSON items, separated by commas.
@@ -117,7 +120,6 @@ impl Search {
     /// # Errors
     /// If they are not JSON.
     pub fn items(&mut self, text: &Bytes) -> Result<(), NotJson> {
-        self.read = self.read.saturating_add(text.len());
         if let Content::Json {
             fingerprinter,
             exact,
@@ -134,7 +136,6 @@ impl Search {
 
     /// Takes the next bytes.
     pub fn bytes(&mut self, bytes: &Bytes) {
-        self.read = self.read.saturating_add(bytes.len());
         if let Content::Bytes { seen, .. } = &mut self.content {
             seen.extend_from_slice(bytes);
         }
@@ -144,8 +145,6 @@ impl Search {
     pub fn found(&self, stream_closed: bool) -> Found {
         if self.has_messages() && (stream_closed || !self.closes) {
             Found::Yes
-        } else if self.read > MOST_READ_BACK {
-            Found::Unknown
         } else {
             Found::No
         }
@@ -293,13 +292,5 @@ mod tests {
             assert!(!search.is_over());
             assert_eq!(search.found(closed), found);
         }
-    }
-
-    #[test]
-    fn what_may_stand_beyond_the_limit_is_not_known() {
-        let mut search = wanted(BodyKind::Bytes, &["x"], false).search();
-        search.bytes(&Bytes::from(vec![b'-'; MOST_READ_BACK + 1]));
-        assert!(search.is_over());
-        assert_eq!(search.found(false), Found::Unknown);
     }
 }

@@ -41,6 +41,8 @@ pub struct ReadOptions {
     pub media: Option<Media>,
     /// Whether caches on the way have to ask the server first.
     pub past_caches: bool,
+    /// The read fails when the bodies of its responses are longer together, whatever is in them.
+    pub most_bytes: usize,
 }
 
 /// The settings of a read, which come from its client.
@@ -84,6 +86,8 @@ pub struct Machine {
     cursor: Cursor,
     format: Format,
     past_caches: bool,
+    /// How many bytes it may still receive.
+    bytes_left: usize,
     jitter: Jitter,
     schedule: Schedule,
     /// Fresh values were asked for, and there was no success since.
@@ -148,6 +152,7 @@ impl Machine {
             cursor: Cursor::new(options.live, options.position, options.media),
             format: options.format,
             past_caches: options.past_caches,
+            bytes_left: options.most_bytes,
             jitter,
             schedule: Schedule::default(),
             asked_again: false,
@@ -252,6 +257,13 @@ impl Machine {
 
     /// The next piece of the body.
     pub fn handle_piece(&mut self, now: Instant, piece: Bytes) {
+        match self.bytes_left.checked_sub(piece.len()) {
+            Some(left) => self.bytes_left = left,
+            None => {
+                let error = self.about().error(Kind::Parse, "there is more than is to be read");
+                return self.over(now, Outcome::Final(error));
+            }
+        }
         match std::mem::replace(&mut self.state, State::Requested) {
             State::Content(mut content) => match content.push(piece) {
                 Ok(()) => match self.hand_out_parts(&mut content) {

@@ -33,6 +33,7 @@ fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> Machine 
         format: Format::Json,
         media: None,
         past_caches: false,
+        most_bytes: usize::MAX,
     };
     let config = Config {
         url: "http://h/s".to_owned(),

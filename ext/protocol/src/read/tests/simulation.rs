@@ -55,6 +55,7 @@ impl Run {
             format: Format::Json,
             media: None,
             past_caches: false,
+            most_bytes: usize::MAX,
         };
         let server = Server {
             items: rng.u64(..40),
