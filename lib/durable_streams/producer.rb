@@ -232,19 +232,23 @@ module DurableStreams
       nil
     end
 
-    # Flushes, then closes the stream for good, exactly once, and ends the producer. Again, it gives the same result.
+    # Flushes, then closes the stream for good, exactly once, and ends the producer. Called again, with the same data or
+    # with none, it gives the same result.
     # @param data [Object, nil] a last message, as {#append} takes it, in the same atomic step
     # @return [CloseResult]
     # @raise [ClosedError] if the producer was closed without the stream
-    # @raise [StreamClosedError] if another writer has closed the stream; a ProducerError too
+    # @raise [StreamClosedError] if another writer has closed the stream, a ProducerError too; and if this producer has
+    #   closed it before, with other data than these or without, so that these are not stored
+    # @raise [ParseError] if data is a String that is not valid JSON, on a JSON stream
     # @raise [ProducerError] if something could not be delivered
     def close_stream(data: nil)
-      return @close_result if @close_result
+      return @close_result if @close_result && data.nil?
 
       text = encode(data) unless data.nil?
       offset = finish { @native.close_stream(text, data) }
       # Answers to a repetition do not tell; the stream has not moved since.
-      @close_result = CloseResult.new(final_offset: offset || @stream.head.next_offset)
+      @close_result ||= CloseResult.new(final_offset: offset || @stream.head.next_offset)
+      @close_result
     end
 
     # @return [Boolean] whether {#close} or {#close_stream} was called

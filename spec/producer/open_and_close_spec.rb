@@ -107,6 +107,40 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stream.head).to have_attributes(closed?: true, next_offset: result.final_offset)
     end
 
+    [nil, { last: true }].each do |first|
+      it "refuses a last message after it has closed the stream with #{first ? "another one" : "none"}" do
+        producer = direct
+        result = producer.close_stream(data: first)
+        expect { producer.close_stream(data: { last: false }) }
+          .to raise_error(DurableStreams::StreamClosedError, /close_stream was called before/)
+        expect { producer.close_stream(data: "{") }.to raise_error(DurableStreams::ParseError)
+        expect(producer.close_stream).to eq(result)
+        expect(stored.size).to eq(first ? 1 : 0)
+      end
+    end
+
+    it "takes one of two last messages from two threads, and refuses the other one" do
+      hold(:closing)
+      producer = proxied
+      closing = Thread.new { producer.close_stream(data: 1) }
+      faults.wait_until_waiting(:closing)
+      expect { producer.close_stream(data: 2) }.to raise_error(DurableStreams::StreamClosedError)
+      faults.open(:closing)
+      expect(closing.value).to eq(producer.close_stream(data: 1))
+      expect(stored).to eq([1])
+    end
+
+    it "can be called again with the same message after an interrupt" do
+      hold(:closing)
+      producer = proxied
+      closing = Thread.new { producer.close_stream(data: 1) }
+      faults.wait_until_waiting(:closing)
+      closing.kill.join
+      faults.open(:closing)
+      expect(producer.close_stream(data: 1).final_offset).to eq(stream.head.next_offset)
+      expect(stored).to eq([1])
+    end
+
     [nil, { "last" => 1 }].each do |data|
       it "is idempotent when its answer is lost (#{data ? "with" : "without"} data)" do
         producer = proxied

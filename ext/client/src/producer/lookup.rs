@@ -101,7 +101,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
-    use durable_streams_protocol::producer::{Answer, Config as ProducerConfig, Machine};
+    use durable_streams_protocol::producer::{Answer, ClaimLimits, Config as ProducerConfig, Machine};
+    use durable_streams_protocol::request;
     use durable_streams_protocol::target::Values;
     use reqwest::StatusCode;
     use reqwest::header::HeaderMap;
@@ -130,21 +131,33 @@ mod tests {
     }
 
     /// The lookup of a first batch that was answered as a duplicate.
-    fn lookup() -> Lookup {
+    fn lookup(endpoint: &Endpoint) -> Lookup {
         let now = Instant::now();
         let config = ProducerConfig {
+            body: BodyKind::Json,
+            epoch: 0,
+            next_seq: None,
+            auto_claim: false,
+            claims: ClaimLimits::default(),
+            max_batch_bytes: 1 << 20,
+            max_batch_items: usize::MAX,
             linger: Duration::ZERO,
-            ..ProducerConfig::default()
+            max_in_flight: 5,
+            max_buffered_bytes: 64 << 20,
+            retry: endpoint.client().config().retry.clone(),
         };
         let mut machine = Machine::new(config, Box::new(|| 0.5)).unwrap();
         machine.append(b"1").unwrap();
         machine.poll_lookup(now);
         machine.handle_tail(Some("0".to_owned()));
         let sent = machine.poll_transmit(now).unwrap();
-        let duplicate = Answer {
-            status: 204,
-            ..Answer::default()
+        let duplicate = request::Answer {
+            status: StatusCode::NO_CONTENT,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            after_silence: false,
         };
+        let duplicate = Answer::new(&endpoint.context(Operation::Produce), duplicate);
         machine.handle_response(now, sent.id, duplicate);
         machine.poll_lookup(now).unwrap()
     }
@@ -160,7 +173,8 @@ mod tests {
             retry: endpoint.client().config().retry.clone(),
             endpoint,
         };
-        match sender.look_up(lookup()).await {
+        let lookup = lookup(&sender.endpoint);
+        match sender.look_up(lookup).await {
             Seen::Batch(found) => (found, responses.load(Ordering::Relaxed)),
             Seen::Tail(tail) => panic!("{tail:?}"),
         }

@@ -53,6 +53,8 @@ pub enum Refused {
     Empty,
     /// The producer is closed.
     Closed,
+    /// The stream was closed before, or is being closed, without this last message. What it was closed with counts.
+    StreamClosing,
     /// The producer is failing. [`Producer::ended`] tells why, as soon as it is known what became of every message.
     Failing,
     /// The producer has failed.
@@ -206,10 +208,11 @@ impl Producer {
     }
 
     /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. The token is
-    /// that of `last` where it counts: the first time. Twice is fine.
+    /// that of `last`, the first time. Twice is fine, with the same last message or none.
     ///
     /// # Errors
-    /// [`Refused::Closed`] if it was closed without the stream.
+    /// [`Refused::Closed`] if it was closed without the stream, [`Refused::StreamClosing`] if the stream was closed without
+    /// this last message.
     pub fn close_stream(
         &self,
         last: Option<&[u8]>,
@@ -292,6 +295,7 @@ fn refused(error: AppendError, state: &State) -> Refused {
         AppendError::Full => Refused::Full(Room(state.rooms)),
         AppendError::Empty => Refused::Empty,
         AppendError::Closed => Refused::Closed,
+        AppendError::StreamClosing => Refused::StreamClosing,
         AppendError::Failed => Refused::Failing,
     }
 }

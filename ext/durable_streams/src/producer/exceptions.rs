@@ -28,6 +28,11 @@ impl Producer {
         match refused {
             Refused::Failed(failed) => self.failure(ruby, failed),
             Refused::Closed => self.refuse(ruby, "ClosedError", "the producer is closed"),
+            Refused::StreamClosing => self.refuse(
+                ruby,
+                "StreamClosedError",
+                "close_stream was called before with other data, or without, so these data are not stored",
+            ),
             Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
             Refused::Full(_) => self.refuse(ruby, "ProducerError", "the producer's buffer is full"),
             Refused::Failing => self.refuse(ruby, "ProducerError", "the producer is failing"),

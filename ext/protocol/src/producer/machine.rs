@@ -62,6 +62,8 @@ pub enum AppendError {
     Empty,
     /// The producer was closed.
     Closed,
+    /// [`Machine::close_stream`] was called before, without this last message.
+    StreamClosing,
     /// The producer has failed: see [`Machine::failure`].
     Failed,
 }
@@ -104,6 +106,8 @@ pub struct Machine {
     pub(super) jitter: Jitter,
     pub(super) phase: Phase,
     pub(super) ending: Ending,
+    /// The last message, if the stream is to be closed with one.
+    last: Option<Bytes>,
     pub(super) epoch: u64,
     pub(super) next_seq: u64,
     /// Whether the server has acknowledged this epoch.
@@ -159,6 +163,7 @@ impl Machine {
             jitter,
             phase: Phase::Running,
             ending: Ending::NotAsked,
+            last: None,
             epoch: config.epoch,
             next_seq: config.next_seq.unwrap_or_default(),
             established: config.next_seq.is_some_and(|seq| seq > 0),
@@ -262,17 +267,21 @@ impl Machine {
     }
 
     /// Accepts nothing more, sends what is left and then a request that closes the stream, with `last` as its data:
-    /// [`Event::StreamClosed`], then [`Event::Closed`]. Answers the token of `last`. Asking again changes nothing, and
-    /// the data of the first time count.
+    /// [`Event::StreamClosed`], then [`Event::Closed`]. Answers the token of `last`. Asking again, with the same data or
+    /// none, changes nothing.
     ///
     /// # Errors
-    /// When the producer has failed, or was closed without the stream.
+    /// When the producer has failed, or was closed without the stream, or with other data (or none) where there are some now.
     pub fn close_stream(&mut self, last: Option<&[u8]>) -> Result<Option<u64>, AppendError> {
+        let last = last.filter(|last| !last.is_empty());
         if self.ending == Ending::Stream && self.failure().is_none() {
-            return Ok(None);
+            return match last {
+                Some(last) if self.last.as_deref() != Some(last) => Err(AppendError::StreamClosing),
+                _ => Ok(None),
+            };
         }
         self.admit()?;
-        let last = last.filter(|last| !last.is_empty());
+        self.last = last.map(Bytes::copy_from_slice);
         self.seal();
         let batch = Batch::new(self.next_token, Body::of(self.config.body, last), true);
         let token = last.map(|_| batch.first);
