@@ -75,7 +75,8 @@ on_each_server "conformance/adapter" do
     ask("idempotent-detach", **producer)
     batch = { **producer, producerId: "q", items: %w[2 3], maxInFlight: 2 }
     ask("idempotent-append-batch", **batch)
-    expect(tell("idempotent-append-batch", **batch)).to include("type" => "error", "message" => /epoch were used before/)
+    expect(tell("idempotent-append-batch", **batch))
+      .to include("type" => "error", "message" => /epoch were used before/)
     ask("idempotent-close", **producer, producerId: "r", data: "4")
     expect(JSON.parse(ask("read", path: path)["chunks"].map { |chunk| chunk["data"] }.join)).to eq([0, 1, 2, 3, 4])
   end

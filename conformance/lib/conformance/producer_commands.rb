@@ -4,8 +4,8 @@ module Conformance
   # Writes through producers.
   #
   # Single messages, and what ends them, share a producer: it lives from the first command that names it until it is
-  # detached, as it would in a program. A batch has a producer of its own, which starts from the first number, as a program
-  # does that is run again.
+  # detached, as it would in a program. A batch has a producer of its own, which starts from the first number, as a
+  # program does that is run again.
   class ProducerCommands
     COMMANDS = { "idempotent-append" => :append, "idempotent-append-batch" => :append_batch,
                  "idempotent-close" => :close, "idempotent-detach" => :detach }.freeze

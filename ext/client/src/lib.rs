@@ -58,7 +58,7 @@
 //!         format: Format::Json,
 //!         media: None,
 //!         past_caches: false,
-//!         most_bytes: None,
+//!         most_bytes: usize::MAX,
 //!     },
 //! )?;
 //! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
