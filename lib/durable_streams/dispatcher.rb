@@ -104,6 +104,7 @@ module DurableStreams
       def tell_notices(number)
         while (listener, *notice = Native.next_notice(number))
           listener.tell(*notice)
+          DurableStreams.report_warnings
         end
       end
 

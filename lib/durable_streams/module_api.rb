@@ -31,6 +31,18 @@ module DurableStreams
       nil
     end
 
+    # Reports what producers have to warn of. Not in a trap handler, where loggers cannot lock: it is kept for the next
+    # call then.
+    # @return [nil]
+    # @api private
+    def report_warnings
+      return if in_trap_handler?
+
+      while (warning = Native.next_warning)
+        report(:warn, "durable_streams: #{warning}")
+      end
+    end
+
     # @return [Configuration] the configuration of the process, frozen: {configure} changes it
     attr_reader :configuration
 
@@ -157,6 +169,12 @@ module DurableStreams
     end
 
     private
+
+    def in_trap_handler?
+      Mutex.new.synchronize { false }
+    rescue ThreadError
+      true
+    end
 
     # Makes the context at once: a lock to make it under later could not be had in a trap handler.
     def install(config)

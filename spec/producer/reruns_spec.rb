@@ -145,6 +145,51 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0])
   end
 
+  describe "when it has something to warn of" do
+    # Has sent a batch that counts as delivered and may be an earlier run's, and has not been asked since.
+    def doubtful(**options)
+      direct.append!(0)
+      faults.on("GET", path) { |reply| reply.respond(403) }
+      producer = proxied(linger_ms: 0, max_batch_items: 1, **options)
+      producer << 1 << 2
+      # The second one goes out when the first one is settled.
+      faults.wait_for_request(2, method: "POST")
+      producer
+    end
+
+    {
+      "an append" => ->(producer) { producer << 3 },
+      "an append of an object" => ->(producer) { producer << [3] },
+      "a look at what is pending" => :pending.to_proc
+    }.each do |name, call|
+      it "logs it with #{name}" do
+        expect(logged { call.call(doubtful) }).to match(/WARN.*not certain that 1 message reached/)
+      end
+    end
+
+    it "logs it beside a callback" do
+      told = Queue.new
+      said = logged do
+        doubtful(on_delivery: ->(*) { told << true })
+        2.times { told.pop }
+      end
+      expect(said).to match(/WARN.*not certain that 1 message reached/)
+    end
+
+    it "keeps it in a trap handler, where loggers cannot log" do
+      said = logged do
+        producer = doubtful
+        appended = false
+        before = trap("USR2") { appended = producer << 3 }
+        Process.kill("USR2", Process.pid)
+        Thread.pass until appended
+        trap("USR2", before)
+        producer.flush
+      end
+      expect(said).to match(/WARN.*not certain that 1 message reached/)
+    end
+  end
+
   it "sends what it has if HEAD fails" do
     faults.on("HEAD", path) { |reply| reply.respond(405) }
     said = logged { proxied.append!(1) }

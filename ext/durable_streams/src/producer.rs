@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{
-    Failed, Message, Producer as CoreProducer, Refused, drain_all, losses, warnings,
+    Failed, Message, Producer as CoreProducer, Refused, drain_all, has_warnings, losses, next_warning,
 };
 use durable_streams_protocol::producer::{BodyKind, ClaimLimits, Config};
 use magnus::encoding::{Coderange, EncodingCapable};
@@ -214,6 +214,7 @@ impl Producer {
         unwaiting: Option<&str>,
         append: impl Fn(&CoreProducer, Message<'_>) -> Result<T, Refused>,
     ) -> Result<T, Error> {
+        report_warnings(ruby)?;
         let running = self.running(ruby)?;
         loop {
             self.keep_served(ruby)?;
@@ -373,14 +374,17 @@ impl Producer {
     }
 
     fn epoch(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+        report_warnings(ruby)?;
         Ok(this.running(ruby)?.epoch())
     }
 
     fn seq(ruby: &Ruby, this: &Producer) -> Result<i64, Error> {
+        report_warnings(ruby)?;
         Ok(this.running(ruby)?.seq())
     }
 
     fn pending(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+        report_warnings(ruby)?;
         Ok(this.running(ruby)?.pending())
     }
 
@@ -434,11 +438,12 @@ fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     })
 }
 
-/// Has the log tell what producers have to warn of.
+/// Has the log tell what producers have to warn of. May run Ruby code: not to be called while the bytes of a string are read.
+#[inline]
 fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
-    for warning in warnings() {
+    if has_warnings() {
         let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-        let _nil: Value = library.funcall("report", (ruby.to_symbol("warn"), warning))?;
+        let _nil: Value = library.funcall("report_warnings", ())?;
     }
     Ok(())
 }
@@ -458,6 +463,7 @@ fn lost_messages(ruby: &Ruby) -> Result<RArray, Error> {
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_singleton_method("drain_producers", function!(drain_producers, 1))?;
     native.define_singleton_method("lost_messages", function!(lost_messages, 0))?;
+    native.define_singleton_method("next_warning", function!(next_warning, 0))?;
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 2))?;

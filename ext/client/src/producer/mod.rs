@@ -30,7 +30,7 @@ mod state;
 pub use failed::Failed;
 pub use loss::Loss;
 pub use notice::{Listener, Notice, Room};
-pub use registry::{drain_all, is_busy, losses, warnings};
+pub use registry::{drain_all, has_warnings, is_busy, losses, next_warning};
 use sender::Sender;
 pub use state::Told;
 use state::{Shared, State, Until};

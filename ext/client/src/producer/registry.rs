@@ -1,5 +1,7 @@
 //! The producers of this process, for its end: what they have not sent is sent then, or its loss is told.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ struct Registry {
     /// Of producers that are gone, each stream and reason once.
     lost: Mutex<Vec<Loss>>,
     /// Warnings that nobody has taken yet.
-    warnings: Mutex<Vec<String>>,
+    warnings: Mutex<VecDeque<String>>,
 }
 
 /// Notes a producer that was started.
@@ -56,18 +58,35 @@ fn remember(loss: Loss) {
     }
 }
 
+/// Whether there are warnings. Changed under the lock of `Registry::warnings` alone.
+static WARNED: AtomicBool = AtomicBool::new(false);
+
 /// Keeps a warning for the log.
 fn warn(warning: String) {
     if let Some(registry) = REGISTRY.get() {
-        registry.warnings.lock().push(warning);
+        let mut warnings = registry.warnings.lock();
+        warnings.push_back(warning);
+        WARNED.store(true, Ordering::Relaxed);
     }
 }
 
-/// The warnings of this process's producers since the last time, for the log.
-pub fn warnings() -> Vec<String> {
-    REGISTRY
-        .get()
-        .map_or_else(Vec::new, |registry| std::mem::take(&mut *registry.warnings.lock()))
+/// Whether [`next_warning`] has one: asked by every append, it costs no more than a load. A forked child may be told that of
+/// its parent.
+#[inline]
+pub fn has_warnings() -> bool {
+    WARNED.load(Ordering::Relaxed)
+}
+
+/// The oldest warning of this process's producers that nobody has taken yet, for the log.
+pub fn next_warning() -> Option<String> {
+    let Some(registry) = REGISTRY.get() else {
+        WARNED.store(false, Ordering::Relaxed);
+        return None;
+    };
+    let mut warnings = registry.warnings.lock();
+    let next = warnings.pop_front();
+    WARNED.store(!warnings.is_empty(), Ordering::Relaxed);
+    next
 }
 
 /// What is lost if the process ends now. Each loss of a producer that is gone is told once.

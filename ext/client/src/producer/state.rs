@@ -237,7 +237,7 @@ fn assumed(url: &str, count: u64, epoch: u64, found: bool) -> String {
          epoch"
     };
     format!(
-        "durable_streams: it is not certain that {what}: the server says that it had the request's number in epoch {epoch} \
+        "it is not certain that {what}: the server says that it had the request's number in epoch {epoch} \
          already. {why}"
     )
 }

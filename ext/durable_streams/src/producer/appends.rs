@@ -4,7 +4,7 @@ use durable_streams_protocol::json::validate;
 use magnus::encoding::EncodingCapable;
 use magnus::{Error, RString, Ruby, Value};
 
-use super::{Producer, comes_back};
+use super::{Producer, comes_back, report_warnings};
 use crate::errors::guard;
 
 impl Producer {
@@ -18,6 +18,7 @@ impl Producer {
         let (Some(text), Some(running)) = (RString::from_value(data), this.running.get()) else {
             return Ok(false);
         };
+        report_warnings(ruby)?;
         this.keep_served(ruby)?;
         guard(ruby, || {
             // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
