@@ -1,7 +1,7 @@
 //! A read as a state machine: responses and the time go in, requests and what is handed to the application come out.
 //!
 //! It decides what a response means for the position, when to ask again, to reconnect and to give up. Where the next
-//! request starts is in `cursor`, one response's content in `content`, a connection of server-sent events in
+//! request starts is in `cursor`, one response's content in `content`, a connection of server-sent events in `live` and
 //! `event_stream`.
 
 use std::collections::VecDeque;
@@ -12,53 +12,19 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::content::Content;
-use super::cursor::{Cursor, HELD, Live, Mode, Position, Progress, Stall, Step};
+use super::cursor::{Cursor, HELD, Mode, Progress, Stall, Step};
 use super::event::Event;
-use super::event_stream::{Batch, EventStream};
-use super::payload::{Format, Part, Payload};
+use super::event_stream::EventStream;
+pub use super::options::{Config, Jitter, ReadOptions};
+use super::payload::{Format, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
-use crate::protocol::{self, Media, Unusable};
+use crate::protocol::Unusable;
 use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
-use crate::retry::{Policy, Schedule};
-use crate::sse;
+use crate::retry::Schedule;
 
-/// An event connection that ends sooner, having brought nothing, is not an orderly close.
-const SHORT_LIVED: Duration = Duration::from_millis(500);
 /// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
 const STEADY: Duration = Duration::from_secs(5);
-
-/// What a read is asked for.
-#[derive(Clone, Debug)]
-pub struct ReadOptions {
-    /// How it goes on.
-    pub live: Live,
-    /// Where it starts.
-    pub position: Position,
-    /// What it hands out.
-    pub format: Format,
-    /// What the stream is known to hold.
-    pub media: Option<Media>,
-    /// Whether caches on the way have to ask the server first.
-    pub past_caches: bool,
-    /// The read fails when the bodies of its responses are longer together, whatever is in them.
-    pub most_bytes: usize,
-}
-
-/// The settings of a read, which come from its client.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The stream's URL as messages show it.
-    pub url: String,
-    /// How failed requests are repeated.
-    pub retry: Policy,
-    /// The largest item, or data of an event, in bytes.
-    pub max_message_bytes: usize,
-    /// How long a live response may bring nothing before the connection is replaced.
-    pub live_timeout: Duration,
-    /// Whether another try has fresh headers and parameters, so that a 401 or 403 is worth one.
-    pub fresh_values: bool,
-}
 
 /// What the driver is to do next.
 #[derive(Debug)]
@@ -82,33 +48,24 @@ pub enum Action {
 /// [`Machine::poll_action`] says.
 #[derive(Debug)]
 pub struct Machine {
-    config: Config,
-    cursor: Cursor,
-    format: Format,
+    pub(super) config: Config,
+    pub(super) cursor: Cursor,
+    pub(super) format: Format,
     past_caches: bool,
     /// How many bytes it may still receive.
     bytes_left: usize,
     jitter: Jitter,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
     /// Fresh values were asked for, and there was no success since.
     asked_again: bool,
-    state: State,
+    pub(super) state: State,
     /// The request that is out.
     sent: Option<Sent>,
-    events: VecDeque<Event>,
-}
-
-/// Where the jitter of delays comes from: a number between 0 and 1 at each call.
-pub struct Jitter(pub Box<dyn FnMut() -> f64 + Send>);
-
-impl std::fmt::Debug for Jitter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Jitter")
-    }
+    pub(super) events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// No request is out, and none is to be before this moment.
     Idle(Option<Instant>),
     /// A request is out.
@@ -131,7 +88,7 @@ struct Sent {
 }
 
 /// How a request and its response went.
-enum Outcome {
+pub(super) enum Outcome {
     /// As they should: go on, after this pause.
     Fine(Duration),
     /// The response was worth this.
@@ -357,119 +314,14 @@ impl Machine {
         self.over(now, Outcome::Stalled(stall));
     }
 
-    fn begin_events(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap) {
-        let encoding = match EventStream::encoding(headers) {
-            Err(error) => return self.over_malformed(now, error),
-            Ok(None) => {
-                let error = match protocol::next_offset(headers) {
-                    Err(why @ Unusable::Missing { .. }) => self.unusable(status, headers, why),
-                    _ => self
-                        .about()
-                        .error(Kind::SseNotSupported, "the answer is not an event stream"),
-                };
-                let outcome = self.without_events(error);
-                return self.over(now, outcome);
-            }
-            Ok(Some(encoding)) => encoding,
-        };
-        if self.format == Format::Json && encoding == sse::Encoding::Base64 {
-            // `application/json` is never encoded, so this is a type that servers store as it came.
-            self.format = Format::JsonSequence;
-        }
-        self.state = State::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
-    }
-
-    fn take_batches(&mut self, now: Instant, mut events: Box<EventStream>) {
-        loop {
-            match events.next_batch() {
-                Err(error) => return self.over_malformed(now, error),
-                Ok(None) => break,
-                Ok(Some(batch)) => match self.event_batch(now, batch) {
-                    Err(outcome) => return self.over(now, outcome),
-                    Ok(progressed) => events.has_progressed |= progressed,
-                },
-            }
-            if self.cursor.next() == Step::End {
-                return self.over(now, Outcome::Stalled(Stall::None));
-            }
-        }
-        self.state = State::Events(events);
-    }
-
-    /// The data events before a control event are one batch. Gives whether there were any.
-    fn event_batch(&mut self, now: Instant, batch: Batch) -> Result<bool, Outcome> {
-        let Batch { data, control } = batch;
-        protocol::sendable(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
-        if let Some(cursor) = &control.cursor {
-            protocol::sendable(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
-        }
-        let mut progress = Progress {
-            next_offset: control.next_offset,
-            cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
-            up_to_date: control.up_to_date,
-            closed: control.closed,
-            status: StatusCode::OK.as_u16(),
-            skip: self.cursor.position().skip,
-        };
-        let (mut is_empty, mut last) = (true, None);
-        for bytes in data {
-            if let Some(part) = last.take() {
-                is_empty = false;
-                self.hand_out(part);
-            }
-            let mut payload = Payload::new(self.format, progress.skip, self.config.max_message_bytes);
-            payload.push(bytes).map_err(|error| self.malformed(error))?;
-            while let Some(part) = payload.next_part() {
-                self.check_moves(&progress).map_err(Outcome::Final)?;
-                is_empty = false;
-                self.hand_out(part);
-            }
-            last = payload.finish().map_err(|error| self.malformed(error))?;
-            if last.is_some() {
-                self.check_moves(&progress).map_err(Outcome::Final)?;
-            }
-            progress.skip = payload.left_to_skip();
-        }
-        is_empty &= last.is_none();
-        let took = self.waited(now).max(SHORT_LIVED);
-        let stall = self.cursor.advance(&mut progress, is_empty, took);
-        if stall == Stall::Back {
-            return Err(Outcome::Stalled(stall));
-        }
-        if !is_empty {
-            self.schedule.reset();
-        }
-        self.events.push_back(Event::End(last, progress));
-        Ok(!is_empty)
-    }
-
-    /// The connection of events was closed in an orderly way, about once a minute: on at once. One that is closed right
-    /// away, having brought nothing, is not that.
-    fn finish_events(&mut self, now: Instant, events: &EventStream) {
-        if events.has_progressed || self.waited(now) >= SHORT_LIVED {
-            self.schedule.reset();
-            return self.over(now, Outcome::Fine(events.retry().unwrap_or_default()));
-        }
-        let error = self.about().error(Kind::Connection, "the event stream ended at once");
-        self.lost(now, error, events.retry());
-    }
-
     /// The connection was lost. What a stream of events asks for delays the next try, but is no reason to give up.
-    fn lost(&mut self, now: Instant, error: Error, asked: Option<Duration>) {
+    pub(super) fn lost(&mut self, now: Instant, error: Error, asked: Option<Duration>) {
         let longest = self.config.retry.max_delay;
         self.over(now, Outcome::Again(error, asked.map(|asked| asked.min(longest))));
     }
 
-    /// The stream cannot be read by events.
-    fn without_events(&mut self, error: Error) -> Outcome {
-        match self.cursor.events_refused() {
-            true => Outcome::Stalled(Stall::None),
-            false => Outcome::Final(error),
-        }
-    }
-
     /// Refuses data that come without a new offset.
-    fn check_moves(&self, progress: &Progress) -> Result<(), Error> {
+    pub(super) fn check_moves(&self, progress: &Progress) -> Result<(), Error> {
         if self.cursor.moves(progress) {
             return Ok(());
         }
@@ -477,14 +329,14 @@ impl Machine {
         Err(self.about().error(Kind::Status, reason))
     }
 
-    fn hand_out(&mut self, part: Part) {
+    pub(super) fn hand_out(&mut self, part: Part) {
         self.cursor.handed_out(part.count());
         self.schedule.reset();
         self.events.push_back(Event::Part(part));
     }
 
     /// The request is over: decides when the next one may go out, if at all.
-    fn over(&mut self, now: Instant, outcome: Outcome) {
+    pub(super) fn over(&mut self, now: Instant, outcome: Outcome) {
         let is_stuck = matches!(outcome, Outcome::Stalled(Stall::Failing | Stall::Back));
         if self.mode() != Mode::CatchUp && self.waited(now) >= STEADY && !is_stuck {
             self.schedule.reset();
@@ -526,32 +378,32 @@ impl Machine {
     }
 
     /// A success that does not say where the next read starts.
-    fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
+    pub(super) fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
         Error::from_success(self.about(), status, headers, why)
     }
 
-    fn over_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
+    pub(super) fn over_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
         let outcome = self.malformed(reason);
         self.over(now, outcome);
     }
 
-    fn malformed(&self, reason: impl std::fmt::Display) -> Outcome {
+    pub(super) fn malformed(&self, reason: impl std::fmt::Display) -> Outcome {
         Outcome::Final(self.about().error(Kind::Parse, reason))
     }
 
-    fn about(&self) -> About<'_> {
+    pub(super) fn about(&self) -> About<'_> {
         About {
             operation: Operation::Read,
             url: &self.config.url,
         }
     }
 
-    fn mode(&self) -> Mode {
+    pub(super) fn mode(&self) -> Mode {
         self.sent.map_or(Mode::CatchUp, |sent| sent.mode)
     }
 
     /// How long ago the request that is out was made.
-    fn waited(&self, now: Instant) -> Duration {
+    pub(super) fn waited(&self, now: Instant) -> Duration {
         self.sent
             .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent.since))
     }

@@ -5,7 +5,9 @@ mod content;
 pub mod cursor;
 pub mod event;
 mod event_stream;
+mod live;
 pub mod machine;
+mod options;
 pub mod payload;
 #[cfg(test)]
 mod tests;
