@@ -144,7 +144,7 @@ module DurableStreams
     # @raise [ParseError] if a String is not valid JSON, on a JSON stream
     # @raise [ArgumentError] if the stream does not take such data
     def append(data, seq: nil)
-      learn_content_type(:append) if @json.nil?
+      known_content_type(:append) if @json.nil?
       data = Message.encode(data, @json, @content_type) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
       AppendResult.of(@native.append(data, @content_type, @json, seq, @batching))
@@ -212,7 +212,7 @@ module DurableStreams
 
     # @return [Boolean] whether messages are JSON values; asks the server once (HEAD) where the type is not known
     def json?
-      learn_content_type(:read)
+      known_content_type(nil)
       @json
     end
 
@@ -232,7 +232,7 @@ module DurableStreams
     def read(offset: "-1", live: :off, format: nil, cursor: nil, &block)
       start = ReadOptions.normalize(offset, live, cursor)
       unit = format ? :items : @context.config.each_yields
-      reader = if ReadOptions.json?(format) { json? }
+      reader = if ReadOptions.json?(format) { known_content_type(:read) && @json }
                  JsonReader.new(self, **start, each_yields: unit)
                else
                  ByteReader.new(self, **start)
@@ -350,7 +350,7 @@ module DurableStreams
 
     # The content type, asked for (HEAD) if nobody said it yet.
     # @api private
-    # @param purpose [Symbol] what for, which an error names: :append, :close, :read or :produce
+    # @param purpose [Symbol, nil] what for, which an error names: :append, :close, :read or :produce; nil: for itself
     # @return [String]
     def known_content_type(purpose)
       learn(@native.head(purpose)[:content_type] || ContentType::FALLBACK) if @json.nil?

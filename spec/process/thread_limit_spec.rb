@@ -2,9 +2,11 @@
 
 # What a process does that may have no more threads. The system bounds them for each user, but not for the superuser.
 RSpec.describe "A process at the limit of threads", :faults do
-  def run(program)
-    ChildProcess.program(<<~RUBY, faults.url).output
+  # @param before [String] what the program does before it is at the limit
+  def run(program, before: "", &block)
+    ChildProcess.program(<<~RUBY, faults.url, &block).output
       stream = DurableStreams.stream("\#{ARGV[0]}/s", content_type: :json)
+      #{before}
       Process::UID.change_privilege(65_534) if Process.uid.zero?
       unlimited = Process.getrlimit(:NPROC).first
       Process.setrlimit(:NPROC, 1, Process.getrlimit(:NPROC).last)
@@ -19,7 +21,32 @@ RSpec.describe "A process at the limit of threads", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
-  it "is told why nothing was sent where a thread is needed, and goes on when it may have one" do
+  it "raises for an append that would share a request, which takes another thread" do
+    faults.next("POST") { |reply| reply.wait("go").respond(204, "", "stream-next-offset" => "7") }
+    threads = <<~RUBY
+      gates = Array.new(2) { Queue.new }
+      lead, follow = gates.map do |gate|
+        Thread.new { gate.pop && stream.append(1).next_offset rescue "\#{$!.class}: \#{$!.message}" }
+      end
+    RUBY
+    output = run(<<~RUBY, before: threads) do |child|
+      $stdout.sync = true
+      gates[0] << 1
+      $stdin.gets
+      gates[1] << 1
+      puts follow.value
+      puts lead.value, stream.append(1).next_offset
+    RUBY
+      faults.wait_for_request(method: "POST")
+      child.tell("\n")
+      child.wait_for(/ConnectionError.*\n/)
+      faults.open("go")
+    end
+    expect(output).to match(/\ADurableStreams::ConnectionError: cannot start the network threads.*\n7\n7\n\z/)
+    expect(faults.requests.size).to eq(2)
+  end
+
+  it "raises an error with the reason where a thread is needed, and goes on when it may have one" do
     output = run(<<~RUBY)
       make = -> { DurableStreams::Producer.new(stream: stream, producer_id: "p") }
       begin

@@ -93,6 +93,8 @@ impl Appender {
         if let Some(leader) = leader {
             return Ok(Appending::Leading(self.lead(leader, endpoint, append)));
         }
+        // The runtime's threads send what followers append: a follower learns here, on its own thread, that there are none.
+        runtime()?;
         // Asked for here, on the application's thread, for the reason given at `Client::pool`. A leader asks for one where
         // its request is carried out.
         let pool = self.endpoint.pool(Operation::Append)?;
@@ -167,7 +169,7 @@ impl Leading {
 
     /// Starts the next leader, if there is to be one.
     fn start(&self, next: Option<Leader>) {
-        // The followers have pools on the runtime, so it is there.
+        // There are followers, so there is a runtime: `append` has seen to it.
         if let Some(leader) = next
             && let Ok(runtime) = runtime()
         {
