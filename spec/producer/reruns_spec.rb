@@ -273,9 +273,8 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
       first, second = logged_away { twins }
       first.append!(1)
       second << 2 << 3
-      expect(failure do
-               second.flush
-             end).to be_a(DurableStreams::EpochReusedError).and have_attributes(undelivered: [2, 3])
+      expect(failure { second.flush }).to be_a(DurableStreams::EpochReusedError)
+        .and have_attributes(undelivered: [2, 3])
       expect(stored).to eq(["boot", 1])
     end
 
@@ -289,9 +288,8 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     it "goes on, and the other one fails as soon as its message meets one of this one's" do
       first, second = logged_away { twins }
       second.append!(2)
-      expect(failure do
-               first.append!(1)
-             end).to be_a(DurableStreams::StaleEpochError).and have_attributes(undelivered: [1])
+      expect(failure { first.append!(1) }).to be_a(DurableStreams::StaleEpochError)
+        .and have_attributes(undelivered: [1])
       expect(stored).to eq(["boot", 2])
     end
   end

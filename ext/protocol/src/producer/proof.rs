@@ -27,29 +27,35 @@ enum Author {
 impl Machine {
     /// The next thing to look up, if there is one.
     pub fn poll_lookup(&mut self, now: Instant) -> Option<Lookup> {
-        let to_send = !self.queue.is_empty() || self.filling.is_some();
-        if matches!(self.phase, Phase::Running) && self.tail_is_missing() && to_send {
-            let once = match &self.tail {
-                Tail::NotAsked => false,
-                Tail::ToAskAgain if self.next_try().is_none_or(|at| now >= at) => true,
-                _ => return None,
-            };
-            self.tail = Tail::Asked;
-            return Some(Lookup::Tail { once });
-        }
-        match self.queue.front().map(|batch| &batch.state) {
-            Some(State::Disputed { looked_up: false, .. }) if self.sent.is_empty() => {}
-            _ => return None,
-        }
-        let lookup = self.lookup_of_front();
-        match self.queue.front_mut().map(|batch| &mut batch.state) {
-            Some(State::Disputed { looked_up, .. }) if lookup.is_some() => *looked_up = true,
-            _ => {
-                self.undecided(now, self.base);
-                self.settle(now);
+        while self.sent.is_empty()
+            && let Some(State::Disputed { looked_up: false, .. }) = self.queue.front().map(|batch| &batch.state)
+        {
+            let lookup = self.lookup_of_front();
+            if let (Some(_), Some(State::Disputed { looked_up, .. })) =
+                (&lookup, self.queue.front_mut().map(|batch| &mut batch.state))
+            {
+                *looked_up = true;
+                return lookup;
             }
+            // The next one may be disputed too.
+            self.undecided(now, self.base);
+            self.settle(now);
         }
-        lookup
+        self.tail_to_ask_for(now)
+    }
+
+    fn tail_to_ask_for(&mut self, now: Instant) -> Option<Lookup> {
+        let to_send = !self.queue.is_empty() || self.filling.is_some();
+        if !to_send || !matches!(self.phase, Phase::Running) || !self.tail_is_missing() {
+            return None;
+        }
+        let once = match &self.tail {
+            Tail::NotAsked => false,
+            Tail::ToAskAgain if self.next_try().is_none_or(|at| now >= at) => true,
+            _ => return None,
+        };
+        self.tail = Tail::Asked;
+        Some(Lookup::Tail { once })
     }
 
     /// How to look up the oldest batch. There is no way if it is not known where the stream ended, or if other batches
@@ -98,7 +104,8 @@ impl Machine {
         self.settle(now);
     }
 
-    /// A batch has come to the stream in its turn. What follows is needed where a later one may be disputed.
+    /// The oldest batch is delivered. Keeps what is needed if a later one is disputed: where the stream ended, and what this
+    /// producer has stored since.
     pub(super) fn remember(&mut self, next_offset: Option<&String>, duplicate: bool, body: Body) {
         if !self.others_may_write() {
             return;
@@ -113,8 +120,8 @@ impl Machine {
         }
     }
 
-    /// Whether another producer may write in the epoch: this one has chosen it by itself, or begun where a program begins
-    /// that is run for the first time. With [`Config::next_seq`] the owner has said that the epoch is this producer's.
+    /// Whether another producer may write in the epoch: this one has claimed it, or started at number 0 without being told to.
+    /// With [`Config::next_seq`] the owner has said that the epoch is this producer's.
     pub(super) fn others_may_write(&self) -> bool {
         self.claims.any() || self.config.next_seq.is_none()
     }
@@ -194,7 +201,7 @@ impl Machine {
         }
     }
 
-    /// Whose the batch at `number` is, is to be looked up.
+    /// The server has the batch at `number`, and it is not known who stored it: reading back decides.
     pub(super) fn dispute(&mut self, number: u64, next_offset: Option<String>) {
         let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
             return;
@@ -248,7 +255,7 @@ impl Machine {
         self.fail(now, Failure::StaleEpoch { current_epoch });
     }
 
-    /// Whose the batch is cannot be looked up. In an epoch that the owner chose it is assumed to be this producer's, and so
+    /// It cannot be looked up who stored the batch. In an epoch that the owner chose it is assumed to be this producer's, and so
     /// is a request that only closes; in a claimed epoch, others have claimed it too.
     fn undecided(&mut self, now: Instant, number: u64) {
         let may_be_anothers = self.may_be_anothers();

@@ -230,6 +230,30 @@ fn a_later_batch_that_was_sent_once_and_is_a_duplicate_is_looked_up() {
 }
 
 #[test]
+fn later_batches_that_cannot_be_looked_up_are_assumed_one_after_the_other() {
+    let (mut bench, sent) = Bench::sending(config(), &["a", "a", "b"]);
+    bench.append(&["c"]);
+    for (transmit, seq) in sent.iter().zip(1..) {
+        bench.answer(transmit, ok(204, seq));
+    }
+    bench.looked_for(Found::Yes);
+    let events = bench.events();
+    assert_eq!(assumed(&events), [1, 2, 3], "{events:?}");
+}
+
+#[test]
+fn a_first_batch_that_is_equal_to_one_that_was_found_is_assumed_and_the_next_one_goes_out() {
+    let mut bench = Bench::new(config());
+    let sent = bench.append_and_send(&["a", "a", "b"]);
+    bench.answer(&sent[0], ok(204, 0));
+    bench.looked_for(Found::Yes);
+    let second = bench.send();
+    bench.answer(&second[0], ok(204, 1));
+    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
+    assert_eq!(assumed(&bench.events()), [0, 1]);
+}
+
+#[test]
 fn a_later_batch_that_was_sent_again_after_a_lost_answer_is_not_looked_up() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.lose(&sent[0]);

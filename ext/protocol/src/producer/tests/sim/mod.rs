@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use run::{Ended, Run};
 
 /// Seeds that once failed: a hole behind a collision, a copy of a refused request, answers reordered by a pause, a request
-/// doubled after a claim, a second duplicate behind one that could not be looked up.
-const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122, 31, 85];
+/// doubled after a claim, a second duplicate behind one that could not be looked up, two such duplicates at a time.
+const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122, 31, 85, 10_942];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
