@@ -28,7 +28,7 @@ pub(super) struct Claims {
     pub in_a_row: u32,
     /// How many batches were acknowledged since the last claim.
     acknowledged: u32,
-    /// The epoch in use turned out to be another's too: numbers prove nothing in it.
+    /// The epoch in use is another's too, or there is reason to think so: numbers prove nothing in it.
     pub collided: bool,
 }
 
@@ -54,5 +54,6 @@ impl Claims {
         self.since = Some(now);
         self.in_a_row += 1;
         self.acknowledged = 0;
+        self.collided = false;
     }
 }

@@ -282,6 +282,7 @@ impl Machine {
         // That the stream is closed is all that a request asks for which only closes it.
         let certain = found && count == 0;
         if !certain {
+            self.claims.collided = true;
             let epoch = self.epoch;
             self.events.push_back(Event::Assumed {
                 first,

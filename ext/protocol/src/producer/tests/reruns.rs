@@ -242,6 +242,17 @@ fn later_batches_that_cannot_be_looked_up_are_assumed_one_after_the_other() {
 }
 
 #[test]
+fn after_a_batch_that_may_be_anothers_numbers_prove_nothing() {
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
+    bench.answer(&sent[0], ok(204, 1));
+    bench.lose(&sent[1]);
+    bench.accept(&sent[2]);
+    bench.looked_for(Found::Yes);
+    bench.machine.abort(bench.now);
+    assert_eq!(bench.failed(), Some((Why::Aborted, vec![unknown("b")])));
+}
+
+#[test]
 fn a_first_batch_that_is_equal_to_one_that_was_found_is_assumed_and_the_next_one_goes_out() {
     let mut bench = Bench::new(config());
     let sent = bench.append_and_send(&["a", "a", "b"]);

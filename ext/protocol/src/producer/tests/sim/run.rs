@@ -347,8 +347,9 @@ impl Run {
         let (least, most) = if late { (TIMEOUT, 5 * TIMEOUT) } else { (0, delay) };
         let arrival = self.now + self.rng.u64(least..=most);
         // A copy that comes first is one that a proxy hides. It takes away what a refusal proves (see the module), so it
-        // is only simulated where nothing needs to be proven.
-        if self.plan.must_succeed() && self.chance(faults.doubled) {
+        // is only simulated where nothing needs to be proven. (If the tail was not to be had before, that a request was refused
+        // proves that it is early enough to ask for the tail again.)
+        if self.plan.must_succeed() && faults.lookups == 0 && self.chance(faults.doubled) {
             let first = self.now + self.rng.u64(0..=delay);
             self.at(
                 first,
