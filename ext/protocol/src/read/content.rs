@@ -98,6 +98,11 @@ impl Content {
         self.payload.next_part()
     }
 
+    /// There is no body: what is to be skipped at this position still is.
+    pub(super) fn end_without_body(&mut self) {
+        self.end_at(self.payload.left_to_skip());
+    }
+
     /// The body has ended. Gives what was held back for that.
     pub(super) fn finish(&mut self) -> Result<Option<Part>, SplitError> {
         let last = self.payload.finish()?;

@@ -270,11 +270,12 @@ impl Machine {
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
         let most = self.config.max_message_bytes;
-        let content = match Content::new(&self.cursor, self.format, status, headers, most) {
+        let mut content = match Content::new(&self.cursor, self.format, status, headers, most) {
             Ok(content) => content,
             Err(why) => return self.over(now, Outcome::Final(self.unusable(status, headers, why))),
         };
         if status == StatusCode::NO_CONTENT {
+            content.end_without_body();
             return self.end_content(now, content, None);
         }
         self.events.extend(content.length(content_length).map(Event::Length));

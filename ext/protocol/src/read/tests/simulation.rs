@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use fastrand::Rng;
+use http::StatusCode;
 use http::header::RETRY_AFTER;
 
 use super::server::{Response, Server, offset};
@@ -289,7 +290,11 @@ fn stale(request: &Request) -> Response {
         Some(index) => index.to_owned(),
     };
     let mut response = Response::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
-    response.body = b"[]".to_vec();
+    if request.query.iter().any(|(name, _)| *name == "live") {
+        response.status = StatusCode::NO_CONTENT;
+    } else {
+        response.body = b"[]".to_vec();
+    }
     response
 }
 
