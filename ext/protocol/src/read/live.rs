@@ -117,7 +117,7 @@ impl Machine {
     /// The stream cannot be read by events.
     pub(super) fn without_events(&mut self, error: Error) -> Outcome {
         match self.cursor.events_refused() {
-            true => Outcome::Stalled(Stall::None),
+            true => Outcome::AtOnce,
             false => Outcome::Final(error),
         }
     }

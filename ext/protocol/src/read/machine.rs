@@ -252,7 +252,9 @@ impl Machine {
             State::Events(events) => events.retry(),
             _ => None,
         };
-        let held = self.mode() != Mode::CatchUp && self.waited(now) >= self.config.live_timeout;
+        let held = matches!(self.state, State::Requested)
+            && self.mode() != Mode::CatchUp
+            && self.waited(now) >= self.config.live_timeout;
         let outcome = match failure {
             Failure::Final(error) => Outcome::Final(error),
             // Held for as long as one waits for news: there is none.

@@ -75,6 +75,15 @@ fn respond(machine: &mut Machine, now: Instant, status: u16, pairs: &[(HeaderNam
     }
 }
 
+/// What the machine has handed out, part by part.
+fn items(machine: &mut Machine) -> Vec<Bytes> {
+    let part = |event| match event {
+        Event::Part(part) | Event::End(Some(part), _) => Some(part.bytes().clone()),
+        _ => None,
+    };
+    std::iter::from_fn(|| machine.poll_event()).filter_map(part).collect()
+}
+
 /// How long the machine waits before the next request.
 fn pause(machine: &Machine, now: Instant) -> Duration {
     match machine.poll_action(now) {
@@ -156,13 +165,7 @@ fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
     machine.handle_failure(now, lost());
     let later = now + pause(&machine, now);
     respond(&mut machine, later, 200, &end, "[1,2,3]");
-    let mut items = Vec::new();
-    while let Some(event) = machine.poll_event() {
-        if let Event::Part(part) | Event::End(Some(part), _) = event {
-            items.push(part.bytes().clone());
-        }
-    }
-    assert_eq!(items, ["1,2", "3"]);
+    assert_eq!(items(&mut machine), ["1,2", "3"]);
 }
 
 #[test]
@@ -241,4 +244,46 @@ fn the_end_of_a_closed_stream_ends_a_live_read() {
         assert!(handed_out, "{live:?}");
         assert!(matches!(machine.poll_action(now), Action::End(None)), "{live:?}");
     }
+}
+
+#[test]
+fn a_204_after_a_response_that_broke_off_does_not_forget_what_was_handed_out() {
+    let (mut machine, now) = (machine(Live::LongPoll, Policy::for_tests(), false), Instant::now());
+    let tail = [(STREAM_NEXT_OFFSET, "5"), (STREAM_UP_TO_DATE, "true")];
+    let end = [(STREAM_NEXT_OFFSET, "8"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &tail, "[]");
+    machine.request(now);
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
+    machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
+    machine.handle_failure(now, lost());
+    let now = now + pause(&machine, now);
+    respond(&mut machine, now, 204, &tail, "");
+    let now = now + pause(&machine, now);
+    respond(&mut machine, now, 200, &end, "[1,2,3]");
+    assert_eq!(items(&mut machine), ["1,2", "3"]);
+}
+
+#[test]
+fn a_live_response_whose_body_stalls_counts_as_a_failure() {
+    let policy = Policy {
+        max_retries: 0,
+        ..Policy::for_tests()
+    };
+    let (mut machine, now) = (machine(Live::LongPoll, policy, false), Instant::now());
+    let end = [(STREAM_NEXT_OFFSET, "8"), (STREAM_UP_TO_DATE, "true")];
+    respond(
+        &mut machine,
+        now,
+        200,
+        &[(STREAM_NEXT_OFFSET, "5"), (STREAM_UP_TO_DATE, "true")],
+        "[]",
+    );
+    machine.request(now);
+    let now = now + Duration::from_secs(100);
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
+    machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
+    let now = now + Duration::from_secs(30);
+    let silence = Error::plain(Kind::Timeout, "no answer within 30 s".to_owned());
+    machine.handle_failure(now, Failure::Unanswered(silence));
+    assert!(matches!(machine.poll_action(now), Action::End(Some(_))));
 }
