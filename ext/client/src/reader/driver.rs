@@ -120,6 +120,8 @@ impl Driver {
             return self.fail(Failure::Final(self.lacks_response()));
         };
         let piece = if live {
+            // The server sends what comes next unasked, so there is nothing to wait for before the next request.
+            self.turn = None;
             exchange::next_live_piece(&self.endpoint, Operation::Read, response).await
         } else {
             let piece = exchange::next_piece(&self.endpoint, Operation::Read, response).await;
