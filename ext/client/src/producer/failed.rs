@@ -69,7 +69,7 @@ fn error(url: &str, failure: &Failure) -> Error {
             Kind::StaleEpoch {
                 current_epoch: Some(*current_epoch),
             },
-            "another holds this producer id",
+            "another producer uses this producer id",
         ),
         Failure::EpochReused { epoch } => (
             Kind::EpochReused { epoch: *epoch },

@@ -3,7 +3,7 @@
 use durable_streams_protocol::error::{Kind, Operation, Result};
 use durable_streams_protocol::operations;
 use durable_streams_protocol::producer::{BodyKind, Found, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, Wanted};
-use durable_streams_protocol::protocol::{self, text};
+use durable_streams_protocol::protocol;
 use durable_streams_protocol::read::cursor::{Live, Position};
 use durable_streams_protocol::read::event::Event;
 use durable_streams_protocol::read::machine::ReadOptions;
@@ -46,7 +46,7 @@ impl Sender {
         let limit = self.endpoint.client().config().timeout;
         let answer = tokio::time::timeout(limit, asking).await.ok()?.ok()?;
         let told = answer.status.is_success().then_some(&answer.headers)?;
-        text(told, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned)
+        protocol::next_offset(told).ok().map(str::to_owned)
     }
 
     /// Reads from an offset on and looks for a batch.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::event::Failure;
 use crate::error::{Error, Kind};
 use crate::meaning::retry_after;
-use crate::protocol::{self, number, text};
+use crate::protocol::{self, number};
 use crate::request::{self, Context};
 
 /// A response to one of a producer's requests: the parts of it that matter to the machine.
@@ -49,7 +49,7 @@ impl Answer {
     pub fn new(context: &Context<'_>, response: request::Answer) -> Answer {
         let headers = &response.headers;
         Answer {
-            next_offset: text(headers, &protocol::STREAM_NEXT_OFFSET).map(str::to_owned),
+            next_offset: protocol::next_offset(headers).ok().map(str::to_owned),
             producer_seq: number(headers, &protocol::PRODUCER_SEQ),
             retry_after: retry_after(headers, context.now),
             outcome: match response.status.as_u16() {
