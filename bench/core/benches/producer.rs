@@ -10,7 +10,7 @@ use durable_streams_protocol::error::{About, Operation};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Machine};
 use durable_streams_protocol::request::{self, Context};
-use durable_streams_protocol::retry::Policy;
+use durable_streams_protocol::retry::policy::Policy;
 use http::{HeaderMap, StatusCode};
 
 /// What `DurableStreams::Producer.new` asks for where it is told nothing.

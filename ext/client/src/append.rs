@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::{attempt, tries};
+use crate::exchange::{attempt, retry};
 use crate::fork::{self, ProcessBound};
 use crate::inline::job::{Turn, Work};
 use crate::lock::Mutex;
@@ -125,7 +125,7 @@ impl Appender {
                 let endpoint = leading.values(&endpoint).await.map_err(Failure::Final)?;
                 leading.attempt(&endpoint, &pool, &request).await
             };
-            let answer = tries::repeated(&endpoint, &request, one_try).await;
+            let answer = retry::repeated(&endpoint, &request, one_try).await;
             drop(leading);
             operations::appended(answer?, &endpoint.context(request.operation))
         };

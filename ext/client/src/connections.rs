@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::retry::Policy;
+use durable_streams_protocol::retry::policy::Policy;
 use reqwest::Url;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::{Error as PemError, PemObject};

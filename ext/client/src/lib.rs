@@ -21,7 +21,7 @@
 //! use durable_streams_protocol::read::event::Event;
 //! use durable_streams_protocol::read::machine::ReadOptions;
 //! use durable_streams_protocol::read::payload::Format;
-//! use durable_streams_protocol::retry::Policy;
+//! use durable_streams_protocol::retry::policy::Policy;
 //! use durable_streams_protocol::target::Values;
 //!
 //! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;

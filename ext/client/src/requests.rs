@@ -8,7 +8,7 @@ use durable_streams_protocol::operations::{self, Create, Head};
 use durable_streams_protocol::request::{Answer, Context, Request};
 
 use crate::endpoint::Endpoint;
-use crate::exchange::tries::call;
+use crate::exchange::retry::call;
 use crate::inline::job::Work;
 
 /// Asks for a stream's metadata (HEAD), for its own sake or for what it is needed for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_client::connections::{Client as CoreClient, Config, Identity};
-use durable_streams_protocol::retry::Policy;
+use durable_streams_protocol::retry::policy::Policy;
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
 use crate::errors;

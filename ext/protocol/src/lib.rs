@@ -6,7 +6,7 @@
 //! - [`target`] and [`request`]: what a request to a stream consists of; [`operations`]: what each operation requests, and
 //!   what the response says.
 //! - [`url`]: URLs as users give them.
-//! - [`meaning`]: what a response means, as an [`error`]; [`retry`] and [`tries`]: when a request is sent again.
+//! - [`meaning`]: what a response means, as an [`error`]; [`retry`]: when a request is sent again.
 //! - [`append`]: which appends share a request, and who sends it.
 //! - [`read`]: where a read stands and what it asks for next. [`sse`] and [`json`] decode what comes back.
 //! - [`producer`]: the idempotent producer.
@@ -24,5 +24,4 @@ pub mod request;
 pub mod retry;
 pub mod sse;
 pub mod target;
-pub mod tries;
 pub mod url;

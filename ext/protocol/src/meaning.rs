@@ -8,7 +8,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 
 use crate::error::{Kind, Operation};
 use crate::protocol::{self, flag, number, text};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// What a response means that is not the success its request asks for.
 #[derive(Clone, Debug)]

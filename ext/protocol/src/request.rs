@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
 use crate::protocol::{self, Unusable};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// Whether a request whose answer was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! One request and its answer: time limits, redirects. [`tries`] repeats it where that is safe.
+//! One request and its answer: time limits, redirects. [`retry`] sends it again where that is safe.
 
 use bytes::{Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 pub(crate) mod failure;
 mod gunzip;
 mod in_memory;
-pub(crate) mod tries;
+pub(crate) mod retry;
 mod upload;
 
 /// How much of an answer is kept where the answer is not a stream's content.

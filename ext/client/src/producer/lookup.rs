@@ -10,7 +10,7 @@ use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 
 use super::sender::Sender;
-use crate::exchange::tries::call_by;
+use crate::exchange::retry::call_by;
 use crate::reader::Session;
 
 /// What a lookup has come to.

@@ -6,7 +6,7 @@ use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::producer::{Answer, Transmit};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::request::{Context, Failure, Repeat, Request};
-use durable_streams_protocol::retry::Policy;
+use durable_streams_protocol::retry::policy::Policy;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 

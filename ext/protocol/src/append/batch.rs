@@ -6,7 +6,7 @@ use super::message::Append;
 use crate::error::{Error, Kind, Result};
 use crate::operations;
 use crate::request::{Answer, Context, Failure, Repeat, Request};
-use crate::tries::{Next, Tries};
+use crate::retry::tries::{Next, Tries};
 
 /// From this many appends in one request on, putting their threads to sleep and waking them costs more than the request.
 pub(super) const MANY: usize = 6;

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Caller, Follower, MANY};
 use super::message::Append;
-
-/// Appends share a request up to this many bytes; a larger one goes out alone.
-const MOST_BYTES: usize = 1024 * 1024;
+use super::sharing::can_share;
 
 /// After a request of many appends, the next one goes out when no append has arrived for this long …
 const QUIET: Duration = Duration::from_micros(5);
@@ -207,7 +205,7 @@ impl<C: Caller> Group<C> {
             let has_left = next.caller.has_left();
             let fits = followers
                 .first()
-                .is_none_or(|first| first.append.can_share(&next.append) && size + next.append.data.len() < MOST_BYTES);
+                .is_none_or(|first| can_share(&first.append, size, &next.append));
             if !has_left && !fits {
                 break;
             }

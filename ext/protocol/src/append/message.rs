@@ -43,11 +43,6 @@ impl Append {
         operations::append(url, &self.content_type, body, self.seq.as_deref())
     }
 
-    /// Whether `next` may share a request with this append.
-    pub(super) fn can_share(&self, next: &Append) -> bool {
-        self.seq.is_none() && next.seq.is_none() && self.json == next.json && self.content_type == next.content_type
-    }
-
     /// JSON messages are elements of an array, which servers flatten; bytes follow each other.
     fn body_with<'a>(&'a self, others: impl Iterator<Item = &'a Append> + Clone) -> Bytes {
         if !self.json && others.clone().next().is_none() {

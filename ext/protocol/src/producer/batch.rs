@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::retry::Schedule;
+use crate::retry::policy::Schedule;
 
 /// How the messages of a batch make up the body of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,7 +71,7 @@
 //! use durable_streams_protocol::error::{About, Operation};
 //! use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Event, Machine};
 //! use durable_streams_protocol::request::{self, Context};
-//! use durable_streams_protocol::retry::Policy;
+//! use durable_streams_protocol::retry::policy::Policy;
 //! use http::{HeaderMap, StatusCode};
 //!
 //! let retry = Policy {
@@ -124,6 +124,7 @@
 //! ```
 
 mod answer;
+mod authorship;
 mod batch;
 mod claims;
 mod config;
@@ -131,7 +132,6 @@ mod event;
 mod lookup;
 mod machine;
 mod outcome;
-mod proof;
 mod search;
 mod settle;
 mod window;

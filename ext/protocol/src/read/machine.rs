@@ -21,7 +21,7 @@ use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::Unusable;
 use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
-use crate::retry::Schedule;
+use crate::retry::policy::Schedule;
 
 /// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
 const STEADY: Duration = Duration::from_secs(5);

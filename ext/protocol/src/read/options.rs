@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cursor::{Live, Position};
 use super::payload::Format;
 use crate::protocol::Media;
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// What a read is asked for.
 #[derive(Clone, Debug)]

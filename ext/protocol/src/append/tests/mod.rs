@@ -13,7 +13,7 @@ use super::{Action, Append, Arrival, Batch, Caller, Group, Leader, Next};
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Answer, Context, Failure};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// A caller that leaves when its cell says so.
 #[derive(Clone, Debug, Default)]

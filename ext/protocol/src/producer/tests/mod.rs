@@ -16,7 +16,7 @@ use super::*;
 use crate::error::{About, Error, Kind, Operation};
 use crate::protocol;
 use crate::request::{self, Context};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// A machine, its clock, and what it has told.
 struct Bench {

@@ -15,7 +15,7 @@ use super::payload::{Format, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::request::{Answer, Failure};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// A read of JSON items from the beginning, with half of the longest delay each time.
 fn machine(live: Live, retry: Policy, fresh_values: bool) -> Machine {

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::append::{Append, Batch, Caller, Leader};
 use crate::error::Result;
 use crate::request::Request;
-use crate::tries::Tries;
+use crate::retry::tries::Tries;
 
 /// Which append it is: in the order in which they are made.
 pub type Id = u64;

@@ -12,8 +12,8 @@ use crate::append::{Action, Arrival, Caller, Group, Leader, Next};
 use crate::error::{About, Error, Kind, Result};
 use crate::operations;
 use crate::request::{Context, Failure, Request};
-use crate::retry::Policy;
-use crate::tries::{self, Tries};
+use crate::retry::policy::Policy;
+use crate::retry::tries::{self, Tries};
 
 const URL: &str = "http://h/s";
 

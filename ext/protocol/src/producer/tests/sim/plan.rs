@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::producer::{BodyKind, ClaimLimits, Config};
-use crate::retry::Policy;
+use crate::retry::policy::Policy;
 
 /// How likely each thing is for one request, in 1/1000.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
 use durable_streams_protocol::request::{Answer, Context, Failure, Request};
-use durable_streams_protocol::retry::Policy;
-use durable_streams_protocol::tries::{Next, Tries};
+use durable_streams_protocol::retry::policy::Policy;
+use durable_streams_protocol::retry::tries::{Next, Tries};
 
 use super::attempt;
 use crate::connections::Pool;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::error::{Operation, Result};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::request::{Answer, Context, Failure, Repeat};
-use crate::retry::Schedule;
+use crate::retry::policy::Schedule;
 
 /// The tries of one operation so far.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::error::{About, Error, Kind};
-    use crate::retry::Policy;
+    use crate::retry::policy::Policy;
 
     fn after(
         tries: &mut Tries,

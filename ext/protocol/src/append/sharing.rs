@@ -1,4 +1,9 @@
-//! Which appends may share a request at all: a decision, and nothing else.
+//! Which appends share a request.
+
+use super::message::Append;
+
+/// Appends share a request up to this many bytes; a larger one goes out alone.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Which appends of a handle share requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,15 @@ impl Batching {
             Batching::SharedValues => !nested,
         }
     }
+}
+
+/// Whether `next` may go out in the request of `first`, which has `size` bytes so far.
+pub(super) fn can_share(first: &Append, size: usize, next: &Append) -> bool {
+    first.seq.is_none()
+        && next.seq.is_none()
+        && first.json == next.json
+        && first.content_type == next.content_type
+        && size + next.data.len() < MOST_BYTES
 }
 
 #[cfg(test)]
