@@ -36,8 +36,11 @@ module Conformance
       end
     end
 
+    # A stream that was closed already is closed by a producer that sends the same number again.
     def close(command)
-      { status: 200, finalOffset: shared(command).close_stream(data: command["data"]).final_offset }
+      producer = shared(command)
+      producer = again(producer, command) if producer.closed?
+      { status: 200, finalOffset: producer.close_stream(data: command["data"]).final_offset }
     end
 
     def detach(command)
@@ -49,6 +52,10 @@ module Conformance
 
     def shared(command)
       @producers[key(command)] ||= DurableStreams::Producer.new(**identity(command), linger_ms: 0)
+    end
+
+    def again(producer, command)
+      DurableStreams::Producer.new(**identity(command), epoch: producer.epoch, next_seq: producer.seq)
     end
 
     def key(command)
