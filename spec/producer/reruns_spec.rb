@@ -74,9 +74,8 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
 
   it "fails without auto_claim, and gives back every message" do
     direct.append!(0)
-    again = direct(linger_ms: 0, max_batch_items: 1)
-    again << 1 << { "two" => 2 }
-    again << 3
+    again = direct(linger_ms: 60_000)
+    again << 1 << { "two" => 2 } << 3
     error = failure { again.flush }
     expect(error).to be_a(DurableStreams::EpochReusedError).and be_a(DurableStreams::StaleEpochError)
     expect(error).to have_attributes(undelivered: [1, { "two" => 2 }, 3], outcome_unknown?: false, current_epoch: 0)
