@@ -6,7 +6,7 @@
 
 #[cfg(unix)]
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use durable_streams_protocol::error::{Error, Kind, Result};
@@ -19,13 +19,9 @@ use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime::runtime;
 
-/// How many lanes a process has at most: two for each core. Further requests are carried out by the runtime's threads. (With 16
-/// threads that append on two cores, 4 lanes are as fast as 16 and have 36 descriptors less; over HTTP/2, where the others
-/// share a connection, they take a quarter less time.)
-fn most() -> usize {
-    static MOST: OnceLock<usize> = OnceLock::new();
-    *MOST.get_or_init(|| std::thread::available_parallelism().map_or(4, |cores| (2 * cores.get()).clamp(4, 32)))
-}
+/// How many lanes a process has at most. Further requests are carried out by the runtime's threads.
+const MOST: usize = 32;
+
 /// A descriptor that a lane's runtime listens to.
 #[cfg(unix)]
 pub(crate) type Bell = tokio::io::unix::AsyncFd<std::os::fd::BorrowedFd<'static>>;
@@ -86,7 +82,7 @@ impl Lanes {
             state.taken += 1;
             return Some(lane);
         }
-        if state.taken >= most() {
+        if state.taken >= MOST {
             return None;
         }
         // That the system refuses one is no failure: the runtime's threads have what they need.
@@ -203,8 +199,8 @@ mod tests {
     #[test]
     fn there_are_no_more_than_a_process_is_to_have() {
         let lanes = Lanes::default();
-        let mut taken: Vec<Lane> = (0..most()).map_while(|_| lanes.take()).collect();
-        assert_eq!(taken.len(), most());
+        let mut taken: Vec<Lane> = (0..MOST).map_while(|_| lanes.take()).collect();
+        assert_eq!(taken.len(), MOST);
         assert!(lanes.take().is_none());
         lanes.give_back(taken.pop().unwrap(), false);
         assert!(lanes.take().is_some());
