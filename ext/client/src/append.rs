@@ -125,7 +125,8 @@ impl Appender {
                 let endpoint = leading.values(&endpoint).await.map_err(Failure::Final)?;
                 leading.attempt(&endpoint, &pool, &request).await
             };
-            let answer = retry::repeated(&endpoint, &request, one_try).await;
+            let policy = &endpoint.client().config().retry;
+            let answer = retry::repeated(policy, &endpoint, &request, one_try).await;
             drop(leading);
             operations::appended(answer?, &endpoint.context(request.operation))
         };

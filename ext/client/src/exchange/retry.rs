@@ -15,14 +15,27 @@ use crate::endpoint::Endpoint;
 /// Sends the request, as often as the client's policy and its own nature allow, and gives the first answer that is not
 /// worth another try; an answer that still is after the last one is an error, as is none at all.
 pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
-    repeated(endpoint, request, || attempt(endpoint, pool, request)).await
+    call_by(&endpoint.client().config().retry, endpoint, pool, request).await
 }
 
 /// As [`call`], by another policy than the client's.
 pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
+    repeated(policy, endpoint, request, || attempt(endpoint, pool, request)).await
+}
+
+/// As [`call_by`], where `attempt` makes each try of the request.
+pub(crate) async fn repeated<F>(
+    policy: &Policy,
+    endpoint: &Endpoint,
+    request: &Request,
+    mut attempt: impl FnMut() -> F,
+) -> Result<Answer>
+where
+    F: Future<Output = std::result::Result<Answer, Failure>>,
+{
     let mut tries = Tries::new(endpoint.is_dynamic());
     loop {
-        let outcome = attempt(endpoint, pool, request).await;
+        let outcome = attempt().await;
         let context = Context {
             policy,
             ..endpoint.context(request.operation)
@@ -34,37 +47,8 @@ pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, r
     }
 }
 
-/// As [`call`], where `attempt` makes each try of the request.
-pub(crate) async fn repeated<F>(
-    endpoint: &Endpoint,
-    request: &Request,
-    mut attempt: impl FnMut() -> F,
-) -> Result<Answer>
-where
-    F: Future<Output = std::result::Result<Answer, Failure>>,
-{
-    let mut tries = Tries::new(endpoint.is_dynamic());
-    loop {
-        match after(&mut tries, endpoint, request, attempt().await) {
-            Next::Done(outcome) => return outcome,
-            Next::Again(delay) => pause(delay).await,
-        }
-    }
-}
-
-/// What follows a try of `request` that ended so.
-pub(crate) fn after(
-    tries: &mut Tries,
-    endpoint: &Endpoint,
-    request: &Request,
-    outcome: std::result::Result<Answer, Failure>,
-) -> Next {
-    let context = endpoint.context(request.operation);
-    tries.after(&context, request.repeat, outcome, fastrand::f64())
-}
-
 /// Waits before another try.
-pub(crate) async fn pause(delay: Duration) {
+async fn pause(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
