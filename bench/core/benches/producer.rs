@@ -13,7 +13,7 @@ use durable_streams_protocol::request::{self, Context};
 use durable_streams_protocol::retry::policy::Policy;
 use http::{HeaderMap, StatusCode};
 
-/// What `DurableStreams::Producer.new` asks for where it is told nothing.
+/// The defaults of `DurableStreams::Producer.new`.
 fn config() -> Config {
     Config {
         body: BodyKind::Json,

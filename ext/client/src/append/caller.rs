@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
-/// The driver's end of an append: where its request goes, and who is told the outcome.
+/// The driver's side of an append: where its request goes, and who receives the outcome.
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,

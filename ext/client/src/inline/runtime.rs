@@ -106,7 +106,7 @@ impl Lanes {
         if begin {
             match runtime() {
                 Ok(runtime) => drop(runtime.spawn(sweep())),
-                // The system refuses threads. Whoever gives back the next lane tries again.
+                // The system refuses threads. The next lane that is given back leads to another try.
                 Err(_) => self.0.lock().sweeping = false,
             }
         }

@@ -28,7 +28,7 @@ impl Sender {
             Lookup::Batch { from, wanted } => {
                 let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
                 let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
-                // A failure is told by what comes of it: the batch counts as assumed, or the producer fails.
+                // After a failure the batch counts as assumed, or the producer fails: the machine reports either.
                 Seen::Batch(found.map_or(Found::Unknown, |found| found.unwrap_or(Found::Unknown)))
             }
         }

@@ -8,7 +8,7 @@ use super::failed::Failed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room(pub(super) u64);
 
-/// What a producer tells while it works, to whoever asked for it.
+/// What a producer reports to its listener while it works.
 #[derive(Debug)]
 pub enum Notice {
     /// A batch is in the stream.

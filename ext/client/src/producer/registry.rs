@@ -89,7 +89,7 @@ pub fn next_warning() -> Option<String> {
     next
 }
 
-/// What is lost if the process ends now. Each loss of a producer that is gone is told once.
+/// What is lost if the process ends now. The loss of a producer that is gone is given once.
 pub fn losses() -> Vec<Loss> {
     let Some(registry) = REGISTRY.get() else {
         return Vec::new();

@@ -197,7 +197,7 @@ impl State {
                     self.fail(failed.clone());
                     tell(Notice::Failed(failed));
                 }
-                // Who asks for the epoch is told the one in use.
+                // The epoch in use is read from the machine.
                 Event::Claimed { .. } => {}
             }
         }
