@@ -1,6 +1,13 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "closing", :producer do
+  # Has another thread close the stream with a last message, in a request that is held at the gate :closing.
+  # @return [Thread]
+  def close_and_hold(producer)
+    hold(:closing)
+    Thread.new { producer.close_stream(data: 1) }.tap { faults.wait_until_waiting(:closing) }
+  end
+
   describe "close" do
     it "sends what waits, and leaves the stream open" do
       producer = direct(linger_ms: 60_000)
@@ -120,10 +127,8 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     end
 
     it "takes one of two last messages from two threads, and refuses the other one" do
-      hold(:closing)
       producer = proxied
-      closing = Thread.new { producer.close_stream(data: 1) }
-      faults.wait_until_waiting(:closing)
+      closing = close_and_hold(producer)
       expect { producer.close_stream(data: 2) }.to raise_error(DurableStreams::StreamClosedError)
       faults.open(:closing)
       expect(closing.value).to eq(producer.close_stream(data: 1))
@@ -131,11 +136,8 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     end
 
     it "can be called again with the same message after an interrupt" do
-      hold(:closing)
       producer = proxied
-      closing = Thread.new { producer.close_stream(data: 1) }
-      faults.wait_until_waiting(:closing)
-      closing.kill.join
+      close_and_hold(producer).kill.join
       faults.open(:closing)
       expect(producer.close_stream(data: 1).final_offset).to eq(stream.head.next_offset)
       expect(stored).to eq([1])
