@@ -18,7 +18,7 @@
 //! use durable_streams_client::endpoint::Endpoint;
 //! use durable_streams_client::reader::Session;
 //! use durable_streams_protocol::read::cursor::{Live, Position};
-//! use durable_streams_protocol::read::event::Event;
+//! use durable_streams_protocol::read::event::ReadEvent;
 //! use durable_streams_protocol::read::machine::ReadOptions;
 //! use durable_streams_protocol::read::payload::Format;
 //! use durable_streams_protocol::retry::policy::Policy;
@@ -57,8 +57,8 @@
 //!         position: Position::new("-1", None),
 //!         format: Format::Json,
 //!         media: None,
-//!         past_caches: false,
-//!         most_bytes: usize::MAX,
+//!         no_cache: false,
+//!         max_bytes: usize::MAX,
 //!     },
 //! )?;
 //! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -67,12 +67,12 @@
 //!     let mut events = session.events().await;
 //!     while let Some(event) = events.next(1).await {
 //!         match event? {
-//!             Event::Part(part) => items.push(part.bytes().clone()),
-//!             Event::End(last, progress) => {
+//!             ReadEvent::Part(part) => items.push(part.bytes().clone()),
+//!             ReadEvent::End(last, progress) => {
 //!                 items.extend(last.map(|part| part.bytes().clone()));
 //!                 next_offset = progress.next_offset;
 //!             }
-//!             Event::Length(_) | Event::Place(_) => {}
+//!             ReadEvent::Length(_) | ReadEvent::Position(_) => {}
 //!         }
 //!     }
 //!     durable_streams_protocol::error::Result::Ok(())

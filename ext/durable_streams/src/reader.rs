@@ -12,7 +12,7 @@ use durable_streams_client::reader::Session;
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
-use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
@@ -245,16 +245,16 @@ impl Reader {
             let event;
             (event, turn) = self.next_event(ruby, turn, least)?;
             let taken = match event {
-                Some(Event::Place(position)) => {
+                Some(ReadEvent::Position(position)) => {
                     self.state.lock().position = position;
                     continue;
                 }
-                Some(Event::Length(bytes)) => Taken::Length(bytes),
-                Some(Event::Part(part)) => {
+                Some(ReadEvent::Length(bytes)) => Taken::Length(bytes),
+                Some(ReadEvent::Part(part)) => {
                     self.state.lock().taken += part.bytes().len();
                     Taken::Part(part)
                 }
-                Some(Event::End(last, progress)) => {
+                Some(ReadEvent::End(last, progress)) => {
                     self.state.lock().taken += last.as_ref().map_or(0, |part| part.bytes().len());
                     Taken::Rest(last, progress)
                 }
@@ -273,7 +273,7 @@ impl Reader {
         }
     }
 
-    fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<Event>, Turn), Error> {
+    fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<ReadEvent>, Turn), Error> {
         let questions = turn.questions.take();
         let next = turn.next(Arc::clone(&self.closing), least);
         let stream = ruby.get_inner(self.stream);
@@ -304,8 +304,8 @@ impl Reader {
                         position: state.position.clone(),
                         format,
                         media,
-                        past_caches: false,
-                        most_bytes: usize::MAX,
+                        no_cache: false,
+                        max_bytes: usize::MAX,
                     };
                     let (endpoint, questions) = stream.attended();
                     // Without callables: what they do may take long, and is no reason to hold a place.

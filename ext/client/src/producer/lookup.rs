@@ -5,7 +5,7 @@ use durable_streams_protocol::operations;
 use durable_streams_protocol::producer::{BodyKind, Found, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, Wanted};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::read::cursor::{Live, Position};
-use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 
@@ -61,8 +61,8 @@ impl Sender {
             format,
             media: None,
             // What a cache has kept may be older than the batch.
-            past_caches: true,
-            most_bytes: MOST_READ_BACK,
+            no_cache: true,
+            max_bytes: MOST_READ_BACK,
         };
         let session = Session::start(&self.endpoint, options)?;
         let mut events = session.events().await;
@@ -71,12 +71,12 @@ impl Sender {
             && let Some(event) = events.next(1).await.transpose()?
         {
             match event {
-                Event::Part(part) => self.take(&mut search, &part)?,
-                Event::End(last, progress) => {
+                ReadEvent::Part(part) => self.take(&mut search, &part)?,
+                ReadEvent::End(last, progress) => {
                     closed = progress.closed;
                     last.iter().try_for_each(|part| self.take(&mut search, part))?;
                 }
-                Event::Length(_) | Event::Place(_) => {}
+                ReadEvent::Length(_) | ReadEvent::Position(_) => {}
             }
         }
         Ok(search.found(closed))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use durable_streams_protocol::error::{Error, Kind, Result};
-use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::event::ReadEvent;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::lock::Mutex;
@@ -57,7 +57,7 @@ impl State {
 }
 
 struct Queued {
-    event: Result<Event>,
+    event: Result<ReadEvent>,
     bytes: usize,
     _room: Option<OwnedSemaphorePermit>,
     _turn: Option<OwnedSemaphorePermit>,
@@ -98,15 +98,15 @@ impl Drop for Outlet {
 
 impl Outlet {
     /// Hands out what does not count: the beginning of an answer, or what the read has failed by.
-    pub(crate) fn tell(&self, event: Result<Event>) {
+    pub(crate) fn tell(&self, event: Result<ReadEvent>) {
         self.send(event, 0, None, None);
     }
 
     /// Hands out an event as soon as there is room. `turn` is given back when it was taken.
-    pub(crate) async fn hand_out(&self, event: Event, turn: Option<OwnedSemaphorePermit>) {
+    pub(crate) async fn hand_out(&self, event: ReadEvent, turn: Option<OwnedSemaphorePermit>) {
         let bytes = match &event {
-            Event::Part(part) | Event::End(Some(part), _) => part.bytes().len(),
-            Event::End(None, _) | Event::Place(_) | Event::Length(_) => 0,
+            ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => part.bytes().len(),
+            ReadEvent::End(None, _) | ReadEvent::Position(_) | ReadEvent::Length(_) => 0,
         };
         let weight = u32::try_from(bytes + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
         let room = match Arc::clone(&self.way.room).try_acquire_many_owned(weight) {
@@ -133,13 +133,13 @@ impl Outlet {
 
     fn send(
         &self,
-        event: Result<Event>,
+        event: Result<ReadEvent>,
         bytes: usize,
         room: Option<OwnedSemaphorePermit>,
         turn: Option<OwnedSemaphorePermit>,
     ) {
         self.way.change(|state| {
-            state.ripe |= !matches!(event, Ok(Event::Part(_) | Event::Length(_)));
+            state.ripe |= !matches!(event, Ok(ReadEvent::Part(_) | ReadEvent::Length(_)));
             state.bytes += bytes;
             state.queue.push_back(Queued {
                 event,
@@ -157,11 +157,11 @@ pub(crate) struct Inlet(Arc<Way>);
 impl Inlet {
     /// The next event, `None` after the last one. Where parts of an answer are all there is, it waits until they are
     /// `least` bytes together, or there is no room for more. Given up at any time, nothing is lost.
-    pub(crate) async fn next(&mut self, least: usize) -> Option<Result<Event>> {
+    pub(crate) async fn next(&mut self, least: usize) -> Option<Result<ReadEvent>> {
         poll_fn(|context| self.poll_next(context, least)).await
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>, least: usize) -> Poll<Option<Result<Event>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>, least: usize) -> Poll<Option<Result<ReadEvent>>> {
         let mut state = self.0.state.lock();
         state.ripe = state.is_ripe(least);
         let next = if state.ripe { state.queue.pop_front() } else { None };
@@ -219,13 +219,13 @@ mod tests {
     use futures_util::FutureExt;
     use futures_util::future::join;
 
-    fn part(bytes: usize) -> Event {
-        Event::Part(Part::Bytes(Bytes::from(vec![0; bytes])))
+    fn part(bytes: usize) -> ReadEvent {
+        ReadEvent::Part(Part::Bytes(Bytes::from(vec![0; bytes])))
     }
 
     async fn size(inlet: &mut Inlet, least: usize) -> Option<usize> {
         match inlet.next(least).await?.unwrap() {
-            Event::Part(part) => Some(part.bytes().len()),
+            ReadEvent::Part(part) => Some(part.bytes().len()),
             other => panic!("{other:?}"),
         }
     }

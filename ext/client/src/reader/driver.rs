@@ -1,4 +1,4 @@
-//! Sends the requests that a read's [`Machine`] wants sent, feeds it what comes back, and hands out what it gives.
+//! Sends the requests that a read's [`ReadMachine`] wants sent, feeds it what comes back, and hands out what it gives.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::read::event::Event;
-use durable_streams_protocol::read::machine::{Action, Config, Jitter, Machine, ReadOptions};
+use durable_streams_protocol::read::event::ReadEvent;
+use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
 use durable_streams_protocol::request::Failure;
 use futures_util::FutureExt;
 use reqwest::Response;
@@ -24,7 +24,7 @@ use crate::runtime::panicked;
 pub(super) struct Driver {
     endpoint: Arc<Endpoint>,
     pool: Pool,
-    machine: Machine,
+    machine: ReadMachine,
     /// The response that the machine is being fed with.
     response: Option<Response>,
     /// Given back by the application when it takes the end of the response.
@@ -36,7 +36,7 @@ impl Driver {
     /// A read that has not begun. What it brings goes to `out`.
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, out: Outlet) -> Driver {
         let client = endpoint.client().config();
-        let config = Config {
+        let config = ReadConfig {
             url: endpoint.display().to_owned(),
             retry: client.retry.clone(),
             max_message_bytes: client.max_message_bytes,
@@ -44,7 +44,7 @@ impl Driver {
             fresh_values: endpoint.is_dynamic(),
         };
         Driver {
-            machine: Machine::new(options, config, Jitter(Box::new(fastrand::f64))),
+            machine: ReadMachine::new(options, config, ReadJitter(Box::new(fastrand::f64))),
             endpoint,
             pool,
             response: None,
@@ -73,23 +73,23 @@ impl Driver {
                 self.hand_out(event).await;
             }
             match self.machine.poll_action(Instant::now()) {
-                Action::End(outcome) => return outcome.map_or(Ok(()), Err),
-                Action::Wait(until) => {
+                ReadAction::End(outcome) => return outcome.map_or(Ok(()), Err),
+                ReadAction::Wait(until) => {
                     self.response = None;
                     tokio::time::sleep_until(until.into()).await;
                 }
-                Action::Request => self.request().await,
-                Action::Receive { live } => self.receive(live).await,
-                Action::ReceiveRefusal => self.receive_refusal().await,
+                ReadAction::Request => self.request().await,
+                ReadAction::Receive { live } => self.receive(live).await,
+                ReadAction::ReceiveErrorBody => self.receive_error_response().await,
             }
         }
     }
 
-    async fn hand_out(&mut self, event: Event) {
+    async fn hand_out(&mut self, event: ReadEvent) {
         match event {
-            Event::Length(_) => self.out.tell(Ok(event)),
-            Event::Part(_) => self.out.hand_out(event, None).await,
-            Event::End(..) | Event::Place(_) => {
+            ReadEvent::Length(_) => self.out.tell(Ok(event)),
+            ReadEvent::Part(_) => self.out.hand_out(event, None).await,
+            ReadEvent::End(..) | ReadEvent::Position(_) => {
                 let turn = self.turn.take();
                 self.out.hand_out(event, turn).await;
             }
@@ -135,12 +135,13 @@ impl Driver {
         }
     }
 
-    async fn receive_refusal(&mut self) {
+    async fn receive_error_response(&mut self) {
         let Some(response) = self.response.take() else {
             return self.fail(Failure::Final(self.lacks_response()));
         };
         let answer = exchange::whole(&self.endpoint, Operation::Read, response).await;
-        self.machine.handle_refusal(Instant::now(), SystemTime::now(), answer);
+        self.machine
+            .handle_error_response(Instant::now(), SystemTime::now(), answer);
     }
 
     fn lacks_response(&self) -> Error {

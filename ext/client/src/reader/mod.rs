@@ -1,4 +1,4 @@
-//! Runs a read ([`Machine`](durable_streams_protocol::read::Machine)) over HTTP, and hands out what it brings.
+//! Runs a read ([`ReadMachine`](durable_streams_protocol::read::ReadMachine)) over HTTP, and hands out what it brings.
 //!
 //! A session reads ahead by one answer at most, and by a bounded number of bytes: the next answer is asked for when
 //! the end of the last one was taken. An answer that breaks off is read again, and what was handed out of it is left out.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Operation, Result};
-use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -95,7 +95,7 @@ impl Session {
 impl Events {
     /// The next event; `None` after the last one. Where an answer's end is not there yet, it waits until there are `least`
     /// bytes of it to be taken, or as many as are read ahead. Waiting can be given up at any time, and nothing is lost.
-    pub async fn next(&mut self, least: usize) -> Option<Result<Event>> {
+    pub async fn next(&mut self, least: usize) -> Option<Result<ReadEvent>> {
         self.0.next(least).await
     }
 }

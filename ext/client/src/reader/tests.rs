@@ -33,8 +33,8 @@ fn reading(answering: fn() -> Answering) -> (Arc<Endpoint>, ReadOptions) {
         position: Position::new("-1", None),
         format: Format::Bytes,
         media: None,
-        past_caches: false,
-        most_bytes: usize::MAX,
+        no_cache: false,
+        max_bytes: usize::MAX,
     };
     (endpoint, options)
 }
@@ -65,7 +65,7 @@ fn panicking() -> Answering {
 async fn all(events: &mut Events) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(event) = events.next(1).await {
-        if let Event::Part(part) | Event::End(Some(part), _) = event? {
+        if let ReadEvent::Part(part) | ReadEvent::End(Some(part), _) = event? {
             bytes.extend_from_slice(part.bytes());
         }
     }

@@ -8,7 +8,7 @@ use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Events;
 use durable_streams_protocol::error::Result as CoreResult;
-use durable_streams_protocol::read::event::Event;
+use durable_streams_protocol::read::event::ReadEvent;
 use magnus::{Error, Ruby};
 use tokio::sync::OwnedMutexGuard;
 
@@ -97,7 +97,7 @@ impl Turn {
 
     /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth
     /// waking for when they are `least` bytes together.
-    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (Option<CoreResult<Event>>, Turn) {
+    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (Option<CoreResult<ReadEvent>>, Turn) {
         let event = tokio::select! {
             biased;
             () = closing.closed() => None,

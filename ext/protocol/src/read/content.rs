@@ -20,7 +20,7 @@ fn format_of(expected: Format, media: Option<Media>) -> Format {
 
 /// One response's content, while it arrives.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct ResponseContent {
     format: Format,
     payload: Payload,
     /// The position at its end.
@@ -30,14 +30,14 @@ pub(super) struct Content {
     /// How many items (or bytes) of it were handed out by an earlier try.
     skip: u64,
     /// It tells where the tail is, and nothing else.
-    only_finds_now: bool,
+    finds_tail_only: bool,
     /// It has brought bytes.
     written: bool,
     /// None of it was handed out.
     pub(super) is_empty: bool,
 }
 
-impl Content {
+impl ResponseContent {
     /// The content of a response with this status and these headers, to the request that `cursor` stands for.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Content {
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
-    ) -> Result<Content, Unusable> {
+    ) -> Result<ResponseContent, Unusable> {
         let progress = cursor.progress(status, headers)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
         let format = format_of(expected, media);
@@ -58,13 +58,13 @@ impl Content {
             true => Payload::new(Format::Json, 0, max_message_bytes),
             false => Payload::new(format, skip, max_message_bytes),
         };
-        Ok(Content {
+        Ok(ResponseContent {
             format,
             payload,
             progress,
             is_standing,
             skip,
-            only_finds_now: cursor.only_finds_now(),
+            finds_tail_only: cursor.finds_tail_only(),
             written: false,
             is_empty: true,
         })
@@ -83,8 +83,8 @@ impl Content {
     }
 
     /// Whether it tells where the tail is, and nothing else.
-    pub(super) fn only_finds_now(&self) -> bool {
-        self.only_finds_now
+    pub(super) fn finds_tail_only(&self) -> bool {
+        self.finds_tail_only
     }
 
     /// Takes the next piece of the body.

@@ -77,7 +77,7 @@ pub enum Mode {
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ReadStep {
     /// Send a request.
     Request(Mode),
     /// Nothing more is to come.
@@ -98,9 +98,9 @@ pub enum Stall {
 }
 
 /// A wait that ends sooner than this was not held by the server (a stale cache answers at once).
-pub const HELD: Duration = Duration::from_millis(250);
+pub const MIN_LONG_POLL: Duration = Duration::from_millis(250);
 /// So many answers in a row may bring nothing before anything is made of it.
-const PATIENCE: u32 = 3;
+const MAX_IDLE_RESPONSES: u32 = 3;
 
 /// The state of a read.
 #[derive(Clone, Debug)]
@@ -132,18 +132,18 @@ impl Cursor {
     }
 
     /// What to do next.
-    pub fn next(&self) -> Step {
+    pub fn next(&self) -> ReadStep {
         match self.live {
-            _ if self.closed => Step::End,
+            _ if self.closed => ReadStep::End,
             // `now` is asked for once, by a request that is answered at once: a wait that is lost and begun again there
             // would miss what came in between.
-            Live::Sse if self.only_finds_now() => Step::Request(Mode::CatchUp),
-            Live::Sse => Step::Request(Mode::Sse),
-            Live::Off if self.caught_up => Step::End,
+            Live::Sse if self.finds_tail_only() => ReadStep::Request(Mode::CatchUp),
+            Live::Sse => ReadStep::Request(Mode::Sse),
+            Live::Off if self.caught_up => ReadStep::End,
             // Without `live`, so that caches can serve it.
-            _ if !self.caught_up => Step::Request(Mode::CatchUp),
-            Live::Auto if self.events_allowed() => Step::Request(Mode::Sse),
-            _ => Step::Request(Mode::LongPoll),
+            _ if !self.caught_up => ReadStep::Request(Mode::CatchUp),
+            Live::Auto if self.events_allowed() => ReadStep::Request(Mode::Sse),
+            _ => ReadStep::Request(Mode::LongPoll),
         }
     }
 
@@ -194,7 +194,7 @@ impl Cursor {
     }
 
     /// Whether the next answer is to tell where the tail is, and nothing else: a live read that begins at `now`.
-    pub fn only_finds_now(&self) -> bool {
+    pub fn finds_tail_only(&self) -> bool {
         self.live != Live::Off && self.position.offset == NOW
     }
 
@@ -233,17 +233,17 @@ impl Cursor {
         };
         self.caught_up |= progress.up_to_date;
         self.closed = progress.closed;
-        if !empty || self.next() == Step::End {
+        if !empty || self.next() == ReadStep::End {
             self.idle = 0;
             return Stall::None;
         }
         if back {
             return Stall::Back;
         }
-        let waited = was_caught_up && progress.up_to_date && took >= HELD;
+        let waited = was_caught_up && progress.up_to_date && took >= MIN_LONG_POLL;
         self.idle = if waited { 0 } else { self.idle + 1 };
         match self.idle {
-            idle if idle <= PATIENCE => Stall::None,
+            idle if idle <= MAX_IDLE_RESPONSES => Stall::None,
             _ if moved || progress.up_to_date => Stall::Slow,
             _ => Stall::Failing,
         }
@@ -287,40 +287,40 @@ mod tests {
     fn a_catch_up_read_ends_when_it_is_up_to_date_and_not_before() {
         let mut cursor = at(Live::Off);
         cursor.advance(&mut progress("1", false, false), false, Duration::ZERO);
-        assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
+        assert_eq!(cursor.next(), ReadStep::Request(Mode::CatchUp));
         cursor.advance(&mut progress("2", true, false), false, Duration::ZERO);
-        assert_eq!(cursor.next(), Step::End);
+        assert_eq!(cursor.next(), ReadStep::End);
     }
 
     #[test]
     fn live_reads_catch_up_first_and_end_only_with_the_stream() {
         for (live, mode) in [(Live::LongPoll, Mode::LongPoll), (Live::Auto, Mode::Sse)] {
             let mut cursor = at(live);
-            assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
+            assert_eq!(cursor.next(), ReadStep::Request(Mode::CatchUp));
             cursor.advance(&mut progress("1", true, false), false, Duration::ZERO);
-            assert_eq!(cursor.next(), Step::Request(mode));
+            assert_eq!(cursor.next(), ReadStep::Request(mode));
             cursor.advance(&mut progress("1", true, false), true, Duration::from_secs(30));
-            assert_eq!(cursor.next(), Step::Request(mode));
+            assert_eq!(cursor.next(), ReadStep::Request(mode));
             cursor.advance(&mut progress("2", false, false), false, Duration::ZERO);
             assert_eq!(
                 cursor.next(),
-                Step::Request(mode),
+                ReadStep::Request(mode),
                 "more to come does not lead back to catch-up requests"
             );
             cursor.advance(&mut progress("2", true, true), true, Duration::ZERO);
-            assert_eq!(cursor.next(), Step::End);
+            assert_eq!(cursor.next(), ReadStep::End);
         }
     }
 
     #[test]
     fn now_is_asked_for_once_by_a_request_that_is_not_held() {
         for (live, then) in [
-            (Live::LongPoll, Step::Request(Mode::LongPoll)),
-            (Live::Sse, Step::Request(Mode::Sse)),
-            (Live::Off, Step::End),
+            (Live::LongPoll, ReadStep::Request(Mode::LongPoll)),
+            (Live::Sse, ReadStep::Request(Mode::Sse)),
+            (Live::Off, ReadStep::End),
         ] {
             let mut cursor = Cursor::new(live, Position::new("now", None), None);
-            assert_eq!(cursor.next(), Step::Request(Mode::CatchUp));
+            assert_eq!(cursor.next(), ReadStep::Request(Mode::CatchUp));
             cursor.advance(&mut progress("7", true, false), true, Duration::ZERO);
             assert_eq!(cursor.next(), then);
         }
@@ -364,7 +364,7 @@ mod tests {
     fn an_answer_that_goes_back_and_ends_the_read_is_no_failure() {
         let mut cursor = Cursor::new(Live::Off, Position::new("5", None), None);
         let stall = cursor.advance(&mut progress("4", true, false), true, Duration::ZERO);
-        assert_eq!((stall, cursor.next()), (Stall::None, Step::End));
+        assert_eq!((stall, cursor.next()), (Stall::None, ReadStep::End));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::sse::{Control, Encoding, Event, EventDecoder, Events, Gathered, SseEr
 
 /// The data events before a control event, and that event.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct EventBatch {
     pub(super) data: Events,
     pub(super) control: Control,
 }
@@ -58,13 +58,13 @@ impl EventStream {
     }
 
     /// The next batch; `None` if more of the body is needed for it.
-    pub(super) fn next_batch(&mut self) -> Result<Option<Batch>, SseError> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<EventBatch>, SseError> {
         while let Some(event) = self.decoder.next_event()? {
             match event {
                 Event::Data(bytes) => self.data.push(bytes)?,
                 Event::Control(control) => {
                     let data = self.data.take();
-                    return Ok(Some(Batch { data, control }));
+                    return Ok(Some(EventBatch { data, control }));
                 }
             }
         }

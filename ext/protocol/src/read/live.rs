@@ -4,22 +4,22 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 
-use super::cursor::{Progress, Stall, Step};
-use super::event::Event;
-use super::event_stream::{Batch, EventStream};
-use super::machine::{Machine, Outcome, State};
+use super::cursor::{Progress, ReadStep, Stall};
+use super::event::ReadEvent;
+use super::event_stream::{EventBatch, EventStream};
+use super::machine::{ReadMachine, ReadOutcome, ReadState};
 use super::payload::{Format, Payload};
 use crate::error::{Error, Kind};
 use crate::protocol::{self, Unusable};
 use crate::sse;
 
 /// An event connection that ends sooner, having brought nothing, is not an orderly close.
-const SHORT_LIVED: Duration = Duration::from_millis(500);
+const MIN_EVENT_CONNECTION: Duration = Duration::from_millis(500);
 
-impl Machine {
+impl ReadMachine {
     pub(super) fn begin_events(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap) {
         let encoding = match EventStream::encoding(headers) {
-            Err(error) => return self.over_malformed(now, error),
+            Err(error) => return self.end_malformed(now, error),
             Ok(None) => {
                 let error = match protocol::next_offset(headers) {
                     Err(why @ Unusable::Missing { .. }) => self.unusable(status, headers, why),
@@ -28,7 +28,7 @@ impl Machine {
                         .error(Kind::SseNotSupported, "the answer is not an event stream"),
                 };
                 let outcome = self.without_events(error);
-                return self.over(now, outcome);
+                return self.end_request(now, outcome);
             }
             Ok(Some(encoding)) => encoding,
         };
@@ -36,29 +36,29 @@ impl Machine {
             // `application/json` is never encoded, so this is a type that servers store as it came.
             self.format = Format::JsonSequence;
         }
-        self.state = State::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
+        self.state = ReadState::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
     }
 
     pub(super) fn take_batches(&mut self, now: Instant, mut events: Box<EventStream>) {
         loop {
             match events.next_batch() {
-                Err(error) => return self.over_malformed(now, error),
+                Err(error) => return self.end_malformed(now, error),
                 Ok(None) => break,
                 Ok(Some(batch)) => match self.event_batch(now, batch) {
-                    Err(outcome) => return self.over(now, outcome),
+                    Err(outcome) => return self.end_request(now, outcome),
                     Ok(progressed) => events.has_progressed |= progressed,
                 },
             }
-            if self.cursor.next() == Step::End {
-                return self.over(now, Outcome::Stalled(Stall::None));
+            if self.cursor.next() == ReadStep::End {
+                return self.end_request(now, ReadOutcome::Stalled(Stall::None));
             }
         }
-        self.state = State::Events(events);
+        self.state = ReadState::Events(events);
     }
 
     /// The data events before a control event are one batch. Gives whether there were any.
-    fn event_batch(&mut self, now: Instant, batch: Batch) -> Result<bool, Outcome> {
-        let Batch { data, control } = batch;
+    fn event_batch(&mut self, now: Instant, batch: EventBatch) -> Result<bool, ReadOutcome> {
+        let EventBatch { data, control } = batch;
         protocol::sendable(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
         if let Some(cursor) = &control.cursor {
             protocol::sendable(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
@@ -80,45 +80,45 @@ impl Machine {
             let mut payload = Payload::new(self.format, progress.skip, self.config.max_message_bytes);
             payload.push(bytes).map_err(|error| self.malformed(error))?;
             while let Some(part) = payload.next_part() {
-                self.check_moves(&progress).map_err(Outcome::Final)?;
+                self.check_moves(&progress).map_err(ReadOutcome::Fatal)?;
                 is_empty = false;
                 self.hand_out(part);
             }
             last = payload.finish().map_err(|error| self.malformed(error))?;
             if last.is_some() {
-                self.check_moves(&progress).map_err(Outcome::Final)?;
+                self.check_moves(&progress).map_err(ReadOutcome::Fatal)?;
             }
             progress.skip = payload.left_to_skip();
         }
         is_empty &= last.is_none();
-        let took = self.waited(now).max(SHORT_LIVED);
+        let took = self.waited(now).max(MIN_EVENT_CONNECTION);
         let stall = self.cursor.advance(&mut progress, is_empty, took);
         if stall == Stall::Back {
-            return Err(Outcome::Stalled(stall));
+            return Err(ReadOutcome::Stalled(stall));
         }
         if !is_empty {
             self.schedule.reset();
         }
-        self.events.push_back(Event::End(last, progress));
+        self.events.push_back(ReadEvent::End(last, progress));
         Ok(!is_empty)
     }
 
     /// The connection of events was closed in an orderly way, about once a minute: on at once. One that is closed right
     /// away, having brought nothing, is not that.
     pub(super) fn finish_events(&mut self, now: Instant, events: &EventStream) {
-        if events.has_progressed || self.waited(now) >= SHORT_LIVED {
+        if events.has_progressed || self.waited(now) >= MIN_EVENT_CONNECTION {
             self.schedule.reset();
-            return self.over(now, Outcome::Fine(events.retry().unwrap_or_default()));
+            return self.end_request(now, ReadOutcome::Ended(events.retry().unwrap_or_default()));
         }
         let error = self.about().error(Kind::Connection, "the event stream ended at once");
-        self.lost(now, error, events.retry());
+        self.connection_lost(now, error, events.retry());
     }
 
     /// The stream cannot be read by events.
-    pub(super) fn without_events(&mut self, error: Error) -> Outcome {
+    pub(super) fn without_events(&mut self, error: Error) -> ReadOutcome {
         match self.cursor.events_refused() {
-            true => Outcome::AtOnce,
-            false => Outcome::Final(error),
+            true => ReadOutcome::RetryNow,
+            false => ReadOutcome::Fatal(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading: a state machine ([`Machine`]) that asks for a stream's content, follows it live, and says what to hand to the
+//! Reading: a state machine ([`ReadMachine`]) that asks for a stream's content, follows it live, and says what to hand to the
 //! application. Where it stands is its [`Cursor`].
 
 mod content;
@@ -13,5 +13,5 @@ pub mod payload;
 mod tests;
 
 pub use cursor::Cursor;
-pub use machine::Machine;
+pub use machine::ReadMachine;
 pub use payload::Payload;

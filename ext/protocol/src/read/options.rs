@@ -20,14 +20,14 @@ pub struct ReadOptions {
     /// What the stream is known to hold.
     pub media: Option<Media>,
     /// Whether caches on the way have to ask the server first.
-    pub past_caches: bool,
+    pub no_cache: bool,
     /// The read fails when the bodies of its responses are longer together, whatever is in them.
-    pub most_bytes: usize,
+    pub max_bytes: usize,
 }
 
 /// The settings of a read, which come from its client.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ReadConfig {
     /// The stream's URL as messages show it.
     pub url: String,
     /// How failed requests are repeated.
@@ -41,10 +41,10 @@ pub struct Config {
 }
 
 /// Where the jitter of delays comes from: a number between 0 and 1 at each call.
-pub struct Jitter(pub Box<dyn FnMut() -> f64 + Send>);
+pub struct ReadJitter(pub Box<dyn FnMut() -> f64 + Send>);
 
-impl fmt::Debug for Jitter {
+impl fmt::Debug for ReadJitter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Jitter")
+        f.write_str("ReadJitter")
     }
 }

@@ -9,7 +9,7 @@ use crate::json::{Block, Form, Limits, SplitError, Splitter};
 
 /// JSON is handed out in blocks of about this size at most (but for larger items), so that whoever turns them into objects
 /// gives others a turn in between.
-const BLOCK: usize = 128 * 1024;
+const MAX_BLOCK_BYTES: usize = 128 * 1024;
 
 /// What a read hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl Part {
 /// One answer's content, of which the first items (or bytes) may be left out.
 #[derive(Debug)]
 pub struct Payload {
-    content: Content,
+    content: PayloadDecoder,
     ready: VecDeque<Part>,
 }
 
 #[derive(Debug)]
-enum Content {
+enum PayloadDecoder {
     Json(Splitter),
     Bytes { left_to_skip: u64 },
 }
@@ -71,11 +71,11 @@ impl Payload {
     /// The content of one answer without its first `skip` items (or bytes).
     /// JSON items may have `most` bytes each.
     pub fn new(format: Format, skip: u64, most: usize) -> Payload {
-        let json = |form| Content::Json(Splitter::new(form, Limits { item_bytes: most }).skip(skip));
+        let json = |form| PayloadDecoder::Json(Splitter::new(form, Limits { item_bytes: most }).skip(skip));
         let content = match format {
             Format::Json => json(Form::Array),
             Format::JsonSequence => json(Form::Sequence),
-            Format::Bytes => Content::Bytes { left_to_skip: skip },
+            Format::Bytes => PayloadDecoder::Bytes { left_to_skip: skip },
         };
         Payload {
             content,
@@ -87,13 +87,13 @@ impl Payload {
     pub fn push(&mut self, mut piece: Bytes) -> Result<(), SplitError> {
         let ready = &mut self.ready;
         match &mut self.content {
-            Content::Json(splitter) => {
-                while piece.len() > BLOCK {
-                    splitter.push(&piece.split_to(BLOCK), |block| ready.push_back(items(block)))?;
+            PayloadDecoder::Json(splitter) => {
+                while piece.len() > MAX_BLOCK_BYTES {
+                    splitter.push(&piece.split_to(MAX_BLOCK_BYTES), |block| ready.push_back(items(block)))?;
                 }
                 splitter.push(&piece, |block| ready.push_back(items(block)))
             }
-            Content::Bytes { left_to_skip } => {
+            PayloadDecoder::Bytes { left_to_skip } => {
                 let skipped = piece.len().min(usize::try_from(*left_to_skip).unwrap_or(usize::MAX));
                 piece.advance(skipped);
                 *left_to_skip -= skipped as u64;
@@ -113,16 +113,16 @@ impl Payload {
     /// The body has ended. Gives what was held back for that, everything else having been taken by `next_part`.
     pub fn finish(&mut self) -> Result<Option<Part>, SplitError> {
         match &mut self.content {
-            Content::Json(splitter) => Ok(splitter.finish()?.map(items)),
-            Content::Bytes { .. } => Ok(None),
+            PayloadDecoder::Json(splitter) => Ok(splitter.finish()?.map(items)),
+            PayloadDecoder::Bytes { .. } => Ok(None),
         }
     }
 
     /// How much was to be left out and did not come.
     pub fn left_to_skip(&self) -> u64 {
         match &self.content {
-            Content::Json(splitter) => splitter.left_to_skip(),
-            Content::Bytes { left_to_skip } => *left_to_skip,
+            PayloadDecoder::Json(splitter) => splitter.left_to_skip(),
+            PayloadDecoder::Bytes { left_to_skip } => *left_to_skip,
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next_part()).collect();
         parts.extend(payload.finish().unwrap());
         assert_eq!(parts.iter().map(Part::count).sum::<u64>(), 1000);
-        assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK + 1003));
+        assert!(parts.iter().all(|part| part.bytes().len() <= MAX_BLOCK_BYTES + 1003));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::cursor::{Live, Position};
-use super::event::Event;
-use super::machine::{Action, Config, Jitter, Machine, ReadOptions};
+use super::event::ReadEvent;
+use super::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
 use super::payload::{Format, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
@@ -18,31 +18,31 @@ use crate::request::{Answer, Failure};
 use crate::retry::policy::Policy;
 
 /// A read of JSON items from the beginning, with half of the longest delay each time.
-fn machine(live: Live, retry: Policy, fresh_values: bool) -> Machine {
+fn machine(live: Live, retry: Policy, fresh_values: bool) -> ReadMachine {
     read("", live, retry, fresh_values)
 }
 
-fn machine_at(offset: &str, live: Live) -> Machine {
+fn machine_at(offset: &str, live: Live) -> ReadMachine {
     read(offset, live, Policy::for_tests(), false)
 }
 
-fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> Machine {
+fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> ReadMachine {
     let options = ReadOptions {
         live,
         position: Position::new(offset, None),
         format: Format::Json,
         media: None,
-        past_caches: false,
-        most_bytes: usize::MAX,
+        no_cache: false,
+        max_bytes: usize::MAX,
     };
-    let config = Config {
+    let config = ReadConfig {
         url: "http://h/s".to_owned(),
         retry,
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),
         fresh_values,
     };
-    Machine::new(options, config, Jitter(Box::new(|| 0.5)))
+    ReadMachine::new(options, config, ReadJitter(Box::new(|| 0.5)))
 }
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
@@ -51,17 +51,17 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
 }
 
 /// Answers the request that is due with this status, headers and body.
-fn respond(machine: &mut Machine, now: Instant, status: u16, pairs: &[(HeaderName, &str)], body: &'static str) {
-    assert!(matches!(machine.poll_action(now), Action::Request));
+fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(HeaderName, &str)], body: &'static str) {
+    assert!(matches!(machine.poll_action(now), ReadAction::Request));
     machine.request(now);
     let (status, headers) = (StatusCode::from_u16(status).unwrap(), headers(pairs));
     machine.handle_response(now, SystemTime::UNIX_EPOCH, status, &headers, None);
     match machine.poll_action(now) {
-        Action::Receive { .. } => {
+        ReadAction::Receive { .. } => {
             machine.handle_piece(now, Bytes::from_static(body.as_bytes()));
             machine.handle_end(now);
         }
-        Action::ReceiveRefusal => {
+        ReadAction::ReceiveErrorBody => {
             let body = Bytes::from_static(body.as_bytes());
             let answer = Answer {
                 status,
@@ -69,26 +69,26 @@ fn respond(machine: &mut Machine, now: Instant, status: u16, pairs: &[(HeaderNam
                 body,
                 after_silence: false,
             };
-            machine.handle_refusal(now, SystemTime::UNIX_EPOCH, answer);
+            machine.handle_error_response(now, SystemTime::UNIX_EPOCH, answer);
         }
         _ => {}
     }
 }
 
 /// What the machine has handed out, part by part.
-fn items(machine: &mut Machine) -> Vec<Bytes> {
+fn items(machine: &mut ReadMachine) -> Vec<Bytes> {
     let part = |event| match event {
-        Event::Part(part) | Event::End(Some(part), _) => Some(part.bytes().clone()),
+        ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => Some(part.bytes().clone()),
         _ => None,
     };
     std::iter::from_fn(|| machine.poll_event()).filter_map(part).collect()
 }
 
 /// How long the machine waits before the next request.
-fn pause(machine: &Machine, now: Instant) -> Duration {
+fn pause(machine: &ReadMachine, now: Instant) -> Duration {
     match machine.poll_action(now) {
-        Action::Wait(until) => until - now,
-        Action::Request => Duration::ZERO,
+        ReadAction::Wait(until) => until - now,
+        ReadAction::Request => Duration::ZERO,
         other => panic!("{other:?}"),
     }
 }
@@ -103,10 +103,10 @@ fn a_catch_up_read_ends_once_it_is_up_to_date() {
     respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[1,2]");
     let end = [(STREAM_NEXT_OFFSET, "7"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &end, "[3]");
-    let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
-    let ends = events.iter().filter(|event| matches!(event, Event::End(..)));
+    let events: Vec<ReadEvent> = std::iter::from_fn(|| machine.poll_event()).collect();
+    let ends = events.iter().filter(|event| matches!(event, ReadEvent::End(..)));
     assert_eq!(ends.count(), 2, "{events:?}");
-    assert!(matches!(machine.poll_action(now), Action::End(None)));
+    assert!(matches!(machine.poll_action(now), ReadAction::End(None)));
 }
 
 #[test]
@@ -133,14 +133,16 @@ fn a_read_gives_up_when_the_policy_is_used_up() {
     }
     machine.request(now);
     machine.handle_failure(now, lost());
-    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Connection)));
+    assert!(
+        matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Connection))
+    );
 }
 
 #[test]
 fn a_404_ends_a_read_at_once() {
     let (mut machine, now) = (machine(Live::Sse, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 404, &[], "");
-    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::NotFound)));
+    assert!(matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::NotFound)));
 }
 
 #[test]
@@ -151,7 +153,7 @@ fn a_401_is_retried_once_if_fresh_values_can_be_had() {
             respond(&mut machine, now, 401, &[], "");
         }
         let action = machine.poll_action(now);
-        assert!(matches!(action, Action::End(Some(error)) if matches!(error.kind(), Kind::Unauthorized)));
+        assert!(matches!(action, ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Unauthorized)));
     }
 }
 
@@ -172,7 +174,7 @@ fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
 fn data_at_an_offset_that_does_not_move_are_refused() {
     let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_UP_TO_DATE, "true")], "[1]");
-    assert!(matches!(machine.poll_action(now), Action::End(Some(error)) if matches!(error.kind(), Kind::Status)));
+    assert!(matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Status)));
 }
 
 #[test]
@@ -214,7 +216,7 @@ fn a_read_that_starts_at_now_learns_the_tail_first() {
     let (mut machine, now) = (machine_at("now", Live::Sse), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
-    assert!(matches!(machine.poll_event(), Some(Event::Place(position)) if position.offset == "3"));
+    assert!(matches!(machine.poll_event(), Some(ReadEvent::Position(position)) if position.offset == "3"));
     assert!(machine.request(now).query.contains(&("live", "sse".to_owned())));
 }
 
@@ -233,7 +235,7 @@ fn the_end_of_a_closed_stream_ends_a_live_read() {
             respond(&mut machine, now, 200, &end, "[1]");
         }
         let handed_out = std::iter::from_fn(|| machine.poll_event()).any(|event| match event {
-            Event::Part(part) | Event::End(Some(part), _) => {
+            ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => {
                 part == Part::Items {
                     text: Bytes::from_static(b"1"),
                     count: 1,
@@ -242,7 +244,7 @@ fn the_end_of_a_closed_stream_ends_a_live_read() {
             _ => false,
         });
         assert!(handed_out, "{live:?}");
-        assert!(matches!(machine.poll_action(now), Action::End(None)), "{live:?}");
+        assert!(matches!(machine.poll_action(now), ReadAction::End(None)), "{live:?}");
     }
 }
 
@@ -285,5 +287,5 @@ fn a_live_response_whose_body_stalls_counts_as_a_failure() {
     let now = now + Duration::from_secs(30);
     let silence = Error::plain(Kind::Timeout, "no answer within 30 s".to_owned());
     machine.handle_failure(now, Failure::Unanswered(silence));
-    assert!(matches!(machine.poll_action(now), Action::End(Some(_))));
+    assert!(matches!(machine.poll_action(now), ReadAction::End(Some(_))));
 }

@@ -10,7 +10,7 @@ use crate::request::Request;
 
 /// A response as the server sends it.
 #[derive(Clone, Debug)]
-pub struct Response {
+pub struct ServerResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -18,9 +18,9 @@ pub struct Response {
     pub takes: u64,
 }
 
-impl Response {
-    pub fn error(status: u16, pairs: &[(HeaderName, &str)]) -> Response {
-        let mut response = Response {
+impl ServerResponse {
+    pub fn error(status: u16, pairs: &[(HeaderName, &str)]) -> ServerResponse {
+        let mut response = ServerResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: b"in trouble".to_vec(),
@@ -39,7 +39,7 @@ impl Response {
 
 /// The stream. Item `n` is the number `n`; the offset after it is `n + 1` in five digits.
 #[derive(Debug)]
-pub struct Server {
+pub struct ReadServer {
     pub items: u64,
     pub closed: bool,
     /// The most items of a response.
@@ -50,9 +50,9 @@ pub fn offset(index: u64) -> String {
     format!("{index:05}")
 }
 
-impl Server {
+impl ReadServer {
     /// The response to a read.
-    pub fn answer(&self, rng: &mut Rng, request: &Request) -> Response {
+    pub fn answer(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
         let param = |name: &str| request.query.iter().find(|(known, _)| *known == name);
         let from = param("offset").map_or("-1", |(_, value)| value);
         let from = match from {
@@ -68,17 +68,17 @@ impl Server {
     }
 
     /// A long-poll that was held until its time was up.
-    fn nothing(&self) -> Response {
-        let mut response = Response::error(204, &[(STREAM_UP_TO_DATE, "true"), (STREAM_CURSOR, "c")]);
+    fn nothing(&self) -> ServerResponse {
+        let mut response = ServerResponse::error(204, &[(STREAM_UP_TO_DATE, "true"), (STREAM_CURSOR, "c")]);
         response.set(STREAM_NEXT_OFFSET, &offset(self.items));
         response.body.clear();
         response.takes = 20_000;
         response
     }
 
-    fn content(&self, rng: &mut Rng, from: u64) -> Response {
+    fn content(&self, rng: &mut Rng, from: u64) -> ServerResponse {
         let to = (from + rng.u64(1..=self.most)).min(self.items);
-        let mut response = Response::error(200, &[(STREAM_NEXT_OFFSET, &offset(to))]);
+        let mut response = ServerResponse::error(200, &[(STREAM_NEXT_OFFSET, &offset(to))]);
         if to == self.items {
             response.set(STREAM_UP_TO_DATE, "true");
             if self.closed {
@@ -89,8 +89,8 @@ impl Server {
         response
     }
 
-    fn events(&self, rng: &mut Rng, from: u64) -> Response {
-        let mut response = Response::error(200, &[(http::header::CONTENT_TYPE, "text/event-stream")]);
+    fn events(&self, rng: &mut Rng, from: u64) -> ServerResponse {
+        let mut response = ServerResponse::error(200, &[(http::header::CONTENT_TYPE, "text/event-stream")]);
         let (mut body, mut at) = (String::new(), from);
         loop {
             let to = (at + rng.u64(1..=self.most)).min(self.items);

@@ -10,15 +10,17 @@ use fastrand::Rng;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use super::server::{Response, Server, offset};
-use super::{Action, Config, Event, Format, Jitter, Live, Machine, Part, Policy, Position, ReadOptions};
+use super::server::{ReadServer, ServerResponse, offset};
+use super::{
+    Format, Live, Part, Policy, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions,
+};
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Answer, Failure, Request};
 
 /// What the network does to a request or its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum NetworkFault {
     Refused,
     Lost,
     /// The body breaks off.
@@ -30,11 +32,11 @@ enum Fault {
     Stale,
 }
 
-struct Run {
+struct ReadRun {
     rng: Rng,
-    server: Server,
+    server: ReadServer,
     now: Instant,
-    machine: Machine,
+    machine: ReadMachine,
     options: ReadOptions,
     /// How many faults are left.
     faults: u32,
@@ -46,8 +48,8 @@ struct Run {
     idle_requests: u32,
 }
 
-impl Run {
-    fn new(seed: u64) -> Run {
+impl ReadRun {
+    fn new(seed: u64) -> ReadRun {
         let mut rng = Rng::with_seed(seed);
         let live = [Live::Off, Live::LongPoll, Live::Sse, Live::Auto][rng.usize(..4)];
         let options = ReadOptions {
@@ -55,15 +57,15 @@ impl Run {
             position: Position::new("", None),
             format: Format::Json,
             media: None,
-            past_caches: false,
-            most_bytes: usize::MAX,
+            no_cache: false,
+            max_bytes: usize::MAX,
         };
-        let server = Server {
+        let server = ReadServer {
             items: rng.u64(..40),
             closed: false,
             most: rng.u64(1..12),
         };
-        Run {
+        ReadRun {
             machine: machine(&mut rng, options.clone()),
             faults: rng.u32(..30),
             rng,
@@ -80,14 +82,14 @@ impl Run {
         for _ in 0..5_000 {
             self.take_events();
             match self.machine.poll_action(self.now) {
-                Action::End(None) => return self.check_end(),
-                Action::End(Some(error)) => panic!("{error}"),
-                Action::Wait(until) => {
+                ReadAction::End(None) => return self.check_end(),
+                ReadAction::End(Some(error)) => panic!("{error}"),
+                ReadAction::Wait(until) => {
                     assert!(until > self.now);
                     self.now = until;
                     self.idle_requests = 0;
                 }
-                Action::Request => self.request(),
+                ReadAction::Request => self.request(),
                 other => panic!("no response is there for {other:?}"),
             }
             self.write();
@@ -119,10 +121,10 @@ impl Run {
     fn take_events(&mut self) {
         while let Some(event) = self.machine.poll_event() {
             match event {
-                Event::Length(_) => panic!("a length of items"),
-                Event::Part(part) => self.take(&part),
-                Event::Place(position) => self.position = position,
-                Event::End(last, progress) => {
+                ReadEvent::Length(_) => panic!("a length of items"),
+                ReadEvent::Part(part) => self.take(&part),
+                ReadEvent::Position(position) => self.position = position,
+                ReadEvent::End(last, progress) => {
                     if let Some(part) = last {
                         self.take(&part);
                     }
@@ -161,19 +163,19 @@ impl Run {
         self.idle_requests = 0;
     }
 
-    fn fault(&mut self) -> Option<Fault> {
+    fn fault(&mut self) -> Option<NetworkFault> {
         if self.faults == 0 || self.rng.u32(..3) > 0 {
             return None;
         }
         self.faults -= 1;
         Some(match self.rng.u32(..8) {
-            0 => Fault::Refused,
-            1 => Fault::Lost,
-            2 | 3 => Fault::Cut,
-            4 => Fault::Silent,
-            5 => Fault::Status(503),
-            6 => Fault::Status(429),
-            _ => Fault::Stale,
+            0 => NetworkFault::Refused,
+            1 => NetworkFault::Lost,
+            2 | 3 => NetworkFault::Cut,
+            4 => NetworkFault::Silent,
+            5 => NetworkFault::Status(503),
+            6 => NetworkFault::Status(429),
+            _ => NetworkFault::Stale,
         })
     }
 
@@ -183,31 +185,31 @@ impl Run {
         let request = self.machine.request(self.now);
         let is_sse = request.query.contains(&("live", "sse".to_owned()));
         // No cache keeps a stream of events.
-        let fault = self.fault().filter(|fault| *fault != Fault::Stale || !is_sse);
+        let fault = self.fault().filter(|fault| *fault != NetworkFault::Stale || !is_sse);
         let response = match fault {
-            Some(Fault::Refused) => return self.fail(Failure::NotSent(error(Kind::Connection))),
-            Some(Fault::Lost) => return self.fail(Failure::Unanswered(error(Kind::Connection))),
-            Some(Fault::Status(status)) => self.trouble(status),
-            Some(Fault::Stale) => stale(&request),
-            Some(Fault::Cut | Fault::Silent) | None => self.server.answer(&mut self.rng, &request),
+            Some(NetworkFault::Refused) => return self.fail(Failure::NotSent(error(Kind::Connection))),
+            Some(NetworkFault::Lost) => return self.fail(Failure::Unanswered(error(Kind::Connection))),
+            Some(NetworkFault::Status(status)) => self.trouble(status),
+            Some(NetworkFault::Stale) => stale(&request),
+            Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.answer(&mut self.rng, &request),
         };
         self.deliver(&response, fault);
     }
 
-    fn trouble(&mut self, status: u16) -> Response {
+    fn trouble(&mut self, status: u16) -> ServerResponse {
         match self.rng.bool() {
-            true => Response::error(status, &[(RETRY_AFTER, "3")]),
-            false => Response::error(status, &[]),
+            true => ServerResponse::error(status, &[(RETRY_AFTER, "3")]),
+            false => ServerResponse::error(status, &[]),
         }
     }
 
-    fn deliver(&mut self, response: &Response, fault: Option<Fault>) {
+    fn deliver(&mut self, response: &ServerResponse, fault: Option<NetworkFault>) {
         let length = response.body.len() as u64;
         let (status, headers) = (response.status, &response.headers);
         self.machine
             .handle_response(self.now, SystemTime::UNIX_EPOCH, status, headers, Some(length));
         let whole = response.body.len();
-        let end = if fault == Some(Fault::Cut) {
+        let end = if fault == Some(NetworkFault::Cut) {
             self.rng.usize(..=whole)
         } else {
             whole
@@ -216,15 +218,15 @@ impl Run {
         loop {
             self.take_events();
             match self.machine.poll_action(self.now) {
-                Action::Receive { live } => {
+                ReadAction::Receive { live } => {
                     if at < end {
                         let to = self.rng.usize(at + 1..=end);
                         self.machine
                             .handle_piece(self.now, Bytes::copy_from_slice(&response.body[at..to]));
                         at = to;
-                    } else if fault == Some(Fault::Cut) {
+                    } else if fault == Some(NetworkFault::Cut) {
                         self.fail(Failure::Unanswered(error(Kind::Connection)));
-                    } else if live && fault == Some(Fault::Silent) {
+                    } else if live && fault == Some(NetworkFault::Silent) {
                         self.wait();
                         self.machine.handle_silence(self.now);
                     } else {
@@ -232,14 +234,15 @@ impl Run {
                         self.machine.handle_end(self.now);
                     }
                 }
-                Action::ReceiveRefusal => {
+                ReadAction::ReceiveErrorBody => {
                     let answer = Answer {
                         status,
                         headers: headers.clone(),
                         body: Bytes::copy_from_slice(&response.body),
                         after_silence: false,
                     };
-                    self.machine.handle_refusal(self.now, SystemTime::UNIX_EPOCH, answer);
+                    self.machine
+                        .handle_error_response(self.now, SystemTime::UNIX_EPOCH, answer);
                 }
                 _ => return,
             }
@@ -266,8 +269,8 @@ impl Run {
     }
 }
 
-fn machine(rng: &mut Rng, options: ReadOptions) -> Machine {
-    let config = Config {
+fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
+    let config = ReadConfig {
         url: "http://h/s".to_owned(),
         retry: Policy {
             // Every fault passes; that a read gives up has tests of its own.
@@ -279,17 +282,17 @@ fn machine(rng: &mut Rng, options: ReadOptions) -> Machine {
         fresh_values: false,
     };
     let mut jitter = rng.fork();
-    Machine::new(options, config, Jitter(Box::new(move || jitter.f64())))
+    ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())))
 }
 
 /// What a cache says that has seen this request before: nothing, at the same offset.
-fn stale(request: &Request) -> Response {
+fn stale(request: &Request) -> ServerResponse {
     let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
     let at = match offset_param.map(|(_, value)| value.as_str()) {
         None | Some("-1" | "now") => offset(0),
         Some(index) => index.to_owned(),
     };
-    let mut response = Response::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
+    let mut response = ServerResponse::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
     if request.query.iter().any(|(name, _)| *name == "live") {
         response.status = StatusCode::NO_CONTENT;
     } else {
@@ -307,16 +310,16 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64) {
-    struct Report(u64);
-    impl Drop for Report {
+    struct SeedReport(u64);
+    impl Drop for SeedReport {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("read simulation failed: READ_SIM_SEED={}", self.0);
             }
         }
     }
-    let _report = Report(seed);
-    Run::new(seed).go();
+    let _report = SeedReport(seed);
+    ReadRun::new(seed).go();
 }
 
 #[test]
