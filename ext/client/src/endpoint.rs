@@ -18,12 +18,12 @@ use crate::connections::{Client, Pool, PoolSet, Unavailable};
 use crate::transport::Transport;
 
 /// What a request for dynamic values comes back as.
-pub type Resolving = Pin<Box<dyn Future<Output = std::result::Result<Values, Kind>> + Send>>;
+pub type ValuesFuture = Pin<Box<dyn Future<Output = std::result::Result<Values, Kind>> + Send>>;
 
 /// Values the application computes anew for every HTTP request.
 pub trait DynamicValues: Send + Sync {
     /// Asks the application. `Err` (a `Kind::Application` or `Kind::Left`) ends the operation.
-    fn resolve(&self) -> Resolving;
+    fn resolve(&self) -> ValuesFuture;
 }
 
 /// A stream's URL and what each request to it carries.
@@ -65,14 +65,14 @@ impl Endpoint {
 
     /// Has the application answer the requests, and not the network.
     #[must_use]
-    pub fn answered_by(mut self, transport: Arc<dyn Transport>) -> Endpoint {
+    pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Endpoint {
         self.transport = Some(transport);
         self
     }
 
     /// The same endpoint, which asks somebody else for whatever it asks the application for.
     #[must_use]
-    pub fn asking<A: DynamicValues + Transport + 'static>(&self, application: &Arc<A>) -> Endpoint {
+    pub fn with_application<A: DynamicValues + Transport + 'static>(&self, application: &Arc<A>) -> Endpoint {
         Endpoint {
             client: Arc::clone(&self.client),
             target: self.target.clone(),
@@ -83,7 +83,7 @@ impl Endpoint {
 
     /// The same endpoint for one request, with the values that the application computes for it now.
     pub(crate) async fn resolved(&self, operation: Operation) -> Result<Endpoint> {
-        let values = self.ask(operation).await?;
+        let values = self.dynamic_values(operation).await?;
         Ok(Endpoint {
             client: Arc::clone(&self.client),
             target: self.target.with(values),
@@ -93,7 +93,7 @@ impl Endpoint {
     }
 
     /// The values that the application computes for the next request.
-    async fn ask(&self, operation: Operation) -> Result<Values> {
+    async fn dynamic_values(&self, operation: Operation) -> Result<Values> {
         let Some(dynamic) = &self.dynamic else {
             return Ok(Values::default());
         };
@@ -183,7 +183,7 @@ impl Endpoint {
         own: &HeaderMap,
         query: &[(&str, &str)],
     ) -> Result<Prepared> {
-        let dynamic = self.ask(operation).await?;
+        let dynamic = self.dynamic_values(operation).await?;
         Ok(self.target.prepare(&dynamic, own, query))
     }
 }

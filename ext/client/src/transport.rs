@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 /// A request as it would go over the wire.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct TransportRequest {
     /// What it is for.
     pub operation: Operation,
     /// The method.
@@ -29,46 +29,46 @@ pub struct Outgoing {
 
 /// An answer as it would come over the wire.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct TransportResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Content,
+    pub body: TransportBody,
 }
 
 /// An answer's body.
 #[derive(Debug)]
-pub enum Content {
+pub enum TransportBody {
     /// All of it.
     Whole(Bytes),
     /// What comes, until the sending end is dropped.
-    Open(mpsc::UnboundedReceiver<Bytes>),
+    Streamed(mpsc::UnboundedReceiver<Bytes>),
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum TransportError {
     /// There is no connection; the request was not sent.
     Refused,
     /// The connection was lost after the request was sent.
     Lost,
     /// Nothing came for as long as the client waits.
-    Silent,
+    TimedOut,
     /// Whoever would have answered is gone.
-    Gone,
+    Closed,
     /// Whoever was to answer waits no more; others may wait for the same, and be asked.
-    Left,
+    Abandoned,
     /// The application failed; it holds what the application said.
-    Failed(Arc<dyn Any + Send + Sync>),
+    Application(Arc<dyn Any + Send + Sync>),
 }
 
 /// What an answer comes as.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Incoming, Fault>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<TransportResponse, TransportError>> + Send>>;
 
 /// An application that answers requests in the network's stead.
 pub trait Transport: Send + Sync {
     /// Answers one request. The future is dropped if the request is given up.
-    fn answer(&self, request: Outgoing) -> Answering;
+    fn execute(&self, request: TransportRequest) -> ResponseFuture;
 }

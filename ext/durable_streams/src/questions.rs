@@ -12,10 +12,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use durable_streams_client::endpoint::{DynamicValues, Resolving};
+use durable_streams_client::endpoint::{DynamicValues, ValuesFuture};
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::inline::job::Work;
-use durable_streams_client::transport::{Answering, Fault, Outgoing, Transport};
+use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
 use durable_streams_protocol::error::{Kind, Result as CoreResult};
 use durable_streams_protocol::target::Values;
 use magnus::error::ErrorType;
@@ -34,7 +34,7 @@ pub(crate) enum Question {
     /// The values of the callables.
     Values(oneshot::Sender<Result<Values, Kind>>),
     /// The answer, from the application instead of a server.
-    Answer(Box<Outgoing>, request::Answer),
+    Answer(Box<TransportRequest>, request::Answer),
 }
 
 impl Question {
@@ -52,7 +52,7 @@ impl Question {
         // A request that was cancelled meanwhile wants no answer.
         match self {
             Question::Values(answer) => drop(answer.send(Err(Kind::Application(exception)))),
-            Question::Answer(_, answer) => drop(answer.send(Err(Fault::Failed(exception)))),
+            Question::Answer(_, answer) => drop(answer.send(Err(TransportError::Application(exception)))),
         }
     }
 }
@@ -81,7 +81,7 @@ impl Asking {
 }
 
 impl DynamicValues for Asking {
-    fn resolve(&self) -> Resolving {
+    fn resolve(&self) -> ValuesFuture {
         let (answer, told) = oneshot::channel();
         (self.0)(Question::Values(answer));
         Box::pin(async move { told.await.unwrap_or(Err(Kind::Left)) })
@@ -89,10 +89,10 @@ impl DynamicValues for Asking {
 }
 
 impl Transport for Asking {
-    fn answer(&self, request: Outgoing) -> Answering {
+    fn execute(&self, request: TransportRequest) -> ResponseFuture {
         let (answer, told) = oneshot::channel();
         (self.0)(Question::Answer(Box::new(request), answer));
-        Box::pin(async move { told.await.unwrap_or(Err(Fault::Left)) })
+        Box::pin(async move { told.await.unwrap_or(Err(TransportError::Abandoned)) })
     }
 }
 
@@ -222,7 +222,7 @@ impl Application {
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
                 match called.map_err(|error| told(ruby, error)) {
                     Ok(_) => {}
-                    Err(Ok(said)) => request.fail_with(Fault::Failed(Arc::new(said))),
+                    Err(Ok(said)) => request.fail_with(TransportError::Application(Arc::new(said))),
                     Err(Err(error)) => {
                         if let Some((made, answer)) = request.take_back() {
                             again(Question::Answer(Box::new(made), answer))?;

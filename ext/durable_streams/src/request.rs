@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
-use durable_streams_client::transport::{Content, Fault, Incoming, Outgoing};
+use durable_streams_client::transport::{TransportBody, TransportError, TransportRequest, TransportResponse};
 use durable_streams_protocol::error::{Operation, Purpose};
 use magnus::typed_data::Obj;
 use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
@@ -16,14 +16,14 @@ use crate::values::{header_name, header_value};
 /// A request that was made, and the way its answer goes. Freed unanswered, it fails.
 #[magnus::wrap(class = "DurableStreams::Native::Request", free_immediately, size)]
 pub(crate) struct Request {
-    made: Outgoing,
+    made: TransportRequest,
     // The other end belongs to a task of the process that made it.
     state: ProcessBound<Mutex<State>>,
     memory: Reported,
 }
 
 /// The way an answer goes.
-pub(crate) type Answer = oneshot::Sender<Result<Incoming, Fault>>;
+pub(crate) type Answer = oneshot::Sender<Result<TransportResponse, TransportError>>;
 
 enum State {
     Asked(Answer),
@@ -33,7 +33,7 @@ enum State {
 
 impl Request {
     /// A request, and where its answer goes.
-    pub(crate) fn wrap(ruby: &Ruby, made: Outgoing, answer: Answer) -> Obj<Request> {
+    pub(crate) fn wrap(ruby: &Ruby, made: TransportRequest, answer: Answer) -> Obj<Request> {
         let bytes = made.body.as_ref().map_or(0, Bytes::len);
         let request = ruby.obj_wrap(Request {
             made,
@@ -45,19 +45,19 @@ impl Request {
     }
 
     /// Ends the request without an answer, unless it has one.
-    pub(crate) fn fail_with(&self, fault: Fault) {
+    pub(crate) fn fail_with(&self, fault: TransportError) {
         self.settle(Err(fault), State::Done);
     }
 
     /// The request and the way of its answer, unless it has one; dropped, that says that nobody answers here.
-    pub(crate) fn take_back(&self) -> Option<(Outgoing, Answer)> {
+    pub(crate) fn take_back(&self) -> Option<(TransportRequest, Answer)> {
         match std::mem::replace(&mut *self.state.get()?.lock(), State::Done) {
             State::Asked(answer) => Some((self.made.clone(), answer)),
             State::Answering(_) | State::Done => None,
         }
     }
 
-    fn settle(&self, outcome: Result<Incoming, Fault>, next: State) {
+    fn settle(&self, outcome: Result<TransportResponse, TransportError>, next: State) {
         let Some(state) = self.state.get() else { return };
         let mut state = state.lock();
         if let State::Asked(_) = *state
@@ -99,12 +99,12 @@ impl Request {
     /// `respond(status, headers, body)`: the answer; without a body it goes on with `push`, to `finish`. Nothing happens if
     /// there is one already.
     fn respond(ruby: &Ruby, this: &Request, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
-        let mut answer = Incoming {
+        let mut answer = TransportResponse {
             status: status
                 .try_into()
                 .map_err(|_| errors::argument(ruby, format!("status must be from 100 to 999, got {status}")))?,
             headers: Default::default(),
-            body: Content::Whole(Bytes::new()),
+            body: TransportBody::Whole(Bytes::new()),
         };
         headers.foreach(|name: String, value: RString| {
             let value = header_value(ruby, &name, value)?;
@@ -114,12 +114,12 @@ impl Request {
         let next = match body {
             Some(body) => {
                 // SAFETY: the bytes are copied before any Ruby code can run.
-                answer.body = Content::Whole(Bytes::copy_from_slice(unsafe { body.as_slice() }));
+                answer.body = TransportBody::Whole(Bytes::copy_from_slice(unsafe { body.as_slice() }));
                 State::Done
             }
             None => {
                 let (pieces, body) = mpsc::unbounded_channel();
-                answer.body = Content::Open(body);
+                answer.body = TransportBody::Streamed(body);
                 State::Answering(pieces)
             }
         };
@@ -149,9 +149,9 @@ impl Request {
     /// `fail(fault)`: no answer, for `:refused` (no connection), `:connection` (lost), `:timeout`.
     fn fail(ruby: &Ruby, this: &Request, fault: Symbol) -> Result<(), Error> {
         this.fail_with(match &*fault.name()? {
-            "refused" => Fault::Refused,
-            "connection" => Fault::Lost,
-            "timeout" => Fault::Silent,
+            "refused" => TransportError::Refused,
+            "connection" => TransportError::Lost,
+            "timeout" => TransportError::TimedOut,
             other => {
                 let message = format!("fault must be :refused, :connection or :timeout, got :{other}");
                 return Err(errors::argument(ruby, message));
@@ -173,7 +173,7 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         // Not for want of somebody to ask: who was asked did not answer, and another one would not either.
-        self.fail_with(Fault::Gone);
+        self.fail_with(TransportError::Closed);
     }
 }
 

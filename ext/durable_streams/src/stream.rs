@@ -96,7 +96,7 @@ impl Stream {
             );
             let mut endpoint = endpoint.map_err(|error| errors::raise(ruby, error))?;
             if let Some(asking) = answers {
-                endpoint = endpoint.answered_by(asking);
+                endpoint = endpoint.with_transport(asking);
             }
             let stream = ruby.obj_wrap(Stream {
                 endpoint: Arc::new(endpoint),
@@ -238,7 +238,7 @@ impl Stream {
             None => (Arc::clone(&self.endpoint), None),
             Some(_) => {
                 let (asking, questions) = questions::channel();
-                (Arc::new(self.endpoint.asking(&asking)), Some(questions))
+                (Arc::new(self.endpoint.with_application(&asking)), Some(questions))
             }
         }
     }

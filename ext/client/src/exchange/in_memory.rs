@@ -14,10 +14,10 @@ use reqwest::{Response, Url};
 use tokio::sync::mpsc;
 
 use super::failure::silent;
-use crate::transport::{Content, Fault, Incoming, Outgoing, Transport};
+use crate::transport::{Transport, TransportBody, TransportError, TransportRequest, TransportResponse};
 
 /// Has the application answer a request, within the time that a server would have.
-pub(crate) async fn ask(
+pub(crate) async fn execute(
     about: About<'_>,
     transport: &dyn Transport,
     request: &Request,
@@ -25,45 +25,47 @@ pub(crate) async fn ask(
     headers: HeaderMap,
     limit: Duration,
 ) -> Result<Response, Failure> {
-    let answering = transport.answer(Outgoing {
+    let response = transport.execute(TransportRequest {
         operation: request.operation,
         method: request.method.clone(),
         url,
         headers,
         body: request.body.clone(),
     });
-    let answer = tokio::time::timeout(limit, answering)
+    let outcome = tokio::time::timeout(limit, response)
         .await
-        .unwrap_or(Err(Fault::Silent));
-    answer.map(response).map_err(|fault| failure(about, fault, limit))
+        .unwrap_or(Err(TransportError::TimedOut));
+    outcome.map(into_reqwest).map_err(|error| failure(about, error, limit))
 }
 
-fn failure(about: About<'_>, fault: Fault, limit: Duration) -> Failure {
+fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -> Failure {
     let error = |kind, reason| about.error(kind, reason);
-    match fault {
-        Fault::Refused => Failure::NotSent(error(Kind::Connection, "could not connect")),
-        Fault::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
-        Fault::Silent => Failure::Unanswered(silent(about, limit)),
-        Fault::Gone => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
-        Fault::Left => Failure::Final(error(Kind::Left, "nobody waits for the request any more")),
-        Fault::Failed(said) => Failure::Final(error(Kind::Application(said), "the answer could not be made")),
+    match transport_error {
+        TransportError::Refused => Failure::NotSent(error(Kind::Connection, "could not connect")),
+        TransportError::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
+        TransportError::TimedOut => Failure::Unanswered(silent(about, limit)),
+        TransportError::Closed => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
+        TransportError::Abandoned => Failure::Final(error(Kind::Left, "nobody waits for the request any more")),
+        TransportError::Application(said) => {
+            Failure::Final(error(Kind::Application(said), "the answer could not be made"))
+        }
     }
 }
 
-fn response(answer: Incoming) -> Response {
-    let body = match answer.body {
-        Content::Whole(bytes) => bytes.into(),
-        Content::Open(pieces) => reqwest::Body::wrap(Pieces(pieces)),
+fn into_reqwest(response: TransportResponse) -> Response {
+    let body = match response.body {
+        TransportBody::Whole(bytes) => bytes.into(),
+        TransportBody::Streamed(pieces) => reqwest::Body::wrap(StreamedBody(pieces)),
     };
-    let mut response = http::Response::new(body);
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
-    response.into()
+    let mut reqwest_response = http::Response::new(body);
+    *reqwest_response.status_mut() = response.status;
+    *reqwest_response.headers_mut() = response.headers;
+    reqwest_response.into()
 }
 
-struct Pieces(mpsc::UnboundedReceiver<Bytes>);
+struct StreamedBody(mpsc::UnboundedReceiver<Bytes>);
 
-impl HttpBody for Pieces {
+impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -90,19 +92,19 @@ mod tests {
     use crate::connections::{Client, Config};
     use crate::endpoint::Endpoint;
     use crate::exchange::send;
-    use crate::transport::Answering;
+    use crate::transport::ResponseFuture;
 
     /// Answers every request in the same way.
-    struct Same(fn() -> Answering);
+    struct SameResponse(fn() -> ResponseFuture);
 
-    impl Transport for Same {
-        fn answer(&self, request: Outgoing) -> Answering {
+    impl Transport for SameResponse {
+        fn execute(&self, request: TransportRequest) -> ResponseFuture {
             assert_eq!(request.url.as_str(), "https://h/s?offset=-1");
             (self.0)()
         }
     }
 
-    async fn outcome(patience: Patience, answering: fn() -> Answering) -> Result<Response, Failure> {
+    async fn outcome(patience: Patience, respond: fn() -> ResponseFuture) -> Result<Response, Failure> {
         let config = Config {
             timeout: Duration::from_secs(2),
             live_timeout: Duration::from_secs(5),
@@ -110,7 +112,7 @@ mod tests {
         };
         let endpoint = Endpoint::new(Client::new(config), "https://h/s", Values::default(), None)
             .unwrap()
-            .answered_by(Arc::new(Same(answering)));
+            .with_transport(Arc::new(SameResponse(respond)));
         let pool = endpoint.pool(Operation::Read).unwrap();
         let request = Request {
             operation: Operation::Read,
@@ -126,19 +128,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_in_memory_response_is_like_one_from_the_network() {
-        let answering = || -> Answering {
+        let respond = || -> ResponseFuture {
             let (pieces, body) = mpsc::unbounded_channel();
             for piece in ["a", "bc"] {
                 pieces.send(Bytes::from_static(piece.as_bytes())).unwrap();
             }
-            let answer = Incoming {
+            let answer = TransportResponse {
                 status: StatusCode::ACCEPTED,
                 headers: HeaderMap::new(),
-                body: Content::Open(body),
+                body: TransportBody::Streamed(body),
             };
             Box::pin(async { Ok(answer) })
         };
-        let mut response = outcome(Patience::Bounded, answering).await.unwrap();
+        let mut response = outcome(Patience::Bounded, respond).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         let mut pieces = Vec::new();
         while let Some(piece) = response.chunk().await.unwrap() {
@@ -149,16 +151,16 @@ mod tests {
 
     #[tokio::test]
     async fn faults_say_whether_the_request_was_sent() {
-        let failure = async |answering| outcome(Patience::Bounded, answering).await.unwrap_err();
-        let refused = failure(|| Box::pin(async { Err(Fault::Refused) })).await;
+        let failure = async |respond| outcome(Patience::Bounded, respond).await.unwrap_err();
+        let refused = failure(|| Box::pin(async { Err(TransportError::Refused) })).await;
         assert!(matches!(refused, Failure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
-        let lost = failure(|| Box::pin(async { Err(Fault::Lost) })).await;
+        let lost = failure(|| Box::pin(async { Err(TransportError::Lost) })).await;
         assert!(matches!(lost, Failure::Unanswered(error) if matches!(error.kind(), Kind::Connection)));
-        let silent = failure(|| Box::pin(async { Err(Fault::Silent) })).await;
+        let silent = failure(|| Box::pin(async { Err(TransportError::TimedOut) })).await;
         assert!(matches!(silent, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
-        let gone = failure(|| Box::pin(async { Err(Fault::Gone) })).await;
+        let gone = failure(|| Box::pin(async { Err(TransportError::Closed) })).await;
         assert!(matches!(gone, Failure::Final(error) if matches!(error.kind(), Kind::Closed)));
-        let failed = failure(|| Box::pin(async { Err(Fault::Failed(Arc::new(7))) })).await;
+        let failed = failure(|| Box::pin(async { Err(TransportError::Application(Arc::new(7))) })).await;
         assert!(matches!(failed, Failure::Final(error) if matches!(error.kind(), Kind::Application(_))));
     }
 

@@ -149,7 +149,7 @@ async fn send_to(
         Patience::ServerHolds => config.timeout + config.live_timeout,
     };
     if let Some(application) = endpoint.transport() {
-        return in_memory::ask(
+        return in_memory::execute(
             endpoint.about(request.operation),
             application,
             request,

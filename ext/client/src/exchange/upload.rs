@@ -42,7 +42,7 @@ pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
         large: bytes.len() > PIECE,
         ..Progress::default()
     };
-    let pieces = Pieces {
+    let pieces = UploadBody {
         rest: bytes,
         progress: progress.clone(),
     };
@@ -72,12 +72,12 @@ pub(crate) async fn unless_silent<F: Future>(limit: Duration, progress: &Progres
     }
 }
 
-struct Pieces {
+struct UploadBody {
     rest: Bytes,
     progress: Progress,
 }
 
-impl Body for Pieces {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -110,13 +110,13 @@ mod tests {
     use super::*;
     use crate::connections::{Client, Config};
     use crate::endpoint::Endpoint;
-    use crate::transport::{Answering, Content, Incoming, Outgoing, Transport};
+    use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
 
     /// A stream that hardly ends: each response brings these bytes and says that there is more.
     struct Endless(Bytes, Arc<AtomicUsize>);
 
     impl Transport for Endless {
-        fn answer(&self, _: Outgoing) -> Answering {
+        fn execute(&self, _: TransportRequest) -> ResponseFuture {
             let count = self.1.fetch_add(1, Ordering::Relaxed);
             let mut headers = HeaderMap::new();
             headers.insert("content-type", "application/json".parse().unwrap());
@@ -124,9 +124,9 @@ mod tests {
             if count > 20_000 {
                 headers.insert("stream-up-to-date", "true".parse().unwrap());
             }
-            let body = Content::Whole(self.0.clone());
+            let body = TransportBody::Whole(self.0.clone());
             let status = StatusCode::OK;
-            Box::pin(async move { Ok(Incoming { status, headers, body }) })
+            Box::pin(async move { Ok(TransportResponse { status, headers, body }) })
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
     async fn look_up(body: Bytes) -> (Found, usize) {
         let responses = Arc::new(AtomicUsize::new(0));
         let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None).unwrap();
-        let endpoint = Arc::new(endpoint.answered_by(Arc::new(Endless(body, Arc::clone(&responses)))));
+        let endpoint = Arc::new(endpoint.with_transport(Arc::new(Endless(body, Arc::clone(&responses)))));
         let sender = Sender {
             pool: endpoint.pool(Operation::Produce).unwrap(),
             headers: HeaderMap::new(),

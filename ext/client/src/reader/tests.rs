@@ -10,24 +10,24 @@ use reqwest::header::HeaderMap;
 
 use super::*;
 use crate::connections::{Client, Config};
-use crate::transport::{Answering, Content, Incoming, Outgoing, Transport};
+use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
 
 /// Answers every request in the same way.
-struct Same(fn() -> Answering);
+struct OneResponse(fn() -> ResponseFuture);
 
-impl Transport for Same {
-    fn answer(&self, _: Outgoing) -> Answering {
+impl Transport for OneResponse {
+    fn execute(&self, _: TransportRequest) -> ResponseFuture {
         (self.0)()
     }
 }
 
-fn reading(answering: fn() -> Answering) -> (Arc<Endpoint>, ReadOptions) {
+fn reading(respond: fn() -> ResponseFuture) -> (Arc<Endpoint>, ReadOptions) {
     let config = Config {
         timeout: Duration::from_secs(60),
         ..Config::for_trials()
     };
     let endpoint = Endpoint::new(Client::new(config), "http://h/s", Values::default(), None).unwrap();
-    let endpoint = Arc::new(endpoint.answered_by(Arc::new(Same(answering))));
+    let endpoint = Arc::new(endpoint.with_transport(Arc::new(OneResponse(respond))));
     let options = ReadOptions {
         live: Live::Off,
         position: Position::new("-1", None),
@@ -39,25 +39,25 @@ fn reading(answering: fn() -> Answering) -> (Arc<Endpoint>, ReadOptions) {
     (endpoint, options)
 }
 
-fn session(answering: fn() -> Answering) -> Session {
-    let (endpoint, options) = reading(answering);
+fn session(respond: fn() -> ResponseFuture) -> Session {
+    let (endpoint, options) = reading(respond);
     Session::start(&endpoint, options).unwrap()
 }
 
 /// An answer that ends a read that is not live.
-fn whole() -> Answering {
+fn whole() -> ResponseFuture {
     let mut headers = HeaderMap::new();
     headers.insert("stream-next-offset", "3".parse().unwrap());
     headers.insert("stream-up-to-date", "true".parse().unwrap());
-    let answer = Incoming {
+    let answer = TransportResponse {
         status: StatusCode::OK,
         headers,
-        body: Content::Whole(Bytes::from_static(b"abc")),
+        body: TransportBody::Whole(Bytes::from_static(b"abc")),
     };
     Box::pin(async { Ok(answer) })
 }
 
-fn panicking() -> Answering {
+fn panicking() -> ResponseFuture {
     Box::pin(async { panic!("at the worst moment") })
 }
 
@@ -119,10 +119,10 @@ async fn work_ends_when_a_read_is_more_than_one_small_response() {
     let (endpoint, options) = reading(|| {
         let mut headers = HeaderMap::new();
         headers.insert("stream-next-offset", "3".parse().unwrap());
-        let answer = Incoming {
+        let answer = TransportResponse {
             status: StatusCode::OK,
             headers,
-            body: Content::Whole(Bytes::from_static(b"abc")),
+            body: TransportBody::Whole(Bytes::from_static(b"abc")),
         };
         Box::pin(async { Ok(answer) })
     });
