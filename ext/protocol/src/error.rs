@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 
-use crate::protocol::Unusable;
+use crate::protocol::PositionError;
 
 /// The result of whatever can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -217,10 +217,10 @@ impl Error {
     }
 
     /// The failure that a success is which does not say where the next read starts.
-    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
+    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, why: PositionError) -> Error {
         let kind = match why {
-            Unusable::Missing { .. } => Kind::Status,
-            Unusable::NotText(_) | Unusable::TooLong(_) => Kind::Parse,
+            PositionError::Missing { .. } => Kind::Status,
+            PositionError::NotText(_) | PositionError::TooLong(_) => Kind::Parse,
         };
         let mut error = about.error(kind, format!("{why} ({})", status.as_u16()));
         error.0.status = Some(status);

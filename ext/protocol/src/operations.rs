@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Operation, Purpose, Result};
-use crate::protocol::{self, Unusable, flag, number, text};
+use crate::protocol::{self, PositionError, flag, number, text};
 use crate::request::{Answer, Context, Headers, Repeat, Request};
 
 /// What HEAD tells of a stream.
@@ -133,7 +133,7 @@ pub fn deleted(response: Answer, context: &Context<'_>) -> Result<()> {
     let response = context.expect(response, statuses)?;
     // What deletes has nothing to say; a web page says that nothing was deleted.
     match response.status.is_success() && protocol::is_html(&response.headers) {
-        true => Err(context.unusable(&response, Unusable::Missing { html: true })),
+        true => Err(context.unusable(&response, PositionError::Missing { html: true })),
         false => Ok(()),
     }
 }

@@ -113,11 +113,11 @@ pub fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 
 /// How long an offset or a cursor may be, in bytes. Both go into the URL of the next request, percent-encoded, and a URL
 /// has 64 KiB at most.
-const LONGEST: usize = 8 * 1024;
+const MAX_POSITION_BYTES: usize = 8 * 1024;
 
 /// Why a response does not say where the next read starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unusable {
+pub enum PositionError {
     /// It has no `Stream-Next-Offset`. `html`: it is a web page.
     Missing {
         /// Whether it is HTML.
@@ -129,23 +129,23 @@ pub enum Unusable {
     TooLong(&'static str),
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for PositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unusable::Missing { html } => {
+            PositionError::Missing { html } => {
                 let what = if *html { "is HTML and " } else { "" };
                 write!(
                     f,
                     "the response {what}has no Stream-Next-Offset: this does not look like a Durable Streams server"
                 )
             }
-            Unusable::NotText(field) => {
+            PositionError::NotText(field) => {
                 write!(f, "the server's {field} has characters that cannot be sent back to it")
             }
-            Unusable::TooLong(field) => {
+            PositionError::TooLong(field) => {
                 write!(
                     f,
-                    "the server's {field} has more than {LONGEST} bytes, which cannot be sent back to it"
+                    "the server's {field} has more than {MAX_POSITION_BYTES} bytes, which cannot be sent back to it"
                 )
             }
         }
@@ -162,22 +162,22 @@ pub fn is_html(headers: &HeaderMap) -> bool {
 /// # Errors
 /// Why it cannot be used. Every success has one, but those of a DELETE, of a read by SSE and of a repeated producer
 /// request.
-pub fn next_offset(headers: &HeaderMap) -> Result<&str, Unusable> {
+pub fn next_offset(headers: &HeaderMap) -> Result<&str, PositionError> {
     const NAME: &str = "Stream-Next-Offset";
     let value = headers.get(STREAM_NEXT_OFFSET).filter(|value| !value.is_empty());
-    let value = value.ok_or_else(|| Unusable::Missing { html: is_html(headers) })?;
-    let offset = value.to_str().map_err(|_| Unusable::NotText(NAME))?;
-    sendable(offset, NAME).map(|()| offset)
+    let value = value.ok_or_else(|| PositionError::Missing { html: is_html(headers) })?;
+    let offset = value.to_str().map_err(|_| PositionError::NotText(NAME))?;
+    check_position_size(offset, NAME).map(|()| offset)
 }
 
 /// Whether an offset or cursor, which the server gave in `field`, can be sent back.
 ///
 /// # Errors
 /// If it is too long.
-pub fn sendable(value: &str, field: &'static str) -> Result<(), Unusable> {
-    match value.len() <= LONGEST {
+pub fn check_position_size(value: &str, field: &'static str) -> Result<(), PositionError> {
+    match value.len() <= MAX_POSITION_BYTES {
         true => Ok(()),
-        false => Err(Unusable::TooLong(field)),
+        false => Err(PositionError::TooLong(field)),
     }
 }
 
@@ -193,18 +193,21 @@ mod tests {
     #[test]
     fn an_offset_is_what_can_be_sent_back() {
         assert_eq!(next_offset(&offset(b"1_2")), Ok("1_2"));
-        assert_eq!(next_offset(&offset(b"")), Err(Unusable::Missing { html: false }));
+        assert_eq!(next_offset(&offset(b"")), Err(PositionError::Missing { html: false }));
         assert_eq!(
             next_offset(&offset("\u{e9}".as_bytes())),
-            Err(Unusable::NotText("Stream-Next-Offset"))
+            Err(PositionError::NotText("Stream-Next-Offset"))
         );
-        assert_eq!(next_offset(&offset(&[b'1'; LONGEST])).map(str::len), Ok(LONGEST));
         assert_eq!(
-            next_offset(&offset(&[b'1'; LONGEST + 1])),
-            Err(Unusable::TooLong("Stream-Next-Offset"))
+            next_offset(&offset(&[b'1'; MAX_POSITION_BYTES])).map(str::len),
+            Ok(MAX_POSITION_BYTES)
+        );
+        assert_eq!(
+            next_offset(&offset(&[b'1'; MAX_POSITION_BYTES + 1])),
+            Err(PositionError::TooLong("Stream-Next-Offset"))
         );
         let page = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("Text/HTML; charset=utf-8"))]);
-        assert_eq!(next_offset(&page), Err(Unusable::Missing { html: true }));
+        assert_eq!(next_offset(&page), Err(PositionError::Missing { html: true }));
     }
 
     #[test]

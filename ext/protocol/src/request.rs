@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
-use crate::protocol::{self, Unusable};
+use crate::protocol::{self, PositionError};
 use crate::retry::policy::Policy;
 
 /// Whether a request whose answer was lost may be sent again.
@@ -145,7 +145,7 @@ impl Context<'_> {
     }
 
     /// The failure of a success that does not say where the next read starts. Of a write it may be true all the same.
-    pub fn unusable(&self, answer: &Answer, why: Unusable) -> Error {
+    pub fn unusable(&self, answer: &Answer, why: PositionError) -> Error {
         let error = Error::from_success(self.about, answer.status, &answer.headers, why);
         match self.meaning(answer).may_be_stored {
             true => error.with_unknown_outcome(),

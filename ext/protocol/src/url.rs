@@ -23,7 +23,7 @@ pub fn join(base: &str, path: &str) -> Result<String> {
         return Err(refused(path, "has a fragment, which is not sent: write # as %23"));
     }
     let segments = path.split('?').next().unwrap_or_default();
-    if may_leave(segments) {
+    if may_escape(segments) {
         return Err(refused(path, "may leave the base_url's path by \"..\""));
     }
     Ok(format!("{}/{path}", base.trim_end_matches(SLASHES)))
@@ -34,7 +34,7 @@ pub fn shown(text: &str) -> String {
     match Url::parse(text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => displayed(&url),
         Ok(url) if url.has_host() => without_query(text),
-        _ => without_query(&without_anything_before_an_at(text)),
+        _ => without_query(&without_userinfo(text)),
     }
 }
 
@@ -46,7 +46,7 @@ fn refused(path: &str, reason: &str) -> Error {
 ///
 /// Every other reading splits the path at fewer slashes. So if this one has no `..` segment, none has. Where no slash is
 /// encoded, all split it alike, and one that counts empty segments is never higher up than this one.
-fn may_leave(path: &str) -> bool {
+fn may_escape(path: &str) -> bool {
     let path = path.to_ascii_lowercase().replace("%2e", ".");
     let split = path.replace("%2f", "/").replace("%5c", "/");
     let has_encoded_slash = split != path;
@@ -72,7 +72,7 @@ fn name(segment: &str) -> String {
 
 /// Text that the parser finds no host in, or that it refuses, may still be meant as a URL with a password, which other
 /// parsers would find: nothing up to the last `@` is kept but a scheme and slashes. One slash alone begins a path.
-fn without_anything_before_an_at(text: &str) -> Cow<'_, str> {
+fn without_userinfo(text: &str) -> Cow<'_, str> {
     let Some(at) = text.rfind('@') else {
         return Cow::Borrowed(text);
     };
@@ -215,7 +215,7 @@ mod tests {
 
     /// What a server does with a path before it resolves `..` segments.
     #[derive(Clone, Copy, Debug)]
-    struct Server {
+    struct ServerRules {
         decodes_slashes: bool,
         decodes_backslashes: bool,
         backslash_is_slash: bool,
@@ -223,9 +223,9 @@ mod tests {
         drops_parameters: bool,
     }
 
-    impl Server {
-        fn all() -> impl Iterator<Item = Server> {
-            (0..32).map(|bits: u32| Server {
+    impl ServerRules {
+        fn all() -> impl Iterator<Item = ServerRules> {
+            (0..32).map(|bits: u32| ServerRules {
                 decodes_slashes: bits & 1 != 0,
                 decodes_backslashes: bits & 2 != 0,
                 backslash_is_slash: bits & 4 != 0,
@@ -273,13 +273,13 @@ mod tests {
             let sent = Url::parse(&url).unwrap().path().to_owned();
             joined += 1;
             let mut known = HashSet::new();
-            for first in Server::all() {
+            for first in ServerRules::all() {
                 let passed_on = first.resolved(&sent).filter(|path| is_below(path));
                 let passed_on = passed_on.unwrap_or_else(|| panic!("{path:?} leaves the base on {first:?}"));
                 if !known.insert(passed_on.clone()) {
                     continue;
                 }
-                for second in Server::all() {
+                for second in ServerRules::all() {
                     let reached = second.resolved(&passed_on).filter(|path| is_below(path));
                     assert!(
                         reached.is_some(),

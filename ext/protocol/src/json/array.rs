@@ -1,4 +1,4 @@
-//! [`Form::Array`](super::Form::Array): one array, whose elements are the items.
+//! [`JsonForm::Array`](super::JsonForm::Array): one array, whose elements are the items.
 
 use super::block::{Block, Limits, SplitError, SplitReason};
 use super::pending::{Pending, is_blank, is_blank_byte};
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Where in the body the next byte is: before the array, inside it, or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ArrayPhase {
     Before,
     Inside,
     After,
@@ -15,9 +15,9 @@ enum Place {
 
 /// The state of one body.
 #[derive(Debug)]
-pub(super) struct Array {
+pub(super) struct ArraySplitter {
     pub(super) pending: Pending,
-    place: Place,
+    phase: ArrayPhase,
     strings: Strings,
     /// Brackets open; 1 between the array's own.
     depth: u64,
@@ -27,7 +27,7 @@ pub(super) struct Array {
 
 /// What was found in one piece: where the unfinished item begins, and the complete ones before it.
 #[derive(Default)]
-struct Cut {
+struct PieceItems {
     /// Where the item at hand begins in this piece.
     start: usize,
     /// Where the first item that is handed out whole from this piece begins.
@@ -36,10 +36,10 @@ struct Cut {
     items: usize,
 }
 
-impl Array {
+impl ArraySplitter {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            place: Place::Before,
+            phase: ArrayPhase::Before,
             strings: Strings::default(),
             depth: 0,
             separated: false,
@@ -55,41 +55,41 @@ impl Array {
 
     fn read(&mut self, piece: &Bytes, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
         let mut begin = 0;
-        if self.place == Place::Before {
+        if self.phase == ArrayPhase::Before {
             let Some(at) = piece.iter().position(|&byte| !is_blank_byte(byte)) else {
                 return Ok(());
             };
             if piece[at] != b'[' {
                 return self.pending.error(at, SplitReason::NotAnArray);
             }
-            self.place = Place::Inside;
+            self.phase = ArrayPhase::Inside;
             self.depth = 1;
             begin = at + 1;
         }
-        if self.place == Place::After {
+        if self.phase == ArrayPhase::After {
             return self.after_array(piece, 0);
         }
-        let mut cut = Cut {
+        let mut found = PieceItems {
             start: begin,
             first: begin,
             items: 0,
         };
-        let found = self.items(piece, begin, &mut cut, out);
-        if cut.items > 0 {
+        let close = self.items(piece, begin, &mut found, out);
+        if found.items > 0 {
             out(Block {
-                text: piece.slice(cut.first..cut.start - 1),
-                items: cut.items,
+                text: piece.slice(found.first..found.start - 1),
+                items: found.items,
             });
         }
-        let end = match found? {
+        let end = match close? {
             Some(close) => {
-                self.place = Place::After;
+                self.phase = ArrayPhase::After;
                 close
             }
             None => piece.len(),
         };
-        self.pending.hold(piece.slice(cut.start..end));
-        self.pending.check_size(self.pending.held().len(), end)?;
+        self.pending.extend(piece.slice(found.start..end));
+        self.pending.check_size(self.pending.unfinished().len(), end)?;
         if end < piece.len() {
             self.after_array(piece, end + 1)
         } else {
@@ -102,13 +102,13 @@ impl Array {
         &mut self,
         piece: &Bytes,
         begin: usize,
-        cut: &mut Cut,
+        found: &mut PieceItems,
         out: &mut dyn FnMut(Block),
     ) -> Result<Option<usize>, SplitError> {
         let mut at = begin;
         while at < piece.len() {
             let structure = self.strings.step(&piece[at..]);
-            if let Some(close) = self.structure(piece, at, structure, cut, out)? {
+            if let Some(close) = self.structure(piece, at, structure, found, out)? {
                 return Ok(Some(close));
             }
             at += STEP;
@@ -122,7 +122,7 @@ impl Array {
         piece: &Bytes,
         base: usize,
         Structure { open, close, comma }: Structure,
-        cut: &mut Cut,
+        found: &mut PieceItems,
         out: &mut dyn FnMut(Block),
     ) -> Result<Option<usize>, SplitError> {
         let mut brackets = open | close;
@@ -134,7 +134,7 @@ impl Array {
             if self.depth == 1 {
                 let mut separators = commas & below;
                 while separators != 0 {
-                    self.separator(piece, base + separators.trailing_zeros() as usize, cut, out)?;
+                    self.separator(piece, base + separators.trailing_zeros() as usize, found, out)?;
                     separators &= separators - 1;
                 }
             }
@@ -166,27 +166,27 @@ impl Array {
         &mut self,
         piece: &Bytes,
         at: usize,
-        cut: &mut Cut,
+        found: &mut PieceItems,
         out: &mut dyn FnMut(Block),
     ) -> Result<(), SplitError> {
-        self.pending.check(&piece[cut.start..at], at)?;
+        self.pending.check(&piece[found.start..at], at)?;
         self.separated = true;
-        let begun_earlier = !self.pending.held().is_empty();
+        let begun_earlier = !self.pending.unfinished().is_empty();
         if begun_earlier {
-            self.pending.hold(piece.slice(cut.start..at));
+            self.pending.extend(piece.slice(found.start..at));
             let text = self.pending.take();
             if self.pending.skip == 0 {
                 out(Block { text, items: 1 });
             }
         }
-        cut.start = at + 1;
+        found.start = at + 1;
         if self.pending.skip > 0 {
             self.pending.skip -= 1;
-            cut.first = cut.start;
+            found.first = found.start;
         } else if begun_earlier {
-            cut.first = cut.start;
+            found.first = found.start;
         } else {
-            cut.items += 1;
+            found.items += 1;
         }
         Ok(())
     }
@@ -199,10 +199,10 @@ impl Array {
     }
 
     pub(super) fn finish(&mut self) -> Result<Option<Block>, SplitError> {
-        match self.place {
-            Place::Before => return Ok(None),
-            Place::Inside => return self.pending.error(0, SplitReason::Truncated),
-            Place::After => {}
+        match self.phase {
+            ArrayPhase::Before => return Ok(None),
+            ArrayPhase::Inside => return self.pending.error(0, SplitReason::Truncated),
+            ArrayPhase::After => {}
         }
         let text = self.pending.take();
         if is_blank(&text) {

@@ -15,7 +15,7 @@ pub struct Block {
 
 /// What the body of a response looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Form {
+pub enum JsonForm {
     /// One JSON array, whose elements are the items (`application/json`).
     #[default]
     Array,

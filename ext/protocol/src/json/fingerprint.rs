@@ -32,7 +32,7 @@ pub struct Fingerprinter {
 }
 
 /// A container that is open.
-enum Open {
+enum OpenContainer {
     Array(Vec<Fingerprint>),
     Object {
         /// The fingerprint of the key whose value comes next.
@@ -48,9 +48,9 @@ impl Fingerprinter {
     /// # Errors
     /// If the text is malformed. (What is accepted is not checked in every detail.)
     pub fn values(&self, text: &[u8], numbers: Numbers) -> Result<Vec<Fingerprint>, NotJson> {
-        let mut rest = Rest { text, at: 0 };
+        let mut rest = FingerprintParser { text, at: 0 };
         let mut values = Vec::new();
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<OpenContainer> = Vec::new();
         if rest.peek().is_none() {
             return Ok(values);
         }
@@ -58,12 +58,12 @@ impl Fingerprinter {
             let mut value = match rest.peek().ok_or(NotJson)? {
                 b'[' if rest.opens_empty(b']') => Some(self.array(&[])),
                 b'[' => {
-                    open.push(Open::Array(Vec::new()));
+                    open.push(OpenContainer::Array(Vec::new()));
                     None
                 }
                 b'{' if rest.opens_empty(b'}') => Some(self.object(Vec::new())),
                 b'{' => {
-                    open.push(Open::Object {
+                    open.push(OpenContainer::Object {
                         key: self.key(&mut rest)?,
                         entries: Vec::new(),
                     });
@@ -81,17 +81,17 @@ impl Fingerprinter {
                         values.push(whole);
                         return Ok(values);
                     }
-                    (Some(Open::Array(items)), Some(b',')) => items.push(whole),
-                    (Some(Open::Array(items)), Some(b']')) => {
+                    (Some(OpenContainer::Array(items)), Some(b',')) => items.push(whole),
+                    (Some(OpenContainer::Array(items)), Some(b']')) => {
                         items.push(whole);
                         value = Some(self.array(items));
                         open.pop();
                     }
-                    (Some(Open::Object { key, entries }), Some(b',')) => {
+                    (Some(OpenContainer::Object { key, entries }), Some(b',')) => {
                         entries.push((*key, whole));
                         *key = self.key(&mut rest)?;
                     }
-                    (Some(Open::Object { key, entries }), Some(b'}')) => {
+                    (Some(OpenContainer::Object { key, entries }), Some(b'}')) => {
                         entries.push((*key, whole));
                         value = Some(self.object(std::mem::take(entries)));
                         open.pop();
@@ -102,7 +102,7 @@ impl Fingerprinter {
         }
     }
 
-    fn key(&self, rest: &mut Rest<'_>) -> Result<Fingerprint, NotJson> {
+    fn key(&self, rest: &mut FingerprintParser<'_>) -> Result<Fingerprint, NotJson> {
         let key = match rest.peek() {
             Some(b'"') => self.of(b'"', &rest.string()?),
             _ => return Err(NotJson),
@@ -185,12 +185,12 @@ impl Fingerprinter {
 }
 
 /// What is still to be read.
-struct Rest<'a> {
+struct FingerprintParser<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-impl Rest<'_> {
+impl FingerprintParser<'_> {
     /// The next byte that is not whitespace.
     fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {

@@ -15,10 +15,10 @@ mod sequence;
 mod splitter;
 mod validate;
 
-pub use block::{Block, Form, Limits, SplitError, SplitReason};
+pub use block::{Block, JsonForm, Limits, SplitError, SplitReason};
 pub use fingerprint::{Fingerprint, Fingerprinter, NotJson, Numbers};
 pub use splitter::Splitter;
-pub use validate::{Invalid, validate};
+pub use validate::{InvalidJson, validate};
 
 #[cfg(test)]
 mod tests;

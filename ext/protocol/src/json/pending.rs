@@ -10,11 +10,11 @@ pub(super) struct Pending {
     pub(super) limits: Limits,
     /// Bytes of the body before the present piece.
     pub(super) before: u64,
-    tail: Tail,
+    unfinished: UnfinishedItem,
 }
 
 #[derive(Debug, Default)]
-enum Tail {
+enum UnfinishedItem {
     #[default]
     None,
     /// The end of one piece, not copied while nothing follows.
@@ -37,56 +37,56 @@ impl Pending {
         })
     }
 
-    pub(super) fn held(&self) -> &[u8] {
-        match &self.tail {
-            Tail::None => &[],
-            Tail::Piece(piece) => piece,
-            Tail::Copied(bytes) => bytes,
+    pub(super) fn unfinished(&self) -> &[u8] {
+        match &self.unfinished {
+            UnfinishedItem::None => &[],
+            UnfinishedItem::Piece(piece) => piece,
+            UnfinishedItem::Copied(bytes) => bytes,
         }
     }
 
     /// Adds the part of a piece that belongs to the unfinished item.
-    pub(super) fn hold(&mut self, part: Bytes) {
+    pub(super) fn extend(&mut self, part: Bytes) {
         if part.is_empty() {
             return;
         }
-        self.tail = match std::mem::take(&mut self.tail) {
-            Tail::None => Tail::Piece(part),
-            Tail::Piece(first) => {
+        self.unfinished = match std::mem::take(&mut self.unfinished) {
+            UnfinishedItem::None => UnfinishedItem::Piece(part),
+            UnfinishedItem::Piece(first) => {
                 let mut bytes = Vec::with_capacity((first.len() + part.len()).next_power_of_two());
                 bytes.extend_from_slice(&first);
                 bytes.extend_from_slice(&part);
-                Tail::Copied(bytes)
+                UnfinishedItem::Copied(bytes)
             }
-            Tail::Copied(mut bytes) => {
+            UnfinishedItem::Copied(mut bytes) => {
                 bytes.extend_from_slice(&part);
-                Tail::Copied(bytes)
+                UnfinishedItem::Copied(bytes)
             }
         };
     }
 
     /// What is held, which is nothing afterwards.
     pub(super) fn take(&mut self) -> Bytes {
-        match std::mem::take(&mut self.tail) {
-            Tail::None => Bytes::new(),
-            Tail::Piece(piece) => piece,
-            Tail::Copied(bytes) => Bytes::from(bytes),
+        match std::mem::take(&mut self.unfinished) {
+            UnfinishedItem::None => Bytes::new(),
+            UnfinishedItem::Piece(piece) => piece,
+            UnfinishedItem::Copied(bytes) => Bytes::from(bytes),
         }
     }
 
     /// As [`Pending::take`], as bytes to go on writing to. Copies where only one piece is held.
     pub(super) fn take_copied(&mut self) -> Vec<u8> {
-        match std::mem::take(&mut self.tail) {
-            Tail::None => Vec::new(),
-            Tail::Piece(piece) => piece.to_vec(),
-            Tail::Copied(bytes) => bytes,
+        match std::mem::take(&mut self.unfinished) {
+            UnfinishedItem::None => Vec::new(),
+            UnfinishedItem::Piece(piece) => piece.to_vec(),
+            UnfinishedItem::Copied(bytes) => bytes,
         }
     }
 
     /// Checks the item that consists of what is held and of `rest`, which ends at `at` of the present piece.
     #[inline]
     pub(super) fn check(&self, rest: &[u8], at: usize) -> Result<(), SplitError> {
-        let held = self.held();
+        let held = self.unfinished();
         if is_blank(rest) && is_blank(held) {
             return self.error(at, SplitReason::EmptyItem);
         }

@@ -12,7 +12,7 @@ pub const STEP: usize = 64;
 
 /// What [`plain_run`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct PlainRun {
     /// Index of the first byte that is not plain, or the length of the text.
     pub end: usize,
     /// Whether all bytes before `end` are ASCII.
@@ -22,31 +22,31 @@ pub struct Run {
 /// Finds where a run of plain string content that begins at `from` ends: at a quote, a backslash, a control character
 /// (below 0x20), or the end of `text`.
 #[inline]
-pub fn plain_run(text: &[u8], from: usize) -> Run {
+pub fn plain_run(text: &[u8], from: usize) -> PlainRun {
     let mut at = from;
     let mut ascii = true;
-    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<{ lanes::WIDTH }>) {
-        let found = lanes::special(chunk);
+    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<{ simd::WIDTH }>) {
+        let found = simd::special(chunk);
         if found.stop != 0 {
             let before = found.stop.trailing_zeros();
             ascii &= found.high & ((1 << before) - 1) == 0;
-            return Run {
+            return PlainRun {
                 end: at + before as usize,
                 ascii,
             };
         }
         ascii &= found.high == 0;
-        at += lanes::WIDTH;
+        at += simd::WIDTH;
     }
-    if let Some(chunk) = text.last_chunk::<{ lanes::WIDTH }>()
+    if let Some(chunk) = text.last_chunk::<{ simd::WIDTH }>()
         && at < text.len()
     {
         // What is left, and as much before it as makes it full: shifted out again.
-        let (seen, found) = (at + lanes::WIDTH - text.len(), lanes::special(chunk));
+        let (seen, found) = (at + simd::WIDTH - text.len(), simd::special(chunk));
         let (stop, high) = (found.stop >> seen, found.high >> seen);
         let before = stop.trailing_zeros().min((text.len() - at) as u32);
         ascii &= high & ((1 << before) - 1) == 0;
-        return Run {
+        return PlainRun {
             end: at + before as usize,
             ascii,
         };
@@ -58,7 +58,7 @@ pub fn plain_run(text: &[u8], from: usize) -> Run {
         ascii &= byte < 0x80;
         at += 1;
     }
-    Run { end: at, ascii }
+    PlainRun { end: at, ascii }
 }
 
 /// Which of up to [`STEP`] bytes of text end a run of plain string content, and which are not ASCII. Bit `n` stands for
@@ -76,10 +76,10 @@ pub struct Stops {
 #[inline]
 pub fn stops(text: &[u8], from: usize) -> Option<Stops> {
     if let Some(next) = text.get(from..).and_then(<[u8]>::first_chunk::<STEP>) {
-        return Some(gathered(next, lanes::special));
+        return Some(collect_stops(next, simd::special));
     }
     // What is left, and as much before it as makes it full: shifted out again.
-    let found = gathered(text.last_chunk::<STEP>()?, lanes::special);
+    let found = collect_stops(text.last_chunk::<STEP>()?, simd::special);
     let seen = (STEP - text.len().saturating_sub(from)) as u32;
     Some(Stops {
         stop: found.stop.unbounded_shr(seen),
@@ -89,7 +89,7 @@ pub fn stops(text: &[u8], from: usize) -> Option<Stops> {
 
 /// What `special` finds in all of the bytes.
 #[inline]
-fn gathered<const WIDTH: usize>(bytes: &[u8; STEP], special: impl Fn(&[u8; WIDTH]) -> Special) -> Stops {
+fn collect_stops<const WIDTH: usize>(bytes: &[u8; STEP], special: impl Fn(&[u8; WIDTH]) -> Special) -> Stops {
     let mut stops = Stops::default();
     for (index, chunk) in bytes.as_chunks::<WIDTH>().0.iter().enumerate() {
         let found = special(chunk);
@@ -141,7 +141,7 @@ impl Strings {
 
     #[inline]
     fn read(&mut self, bytes: &[u8; STEP], len: usize) -> Structure {
-        let found = lanes::classify(bytes);
+        let found = simd::classify(bytes);
         let escaped = self.escaped(found.backslash, len);
         let within = prefix_xor(found.quote & !escaped) ^ self.inside;
         // The sign bit, spread over the whole word.
@@ -223,9 +223,9 @@ struct Classes {
 }
 
 #[cfg(target_arch = "x86_64")]
-use sse2 as lanes;
+use sse2 as simd;
 #[cfg(not(target_arch = "x86_64"))]
-use words as lanes;
+use words as simd;
 
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
@@ -331,7 +331,7 @@ mod words {
 
 #[cfg(test)]
 mod tests {
-    use super::{Classes, STEP, Stops, Strings, Structure, gathered, item_end, lanes, plain_run, stops, words};
+    use super::{Classes, STEP, Stops, Strings, Structure, collect_stops, item_end, plain_run, simd, stops, words};
 
     fn noise(random: &mut fastrand::Rng) -> [u8; STEP] {
         let mut bytes = [0; STEP];
@@ -362,15 +362,15 @@ mod tests {
                     _ => {}
                 }
             }
-            assert_eq!(lanes::classify(&bytes), expected);
+            assert_eq!(simd::classify(&bytes), expected);
             assert_eq!(words::classify(&bytes), expected);
             for chunk in bytes.chunks_exact(16) {
-                let whole = lanes::special(chunk.try_into().unwrap());
+                let whole = simd::special(chunk.try_into().unwrap());
                 let halves: Vec<_> = chunk
                     .chunks_exact(8)
                     .map(|half| words::special(half.try_into().unwrap()))
                     .collect();
-                if lanes::WIDTH == 16 {
+                if simd::WIDTH == 16 {
                     assert_eq!(whole.stop, halves[0].stop | halves[1].stop << 8);
                     assert_eq!(whole.high, halves[0].high | halves[1].high << 8);
                 }
@@ -415,7 +415,7 @@ mod tests {
             }
             assert_eq!(stops(&text, from), (text.len() >= STEP).then_some(expected));
             if let Some(full) = text[from..].first_chunk() {
-                assert_eq!(gathered(full, words::special), expected);
+                assert_eq!(collect_stops(full, words::special), expected);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! [`Form::Sequence`](super::Form::Sequence): values one after another, arrays among them flattened by one level.
+//! [`JsonForm::Sequence`](super::JsonForm::Sequence): values one after another, arrays among them flattened by one level.
 //!
 //! Such a body is mostly many small arrays, so items are gathered into one block for each piece rather than sliced out
 //! one by one: this form copies every item once.
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// What the text at hand is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SequenceState {
     Between,
     /// A number, true, false or null at the top.
     Scalar,
@@ -26,9 +26,9 @@ enum Place {
 
 /// The state of one body.
 #[derive(Debug)]
-pub(super) struct Sequence {
+pub(super) struct SequenceSplitter {
     pub(super) pending: Pending,
-    place: Place,
+    state: SequenceState,
     /// Follows strings inside the container at hand.
     strings: Strings,
     /// Brackets open, the outermost included.
@@ -83,11 +83,11 @@ impl Ready {
     }
 }
 
-impl Sequence {
+impl SequenceSplitter {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             pending: Pending::new(limits),
-            place: Place::Between,
+            state: SequenceState::Between,
             strings: Strings::default(),
             depth: 0,
             ready: Ready::default(),
@@ -105,9 +105,9 @@ impl Sequence {
             self.ready.flush_but_last(out);
         }
         result?;
-        if self.place != Place::Between {
-            self.pending.hold(piece.slice(start..));
-            self.pending.check_size(self.pending.held().len(), piece.len())?;
+        if self.state != SequenceState::Between {
+            self.pending.extend(piece.slice(start..));
+            self.pending.check_size(self.pending.unfinished().len(), piece.len())?;
         }
         self.pending.before += piece.len() as u64;
         Ok(())
@@ -116,11 +116,11 @@ impl Sequence {
     fn read(&mut self, piece: &[u8], start: &mut usize, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
         let mut at = 0;
         while at < piece.len() {
-            at = match self.place {
-                Place::Between => self.begin(piece, at, start)?,
-                Place::Scalar => self.scalar(piece, at, *start, out)?,
-                Place::String { escaped } => self.string(piece, at, escaped, *start, out)?,
-                Place::Object | Place::Array { .. } => self.container(piece, at, start, out)?,
+            at = match self.state {
+                SequenceState::Between => self.begin(piece, at, start)?,
+                SequenceState::Scalar => self.scalar(piece, at, *start, out)?,
+                SequenceState::String { escaped } => self.string(piece, at, escaped, *start, out)?,
+                SequenceState::Object | SequenceState::Array { .. } => self.container(piece, at, start, out)?,
             };
         }
         Ok(())
@@ -128,16 +128,16 @@ impl Sequence {
 
     fn begin(&mut self, piece: &[u8], at: usize, start: &mut usize) -> Result<usize, SplitError> {
         *start = at;
-        self.place = match piece[at] {
-            byte if is_blank_byte(byte) => Place::Between,
+        self.state = match piece[at] {
+            byte if is_blank_byte(byte) => SequenceState::Between,
             b'[' => {
                 *start = at + 1;
-                Place::Array { separated: false }
+                SequenceState::Array { separated: false }
             }
-            b'{' => Place::Object,
-            b'"' => Place::String { escaped: false },
+            b'{' => SequenceState::Object,
+            b'"' => SequenceState::String { escaped: false },
             b',' | b']' | b'}' => return self.pending.error(at, SplitReason::Unbalanced),
-            _ => Place::Scalar,
+            _ => SequenceState::Scalar,
         };
         self.depth = 1;
         self.strings = Strings::default();
@@ -157,7 +157,7 @@ impl Sequence {
         };
         let end = at + length;
         self.complete(piece, start, end, out)?;
-        self.place = Place::Between;
+        self.state = SequenceState::Between;
         Ok(end)
     }
 
@@ -170,7 +170,7 @@ impl Sequence {
         out: &mut dyn FnMut(Block),
     ) -> Result<usize, SplitError> {
         if escaped {
-            self.place = Place::String { escaped: false };
+            self.state = SequenceState::String { escaped: false };
             return Ok(at + 1);
         }
         let end = plain_run(piece, at).end;
@@ -178,9 +178,9 @@ impl Sequence {
             None => return Ok(end),
             Some(b'"') => {
                 self.complete(piece, start, end + 1, out)?;
-                self.place = Place::Between;
+                self.state = SequenceState::Between;
             }
-            Some(b'\\') => self.place = Place::String { escaped: true },
+            Some(b'\\') => self.state = SequenceState::String { escaped: true },
             // A control character; the item's parser will say so.
             Some(_) => {}
         }
@@ -207,13 +207,13 @@ impl Sequence {
                 self.depth -= 1;
                 if self.depth == 0 {
                     self.end(piece, *start, position, out)?;
-                    self.place = Place::Between;
+                    self.state = SequenceState::Between;
                     return Ok(position + 1);
                 }
-            } else if self.depth == 1 && matches!(self.place, Place::Array { .. }) {
+            } else if self.depth == 1 && matches!(self.state, SequenceState::Array { .. }) {
                 self.complete(piece, *start, position, out)?;
                 *start = position + 1;
-                self.place = Place::Array { separated: true };
+                self.state = SequenceState::Array { separated: true };
             }
         }
         Ok(piece.len().min(at + STEP))
@@ -221,15 +221,15 @@ impl Sequence {
 
     /// The outermost container ends with the bracket at `at`.
     fn end(&mut self, piece: &[u8], start: usize, at: usize, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
-        match (self.place, piece[at]) {
-            (Place::Array { separated }, b']') => {
-                if !separated && is_blank(&piece[start..at]) && is_blank(self.pending.held()) {
+        match (self.state, piece[at]) {
+            (SequenceState::Array { separated }, b']') => {
+                if !separated && is_blank(&piece[start..at]) && is_blank(self.pending.unfinished()) {
                     self.pending.take();
                     return Ok(());
                 }
                 self.complete(piece, start, at, out)
             }
-            (Place::Object, b'}') => self.complete(piece, start, at + 1, out),
+            (SequenceState::Object, b'}') => self.complete(piece, start, at + 1, out),
             _ => self.pending.error(at, SplitReason::Unbalanced),
         }
     }
@@ -263,18 +263,18 @@ impl Sequence {
     }
 
     pub(super) fn finish(&mut self) -> Result<Option<Block>, SplitError> {
-        match self.place {
-            Place::Between => {}
+        match self.state {
+            SequenceState::Between => {}
             // Only the body's end can end it.
-            Place::Scalar => {
+            SequenceState::Scalar => {
                 let held = self.pending.take();
-                self.place = Place::Between;
+                self.state = SequenceState::Between;
                 match self.pending.skip.checked_sub(1) {
                     Some(left) => self.pending.skip = left,
                     None => self.ready.add(&held),
                 }
             }
-            Place::String { .. } | Place::Object | Place::Array { .. } => {
+            SequenceState::String { .. } | SequenceState::Object | SequenceState::Array { .. } => {
                 return self.pending.error(0, SplitReason::Truncated);
             }
         }

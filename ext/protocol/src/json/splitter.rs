@@ -5,9 +5,9 @@
 //! large an item is, and what a piece holds of complete items is handed on as a slice of that piece. Only an item that
 //! lies in several pieces is copied.
 
-use super::array::Array;
-use super::block::{Block, Form, Limits, SplitError};
-use super::sequence::Sequence;
+use super::array::ArraySplitter;
+use super::block::{Block, JsonForm, Limits, SplitError};
+use super::sequence::SequenceSplitter;
 use bytes::Bytes;
 
 /// Cuts a body into blocks of items. One splitter serves one body.
@@ -19,16 +19,16 @@ pub struct Splitter {
 
 #[derive(Debug)]
 enum FormState {
-    Array(Array),
-    Sequence(Sequence),
+    Array(ArraySplitter),
+    Sequence(SequenceSplitter),
 }
 
 impl Splitter {
     /// A splitter for a body of the given form.
-    pub fn new(form: Form, limits: Limits) -> Self {
+    pub fn new(form: JsonForm, limits: Limits) -> Self {
         let form = match form {
-            Form::Array => FormState::Array(Array::new(limits)),
-            Form::Sequence => FormState::Sequence(Sequence::new(limits)),
+            JsonForm::Array => FormState::Array(ArraySplitter::new(limits)),
+            JsonForm::Sequence => FormState::Sequence(SequenceSplitter::new(limits)),
         };
         Self { form, failed: None }
     }

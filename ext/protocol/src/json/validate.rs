@@ -5,20 +5,20 @@ use std::fmt;
 
 /// Why a text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invalid {
+pub struct InvalidJson {
     /// Byte offset of the first byte that is wrong; the length of the text where it ends too early.
     pub offset: usize,
     /// What is wrong there, in words.
     pub reason: &'static str,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "invalid JSON at byte {}: {}", self.offset, self.reason)
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for InvalidJson {}
 
 /// Checks that `text` is exactly one JSON value as RFC 8259 defines it, whitespace around it allowed, in valid UTF-8.
 ///
@@ -27,8 +27,8 @@ impl std::error::Error for Invalid {}
 ///
 /// # Errors
 ///
-/// [`Invalid`] says where the text stops being JSON, and why.
-pub fn validate(text: &[u8]) -> Result<(), Invalid> {
+/// [`InvalidJson`] says where the text stops being JSON, and why.
+pub fn validate(text: &[u8]) -> Result<(), InvalidJson> {
     let ascii = document(text)?;
     if !ascii && let Err(error) = std::str::from_utf8(text) {
         return fail(error.valid_up_to(), "not valid UTF-8");
@@ -40,14 +40,14 @@ pub fn validate(text: &[u8]) -> Result<(), Invalid> {
 ///
 /// One loop for values and one, inside it, for what follows them: most of what a text is made of goes from one to the
 /// other without asking again what was expected.
-fn document(text: &[u8]) -> Result<bool, Invalid> {
-    let mut open = Open::default();
+fn document(text: &[u8]) -> Result<bool, InvalidJson> {
+    let mut open = ContainerStack::default();
     // Apart from the rest, and nothing of the rest is lent to a function of its own: that stays in registers.
     let mut deep = Vec::new();
-    let mut rest = Rest {
+    let mut rest = Validator {
         text,
         at: 0,
-        ahead: Ahead::default(),
+        ahead: Lookahead::default(),
     };
     loop {
         match rest.value(open.depth > 0)? {
@@ -106,13 +106,13 @@ enum Container {
 
 /// The containers that are open, innermost last: one bit each, 64 to a word.
 #[derive(Default)]
-struct Open {
+struct ContainerStack {
     depth: usize,
     /// The levels of the word that is being filled; the innermost is the lowest bit, 1 for an object.
     word: u64,
 }
 
-impl Open {
+impl ContainerStack {
     /// `deep` takes full words, outermost first.
     #[inline(always)]
     fn push(&mut self, container: Container, deep: &mut Vec<u64>) {
@@ -144,7 +144,7 @@ impl Open {
 
 /// The last stretch of text that was searched for the ends of strings: what a few short strings share.
 #[derive(Clone, Copy, Default)]
-struct Ahead {
+struct Lookahead {
     /// The bytes at which plain string content ends: bit `n` is byte `from + n`.
     stop: u64,
     from: usize,
@@ -165,13 +165,13 @@ enum Value {
 }
 
 /// What is still to be read.
-struct Rest<'a> {
+struct Validator<'a> {
     text: &'a [u8],
     at: usize,
-    ahead: Ahead,
+    ahead: Lookahead,
 }
 
-impl Rest<'_> {
+impl Validator<'_> {
     /// Moves to the next byte that is not whitespace and returns it.
     #[inline(always)]
     fn skip_blanks(&mut self) -> Option<u8> {
@@ -185,7 +185,7 @@ impl Rest<'_> {
 
     /// Reads a value, or the beginning of one that holds others.
     #[inline(always)]
-    fn value(&mut self, inside: bool) -> Result<Value, Invalid> {
+    fn value(&mut self, inside: bool) -> Result<Value, InvalidJson> {
         match self.skip_blanks() {
             Some(b'"') => self.string()?,
             Some(b'{') => {
@@ -209,7 +209,7 @@ impl Rest<'_> {
 
     /// Reads an object's key and the colon after it.
     #[inline(always)]
-    fn key(&mut self) -> Result<(), Invalid> {
+    fn key(&mut self) -> Result<(), InvalidJson> {
         if self.skip_blanks() != Some(b'"') {
             return fail(self.at, "expected a string as an object's key");
         }
@@ -223,7 +223,7 @@ impl Rest<'_> {
 
     /// Reads the string whose opening quote is the next byte.
     #[inline(always)]
-    fn string(&mut self) -> Result<(), Invalid> {
+    fn string(&mut self) -> Result<(), InvalidJson> {
         self.at += 1;
         loop {
             self.skip_plain();
@@ -246,7 +246,7 @@ impl Rest<'_> {
             let Some(found) = stops(self.text, self.at) else {
                 return self.skip_run(self.at);
             };
-            self.ahead = Ahead {
+            self.ahead = Lookahead {
                 stop: found.stop,
                 from: self.at,
                 to: self.at + STEP,
@@ -268,7 +268,7 @@ impl Rest<'_> {
     }
 
     #[inline(always)]
-    fn number(&mut self) -> Result<(), Invalid> {
+    fn number(&mut self) -> Result<(), InvalidJson> {
         if self.text.get(self.at) == Some(&b'-') {
             self.at += 1;
         }
@@ -294,7 +294,7 @@ impl Rest<'_> {
 
     /// Reads one digit or more; `reason` says what is missing where there is none.
     #[inline(always)]
-    fn digits(&mut self, reason: &'static str) -> Result<(), Invalid> {
+    fn digits(&mut self, reason: &'static str) -> Result<(), InvalidJson> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.text.get(self.at) {
             self.at += 1;
@@ -307,7 +307,7 @@ impl Rest<'_> {
     }
 
     #[inline(always)]
-    fn word(&mut self, word: &'static [u8]) -> Result<(), Invalid> {
+    fn word(&mut self, word: &'static [u8]) -> Result<(), InvalidJson> {
         if self.text[self.at..].starts_with(word) {
             self.at += word.len();
             return Ok(());
@@ -317,7 +317,7 @@ impl Rest<'_> {
 }
 
 /// Where the escape that begins at `at` ends.
-fn after_escape(text: &[u8], at: usize) -> Result<usize, Invalid> {
+fn after_escape(text: &[u8], at: usize) -> Result<usize, InvalidJson> {
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => match text.get(at + 2..at + 6) {
@@ -330,6 +330,6 @@ fn after_escape(text: &[u8], at: usize) -> Result<usize, Invalid> {
 }
 
 #[cold]
-fn fail<T>(offset: usize, reason: &'static str) -> Result<T, Invalid> {
-    Err(Invalid { offset, reason })
+fn fail<T>(offset: usize, reason: &'static str) -> Result<T, InvalidJson> {
+    Err(InvalidJson { offset, reason })
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::cursor::{Cursor, Progress};
 use super::payload::{Format, Part, Payload};
 use crate::json::SplitError;
-use crate::protocol::{Media, Unusable, text};
+use crate::protocol::{Media, PositionError, text};
 
 /// How a response of this content type is split: only `application/json` is one array for sure, whatever the reader
 /// expects.
@@ -48,7 +48,7 @@ impl ResponseContent {
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
-    ) -> Result<ResponseContent, Unusable> {
+    ) -> Result<ResponseContent, PositionError> {
         let progress = cursor.progress(status, headers)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
         let format = format_of(expected, media);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderMap;
 
-use crate::protocol::{self, Media, NOW, START, Unusable, flag, text};
+use crate::protocol::{self, Media, NOW, PositionError, START, flag, text};
 
 /// How a read goes on once it has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,11 +178,11 @@ impl Cursor {
     ///
     /// # Errors
     /// If they do not say it.
-    pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Result<Progress, Unusable> {
+    pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Result<Progress, PositionError> {
         let closed = flag(headers, &protocol::STREAM_CLOSED);
         let next_offset = protocol::next_offset(headers)?;
         let cursor = text(headers, &protocol::STREAM_CURSOR);
-        cursor.map_or(Ok(()), |cursor| protocol::sendable(cursor, "Stream-Cursor"))?;
+        cursor.map_or(Ok(()), |cursor| protocol::check_position_size(cursor, "Stream-Cursor"))?;
         Ok(Progress {
             next_offset: next_offset.to_owned(),
             cursor: cursor.map(str::to_owned).or_else(|| self.position.cursor.clone()),

@@ -7,20 +7,20 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use crate::protocol::{self, text};
-use crate::sse::{Control, Encoding, Event, EventDecoder, Events, Gathered, SseError};
+use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, EventDecoder, SseError, SseEvent};
 
 /// The data events before a control event, and that event.
 #[derive(Debug)]
 pub(super) struct EventBatch {
-    pub(super) data: Events,
-    pub(super) control: Control,
+    pub(super) data: DataEvents,
+    pub(super) control: ControlEvent,
 }
 
 /// A connection, while it lasts.
 #[derive(Debug)]
 pub(super) struct EventStream {
     decoder: EventDecoder,
-    data: Gathered,
+    data: DataEventBuffer,
     /// The size of the piece of the body that is being decoded.
     piece: usize,
     /// It has brought data.
@@ -45,7 +45,7 @@ impl EventStream {
     pub(super) fn new(encoding: Encoding, max_message_bytes: usize) -> EventStream {
         EventStream {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
-            data: Gathered::with_limit(max_message_bytes),
+            data: DataEventBuffer::with_limit(max_message_bytes),
             piece: 0,
             has_progressed: false,
         }
@@ -61,14 +61,14 @@ impl EventStream {
     pub(super) fn next_batch(&mut self) -> Result<Option<EventBatch>, SseError> {
         while let Some(event) = self.decoder.next_event()? {
             match event {
-                Event::Data(bytes) => self.data.push(bytes)?,
-                Event::Control(control) => {
+                SseEvent::Data(bytes) => self.data.push(bytes)?,
+                SseEvent::Control(control) => {
                     let data = self.data.take();
                     return Ok(Some(EventBatch { data, control }));
                 }
             }
         }
-        self.data.let_go_of_piece(self.piece);
+        self.data.release_piece(self.piece);
         Ok(None)
     }
 

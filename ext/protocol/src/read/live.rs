@@ -10,7 +10,7 @@ use super::event_stream::{EventBatch, EventStream};
 use super::machine::{ReadMachine, ReadOutcome, ReadState};
 use super::payload::{Format, Payload};
 use crate::error::{Error, Kind};
-use crate::protocol::{self, Unusable};
+use crate::protocol::{self, PositionError};
 use crate::sse;
 
 /// An event connection that ends sooner, having brought nothing, is not an orderly close.
@@ -22,7 +22,7 @@ impl ReadMachine {
             Err(error) => return self.end_malformed(now, error),
             Ok(None) => {
                 let error = match protocol::next_offset(headers) {
-                    Err(why @ Unusable::Missing { .. }) => self.unusable(status, headers, why),
+                    Err(why @ PositionError::Missing { .. }) => self.unusable(status, headers, why),
                     _ => self
                         .about()
                         .error(Kind::SseNotSupported, "the answer is not an event stream"),
@@ -59,9 +59,9 @@ impl ReadMachine {
     /// The data events before a control event are one batch. Gives whether there were any.
     fn event_batch(&mut self, now: Instant, batch: EventBatch) -> Result<bool, ReadOutcome> {
         let EventBatch { data, control } = batch;
-        protocol::sendable(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
+        protocol::check_position_size(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
         if let Some(cursor) = &control.cursor {
-            protocol::sendable(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
+            protocol::check_position_size(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
         }
         let mut progress = Progress {
             next_offset: control.next_offset,

@@ -19,7 +19,7 @@ pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
 use super::payload::{Format, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
-use crate::protocol::Unusable;
+use crate::protocol::PositionError;
 use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
 use crate::retry::policy::Schedule;
 
@@ -382,7 +382,7 @@ impl ReadMachine {
     }
 
     /// A success that does not say where the next read starts.
-    pub(super) fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: Unusable) -> Error {
+    pub(super) fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: PositionError) -> Error {
         Error::from_success(self.about(), status, headers, why)
     }
 

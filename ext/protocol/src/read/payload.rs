@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use crate::json::{Block, Form, Limits, SplitError, Splitter};
+use crate::json::{Block, JsonForm, Limits, SplitError, Splitter};
 
 /// JSON is handed out in blocks of about this size at most (but for larger items), so that whoever turns them into objects
 /// gives others a turn in between.
@@ -73,8 +73,8 @@ impl Payload {
     pub fn new(format: Format, skip: u64, most: usize) -> Payload {
         let json = |form| PayloadDecoder::Json(Splitter::new(form, Limits { item_bytes: most }).skip(skip));
         let content = match format {
-            Format::Json => json(Form::Array),
-            Format::JsonSequence => json(Form::Sequence),
+            Format::Json => json(JsonForm::Array),
+            Format::JsonSequence => json(JsonForm::Sequence),
             Format::Bytes => PayloadDecoder::Bytes { left_to_skip: skip },
         };
         Payload {

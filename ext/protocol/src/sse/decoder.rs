@@ -43,9 +43,9 @@ pub struct RawEvent {
 ///
 /// ```
 /// use bytes::Bytes;
-/// use durable_streams_protocol::sse::Decoder;
+/// use durable_streams_protocol::sse::RawEventDecoder;
 ///
-/// let mut decoder = Decoder::new();
+/// let mut decoder = RawEventDecoder::new();
 /// decoder.push(Bytes::from_static(b"event: greeting\ndata: hello\n"));
 /// assert_eq!(decoder.next_event()?, None);
 /// decoder.push(Bytes::from_static(b"\n"));
@@ -57,14 +57,14 @@ pub struct RawEvent {
 /// There is nothing to call at the end of the body: an event without its blank line is incomplete, and is dropped with
 /// the decoder. A decoder reads one response; the next response starts with a new one.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct RawEventDecoder {
     /// What was pushed and not looked at yet.
     piece: Bytes,
     line: Line,
     /// The last byte was a CR, which ended its line: an LF right after it belongs to that line end.
     after_cr: bool,
     event: Bytes,
-    data: Data,
+    data: DataFields,
     limit: usize,
     retry: Option<Duration>,
     failed: Option<SseError>,
@@ -79,17 +79,17 @@ enum Line {
     Start,
     /// After these few bytes, which do not tell yet what the line is.
     Undecided(Vec<u8>),
-    /// In the value of a `data` line. `fresh`: at its very start, where one space is dropped.
-    Data { fresh: bool },
+    /// In the value of a `data` line. `at_start`: at its very start, where one space is dropped.
+    Data { at_start: bool },
     /// In another field that is read, after these bytes of the line.
-    Kept(Vec<u8>),
+    Buffered(Vec<u8>),
     /// In a comment or in a field that is not read.
     Ignored,
 }
 
 /// The `data` fields of the event so far, joined by LF.
 #[derive(Debug, Default)]
-struct Data {
+struct DataFields {
     /// Whether there was one. An event without any is not an event.
     any: bool,
     /// The only one, if it lies within one piece and `joined` is empty.
@@ -97,13 +97,13 @@ struct Data {
     joined: Vec<u8>,
 }
 
-impl Default for Decoder {
+impl Default for RawEventDecoder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Decoder {
+impl RawEventDecoder {
     /// A decoder for one response, with a limit of [`DEFAULT_MAX_EVENT_BYTES`].
     pub fn new() -> Self {
         Self::with_limit(DEFAULT_MAX_EVENT_BYTES)
@@ -117,7 +117,7 @@ impl Decoder {
             line: Line::Bom(0),
             after_cr: false,
             event: Bytes::new(),
-            data: Data::default(),
+            data: DataFields::default(),
             limit,
             retry: None,
             failed: None,
@@ -154,7 +154,7 @@ impl Decoder {
             Ok(_) => {}
             Err(error) => {
                 self.failed = Some(error.clone());
-                self.data = Data::default();
+                self.data = DataFields::default();
                 self.line = Line::Ignored;
             }
         }
@@ -219,11 +219,11 @@ impl Decoder {
                 line.extend_from_slice(part);
                 self.sort_line(&line)
             }
-            Line::Data { fresh } => {
-                let part = if mem::take(fresh) { without_space(part) } else { part };
+            Line::Data { at_start } => {
+                let part = if mem::take(at_start) { without_space(part) } else { part };
                 self.data.append(part, self.limit)
             }
-            Line::Kept(line) => grow(line, part, self.limit.saturating_add(MAX_FIELD_PREFIX)),
+            Line::Buffered(line) => grow(line, part, self.limit.saturating_add(MAX_FIELD_PREFIX)),
             Line::Ignored => Ok(()),
         }
     }
@@ -233,12 +233,12 @@ impl Decoder {
         if let Some(value) = line.strip_prefix(b"data:") {
             self.data.start_line(self.limit)?;
             self.line = Line::Data {
-                fresh: value.is_empty(),
+                at_start: value.is_empty(),
             };
             return self.data.append(without_space(value), self.limit);
         }
         self.line = if FIELDS.iter().any(|field| line.starts_with(field)) {
-            Line::Kept(line.to_vec())
+            Line::Buffered(line.to_vec())
         } else if FIELDS.iter().any(|field| field.starts_with(line)) {
             Line::Undecided(line.to_vec())
         } else {
@@ -251,14 +251,14 @@ impl Decoder {
     fn end_of_line(&mut self, rest: &[u8], piece: &Bytes) -> Result<(), SseError> {
         match mem::replace(&mut self.line, Line::Start) {
             Line::Start | Line::Bom(_) => self.field(rest, piece),
-            Line::Undecided(mut line) | Line::Kept(mut line) => {
+            Line::Undecided(mut line) | Line::Buffered(mut line) => {
                 line.extend_from_slice(rest);
                 let line = Bytes::from(line);
                 self.field(&line, &line)
             }
-            Line::Data { fresh } => self
+            Line::Data { at_start } => self
                 .data
-                .append(if fresh { without_space(rest) } else { rest }, self.limit),
+                .append(if at_start { without_space(rest) } else { rest }, self.limit),
             Line::Ignored => Ok(()),
         }
     }
@@ -297,7 +297,7 @@ impl Decoder {
     }
 }
 
-impl Data {
+impl DataFields {
     /// Adds a line that is known whole.
     fn whole_line(&mut self, value: Bytes, limit: usize) -> Result<(), SseError> {
         if self.any {
@@ -327,7 +327,7 @@ impl Data {
 
     /// What was collected, if there was a `data` field at all. Starts anew.
     fn take(&mut self) -> Option<Bytes> {
-        let Data { any, slice, joined } = mem::take(self);
+        let DataFields { any, slice, joined } = mem::take(self);
         any.then(|| if joined.is_empty() { slice } else { joined.into() })
     }
 }

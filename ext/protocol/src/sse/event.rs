@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use serde_json::{Map, Value};
 
-use super::decoder::{DEFAULT_MAX_EVENT_BYTES, Decoder};
+use super::decoder::{DEFAULT_MAX_EVENT_BYTES, RawEventDecoder};
 use super::error::SseError;
 
 /// How the payload of a response's data events is encoded. Control events are never encoded.
@@ -39,7 +39,7 @@ impl Encoding {
 
 /// One event of a Durable Streams response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum SseEvent {
     /// A payload, decoded. On a JSON stream: an array of messages, not parsed yet. On a text stream: the text, with LF
     /// where the server broke the line; not checked for UTF-8. It may be a slice of the piece that it came in, and then
     /// keeps that alive.
@@ -48,12 +48,12 @@ pub enum Event {
     /// connection.
     Data(Bytes),
     /// Where the stream is after the data events before it.
-    Control(Control),
+    Control(ControlEvent),
 }
 
 /// What a control event says (protocol, "Read Stream - Live (SSE)").
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlEvent {
     /// Where the next read starts: an opaque string, never empty.
     pub next_offset: String,
     /// What to send back as `cursor` on the next request; servers leave it out at the end of a closed stream.
@@ -68,7 +68,7 @@ pub struct Control {
 /// are those without a name: newer servers may send them.
 #[derive(Debug)]
 pub struct EventDecoder {
-    frames: Decoder,
+    frames: RawEventDecoder,
     encoding: Encoding,
     failed: Option<SseError>,
 }
@@ -83,14 +83,14 @@ impl EventDecoder {
     /// is decoded.
     pub fn with_limit(encoding: Encoding, limit: usize) -> Self {
         Self {
-            frames: Decoder::with_limit(limit),
+            frames: RawEventDecoder::with_limit(limit),
             encoding,
             failed: None,
         }
     }
 
     /// Takes the next piece of the body, cut anywhere. Best pushed when [`next_event`](Self::next_event) has returned
-    /// `None`; see [`Decoder::push`].
+    /// `None`; see [`RawEventDecoder::push`].
     pub fn push(&mut self, piece: Bytes) {
         self.frames.push(piece);
     }
@@ -100,7 +100,7 @@ impl EventDecoder {
     /// # Errors
     /// An event that is too large, is not base64 where it should be, or is a control event that says nothing. The events
     /// before it have been returned by then; after it there are none: the same error comes again.
-    pub fn next_event(&mut self) -> Result<Option<Event>, SseError> {
+    pub fn next_event(&mut self) -> Result<Option<SseEvent>, SseError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -108,16 +108,16 @@ impl EventDecoder {
             .inspect_err(|error| self.failed = Some(error.clone()))
     }
 
-    /// The reconnection time that the server asked for, clamped; see [`Decoder::retry`].
+    /// The reconnection time that the server asked for, clamped; see [`RawEventDecoder::retry`].
     pub fn retry(&self) -> Option<Duration> {
         self.frames.retry()
     }
 
-    fn decode_next(&mut self) -> Result<Option<Event>, SseError> {
+    fn decode_next(&mut self) -> Result<Option<SseEvent>, SseError> {
         while let Some(frame) = self.frames.next_event()? {
             match &frame.event[..] {
-                b"data" => return self.payload(frame.data).map(|data| Some(Event::Data(data))),
-                b"control" => return parse_control(&frame.data).map(|control| Some(Event::Control(control))),
+                b"data" => return self.payload(frame.data).map(|data| Some(SseEvent::Data(data))),
+                b"control" => return parse_control(&frame.data).map(|control| Some(SseEvent::Control(control))),
                 _ => {}
             }
         }
@@ -162,14 +162,14 @@ fn without_line_breaks(data: Bytes) -> Bytes {
     text.freeze()
 }
 
-fn parse_control(json: &[u8]) -> Result<Control, SseError> {
+fn parse_control(json: &[u8]) -> Result<ControlEvent, SseError> {
     let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
     let next_offset = string(&fields, "streamNextOffset")?
         .filter(|offset| !offset.is_empty())
         .ok_or_else(|| malformed("streamNextOffset is missing".to_owned()))?;
     let closed = flag(&fields, "streamClosed")?;
     let up_to_date = flag(&fields, "upToDate")? || closed;
-    Ok(Control {
+    Ok(ControlEvent {
         next_offset,
         cursor: string(&fields, "streamCursor")?,
         up_to_date,

@@ -1,34 +1,34 @@
 //! Server-Sent Events, from bytes to the events of a stream: no socket, no clock, no thread.
 //!
-//! Two layers. [`Decoder`] is the framing of the WHATWG HTML standard ("Interpreting an event stream"): pieces of a body
+//! Two layers. [`RawEventDecoder`] is the framing of the WHATWG HTML standard ("Interpreting an event stream"): pieces of a body
 //! in, cut anywhere, and events out. [`EventDecoder`] is what Durable Streams means by them: `data` and `control`
 //! events, base64 where the response says so. Which position a control event moves, and when to reconnect, is the
 //! reader's business and not decided here.
 //!
 //! ```
 //! use bytes::Bytes;
-//! use durable_streams_protocol::sse::{Encoding, Event, EventDecoder};
+//! use durable_streams_protocol::sse::{Encoding, SseEvent, EventDecoder};
 //!
 //! let mut events = EventDecoder::new(Encoding::Plain);
 //! events.push(Bytes::from_static(b"event: data\ndata: [1,\ndata: 2]\n\nevent: control\nda"));
-//! assert_eq!(events.next_event()?, Some(Event::Data(Bytes::from_static(b"[1,\n2]"))));
+//! assert_eq!(events.next_event()?, Some(SseEvent::Data(Bytes::from_static(b"[1,\n2]"))));
 //! assert_eq!(events.next_event()?, None); // More bytes are needed.
 //!
 //! events.push(Bytes::from_static(b"ta: {\"streamNextOffset\":\"7\",\"upToDate\":true}\n\n"));
-//! let Some(Event::Control(control)) = events.next_event()? else { panic!("a control event") };
+//! let Some(SseEvent::Control(control)) = events.next_event()? else { panic!("a control event") };
 //! assert_eq!(control.next_offset, "7");
 //! assert!(control.up_to_date && !control.closed);
 //! # Ok::<(), durable_streams_protocol::sse::SseError>(())
 //! ```
 
+mod data_events;
 mod decoder;
 mod error;
 mod event;
-mod gathered;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::{DEFAULT_MAX_EVENT_BYTES, Decoder, MAX_RETRY, MIN_RETRY, RawEvent};
+pub use data_events::{DataEventBuffer, DataEvents};
+pub use decoder::{DEFAULT_MAX_EVENT_BYTES, MAX_RETRY, MIN_RETRY, RawEvent, RawEventDecoder};
 pub use error::SseError;
-pub use event::{Control, Encoding, Event, EventDecoder};
-pub use gathered::{Events, Gathered};
+pub use event::{ControlEvent, Encoding, EventDecoder, SseEvent};

@@ -1,5 +1,5 @@
 use super::documents::{blank, value};
-use crate::json::{Block, Form, Limits, SplitError, SplitReason, Splitter};
+use crate::json::{Block, JsonForm, Limits, SplitError, SplitReason, Splitter};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ fn an_array_cut_anywhere_yields_its_items() {
     let mut random = fastrand::Rng::with_seed(21);
     for _ in 0..8_000 {
         let text = array_text(&mut random, 12, 3);
-        let mut splitter = Splitter::new(Form::Array, Limits::default());
+        let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
         let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), parsed(&text), "{text}");
@@ -91,7 +91,7 @@ fn a_sequence_cut_anywhere_yields_its_items() {
             let parted = text.ends_with(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with(['"', '[', '{']);
             text = format!("{text}{}{value}{}", if parted { " " } else { "" }, blank(&mut random));
         }
-        let mut splitter = Splitter::new(Form::Sequence, Limits::default());
+        let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default());
         let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), expected, "{text}");
@@ -102,7 +102,7 @@ fn a_sequence_cut_anywhere_yields_its_items() {
 fn a_body_cut_at_every_byte_yields_its_items() {
     let text = br#" [ {"a\"]":[1,{"b":"\\\\"}]} ,-1.5e3, "],\u005d\\" ,[],{} , null ] "#;
     let expected = parsed(std::str::from_utf8(text).unwrap());
-    for form in [Form::Array, Form::Sequence] {
+    for form in [JsonForm::Array, JsonForm::Sequence] {
         for first in 0..=text.len() {
             for second in first..=text.len() {
                 let mut splitter = Splitter::new(form, Limits::default());
@@ -117,7 +117,7 @@ fn a_body_cut_at_every_byte_yields_its_items() {
 
 #[test]
 fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
-    for (form, text) in [(Form::Array, &b"[1,2,3]"[..]), (Form::Sequence, b"[1,2] 3 ")] {
+    for (form, text) in [(JsonForm::Array, &b"[1,2,3]"[..]), (JsonForm::Sequence, b"[1,2] 3 ")] {
         let mut splitter = Splitter::new(form, Limits::default());
         let mut counts = Vec::new();
         for byte in text {
@@ -127,7 +127,7 @@ fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
                 })
                 .unwrap();
         }
-        let expected = if form == Form::Array {
+        let expected = if form == JsonForm::Array {
             vec![(b',', 1), (b',', 1)]
         } else {
             vec![(b']', 1), (b' ', 1)]
@@ -143,7 +143,7 @@ fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
 #[test]
 fn complete_items_of_a_piece_are_not_copied() {
     let piece = Bytes::from_static(b"[{\"a\":1},{\"a\":2},{\"a\":3},{");
-    let mut splitter = Splitter::new(Form::Array, Limits::default());
+    let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
     let mut blocks = Vec::new();
     splitter.push(&piece, |block| blocks.push(block)).unwrap();
     assert_eq!(blocks.len(), 1);
@@ -157,12 +157,12 @@ fn complete_items_of_a_piece_are_not_copied() {
 #[test]
 fn bodies_without_items_yield_none() {
     for text in ["", " ", "[]", " [ ] ", "\n[\t]\n"] {
-        for form in [Form::Array, Form::Sequence] {
+        for form in [JsonForm::Array, JsonForm::Sequence] {
             let mut splitter = Splitter::new(form, Limits::default());
             assert_eq!(split(&mut splitter, &[text.as_bytes()]), (Vec::new(), Ok(())));
         }
     }
-    let mut splitter = Splitter::new(Form::Sequence, Limits::default());
+    let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default());
     assert_eq!(split(&mut splitter, &[b"[][ ] []"]), (Vec::new(), Ok(())));
 }
 
@@ -194,7 +194,7 @@ fn refuses_malformed_bodies_cut_anywhere() {
         ("[1,]", EmptyItem, 3, 1),
         ("[,1]", EmptyItem, 1, 0),
     ];
-    for (form, cases) in [(Form::Array, array), (Form::Sequence, sequence)] {
+    for (form, cases) in [(JsonForm::Array, array), (JsonForm::Sequence, sequence)] {
         for &(text, reason, offset, before) in cases {
             for at in 0..=text.len() {
                 let mut splitter = Splitter::new(form, Limits::default());
@@ -215,7 +215,7 @@ fn skipping_drops_the_first_items_and_counts_down() {
         let text = array_text(&mut random, 12, 2);
         let expected = parsed(&text);
         let skip = random.usize(..14);
-        for form in [Form::Array, Form::Sequence] {
+        for form in [JsonForm::Array, JsonForm::Sequence] {
             let mut splitter = Splitter::new(form, Limits::default()).skip(skip as u64);
             let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
             assert_eq!(result, Ok(()), "{text}");
@@ -223,14 +223,14 @@ fn skipping_drops_the_first_items_and_counts_down() {
             assert_eq!(splitter.left_to_skip(), skip.saturating_sub(expected.len()) as u64);
         }
     }
-    let mut splitter = Splitter::new(Form::Sequence, Limits::default()).skip(2);
+    let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default()).skip(2);
     assert_eq!(items(&split(&mut splitter, &[b"[1]", b"2 3 4"]).0), [3, 4]);
 }
 
 #[test]
 fn an_item_over_the_limit_is_refused_before_it_is_complete() {
     let limit = 100;
-    for form in [Form::Array, Form::Sequence] {
+    for form in [JsonForm::Array, JsonForm::Sequence] {
         let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
         let fits = format!("[\"{}\",", "a".repeat(98));
         let (mut pushed, mut handed) = (0, 0);
@@ -246,7 +246,7 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
         };
         assert_eq!(error.reason, SplitReason::ItemTooLarge { limit });
         assert_eq!(pushed, 110);
-        if form == Form::Array {
+        if form == JsonForm::Array {
             assert_eq!(handed, 1);
         }
         // In one piece, too, with its comma in sight.
@@ -261,7 +261,7 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
 #[test]
 fn a_huge_item_in_small_pieces_takes_linear_time() {
     let piece = Bytes::from("a".repeat(16 * 1024));
-    for form in [Form::Array, Form::Sequence] {
+    for form in [JsonForm::Array, JsonForm::Sequence] {
         let mut splitter = Splitter::new(form, Limits::default());
         splitter.push(&Bytes::from_static(b"[\""), |_| {}).unwrap();
         for _ in 0..1_000 {

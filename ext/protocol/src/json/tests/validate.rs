@@ -1,5 +1,5 @@
 use super::documents::{blank, damage, value};
-use crate::json::{Invalid, validate};
+use crate::json::{InvalidJson, validate};
 
 /// serde_json's answer to the same question; none where it refuses what is valid JSON (numbers beyond f64, escaped lone
 /// surrogates).
@@ -33,7 +33,7 @@ fn accepts_and_refuses_random_documents_as_serde_json_does() {
                 String::from_utf8_lossy(&damaged)
             );
         }
-        if let Err(Invalid { offset, .. }) = verdict {
+        if let Err(InvalidJson { offset, .. }) = verdict {
             refused += 1;
             assert!(offset <= damaged.len());
         }
@@ -84,7 +84,7 @@ fn errors_have_the_offset_and_the_reason() {
     for &(text, offset, reason) in cases {
         assert_eq!(
             validate(text),
-            Err(Invalid { offset, reason }),
+            Err(InvalidJson { offset, reason }),
             "{}",
             String::from_utf8_lossy(text)
         );

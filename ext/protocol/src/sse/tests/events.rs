@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use super::super::{Control, Encoding, Event, EventDecoder, SseError};
+use super::super::{ControlEvent, Encoding, EventDecoder, SseError, SseEvent};
 use super::{random_pieces, read};
 
-fn data(payload: &[u8]) -> Event {
-    Event::Data(Bytes::copy_from_slice(payload))
+fn data(payload: &[u8]) -> SseEvent {
+    SseEvent::Data(Bytes::copy_from_slice(payload))
 }
 
-fn control(next_offset: &str, cursor: Option<&str>, up_to_date: bool, closed: bool) -> Event {
-    Event::Control(Control {
+fn control(next_offset: &str, cursor: Option<&str>, up_to_date: bool, closed: bool) -> SseEvent {
+    SseEvent::Control(ControlEvent {
         next_offset: next_offset.into(),
         cursor: cursor.map(Into::into),
         up_to_date,
@@ -19,7 +19,7 @@ fn control(next_offset: &str, cursor: Option<&str>, up_to_date: bool, closed: bo
 }
 
 /// The one event, or the error, that these bytes make, in one piece and byte by byte.
-fn one(encoding: Encoding, stream: &str) -> Result<Event, SseError> {
+fn one(encoding: Encoding, stream: &str) -> Result<SseEvent, SseError> {
     let whole = read(encoding, [stream.as_bytes()]);
     assert_eq!(whole, read(encoding, stream.as_bytes().chunks(1)), "{stream:?}");
     match whole {

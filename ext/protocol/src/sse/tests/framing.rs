@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{Decoder, MAX_RETRY, MIN_RETRY};
+use super::super::{MAX_RETRY, MIN_RETRY, RawEventDecoder};
 use super::{decode, random_pieces, raw, reference};
 
 /// Streams that hold every rule of the framing at least once.
@@ -156,7 +156,7 @@ fn several_events_of_one_piece_come_in_order() {
 
 #[test]
 fn a_piece_pushed_too_early_is_not_lost() {
-    let mut decoder = Decoder::new();
+    let mut decoder = RawEventDecoder::new();
     for piece in ["data: 1\n\nda", "ta: 2\n\n", "", "data: 3\n", "\n"] {
         decoder.push(Bytes::from_static(piece.as_bytes()));
     }
@@ -167,7 +167,7 @@ fn a_piece_pushed_too_early_is_not_lost() {
 #[test]
 fn one_line_within_one_piece_is_not_copied() {
     let piece = Bytes::from_static(b"event: data\ndata: [1,2,3]\n\n");
-    let mut decoder = Decoder::new();
+    let mut decoder = RawEventDecoder::new();
     decoder.push(piece.clone());
     let data = decoder.next_event().unwrap().unwrap().data;
     assert_eq!(data, "[1,2,3]");
@@ -222,7 +222,7 @@ fn retry_is_in_milliseconds_of_digits_only_and_clamped() {
 }
 
 fn retry_after<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
-    let mut decoder = Decoder::new();
+    let mut decoder = RawEventDecoder::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
         while decoder.next_event().unwrap().is_some() {}

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::super::{Decoder, Encoding, Event, EventDecoder, Gathered, RawEvent, SseError};
+use super::super::{DataEventBuffer, Encoding, EventDecoder, RawEvent, RawEventDecoder, SseError, SseEvent};
 use super::random_pieces;
 
 const LIMIT: usize = 10;
 
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<RawEvent>, SseError> {
-    let mut decoder = Decoder::with_limit(LIMIT);
+    let mut decoder = RawEventDecoder::with_limit(LIMIT);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
@@ -76,7 +76,7 @@ fn the_limit_applies_to_one_event_and_not_to_ignored_lines() {
 
 #[test]
 fn events_before_the_error_are_returned_and_the_error_stays() {
-    let mut decoder = Decoder::with_limit(LIMIT);
+    let mut decoder = RawEventDecoder::with_limit(LIMIT);
     decoder.push(Bytes::from_static(b"data: 1\n\ndata: 0123456789a\n\ndata: 2\n\n"));
     assert!(decoder.next_event().unwrap().is_some());
     for _ in 0..3 {
@@ -102,7 +102,7 @@ fn a_line_of_150_megabytes_takes_linear_time_and_is_held_once() {
     }
     assert_eq!(decoder.next_event(), Ok(None));
     decoder.push(Bytes::from_static(b"\n\n"));
-    let Ok(Some(Event::Data(data))) = decoder.next_event() else {
+    let Ok(Some(SseEvent::Data(data))) = decoder.next_event() else {
         panic!("a data event")
     };
     assert_eq!(data.len(), SIZE);
@@ -114,7 +114,7 @@ fn a_line_of_150_megabytes_takes_linear_time_and_is_held_once() {
 fn endless_names_and_comments_take_linear_time() {
     for start in ["event: ", ":", "unknown", "id: "] {
         let began = Instant::now();
-        let mut decoder = Decoder::new();
+        let mut decoder = RawEventDecoder::new();
         decoder.push(Bytes::copy_from_slice(start.as_bytes()));
         let piece = Bytes::from(vec![b'x'; 16 << 10]);
         for _ in 0..(32 << 20) / piece.len() {
@@ -127,7 +127,7 @@ fn endless_names_and_comments_take_linear_time() {
 
 #[test]
 fn data_events_without_a_control_event_are_limited_together() {
-    let mut gathered = Gathered::with_limit(1000);
+    let mut gathered = DataEventBuffer::with_limit(1000);
     let event = Bytes::from_static(&[b'x'; 300]);
     for _ in 0..3 {
         gathered.push(event.clone()).unwrap();
@@ -143,7 +143,7 @@ fn data_events_without_a_control_event_are_limited_together() {
 
 #[test]
 fn empty_data_events_without_a_control_event_are_limited_too() {
-    let mut gathered = Gathered::with_limit(1000);
+    let mut gathered = DataEventBuffer::with_limit(1000);
     let refused = (0..1000).find(|_| gathered.push(Bytes::new()).is_err());
     assert!(
         refused.is_some_and(|count| count <= 1000 / size_of::<Bytes>()),
@@ -153,20 +153,20 @@ fn empty_data_events_without_a_control_event_are_limited_too() {
 
 #[test]
 fn a_single_data_event_is_limited_by_the_decoder_alone() {
-    let mut gathered = Gathered::with_limit(10);
+    let mut gathered = DataEventBuffer::with_limit(10);
     gathered.push(Bytes::from_static(b"0123456789")).unwrap();
     assert!(gathered.take().eq(["0123456789"]));
 }
 
 #[test]
 fn a_small_data_event_does_not_keep_the_piece_that_it_came_in() {
-    let mut gathered = Gathered::with_limit(1 << 20);
+    let mut gathered = DataEventBuffer::with_limit(1 << 20);
     let piece = Bytes::from(vec![b'x'; 1000]);
     let (small, large, last) = (piece.slice(..10), piece.slice(10..900), piece.slice(900..905));
     for event in [&small, &large, &last] {
         gathered.push(event.clone()).unwrap();
     }
-    gathered.let_go_of_piece(piece.len());
+    gathered.release_piece(piece.len());
     gathered.push(Bytes::from_static(b"of the next piece")).unwrap();
     let events: Vec<Bytes> = gathered.take().collect();
     assert_eq!(events, [&small[..], &large, &last, b"of the next piece"]);

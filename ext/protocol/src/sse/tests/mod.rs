@@ -8,11 +8,11 @@ mod reference;
 
 use bytes::Bytes;
 
-use super::{Decoder, Encoding, Event, EventDecoder, RawEvent, SseError};
+use super::{Encoding, EventDecoder, RawEvent, RawEventDecoder, SseError, SseEvent};
 
 /// All events of a stream that comes in these pieces.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
-    let mut decoder = Decoder::new();
+    let mut decoder = RawEventDecoder::new();
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
@@ -24,7 +24,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
 }
 
 /// All events of a Durable Streams response that comes in these pieces, up to the first error.
-fn read<'a>(encoding: Encoding, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<SseError>) {
+fn read<'a>(encoding: Encoding, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<SseEvent>, Option<SseError>) {
     let mut decoder = EventDecoder::new(encoding);
     let mut events = Vec::new();
     for piece in pieces {

@@ -1,7 +1,7 @@
 //! Bodies as two servers really wrote them: `@durable-streams/server` 0.3.7 (node) and `durable-streams-server` 0.1.5
 //! (rust). Each is of a stream that was read from its start, appended to while it was read, and closed.
 
-use super::super::{Encoding, Event};
+use super::super::{Encoding, SseEvent};
 use super::{random_pieces, read};
 
 struct Recording {
@@ -56,8 +56,8 @@ fn a_recording_holds_what_was_appended_and_the_end() {
         let payload: Vec<u8> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Data(data) => Some(&data[..]),
-                Event::Control(_) => None,
+                SseEvent::Data(data) => Some(&data[..]),
+                SseEvent::Control(_) => None,
             })
             .flatten()
             .copied()
@@ -69,13 +69,13 @@ fn a_recording_holds_what_was_appended_and_the_end() {
             recording.name
         );
         assert_eq!(payload, recording.payload, "{}", recording.name);
-        let Some((Event::Control(last), before)) = events.split_last() else {
+        let Some((SseEvent::Control(last), before)) = events.split_last() else {
             panic!("{}", recording.name)
         };
         assert!(last.closed && last.up_to_date, "{}", recording.name);
         assert_eq!(last.next_offset, recording.final_offset, "{}", recording.name);
         for event in before {
-            let Event::Control(control) = event else { continue };
+            let SseEvent::Control(control) = event else { continue };
             assert!(
                 !control.closed && control.up_to_date && control.cursor.is_some(),
                 "{}",
