@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::failed;
-use crate::held::{self, Lent, Used};
+use crate::handles::{GcHandle, UseGuard, WorkHandle};
 use crate::questions::Asking;
 use crate::queue::{Queue, Threads};
 use crate::wait::wait;
@@ -27,7 +27,7 @@ use line::lines;
 /// What the thread that calls callbacks is to do.
 enum Due {
     /// Tell something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
-    Tell(Used, Used, Notice),
+    Tell(UseGuard, UseGuard, Notice),
     /// Say that all that was due before has been told.
     Confirm(oneshot::Sender<()>),
 }
@@ -39,16 +39,16 @@ fn notices() -> Arc<Queue<Due>> {
 }
 
 /// Has the dispatcher answer what the requests of a producer ask, which are for a stream handle.
-pub(crate) fn asking(stream: Lent) -> Arc<Asking> {
+pub(crate) fn asking(stream: WorkHandle) -> Arc<Asking> {
     line::asking(stream)
 }
 
 /// Has the dispatcher tell `listener` of a producer's failure, and of `deliveries` if asked to.
-pub(crate) fn listener(listener: Lent, originals: Lent, deliveries: bool) -> Listener {
+pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: bool) -> Listener {
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {
-            queue.put(Due::Tell(listener.to_use(), originals.to_use(), notice));
+            queue.put(Due::Tell(listener.use_guard(), originals.use_guard(), notice));
         }
     })
 }
@@ -101,7 +101,7 @@ fn join(kind: Symbol) -> Result<Option<u64>, Error> {
 fn fail_to_join(kind: Symbol, number: u64, exception: Value) -> Result<bool, Error> {
     let threads = threads(kind)?;
     threads.leave(number);
-    line::refuse_unserved(&held::hold(exception));
+    line::refuse_unserved(&GcHandle::new(exception));
     Ok(!threads.is_unserved())
 }
 

@@ -14,7 +14,7 @@ use magnus::{
     Class, Error, Exception, ExceptionClass, Module, Object, RHash, RModule, RString, Ruby, TryConvert, function,
 };
 
-use crate::held::Held;
+use crate::handles::GcHandle;
 
 /// The Ruby exception for `error`.
 pub(crate) fn raise(ruby: &Ruby, error: CoreError) -> Error {
@@ -24,7 +24,7 @@ pub(crate) fn raise(ruby: &Ruby, error: CoreError) -> Error {
 /// The Ruby exception object for `error`.
 pub(crate) fn exception(ruby: &Ruby, error: &CoreError) -> Result<Exception, Error> {
     if let Kind::Application(said) = error.kind()
-        && let Some(value) = said.downcast_ref::<Held>().and_then(|held| held.get(ruby))
+        && let Some(value) = said.downcast_ref::<GcHandle>().and_then(|handle| handle.get(ruby))
     {
         return Exception::try_convert(value);
     }

@@ -22,10 +22,10 @@ use magnus::{
 use crate::client::{RetryPolicy, policy, seconds};
 use crate::dispatch;
 use crate::errors::{self, guard};
-use crate::held::{self, Lent};
+use crate::handles::WorkHandle;
 use crate::memory::Reported;
 use crate::options::options;
-use crate::shared::share;
+use crate::pinned_string::pin;
 use crate::stream::{Stream, frozen};
 use crate::wait::wait;
 
@@ -40,7 +40,7 @@ pub(crate) struct Producer {
     running: ProcessBound<CoreProducer>,
     json: bool,
     /// From this size on (bytes) messages are not copied.
-    share_from: usize,
+    pin_from: usize,
     block_when_full: bool,
     /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
     /// passed. Entries go with a flush, or some appends after their message was acknowledged.
@@ -49,7 +49,7 @@ pub(crate) struct Producer {
     stream: Opaque<Obj<Stream>>,
     listener: Option<Opaque<Value>>,
     /// What of these its work refers to.
-    lent: Vec<Lent>,
+    handles: Vec<WorkHandle>,
     /// At how many originals an append drops those that were acknowledged.
     sweep_at: Cell<usize>,
     /// How many bytes were appended since the GC was last told.
@@ -75,8 +75,8 @@ impl DataTypeFunctions for Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         // Nothing can be appended any more.
-        for lent in &self.lent {
-            lent.forget();
+        for handle in &self.handles {
+            handle.release();
         }
     }
 }
@@ -112,7 +112,7 @@ impl Producer {
     fn new(ruby: &Ruby, stream: Obj<Stream>, settings: Settings) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
             let (json, listener) = (settings.json, settings.listener);
-            let asked = stream.application.as_ref().map(|_| held::lend(stream));
+            let asked = stream.application.as_ref().map(|_| WorkHandle::new(stream));
             let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
                 Some(asked) => Arc::new(stream.endpoint.with_application(&dispatch::asking(asked.clone()))),
@@ -135,33 +135,33 @@ impl Producer {
                 retry,
             };
             let originals = ruby.hash_new();
-            let mut lent: Vec<Lent> = asked.into_iter().collect();
+            let mut handles: Vec<WorkHandle> = asked.into_iter().collect();
             let told = match listener {
                 None => None,
                 Some(listener) => {
                     let deliveries: bool = listener.funcall("deliveries?", ())?;
-                    let (listener, originals) = (held::lend(listener), held::lend(originals));
-                    lent.extend([listener.clone(), originals.clone()]);
+                    let (listener, originals) = (WorkHandle::new(listener), WorkHandle::new(originals));
+                    handles.extend([listener.clone(), originals.clone()]);
                     Some(dispatch::listener(listener, originals, deliveries))
                 }
             };
-            let share_from = if json { usize::MAX } else { config.max_batch_bytes };
+            let pin_from = if json { usize::MAX } else { config.max_batch_bytes };
             dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
             let started = CoreProducer::start(&endpoint, &settings.producer_id, &settings.content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
-            for lent in &lent {
-                lent.only_while(started.work());
+            for handle in &handles {
+                handle.keep_alive_while(started.work());
             }
             let running = ProcessBound::new(started);
             let producer = ruby.obj_wrap(Producer {
                 running,
                 json,
-                share_from,
+                pin_from,
                 block_when_full: settings.block_when_full,
                 originals: originals.into(),
                 stream: stream.into(),
                 listener: listener.map(Opaque::from),
-                lent,
+                handles,
                 sweep_at: Cell::new(SWEEP),
                 unreported: Cell::new(0),
                 memory: Reported::default(),
@@ -260,11 +260,7 @@ impl Producer {
     /// `text`, whose bytes are `bytes`, as it is appended: what is as large as a batch is not copied. (JSON is: something
     /// comes around it.)
     fn message<'a>(&self, text: RString, bytes: &'a [u8]) -> Message<'a> {
-        let shared = if bytes.len() >= self.share_from {
-            share(text)
-        } else {
-            None
-        };
+        let shared = if bytes.len() >= self.pin_from { pin(text) } else { None };
         shared.map_or(Message::Copied(bytes), Message::Shared)
     }
 
@@ -396,7 +392,7 @@ impl Producer {
     /// Makes sure that threads serve it, where it needs some, and that the end of the process waits for it.
     fn keep_served(&self, ruby: &Ruby) -> Result<(), Error> {
         exit::send_at_exit(ruby)?;
-        match self.lent.is_empty() {
+        match self.handles.is_empty() {
             true => Ok(()),
             false => dispatch::keep_served(
                 ruby,

@@ -23,8 +23,8 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::held::{self, Held};
-use crate::kept::Kept;
+use crate::fiber_guard::FiberGuard;
+use crate::handles::GcHandle;
 use crate::request::{self, Request};
 use crate::values::Callables;
 use crate::wait::{Went, here, wait};
@@ -47,7 +47,7 @@ impl Question {
     }
 
     /// Ends the request by an exception.
-    pub(crate) fn fail(self, exception: Held) {
+    pub(crate) fn fail(self, exception: GcHandle) {
         let exception = Arc::new(exception);
         // A request that was cancelled meanwhile wants no answer.
         match self {
@@ -145,9 +145,9 @@ impl Application {
                 let Some(callables) = &self.callables else {
                     return Ok(rest);
                 };
-                let kept = Kept::new(ruby, (rest, answer));
+                let guard = FiberGuard::new(ruby, (rest, answer));
                 let values = callables.evaluate(ruby);
-                let (rest, answer) = kept.take(ruby)?;
+                let (rest, answer) = guard.take(ruby)?;
                 match values {
                     Ok(values) => {
                         // A request that was cancelled meanwhile wants no answer.
@@ -166,9 +166,9 @@ impl Application {
                     return Ok(rest);
                 };
                 let request = Request::wrap(ruby, *request, answer);
-                let kept = Kept::new(ruby, rest);
+                let guard = FiberGuard::new(ruby, rest);
                 let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
-                let rest = kept.take(ruby)?;
+                let rest = guard.take(ruby)?;
                 match called {
                     Ok(_) => Ok(rest),
                     Err(error) => {
@@ -238,14 +238,14 @@ impl Application {
 
 /// An exception, to be raised where the request's outcome is waited for; the error if it is none, or one that came to
 /// the thread for its own sake: a signal, or the end of the process.
-fn told(ruby: &Ruby, error: Error) -> Result<Held, Error> {
+fn told(ruby: &Ruby, error: Error) -> Result<GcHandle, Error> {
     if error.is_kind_of(ruby.exception_signal()) || error.is_kind_of(ruby.exception_system_exit()) {
         return Err(error);
     }
     match error.error_type() {
-        ErrorType::Exception(exception) => Ok(held::hold(*exception)),
+        ErrorType::Exception(exception) => Ok(GcHandle::new(*exception)),
         // Made in this crate, of a value that cannot be sent.
-        ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)).map(held::hold),
+        ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)).map(GcHandle::new),
         ErrorType::Jump(_) => Err(error),
     }
 }

@@ -26,8 +26,8 @@ use crate::client::Client;
 use crate::errors::{self, About, guard};
 use crate::nested::is_computing;
 use crate::options::options;
+use crate::pinned_string::pin;
 use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
-use crate::shared::share;
 use crate::values::given;
 use crate::wait::wait_soon;
 
@@ -275,7 +275,7 @@ impl Stream {
         if json {
             self.check_json(ruby, operation, bytes)?;
         }
-        Ok(share(data).unwrap_or_else(|| Bytes::copy_from_slice(bytes)))
+        Ok(pin(data).unwrap_or_else(|| Bytes::copy_from_slice(bytes)))
     }
 
     /// `data` as a request's body.

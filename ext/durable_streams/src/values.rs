@@ -6,7 +6,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Error, RHash, RString, Ruby, Symbol, TryConvert, Value, gc, r_hash::ForEach};
 
 use crate::errors;
-use crate::held::{self, Held};
+use crate::handles::GcHandle;
 use crate::nested::computing;
 
 /// What a stream handle's headers and parameters are.
@@ -17,7 +17,7 @@ pub(crate) struct Given {
     pub(crate) callables: Option<Callables>,
     /// Keeps the callables alive, and where they are, until an object of Ruby's marks them: the GC does not look for them
     /// in Rust's memory, and moves what nobody has marked in place.
-    pub(crate) pins: Vec<Held>,
+    pub(crate) pins: Vec<GcHandle>,
 }
 
 /// The callables of a stream handle.
@@ -71,7 +71,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
     each(headers, |name, value| {
         let name = header_name(ruby, name_of(ruby, "header", name)?)?;
         if is_callable(value) {
-            pins.push(held::hold(value));
+            pins.push(GcHandle::new(value));
             dynamic_headers.push((name, Opaque::from(value)));
         } else if let Some(text) = text_of(ruby, "header", name.as_str(), value)? {
             let value = header_value(ruby, name.as_str(), text)?;
@@ -82,7 +82,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
     each(params, |name, value| {
         let name = name_of(ruby, "param", name)?;
         if is_callable(value) {
-            pins.push(held::hold(value));
+            pins.push(GcHandle::new(value));
             dynamic_params.push((name, Opaque::from(value)));
         } else if let Some(text) = text_of(ruby, "param", &name, value)? {
             let value = param_value(ruby, &name, text)?;

@@ -11,7 +11,7 @@ use durable_streams_client::lock::Mutex;
 use magnus::typed_data::Obj;
 use magnus::{Error, Ruby, TryConvert};
 
-use crate::held::{self, Held, Lent, Used};
+use crate::handles::{GcHandle, UseGuard, WorkHandle};
 use crate::questions::{Asking, Question};
 use crate::queue::{Queue, Threads};
 use crate::stream::Stream;
@@ -23,13 +23,13 @@ pub(super) fn lines() -> Arc<Queue<Turn>> {
 }
 
 /// What questions that come now fail with: no thread serves, and none can be started.
-fn refusal() -> Arc<Mutex<Option<Held>>> {
-    static REFUSAL: ProcessLocal<Mutex<Option<Held>>> = ProcessLocal::new();
+fn refusal() -> Arc<Mutex<Option<GcHandle>>> {
+    static REFUSAL: ProcessLocal<Mutex<Option<GcHandle>>> = ProcessLocal::new();
     REFUSAL.get_or_make(Mutex::default)
 }
 
 /// A way for the requests of a producer on this stream handle to ask.
-pub(super) fn asking(stream: Lent) -> Arc<Asking> {
+pub(super) fn asking(stream: WorkHandle) -> Arc<Asking> {
     lines().resize(|most| most + 1);
     let line = Arc::new(Line {
         stream,
@@ -40,7 +40,7 @@ pub(super) fn asking(stream: Lent) -> Arc<Asking> {
 }
 
 struct Line {
-    stream: Lent,
+    stream: WorkHandle,
     state: Mutex<State>,
     generation: u64,
 }
@@ -53,7 +53,7 @@ struct State {
 }
 
 struct Asked {
-    stream: Used,
+    stream: UseGuard,
     question: Question,
     /// Whether a thread has ended over it.
     before: bool,
@@ -75,7 +75,7 @@ impl Line {
         }
         let mut state = self.state.lock();
         state.questions.push_back(Asked {
-            stream: self.stream.to_use(),
+            stream: self.stream.use_guard(),
             question,
             before: false,
         });
@@ -145,14 +145,16 @@ pub(super) fn answer_next(ruby: &Ruby, turn: &ProcessBound<Turn>) -> Result<(), 
     })
 }
 
-fn thread_error(ruby: &Ruby, message: &str) -> Result<Held, Error> {
+fn thread_error(ruby: &Ruby, message: &str) -> Result<GcHandle, Error> {
     use magnus::Class;
-    ruby.exception_thread_error().new_instance((message,)).map(held::hold)
+    ruby.exception_thread_error()
+        .new_instance((message,))
+        .map(GcHandle::new)
 }
 
 /// A thread could not be started, which `why` tells. If none serves, requests that ask something fail by it, now and until
 /// one does: nobody would answer them.
-pub(super) fn refuse_unserved(why: &Held) {
+pub(super) fn refuse_unserved(why: &GcHandle) {
     if !lines().is_unserved() {
         return;
     }

@@ -19,7 +19,7 @@ use rb_sys::VALUE;
 use super::bell::Bell;
 use super::outcome::poll;
 use crate::errors;
-use crate::kept::Kept;
+use crate::fiber_guard::FiberGuard;
 
 /// How many unused bells a thread keeps. More are wanted only when as many fibers are woken at a time.
 const KEPT: usize = 256;
@@ -50,9 +50,9 @@ where
     let bells = Bells::of_this_thread(ruby)?;
     let Hung { bell, io } = bells.take(ruby)?;
     // While the fiber is parked, nothing on its stack owns anything.
-    let kept = Kept::new(ruby, (future, bell));
+    let guard = FiberGuard::new(ruby, (future, bell));
     let waited = loop {
-        let polled = kept.with(ruby, |(future, bell)| {
+        let polled = guard.with(ruby, |(future, bell)| {
             bell.silence();
             poll(future.as_mut(), &Waker::from(Arc::clone(bell)))
         });
@@ -63,7 +63,7 @@ where
             break Err(raised);
         }
     };
-    let (_, bell) = kept.take(ruby)?;
+    let (_, bell) = guard.take(ruby)?;
     bells.keep(Hung { bell, io });
     waited
 }

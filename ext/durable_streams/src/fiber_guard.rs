@@ -15,21 +15,21 @@ use magnus::{Class, Error, Module, RModule, Ruby};
 use crate::errors;
 
 /// A value in the GC's hands. It is bound to its process: a forked child neither sees it nor drops it.
-pub(crate) struct Kept<T> {
-    object: Obj<Object>,
+pub(crate) struct FiberGuard<T> {
+    object: Obj<GuardedState>,
     value: PhantomData<T>,
 }
 
 /// The object. Freed by the GC it drops its value, which is plain Rust data and touches nothing of Ruby.
-#[magnus::wrap(class = "DurableStreams::Native::Kept", free_immediately, size)]
-struct Object(ProcessBound<Mutex<Option<Box<dyn Any + Send>>>>);
+#[magnus::wrap(class = "DurableStreams::Native::FiberGuard", free_immediately, size)]
+struct GuardedState(ProcessBound<Mutex<Option<Box<dyn Any + Send>>>>);
 
-impl<T: Send + 'static> Kept<T> {
+impl<T: Send + 'static> FiberGuard<T> {
     /// Hands `value` to the GC. What this returns must stay on the stack of the call that owns the value.
-    pub(crate) fn new(ruby: &Ruby, value: T) -> Kept<T> {
+    pub(crate) fn new(ruby: &Ruby, value: T) -> FiberGuard<T> {
         let boxed: Box<dyn Any + Send> = Box::new(value);
-        Kept {
-            object: ruby.obj_wrap(Object(ProcessBound::new(Mutex::new(Some(boxed))))),
+        FiberGuard {
+            object: ruby.obj_wrap(GuardedState(ProcessBound::new(Mutex::new(Some(boxed))))),
             value: PhantomData,
         }
     }
@@ -59,7 +59,7 @@ impl<T: Send + 'static> Kept<T> {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Kept", ruby.class_object())?;
+    let class = native.define_class("FiberGuard", ruby.class_object())?;
     class.undef_default_alloc_func();
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Ruby objects that native work refers to while it runs on other threads: ids into one table that the GC marks.
 //!
-//! Other threads hold a [`Held`], which is a number and nothing of Ruby. Dropping the last one only notes that the
+//! Other threads hold a [`GcHandle`], which is a number and nothing of Ruby. Dropping the last one only notes that the
 //! number is free; the table is swept when the GC marks it, or a Ruby thread adds to it.
 //!
 //! What native work refers to may refer to the owner of that work: a callback is a closure, and most closures see the
-//! variable that their producer is in. Such an object is [`Lent`]: kept alive only while there is work, or the owner would
+//! variable that their producer is in. Such an object is [`WorkHandle`]: kept alive only while there is work, or the owner would
 //! keep itself alive.
 
 use std::collections::HashMap;
@@ -18,12 +18,12 @@ use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, 
 
 /// A Ruby object that stays alive as long as this does.
 #[derive(Clone, Debug)]
-pub(crate) struct Held(Arc<Id>);
+pub(crate) struct GcHandle(Arc<HandleId>);
 
 #[derive(Debug)]
-struct Id(u64);
+struct HandleId(u64);
 
-impl Drop for Id {
+impl Drop for HandleId {
     fn drop(&mut self) {
         FREED.get_or_make(Mutex::default).lock().push(self.0);
     }
@@ -38,7 +38,7 @@ static TABLE: OnceLock<Mutex<HashMap<u64, Entry>>> = OnceLock::new();
 struct Entry {
     value: Opaque<Value>,
     /// Of what is lent.
-    work: Option<Arc<Work>>,
+    work: Option<Arc<OwnerWork>>,
 }
 
 impl Entry {
@@ -49,12 +49,12 @@ impl Entry {
 
 /// Whether a lent object is needed.
 #[derive(Default)]
-struct Work {
+struct OwnerWork {
     under_way: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     users: AtomicUsize,
 }
 
-impl Work {
+impl OwnerWork {
     fn is_needed(&self) -> bool {
         // In this order: users come while work is under way.
         self.under_way.get().is_none_or(|under_way| under_way()) || self.users.load(Ordering::SeqCst) > 0
@@ -64,12 +64,12 @@ impl Work {
 /// What the GC sees of the table. It has no write barriers, like all of this crate's objects: so the GC looks through it at
 /// every collection, however old it is, and finds what was added meanwhile.
 #[derive(TypedData)]
-#[magnus(class = "DurableStreams::Native::Held", mark)]
-struct Marker;
+#[magnus(class = "DurableStreams::Native::HandleTable", mark)]
+struct HandleTable;
 
-impl DataTypeFunctions for Marker {
+impl DataTypeFunctions for HandleTable {
     fn mark(&self, marker: &gc::Marker) {
-        // The lock is free: it is never held while Ruby allocates, and every Ruby thread is stopped here.
+        // The lock is free: it is never locked while Ruby allocates, and every Ruby thread is stopped here.
         if let Some(table) = TABLE.get() {
             let mut table = table.lock();
             sweep(&mut table);
@@ -82,27 +82,15 @@ impl DataTypeFunctions for Marker {
 
 /// Makes the table known to the GC. Called once, from Init.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Held", ruby.class_object())?;
+    let class = native.define_class("HandleTable", ruby.class_object())?;
     class.undef_default_alloc_func();
     TABLE.get_or_init(Mutex::default);
-    let marker: typed_data::Obj<Marker> = ruby.obj_wrap(Marker);
+    let marker: typed_data::Obj<HandleTable> = ruby.obj_wrap(HandleTable);
     gc::register_mark_object(marker);
     Ok(())
 }
 
-/// Keeps `value` alive.
-pub(crate) fn hold(value: impl ReprValue) -> Held {
-    add(value, None)
-}
-
-/// Keeps `value` alive for the work of its owner; for good, until it is told what that is.
-pub(crate) fn lend(value: impl ReprValue) -> Lent {
-    let work = Arc::<Work>::default();
-    let held = add(value, Some(Arc::clone(&work)));
-    Lent { held, work }
-}
-
-fn add(value: impl ReprValue, work: Option<Arc<Work>>) -> Held {
+fn add(value: impl ReprValue, work: Option<Arc<OwnerWork>>) -> GcHandle {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     if let Some(table) = TABLE.get() {
         let mut table = table.lock();
@@ -110,7 +98,7 @@ fn add(value: impl ReprValue, work: Option<Arc<Work>>) -> Held {
         let value = Opaque::from(value.as_value());
         table.insert(id, Entry { value, work });
     }
-    Held(Arc::new(Id(id)))
+    GcHandle(Arc::new(HandleId(id)))
 }
 
 /// Forgets what nobody refers to any more.
@@ -121,7 +109,12 @@ fn sweep(table: &mut HashMap<u64, Entry>) {
     }
 }
 
-impl Held {
+impl GcHandle {
+    /// Keeps `value` alive.
+    pub(crate) fn new(value: impl ReprValue) -> GcHandle {
+        add(value, None)
+    }
+
     /// The object.
     pub(crate) fn get(&self, ruby: &Ruby) -> Option<Value> {
         let table = TABLE.get()?.lock();
@@ -131,47 +124,54 @@ impl Held {
 
 /// A Ruby object that is alive as long as its owner is, an object of Ruby's that marks it, and longer while there is work.
 #[derive(Clone)]
-pub(crate) struct Lent {
-    held: Held,
-    work: Arc<Work>,
+pub(crate) struct WorkHandle {
+    handle: GcHandle,
+    work: Arc<OwnerWork>,
 }
 
-impl Lent {
+impl WorkHandle {
+    /// Keeps `value` alive for the work of its owner; for good, until it is told what that is.
+    pub(crate) fn new(value: impl ReprValue) -> WorkHandle {
+        let work = Arc::<OwnerWork>::default();
+        let handle = add(value, Some(Arc::clone(&work)));
+        WorkHandle { handle, work }
+    }
+
     /// From now on keeps the object alive only while `under_way` says so, or somebody uses it. The owner begins no work
-    /// once it is garbage, and calls [`Lent::forget`] when it is freed. `under_way` is asked in the midst of a garbage
+    /// once it is garbage, and calls [`WorkHandle::release`] when it is freed. `under_way` is asked in the midst of a garbage
     /// collection: it waits for nothing that a Ruby thread does.
-    pub(crate) fn only_while(&self, under_way: impl Fn() -> bool + Send + Sync + 'static) {
+    pub(crate) fn keep_alive_while(&self, under_way: impl Fn() -> bool + Send + Sync + 'static) {
         // Told once.
         let _again = self.work.under_way.set(Box::new(under_way));
     }
 
     /// Keeps the object alive until what this gives is dropped. Only while work is under way.
-    pub(crate) fn to_use(&self) -> Used {
+    pub(crate) fn use_guard(&self) -> UseGuard {
         self.work.users.fetch_add(1, Ordering::SeqCst);
-        Used(self.clone())
+        UseGuard(self.clone())
     }
 
     /// The owner is being freed, and with it, unless there is work, the object.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn release(&self) {
         if let Some(table) = TABLE.get()
             && !self.work.is_needed()
         {
-            table.lock().remove(&self.held.0.0);
+            table.lock().remove(&self.handle.0.0);
         }
     }
 }
 
 /// A lent object in use.
-pub(crate) struct Used(Lent);
+pub(crate) struct UseGuard(WorkHandle);
 
-impl Used {
+impl UseGuard {
     /// The object.
     pub(crate) fn get(&self, ruby: &Ruby) -> Option<Value> {
-        self.0.held.get(ruby)
+        self.0.handle.get(ruby)
     }
 }
 
-impl Drop for Used {
+impl Drop for UseGuard {
     fn drop(&mut self) {
         self.0.work.users.fetch_sub(1, Ordering::SeqCst);
     }
