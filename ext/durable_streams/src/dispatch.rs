@@ -1,6 +1,9 @@
-//! Work that only a Ruby thread can do while no caller waits: what producers' requests ask, and what their callbacks are
-//! told. The Ruby threads of `lib/durable_streams/dispatcher.rb` serve a queue for each, so that a callback may be slow, or
-//! wait for the producer itself, while requests go on.
+//! Work of callback threads: the Ruby calls of producers' requests, and the callbacks of producers.
+//!
+//! No caller waits for either. There is one queue for each kind, served by the Ruby threads of
+//! `lib/durable_streams/dispatcher.rb`. So a callback may be slow, or wait for its producer, while requests go on.
+//!
+//! Read [`QueuedNotice`] and [`Queue`] first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,54 +19,59 @@ use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::failed;
 use crate::handles::{GcHandle, UseGuard, WorkHandle};
-use crate::questions::Asking;
-use crate::queue::{Queue, Threads};
+use crate::queue::{Queue, QueueThreads};
+use crate::ruby_calls::CallSender;
 use crate::wait::wait;
 
-mod line;
+mod producer_queue;
 
-use line::lines;
+use producer_queue::ready_producers;
 
-/// What the thread that calls callbacks is to do.
-enum Due {
-    /// Tell something that happened to a producer: whom to tell, what the producer keeps as it was appended, and what it is.
-    Tell(UseGuard, UseGuard, Notice),
-    /// Say that all that was due before has been told.
-    Confirm(oneshot::Sender<()>),
+/// What the thread that runs callbacks takes from its queue.
+enum QueuedNotice {
+    /// Something happened to a producer: the listener, the producer's originals (see `producer`), and the notice.
+    Notice(UseGuard, UseGuard, Notice),
+    /// All notices before this one have been passed to their listeners.
+    Barrier(oneshot::Sender<()>),
 }
 
-fn notices() -> Arc<Queue<Due>> {
-    static QUEUE: ProcessLocal<Queue<Due>> = ProcessLocal::new();
-    // One thread, which tells them in order.
+fn notices() -> Arc<Queue<QueuedNotice>> {
+    static QUEUE: ProcessLocal<Queue<QueuedNotice>> = ProcessLocal::new();
+    // One thread, so that notices come in order.
     QUEUE.get_or_make(|| Queue::new(1))
 }
 
-/// Has the dispatcher answer what the requests of a producer ask, which are for a stream handle.
-pub(crate) fn asking(stream: WorkHandle) -> Arc<Asking> {
-    line::asking(stream)
+/// Sends the Ruby calls of a producer's requests to callback threads. The code to run is that of the stream handle.
+pub(crate) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
+    producer_queue::call_sender(stream)
 }
 
-/// Has the dispatcher tell `listener` of a producer's failure, and of `deliveries` if asked to.
+/// Passes a producer's failure to `listener` on the callback thread, and deliveries too if `deliveries` is true.
 pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: bool) -> Listener {
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {
-            queue.put(Due::Tell(listener.use_guard(), originals.use_guard(), notice));
+            queue.put(QueuedNotice::Notice(
+                listener.use_guard(),
+                originals.use_guard(),
+                notice,
+            ));
         }
     })
 }
 
-/// Makes sure that a producer is served whose requests ask for values, or which has callbacks: threads may have died. To be
-/// called before what needs them, and with nothing in between that gives up the GVL: a thread that dies later is replaced.
+/// Starts the threads that a producer needs, if they died or were never started: `values` if its requests have Ruby calls,
+/// `callbacks` if it has a listener. Call it right before the work that needs the threads, and keep the GVL in between: a
+/// thread that dies later starts its successor.
 ///
 /// # Errors
-/// If a thread cannot be started, and no other serves.
+/// If a thread cannot be started and no other thread serves.
 pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<(), Error> {
-    // Once another thread could not be started, those that serve are enough.
+    // After a thread could not be started, the existing ones have to do.
     let mut another = true;
     loop {
-        let lacks = |threads: &dyn Threads| threads.is_short() && (another || threads.is_unserved());
-        let kind = if values && lacks(&*lines()) {
+        let lacks = |threads: &dyn QueueThreads| threads.is_short() && (another || threads.is_unserved());
+        let kind = if values && lacks(&*ready_producers()) {
             "values"
         } else if callbacks && lacks(&*notices()) {
             "notices"
@@ -74,10 +82,10 @@ pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<
     }
 }
 
-/// Starts a thread of a kind if one is of use. False if it cannot be started, and others serve.
+/// Starts a thread of a kind if one is needed. Returns false if it cannot be started but other threads serve.
 ///
 /// # Errors
-/// If it cannot be started, and no other serves.
+/// If it cannot be started and no other thread serves.
 fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let dispatcher: Value = library.const_get("Dispatcher")?;
@@ -85,67 +93,67 @@ fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
 }
 
 /// The queue of a kind: `:values` or `:notices`.
-fn threads(kind: Symbol) -> Result<Arc<dyn Threads>, Error> {
+fn threads(kind: Symbol) -> Result<Arc<dyn QueueThreads>, Error> {
     Ok(match &*kind.name()? {
-        "values" => lines(),
+        "values" => ready_producers(),
         _ => notices(),
     })
 }
 
-/// `Native.join(kind)` -> the number of a thread that is to be started now, or nil if none is of use.
+/// `Native.join(kind)` -> the number of a thread that the caller starts now, or nil if none is needed.
 fn join(kind: Symbol) -> Result<Option<u64>, Error> {
     Ok(threads(kind)?.join())
 }
 
-/// `Native.fail_to_join(kind, number, exception)` -> whether other threads serve: this one could not be started.
+/// `Native.fail_to_join(kind, number, exception)`: the thread could not be started. -> whether other threads serve.
 fn fail_to_join(kind: Symbol, number: u64, exception: Value) -> Result<bool, Error> {
     let threads = threads(kind)?;
     threads.leave(number);
-    line::refuse_unserved(&GcHandle::new(exception));
+    producer_queue::refuse_unserved(&GcHandle::new(exception));
     Ok(!threads.is_unserved())
 }
 
-/// `Native.leave(kind, number)` -> whether something is left that may need a thread: this one is at its end.
+/// `Native.leave(kind, number)`: the thread ends. -> whether there is or may be more work for a thread.
 fn leave(kind: Symbol, number: u64) -> Result<bool, Error> {
     threads(kind)?.leave(number);
-    Ok(is_busy() || lines().has_work() || notices().has_work())
+    Ok(is_busy() || ready_producers().has_work() || notices().has_work())
 }
 
-/// `Native.serves?(kind, number)`: whether it is the number of a thread of this process that serves.
+/// `Native.serves?(kind, number)`: whether a thread of this process serves under this number.
 fn serves(kind: Symbol, number: u64) -> Result<bool, Error> {
     Ok(threads(kind)?.includes(number))
 }
 
-/// `Native.serve_requests(number)`: answers what requests ask, until the thread is ended or not needed.
+/// `Native.serve_requests(number)`: runs the Ruby calls of requests until the thread is ended or not needed.
 fn serve_requests(ruby: &Ruby, number: u64) -> Result<(), Error> {
     guard(ruby, || {
-        line::accept();
-        while let Some(turn) = wait(ruby, lines().next(number))? {
-            // A callable may fork: the child leaves alone what its parent is answering.
-            let turn = ProcessBound::new(turn);
-            if lines().is_short() {
+        producer_queue::accept();
+        while let Some(producer) = wait(ruby, ready_producers().next(number))? {
+            // A callable may fork. The child must not touch the call that its parent is running.
+            let producer = ProcessBound::new(producer);
+            if ready_producers().is_short() {
                 keep_running(ruby, "values")?;
             }
-            line::answer_next(ruby, &turn)?;
+            producer_queue::run_next(ruby, &producer)?;
         }
         Ok(())
     })
 }
 
-/// `Native.next_notice(number)` -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
-/// `[listener, :failed, error]`, for which it waits; nil if the thread is to end, as one of another process.
+/// `Native.next_notice(number)`: waits for a notice. -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
+/// `[listener, :failed, error]`; nil if the thread has to end, for instance because it belongs to another process.
 fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
     guard(ruby, || {
-        while let Some(due) = wait(ruby, notices().next(number))? {
-            match due {
-                Due::Tell(listener, originals, notice) => {
+        while let Some(queued) = wait(ruby, notices().next(number))? {
+            match queued {
+                QueuedNotice::Notice(listener, originals, notice) => {
                     if let (Some(listener), Some(originals)) = (listener.get(ruby), originals.get(ruby)) {
                         return notice_array(ruby, listener, RHash::try_convert(originals)?, notice).map(Some);
                     }
                 }
-                Due::Confirm(told) => {
-                    // Who waited for it may have given up.
-                    let _gone = told.send(());
+                QueuedNotice::Barrier(reached) => {
+                    // The waiter may have given up.
+                    let _gone = reached.send(());
                 }
             }
         }
@@ -153,19 +161,19 @@ fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
     })
 }
 
-/// `Native.finish_notices(limit)` -> nil, when all that is to be told now has been, or the time (seconds) is over.
+/// `Native.finish_notices(limit)` -> nil, when all notices so far have been passed on, or after `limit` seconds.
 fn finish_notices(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;
         if notices().is_short() {
-            // No thread tells anything.
+            // No thread runs callbacks.
             return Ok(());
         }
-        let (told, all_told) = oneshot::channel();
-        notices().put(Due::Confirm(told));
+        let (reached, barrier) = oneshot::channel();
+        notices().put(QueuedNotice::Barrier(reached));
         let finishing = Task::spawn(async move {
-            // Whether time ran out shows nowhere: whoever was not told may have got it otherwise.
-            let _late = tokio::time::timeout(limit, all_told).await;
+            // The result does not matter: the caller goes on in both cases.
+            let _timed_out = tokio::time::timeout(limit, barrier).await;
             Ok(())
         });
         let finishing = finishing.map_err(|error| errors::raise(ruby, error))?;

@@ -3,7 +3,7 @@
 //! - `wait`: the one place where a thread waits; `caller`: who it is that waits;
 //! - `convert`: the one place where content becomes Ruby objects;
 //! - `errors`: the one map from failures to exceptions; `failed`: that of a producer that has failed;
-//! - `questions`: what requests ask of Ruby; `values`: headers and parameters, callables included;
+//! - `ruby_calls`: what requests ask of Ruby; `values`: headers and parameters, callables included;
 //!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
 //!   `options`: settings that Ruby gives by name; `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
 //! - `url`: paths joined to a base, and URLs without their secrets; `content_type`: what types mean;
@@ -30,10 +30,10 @@ mod pinned_string;
 mod producer;
 #[cfg(debug_assertions)]
 mod provoke;
-mod questions;
 mod queue;
 mod reader;
 mod request;
+mod ruby_calls;
 mod stream;
 mod url;
 mod values;

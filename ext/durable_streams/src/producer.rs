@@ -115,7 +115,7 @@ impl Producer {
             let asked = stream.application.as_ref().map(|_| WorkHandle::new(stream));
             let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
-                Some(asked) => Arc::new(stream.endpoint.with_application(&dispatch::asking(asked.clone()))),
+                Some(asked) => Arc::new(stream.endpoint.with_application(&dispatch::call_sender(asked.clone()))),
             };
             let retry = match settings.retry_policy {
                 Some(retry) => policy(ruby, retry)?,

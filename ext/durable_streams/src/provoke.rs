@@ -12,7 +12,7 @@ use durable_streams_protocol::target::Values;
 use magnus::{Error, Object, RModule, Ruby, function};
 
 use crate::errors::{self, guard};
-use crate::questions::carry_out_serving;
+use crate::ruby_calls::run_job_with_calls;
 use crate::wait::wait;
 
 /// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for), `"request"` (in one that the waiting thread
@@ -35,7 +35,7 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
             let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
             let work = Work::<()>::that_panics(&endpoint, "provoked in a request");
-            carry_out_serving(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
+            run_job_with_calls(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {
             let task = Task::<()>::spawn(async {

@@ -1,7 +1,7 @@
-//! A queue that is filled on any thread and served on Ruby threads, and which threads serve it. It belongs to one process.
+//! A queue that any thread fills and Ruby threads serve, and the list of the threads that serve it. It belongs to one process.
 //!
-//! A thread that serves is known by a number that no other has, in this process or in one that it was forked from: so a
-//! thread that forks is, in the child, none of the child's queues'.
+//! Each serving thread has a number that is unique in this process and in all processes that it was forked from. So a thread
+//! that forks serves none of the child's queues.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -11,36 +11,36 @@ use std::task::{Poll, Waker};
 
 use durable_streams_client::lock::Mutex;
 
-/// A thread that has nothing to do ends where so many others have nothing to do.
+/// An idle thread ends if so many others are idle too.
 const SPARE: usize = 4;
 
-/// A queue without end or limit.
+/// An unbounded queue.
 pub(crate) struct Queue<T> {
-    state: Mutex<State<T>>,
-    /// What `State::is_short` gives, to be looked at without the lock.
+    state: Mutex<QueueState<T>>,
+    /// A copy of `QueueState::is_short`, readable without the lock.
     short: AtomicBool,
 }
 
-struct State<T> {
+struct QueueState<T> {
     items: VecDeque<T>,
-    /// The threads that serve, by their numbers.
-    threads: BTreeMap<u64, Doing>,
-    /// More threads than this have no use.
+    /// The serving threads by number.
+    threads: BTreeMap<u64, ThreadStatus>,
+    /// More threads than this are not needed.
     most: usize,
 }
 
-enum Doing {
-    /// It is on its way to the queue, or waits for what is put there.
+enum ThreadStatus {
+    /// It was just started, or waits for an item.
     Idle(Option<Waker>),
-    /// It has taken something.
+    /// It has taken an item.
     Busy,
 }
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
     fn idle(&self) -> usize {
         self.threads
             .values()
-            .filter(|doing| matches!(doing, Doing::Idle(_)))
+            .filter(|status| matches!(status, ThreadStatus::Idle(_)))
             .count()
     }
 
@@ -48,19 +48,19 @@ impl<T> State<T> {
         self.threads.len() < self.most && self.idle() == 0
     }
 
-    /// Who is to take what was put there. The oldest: then as few threads as possible have anything to do.
+    /// Picks a thread to wake for a new item: the oldest idle one, so that as few threads as possible are in use.
     fn wake(&mut self) -> Option<Waker> {
-        self.threads.values_mut().find_map(|doing| match doing {
-            Doing::Idle(waker) => waker.take(),
-            Doing::Busy => None,
+        self.threads.values_mut().find_map(|status| match status {
+            ThreadStatus::Idle(waker) => waker.take(),
+            ThreadStatus::Busy => None,
         })
     }
 }
 
 impl<T> Queue<T> {
-    /// An empty queue, for which `most` threads are enough.
+    /// An empty queue that needs `most` threads at most.
     pub(crate) fn new(most: usize) -> Queue<T> {
-        let state = State {
+        let state = QueueState {
             items: VecDeque::new(),
             threads: BTreeMap::new(),
             most,
@@ -71,17 +71,17 @@ impl<T> Queue<T> {
         }
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut QueueState<T>) -> R) -> R {
         let mut state = self.state.lock();
         let changed = change(&mut state);
         self.short.store(state.is_short(), Ordering::Release);
         changed
     }
 
-    /// Adds a piece of work.
-    pub(crate) fn put(&self, work: T) {
+    /// Adds an item.
+    pub(crate) fn put(&self, item: T) {
         let woken = self.change(|state| {
-            state.items.push_back(work);
+            state.items.push_back(item);
             state.wake()
         });
         if let Some(waker) = woken {
@@ -89,19 +89,19 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next piece of work for this thread; `None` if the thread is to end: it is not one of the queue's, or not needed.
-    /// Waiting can be given up at any time, and nothing is lost.
+    /// The next item for this thread; `None` if the thread has to end, since it does not serve this queue or is not needed.
+    /// Dropping the future loses no item.
     pub(crate) fn next(self: Arc<Self>, thread: u64) -> impl Future<Output = Option<T>> {
         poll_fn(move |context| {
             self.change(|state| {
-                let Some(doing) = state.threads.get_mut(&thread) else {
+                let Some(status) = state.threads.get_mut(&thread) else {
                     return Poll::Ready(None);
                 };
-                if let Some(work) = state.items.pop_front() {
-                    *doing = Doing::Busy;
-                    return Poll::Ready(Some(work));
+                if let Some(item) = state.items.pop_front() {
+                    *status = ThreadStatus::Busy;
+                    return Poll::Ready(Some(item));
                 }
-                *doing = Doing::Idle(Some(context.waker().clone()));
+                *status = ThreadStatus::Idle(Some(context.waker().clone()));
                 if state.idle() > SPARE {
                     return Poll::Ready(None);
                 }
@@ -110,7 +110,7 @@ impl<T> Queue<T> {
         })
     }
 
-    /// Takes a piece of work where no thread serves.
+    /// Takes an item if no thread serves the queue.
     pub(crate) fn next_unserved(&self) -> Option<T> {
         self.change(|state| match state.threads.is_empty() {
             true => state.items.pop_front(),
@@ -118,26 +118,26 @@ impl<T> Queue<T> {
         })
     }
 
-    /// Has one more thread, or one less, be of use.
+    /// Changes how many threads are needed at most.
     pub(crate) fn resize(&self, change: impl FnOnce(usize) -> usize) {
         self.change(|state| state.most = change(state.most));
     }
 
-    /// Whether there is work that nobody has taken.
+    /// Whether there are items that no thread has taken.
     pub(crate) fn has_work(&self) -> bool {
         !self.state.lock().items.is_empty()
     }
 }
 
-/// The threads of a queue.
-pub(crate) trait Threads: Send + Sync {
-    /// Whether another thread is of use: every one that there is has something to do, for however long.
+/// The threads of a queue, whatever its items are.
+pub(crate) trait QueueThreads: Send + Sync {
+    /// Whether another thread is needed: all existing ones are busy.
     fn is_short(&self) -> bool;
 
-    /// The number of a thread that is about to be started, if another one is of use.
+    /// If another thread is needed, adds one and returns its number. The caller starts it.
     fn join(&self) -> Option<u64>;
 
-    /// The thread serves no more, or could not be started.
+    /// Removes a thread that ended or could not be started.
     fn leave(&self, thread: u64);
 
     /// Whether no thread serves.
@@ -147,7 +147,7 @@ pub(crate) trait Threads: Send + Sync {
     fn includes(&self, thread: u64) -> bool;
 }
 
-impl<T: Send> Threads for Queue<T> {
+impl<T: Send> QueueThreads for Queue<T> {
     fn is_short(&self) -> bool {
         self.short.load(Ordering::Acquire)
     }
@@ -157,7 +157,7 @@ impl<T: Send> Threads for Queue<T> {
         self.change(|state| {
             state.is_short().then(|| {
                 let number = LAST.fetch_add(1, Ordering::Relaxed);
-                state.threads.insert(number, Doing::Idle(None));
+                state.threads.insert(number, ThreadStatus::Idle(None));
                 number
             })
         })
@@ -166,7 +166,7 @@ impl<T: Send> Threads for Queue<T> {
     fn leave(&self, thread: u64) {
         let woken = self.change(|state| {
             state.threads.remove(&thread);
-            // What it was woken for is for another.
+            // It may have been woken for an item: wake another thread for it.
             if state.items.is_empty() { None } else { state.wake() }
         });
         if let Some(waker) = woken {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn is_short_while_all_its_threads_are_busy_and_more_are_of_use() {
+    fn is_short_while_all_threads_are_busy_and_more_are_allowed() {
         let queue = Arc::new(Queue::new(2));
         let first = queue.join().unwrap();
         assert!(queue.join().is_none(), "the first one is idle");
@@ -210,9 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn wakes_another_thread_where_the_one_that_was_woken_is_gone() {
-        struct Woken(AtomicBool);
-        impl std::task::Wake for Woken {
+    fn wakes_another_thread_if_the_woken_one_leaves() {
+        struct WakeFlag(AtomicBool);
+        impl std::task::Wake for WakeFlag {
             fn wake(self: Arc<Self>) {
                 self.0.store(true, Ordering::Relaxed);
             }
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(poll(&queue, first), Poll::Ready(Some('a')));
         let second = queue.join().unwrap();
         assert_eq!(poll(&queue, first), Poll::Pending);
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let woken = Arc::new(WakeFlag(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
         let mut waiting = pin!(Arc::clone(&queue).next(second));
         assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn has_a_thread_end_that_is_not_one_of_its_own() {
+    fn ends_a_thread_that_does_not_serve_the_queue() {
         let queue = Arc::new(Queue::new(1));
         queue.put('a');
         assert_eq!(poll(&queue, u64::MAX), Poll::Ready(None));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn has_threads_end_where_many_have_nothing_to_do() {
+    fn ends_idle_threads_beyond_the_spare_ones() {
         let queue = Arc::new(Queue::<char>::new(100));
         let threads: Vec<u64> = (0..=SPARE + 1)
             .map(|_| {

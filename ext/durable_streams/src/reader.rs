@@ -27,7 +27,7 @@ use crate::convert::{self, Buffer};
 use crate::errors::{self, About, guard};
 use crate::memory::Reported;
 use crate::options::options;
-use crate::questions::wait_serving;
+use crate::ruby_calls::wait_with_calls;
 use crate::stream::{Stream, frozen};
 use crate::wait::{may_be_here, wait};
 
@@ -274,11 +274,11 @@ impl Reader {
     }
 
     fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<ReadEvent>, Turn), Error> {
-        let questions = turn.questions.take();
+        let calls = turn.calls.take();
         let next = turn.next(Arc::clone(&self.closing), least);
         let stream = ruby.get_inner(self.stream);
-        let ((event, mut turn), questions) = wait_serving(ruby, stream.application.as_ref(), questions, next)?;
-        turn.questions = questions;
+        let ((event, mut turn), calls) = wait_with_calls(ruby, stream.application.as_ref(), calls, next)?;
+        turn.calls = calls;
         let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
         Ok((event, turn))
     }
@@ -307,17 +307,17 @@ impl Reader {
                         no_cache: false,
                         max_bytes: usize::MAX,
                     };
-                    let (endpoint, questions) = stream.attended();
+                    let (endpoint, calls) = stream.call_endpoint();
                     // Without callables: what they do may take long, and is no reason to hold a place.
                     let is_little = self.live == Live::Off && stream.reads_little.load(Ordering::Relaxed);
-                    let started = if is_little && questions.is_none() && may_be_here() {
+                    let started = if is_little && calls.is_none() && may_be_here() {
                         let (session, work) = Session::inline(&endpoint, options);
                         Ok((session, Some(work)))
                     } else {
                         Session::start(&endpoint, options).map(|session| (session, None))
                     };
                     started.map(|(session, work)| {
-                        let running = Arc::new(ProcessBound::new(Running::new(session, questions, work)));
+                        let running = Arc::new(ProcessBound::new(Running::new(session, calls, work)));
                         state.session = Some(Arc::clone(&running));
                         state.taken = 0;
                         running

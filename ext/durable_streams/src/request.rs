@@ -13,31 +13,31 @@ use crate::errors;
 use crate::memory::Reported;
 use crate::values::{header_name, header_value};
 
-/// A request that was made, and the way its answer goes. Freed unanswered, it fails.
+/// A request, and the way its answer goes. Freed unanswered, it fails.
 #[magnus::wrap(class = "DurableStreams::Native::Request", free_immediately, size)]
 pub(crate) struct Request {
-    made: TransportRequest,
+    outgoing: TransportRequest,
     // The other end belongs to a task of the process that made it.
-    state: ProcessBound<Mutex<State>>,
+    state: ProcessBound<Mutex<RequestState>>,
     memory: Reported,
 }
 
 /// The way an answer goes.
-pub(crate) type Answer = oneshot::Sender<Result<TransportResponse, TransportError>>;
+pub(crate) type ResponseSender = oneshot::Sender<Result<TransportResponse, TransportError>>;
 
-enum State {
-    Asked(Answer),
-    Answering(mpsc::UnboundedSender<Bytes>),
+enum RequestState {
+    Waiting(ResponseSender),
+    Streaming(mpsc::UnboundedSender<Bytes>),
     Done,
 }
 
 impl Request {
     /// A request, and where its answer goes.
-    pub(crate) fn wrap(ruby: &Ruby, made: TransportRequest, answer: Answer) -> Obj<Request> {
-        let bytes = made.body.as_ref().map_or(0, Bytes::len);
+    pub(crate) fn wrap(ruby: &Ruby, outgoing: TransportRequest, sender: ResponseSender) -> Obj<Request> {
+        let bytes = outgoing.body.as_ref().map_or(0, Bytes::len);
         let request = ruby.obj_wrap(Request {
-            made,
-            state: ProcessBound::new(Mutex::new(State::Asked(answer))),
+            outgoing,
+            state: ProcessBound::new(Mutex::new(RequestState::Waiting(sender))),
             memory: Reported::default(),
         });
         request.memory.set(ruby, bytes);
@@ -46,46 +46,46 @@ impl Request {
 
     /// Ends the request without an answer, unless it has one.
     pub(crate) fn fail_with(&self, fault: TransportError) {
-        self.settle(Err(fault), State::Done);
+        self.settle(Err(fault), RequestState::Done);
     }
 
     /// The request and the way of its answer, unless it has one; dropped, that says that nobody answers here.
-    pub(crate) fn take_back(&self) -> Option<(TransportRequest, Answer)> {
-        match std::mem::replace(&mut *self.state.get()?.lock(), State::Done) {
-            State::Asked(answer) => Some((self.made.clone(), answer)),
-            State::Answering(_) | State::Done => None,
+    pub(crate) fn take_back(&self) -> Option<(TransportRequest, ResponseSender)> {
+        match std::mem::replace(&mut *self.state.get()?.lock(), RequestState::Done) {
+            RequestState::Waiting(sender) => Some((self.outgoing.clone(), sender)),
+            RequestState::Streaming(_) | RequestState::Done => None,
         }
     }
 
-    fn settle(&self, outcome: Result<TransportResponse, TransportError>, next: State) {
+    fn settle(&self, outcome: Result<TransportResponse, TransportError>, next: RequestState) {
         let Some(state) = self.state.get() else { return };
         let mut state = state.lock();
-        if let State::Asked(_) = *state
-            && let State::Asked(answer) = std::mem::replace(&mut *state, next)
+        if let RequestState::Waiting(_) = *state
+            && let RequestState::Waiting(sender) = std::mem::replace(&mut *state, next)
         {
             // A request that was cancelled meanwhile wants no answer.
-            let _gone = answer.send(outcome);
+            let _gone = sender.send(outcome);
         }
     }
 
     /// `http_method` -> `:get`, …
     fn http_method(ruby: &Ruby, this: &Request) -> Symbol {
-        ruby.to_symbol(this.made.method.as_str().to_ascii_lowercase())
+        ruby.to_symbol(this.outgoing.method.as_str().to_ascii_lowercase())
     }
 
     /// `lookup?`: whether it only asks for what a read or a write has to know of the stream before.
     fn is_lookup(&self) -> bool {
-        matches!(self.made.operation, Operation::HeadFor(purpose) if purpose != Purpose::Connect)
+        matches!(self.outgoing.operation, Operation::HeadFor(purpose) if purpose != Purpose::Connect)
     }
 
     fn url(&self) -> &str {
-        self.made.url.as_str()
+        self.outgoing.url.as_str()
     }
 
     /// `headers` -> name (lower case) => value.
     fn headers(ruby: &Ruby, this: &Request) -> Result<RHash, Error> {
         let hash = ruby.hash_new();
-        for (name, value) in &this.made.headers {
+        for (name, value) in &this.outgoing.headers {
             hash.aset(ruby.str_new(name.as_str()), errors::text(ruby, value.as_bytes()))?;
         }
         Ok(hash)
@@ -93,13 +93,13 @@ impl Request {
 
     /// `body` -> bytes, or nil.
     fn body(ruby: &Ruby, this: &Request) -> Option<RString> {
-        this.made.body.as_ref().map(|body| ruby.str_from_slice(body))
+        this.outgoing.body.as_ref().map(|body| ruby.str_from_slice(body))
     }
 
     /// `respond(status, headers, body)`: the answer; without a body it goes on with `push`, to `finish`. Nothing happens if
     /// there is one already.
     fn respond(ruby: &Ruby, this: &Request, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
-        let mut answer = TransportResponse {
+        let mut response = TransportResponse {
             status: status
                 .try_into()
                 .map_err(|_| errors::argument(ruby, format!("status must be from 100 to 999, got {status}")))?,
@@ -108,22 +108,22 @@ impl Request {
         };
         headers.foreach(|name: String, value: RString| {
             let value = header_value(ruby, &name, value)?;
-            answer.headers.append(header_name(ruby, name)?, value);
+            response.headers.append(header_name(ruby, name)?, value);
             Ok(ForEach::Continue)
         })?;
         let next = match body {
             Some(body) => {
                 // SAFETY: the bytes are copied before any Ruby code can run.
-                answer.body = TransportBody::Whole(Bytes::copy_from_slice(unsafe { body.as_slice() }));
-                State::Done
+                response.body = TransportBody::Whole(Bytes::copy_from_slice(unsafe { body.as_slice() }));
+                RequestState::Done
             }
             None => {
                 let (pieces, body) = mpsc::unbounded_channel();
-                answer.body = TransportBody::Streamed(body);
-                State::Answering(pieces)
+                response.body = TransportBody::Streamed(body);
+                RequestState::Streaming(pieces)
             }
         };
-        this.settle(Ok(answer), next);
+        this.settle(Ok(response), next);
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Request {
         // SAFETY: the bytes are copied before any Ruby code can run.
         let piece = Bytes::copy_from_slice(unsafe { piece.as_slice() });
         if let Some(state) = self.state.get()
-            && let State::Answering(pieces) = &*state.lock()
+            && let RequestState::Streaming(pieces) = &*state.lock()
         {
             // A request that was cancelled meanwhile wants no more.
             let _gone = pieces.send(piece);
@@ -142,7 +142,7 @@ impl Request {
     /// `finish`: the end of the body.
     fn finish(&self) {
         if let Some(state) = self.state.get() {
-            *state.lock() = State::Done;
+            *state.lock() = RequestState::Done;
         }
     }
 
@@ -163,9 +163,9 @@ impl Request {
     /// Whether somebody still waits for the answer, or for more of it.
     fn is_wanted(&self) -> bool {
         self.state.get().is_some_and(|state| match &*state.lock() {
-            State::Asked(answer) => !answer.is_closed(),
-            State::Answering(pieces) => !pieces.is_closed(),
-            State::Done => false,
+            RequestState::Waiting(sender) => !sender.is_closed(),
+            RequestState::Streaming(pieces) => !pieces.is_closed(),
+            RequestState::Done => false,
         })
     }
 }

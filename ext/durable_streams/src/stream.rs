@@ -27,7 +27,7 @@ use crate::errors::{self, About, guard};
 use crate::nested::is_computing;
 use crate::options::options;
 use crate::pinned_string::pin;
-use crate::questions::{self, Application, Questions, carry_out_serving, wait_serving};
+use crate::ruby_calls::{self, ApplicationCode, CallReceiver, run_job_with_calls, wait_with_calls};
 use crate::values::given;
 use crate::wait::wait_soon;
 
@@ -36,7 +36,7 @@ use crate::wait::wait_soon;
 #[magnus(class = "DurableStreams::Native::Stream", free_immediately, mark, size)]
 pub(crate) struct Stream {
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) application: Option<Application>,
+    pub(crate) application: Option<ApplicationCode>,
     appender: ProcessLocal<Appender>,
     /// Whether its last read that came to an end brought little.
     pub(crate) reads_little: AtomicBool,
@@ -81,12 +81,12 @@ impl Stream {
         guard(ruby, || {
             let given = given(ruby, headers, params)?;
             let pins = given.pins;
-            let application = Application::new(given.callables, transport);
-            // Each call, and each reader, is asked for its own requests (`attended`); here is nobody to ask.
-            let (nobody, _) = questions::channel();
+            let application = ApplicationCode::new(given.callables, transport);
+            // Each call, and each reader, is asked for its own requests (`call_endpoint`); here is nobody to ask.
+            let (nobody, _) = ruby_calls::channel();
             let values = application.as_ref().filter(|application| application.has_values());
             let values = values.map(|_| Arc::clone(&nobody));
-            let answers = application.as_ref().filter(|application| application.has_answers());
+            let answers = application.as_ref().filter(|application| application.has_transport());
             let answers = answers.map(|_| nobody);
             let endpoint = Endpoint::new(
                 Arc::clone(&client.0),
@@ -167,7 +167,7 @@ impl Stream {
         let tail = if this.shares_requests(ruby, batching) {
             let data = this.checked(ruby, Operation::Append, data, json)?;
             guard(ruby, || {
-                let (endpoint, questions) = this.attended();
+                let (endpoint, calls) = this.call_endpoint();
                 let appending = {
                     let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
                     let append = Append {
@@ -179,12 +179,12 @@ impl Stream {
                     appender.append(endpoint, append)
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
-                    Appending::Leading(work) => this.carry_out(ruby, questions, work),
+                    Appending::Leading(work) => this.carry_out(ruby, calls, work),
                     Appending::Following(shared) => {
                         let application = this.application.as_ref();
-                        let outcome = match questions {
+                        let outcome = match calls {
                             None if shared.is_soon() => wait_soon(ruby, shared)?,
-                            questions => wait_serving(ruby, application, questions.map(Box::new), shared)?.0,
+                            calls => wait_with_calls(ruby, application, calls.map(Box::new), shared)?.0,
                         };
                         outcome.map_err(|error| errors::raise(ruby, error))
                     }
@@ -206,7 +206,7 @@ impl Stream {
             None if batching.to_bool() => Batching::On,
             None => Batching::Off,
         };
-        let asks_values = self.application.as_ref().is_some_and(Application::has_values);
+        let asks_values = self.application.as_ref().is_some_and(ApplicationCode::has_values);
         batching.shares(asks_values, asks_values && is_computing(ruby))
     }
 
@@ -233,12 +233,12 @@ impl Stream {
     }
 
     /// The endpoint for the requests that one call waits for, or one reader, and what they ask.
-    pub(crate) fn attended(&self) -> (Arc<Endpoint>, Option<Questions>) {
+    pub(crate) fn call_endpoint(&self) -> (Arc<Endpoint>, Option<CallReceiver>) {
         match self.application {
             None => (Arc::clone(&self.endpoint), None),
             Some(_) => {
-                let (asking, questions) = questions::channel();
-                (Arc::new(self.endpoint.with_application(&asking)), Some(questions))
+                let (sender, calls) = ruby_calls::channel();
+                (Arc::new(self.endpoint.with_application(&sender)), Some(calls))
             }
         }
     }
@@ -250,21 +250,21 @@ impl Stream {
         make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Work<T>>,
     ) -> Result<T, Error> {
         guard(ruby, || {
-            let (work, questions) = {
-                let (endpoint, questions) = self.attended();
-                (make(&endpoint).map_err(|error| errors::raise(ruby, error))?, questions)
+            let (work, calls) = {
+                let (endpoint, calls) = self.call_endpoint();
+                (make(&endpoint).map_err(|error| errors::raise(ruby, error))?, calls)
             };
-            self.carry_out(ruby, questions, work)
+            self.carry_out(ruby, calls, work)
         })
     }
 
     fn carry_out<T: Send + 'static>(
         &self,
         ruby: &Ruby,
-        questions: Option<Questions>,
+        calls: Option<CallReceiver>,
         work: Work<T>,
     ) -> Result<T, Error> {
-        let outcome = carry_out_serving(ruby, self.application.as_ref(), questions, work)?;
+        let outcome = run_job_with_calls(ruby, self.application.as_ref(), calls, work)?;
         outcome.map_err(|error| errors::raise(ruby, error))
     }
 

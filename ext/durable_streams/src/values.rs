@@ -1,5 +1,5 @@
 //! Header and parameter values: strings that are fixed, and callables that are asked anew for every HTTP request (which
-//! asks for them as `questions` has it).
+//! asks for them as `ruby_calls` has it).
 
 use durable_streams_protocol::target::{HeaderName, HeaderValue, Values};
 use magnus::value::{Opaque, ReprValue};

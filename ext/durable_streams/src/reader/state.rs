@@ -12,7 +12,7 @@ use durable_streams_protocol::read::cursor::Position;
 use tokio::sync::{Mutex as TurnLock, Notify};
 
 use crate::caller::Caller;
-use crate::questions::Questions;
+use crate::ruby_calls::CallReceiver;
 
 /// From how many bytes of items on the thread is woken that wants all of them.
 pub(super) const SOME: usize = 64 * 1024;
@@ -64,7 +64,7 @@ pub(super) struct State {
 /// A session, and what its requests ask of whoever has the turn.
 pub(super) struct Running {
     pub(super) session: Session,
-    pub(super) questions: Option<Arc<TurnLock<Questions>>>,
+    pub(super) calls: Option<Arc<TurnLock<CallReceiver>>>,
     /// The read itself, if it is for whoever has the turn first.
     pub(super) work: Mutex<Option<Work<bool>>>,
     /// Who has the turn or waits for it.
@@ -72,10 +72,10 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(session: Session, questions: Option<Questions>, work: Option<Work<bool>>) -> Running {
+    pub(super) fn new(session: Session, calls: Option<CallReceiver>, work: Option<Work<bool>>) -> Running {
         Running {
             session,
-            questions: questions.map(|questions| Arc::new(TurnLock::new(questions))),
+            calls: calls.map(|calls| Arc::new(TurnLock::new(calls))),
             work: Mutex::new(work),
             line: Mutex::default(),
         }

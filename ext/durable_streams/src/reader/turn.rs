@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::state::{Closing, Running, State};
 use crate::caller::Caller;
 use crate::errors;
-use crate::questions::Questions;
+use crate::ruby_calls::CallReceiver;
 use crate::wait::{Went, here};
 
 /// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
@@ -42,7 +42,7 @@ impl Drop for Place {
 /// half taken: the next call reads again from the position.
 pub(super) struct Turn {
     events: Events,
-    pub(super) questions: Option<OwnedMutexGuard<Questions>>,
+    pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
     place: Place,
     state: Arc<Mutex<State>>,
     over: bool,
@@ -59,15 +59,15 @@ impl Turn {
         let place = Place { running, caller };
         let mine = place.running.get()?;
         mine.line.lock().push(caller);
-        let (events, questions) = (mine.session.events(), mine.questions.clone());
+        let (events, calls) = (mine.session.events(), mine.calls.clone());
         let events = events.await;
-        let questions = match questions {
-            Some(questions) => Some(questions.lock_owned().await),
+        let calls = match calls {
+            Some(calls) => Some(calls.lock_owned().await),
             None => None,
         };
         Some(Turn {
             events,
-            questions,
+            calls,
             place,
             state,
             over: false,

@@ -1,0 +1,346 @@
+//! What HTTP requests need from Ruby: the values of value callables, and, with a transport in Ruby, the response itself.
+//!
+//! Ruby code runs on Ruby threads only. So a request sends a [`RubyCall`] and waits for its reply. The receiver is the caller
+//! that waits for this request (see [`wait_with_calls`]), or, for a producer, the queue of the callback threads
+//! (`dispatch`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an interrupt meant
+//! for that thread, belongs to that caller. If several callers wait for one request and the first one gives up, the request
+//! sends a new Ruby call to the next one.
+//!
+//! The HTTP request itself knows nothing of Ruby. Read [`RubyCall`], [`CallSender`] and [`ApplicationCode`] first.
+
+use std::future::Future;
+use std::ops::DerefMut;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use durable_streams_client::endpoint::{DynamicValues, ValuesFuture};
+use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::inline::job::Work;
+use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
+use durable_streams_protocol::error::{Kind, Result as CoreResult};
+use durable_streams_protocol::target::Values;
+use magnus::error::ErrorType;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{Class, Error, Ruby, Value, gc};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::fiber_guard::FiberGuard;
+use crate::handles::GcHandle;
+use crate::request::{self, Request};
+use crate::values::Callables;
+use crate::wait::{Went, here, wait};
+
+/// Ruby code that a request waits for.
+pub(crate) enum RubyCall {
+    /// Evaluate the value callables.
+    Values(oneshot::Sender<Result<Values, Kind>>),
+    /// Pass the request to the Ruby transport, which responds instead of a server.
+    Execute(Box<TransportRequest>, request::ResponseSender),
+}
+
+impl RubyCall {
+    /// Whether the request was cancelled meanwhile.
+    fn is_cancelled(&self) -> bool {
+        match self {
+            RubyCall::Values(reply) => reply.is_closed(),
+            RubyCall::Execute(_, reply) => reply.is_closed(),
+        }
+    }
+
+    /// Fails the request with an exception.
+    pub(crate) fn fail(self, exception: GcHandle) {
+        let exception = Arc::new(exception);
+        // Sending fails only if the request was cancelled meanwhile.
+        match self {
+            RubyCall::Values(reply) => drop(reply.send(Err(Kind::Application(exception)))),
+            RubyCall::Execute(_, reply) => drop(reply.send(Err(TransportError::Application(exception)))),
+        }
+    }
+}
+
+/// Receives the Ruby calls of the requests of one caller, or of one reader.
+pub(crate) type CallReceiver = mpsc::UnboundedReceiver<RubyCall>;
+
+/// A channel from requests to the caller that waits for them.
+pub(crate) fn channel() -> (Arc<CallSender>, CallReceiver) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let sender = CallSender::new(move |call| {
+        // Without a receiver the call is dropped. The request notices.
+        let _no_receiver = sender.send(call);
+    });
+    (sender, receiver)
+}
+
+/// Sends the Ruby calls of requests. If a call is dropped without a reply, its request learns that its receiver is gone.
+pub(crate) struct CallSender(Box<dyn Fn(RubyCall) + Send + Sync>);
+
+impl CallSender {
+    /// A sender that passes every call to `send`.
+    pub(crate) fn new(send: impl Fn(RubyCall) + Send + Sync + 'static) -> Arc<CallSender> {
+        Arc::new(CallSender(Box::new(send)))
+    }
+}
+
+impl DynamicValues for CallSender {
+    fn resolve(&self) -> ValuesFuture {
+        let (reply, replied) = oneshot::channel();
+        (self.0)(RubyCall::Values(reply));
+        Box::pin(async move { replied.await.unwrap_or(Err(Kind::Left)) })
+    }
+}
+
+impl Transport for CallSender {
+    fn execute(&self, request: TransportRequest) -> ResponseFuture {
+        let (reply, replied) = oneshot::channel();
+        (self.0)(RubyCall::Execute(Box::new(request), reply));
+        Box::pin(async move { replied.await.unwrap_or(Err(TransportError::Abandoned)) })
+    }
+}
+
+/// The application's code that requests of a stream handle run: value callables and a transport.
+pub(crate) struct ApplicationCode {
+    callables: Option<Callables>,
+    transport: Option<Opaque<Value>>,
+}
+
+impl ApplicationCode {
+    /// `None` if there is neither. The transport responds to `call` with a `Native::Request`.
+    pub(crate) fn new(callables: Option<Callables>, transport: Option<Value>) -> Option<ApplicationCode> {
+        (callables.is_some() || transport.is_some()).then(|| ApplicationCode {
+            callables,
+            transport: transport.map(Opaque::from),
+        })
+    }
+
+    /// Whether there are value callables.
+    pub(crate) fn has_values(&self) -> bool {
+        self.callables.is_some()
+    }
+
+    /// Whether a Ruby transport executes the requests.
+    pub(crate) fn has_transport(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// Marks the Ruby objects for the GC.
+    pub(crate) fn mark(&self, marker: &gc::Marker) {
+        if let Some(callables) = &self.callables {
+            callables.mark(marker);
+        }
+        if let Some(transport) = self.transport {
+            marker.mark(transport);
+        }
+    }
+
+    /// Runs `call` for the caller that waits for the request. `wait_state` is what the caller waits with; a fiber guard
+    /// owns it while Ruby code runs.
+    ///
+    /// # Errors
+    /// Whatever the application's code raises; it belongs to the caller, who stops waiting. So `wait_state` is dropped first
+    /// and the call after it: a request that others wait for then sends its call to one of them.
+    fn run_for_caller<T: Send + 'static>(&self, ruby: &Ruby, call: RubyCall, wait_state: T) -> Result<T, Error> {
+        if call.is_cancelled() {
+            return Ok(wait_state);
+        }
+        match call {
+            RubyCall::Values(reply) => {
+                let Some(callables) = &self.callables else {
+                    return Ok(wait_state);
+                };
+                let guard = FiberGuard::new(ruby, (wait_state, reply));
+                let values = callables.evaluate(ruby);
+                let (wait_state, reply) = guard.take(ruby)?;
+                match values {
+                    Ok(values) => {
+                        // Fails only if the request was cancelled meanwhile.
+                        let _cancelled = reply.send(Ok(values));
+                        Ok(wait_state)
+                    }
+                    Err(error) => {
+                        drop(wait_state);
+                        drop(reply);
+                        Err(error)
+                    }
+                }
+            }
+            RubyCall::Execute(request, reply) => {
+                let Some(transport) = self.transport else {
+                    return Ok(wait_state);
+                };
+                let request = Request::wrap(ruby, *request, reply);
+                let guard = FiberGuard::new(ruby, wait_state);
+                let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
+                let wait_state = guard.take(ruby)?;
+                match called {
+                    Ok(_) => Ok(wait_state),
+                    Err(error) => {
+                        drop(wait_state);
+                        drop(request.take_back());
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs `call` on a callback thread, where no caller waits: an exception goes to the request as it is. If the
+    /// application's code forks, the child sends no reply, since the request belongs to the parent.
+    ///
+    /// # Errors
+    /// What ends the thread: `Thread#kill`, a `throw` or a signal. The call is passed to `retry` first.
+    pub(crate) fn run_on_callback_thread(
+        &self,
+        ruby: &Ruby,
+        call: RubyCall,
+        retry: impl FnOnce(RubyCall) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if call.is_cancelled() {
+            return Ok(());
+        }
+        match call {
+            RubyCall::Values(reply) => {
+                let Some(callables) = &self.callables else {
+                    return Ok(());
+                };
+                let mut reply = ProcessBound::new(Some(reply));
+                let values = callables.evaluate(ruby);
+                let Some(reply) = reply.get_mut().and_then(Option::take) else {
+                    return values.map(|_| ());
+                };
+                let values = match values.map_err(|error| exception_of(ruby, error)) {
+                    Ok(values) => Ok(values),
+                    Err(Ok(exception)) => Err(Kind::Application(Arc::new(exception))),
+                    Err(Err(error)) => {
+                        retry(RubyCall::Values(reply))?;
+                        return Err(error);
+                    }
+                };
+                // Fails only if the request was cancelled meanwhile.
+                let _cancelled = reply.send(values);
+            }
+            RubyCall::Execute(request, reply) => {
+                let Some(transport) = self.transport else { return Ok(()) };
+                let request = Request::wrap(ruby, *request, reply);
+                let called: Result<Value, Error> = ruby.get_inner(transport).funcall("call", (request,));
+                match called.map_err(|error| exception_of(ruby, error)) {
+                    Ok(_) => {}
+                    Err(Ok(exception)) => request.fail_with(TransportError::Application(Arc::new(exception))),
+                    Err(Err(error)) => {
+                        if let Some((outgoing, reply)) = request.take_back() {
+                            retry(RubyCall::Execute(Box::new(outgoing), reply))?;
+                        }
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The exception that the request's waiter is to raise. It is `Err` for what concerns the thread itself: a signal, the end
+/// of the process, or no exception at all.
+fn exception_of(ruby: &Ruby, error: Error) -> Result<GcHandle, Error> {
+    if error.is_kind_of(ruby.exception_signal()) || error.is_kind_of(ruby.exception_system_exit()) {
+        return Err(error);
+    }
+    match error.error_type() {
+        ErrorType::Exception(exception) => Ok(GcHandle::new(*exception)),
+        // From this crate, for a value that cannot be sent.
+        ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)).map(GcHandle::new),
+        ErrorType::Jump(_) => Err(error),
+    }
+}
+
+/// Waits for `future` and runs the Ruby calls that its requests send to `calls` meanwhile. Returns the receiver too.
+pub(crate) fn wait_with_calls<F, Q>(
+    ruby: &Ruby,
+    application: Option<&ApplicationCode>,
+    calls: Option<Q>,
+    future: F,
+) -> Result<(F::Output, Option<Q>), Error>
+where
+    F: Future<Output: Send> + Send + 'static,
+    Q: DerefMut<Target = CallReceiver> + Send + Unpin + 'static,
+{
+    let (Some(application), Some(calls)) = (application, calls) else {
+        return Ok((wait(ruby, future)?, None));
+    };
+    let mut waiting = WaitWithCalls::new(future, Some(calls));
+    loop {
+        match wait(ruby, waiting)? {
+            WaitEvent::Done(output, calls) => return Ok((output, calls)),
+            WaitEvent::Call(call, rest) => waiting = application.run_for_caller(ruby, call, rest)?,
+        }
+    }
+}
+
+/// Runs `job`, inline if possible, waits for it, and runs the Ruby calls that it sends to `calls` meanwhile.
+pub(crate) fn run_job_with_calls<T: Send + 'static>(
+    ruby: &Ruby,
+    application: Option<&ApplicationCode>,
+    mut calls: Option<CallReceiver>,
+    job: Work<T>,
+) -> Result<CoreResult<T>, Error> {
+    let spawned = match here(job) {
+        Ok(Ok(mut inline)) => loop {
+            match inline.go_on(ruby, |context| poll_call(calls.as_mut(), context))? {
+                Went::Done(outcome) => return Ok(outcome),
+                Went::Aside(call) => {
+                    if let Some(application) = application {
+                        inline = application.run_for_caller(ruby, call, inline)?;
+                    }
+                }
+            }
+        },
+        Ok(Err(job)) => job.spawn(),
+        Err(error) => Err(error),
+    };
+    match spawned {
+        Ok(task) => wait_with_calls(ruby, application, calls.map(Box::new), task).map(|(outcome, _)| outcome),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The next Ruby call. Pending for ever once all senders are gone: then the caller waits for the job alone.
+fn poll_call(calls: Option<&mut CallReceiver>, context: &mut Context<'_>) -> Poll<RubyCall> {
+    match calls.map(|calls| calls.poll_recv(context)) {
+        Some(Poll::Ready(Some(call))) => Poll::Ready(call),
+        Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
+    }
+}
+
+/// Waits for a future or for a Ruby call, whichever comes first. After a call, the future goes on in the next wait.
+struct WaitWithCalls<F, Q>(Option<(Pin<Box<F>>, Option<Q>)>);
+
+enum WaitEvent<F: Future, Q> {
+    Done(F::Output, Option<Q>),
+    Call(RubyCall, WaitWithCalls<F, Q>),
+}
+
+impl<F, Q> WaitWithCalls<F, Q> {
+    fn new(future: F, calls: Option<Q>) -> WaitWithCalls<F, Q> {
+        WaitWithCalls(Some((Box::pin(future), calls)))
+    }
+}
+
+impl<F: Future, Q: DerefMut<Target = CallReceiver> + Unpin> Future for WaitWithCalls<F, Q> {
+    type Output = WaitEvent<F, Q>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((mut future, mut calls)) = self.0.take() else {
+            return Poll::Pending;
+        };
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(WaitEvent::Done(output, calls));
+        }
+        let call = poll_call(calls.as_deref_mut(), context);
+        let rest = Some((future, calls));
+        if let Poll::Ready(call) = call {
+            return Poll::Ready(WaitEvent::Call(call, WaitWithCalls(rest)));
+        }
+        self.0 = rest;
+        Poll::Pending
+    }
+}
