@@ -39,11 +39,11 @@ fn config() -> Config {
 
 /// What a server that is always content answers.
 fn accepted() -> Answer {
-    let response = request::Answer {
+    let response = request::Response {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        after_silence: false,
+        after_lost_response: false,
     };
     let context = Context {
         about: About {

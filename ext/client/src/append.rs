@@ -11,7 +11,7 @@ use std::time::Instant;
 use durable_streams_protocol::append::{Action, Append, Arrival, Batch, Group, Leader, Next};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::operations;
-use durable_streams_protocol::request::{Answer, Failure, Request};
+use durable_streams_protocol::request::{Request, RequestFailure, Response};
 use tokio::sync::oneshot;
 
 use crate::connections::Pool;
@@ -122,7 +122,7 @@ impl Appender {
         let lead = |pool| async move {
             let request = append.request(endpoint.display())?;
             let one_try = || async {
-                let endpoint = leading.values(&endpoint).await.map_err(Failure::Final)?;
+                let endpoint = leading.values(&endpoint).await.map_err(RequestFailure::Final)?;
                 leading.attempt(&endpoint, &pool, &request).await
             };
             let policy = &endpoint.client().config().retry;
@@ -202,7 +202,7 @@ impl Leading {
         endpoint: &Endpoint,
         pool: &Pool,
         request: &Request,
-    ) -> std::result::Result<Answer, Failure> {
+    ) -> std::result::Result<Response, RequestFailure> {
         let trying = attempt(endpoint, pool, request);
         match endpoint.transport() {
             None => trying.await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable_streams_protocol::error::{Purpose, Result};
 use durable_streams_protocol::operations::{self, Create, Head};
-use durable_streams_protocol::request::{Answer, Context, Request};
+use durable_streams_protocol::request::{Context, Request, Response};
 
 use crate::endpoint::Endpoint;
 use crate::exchange::retry::call;
@@ -53,7 +53,7 @@ pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Op
 fn work<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,
-    meaning: impl FnOnce(Answer, &Context<'_>) -> Result<T> + Send + 'static,
+    meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
 ) -> Work<T> {
     let to = Arc::clone(endpoint);
     Work::new(endpoint, request.operation, |pool| async move {

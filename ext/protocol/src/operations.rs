@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Operation, Purpose, Result};
 use crate::protocol::{self, PositionError, flag, number, text};
-use crate::request::{Answer, Context, Headers, Repeat, Request};
+use crate::request::{Context, Headers, Repeat, Request, Response};
 
 /// What HEAD tells of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Head {
     ///
     /// # Errors
     /// What a response means that is no success, or not that of a Durable Streams server.
-    pub fn of(response: Answer, context: &Context<'_>) -> Result<Head> {
+    pub fn of(response: Response, context: &Context<'_>) -> Result<Head> {
         let response = context.expect(response, &[200, 204])?;
         let next_offset = context.next_offset(&response)?;
         let headers = &response.headers;
@@ -108,7 +108,7 @@ pub fn create(url: &str, how: Create) -> Result<Request> {
 ///
 /// # Errors
 /// What a response means that is no success, or not that of a Durable Streams server.
-pub fn created(response: Answer, context: &Context<'_>) -> Result<Option<String>> {
+pub fn created(response: Response, context: &Context<'_>) -> Result<Option<String>> {
     let response = context.expect(response, &[200, 201, 204])?;
     // A success without it is not one of the protocol's.
     context.next_offset(&response)?;
@@ -124,9 +124,9 @@ pub fn delete() -> Request {
 ///
 /// # Errors
 /// What a response means that is no success, or not that of a Durable Streams server.
-pub fn deleted(response: Answer, context: &Context<'_>) -> Result<()> {
+pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
     // Not there any more, after a try without a response: that try deleted it.
-    let statuses: &[u16] = match response.after_silence {
+    let statuses: &[u16] = match response.after_lost_response {
         true => &[200, 202, 204, 404, 410],
         false => &[200, 202, 204],
     };
@@ -163,7 +163,7 @@ pub fn close(url: &str, content_type: Option<&str>, body: Option<Bytes>) -> Resu
 ///
 /// # Errors
 /// What a response means that is no success, or not that of a Durable Streams server.
-pub fn closed(response: Answer, context: &Context<'_>, with_data: bool) -> Result<String> {
+pub fn closed(response: Response, context: &Context<'_>, with_data: bool) -> Result<String> {
     let was_closed = response.status == StatusCode::CONFLICT && flag(&response.headers, &protocol::STREAM_CLOSED);
     if was_closed && !with_data {
         return context.next_offset(&response);
@@ -210,9 +210,9 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
 ///
 /// # Errors
 /// What a response means that is no success, or not that of a Durable Streams server.
-pub fn appended(response: Answer, context: &Context<'_>) -> Result<String> {
+pub fn appended(response: Response, context: &Context<'_>) -> Result<String> {
     // A conflict after a try without a response may be with that very try.
-    let ambiguous = response.after_silence && response.status == StatusCode::CONFLICT;
+    let ambiguous = response.after_lost_response && response.status == StatusCode::CONFLICT;
     match context.expect(response, &[200, 201, 204]) {
         Ok(response) => context.next_offset(&response),
         Err(error) if ambiguous => Err(error.with_unknown_outcome()),

@@ -21,11 +21,11 @@ pub enum Repeat {
 
 /// Who ends the wait for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum ResponseTimeout {
     /// The client's timeout.
-    Bounded,
+    Normal,
     /// The server, which holds a live read open on purpose.
-    ServerHolds,
+    Live,
 }
 
 /// A request, apart from where it goes.
@@ -44,7 +44,7 @@ pub struct Request {
     /// Whether it may be sent again.
     pub repeat: Repeat,
     /// Who ends the wait for its answer.
-    pub patience: Patience,
+    pub response_timeout: ResponseTimeout,
 }
 
 impl Request {
@@ -57,14 +57,14 @@ impl Request {
             query: Vec::new(),
             body,
             repeat: Repeat::Safe,
-            patience: Patience::Bounded,
+            response_timeout: ResponseTimeout::Normal,
         }
     }
 }
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -72,16 +72,16 @@ pub struct Answer {
     /// The body, or its beginning.
     pub body: Bytes,
     /// Whether an earlier try went unanswered, so that this answer may be to a repetition of what was done already.
-    pub after_silence: bool,
+    pub after_lost_response: bool,
 }
 
 /// Why there is no answer, or only the beginning of one.
 #[derive(Clone, Debug)]
-pub enum Failure {
+pub enum RequestFailure {
     /// The request surely did not reach the server.
     NotSent(Error),
     /// It may have reached the server: the answer did not come, or broke off.
-    Unanswered(Error),
+    ResponseLost(Error),
     /// Trying again cannot help.
     Final(Error),
 }
@@ -102,7 +102,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// What another status means.
-    pub fn expect(&self, answer: Answer, statuses: &[u16]) -> Result<Answer> {
+    pub fn expect(&self, answer: Response, statuses: &[u16]) -> Result<Response> {
         if statuses.contains(&answer.status.as_u16()) {
             return Ok(answer);
         }
@@ -115,20 +115,20 @@ impl Context<'_> {
     }
 
     /// What an answer means that is not the success its request asks for.
-    pub fn meaning(&self, answer: &Answer) -> Meaning {
+    pub fn meaning(&self, answer: &Response) -> Meaning {
         Meaning::of(self.about.operation, answer.status, &answer.headers, self.now)
     }
 
     /// Whether an answer is worth another try.
-    pub fn is_worth_retry(&self, answer: &Answer) -> bool {
+    pub fn is_worth_retry(&self, answer: &Response) -> bool {
         self.policy.covers(answer.status) && self.meaning(answer).is_worth_retry(self.policy)
     }
 
     /// The error that an answer means.
-    pub fn error(&self, answer: Answer) -> Error {
+    pub fn error(&self, answer: Response) -> Error {
         let meaning = self.meaning(&answer);
         let worth_it = meaning.is_worth_retry(self.policy);
-        let Answer {
+        let Response {
             status, headers, body, ..
         } = answer;
         Error::from_response(self.about, meaning.kind, meaning.reason, status, headers, body)
@@ -139,13 +139,13 @@ impl Context<'_> {
     ///
     /// # Errors
     /// If it names none, or one that cannot be sent back.
-    pub fn next_offset(&self, answer: &Answer) -> Result<String> {
+    pub fn next_offset(&self, answer: &Response) -> Result<String> {
         let offset = protocol::next_offset(&answer.headers);
         offset.map(str::to_owned).map_err(|why| self.unusable(answer, why))
     }
 
     /// The failure of a success that does not say where the next read starts. Of a write it may be true all the same.
-    pub fn unusable(&self, answer: &Answer, why: PositionError) -> Error {
+    pub fn unusable(&self, answer: &Response, why: PositionError) -> Error {
         let error = Error::from_success(self.about, answer.status, &answer.headers, why);
         match self.meaning(answer).may_be_stored {
             true => error.with_unknown_outcome(),

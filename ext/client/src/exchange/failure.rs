@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use durable_streams_protocol::error::{About, Error, Kind};
-use durable_streams_protocol::request::Failure;
+use durable_streams_protocol::request::RequestFailure;
 use rustls::AlertDescription;
 
 /// What a TLS server says of a client's certificate that it does not take, or misses (RFC 8446, 6.2).
@@ -30,26 +30,30 @@ pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
     about.error(Kind::Timeout, reason)
 }
 
-pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> Failure {
+pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> RequestFailure {
     let cause = root_cause(&error);
     let connecting = |how| format!("could not connect{how}: {cause}");
-    let (failure, kind, reason): (fn(Error) -> Failure, _, _) = if error.is_builder() {
-        (Failure::Final, Kind::Argument, cause.clone())
+    let (failure, kind, reason): (fn(Error) -> RequestFailure, _, _) = if error.is_builder() {
+        (RequestFailure::Final, Kind::Argument, cause.clone())
     } else if is_about_certificates(&error) {
-        (Failure::Final, Kind::Connection, connecting(""))
+        (RequestFailure::Final, Kind::Connection, connecting(""))
     } else if is_plain_text(&error) {
         let reason = "the server does not speak TLS: it answered in plain text (is its URL an http:// one?)";
-        (Failure::Final, Kind::Connection, format!("could not connect: {reason}"))
+        (
+            RequestFailure::Final,
+            Kind::Connection,
+            format!("could not connect: {reason}"),
+        )
     } else if was_refused(&error) {
         let reason = format!("the server did not take the request: {cause}");
-        (Failure::NotSent, Kind::Connection, reason)
+        (RequestFailure::NotSent, Kind::Connection, reason)
     } else if error.is_connect() && error.is_timeout() {
-        (Failure::NotSent, Kind::Timeout, connecting(" in time"))
+        (RequestFailure::NotSent, Kind::Timeout, connecting(" in time"))
     } else if error.is_connect() {
-        (Failure::NotSent, Kind::Connection, connecting(""))
+        (RequestFailure::NotSent, Kind::Connection, connecting(""))
     } else {
         let reason = format!("the connection was lost: {cause}");
-        (Failure::Unanswered, Kind::Connection, reason)
+        (RequestFailure::ResponseLost, Kind::Connection, reason)
     };
     failure(about.error(kind, reason).caused_by(error.without_url()))
 }
@@ -149,7 +153,7 @@ mod tests {
             operation: Operation::Append,
             url: "http://h/s",
         };
-        let Failure::NotSent(error) = unsent(about, error) else {
+        let RequestFailure::NotSent(error) = unsent(about, error) else {
             panic!("it was not sent")
         };
         let source = error

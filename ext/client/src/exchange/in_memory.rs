@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::{About, Kind};
-use durable_streams_protocol::request::{Failure, Request};
+use durable_streams_protocol::request::{Request, RequestFailure};
 use http_body::{Body as HttpBody, Frame};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, Url};
@@ -24,7 +24,7 @@ pub(crate) async fn execute(
     url: Url,
     headers: HeaderMap,
     limit: Duration,
-) -> Result<Response, Failure> {
+) -> Result<Response, RequestFailure> {
     let response = transport.execute(TransportRequest {
         operation: request.operation,
         method: request.method.clone(),
@@ -38,16 +38,16 @@ pub(crate) async fn execute(
     outcome.map(into_reqwest).map_err(|error| failure(about, error, limit))
 }
 
-fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -> Failure {
+fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -> RequestFailure {
     let error = |kind, reason| about.error(kind, reason);
     match transport_error {
-        TransportError::Refused => Failure::NotSent(error(Kind::Connection, "could not connect")),
-        TransportError::Lost => Failure::Unanswered(error(Kind::Connection, "the connection was lost")),
-        TransportError::TimedOut => Failure::Unanswered(silent(about, limit)),
-        TransportError::Closed => Failure::Final(error(Kind::Closed, "nobody is there to answer the request")),
-        TransportError::Abandoned => Failure::Final(error(Kind::Left, "nobody waits for the request any more")),
+        TransportError::Refused => RequestFailure::NotSent(error(Kind::Connection, "could not connect")),
+        TransportError::Lost => RequestFailure::ResponseLost(error(Kind::Connection, "the connection was lost")),
+        TransportError::TimedOut => RequestFailure::ResponseLost(silent(about, limit)),
+        TransportError::Closed => RequestFailure::Final(error(Kind::Closed, "nobody is there to answer the request")),
+        TransportError::Abandoned => RequestFailure::Final(error(Kind::Left, "nobody waits for the request any more")),
         TransportError::Application(said) => {
-            Failure::Final(error(Kind::Application(said), "the answer could not be made"))
+            RequestFailure::Final(error(Kind::Application(said), "the answer could not be made"))
         }
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use durable_streams_protocol::error::Operation;
-    use durable_streams_protocol::request::{Patience, Repeat};
+    use durable_streams_protocol::request::{Repeat, ResponseTimeout};
     use durable_streams_protocol::target::Values;
     use reqwest::{Method, StatusCode};
 
@@ -104,7 +104,10 @@ mod tests {
         }
     }
 
-    async fn outcome(patience: Patience, respond: fn() -> ResponseFuture) -> Result<Response, Failure> {
+    async fn outcome(
+        response_timeout: ResponseTimeout,
+        respond: fn() -> ResponseFuture,
+    ) -> Result<Response, RequestFailure> {
         let config = Config {
             timeout: Duration::from_secs(2),
             live_timeout: Duration::from_secs(5),
@@ -121,7 +124,7 @@ mod tests {
             query: vec![("offset", "-1".to_owned())],
             body: None,
             repeat: Repeat::Safe,
-            patience,
+            response_timeout,
         };
         send(&endpoint, &pool, &request).await
     }
@@ -140,7 +143,7 @@ mod tests {
             };
             Box::pin(async { Ok(answer) })
         };
-        let mut response = outcome(Patience::Bounded, respond).await.unwrap();
+        let mut response = outcome(ResponseTimeout::Normal, respond).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         let mut pieces = Vec::new();
         while let Some(piece) = response.chunk().await.unwrap() {
@@ -151,27 +154,27 @@ mod tests {
 
     #[tokio::test]
     async fn faults_say_whether_the_request_was_sent() {
-        let failure = async |respond| outcome(Patience::Bounded, respond).await.unwrap_err();
+        let failure = async |respond| outcome(ResponseTimeout::Normal, respond).await.unwrap_err();
         let refused = failure(|| Box::pin(async { Err(TransportError::Refused) })).await;
-        assert!(matches!(refused, Failure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
+        assert!(matches!(refused, RequestFailure::NotSent(error) if matches!(error.kind(), Kind::Connection)));
         let lost = failure(|| Box::pin(async { Err(TransportError::Lost) })).await;
-        assert!(matches!(lost, Failure::Unanswered(error) if matches!(error.kind(), Kind::Connection)));
+        assert!(matches!(lost, RequestFailure::ResponseLost(error) if matches!(error.kind(), Kind::Connection)));
         let silent = failure(|| Box::pin(async { Err(TransportError::TimedOut) })).await;
-        assert!(matches!(silent, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+        assert!(matches!(silent, RequestFailure::ResponseLost(error) if matches!(error.kind(), Kind::Timeout)));
         let gone = failure(|| Box::pin(async { Err(TransportError::Closed) })).await;
-        assert!(matches!(gone, Failure::Final(error) if matches!(error.kind(), Kind::Closed)));
+        assert!(matches!(gone, RequestFailure::Final(error) if matches!(error.kind(), Kind::Closed)));
         let failed = failure(|| Box::pin(async { Err(TransportError::Application(Arc::new(7))) })).await;
-        assert!(matches!(failed, Failure::Final(error) if matches!(error.kind(), Kind::Application(_))));
+        assert!(matches!(failed, RequestFailure::Final(error) if matches!(error.kind(), Kind::Application(_))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_applies_to_in_memory_responses() {
-        for (patience, limit) in [(Patience::Bounded, 2), (Patience::ServerHolds, 7)] {
+        for (response_timeout, limit) in [(ResponseTimeout::Normal, 2), (ResponseTimeout::Live, 7)] {
             let started = tokio::time::Instant::now();
-            let failure = outcome(patience, || Box::pin(std::future::pending()))
+            let failure = outcome(response_timeout, || Box::pin(std::future::pending()))
                 .await
                 .unwrap_err();
-            assert!(matches!(failure, Failure::Unanswered(error) if matches!(error.kind(), Kind::Timeout)));
+            assert!(matches!(failure, RequestFailure::ResponseLost(error) if matches!(error.kind(), Kind::Timeout)));
             assert_eq!(started.elapsed().as_secs(), limit);
         }
     }

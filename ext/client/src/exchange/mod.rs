@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::request::{Answer, Failure, Patience, Request};
+use durable_streams_protocol::request::{self, Request, RequestFailure, ResponseTimeout};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, Url};
 
@@ -25,14 +25,14 @@ pub(crate) async fn attempt(
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
-) -> std::result::Result<Answer, Failure> {
+) -> std::result::Result<request::Response, RequestFailure> {
     let response = send(endpoint, pool, request).await?;
     Ok(whole(endpoint, request.operation, response).await)
 }
 
 /// An answer that says all in its status and headers. Its body, or the beginning of it, is for a message's text: that it
 /// breaks off does not change what the answer says.
-pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut response: Response) -> Answer {
+pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut response: Response) -> request::Response {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();
     while body.len() < ANSWER_LIMIT
@@ -41,11 +41,11 @@ pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut respons
         body.extend_from_slice(&piece);
     }
     body.truncate(ANSWER_LIMIT);
-    Answer {
+    request::Response {
         status,
         headers,
         body: body.freeze(),
-        after_silence: false,
+        after_lost_response: false,
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn send(
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
-) -> std::result::Result<Response, Failure> {
+) -> std::result::Result<Response, RequestFailure> {
     let query: Vec<(&str, &str)> = request
         .query
         .iter()
@@ -96,7 +96,7 @@ pub(crate) async fn send(
     let prepared = endpoint
         .prepare(request.operation, &request.headers, &query)
         .await
-        .map_err(Failure::Final)?;
+        .map_err(RequestFailure::Final)?;
     let (mut url, mut headers) = (prepared.url, prepared.headers);
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return send_to(endpoint, pool, request, url, headers).await;
@@ -108,18 +108,18 @@ pub(crate) async fn send(
         if !(response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
             return Ok(response);
         }
-        let to = target(endpoint, request.operation, &url, &response).map_err(Failure::Final)?;
+        let to = target(endpoint, request.operation, &url, &response).map_err(RequestFailure::Final)?;
         let from = std::mem::replace(&mut url, to);
         if url.origin() != from.origin() {
             // Another origin gets nothing of the user's: neither secrets nor cookies nor the client's certificate.
             headers = request.headers.clone();
             let other = endpoint.pool_elsewhere(request.operation, pool, &url);
-            elsewhere = Some(other.map_err(Failure::Final)?);
+            elsewhere = Some(other.map_err(RequestFailure::Final)?);
         }
     }
     let reason = format!("more than {MOST_REDIRECTS} redirects");
     let about = endpoint.about(request.operation);
-    Err(Failure::Final(about.error(Kind::Status, reason)))
+    Err(RequestFailure::Final(about.error(Kind::Status, reason)))
 }
 
 /// Where a redirect leads.
@@ -140,13 +140,13 @@ async fn send_to(
     request: &Request,
     url: Url,
     headers: HeaderMap,
-) -> std::result::Result<Response, Failure> {
-    endpoint.check_open(request.operation).map_err(Failure::Final)?;
+) -> std::result::Result<Response, RequestFailure> {
+    endpoint.check_open(request.operation).map_err(RequestFailure::Final)?;
     let config = endpoint.client().config();
-    let limit = match request.patience {
-        Patience::Bounded => config.timeout,
+    let limit = match request.response_timeout {
+        ResponseTimeout::Normal => config.timeout,
         // Connecting is bounded by `timeout` and no news; only what comes after it is held.
-        Patience::ServerHolds => config.timeout + config.live_timeout,
+        ResponseTimeout::Live => config.timeout + config.live_timeout,
     };
     if let Some(application) = endpoint.transport() {
         return in_memory::execute(
@@ -160,7 +160,7 @@ async fn send_to(
         .await;
     }
     pool.check(&url)
-        .map_err(|why| Failure::Final(why.at(request.operation, endpoint.display())))?;
+        .map_err(|why| RequestFailure::Final(why.at(request.operation, endpoint.display())))?;
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
     message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
@@ -185,7 +185,7 @@ async fn send_to(
     }
     let error = silent(endpoint.about(request.operation), limit);
     Err(match !is_empty && !progress.begun() {
-        true => Failure::NotSent(error),
-        false => Failure::Unanswered(error),
+        true => RequestFailure::NotSent(error),
+        false => RequestFailure::ResponseLost(error),
     })
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
-use durable_streams_protocol::request::{Answer, Context, Failure, Request};
+use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
 use durable_streams_protocol::retry::policy::Policy;
 use durable_streams_protocol::retry::tries::{Next, Tries};
 
@@ -14,12 +14,12 @@ use crate::endpoint::Endpoint;
 
 /// Sends the request, as often as the client's policy and its own nature allow, and gives the first answer that is not
 /// worth another try; an answer that still is after the last one is an error, as is none at all.
-pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
+pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
     call_by(&endpoint.client().config().retry, endpoint, pool, request).await
 }
 
 /// As [`call`], by another policy than the client's.
-pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Answer> {
+pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
     repeated(policy, endpoint, request, || attempt(endpoint, pool, request)).await
 }
 
@@ -29,9 +29,9 @@ pub(crate) async fn repeated<F>(
     endpoint: &Endpoint,
     request: &Request,
     mut attempt: impl FnMut() -> F,
-) -> Result<Answer>
+) -> Result<Response>
 where
-    F: Future<Output = std::result::Result<Answer, Failure>>,
+    F: Future<Output = std::result::Result<Response, RequestFailure>>,
 {
     let mut tries = Tries::new(endpoint.is_dynamic());
     loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use durable_streams_protocol::producer::{Answer, Transmit, TransmitId};
-use durable_streams_protocol::request::Failure;
+use durable_streams_protocol::request::RequestFailure;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -68,7 +68,7 @@ impl Shared {
         }
     }
 
-    fn ended(&self, id: TransmitId, outcome: Result<Answer, Failure>) {
+    fn ended(&self, id: TransmitId, outcome: Result<Answer, RequestFailure>) {
         let mut state = self.state.lock();
         let now = Instant::now();
         match outcome {

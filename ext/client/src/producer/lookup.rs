@@ -151,11 +151,11 @@ mod tests {
         machine.poll_lookup(now);
         machine.handle_tail(Some("0".to_owned()));
         let sent = machine.poll_transmit(now).unwrap();
-        let duplicate = request::Answer {
+        let duplicate = request::Response {
             status: StatusCode::NO_CONTENT,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            after_silence: false,
+            after_lost_response: false,
         };
         let duplicate = Answer::new(&endpoint.context(Operation::Produce), duplicate);
         machine.handle_response(now, sent.id, duplicate);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::producer::{Answer, Transmit};
 use durable_streams_protocol::protocol;
-use durable_streams_protocol::request::{Context, Failure, Repeat, Request};
+use durable_streams_protocol::request::{Context, Repeat, Request, RequestFailure};
 use durable_streams_protocol::retry::policy::Policy;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -26,7 +26,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Sends a batch once.
-    pub(super) async fn send(&self, transmit: Transmit) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, transmit: Transmit) -> Result<Answer, RequestFailure> {
         let mut headers = self.headers.clone();
         headers.insert(protocol::PRODUCER_EPOCH, transmit.epoch.into());
         headers.insert(protocol::PRODUCER_SEQ, transmit.seq.into());

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
-use durable_streams_protocol::request::Failure;
+use durable_streams_protocol::request::RequestFailure;
 use futures_util::FutureExt;
 use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
@@ -117,7 +117,7 @@ impl Driver {
 
     async fn receive(&mut self, live: bool) {
         let Some(response) = &mut self.response else {
-            return self.fail(Failure::Final(self.lacks_response()));
+            return self.fail(RequestFailure::Final(self.lacks_response()));
         };
         let piece = if live {
             // The server sends what comes next unasked, so there is nothing to wait for before the next request.
@@ -130,14 +130,14 @@ impl Driver {
         match piece {
             Ok(Some(piece)) => self.machine.handle_piece(Instant::now(), piece),
             Ok(None) => self.machine.handle_end(Instant::now()),
-            Err(Silence::Broken(error)) => self.fail(Failure::Unanswered(error)),
+            Err(Silence::Broken(error)) => self.fail(RequestFailure::ResponseLost(error)),
             Err(Silence::Idle) => self.machine.handle_silence(Instant::now()),
         }
     }
 
     async fn receive_error_response(&mut self) {
         let Some(response) = self.response.take() else {
-            return self.fail(Failure::Final(self.lacks_response()));
+            return self.fail(RequestFailure::Final(self.lacks_response()));
         };
         let answer = exchange::whole(&self.endpoint, Operation::Read, response).await;
         self.machine
@@ -149,7 +149,7 @@ impl Driver {
         about.error(Kind::Internal, "internal error: there is no response to read")
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: RequestFailure) {
         self.machine.handle_failure(Instant::now(), failure);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::message::Append;
 use crate::error::{Error, Kind, Result};
 use crate::operations;
-use crate::request::{Answer, Context, Failure, Repeat, Request};
+use crate::request::{Context, Repeat, Request, RequestFailure, Response};
 use crate::retry::tries::{Next, Tries};
 
 /// From this many appends in one request on, putting their threads to sleep and waking them costs more than the request.
@@ -155,7 +155,7 @@ impl<C: Caller> Batch<C> {
         now: Instant,
         context: &Context<'_>,
         repeat: Repeat,
-        outcome: std::result::Result<Answer, Failure>,
+        outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) {
         match self.tries.after(context, repeat, outcome, jitter) {

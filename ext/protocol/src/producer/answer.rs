@@ -46,7 +46,7 @@ pub(super) enum Verdict {
 
 impl Answer {
     /// Reads a response to a request of the producer that `context` is about, with its retry policy.
-    pub fn new(context: &Context<'_>, response: request::Answer) -> Answer {
+    pub fn new(context: &Context<'_>, response: request::Response) -> Answer {
         let headers = &response.headers;
         Answer {
             next_offset: protocol::next_offset(headers).ok().map(str::to_owned),
@@ -91,16 +91,16 @@ impl Answer {
 }
 
 /// What a request that ended without an answer means for its batch.
-pub(super) fn without_answer(failure: request::Failure) -> Verdict {
+pub(super) fn without_answer(failure: request::RequestFailure) -> Verdict {
     let again = |error, may_have_landed| Verdict::Again {
         error,
         asked: None,
         may_have_landed,
     };
     match failure {
-        request::Failure::NotSent(error) => again(error, false),
-        request::Failure::Unanswered(error) => again(error, true),
-        request::Failure::Final(error) => Verdict::Fatal {
+        request::RequestFailure::NotSent(error) => again(error, false),
+        request::RequestFailure::ResponseLost(error) => again(error, true),
+        request::RequestFailure::Final(error) => Verdict::Fatal {
             failure: Failure::Request(error),
             may_have_landed: false,
         },

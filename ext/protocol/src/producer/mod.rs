@@ -109,11 +109,11 @@
 //! assert!(machine.poll_transmit(now).is_none());
 //!
 //! // … and this comes back.
-//! let response = request::Answer {
+//! let response = request::Response {
 //!     status: StatusCode::OK,
 //!     headers: HeaderMap::new(),
 //!     body: Bytes::new(),
-//!     after_silence: false,
+//!     after_lost_response: false,
 //! };
 //! let about = About { operation: Operation::Produce, url: "http://localhost/s" };
 //! let context = Context { about, policy: &retry, now: SystemTime::now() };

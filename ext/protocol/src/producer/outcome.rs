@@ -22,7 +22,7 @@ impl Machine {
     }
 
     /// A request ended without an answer. `Final` fails the producer: the request was not sent, and will not be.
-    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, failure: request::Failure) {
+    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, failure: request::RequestFailure) {
         let Some(sent) = self.sent.remove(&id) else { return };
         self.not_landed(now, &sent, without_answer(failure));
         self.settle(now);

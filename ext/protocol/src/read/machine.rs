@@ -20,7 +20,7 @@ use super::payload::{Format, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::PositionError;
-use crate::request::{Answer, Context, Failure, Patience, Repeat, Request};
+use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
 use crate::retry::policy::Schedule;
 
 /// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
@@ -160,9 +160,9 @@ impl ReadMachine {
             query: self.cursor.query(mode),
             body: None,
             repeat: Repeat::Safe,
-            patience: match mode {
-                Mode::CatchUp => Patience::Bounded,
-                Mode::LongPoll | Mode::Sse => Patience::ServerHolds,
+            response_timeout: match mode {
+                Mode::CatchUp => ResponseTimeout::Normal,
+                Mode::LongPoll | Mode::Sse => ResponseTimeout::Live,
             },
         }
     }
@@ -192,7 +192,7 @@ impl ReadMachine {
     }
 
     /// The response is an error, and this is all of it.
-    pub fn handle_error_response(&mut self, now: Instant, wall: SystemTime, answer: Answer) {
+    pub fn handle_error_response(&mut self, now: Instant, wall: SystemTime, answer: Response) {
         let asked = match self.state {
             ReadState::ErrorResponse(asked) => asked,
             _ => None,
@@ -247,7 +247,7 @@ impl ReadMachine {
     }
 
     /// The request brought no response, or its body broke off.
-    pub fn handle_failure(&mut self, now: Instant, failure: Failure) {
+    pub fn handle_failure(&mut self, now: Instant, failure: RequestFailure) {
         let asked = match &self.state {
             ReadState::Events(events) => events.retry(),
             _ => None,
@@ -256,11 +256,13 @@ impl ReadMachine {
             && self.mode() != Mode::CatchUp
             && self.waited(now) >= self.config.live_timeout;
         let outcome = match failure {
-            Failure::Final(error) => ReadOutcome::Fatal(error),
+            RequestFailure::Final(error) => ReadOutcome::Fatal(error),
             // Held for as long as one waits for news: there is none.
-            Failure::Unanswered(error) if held && matches!(error.kind(), Kind::Timeout) => ReadOutcome::RetryNow,
-            Failure::NotSent(error) => ReadOutcome::Retry(error, None),
-            Failure::Unanswered(error) => return self.connection_lost(now, error, asked),
+            RequestFailure::ResponseLost(error) if held && matches!(error.kind(), Kind::Timeout) => {
+                ReadOutcome::RetryNow
+            }
+            RequestFailure::NotSent(error) => ReadOutcome::Retry(error, None),
+            RequestFailure::ResponseLost(error) => return self.connection_lost(now, error, asked),
         };
         self.end_request(now, outcome);
     }

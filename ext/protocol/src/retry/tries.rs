@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::error::{Operation, Result};
 use crate::meaning::{asks_for_credentials, retry_after};
-use crate::request::{Answer, Context, Failure, Repeat};
+use crate::request::{Context, Repeat, RequestFailure, Response};
 use crate::retry::policy::Schedule;
 
 /// The tries of one operation so far.
@@ -16,14 +16,14 @@ pub struct Tries {
     schedule: Schedule,
     /// Whether another try may have fresh headers and parameters.
     fresh_values: bool,
-    after_silence: bool,
+    after_lost_response: bool,
 }
 
 /// What follows a try.
 #[derive(Debug)]
 pub enum Next {
     /// Nothing: this is the operation's outcome.
-    Done(Result<Answer>),
+    Done(Result<Response>),
     /// Another try, after this pause.
     Again(Duration),
 }
@@ -35,7 +35,7 @@ impl Tries {
         Tries {
             schedule: Schedule::default(),
             fresh_values,
-            after_silence: false,
+            after_lost_response: false,
         }
     }
 
@@ -44,7 +44,7 @@ impl Tries {
         &mut self,
         context: &Context<'_>,
         repeat: Repeat,
-        outcome: std::result::Result<Answer, Failure>,
+        outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) -> Next {
         let (asked, error) = match outcome {
@@ -57,18 +57,18 @@ impl Tries {
                 return Next::Again(Duration::ZERO);
             }
             Ok(answer) => {
-                return Next::Done(Ok(Answer {
-                    after_silence: self.after_silence,
+                return Next::Done(Ok(Response {
+                    after_lost_response: self.after_lost_response,
                     ..answer
                 }));
             }
-            Err(Failure::Final(error)) => return Next::Done(Err(error)),
-            Err(Failure::NotSent(error)) => (None, error),
-            Err(Failure::Unanswered(error)) if repeat == Repeat::Safe => {
-                self.after_silence = true;
+            Err(RequestFailure::Final(error)) => return Next::Done(Err(error)),
+            Err(RequestFailure::NotSent(error)) => (None, error),
+            Err(RequestFailure::ResponseLost(error)) if repeat == Repeat::Safe => {
+                self.after_lost_response = true;
                 (None, error)
             }
-            Err(Failure::Unanswered(error)) => return Next::Done(Err(error.with_unknown_outcome())),
+            Err(RequestFailure::ResponseLost(error)) => return Next::Done(Err(error.with_unknown_outcome())),
         };
         match self.schedule.next_delay(context.policy, asked, jitter) {
             Some(delay) => Next::Again(delay),
@@ -97,7 +97,7 @@ mod tests {
         tries: &mut Tries,
         operation: Operation,
         repeat: Repeat,
-        outcome: std::result::Result<u16, Failure>,
+        outcome: std::result::Result<u16, RequestFailure>,
     ) -> Next {
         let policy = Policy {
             max_retries: 2,
@@ -113,11 +113,11 @@ mod tests {
             policy: &policy,
             now,
         };
-        let outcome = outcome.map(|status| Answer {
+        let outcome = outcome.map(|status| Response {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            after_silence: false,
+            after_lost_response: false,
         });
         tries.after(&context, repeat, outcome, 1.0)
     }
@@ -142,14 +142,14 @@ mod tests {
             &mut tries,
             Operation::Append,
             Repeat::UnlessSent,
-            Err(Failure::NotSent(error())),
+            Err(RequestFailure::NotSent(error())),
         );
         assert!(matches!(next, Next::Again(_)));
     }
 
     #[test]
     fn an_unanswered_request_is_retried_only_if_it_is_safe_to_repeat() {
-        let lost = || Err(Failure::Unanswered(error()));
+        let lost = || Err(RequestFailure::ResponseLost(error()));
         let next = after(&mut Tries::new(false), Operation::Append, Repeat::UnlessSent, lost());
         assert!(matches!(next, Next::Done(Err(error)) if error.outcome_unknown()));
         let mut tries = Tries::new(false);
@@ -158,7 +158,7 @@ mod tests {
             Next::Again(_)
         ));
         let next = after(&mut tries, Operation::Delete, Repeat::Safe, Ok(404));
-        assert!(matches!(next, Next::Done(Ok(answer)) if answer.after_silence));
+        assert!(matches!(next, Next::Done(Ok(answer)) if answer.after_lost_response));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::{Action, Append, Arrival, Batch, Caller, Group, Leader, Next};
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::protocol::STREAM_NEXT_OFFSET;
-use crate::request::{Answer, Context, Failure};
+use crate::request::{Context, RequestFailure, Response};
 use crate::retry::policy::Policy;
 
 /// A caller that leaves when its cell says so.
@@ -85,14 +85,14 @@ fn body(batch: &mut Batch<Waiter>) -> String {
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
 
-fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, Failure>) {
+fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, RequestFailure>) {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
-    let outcome = outcome.map(|status| Answer {
+    let outcome = outcome.map(|status| Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         body: Bytes::new(),
-        after_silence: false,
+        after_lost_response: false,
     });
     let operation = Operation::Append;
     let context = Context {
@@ -173,7 +173,7 @@ fn a_request_is_bounded_in_bytes() {
 fn a_try_has_the_appends_whose_callers_still_wait() {
     let (mut batch, waiters) = batch(&["1", "2", "3"]);
     assert_eq!(body(&mut batch), "[1,2,3]");
-    respond(&mut batch, Err(Failure::NotSent(error(Kind::Connection))));
+    respond(&mut batch, Err(RequestFailure::NotSent(error(Kind::Connection))));
     waiters[1].leave();
     let until = match batch.poll_action(Instant::now()) {
         Action::Wait(until) => until,
@@ -206,7 +206,7 @@ fn the_next_caller_responds_if_the_first_has_left_meanwhile() {
     let (mut batch, waiters) = batch(&["1", "2"]);
     assert_eq!(body(&mut batch), "[1,2]");
     waiters[0].leave();
-    respond(&mut batch, Err(Failure::Final(error(Kind::Left))));
+    respond(&mut batch, Err(RequestFailure::Final(error(Kind::Left))));
     assert_eq!(body(&mut batch), "[2]");
 }
 

@@ -78,11 +78,11 @@ impl Said {
         let headers = headers
             .into_iter()
             .filter_map(|(name, text)| Some((name, value(text?))));
-        let response = request::Answer {
+        let response = request::Response {
             status: StatusCode::from_u16(self.status).expect("a status"),
             headers: headers.collect::<HeaderMap>(),
             body: Bytes::new(),
-            after_silence: false,
+            after_lost_response: false,
         };
         let context = Context {
             about: About {
@@ -130,16 +130,16 @@ fn stale(epoch: u64) -> Said {
     }
 }
 
-fn not_sent() -> request::Failure {
-    request::Failure::NotSent(Error::plain(Kind::Connection, "not sent".to_owned()))
+fn not_sent() -> request::RequestFailure {
+    request::RequestFailure::NotSent(Error::plain(Kind::Connection, "not sent".to_owned()))
 }
 
-fn unanswered() -> request::Failure {
-    request::Failure::Unanswered(Error::plain(Kind::Timeout, "lost".to_owned()))
+fn unanswered() -> request::RequestFailure {
+    request::RequestFailure::ResponseLost(Error::plain(Kind::Timeout, "lost".to_owned()))
 }
 
-fn no_headers() -> request::Failure {
-    request::Failure::Final(Error::plain(Kind::Left, "no headers".to_owned()))
+fn no_headers() -> request::RequestFailure {
+    request::RequestFailure::Final(Error::plain(Kind::Left, "no headers".to_owned()))
 }
 
 /// Why a producer has failed, in a form that can be compared.

@@ -14,7 +14,7 @@ use super::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOption
 use super::payload::{Format, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
-use crate::request::{Answer, Failure};
+use crate::request::{RequestFailure, Response};
 use crate::retry::policy::Policy;
 
 /// A read of JSON items from the beginning, with half of the longest delay each time.
@@ -63,11 +63,11 @@ fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(Heade
         }
         ReadAction::ReceiveErrorBody => {
             let body = Bytes::from_static(body.as_bytes());
-            let answer = Answer {
+            let answer = Response {
                 status,
                 headers,
                 body,
-                after_silence: false,
+                after_lost_response: false,
             };
             machine.handle_error_response(now, SystemTime::UNIX_EPOCH, answer);
         }
@@ -93,8 +93,8 @@ fn pause(machine: &ReadMachine, now: Instant) -> Duration {
     }
 }
 
-fn lost() -> Failure {
-    Failure::Unanswered(Error::plain(Kind::Connection, "lost".to_owned()))
+fn lost() -> RequestFailure {
+    RequestFailure::ResponseLost(Error::plain(Kind::Connection, "lost".to_owned()))
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_live_response_that_times_out_is_asked_for_again_at_once() {
     machine.request(now);
     let later = now + Duration::from_secs(150);
     let timeout = Error::plain(Kind::Timeout, "no answer".to_owned());
-    machine.handle_failure(later, Failure::Unanswered(timeout));
+    machine.handle_failure(later, RequestFailure::ResponseLost(timeout));
     assert_eq!(pause(&machine, later), Duration::ZERO);
 }
 
@@ -286,6 +286,6 @@ fn a_live_response_whose_body_stalls_counts_as_a_failure() {
     machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
     let now = now + Duration::from_secs(30);
     let silence = Error::plain(Kind::Timeout, "no answer within 30 s".to_owned());
-    machine.handle_failure(now, Failure::Unanswered(silence));
+    machine.handle_failure(now, RequestFailure::ResponseLost(silence));
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(_))));
 }

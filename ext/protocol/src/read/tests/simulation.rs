@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
-use crate::request::{Answer, Failure, Request};
+use crate::request::{Request, RequestFailure, Response};
 
 /// What the network does to a request or its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +187,8 @@ impl ReadRun {
         // No cache keeps a stream of events.
         let fault = self.fault().filter(|fault| *fault != NetworkFault::Stale || !is_sse);
         let response = match fault {
-            Some(NetworkFault::Refused) => return self.fail(Failure::NotSent(error(Kind::Connection))),
-            Some(NetworkFault::Lost) => return self.fail(Failure::Unanswered(error(Kind::Connection))),
+            Some(NetworkFault::Refused) => return self.fail(RequestFailure::NotSent(error(Kind::Connection))),
+            Some(NetworkFault::Lost) => return self.fail(RequestFailure::ResponseLost(error(Kind::Connection))),
             Some(NetworkFault::Status(status)) => self.trouble(status),
             Some(NetworkFault::Stale) => stale(&request),
             Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.answer(&mut self.rng, &request),
@@ -225,7 +225,7 @@ impl ReadRun {
                             .handle_piece(self.now, Bytes::copy_from_slice(&response.body[at..to]));
                         at = to;
                     } else if fault == Some(NetworkFault::Cut) {
-                        self.fail(Failure::Unanswered(error(Kind::Connection)));
+                        self.fail(RequestFailure::ResponseLost(error(Kind::Connection)));
                     } else if live && fault == Some(NetworkFault::Silent) {
                         self.wait();
                         self.machine.handle_silence(self.now);
@@ -235,11 +235,11 @@ impl ReadRun {
                     }
                 }
                 ReadAction::ReceiveErrorBody => {
-                    let answer = Answer {
+                    let answer = Response {
                         status,
                         headers: headers.clone(),
                         body: Bytes::copy_from_slice(&response.body),
-                        after_silence: false,
+                        after_lost_response: false,
                     };
                     self.machine
                         .handle_error_response(self.now, SystemTime::UNIX_EPOCH, answer);
@@ -249,7 +249,7 @@ impl ReadRun {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: RequestFailure) {
         self.wait();
         self.machine.handle_failure(self.now, failure);
     }

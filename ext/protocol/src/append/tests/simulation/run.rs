@@ -11,7 +11,7 @@ use super::server::{Outcome, Server};
 use crate::append::{Action, Arrival, Caller, Group, Leader, Next};
 use crate::error::{About, Error, Kind, Result};
 use crate::operations;
-use crate::request::{Context, Failure, Request};
+use crate::request::{Context, Request, RequestFailure};
 use crate::retry::policy::Policy;
 use crate::retry::tries::{self, Tries};
 
@@ -257,7 +257,7 @@ impl Run {
             }
             Step::Requested { request, application } => {
                 let outcome = match &application {
-                    Some((call, _)) if call.left.get() => Err(Failure::Final(error(Kind::Left))),
+                    Some((call, _)) if call.left.get() => Err(RequestFailure::Final(error(Kind::Left))),
                     _ => self.server.exchange(&mut self.rng, &request),
                 };
                 if application.is_some() {

@@ -9,10 +9,10 @@ use http::{HeaderMap, StatusCode};
 use super::client::{Id, ids};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_NEXT_OFFSET, STREAM_SEQ};
-use crate::request::{Answer, Failure, Request};
+use crate::request::{Request, RequestFailure, Response};
 
 /// How a request ends.
-pub type Outcome = std::result::Result<Answer, Failure>;
+pub type Outcome = std::result::Result<Response, RequestFailure>;
 
 #[derive(Debug)]
 pub struct Server {
@@ -45,18 +45,18 @@ impl Server {
             return Ok(self.handle(request));
         }
         match rng.u32(..6) {
-            0 => Err(Failure::NotSent(lost())),
-            1 => Err(Failure::Unanswered(lost())),
+            0 => Err(RequestFailure::NotSent(lost())),
+            1 => Err(RequestFailure::ResponseLost(lost())),
             2 => {
                 self.handle(request);
-                Err(Failure::Unanswered(lost()))
+                Err(RequestFailure::ResponseLost(lost()))
             }
             3 => Ok(response(429, false)),
             4 => Ok(response(503, false)),
             // Something on the way leaves out what the response says.
             _ => {
                 let response = self.handle(request);
-                Ok(Answer {
+                Ok(Response {
                     headers: HeaderMap::new(),
                     ..response
                 })
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    fn handle(&mut self, request: &Request) -> Answer {
+    fn handle(&mut self, request: &Request) -> Response {
         let appends = ids(request.body.as_ref().expect("an append has a body"));
         assert!(!appends.is_empty(), "a request without appends");
         if appends.len() > self.most {
@@ -91,15 +91,15 @@ impl Server {
     }
 }
 
-fn response(status: u16, with_tail: bool) -> Answer {
+fn response(status: u16, with_tail: bool) -> Response {
     let mut headers = HeaderMap::new();
     if with_tail {
         headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
     }
-    Answer {
+    Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         body: Bytes::new(),
-        after_silence: false,
+        after_lost_response: false,
     }
 }

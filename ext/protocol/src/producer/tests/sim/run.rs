@@ -58,7 +58,7 @@ enum Seen {
 
 enum RequestEnd {
     Answer(Said),
-    Lost(request::Failure),
+    Lost(request::RequestFailure),
 }
 
 pub struct Run {
