@@ -56,9 +56,9 @@ module DurableStreams
     def each_part
       begin_iteration
       begin
-        while hold_part && !@closed
-          yield @held
-          release
+        while buffer_part && !@closed
+          yield @buffer
+          finish_buffer
         end
       ensure
         @native.cancel
@@ -66,7 +66,7 @@ module DurableStreams
     end
 
     def rest
-      @held
+      @buffer
     end
 
     # Each part has an encoding of its own: a character may be cut between them.
@@ -81,20 +81,20 @@ module DurableStreams
       bytes.valid_encoding? ? bytes : bytes.force_encoding(Encoding::BINARY)
     end
 
-    def held_batch
-      ByteChunk.of(@held, @held_position)
+    def buffered_batch
+      ByteChunk.of(@buffer, @buffer_position)
     end
 
-    def hold_upcoming
-      hold_response
+    def buffer_upcoming
+      buffer_response
     end
 
     def upcoming
-      held_batch
+      buffered_batch
     end
 
     def consume
-      release
+      finish_buffer
     end
   end
 end

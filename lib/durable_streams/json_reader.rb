@@ -36,7 +36,7 @@ module DurableStreams
 
       begin_iteration
       begin
-        hand_out_items(&block) while hold_part && !@closed
+        yield_items(&block) while buffer_part && !@closed
       ensure
         @native.cancel
       end
@@ -51,9 +51,9 @@ module DurableStreams
       begin_iteration
       items = []
       begin
-        while hold_part && !@closed
+        while buffer_part && !@closed
           items.concat(rest)
-          release
+          finish_buffer
         end
       ensure
         @native.cancel
@@ -64,20 +64,20 @@ module DurableStreams
 
     private
 
-    # Yields the items that are held. Between taking one and yielding it no method is called, and no branch taken: an
+    # Yields the items that are items. Between taking one and yielding it no method is called, and no branch taken: an
     # interrupt there would lose it. The block may close the reader, or take items itself.
-    def hand_out_items
-      held = @held
+    def yield_items
+      items = @buffer
       # rubocop:disable Style/IdenticalConditionalBranches -- a jump to one `yield` would be such a branch
-      while held.equal?(@held) && !@closed
-        item = held[@index]
-        if @index + 1 < held.size
+      while items.equal?(@buffer) && !@closed
+        item = items[@index]
+        if @index + 1 < items.size
           @index += 1
           yield item
         else
-          position = @held_position || @position
+          position = @buffer_position || @position
           @position = position
-          @held = nil
+          @buffer = nil
           yield item
         end
       end
@@ -85,30 +85,30 @@ module DurableStreams
     end
 
     def rest
-      @index.zero? ? @held : @held.drop(@index)
+      @index.zero? ? @buffer : @buffer.drop(@index)
     end
 
     def joined(first, second)
       first + second
     end
 
-    def held_batch
-      JsonBatch.of(rest.freeze, @held_position)
+    def buffered_batch
+      JsonBatch.of(rest.freeze, @buffer_position)
     end
 
-    def hold_upcoming
-      @items ? hold_part : hold_response
+    def buffer_upcoming
+      @items ? buffer_part : buffer_response
     end
 
     def upcoming
-      @items ? @held[@index] : held_batch
+      @items ? @buffer[@index] : buffered_batch
     end
 
     def consume
-      return release unless @items
+      return finish_buffer unless @items
 
       @index += 1
-      release if @index == @held.size
+      finish_buffer if @index == @buffer.size
     end
   end
 end

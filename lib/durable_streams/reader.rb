@@ -29,8 +29,8 @@ module DurableStreams
       @stepping = false
       # What the extension has handed over and Ruby not yet handed out, and the position after it: nil while the
       # response it belongs to is still arriving.
-      @held = nil
-      @held_position = nil
+      @buffer = nil
+      @buffer_position = nil
       @index = 0 # of the next item in what is held
       # What the extension has handed over and is not held yet, and the position after it, where an interrupt came in
       # between; mostly empty.
@@ -88,12 +88,12 @@ module DurableStreams
 
       begin_iteration
       begin
-        while hold_response
+        while buffer_response
           break if @closed
 
-          batch = held_batch
-          @position = @held_position
-          @held = nil
+          batch = buffered_batch
+          @position = @buffer_position
+          @buffer = nil
           yield batch
           batch = nil # or it would stay in memory while the next one is awaited
         end
@@ -120,7 +120,7 @@ module DurableStreams
     def peek
       begin_iteration unless @stepping && @closed
       @stepping = true
-      return upcoming if hold_upcoming && !@closed
+      return upcoming if buffer_upcoming && !@closed
 
       # The next call asks the server anew, as a second `each` would.
       @native.cancel
@@ -151,26 +151,26 @@ module DurableStreams
 
     # Makes sure that the rest of a response is held, all of it.
     # @return [Boolean] false at the end
-    def hold_response
-      until @held && @held_position
+    def buffer_response
+      until @buffer && @buffer_position
         @native.next_batch(@received) if nothing_received?
         return false if @received.empty?
 
         payload, position = @received
-        hold(@held ? joined(rest, payload) : payload, position)
+        fill_buffer(@buffer ? joined(rest, payload) : payload, position)
       end
       true
     end
 
     # Makes sure that something is held that can be handed out, as soon as it is there.
     # @return [Boolean] false at the end
-    def hold_part
-      while @held.nil? || @held.empty?
-        release if @held
+    def buffer_part
+      while @buffer.nil? || @buffer.empty?
+        finish_buffer if @buffer
         @native.next_items(@received) if nothing_received?
         return false if @received.empty?
 
-        hold(*@received)
+        fill_buffer(*@received)
       end
       true
     end
@@ -182,22 +182,22 @@ module DurableStreams
     end
 
     # Holds what was received. Nothing is called meanwhile: an interrupt there would lose it, or repeat it.
-    def hold(payload, position)
-      @held = payload
-      @held_position = position
+    def fill_buffer(payload, position)
+      @buffer = payload
+      @buffer_position = position
       @index = 0
       @received = []
     end
 
     # Drops what is held once all of it is handed out, and moves on if a response is complete with it.
-    def release
-      @position = @held_position if @held_position
-      @held = nil
+    def finish_buffer
+      @position = @buffer_position if @buffer_position
+      @buffer = nil
     end
 
     # A closed stream has nothing after its end: no need to ask.
     def ended?
-      @held.nil? && @position[3]
+      @buffer.nil? && @position[3]
     end
   end
 end
