@@ -75,7 +75,7 @@ module DurableStreams
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
         Native.drain_producers(EXIT_LIMIT)
         took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
-        Dispatcher.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
+        CallbackThreads.finish([EXIT_LIMIT - took, CALLBACK_LIMIT].max)
       ensure
         report_losses(took)
       end
@@ -167,13 +167,13 @@ module DurableStreams
         max_batch_items: max_batch_items, linger_ms: linger_ms, max_in_flight: max_in_flight,
         max_buffered_bytes: max_buffered_bytes, when_full: when_full
       )
-      @listener = ProducerListener.for(on_delivery, on_error)
+      @callbacks = ProducerCallbacks.for(on_delivery, on_error)
       @asks = @stream.asks?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
       @stream.known_content_type(:produce)
       @json = @stream.json?
-      Dispatcher.check_ractor if @asks || @listener
-      @native = @stream.native_producer(producer_id: @producer_id, retry_policy: retry_policy, listener: @listener,
+      CallbackThreads.check_ractor if @asks || @callbacks
+      @native = @stream.native_producer(producer_id: @producer_id, retry_policy: retry_policy, listener: @callbacks,
                                         **settings)
       @closed = false
       @delivered = false
@@ -308,7 +308,7 @@ module DurableStreams
 
     # @return [String, nil] why nothing may wait for deliveries here; nil if it may
     def waits_for_itself
-      return unless @asks && Dispatcher.computing_values?
+      return unless @asks && CallbackThreads.running_value_callables?
 
       "the callable of a header cannot wait for deliveries, which wait for it"
     end

@@ -1,7 +1,7 @@
 //! Work of callback threads: the Ruby calls of producers' requests, and the callbacks of producers.
 //!
 //! No caller waits for either. There is one queue for each kind, served by the Ruby threads of
-//! `lib/durable_streams/dispatcher.rb`. So a callback may be slow, or wait for its producer, while requests go on.
+//! `lib/durable_streams/callback_threads.rb`. So a callback may be slow, or wait for its producer, while requests go on.
 //!
 //! Read [`QueuedNotice`] and [`Queue`] first.
 
@@ -88,8 +88,8 @@ pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<
 /// If it cannot be started and no other thread serves.
 fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    let dispatcher: Value = library.const_get("Dispatcher")?;
-    dispatcher.funcall("keep_running", (ruby.to_symbol(kind),))
+    let callback_threads: Value = library.const_get("CallbackThreads")?;
+    callback_threads.funcall("keep_running", (ruby.to_symbol(kind),))
 }
 
 /// The queue of a kind: `:values` or `:notices`.

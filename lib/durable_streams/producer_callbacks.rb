@@ -1,17 +1,17 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Calls a producer's callbacks, on a thread of the {Dispatcher}'s. What a callback raises is logged, and changes
+  # Calls a producer's callbacks, on a thread of the {CallbackThreads}'s. What a callback raises is logged, and changes
   # nothing.
   # @api private
-  class ProducerListener
+  class ProducerCallbacks
     # What a callback may raise without ending the thread: all but what is meant to end it, or the process.
     RESCUED = [StandardError, ScriptError, SystemStackError, NoMemoryError, SecurityError].freeze
     private_constant :RESCUED
 
     # @param on_delivery [#call, nil]
     # @param on_error [#call, nil]
-    # @return [ProducerListener, nil] nil if there is nothing to call
+    # @return [ProducerCallbacks, nil] nil if there is nothing to call
     # @raise [ArgumentError] if a callback cannot be called
     def self.for(on_delivery, on_error)
       { on_delivery: on_delivery, on_error: on_error }.each do |name, callback|
@@ -32,11 +32,11 @@ module DurableStreams
       !@on_delivery.nil?
     end
 
-    # @param what [Symbol] :delivered or :failed
+    # @param event [Symbol] :delivered or :failed
     # @param details [Array] as Native.next_notice gives them
     # @return [nil]
-    def tell(what, *details)
-      what == :delivered ? delivered(*details) : @on_error&.call(*details)
+    def notify(event, *details)
+      event == :delivered ? delivered(*details) : @on_error&.call(*details)
       nil
     rescue *RESCUED => e
       DurableStreams.report(:error, "durable_streams: a producer's callback raised #{e.class}: #{e.message}")

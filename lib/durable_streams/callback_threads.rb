@@ -10,7 +10,7 @@ module DurableStreams
   # ends a thread (Thread#kill, Thread.exit in a callback) runs the code that does so. A forked child has its own, and
   # they never keep a process alive. The extension counts them, by numbers that it gives out.
   # @api private
-  module Dispatcher
+  module CallbackThreads
     # The threads' names, by their kind.
     NAMES = { values: "durable_streams headers", notices: "durable_streams callbacks" }.freeze
     # The thread variable that has the number of a thread that computes values.
@@ -42,7 +42,7 @@ module DurableStreams
       end
 
       # @return [Boolean] whether requests wait for what this thread computes
-      def computing_values?
+      def running_value_callables?
         number = Thread.current.thread_variable_get(VARIABLE)
         # A forked child's thread has the number of its parent's, for which nobody waits there.
         !number.nil? && Native.serves?(:values, number)
@@ -68,12 +68,12 @@ module DurableStreams
       rescue ThreadError => e
         raise unless Native.fail_to_join(kind, number, e)
 
-        warn_of_waiting(kind, e)
+        warn_of_shortage(kind, e)
         false
       end
 
       # Once, until a thread can be started again: whatever needs one tries.
-      def warn_of_waiting(kind, error)
+      def warn_of_shortage(kind, error)
         return if @warned
 
         @warned = true
@@ -90,20 +90,20 @@ module DurableStreams
 
       def run(kind, number)
         Thread.handle_interrupt(Object => :immediate) do
-          kind == :values ? compute_values(number) : tell_notices(number)
+          kind == :values ? run_value_callables(number) : run_callbacks(number)
         end
       ensure
         replace(kind, number)
       end
 
-      def compute_values(number)
+      def run_value_callables(number)
         Thread.current.thread_variable_set(VARIABLE, number)
         Native.serve_requests(number)
       end
 
-      def tell_notices(number)
-        while (listener, *notice = Native.next_notice(number))
-          listener.tell(*notice)
+      def run_callbacks(number)
+        while (callbacks, *notice = Native.next_notice(number))
+          callbacks.notify(*notice)
           DurableStreams.report_warnings
         end
       end
