@@ -8,18 +8,18 @@ require "securerandom"
 #
 # The recipe: a writer that starts signs in, with a message of its own, under an epoch that no writer before it had.
 # Once that is acknowledged, nothing that an earlier writer sent can arrive any more: the server refuses its epoch. So
-# what stands before the signature is final, and its number of messages says where to go on. (To count without signing
+# what stands before the marker is final, and its number of messages says where to go on. (To count without signing
 # in first would not do: a request of the killed writer may still be on its way.)
 #
 #   RestartableWriter.new(client.stream("/orders"), "importer").run(File.foreach("orders.jsonl"))
 #
-# Readers skip the signatures: messages for which RestartableWriter.signature? is true.
+# Readers skip the markers: messages for which RestartableWriter.marker? is true.
 class RestartableWriter
-  KEY = "signature of a RestartableWriter"
+  KEY = "marker of a RestartableWriter"
 
   # @param message [Object] as a reader gives it
   # @return [Boolean]
-  def self.signature?(message)
+  def self.marker?(message)
     message.is_a?(Hash) && message.key?(KEY)
   end
 
@@ -31,7 +31,7 @@ class RestartableWriter
     @options = { stream: stream, producer_id: id, **options }
     @offset = "-1"
     @written = 0
-    @signatures = []
+    @markers = []
   end
 
   # Writes what is not in the stream yet. May be killed at any moment and run again.
@@ -40,7 +40,7 @@ class RestartableWriter
   # @return [nil]
   # @raise [DurableStreams::ProducerError] if they cannot be delivered, as when a later writer has taken over
   def run(messages)
-    producer = sign_in
+    producer = claim_epoch
     yield @written if block_given?
     messages.each_with_index { |message, number| producer << message if number >= @written }
     producer.close
@@ -49,28 +49,28 @@ class RestartableWriter
   private
 
   # @return [DurableStreams::Producer] whose epoch is the latest
-  def sign_in
+  def claim_epoch
     loop do
-      read_on
+      read_new
       name = SecureRandom.uuid
-      # One epoch for each signature.
-      producer = DurableStreams::Producer.new(**@options, epoch: @signatures.size)
+      # One epoch for each marker.
+      producer = DurableStreams::Producer.new(**@options, epoch: @markers.size)
       producer.append!({ KEY => name })
-      read_on
-      return producer if @signatures.include?(name)
+      read_new
+      return producer if @markers.include?(name)
 
-      # Nobody could tell whose signature the server had, and it was not this one.
+      # Nobody could tell whose marker the server had, and it was not this one.
       producer.close
     rescue DurableStreams::EpochReusedError
-      next # Another writer signed in under this epoch at the same time. The server dropped this signature.
+      next # Another writer signed in under this epoch at the same time. The server dropped this marker.
     end
   end
 
   # Reads what has come since the last time.
-  def read_on
+  def read_new
     @stream.read(offset: @offset).each do |batch|
-      signatures, messages = batch.items.partition { |item| self.class.signature?(item) }
-      @signatures.concat(signatures.map { |signature| signature.fetch(KEY) })
+      markers, messages = batch.items.partition { |item| self.class.marker?(item) }
+      @markers.concat(markers.map { |marker| marker.fetch(KEY) })
       @written += messages.size
       @offset = batch.next_offset
     end

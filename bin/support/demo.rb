@@ -12,7 +12,7 @@ require_relative "progress_bar"
 class Demo
   ROOT = File.expand_path("../..", __dir__)
   # Of the events that are left when the tail is killed, the part that is appended while nobody listens.
-  UNWATCHED_PART = 0.2
+  UNREAD_PART = 0.2
 
   # @param path [String, nil] a file of JSON lines; nil: the history of this repository
   # @return [Boolean] whether all that was claimed is true
@@ -43,7 +43,7 @@ class Demo
     @seen_path = File.join(folder, "seen.jsonl")
     @progress = ProgressBar.new(@events.size, :appended, :tailed)
     @tailed = 0
-    @signs_of_tail = Queue.new # one for every batch, and one when it ends
+    @tail_events = Queue.new # one for every batch, and one when it ends
   end
 
   # @return [Boolean] whether every event came once and in order
@@ -52,7 +52,7 @@ class Demo
     @stream.create(content_type: "application/json")
     say "Stream #{@stream.url} created. Appending #{events(@events.size)}, one by one, while a tail follows."
 
-    seconds = timed { append_with_a_killed_tail }
+    seconds = timed { append_and_kill_tail }
     @progress.finish
     say "Appended #{events(@events.size)} (#{figure(@events.bytes / 1024)} KiB) " \
         "in #{format("%.1f", seconds)} s: #{figure((@events.size / seconds).round)} a second, " \
@@ -65,9 +65,9 @@ class Demo
 
   private
 
-  def append_with_a_killed_tail
+  def append_and_kill_tail
     half = @events.size / 2
-    resume_at = half + ((@events.size - half) * UNWATCHED_PART).ceil
+    resume_at = half + ((@events.size - half) * UNREAD_PART).ceil
     tail = start_tail
     @events.each.with_index(1) do |event, count|
       @stream.append(event)
@@ -84,16 +84,16 @@ class Demo
       Thread.current.report_on_exception = false # raised again by join
       CheckpointedTail.new(@stream, @seen_path).run do |events|
         @progress.update(:tailed, @tailed += events.size)
-        @signs_of_tail << true
+        @tail_events << true
       end
     ensure
-      @signs_of_tail << true
+      @tail_events << true
     end
   end
 
   # Not before the tail has seen something, so that there is a checkpoint to resume from.
   def kill_tail(tail, half)
-    @signs_of_tail.pop
+    @tail_events.pop
     tail.kill.join
     say "The tail was killed after append #{figure(half)}; it had saved #{events(@tailed)}. Appending goes on."
   end

@@ -24,7 +24,7 @@ class KilledWriter
 
   # @return [Boolean] whether every message is in the stream once, in order
   def run
-    stored = kill_in_the_middle
+    stored = kill_writer
     @say.call("  It was killed with -9 after #{@figure.call(stored)} were stored, and with it all that it held in " \
               "memory. Another one starts.")
     writer = start
@@ -43,14 +43,14 @@ class KilledWriter
     IO.popen([RbConfig.ruby, "-I", LIB, PROGRAM, @stream.url, @path, @count.to_s])
   end
 
-  # @return [Integer] how many messages the stream has afterwards; more than were seen, as much was on its way
-  def kill_in_the_middle
+  # @return [Integer] how many messages the stream has afterwards; more than were stored, as much was on its way
+  def kill_writer
     attempt = 0
     loop do
       @stream = @client.create("/demo/written-#{attempt += 1}", content_type: :json)
       @say.call("A process writes #{@figure.call(@count)} messages to #{@stream.url}, with a producer.")
       writer = start
-      see(@count / 4)
+      wait_for(@count / 4)
       Process.kill(:KILL, writer.pid)
       writer.close
       stored = messages.count
@@ -62,14 +62,14 @@ class KilledWriter
   end
 
   # Follows the stream until so many messages are there.
-  def see(number)
-    seen = 0
-    @stream.read(live: :long_poll) { |reader| reader.find { |batch| (seen += batch.items.size) >= number } }
+  def wait_for(number)
+    stored = 0
+    @stream.read(live: :long_poll) { |reader| reader.find { |batch| (stored += batch.items.size) >= number } }
   end
 
   # @return [Enumerable<Array>] number and event
   def messages
-    @stream.read_json.lazy.reject { |item| RestartableWriter.signature?(item) }
+    @stream.read_json.lazy.reject { |item| RestartableWriter.marker?(item) }
   end
 
   def verify

@@ -6,17 +6,17 @@ require_relative "../../examples/restartable_writer"
 
 RSpec.describe RestartableWriter, :producer do
   def written
-    stored.reject { |message| described_class.signature?(message) }
+    stored.reject { |message| described_class.marker?(message) }
   end
 
-  def signatures
+  def markers
     stored.size - written.size
   end
 
   it "writes what is not there yet, under the next epoch" do
     2.times { |run| described_class.new(stream, "writer").run((1..(10 + run)).map(&:to_s)) }
     expect(written).to eq((1..11).to_a)
-    expect(signatures).to eq(2)
+    expect(markers).to eq(2)
   end
 
   it "skips messages that a killed writer still had in flight" do
@@ -39,7 +39,7 @@ RSpec.describe RestartableWriter, :producer do
     faults.open(:late)
     writer.join
     expect(written).to eq([0, 1])
-    expect(signatures).to eq(2)
+    expect(markers).to eq(2)
   end
 
   it "leaves no gap and no duplicate however often its process is killed", without: :gc_pressure do
@@ -56,7 +56,7 @@ RSpec.describe RestartableWriter, :producer do
       end
     end
     expect(written.map(&:first)).to eq((0...count).to_a)
-    expect(signatures).to eq(6)
+    expect(markers).to eq(6)
   end
 
   def root
