@@ -6,7 +6,7 @@ require_relative "testing/mock_path"
 require_relative "testing/mock_offset"
 require_relative "testing/mock_producers"
 require_relative "testing/mock_stream"
-require_relative "testing/mock_waiters"
+require_relative "testing/mock_live_reads"
 require_relative "testing/mock_rule"
 require_relative "testing/mock_transport"
 require_relative "testing/matchers" if defined?(RSpec)
@@ -47,7 +47,7 @@ module DurableStreams
         LOCK.synchronize { @configuration ||= DurableStreams.configuration }
         mock_transport.strict = strict
         Context.transport = mock_transport
-        Context.stand_in_base_url = BASE_URL
+        Context.fallback_base_url = BASE_URL
         nil
       end
 
@@ -61,7 +61,7 @@ module DurableStreams
       # @return [nil]
       def reset!
         Context.transport = nil
-        Context.stand_in_base_url = nil
+        Context.fallback_base_url = nil
         before = LOCK.synchronize do
           @mock_transport = nil
           @configuration.tap { @configuration = nil }

@@ -11,7 +11,7 @@ RSpec::Matchers.define :have_appended_to do |path|
     messages = DurableStreams::Testing.messages_for(path)
     next !messages.empty? unless defined?(@data)
 
-    messages.any? { |message| DurableStreams::Testing::Likeness.like?(@data, message) }
+    messages.any? { |message| DurableStreams::Testing::Matching.match?(@data, message) }
   end
 
   chain(:with) { |data| @data = data }
@@ -38,7 +38,7 @@ RSpec::Matchers.define :have_made_request do |method|
   match do |_|
     DurableStreams::Testing.requests.any? do |request|
       request[:method] == method && (@path.nil? || request[:path] == @path) &&
-        (@body.nil? || DurableStreams::Testing::Likeness.body?(@body, request[:body]))
+        (@body.nil? || DurableStreams::Testing::Matching.match_body?(@body, request[:body]))
     end
   end
 
@@ -63,18 +63,18 @@ module DurableStreams
   module Testing
     # What the matchers take for alike.
     # @api private
-    module Likeness
+    module Matching
       class << self
         # @param expected [Object] of a Hash, the keys that matter
         # @param actual [Object]
         # @return [Boolean]
-        def like?(expected, actual)
+        def match?(expected, actual)
           case expected
           when Hash
             actual.is_a?(Hash) &&
-              expected.all? { |key, value| actual.key?(key.to_s) && like?(value, actual[key.to_s]) }
+              expected.all? { |key, value| actual.key?(key.to_s) && match?(value, actual[key.to_s]) }
           when Array
-            actual.is_a?(Array) && actual.size == expected.size && expected.zip(actual).all? { |pair| like?(*pair) }
+            actual.is_a?(Array) && actual.size == expected.size && expected.zip(actual).all? { |pair| match?(*pair) }
           when Symbol then expected.to_s == actual
           else RSpec::Support::FuzzyMatcher.values_match?(expected, actual)
           end
@@ -83,13 +83,13 @@ module DurableStreams
         # @param expected [Object]
         # @param body [String, nil]
         # @return [Boolean]
-        def body?(expected, body)
+        def match_body?(expected, body)
           return false if body.nil?
           return body.include?(expected) if expected.is_a?(String)
           return RSpec::Support::FuzzyMatcher.values_match?(expected, body) if expected.respond_to?(:matches?)
 
           sent = JSON.parse(body)
-          like?(expected, sent) || (sent.is_a?(Array) && sent.any? { |message| like?(expected, message) })
+          match?(expected, sent) || (sent.is_a?(Array) && sent.any? { |message| match?(expected, message) })
         rescue JSON::ParserError
           false
         end

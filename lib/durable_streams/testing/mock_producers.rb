@@ -5,14 +5,14 @@ module DurableStreams
     # What a stream in memory knows of its idempotent producers.
     # @api private
     class MockProducers
-      Seen = Struct.new(:epoch, :seq)
-      private_constant :Seen
+      Batch = Struct.new(:epoch, :seq)
+      private_constant :Batch
 
       NAMES = [PRODUCER_ID_HEADER, PRODUCER_EPOCH_HEADER, PRODUCER_SEQ_HEADER].freeze
       private_constant :NAMES
 
       def initialize
-        @seen = {}
+        @last = {}
         @closed_by = nil
       end
 
@@ -32,8 +32,8 @@ module DurableStreams
 
       # Whether a request is to be stored, and if not, the answer it gets.
       # @return [MockResponse, nil] nil if it is new
-      def refusal(id, epoch, seq)
-        last = @seen.fetch(id) { Seen.new(epoch, -1) }
+      def response_unless_new(id, epoch, seq)
+        last = @last.fetch(id) { Batch.new(epoch, -1) }
         if epoch < last.epoch
           MockResponse.new(status: 403, headers: { PRODUCER_EPOCH_HEADER => last.epoch })
         elsif epoch > last.epoch
@@ -47,8 +47,8 @@ module DurableStreams
 
       # Notes that a request was stored.
       # @return [nil]
-      def stored(id, epoch, seq, closes)
-        @seen[id] = Seen.new(epoch, seq)
+      def record(id, epoch, seq, closes)
+        @last[id] = Batch.new(epoch, seq)
         @closed_by = [id, epoch, seq] if closes
         nil
       end

@@ -47,7 +47,7 @@ module DurableStreams
       # @api private
       # @param request [Native::Request] gets the answer
       # @return [nil]
-      def give(request)
+      def send_to(request)
         request.respond(status, headers.compact, body)
       end
     end

@@ -10,10 +10,10 @@ module DurableStreams
       METHODS = %i[get head put post delete].freeze
 
       # @see MockTransport#on
-      def initialize(method, path, answer:, error:, times:, block:)
+      def initialize(method, path, response:, error:, times:, block:)
         @method = method.to_s.downcase.to_sym
         raise ArgumentError, "method must be one of #{METHODS}, got #{method.inspect}" unless METHODS.include?(@method)
-        unless [answer, error, block].compact.size == 1
+        unless [response, error, block].compact.size == 1
           raise ArgumentError, "one of status:, error: and a block says how to answer"
         end
         unless times.nil? || (times.is_a?(Integer) && times.positive?)
@@ -21,18 +21,18 @@ module DurableStreams
         end
 
         @path = path
-        @reply = answer || (error && fault(error))
+        @result = response || (error && fault(error))
         @block = block
-        @left = times
+        @remaining = times
       end
 
       # Counts the use. Called under the transport's lock.
       # @param request [Hash]
       # @return [Boolean] whether it is for this request
-      def take?(request)
-        return false unless @method == request[:method] && @path === request[:path] && @left != 0 # rubocop:disable Style/CaseEquality
+      def use?(request)
+        return false unless @method == request[:method] && @path === request[:path] && @remaining != 0 # rubocop:disable Style/CaseEquality
 
-        @left -= 1 if @left
+        @remaining -= 1 if @remaining
         true
       end
 
@@ -40,17 +40,17 @@ module DurableStreams
       # @param request [Hash]
       # @return [MockResponse, Symbol, nil] an answer, a fault, or nil: as if there were no rule
       # @raise [ArgumentError] if the block gave something else
-      def reply(request)
-        return @reply unless @block
+      def result(request)
+        return @result unless @block
 
-        case (said = @block.call(request))
-        when nil, MockResponse then said
-        when Integer then MockResponse.new(status: said)
-        when Hash then MockResponse.new(**said)
-        when Symbol then fault(said)
+        case (result = @block.call(request))
+        when nil, MockResponse then result
+        when Integer then MockResponse.new(status: result)
+        when Hash then MockResponse.new(**result)
+        when Symbol then fault(result)
         else
           raise ArgumentError, "the block must give a status, a Hash of status:, body: and headers:, a MockResponse, " \
-                               "one of #{FAULTS}, or nil, got #{said.class}"
+                               "one of #{FAULTS}, or nil, got #{result.class}"
         end
       end
 

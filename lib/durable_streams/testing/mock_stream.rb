@@ -42,11 +42,11 @@ module DurableStreams
 
       # Ends the creation: a stream that is created closed is so with its first content.
       # @param body [String, nil]
-      # @return [MockResponse, nil] nil unless the content is refused
-      def start(body)
+      # @return [MockResponse, nil] nil unless the content is rejected
+      def store_first(body)
         unless body.nil? || body.empty?
-          refused = store(body, empty_allowed: true)
-          return refused if refused
+          rejection = store(body, empty_allowed: true)
+          return rejection if rejection
         end
         @closed = @created_closed
         nil
@@ -54,9 +54,9 @@ module DurableStreams
 
       # @param status [Integer]
       # @return [MockResponse] what HEAD and PUT answer
-      def described(status)
+      def describe(status)
         lifetime = @settings.slice(STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER)
-        answer(status, lifetime.merge("content-type" => @content_type))
+        respond(status, lifetime.merge("content-type" => @content_type))
       end
 
       # @param headers [Hash{String => String}]
@@ -66,24 +66,24 @@ module DurableStreams
         closes = headers[STREAM_CLOSED_HEADER] == "true"
         producer = MockProducers.request(headers)
         return producer if producer.is_a?(MockResponse)
-        return answer_closed(producer, closes, body) if @closed
+        return respond_when_closed(producer, closes, body) if @closed
 
-        refused = refusal(headers, body, closes, producer)
-        return refused if refused
+        rejection = rejection_of(headers, body, closes, producer)
+        return rejection if rejection
 
         @last_seq = headers[STREAM_SEQ_HEADER] || @last_seq
-        @producers.stored(*producer, closes) if producer
+        @producers.record(*producer, closes) if producer
         @closed = closes
-        return answer(204) unless producer
+        return respond(204) unless producer
 
-        answer(200, { PRODUCER_EPOCH_HEADER => producer[1], PRODUCER_SEQ_HEADER => producer[2] })
+        respond(200, { PRODUCER_EPOCH_HEADER => producer[1], PRODUCER_SEQ_HEADER => producer[2] })
       end
 
       # @param from [Integer] how many messages to leave out
       # @return [MockResponse] what a read answers that does not wait
       def read(from, status: 200)
-        answer(status, { "content-type" => @content_type, STREAM_UP_TO_DATE_HEADER => "true",
-                         STREAM_CURSOR_HEADER => (@closed ? nil : size) }, body: status == 204 ? "" : content(from))
+        respond(status, { "content-type" => @content_type, STREAM_UP_TO_DATE_HEADER => "true",
+                          STREAM_CURSOR_HEADER => (@closed ? nil : size) }, body: status == 204 ? "" : content(from))
       end
 
       # @param from [Integer] how many messages to leave out
@@ -96,39 +96,39 @@ module DurableStreams
       # @param status [Integer]
       # @param headers [Hash]
       # @return [MockResponse] with what every answer says
-      def answer(status, headers = {}, body: "")
-        standing = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(size) }
-        standing[STREAM_CLOSED_HEADER] = "true" if @closed
-        MockResponse.new(status: status, body: body, headers: standing.merge(headers))
+      def respond(status, headers = {}, body: "")
+        position = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(size) }
+        position[STREAM_CLOSED_HEADER] = "true" if @closed
+        MockResponse.new(status: status, body: body, headers: position.merge(headers))
       end
 
       private
 
-      def answer_closed(producer, closes, body)
-        return answer(204) if closes && (body.nil? || body.empty?) && producer.nil?
-        return answer(204) if @producers.closed_by?(producer)
+      def respond_when_closed(producer, closes, body)
+        return respond(204) if closes && (body.nil? || body.empty?) && producer.nil?
+        return respond(204) if @producers.closed_by?(producer)
 
-        repeated = by_producer(producer)
-        return repeated if repeated&.success?
+        duplicate = rejection_of_batch(producer)
+        return duplicate if duplicate&.success?
 
-        answer(409, body: "the stream is closed")
+        respond(409, body: "the stream is closed")
       end
 
       # Stores the content, or says why not.
-      def refusal(headers, body, closes, producer)
+      def rejection_of(headers, body, closes, producer)
         empty = body.nil? || body.empty?
         return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes
-        return other_type if !empty && essence(headers["content-type"]) != essence(@content_type)
+        return content_type_mismatch if !empty && essence(headers["content-type"]) != essence(@content_type)
 
-        by_producer(producer) || out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
+        rejection_of_batch(producer) || out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
       end
 
-      def by_producer(producer)
-        refused = producer && @producers.refusal(*producer)
-        refused&.success? ? answer(refused.status, refused.headers) : refused
+      def rejection_of_batch(producer)
+        rejection = producer && @producers.response_unless_new(*producer)
+        rejection&.success? ? respond(rejection.status, rejection.headers) : rejection
       end
 
-      def other_type
+      def content_type_mismatch
         MockResponse.new(status: 409, body: "the stream's content type is #{@content_type}")
       end
 

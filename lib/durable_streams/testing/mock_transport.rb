@@ -26,7 +26,7 @@ module DurableStreams
         # What there is to a stream beside its messages, by path: it outlives that a test replaces them.
         @states = {}
         @deleted = {}
-        @waiters = Hash.new { |waiters, path| waiters[path] = [] }
+        @live_reads = Hash.new { |live_reads, path| live_reads[path] = [] }
       end
 
       # @return [Boolean] whether a stream that was never created is not found, for whatever request
@@ -67,9 +67,9 @@ module DurableStreams
       # @return [nil]
       # @raise [ArgumentError] unless one of status, error and a block is given
       def on(method, path, status: nil, body: "", headers: {}, error: nil, times: nil, &block)
-        answer = status && MockResponse.new(status: status, body: body, headers: headers)
+        response = status && MockResponse.new(status: status, body: body, headers: headers)
         path = MockPath.of(path) unless path.is_a?(Regexp)
-        rule = MockRule.new(method, path, answer: answer, error: error, times: times, block: block)
+        rule = MockRule.new(method, path, response: response, error: error, times: times, block: block)
         @lock.synchronize { @rules.unshift(rule) }
         nil
       end
@@ -82,7 +82,7 @@ module DurableStreams
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
         @lock.synchronize do
-          stream = stream_at(path) || keep(path, MockStream.new(ContentType.normalize(content_type)))
+          stream = stream_at(path) || store(path, MockStream.new(ContentType.normalize(content_type)))
           messages = JSON.parse(JSON.generate(messages)) if stream.json?
           stream.messages.concat(messages)
           changed(path)
@@ -107,7 +107,7 @@ module DurableStreams
           @streams.clear
           @states.clear
           @deleted.clear
-          @waiters.each_value { |waiters| waiters.each(&:gone) }.clear
+          @live_reads.each_value { |live_reads| live_reads.each(&:stream_deleted) }.clear
         end
         nil
       end
@@ -118,10 +118,10 @@ module DurableStreams
       # @return [nil]
       def call(native)
         request = record(native.http_method, native.url, native.headers, native.body)
-        case (reply = ruled(request))
-        when Symbol then native.fail(reply)
-        when MockResponse then reply.give(native)
-        else @lock.synchronize { answer(request, native) }
+        case (result = result_of_rules(request))
+        when Symbol then native.fail(result)
+        when MockResponse then result.send_to(native)
+        else @lock.synchronize { respond(request, native) }
         end
         nil
       end
@@ -135,11 +135,11 @@ module DurableStreams
       # @raise [ConnectionError, TimeoutError] where {#on} says so
       def request(method, url, headers: {}, body: nil, **)
         request = record(method, url, headers.to_h { |name, value| [name.to_s.downcase, value.to_s] }, body)
-        case (reply = ruled(request))
+        case (result = result_of_rules(request))
         when :timeout then raise TimeoutError.new("no answer", url: url)
         when Symbol then raise ConnectionError.new("the connection was lost", url: url)
-        when MockResponse then reply
-        else @lock.synchronize { served(request, stream_for(request)) }
+        when MockResponse then result
+        else @lock.synchronize { response_to(request, stream_for(request)) }
         end
       end
 
@@ -175,11 +175,11 @@ module DurableStreams
       # @param lookup [Boolean] whether the request only prepares for reading or writing
       # @return [MockStream, nil] what a request is answered by
       def stream_for(request, lookup: false)
-        stream_at(request[:path]) || stand_in(request, lookup)
+        stream_at(request[:path]) || implicit_stream(request, lookup)
       end
 
       # @return [MockStream, nil] what a request is answered by where no stream ever was
-      def stand_in(request, lookup)
+      def implicit_stream(request, lookup)
         return if @strict || @deleted[request[:path]]
 
         case request[:method]
@@ -189,7 +189,7 @@ module DurableStreams
         end
       end
 
-      def keep(path, stream)
+      def store(path, stream)
         @deleted.delete(path)
         @states[path] = stream
         @streams[path] = stream.messages
@@ -211,12 +211,12 @@ module DurableStreams
       end
 
       # What {#on} was told for this request.
-      def ruled(request)
-        rule = @lock.synchronize { @rules.find { |candidate| candidate.take?(request) } }
-        reply = rule&.reply(request)
-        return reply unless reply.is_a?(MockResponse) && reply.success?
+      def result_of_rules(request)
+        rule = @lock.synchronize { @rules.find { |candidate| candidate.use?(request) } }
+        result = rule&.result(request)
+        return result unless result.is_a?(MockResponse) && result.success?
 
-        @lock.synchronize { reply.with_defaults(defaults(request)) }
+        @lock.synchronize { result.with_defaults(defaults(request)) }
       end
 
       def defaults(request)
@@ -228,27 +228,27 @@ module DurableStreams
       end
 
       # Answers now, or keeps the request until there is something for it.
-      def answer(request, native)
+      def respond(request, native)
         stream = stream_for(request, lookup: native.lookup?)
         live = request[:query]["live"] if request[:method] == :get && stream
         from = MockOffset.parse(request[:query]["offset"], stream.size) if live
-        waiter = case from && live
-                 when "long-poll" then LongPollWaiter.new(native, from)
-                 when "sse" then EventWaiter.new(native, from, stream)
-                 end
-        return served(request, stream).give(native) unless waiter
+        live_read = case from && live
+                    when "long-poll" then MockLongPoll.new(native, from)
+                    when "sse" then MockEventStream.new(native, from, stream)
+                    end
+        return response_to(request, stream).send_to(native) unless live_read
 
-        @waiters[request[:path]] << waiter unless waiter.done?(stream)
+        @live_reads[request[:path]] << live_read unless live_read.done?(stream)
       end
 
       # What a server answers at once. Under the lock.
-      def served(request, stream)
+      def response_to(request, stream)
         path = request[:path]
         return create(path, request) if request[:method] == :put
         return MockResponse.new(status: 404) unless stream
 
         case request[:method]
-        when :head then stream.described(200)
+        when :head then stream.describe(200)
         when :post then append(path, stream, request)
         when :get then read(stream, request[:query])
         when :delete then delete(path)
@@ -257,12 +257,12 @@ module DurableStreams
       end
 
       def append(path, stream, request)
-        answer = stream.append(request[:headers], request[:body])
-        return answer unless answer.success?
+        response = stream.append(request[:headers], request[:body])
+        return response unless response.success?
 
-        keep(path, stream)
+        store(path, stream)
         changed(path)
-        answer
+        response
       end
 
       def create(path, request)
@@ -273,18 +273,18 @@ module DurableStreams
           return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At exclude each other")
         end
 
-        there = stream_at(path)
-        return there.described(there.created_as?(type, settings) ? 200 : 409) if there
+        existing = stream_at(path)
+        return existing.describe(existing.created_as?(type, settings) ? 200 : 409) if existing
 
         stream = headers.key?(STREAM_FORKED_FROM_HEADER) ? fork(headers, type, settings) : fresh(type, settings)
         return stream if stream.is_a?(MockResponse)
 
-        refused = stream.start(request[:body])
-        return refused if refused
+        rejection = stream.store_first(request[:body])
+        return rejection if rejection
 
-        keep(path, stream)
+        store(path, stream)
         changed(path)
-        stream.described(201)
+        stream.describe(201)
       end
 
       def fresh(type, settings = {})
@@ -303,12 +303,12 @@ module DurableStreams
         count = MockOffset.parse(headers.fetch(STREAM_FORK_OFFSET_HEADER, "now"), source.size)
         return MockResponse.new(status: 400, body: "no such offset") unless count
 
-        copy.messages.concat(source.messages.first(count), past(source, count, headers))
+        copy.messages.concat(source.messages.first(count), after_offset(source, count, headers))
         copy
       end
 
       # What a fork has after its offset: so many messages, or bytes.
-      def past(source, count, headers)
+      def after_offset(source, count, headers)
         more = headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i
         return [] if more.zero?
         return source.messages[count, more] if source.json?
@@ -326,15 +326,15 @@ module DurableStreams
       def delete(path)
         @streams.delete(path)
         @deleted[path] = true
-        (@waiters.delete(path) || []).each(&:gone)
+        (@live_reads.delete(path) || []).each(&:stream_deleted)
         MockResponse.new(status: 204)
       end
 
       def changed(path)
-        return unless @waiters.key?(path)
+        return unless @live_reads.key?(path)
 
-        @waiters[path].reject! { |waiter| waiter.done?(stream_at(path)) }
-        @waiters.delete(path) if @waiters[path].empty?
+        @live_reads[path].reject! { |live_read| live_read.done?(stream_at(path)) }
+        @live_reads.delete(path) if @live_reads[path].empty?
       end
     end
   end

@@ -202,7 +202,7 @@ module DurableStreams
       def listening?
         deadline = now + START_TIMEOUT
         printed = +""
-        while (left = deadline - now).positive? && @output.wait_readable(left)
+        while (remaining = deadline - now).positive? && @output.wait_readable(remaining)
           part = @output.read_nonblock(4096, exception: false)
           return false if part.nil?
           next if part == :wait_readable

@@ -4,7 +4,7 @@ module DurableStreams
   module Testing
     # A long-poll that waits until there is something to answer.
     # @api private
-    class LongPollWaiter
+    class MockLongPoll
       # @param request [Native::Request]
       # @param from [Integer] how many messages its reader has
       def initialize(request, from)
@@ -19,27 +19,27 @@ module DurableStreams
         return true unless @request.wanted?
         return false unless stream.size > @from || stream.closed
 
-        stream.read(@from, status: stream.size > @from ? 200 : 204).give(@request)
+        stream.read(@from, status: stream.size > @from ? 200 : 204).send_to(@request)
         true
       end
 
       # The stream is there no more.
       # @return [nil]
-      def gone
-        MockResponse.new(status: 404).give(@request)
+      def stream_deleted
+        MockResponse.new(status: 404).send_to(@request)
       end
     end
 
     # A connection of server-sent events.
     # @api private
-    class EventWaiter
+    class MockEventStream
       # @param request [Native::Request]
       # @param from [Integer] how many messages its reader has
       # @param stream [MockStream]
       def initialize(request, from, stream)
         @request = request
         @from = from
-        @told = nil
+        @sent = nil
         type = stream.content_type
         @plain = ContentType.plain_in_sse?(type)
         headers = { "content-type" => "text/event-stream" }
@@ -53,13 +53,13 @@ module DurableStreams
       def done?(stream)
         return true unless @request.wanted?
         # It was not there at first, and is something else: who waits for it asks again.
-        return gone || true unless ContentType.plain_in_sse?(stream.content_type) == @plain
+        return stream_deleted || true unless ContentType.plain_in_sse?(stream.content_type) == @plain
 
         state = [stream.size, stream.closed]
-        return false if state == @told
+        return false if state == @sent
 
         @request.push(events(stream))
-        @told = state
+        @sent = state
         @from = stream.size
         @request.finish if stream.closed
         stream.closed
@@ -67,7 +67,7 @@ module DurableStreams
 
       # The stream is there no more.
       # @return [nil]
-      def gone
+      def stream_deleted
         @request.finish
       end
 
