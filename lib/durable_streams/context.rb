@@ -14,7 +14,7 @@ module DurableStreams
       attr_accessor :transport
 
       # @return [String, nil] what paths are joined to where no base_url is configured
-      attr_accessor :stand_in_base_url
+      attr_accessor :fallback_base_url
 
       # @param url [String]
       # @return [Boolean] whether it begins with a scheme and `://`; otherwise it is a path
@@ -44,7 +44,7 @@ module DurableStreams
     # @return [String]
     # @raise [ArgumentError] if it is neither; if it is a path and there is no base_url; if it is a path that leaves the
     #   base_url's path by `..` (encoded or not), as any server may read it, or has a fragment
-    def resolve_url(url, stand_in: Context.stand_in_base_url)
+    def resolve_url(url, stand_in: Context.fallback_base_url)
       url = url_text(url)
       return url if Context.absolute?(url)
 

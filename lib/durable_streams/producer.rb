@@ -71,7 +71,7 @@ module DurableStreams
       # and nobody was told of, also where a signal ends this early. For the end of the process.
       # @api private
       # @return [nil]
-      def send_the_rest
+      def flush_before_exit
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
         Native.drain_producers(EXIT_LIMIT)
         took = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
@@ -87,7 +87,7 @@ module DurableStreams
       # @return [nil]
       def send_at_exit
         at_exit do
-          send_the_rest
+          flush_before_exit
         ensure
           # As the last thing: what callbacks append meanwhile, or a thread in a loop, is not waited for again.
           Native.at_exit_has_run
@@ -168,11 +168,11 @@ module DurableStreams
         max_buffered_bytes: max_buffered_bytes, when_full: when_full
       )
       @callbacks = ProducerCallbacks.for(on_delivery, on_error)
-      @asks = @stream.asks?
+      @value_callables = @stream.value_callables?
       retry_policy = ProducerOptions.retry_policy(retry_policy)
       @stream.known_content_type(:produce)
       @json = @stream.json?
-      CallbackThreads.check_ractor if @asks || @callbacks
+      CallbackThreads.check_ractor if @value_callables || @callbacks
       @native = @stream.native_producer(producer_id: @producer_id, retry_policy: retry_policy, listener: @callbacks,
                                         **settings)
       @closed = false
@@ -192,14 +192,14 @@ module DurableStreams
     # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
     # @raise [ThreadError] if it would have to wait for room in the callable of a header, which deliveries wait for
     def append(data)
-      append_other(data) unless @native.take(data)
+      append_encoded(data) unless @native.take(data)
     end
 
     # Appends a message, as {#append} does.
     # @param data [Object]
     # @return [Producer] self
     def <<(data)
-      append_other(data) unless @native.take(data)
+      append_encoded(data) unless @native.take(data)
       self
     end
 
@@ -279,8 +279,8 @@ module DurableStreams
     private
 
     # Appends what is not a String that is accepted at once.
-    def append_other(data)
-      @native.append(encode(data), data, waits_for_itself)
+    def append_encoded(data)
+      @native.append(encode(data), data, deadlock_reason)
     end
 
     def encode(data)
@@ -300,15 +300,15 @@ module DurableStreams
     # Runs what waits for deliveries.
     # @raise [ThreadError] where that would wait for itself
     def waiting
-      reason = waits_for_itself
+      reason = deadlock_reason
       raise ThreadError, reason if reason
 
       yield
     end
 
     # @return [String, nil] why nothing may wait for deliveries here; nil if it may
-    def waits_for_itself
-      return unless @asks && CallbackThreads.running_value_callables?
+    def deadlock_reason
+      return unless @value_callables && CallbackThreads.running_value_callables?
 
       "the callable of a header cannot wait for deliveries, which wait for it"
     end

@@ -334,8 +334,8 @@ module DurableStreams
     # Whether requests ask callables for values.
     # @api private
     # @return [Boolean]
-    def asks?
-      @native.asks?
+    def value_callables?
+      @native.value_callables?
     end
 
     # Asks the server about the stream.

@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// Whether requests ask Ruby for something.
-    fn asks(&self) -> bool {
+    fn has_value_callables(&self) -> bool {
         self.application.is_some()
     }
 
@@ -333,7 +333,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 5))?;
-    class.define_method("asks?", method!(Stream::asks, 0))?;
+    class.define_method("value_callables?", method!(Stream::has_value_callables, 0))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 1))?;
     class.define_method("append", method!(Stream::append, 5))?;
