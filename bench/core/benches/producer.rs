@@ -10,7 +10,7 @@ use durable_streams_protocol::error::{About, Operation};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Machine};
 use durable_streams_protocol::request::{self, Context};
-use durable_streams_protocol::retry::policy::Policy;
+use durable_streams_protocol::retry::policy::RetryPolicy;
 use http::{HeaderMap, StatusCode};
 
 /// The defaults of `DurableStreams::Producer.new`.
@@ -27,7 +27,7 @@ fn config() -> Config {
         linger: Duration::from_millis(5),
         max_in_flight: 5,
         max_buffered_bytes: 64 << 20,
-        retry: Policy {
+        retry: RetryPolicy {
             max_retries: 5,
             initial_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),

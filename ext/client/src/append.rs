@@ -1,4 +1,4 @@
-//! Appends that share requests. [`Group`] decides who leads and which appends share a request, and [`Batch`] how often it
+//! Appends that share requests. [`Group`] decides who leads and which appends share a request, and [`AppendBatch`] how often it
 //! is sent; this module sends it, waits and tells the callers.
 
 use std::future::Future;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use durable_streams_protocol::append::{Action, Append, Arrival, Batch, Group, Leader, Next};
+use durable_streams_protocol::append::{Append, AppendAction, AppendBatch, Arrival, Group, Leader, LeaderAction};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::operations;
 use durable_streams_protocol::request::{Request, RequestFailure, Response};
@@ -216,28 +216,28 @@ impl Leading {
             let now = Instant::now();
             let next = self.appender.group.lock().poll_next(self.leader, now);
             match next {
-                Next::Send(batch) => self.deliver(batch).await,
-                Next::Gather => {
+                LeaderAction::Send(batch) => self.deliver(batch).await,
+                LeaderAction::Gather => {
                     // The processor for those who are about to append, this thread for what else runs here.
                     std::thread::yield_now();
                     tokio::task::yield_now().await;
                 }
-                Next::End => self.ended = true,
+                LeaderAction::End => self.ended = true,
             }
         }
     }
 
     /// Sends a batch and tells its callers.
-    async fn deliver(&self, mut batch: Batch<Caller>) {
+    async fn deliver(&self, mut batch: AppendBatch<Caller>) {
         loop {
             match batch.poll_action(Instant::now()) {
                 // Cancelled if no caller waits any more, and then there is another action.
-                Action::Try => drop(self.make_try(&mut batch).await),
-                Action::Wait(until) => {
+                AppendAction::Try => drop(self.make_try(&mut batch).await),
+                AppendAction::Wait(until) => {
                     let pause = tokio::time::sleep_until(until.into());
                     unless_abandoned(batch.callers_mut(), pause).await;
                 }
-                Action::Tell {
+                AppendAction::Report {
                     followers,
                     outcome,
                     soon,
@@ -247,13 +247,13 @@ impl Leading {
                         follower.caller.tell(outcome.clone());
                     }
                 }
-                Action::End => return,
+                AppendAction::End => return,
             }
         }
     }
 
     /// One try of a batch. `None` if it came to nothing: there is nothing to send, or no caller waits any more.
-    async fn make_try(&self, batch: &mut Batch<Caller>) -> Option<()> {
+    async fn make_try(&self, batch: &mut AppendBatch<Caller>) -> Option<()> {
         let first = &batch.followers().first()?.caller;
         let (endpoint, pool) = (Arc::clone(first.endpoint()), first.pool().clone());
         let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint)).await?;

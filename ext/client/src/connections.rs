@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::retry::policy::Policy;
+use durable_streams_protocol::retry::policy::RetryPolicy;
 use reqwest::Url;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -37,7 +37,7 @@ pub struct Config {
     /// The largest message (a JSON item, the data of an SSE event) that a read takes, in bytes.
     pub max_message_bytes: usize,
     /// When failed requests are repeated.
-    pub retry: Policy,
+    pub retry: RetryPolicy,
     /// A file of PEM certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
     /// What the client shows to servers of a stream's origin that want a certificate.
@@ -63,7 +63,7 @@ impl Config {
             timeout: Duration::from_secs(1),
             live_timeout: Duration::from_secs(1),
             max_message_bytes: usize::MAX,
-            retry: Policy {
+            retry: RetryPolicy {
                 max_retries: 5,
                 initial_delay: Duration::from_millis(100),
                 max_delay: Duration::from_secs(30),

@@ -22,7 +22,7 @@ pub type ValuesFuture = Pin<Box<dyn Future<Output = std::result::Result<Values, 
 
 /// Values the application computes anew for every HTTP request.
 pub trait DynamicValues: Send + Sync {
-    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Left`) ends the operation.
+    /// Asks the application. `Err` (a `Kind::Application` or `Kind::Abandoned`) ends the operation.
     fn resolve(&self) -> ValuesFuture;
 }
 

@@ -21,7 +21,7 @@
 //! use durable_streams_protocol::read::event::ReadEvent;
 //! use durable_streams_protocol::read::machine::ReadOptions;
 //! use durable_streams_protocol::read::payload::Format;
-//! use durable_streams_protocol::retry::policy::Policy;
+//! use durable_streams_protocol::retry::policy::RetryPolicy;
 //! use durable_streams_protocol::target::Values;
 //!
 //! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -38,7 +38,7 @@
 //!     timeout: Duration::from_secs(30),
 //!     live_timeout: Duration::from_secs(120),
 //!     max_message_bytes: 1 << 30,
-//!     retry: Policy {
+//!     retry: RetryPolicy {
 //!         max_retries: 5,
 //!         initial_delay: Duration::from_millis(100),
 //!         max_delay: Duration::from_secs(30),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_client::connections::{Client as CoreClient, Config, Identity};
-use durable_streams_protocol::retry::policy::Policy;
+use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
 use crate::errors;
@@ -23,7 +23,7 @@ pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 
 options! {
     /// A retry policy as Ruby passes it; delays in seconds.
-    pub(crate) struct RetryPolicy {
+    pub(crate) struct RetryPolicyOptions {
         max_retries: u32,
         initial_delay: f64,
         max_delay: f64,
@@ -38,7 +38,7 @@ options! {
         timeout: f64,
         live_timeout: f64,
         max_message_bytes: usize,
-        retry_policy: RetryPolicy,
+        retry_policy: RetryPolicyOptions,
         ca_file: Option<PathBuf>,
         /// The paths of a certificate and its key.
         identity: Option<(PathBuf, PathBuf)>,
@@ -73,8 +73,8 @@ impl Client {
 }
 
 /// A retry policy that Ruby gave.
-pub(crate) fn policy(ruby: &Ruby, given: RetryPolicy) -> Result<Policy, Error> {
-    Ok(Policy {
+pub(crate) fn policy(ruby: &Ruby, given: RetryPolicyOptions) -> Result<RetryPolicy, Error> {
+    Ok(RetryPolicy {
         max_retries: given.max_retries,
         initial_delay: seconds(ruby, "initial_delay", given.initial_delay)?,
         max_delay: seconds(ruby, "max_delay", given.max_delay)?,

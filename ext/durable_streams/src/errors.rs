@@ -55,7 +55,7 @@ fn class_name(kind: &Kind) -> &'static str {
         Kind::Connection => "ConnectionError",
         Kind::Timeout => "TimeoutError",
         Kind::Parse => "ParseError",
-        Kind::Closed | Kind::Left => "ClosedError",
+        Kind::Closed | Kind::Abandoned => "ClosedError",
         Kind::SseNotSupported => "SSENotSupportedError",
         Kind::Argument | Kind::Internal | Kind::Application(_) => "DurableStreamError",
     }

@@ -19,7 +19,7 @@ use magnus::{
     gc, method,
 };
 
-use crate::client::{RetryPolicy, policy, seconds};
+use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::handles::WorkHandle;
@@ -101,7 +101,7 @@ options! {
         /// Whether an append waits while the buffer is full.
         block_when_full: bool,
         /// nil: the client's.
-        retry_policy: Option<RetryPolicy>,
+        retry_policy: Option<RetryPolicyOptions>,
         /// What is told of deliveries and failures, if anything is.
         listener: Option<Value>,
     }

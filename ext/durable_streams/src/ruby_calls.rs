@@ -86,7 +86,7 @@ impl DynamicValues for CallSender {
     fn resolve(&self) -> ValuesFuture {
         let (reply, replied) = oneshot::channel();
         (self.0)(RubyCall::Values(reply));
-        Box::pin(async move { replied.await.unwrap_or(Err(Kind::Left)) })
+        Box::pin(async move { replied.await.unwrap_or(Err(Kind::Abandoned)) })
     }
 }
 

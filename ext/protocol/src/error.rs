@@ -150,7 +150,7 @@ pub enum Kind {
     /// The client (or reader, or producer) is closed.
     Closed,
     /// Whoever the application was asked through waits no more; others may wait for the same, and be asked.
-    Left,
+    Abandoned,
     /// This content type cannot be read by SSE.
     SseNotSupported,
     /// An argument that cannot be used.

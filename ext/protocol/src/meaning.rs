@@ -8,7 +8,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 
 use crate::error::{Kind, Operation};
 use crate::protocol::{self, flag, number, text};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// What a response means that is not the success its request asks for.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Meaning {
     }
 
     /// Whether the same request may succeed later, by `policy`: not where the response says what will not change.
-    pub fn is_worth_retry(&self, policy: &Policy) -> bool {
+    pub fn is_worth_retry(&self, policy: &RetryPolicy) -> bool {
         let lasts = matches!(
             self.kind,
             Kind::StaleEpoch { .. } | Kind::StreamClosed { .. } | Kind::SequenceGap { .. }
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn what_will_not_change_is_not_worth_a_retry_whatever_the_policy_names() {
-        let policy = Policy {
+        let policy = RetryPolicy {
             statuses: vec![403, 409, 503],
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         };
         let is_worth_retry =
             |status, headers: &[_]| meaning(Operation::Produce, status, headers).is_worth_retry(&policy);

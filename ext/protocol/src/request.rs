@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
 use crate::protocol::{self, PositionError};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// Whether a request whose answer was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct Context<'a> {
     /// The operation, and the URL to display.
     pub about: About<'a>,
     /// The retry policy in force.
-    pub policy: &'a Policy,
+    pub policy: &'a RetryPolicy,
     /// The current time, for a `Retry-After` that is a date.
     pub now: SystemTime,
 }

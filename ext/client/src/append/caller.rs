@@ -18,7 +18,7 @@ pub(super) struct Caller {
 }
 
 impl append::Caller for Caller {
-    fn has_left(&self) -> bool {
+    fn has_abandoned(&self) -> bool {
         self.told.is_closed()
     }
 }

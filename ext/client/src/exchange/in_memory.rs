@@ -45,7 +45,9 @@ fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -
         TransportError::Lost => RequestFailure::ResponseLost(error(Kind::Connection, "the connection was lost")),
         TransportError::TimedOut => RequestFailure::ResponseLost(silent(about, limit)),
         TransportError::Closed => RequestFailure::Final(error(Kind::Closed, "nobody is there to answer the request")),
-        TransportError::Abandoned => RequestFailure::Final(error(Kind::Left, "nobody waits for the request any more")),
+        TransportError::Abandoned => {
+            RequestFailure::Final(error(Kind::Abandoned, "nobody waits for the request any more"))
+        }
         TransportError::Application(said) => {
             RequestFailure::Final(error(Kind::Application(said), "the answer could not be made"))
         }

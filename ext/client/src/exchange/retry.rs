@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
 use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
-use durable_streams_protocol::retry::policy::Policy;
-use durable_streams_protocol::retry::tries::{Next, Tries};
+use durable_streams_protocol::retry::policy::RetryPolicy;
+use durable_streams_protocol::retry::tries::{RetryDecision, Tries};
 
 use super::attempt;
 use crate::connections::Pool;
@@ -19,13 +19,18 @@ pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) ->
 }
 
 /// As [`call`], by another policy than the client's.
-pub(crate) async fn call_by(policy: &Policy, endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
+pub(crate) async fn call_by(
+    policy: &RetryPolicy,
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+) -> Result<Response> {
     repeated(policy, endpoint, request, || attempt(endpoint, pool, request)).await
 }
 
 /// As [`call_by`], where `attempt` makes each try of the request.
 pub(crate) async fn repeated<F>(
-    policy: &Policy,
+    policy: &RetryPolicy,
     endpoint: &Endpoint,
     request: &Request,
     mut attempt: impl FnMut() -> F,
@@ -40,9 +45,9 @@ where
             policy,
             ..endpoint.context(request.operation)
         };
-        match tries.after(&context, request.repeat, outcome, fastrand::f64()) {
-            Next::Done(outcome) => return outcome,
-            Next::Again(delay) => pause(delay).await,
+        match tries.handle_outcome(&context, request.repeat, outcome, fastrand::f64()) {
+            RetryDecision::Done(outcome) => return outcome,
+            RetryDecision::RetryAfter(delay) => pause(delay).await,
         }
     }
 }

@@ -6,7 +6,7 @@ use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::producer::{Answer, Transmit};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::request::{Context, Repeat, Request, RequestFailure};
-use durable_streams_protocol::retry::policy::Policy;
+use durable_streams_protocol::retry::policy::RetryPolicy;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 
@@ -21,7 +21,7 @@ pub(super) struct Sender {
     /// The headers that every request carries: the content type and the producer's id.
     pub(super) headers: HeaderMap,
     /// How requests are repeated.
-    pub(super) retry: Policy,
+    pub(super) retry: RetryPolicy,
 }
 
 impl Sender {

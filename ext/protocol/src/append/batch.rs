@@ -6,7 +6,7 @@ use super::message::Append;
 use crate::error::{Error, Kind, Result};
 use crate::operations;
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
-use crate::retry::tries::{Next, Tries};
+use crate::retry::tries::{RetryDecision, Tries};
 
 /// From this many appends in one request on, putting their threads to sleep and waking them costs more than the request.
 pub(super) const MANY: usize = 6;
@@ -19,7 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 /// Who waits for an append's outcome.
 pub trait Caller {
     /// Whether the caller waits no more. A caller that has left does not come back.
-    fn has_left(&self) -> bool;
+    fn has_abandoned(&self) -> bool;
 }
 
 /// An append that shares a request.
@@ -33,15 +33,15 @@ pub struct Follower<C> {
 
 /// What to do next with a batch.
 #[derive(Debug)]
-pub enum Action<C> {
-    /// Make a try. Have the caller of the first of [`Batch::followers`] compute the values, and give them to
-    /// [`Batch::handle_values`]. If it gives them back, send [`Batch::request`] with them, and give what comes of it to
-    /// [`Batch::handle_outcome`]. If one of them gives nothing, the try has ended.
+pub enum AppendAction<C> {
+    /// Make a try. Have the caller of the first of [`AppendBatch::followers`] compute the values, and give them to
+    /// [`AppendBatch::handle_values`]. If it gives them back, send [`AppendBatch::request`] with them, and give what comes of it to
+    /// [`AppendBatch::handle_outcome`]. If one of them gives nothing, the try has ended.
     Try,
     /// Poll again at this moment.
     Wait(Instant),
     /// Tell these callers this outcome, then poll again.
-    Tell {
+    Report {
         /// The appends that were in the request.
         followers: Vec<Follower<C>>,
         /// The new tail, or why there is none.
@@ -55,68 +55,68 @@ pub enum Action<C> {
 
 /// Appends that share a request, in their order.
 ///
-/// Do what [`Batch::poll_action`] says, and poll again when that has ended, until it says [`Action::End`]. When every
+/// Do what [`AppendBatch::poll_action`] says, and poll again when that has ended, until it says [`AppendAction::End`]. When every
 /// caller has left, cancel what is under way and poll again.
 ///
 /// Each try has the appends whose callers still wait. If the server refuses a request of several appends, having stored
 /// nothing of it, they go out again in halves: one append may be at fault, or all together are too large.
 #[derive(Debug)]
-pub struct Batch<C> {
+pub struct AppendBatch<C> {
     /// The appends of the request that is to go out, or is out.
     followers: Vec<Follower<C>>,
     /// Appends of a refused request that go out after these. The next ones are last.
     later: Vec<Vec<Follower<C>>>,
-    state: State,
+    state: RequestState,
     tries: Tries,
     /// When work on the request began.
     since: Option<Instant>,
 }
 
 #[derive(Debug)]
-enum State {
+enum RequestState {
     /// There is no outcome yet. The next try is not to begin before this moment.
-    Open(Option<Instant>),
+    Pending(Option<Instant>),
     /// The request has ended so.
-    Over(Result<String>),
+    Done(Result<String>),
 }
 
-impl<C: Caller> Batch<C> {
+impl<C: Caller> AppendBatch<C> {
     /// A batch of appends that can share a request.
-    pub(super) fn new(followers: Vec<Follower<C>>) -> Batch<C> {
-        Batch {
+    pub(super) fn new(followers: Vec<Follower<C>>) -> AppendBatch<C> {
+        AppendBatch {
             followers,
             later: Vec::new(),
-            state: State::Open(None),
+            state: RequestState::Pending(None),
             tries: Tries::new(false),
             since: None,
         }
     }
 
     /// What to do next.
-    pub fn poll_action(&mut self, now: Instant) -> Action<C> {
+    pub fn poll_action(&mut self, now: Instant) -> AppendAction<C> {
         loop {
-            if self.first_has_left() && matches!(self.state, State::Open(_)) {
-                self.leave_out();
+            if self.first_has_abandoned() && matches!(self.state, RequestState::Pending(_)) {
+                self.drop_abandoned();
             }
             if self.followers.is_empty() {
                 match self.later.pop() {
-                    None => return Action::End,
+                    None => return AppendAction::End,
                     Some(followers) => self.begin(followers),
                 }
                 continue;
             }
             let since = *self.since.get_or_insert(now);
-            return match std::mem::replace(&mut self.state, State::Open(None)) {
-                State::Over(outcome) => Action::Tell {
+            return match std::mem::replace(&mut self.state, RequestState::Pending(None)) {
+                RequestState::Done(outcome) => AppendAction::Report {
                     soon: self.followers.len() >= MANY && now.saturating_duration_since(since) < SOON,
                     followers: std::mem::take(&mut self.followers),
                     outcome,
                 },
-                State::Open(Some(until)) if now < until => {
-                    self.state = State::Open(Some(until));
-                    Action::Wait(until)
+                RequestState::Pending(Some(until)) if now < until => {
+                    self.state = RequestState::Pending(Some(until));
+                    AppendAction::Wait(until)
                 }
-                State::Open(_) => Action::Try,
+                RequestState::Pending(_) => AppendAction::Try,
             };
         }
     }
@@ -134,10 +134,10 @@ impl<C: Caller> Batch<C> {
     /// The caller of the first append has computed the values, if there are any to compute. Gives the values back if a
     /// request is to go out with them. It is not if that caller has left meanwhile: then the next one is asked.
     pub fn handle_values<V>(&mut self, values: Result<V>) -> Option<V> {
-        if self.leave_out() {
+        if self.drop_abandoned() {
             return None;
         }
-        values.map_err(|error| self.over(Err(error))).ok()
+        values.map_err(|error| self.finish(Err(error))).ok()
     }
 
     /// The request to send: one for all appends whose callers still waited when the values were computed. `url` is the
@@ -146,7 +146,7 @@ impl<C: Caller> Batch<C> {
         let (first, others) = self.followers.split_first()?;
         let others = others.iter().map(|follower| &follower.append);
         let request = first.append.request_with(others, url);
-        request.map_err(|error| self.over(Err(error))).ok()
+        request.map_err(|error| self.finish(Err(error))).ok()
     }
 
     /// The try has ended so. `repeat` is the request's. `jitter`, between 0 and 1, spreads the pauses between tries.
@@ -158,16 +158,17 @@ impl<C: Caller> Batch<C> {
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) {
-        match self.tries.after(context, repeat, outcome, jitter) {
-            Next::Again(delay) => self.state = State::Open(Some(now + delay.min(LONGEST_WAIT))),
+        match self.tries.handle_outcome(context, repeat, outcome, jitter) {
+            RetryDecision::RetryAfter(delay) => self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT))),
             // The first caller was to respond to the request, and has left: the next one is asked.
-            Next::Done(Err(error)) if matches!(error.kind(), Kind::Left) && self.first_has_left() => {}
-            Next::Done(Err(error)) => self.over(Err(error)),
-            Next::Done(Ok(answer)) => self.over(operations::appended(answer, context)),
+            RetryDecision::Done(Err(error))
+                if matches!(error.kind(), Kind::Abandoned) && self.first_has_abandoned() => {}
+            RetryDecision::Done(Err(error)) => self.finish(Err(error)),
+            RetryDecision::Done(Ok(answer)) => self.finish(operations::appended(answer, context)),
         }
     }
 
-    fn over(&mut self, outcome: Result<String>) {
+    fn finish(&mut self, outcome: Result<String>) {
         match outcome {
             Err(error) if self.followers.len() > 1 && refuses_all(&error) => {
                 let second = self.followers.split_off(self.followers.len() / 2);
@@ -175,31 +176,31 @@ impl<C: Caller> Batch<C> {
                 self.later.push(second);
                 self.begin(first);
             }
-            outcome => self.state = State::Over(outcome),
+            outcome => self.state = RequestState::Done(outcome),
         }
     }
 
     /// Goes on with a request of `followers`, which has not been tried.
     fn begin(&mut self, followers: Vec<Follower<C>>) {
-        *self = Batch {
+        *self = AppendBatch {
             later: std::mem::take(&mut self.later),
-            ..Batch::new(followers)
+            ..AppendBatch::new(followers)
         };
     }
 
-    fn first_has_left(&self) -> bool {
-        self.followers.first().is_some_and(|first| first.caller.has_left())
+    fn first_has_abandoned(&self) -> bool {
+        self.followers.first().is_some_and(|first| first.caller.has_abandoned())
     }
 
     /// Leaves out the appends whose callers have left. Whether the first one was among them.
-    fn leave_out(&mut self) -> bool {
-        let mut first_left = None;
+    fn drop_abandoned(&mut self) -> bool {
+        let mut first_abandoned = None;
         self.followers.retain(|follower| {
-            let has_left = follower.caller.has_left();
-            first_left.get_or_insert(has_left);
-            !has_left
+            let has_abandoned = follower.caller.has_abandoned();
+            first_abandoned.get_or_insert(has_abandoned);
+            !has_abandoned
         });
-        first_left.unwrap_or(false)
+        first_abandoned.unwrap_or(false)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Caller, Follower, MANY};
+use super::batch::{AppendBatch, Caller, Follower, MANY};
 use super::message::Append;
 use super::sharing::can_share;
 
@@ -22,7 +22,7 @@ const LONGEST_GATHERING: Duration = Duration::from_micros(50);
 /// finishes what it has begun, whether it leads again or not.
 ///
 /// Either call may name a new leader. For that one, start a loop that does what [`Group::poll_next`] says, until it says
-/// [`Next::End`].
+/// [`LeaderAction::End`].
 #[derive(Debug)]
 pub struct Group<C> {
     waiting: VecDeque<Follower<C>>,
@@ -70,9 +70,9 @@ impl<C> Queue<'_, C> {
 
 /// What a leader does next.
 #[derive(Debug)]
-pub enum Next<C> {
-    /// Send this batch and tell its callers, as [`Batch`] says. Then poll again.
-    Send(Batch<C>),
+pub enum LeaderAction<C> {
+    /// Send this batch and tell its callers, as [`AppendBatch`] says. Then poll again.
+    Send(AppendBatch<C>),
     /// Let others run for a moment, then poll again: appends are about to arrive.
     Gather,
     /// Nothing more: no follower waits, or somebody else leads.
@@ -146,20 +146,20 @@ impl<C: Caller> Group<C> {
         self.hand_over(leader)
     }
 
-    /// What `leader` does next. [`Next::End`] ends it.
-    pub fn poll_next(&mut self, leader: Leader, now: Instant) -> Next<C> {
+    /// What `leader` does next. [`LeaderAction::End`] ends it.
+    pub fn poll_next(&mut self, leader: Leader, now: Instant) -> LeaderAction<C> {
         if self.leader != Some(leader) {
             self.paused.retain(|(paused, _)| *paused != leader);
-            return Next::End;
+            return LeaderAction::End;
         }
         if self.gathers(now) {
-            return Next::Gather;
+            return LeaderAction::Gather;
         }
         match self.next_batch() {
-            Some(batch) => Next::Send(batch),
+            Some(batch) => LeaderAction::Send(batch),
             None => {
                 self.leader = None;
-                Next::End
+                LeaderAction::End
             }
         }
     }
@@ -198,18 +198,18 @@ impl<C: Caller> Group<C> {
 
     /// The appends that go out next: those that may share a request, in the order of their arrival, without those whose
     /// callers have left.
-    fn next_batch(&mut self) -> Option<Batch<C>> {
+    fn next_batch(&mut self) -> Option<AppendBatch<C>> {
         let mut followers: Vec<Follower<C>> = Vec::new();
         let mut size = 0;
         while let Some(next) = self.waiting.front() {
-            let has_left = next.caller.has_left();
+            let has_abandoned = next.caller.has_abandoned();
             let fits = followers
                 .first()
                 .is_none_or(|first| can_share(&first.append, size, &next.append));
-            if !has_left && !fits {
+            if !has_abandoned && !fits {
                 break;
             }
-            let next = self.waiting.pop_front().filter(|_| !has_left);
+            let next = self.waiting.pop_front().filter(|_| !has_abandoned);
             size += next.as_ref().map_or(0, |next| next.append.data.len() + 1);
             followers.extend(next);
         }
@@ -217,6 +217,6 @@ impl<C: Caller> Group<C> {
             true => Gathering::AfterBatch,
             false => Gathering::Off,
         };
-        (!followers.is_empty()).then(|| Batch::new(followers))
+        (!followers.is_empty()).then(|| AppendBatch::new(followers))
     }
 }

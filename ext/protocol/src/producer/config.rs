@@ -58,13 +58,13 @@ pub struct Config {
     /// The most bytes that may be unacknowledged, those in flight included. One message may exceed it when it is alone.
     pub max_buffered_bytes: usize,
     /// How requests without a final answer are repeated.
-    pub retry: retry::policy::Policy,
+    pub retry: retry::policy::RetryPolicy,
 }
 
 impl Config {
     /// Settings to test with, with this retry policy: users get theirs from Ruby, where the defaults are.
     #[cfg(test)]
-    pub(crate) fn new(retry: retry::policy::Policy) -> Config {
+    pub(crate) fn new(retry: retry::policy::RetryPolicy) -> Config {
         Config {
             body: BodyKind::Json,
             epoch: 0,

@@ -71,10 +71,10 @@
 //! use durable_streams_protocol::error::{About, Operation};
 //! use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Event, Machine};
 //! use durable_streams_protocol::request::{self, Context};
-//! use durable_streams_protocol::retry::policy::Policy;
+//! use durable_streams_protocol::retry::policy::RetryPolicy;
 //! use http::{HeaderMap, StatusCode};
 //!
-//! let retry = Policy {
+//! let retry = RetryPolicy {
 //!     max_retries: 5,
 //!     initial_delay: Duration::from_millis(100),
 //!     max_delay: Duration::from_secs(30),

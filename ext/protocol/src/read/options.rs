@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cursor::{Live, Position};
 use super::payload::Format;
 use crate::protocol::Media;
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// What a read is asked for.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct ReadConfig {
     /// The stream's URL as messages show it.
     pub url: String,
     /// How failed requests are repeated.
-    pub retry: Policy,
+    pub retry: RetryPolicy,
     /// The largest item, or data of an event, in bytes.
     pub max_message_bytes: usize,
     /// How long a live response may bring nothing before the connection is replaced.

@@ -9,7 +9,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// How often and how patiently failed requests are repeated.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// How many times a request is repeated after its first try; 0 for never.
     pub max_retries: u32,
     /// The upper bound of the first delay.
@@ -22,7 +22,7 @@ pub struct Policy {
     pub statuses: Vec<u16>,
 }
 
-impl Policy {
+impl RetryPolicy {
     /// Whether an answer with this status is worth another try.
     pub fn covers(&self, status: StatusCode) -> bool {
         self.statuses.contains(&status.as_u16())
@@ -30,8 +30,8 @@ impl Policy {
 
     /// A policy to test with: users get theirs from Ruby, where the defaults are.
     #[cfg(test)]
-    pub(crate) fn for_tests() -> Policy {
-        Policy {
+    pub(crate) fn for_tests() -> RetryPolicy {
+        RetryPolicy {
             max_retries: 5,
             initial_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),
@@ -58,7 +58,7 @@ impl Schedule {
     /// The delay is exponential with full jitter: between nothing and an upper bound that grows with every failure.
     /// What the server asked for (`Retry-After`) is waited for in full; a wait longer than `max_delay` is not made
     /// behind the caller's back: there is no next try then, and the error tells what the server asked for.
-    pub fn next_delay(&mut self, policy: &Policy, asked: Option<Duration>, jitter: f64) -> Option<Duration> {
+    pub fn next_delay(&mut self, policy: &RetryPolicy, asked: Option<Duration>, jitter: f64) -> Option<Duration> {
         if self.failures >= policy.max_retries || asked.is_some_and(|asked| asked > policy.max_delay) {
             return None;
         }
@@ -74,12 +74,12 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn policy() -> Policy {
-        Policy {
+    fn policy() -> RetryPolicy {
+        RetryPolicy {
             max_retries: 3,
             max_delay: Duration::from_secs(1),
             multiplier: 10.0,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn huge_counts_and_multipliers_do_not_overflow() {
-        let policy = Policy {
+        let policy = RetryPolicy {
             max_retries: u32::MAX,
             multiplier: 1e9,
             ..policy()

@@ -21,11 +21,11 @@ pub struct Tries {
 
 /// What follows a try.
 #[derive(Debug)]
-pub enum Next {
+pub enum RetryDecision {
     /// Nothing: this is the operation's outcome.
     Done(Result<Response>),
     /// Another try, after this pause.
-    Again(Duration),
+    RetryAfter(Duration),
 }
 
 impl Tries {
@@ -40,13 +40,13 @@ impl Tries {
     }
 
     /// What follows a try that ended so. `jitter`, between 0 and 1, spreads the pauses.
-    pub fn after(
+    pub fn handle_outcome(
         &mut self,
         context: &Context<'_>,
         repeat: Repeat,
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
-    ) -> Next {
+    ) -> RetryDecision {
         let (asked, error) = match outcome {
             Ok(answer) if context.is_worth_retry(&answer) => {
                 let asked = retry_after(&answer.headers, context.now);
@@ -54,25 +54,25 @@ impl Tries {
             }
             Ok(answer) if self.wants_fresh_values(context.about.operation, answer.status) => {
                 self.fresh_values = false;
-                return Next::Again(Duration::ZERO);
+                return RetryDecision::RetryAfter(Duration::ZERO);
             }
             Ok(answer) => {
-                return Next::Done(Ok(Response {
+                return RetryDecision::Done(Ok(Response {
                     after_lost_response: self.after_lost_response,
                     ..answer
                 }));
             }
-            Err(RequestFailure::Final(error)) => return Next::Done(Err(error)),
+            Err(RequestFailure::Final(error)) => return RetryDecision::Done(Err(error)),
             Err(RequestFailure::NotSent(error)) => (None, error),
             Err(RequestFailure::ResponseLost(error)) if repeat == Repeat::Safe => {
                 self.after_lost_response = true;
                 (None, error)
             }
-            Err(RequestFailure::ResponseLost(error)) => return Next::Done(Err(error.with_unknown_outcome())),
+            Err(RequestFailure::ResponseLost(error)) => return RetryDecision::Done(Err(error.with_unknown_outcome())),
         };
         match self.schedule.next_delay(context.policy, asked, jitter) {
-            Some(delay) => Next::Again(delay),
-            None => Next::Done(Err(error)),
+            Some(delay) => RetryDecision::RetryAfter(delay),
+            None => RetryDecision::Done(Err(error)),
         }
     }
 
@@ -91,17 +91,17 @@ mod tests {
 
     use super::*;
     use crate::error::{About, Error, Kind};
-    use crate::retry::policy::Policy;
+    use crate::retry::policy::RetryPolicy;
 
     fn after(
         tries: &mut Tries,
         operation: Operation,
         repeat: Repeat,
         outcome: std::result::Result<u16, RequestFailure>,
-    ) -> Next {
-        let policy = Policy {
+    ) -> RetryDecision {
+        let policy = RetryPolicy {
             max_retries: 2,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         };
         let about = About {
             operation,
@@ -119,7 +119,7 @@ mod tests {
             body: Bytes::new(),
             after_lost_response: false,
         });
-        tries.after(&context, repeat, outcome, 1.0)
+        tries.handle_outcome(&context, repeat, outcome, 1.0)
     }
 
     fn error() -> Error {
@@ -130,9 +130,9 @@ mod tests {
     fn a_status_of_the_policy_is_retried_until_the_policy_is_used_up() {
         let mut tries = Tries::new(false);
         let mut next = || after(&mut tries, Operation::Append, Repeat::UnlessSent, Ok(503));
-        assert!(matches!(next(), Next::Again(delay) if delay == Duration::from_millis(100)));
-        assert!(matches!(next(), Next::Again(delay) if delay == Duration::from_millis(200)));
-        assert!(matches!(next(), Next::Done(Err(error)) if error.status() == Some(503)));
+        assert!(matches!(next(), RetryDecision::RetryAfter(delay) if delay == Duration::from_millis(100)));
+        assert!(matches!(next(), RetryDecision::RetryAfter(delay) if delay == Duration::from_millis(200)));
+        assert!(matches!(next(), RetryDecision::Done(Err(error)) if error.status() == Some(503)));
     }
 
     #[test]
@@ -144,29 +144,29 @@ mod tests {
             Repeat::UnlessSent,
             Err(RequestFailure::NotSent(error())),
         );
-        assert!(matches!(next, Next::Again(_)));
+        assert!(matches!(next, RetryDecision::RetryAfter(_)));
     }
 
     #[test]
     fn an_unanswered_request_is_retried_only_if_it_is_safe_to_repeat() {
         let lost = || Err(RequestFailure::ResponseLost(error()));
         let next = after(&mut Tries::new(false), Operation::Append, Repeat::UnlessSent, lost());
-        assert!(matches!(next, Next::Done(Err(error)) if error.outcome_unknown()));
+        assert!(matches!(next, RetryDecision::Done(Err(error)) if error.outcome_unknown()));
         let mut tries = Tries::new(false);
         assert!(matches!(
             after(&mut tries, Operation::Delete, Repeat::Safe, lost()),
-            Next::Again(_)
+            RetryDecision::RetryAfter(_)
         ));
         let next = after(&mut tries, Operation::Delete, Repeat::Safe, Ok(404));
-        assert!(matches!(next, Next::Done(Ok(answer)) if answer.after_lost_response));
+        assert!(matches!(next, RetryDecision::Done(Ok(answer)) if answer.after_lost_response));
     }
 
     #[test]
     fn fresh_values_are_asked_for_once_and_only_by_reads() {
         let mut tries = Tries::new(true);
         let mut next = |operation| after(&mut tries, operation, Repeat::Safe, Ok(401));
-        assert!(matches!(next(Operation::Append), Next::Done(Ok(_))));
-        assert!(matches!(next(Operation::Head), Next::Again(delay) if delay.is_zero()));
-        assert!(matches!(next(Operation::Head), Next::Done(Ok(_))));
+        assert!(matches!(next(Operation::Append), RetryDecision::Done(Ok(_))));
+        assert!(matches!(next(Operation::Head), RetryDecision::RetryAfter(delay) if delay.is_zero()));
+        assert!(matches!(next(Operation::Head), RetryDecision::Done(Ok(_))));
     }
 }

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{Action, Append, Arrival, Batch, Caller, Group, Leader, Next};
+use super::{Append, AppendAction, AppendBatch, Arrival, Caller, Group, Leader, LeaderAction};
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Context, RequestFailure, Response};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// A caller that leaves when its cell says so.
 #[derive(Clone, Debug, Default)]
 struct Waiter(Rc<Cell<bool>>);
 
 impl Caller for Waiter {
-    fn has_left(&self) -> bool {
+    fn has_abandoned(&self) -> bool {
         self.0.get()
     }
 }
@@ -62,22 +62,22 @@ fn group(appends: Vec<Append>) -> (Group<Waiter>, Vec<Waiter>, Leader) {
     (group, waiters, leader)
 }
 
-fn batch(messages: &[&'static str]) -> (Batch<Waiter>, Vec<Waiter>) {
+fn batch(messages: &[&'static str]) -> (AppendBatch<Waiter>, Vec<Waiter>) {
     let (mut group, waiters, leader) = group(messages.iter().map(|message| append(message)).collect());
     (next_batch(&mut group, leader), waiters)
 }
 
-fn next_batch(group: &mut Group<Waiter>, leader: Leader) -> Batch<Waiter> {
+fn next_batch(group: &mut Group<Waiter>, leader: Leader) -> AppendBatch<Waiter> {
     match group.poll_next(leader, Instant::now()) {
-        Next::Send(batch) => batch,
+        LeaderAction::Send(batch) => batch,
         other => panic!("{other:?}"),
     }
 }
 
 /// The body of the next try.
-fn body(batch: &mut Batch<Waiter>) -> String {
+fn body(batch: &mut AppendBatch<Waiter>) -> String {
     match batch.poll_action(Instant::now()) {
-        Action::Try => {}
+        AppendAction::Try => {}
         other => panic!("{other:?}"),
     }
     batch.handle_values(Ok(())).expect("the first caller waits");
@@ -85,7 +85,7 @@ fn body(batch: &mut Batch<Waiter>) -> String {
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
 
-fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, RequestFailure>) {
+fn respond(batch: &mut AppendBatch<Waiter>, outcome: std::result::Result<u16, RequestFailure>) {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
     let outcome = outcome.map(|status| Response {
@@ -100,7 +100,7 @@ fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, RequestF
             operation,
             url: "http://h/s",
         },
-        policy: &Policy::for_tests(),
+        policy: &RetryPolicy::for_tests(),
         now: SystemTime::UNIX_EPOCH,
     };
     let repeat = crate::request::Repeat::UnlessSent;
@@ -108,9 +108,9 @@ fn respond(batch: &mut Batch<Waiter>, outcome: std::result::Result<u16, RequestF
 }
 
 /// What is told to how many callers.
-fn told(batch: &mut Batch<Waiter>) -> (usize, Result<String>, bool) {
+fn told(batch: &mut AppendBatch<Waiter>) -> (usize, Result<String>, bool) {
     match batch.poll_action(Instant::now()) {
-        Action::Tell {
+        AppendAction::Report {
             followers,
             outcome,
             soon,
@@ -119,8 +119,8 @@ fn told(batch: &mut Batch<Waiter>) -> (usize, Result<String>, bool) {
     }
 }
 
-fn ended(batch: &mut Batch<Waiter>) -> bool {
-    matches!(batch.poll_action(Instant::now()), Action::End)
+fn ended(batch: &mut AppendBatch<Waiter>) -> bool {
+    matches!(batch.poll_action(Instant::now()), AppendAction::End)
 }
 
 #[test]
@@ -176,10 +176,10 @@ fn a_try_has_the_appends_whose_callers_still_wait() {
     respond(&mut batch, Err(RequestFailure::NotSent(error(Kind::Connection))));
     waiters[1].leave();
     let until = match batch.poll_action(Instant::now()) {
-        Action::Wait(until) => until,
+        AppendAction::Wait(until) => until,
         other => panic!("{other:?}"),
     };
-    assert!(matches!(batch.poll_action(until), Action::Try));
+    assert!(matches!(batch.poll_action(until), AppendAction::Try));
     batch.handle_values(Ok(())).unwrap();
     assert_eq!(batch.request("http://h/s").unwrap().body.unwrap(), "[1,3]");
 }
@@ -187,16 +187,16 @@ fn a_try_has_the_appends_whose_callers_still_wait() {
 #[test]
 fn the_next_caller_computes_the_values_if_the_first_has_left_meanwhile() {
     let (mut batch, waiters) = batch(&["1", "2"]);
-    assert!(matches!(batch.poll_action(Instant::now()), Action::Try));
+    assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
     waiters[0].leave();
-    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Left))), None);
+    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Abandoned))), None);
     assert_eq!(body(&mut batch), "[2]");
 }
 
 #[test]
 fn values_that_cannot_be_computed_are_the_outcome_of_all() {
     let (mut batch, _waiters) = batch(&["1", "2"]);
-    assert!(matches!(batch.poll_action(Instant::now()), Action::Try));
+    assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
     assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Parse))), None);
     assert!(matches!(told(&mut batch), (2, Err(_), false)));
 }
@@ -206,7 +206,7 @@ fn the_next_caller_responds_if_the_first_has_left_meanwhile() {
     let (mut batch, waiters) = batch(&["1", "2"]);
     assert_eq!(body(&mut batch), "[1,2]");
     waiters[0].leave();
-    respond(&mut batch, Err(RequestFailure::Final(error(Kind::Left))));
+    respond(&mut batch, Err(RequestFailure::Final(error(Kind::Abandoned))));
     assert_eq!(body(&mut batch), "[2]");
 }
 
@@ -247,7 +247,7 @@ fn an_abandoned_request_is_not_sent_again() {
 fn a_batch_without_callers_is_not_sent() {
     let (mut group, waiters, leader) = group(vec![append("1"), append("2")]);
     waiters.iter().for_each(Waiter::leave);
-    assert!(matches!(group.poll_next(leader, Instant::now()), Next::End));
+    assert!(matches!(group.poll_next(leader, Instant::now()), LeaderAction::End));
     lead(&mut group);
 }
 
@@ -255,12 +255,15 @@ fn a_batch_without_callers_is_not_sent() {
 fn the_next_batch_is_expected_soon_after_many_appends_whose_response_came_soon() {
     let (mut batch, _waiters) = batch(&["1", "2", "3", "4", "5", "6"]);
     let now = Instant::now();
-    assert!(matches!(batch.poll_action(now), Action::Try));
+    assert!(matches!(batch.poll_action(now), AppendAction::Try));
     batch.handle_values(Ok(())).unwrap();
     batch.request("http://h/s").unwrap();
     respond(&mut batch, Ok(204));
     let answered = now + Duration::from_micros(499);
-    assert!(matches!(batch.poll_action(answered), Action::Tell { soon: true, .. }));
+    assert!(matches!(
+        batch.poll_action(answered),
+        AppendAction::Report { soon: true, .. }
+    ));
 }
 
 #[test]
@@ -272,9 +275,9 @@ fn a_leader_that_waits_hands_over_and_finishes_what_it_has_begun() {
     assert_eq!(group.leader_waits(leader), None);
     group.leader_continues(leader);
     group.leader_continues(leader);
-    assert!(matches!(group.poll_next(leader, Instant::now()), Next::End));
-    assert!(!follower.has_left());
-    assert!(matches!(group.poll_next(second, Instant::now()), Next::Send(_)));
+    assert!(matches!(group.poll_next(leader, Instant::now()), LeaderAction::End));
+    assert!(!follower.has_abandoned());
+    assert!(matches!(group.poll_next(second, Instant::now()), LeaderAction::Send(_)));
 }
 
 #[test]
@@ -314,9 +317,9 @@ fn after_a_batch_of_many_the_leader_waits_until_no_append_has_arrived_for_a_whil
     next_batch(&mut group, leader);
     let began = Instant::now();
     let gathers = |group: &mut Group<Waiter>, at: u64| match group.poll_next(leader, began + micros(at)) {
-        Next::Gather => true,
-        Next::Send(_) => false,
-        Next::End => panic!("a follower waits"),
+        LeaderAction::Gather => true,
+        LeaderAction::Send(_) => false,
+        LeaderAction::End => panic!("a follower waits"),
     };
     assert!(gathers(&mut group, 0));
     for at in [4, 8, 12] {
@@ -333,7 +336,7 @@ fn after_a_batch_of_many_the_leader_does_not_wait_for_long() {
     next_batch(&mut group, leader);
     let mut now = Instant::now();
     let until = now + Duration::from_micros(50);
-    while matches!(group.poll_next(leader, now), Next::Gather) {
+    while matches!(group.poll_next(leader, now), LeaderAction::Gather) {
         follow(&mut group, append("2"));
         now += Duration::from_micros(2);
     }

@@ -16,7 +16,7 @@ use super::*;
 use crate::error::{About, Error, Kind, Operation};
 use crate::protocol;
 use crate::request::{self, Context};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// A machine, its clock, and what it has told.
 struct Bench {
@@ -31,9 +31,9 @@ fn config() -> Config {
         body: BodyKind::Bytes,
         linger: Duration::ZERO,
         max_batch_items: 1,
-        ..Config::new(Policy {
+        ..Config::new(RetryPolicy {
             max_retries: 2,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         })
     }
 }
@@ -41,9 +41,9 @@ fn config() -> Config {
 /// Those, but with one try for each request.
 fn without_retries() -> Config {
     Config {
-        retry: Policy {
+        retry: RetryPolicy {
             max_retries: 0,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         },
         ..config()
     }
@@ -89,7 +89,7 @@ impl Said {
                 operation: Operation::Produce,
                 url: "http://h/s",
             },
-            policy: &Policy::for_tests(),
+            policy: &RetryPolicy::for_tests(),
             now: SystemTime::UNIX_EPOCH,
         };
         let mut answer = Answer::new(&context, response);
@@ -139,7 +139,7 @@ fn unanswered() -> request::RequestFailure {
 }
 
 fn no_headers() -> request::RequestFailure {
-    request::RequestFailure::Final(Error::plain(Kind::Left, "no headers".to_owned()))
+    request::RequestFailure::Final(Error::plain(Kind::Abandoned, "no headers".to_owned()))
 }
 
 /// Why a producer has failed, in a form that can be compared.

@@ -15,18 +15,18 @@ use super::payload::{Format, Part};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::request::{RequestFailure, Response};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// A read of JSON items from the beginning, with half of the longest delay each time.
-fn machine(live: Live, retry: Policy, fresh_values: bool) -> ReadMachine {
+fn machine(live: Live, retry: RetryPolicy, fresh_values: bool) -> ReadMachine {
     read("", live, retry, fresh_values)
 }
 
 fn machine_at(offset: &str, live: Live) -> ReadMachine {
-    read(offset, live, Policy::for_tests(), false)
+    read(offset, live, RetryPolicy::for_tests(), false)
 }
 
-fn read(offset: &str, live: Live, retry: Policy, fresh_values: bool) -> ReadMachine {
+fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> ReadMachine {
     let options = ReadOptions {
         live,
         position: Position::new(offset, None),
@@ -99,7 +99,7 @@ fn lost() -> RequestFailure {
 
 #[test]
 fn a_catch_up_read_ends_once_it_is_up_to_date() {
-    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[1,2]");
     let end = [(STREAM_NEXT_OFFSET, "7"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &end, "[3]");
@@ -111,7 +111,7 @@ fn a_catch_up_read_ends_once_it_is_up_to_date() {
 
 #[test]
 fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
-    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 503, &[], "");
     assert_eq!(pause(&machine, now), Duration::from_millis(50));
     let later = now + Duration::from_millis(50);
@@ -121,9 +121,9 @@ fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
 
 #[test]
 fn a_read_gives_up_when_the_policy_is_used_up() {
-    let policy = Policy {
+    let policy = RetryPolicy {
         max_retries: 2,
-        ..Policy::for_tests()
+        ..RetryPolicy::for_tests()
     };
     let (mut machine, mut now) = (machine(Live::LongPoll, policy, false), Instant::now());
     for _ in 0..2 {
@@ -140,7 +140,7 @@ fn a_read_gives_up_when_the_policy_is_used_up() {
 
 #[test]
 fn a_404_ends_a_read_at_once() {
-    let (mut machine, now) = (machine(Live::Sse, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Sse, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 404, &[], "");
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::NotFound)));
 }
@@ -148,7 +148,10 @@ fn a_404_ends_a_read_at_once() {
 #[test]
 fn a_401_is_retried_once_if_fresh_values_can_be_had() {
     for (fresh_values, tries) in [(false, 1), (true, 2)] {
-        let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), fresh_values), Instant::now());
+        let (mut machine, now) = (
+            machine(Live::Off, RetryPolicy::for_tests(), fresh_values),
+            Instant::now(),
+        );
         for _ in 0..tries {
             respond(&mut machine, now, 401, &[], "");
         }
@@ -159,7 +162,7 @@ fn a_401_is_retried_once_if_fresh_values_can_be_had() {
 
 #[test]
 fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
-    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     machine.request(now);
     let end = [(STREAM_NEXT_OFFSET, "9"), (STREAM_UP_TO_DATE, "true")];
     machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
@@ -172,14 +175,14 @@ fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
 
 #[test]
 fn data_at_an_offset_that_does_not_move_are_refused() {
-    let (mut machine, now) = (machine(Live::Off, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_UP_TO_DATE, "true")], "[1]");
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Status)));
 }
 
 #[test]
 fn a_live_response_that_times_out_is_asked_for_again_at_once() {
-    let (mut machine, now) = (machine(Live::LongPoll, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::LongPoll, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
     machine.request(now);
@@ -191,7 +194,7 @@ fn a_live_response_that_times_out_is_asked_for_again_at_once() {
 
 #[test]
 fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_choice() {
-    let (mut machine, now) = (machine(Live::Auto, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::Auto, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
     respond(&mut machine, now, 400, &[], "");
@@ -202,7 +205,7 @@ fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_c
 #[test]
 fn an_event_stream_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() {
     for (lasted, at_once) in [(Duration::from_millis(10), false), (Duration::from_secs(60), true)] {
-        let (mut machine, now) = (machine(Live::Sse, Policy::for_tests(), false), Instant::now());
+        let (mut machine, now) = (machine(Live::Sse, RetryPolicy::for_tests(), false), Instant::now());
         machine.request(now);
         let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
         machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&events), None);
@@ -223,7 +226,7 @@ fn a_read_that_starts_at_now_learns_the_tail_first() {
 #[test]
 fn the_end_of_a_closed_stream_ends_a_live_read() {
     for live in [Live::LongPoll, Live::Sse, Live::Auto] {
-        let (mut machine, now) = (machine(live, Policy::for_tests(), false), Instant::now());
+        let (mut machine, now) = (machine(live, RetryPolicy::for_tests(), false), Instant::now());
         if live == Live::Sse {
             machine.request(now);
             let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
@@ -250,7 +253,7 @@ fn the_end_of_a_closed_stream_ends_a_live_read() {
 
 #[test]
 fn a_204_after_a_response_that_broke_off_does_not_forget_what_was_handed_out() {
-    let (mut machine, now) = (machine(Live::LongPoll, Policy::for_tests(), false), Instant::now());
+    let (mut machine, now) = (machine(Live::LongPoll, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "5"), (STREAM_UP_TO_DATE, "true")];
     let end = [(STREAM_NEXT_OFFSET, "8"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
@@ -267,9 +270,9 @@ fn a_204_after_a_response_that_broke_off_does_not_forget_what_was_handed_out() {
 
 #[test]
 fn a_live_response_whose_body_stalls_counts_as_a_failure() {
-    let policy = Policy {
+    let policy = RetryPolicy {
         max_retries: 0,
-        ..Policy::for_tests()
+        ..RetryPolicy::for_tests()
     };
     let (mut machine, now) = (machine(Live::LongPoll, policy, false), Instant::now());
     let end = [(STREAM_NEXT_OFFSET, "8"), (STREAM_UP_TO_DATE, "true")];

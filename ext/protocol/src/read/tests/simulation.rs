@@ -12,7 +12,7 @@ use http::header::RETRY_AFTER;
 
 use super::server::{ReadServer, ServerResponse, offset};
 use super::{
-    Format, Live, Part, Policy, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions,
+    Format, Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions, RetryPolicy,
 };
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
@@ -272,10 +272,10 @@ impl ReadRun {
 fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
     let config = ReadConfig {
         url: "http://h/s".to_owned(),
-        retry: Policy {
+        retry: RetryPolicy {
             // Every fault passes; that a read gives up has tests of its own.
             max_retries: 100,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         },
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),

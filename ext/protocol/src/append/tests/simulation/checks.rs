@@ -65,7 +65,7 @@ impl Run {
                 // One with a seq may be repeated after a lost response, and what the last try met is what is told.
                 let may_be_stored = error.outcome_unknown() || call.has_seq;
                 assert!(times == 0 || may_be_stored, "{id} is stored: {error}");
-                let of_another = matches!(error.kind(), Kind::Left);
+                let of_another = matches!(error.kind(), Kind::Abandoned);
                 assert!(!of_another, "{id} is told that another caller has left");
                 let poisonous = self.server.poison.contains_key(id);
                 assert!(poisonous || !refused(error), "{id} is refused for another: {error}");

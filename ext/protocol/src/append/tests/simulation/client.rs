@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::append::{Append, Batch, Caller, Leader};
+use crate::append::{Append, AppendBatch, Caller, Leader};
 use crate::error::Result;
 use crate::request::Request;
 use crate::retry::tries::Tries;
@@ -29,7 +29,7 @@ pub struct Call {
 pub struct Waiter(pub Rc<Call>);
 
 impl Caller for Waiter {
-    fn has_left(&self) -> bool {
+    fn has_abandoned(&self) -> bool {
         self.0.left.get()
     }
 }
@@ -69,7 +69,7 @@ pub enum Work {
         append: Append,
         tries: Tries,
     },
-    Loop(Option<Batch<Waiter>>),
+    Loop(Option<AppendBatch<Waiter>>),
 }
 
 /// What a task does.

@@ -8,12 +8,12 @@ use fastrand::Rng;
 
 use super::client::{Busy, Call, Id, Step, Task, Thread, Waiter, Work, append, ids};
 use super::server::{Outcome, Server};
-use crate::append::{Action, Arrival, Caller, Group, Leader, Next};
+use crate::append::{AppendAction, Arrival, Caller, Group, Leader, LeaderAction};
 use crate::error::{About, Error, Kind, Result};
 use crate::operations;
 use crate::request::{Context, Request, RequestFailure};
-use crate::retry::policy::Policy;
-use crate::retry::tries::{self, Tries};
+use crate::retry::policy::RetryPolicy;
+use crate::retry::tries::{RetryDecision, Tries};
 
 const URL: &str = "http://h/s";
 
@@ -22,7 +22,7 @@ pub struct Run {
     now: Instant,
     pub(super) group: Group<Waiter>,
     pub(super) server: Server,
-    policy: Policy,
+    policy: RetryPolicy,
     pub(super) threads: Vec<Thread>,
     pub(super) tasks: Vec<Task>,
     pub(super) calls: Vec<Rc<Call>>,
@@ -43,10 +43,10 @@ impl Run {
             now: Instant::now(),
             group: Group::default(),
             server: Server::new(&mut rng),
-            policy: Policy {
+            policy: RetryPolicy {
                 max_retries: 2,
                 initial_delay: Duration::from_millis(1),
-                ..Policy::for_tests()
+                ..RetryPolicy::for_tests()
             },
             threads,
             tasks: Vec::new(),
@@ -257,7 +257,7 @@ impl Run {
             }
             Step::Requested { request, application } => {
                 let outcome = match &application {
-                    Some((call, _)) if call.left.get() => Err(RequestFailure::Final(error(Kind::Left))),
+                    Some((call, _)) if call.left.get() => Err(RequestFailure::Final(error(Kind::Abandoned))),
                     _ => self.server.exchange(&mut self.rng, &request),
                 };
                 if application.is_some() {
@@ -270,7 +270,7 @@ impl Run {
 
     fn values_of(&mut self, call: &Call) -> Result<()> {
         if call.left.get() && self.rng.bool() {
-            return Err(error(Kind::Left));
+            return Err(error(Kind::Abandoned));
         }
         match self.rng.u32(..20) {
             0 => Err(error(Kind::Parse)),
@@ -283,25 +283,25 @@ impl Run {
             Work::Own { call, .. } => Rc::clone(call),
             Work::Loop(current @ None) => {
                 match self.group.poll_next(task.leader, self.now) {
-                    Next::Send(batch) => *current = Some(batch),
-                    Next::Gather => self.count("gathered"),
-                    Next::End => return None,
+                    LeaderAction::Send(batch) => *current = Some(batch),
+                    LeaderAction::Gather => self.count("gathered"),
+                    LeaderAction::End => return None,
                 }
                 return Some(task);
             }
             Work::Loop(current @ Some(_)) => match current.as_mut()?.poll_action(self.now) {
-                Action::Try => Rc::clone(&current.as_ref()?.followers().first()?.caller.0),
-                Action::Wait(until) => {
+                AppendAction::Try => Rc::clone(&current.as_ref()?.followers().first()?.caller.0),
+                AppendAction::Wait(until) => {
                     task.step = Step::Waits(until);
                     return Some(task);
                 }
-                Action::Tell { followers, outcome, .. } => {
+                AppendAction::Report { followers, outcome, .. } => {
                     for follower in followers {
                         self.settle(&follower.caller.0, outcome.clone());
                     }
                     return Some(task);
                 }
-                Action::End => {
+                AppendAction::End => {
                     *current = None;
                     return Some(task);
                 }
@@ -365,12 +365,12 @@ impl Run {
                 batch.handle_outcome(self.now, &context, request.repeat, outcome, jitter);
                 Some(task)
             }
-            Work::Own { call, tries, .. } => match tries.after(&context, request.repeat, outcome, jitter) {
-                tries::Next::Again(delay) => {
+            Work::Own { call, tries, .. } => match tries.handle_outcome(&context, request.repeat, outcome, jitter) {
+                RetryDecision::RetryAfter(delay) => {
                     task.step = Step::Waits(self.now + delay);
                     Some(task)
                 }
-                tries::Next::Done(outcome) => {
+                RetryDecision::Done(outcome) => {
                     let call = Rc::clone(call);
                     self.end(
                         &task,
@@ -398,7 +398,7 @@ impl Run {
 fn is_abandoned(task: &Task) -> bool {
     match &task.work {
         Work::Loop(Some(batch)) if !matches!(task.step, Step::Ready) => {
-            batch.followers().iter().all(|follower| follower.caller.has_left())
+            batch.followers().iter().all(|follower| follower.caller.has_abandoned())
         }
         _ => false,
     }

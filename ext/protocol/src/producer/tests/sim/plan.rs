@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::producer::{BodyKind, ClaimLimits, Config};
-use crate::retry::policy::Policy;
+use crate::retry::policy::RetryPolicy;
 
 /// How likely each thing is for one request, in 1/1000.
 #[derive(Clone, Debug, Default)]
@@ -96,12 +96,12 @@ impl Plan {
             headers: if header { 10 } else { 0 },
             lookups: 0,
         };
-        let retry = Policy {
+        let retry = RetryPolicy {
             max_retries: if few_retries { rng.u32(..3) } else { 60 },
             initial_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(40),
             multiplier: 2.0,
-            ..Policy::for_tests()
+            ..RetryPolicy::for_tests()
         };
         let message_bytes = rng.usize(0..60);
         let max_batch_bytes = *rng.choice(&[1, 20, 100, 500, 5_000]).unwrap_or(&100);
