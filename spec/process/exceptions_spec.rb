@@ -97,22 +97,22 @@ RSpec.describe "Exceptions" do
   end
 
   # Builds for development only: others cannot panic on demand. The extension's own tests do it in every run.
-  if DurableStreams::Native.respond_to?(:provoke_panic)
+  if DurableStreams::Native.respond_to?(:panic_for_tests)
     %w[method wait request task].each do |place|
       it "that come from a panic in a #{place} come once, and the process goes on" do
         faults.on { |reply| reply.respond(404) }
         ended = ChildProcess.program(<<~RUBY, faults.url, place)
           $stderr.reopen(File::NULL) # where Rust tells of a panic
           3.times do
-            DurableStreams::Native.provoke_panic(ARGV[1])
+            DurableStreams::Native.panic_for_tests(ARGV[1])
           rescue DurableStreams::DurableStreamError => e
             puts e.message
           end
-          Thread.new { DurableStreams::Native.provoke_panic(ARGV[1]) rescue puts("thread") }.join
+          Thread.new { DurableStreams::Native.panic_for_tests(ARGV[1]) rescue puts("thread") }.join
           GC.start
           puts DurableStreams::Client.new(base_url: ARGV[0]).stream("/s").exists?
         RUBY
-        expect(ended.output).to eq("#{"internal error: provoked in a #{place}\n" * 3}thread\nfalse\n")
+        expect(ended.output).to eq("#{"internal error: panic in a #{place}\n" * 3}thread\nfalse\n")
       end
     end
   end

@@ -17,7 +17,7 @@ const USER_AGENT: &str = concat!("durable_streams-ruby/", env!("CARGO_PKG_VERSIO
 /// The longest duration that is passed on: more is as good as for ever, and cannot overflow a clock.
 const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
-/// Connection settings and the identity under which each process keeps the connections.
+/// Connection options and the identity under which each process keeps the connections.
 #[magnus::wrap(class = "DurableStreams::Native::Client", free_immediately, size)]
 pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 
@@ -33,8 +33,8 @@ options! {
 }
 
 options! {
-    /// A client's settings; timeouts in seconds.
-    pub(crate) struct Settings {
+    /// A client's options; timeouts in seconds.
+    pub(crate) struct ClientOptions {
         timeout: f64,
         live_timeout: f64,
         max_message_bytes: usize,
@@ -46,17 +46,15 @@ options! {
 }
 
 impl Client {
-    /// `Native::Client.new(**settings)`: see [`Settings`].
-    fn new(ruby: &Ruby, settings: Settings) -> Result<Client, Error> {
+    /// `Native::Client.new(**options)`: see [`ClientOptions`].
+    fn new(ruby: &Ruby, options: ClientOptions) -> Result<Client, Error> {
         Ok(Client(CoreClient::new(Config {
-            timeout: seconds(ruby, "timeout", settings.timeout)?,
-            live_timeout: seconds(ruby, "live_timeout", settings.live_timeout)?,
-            max_message_bytes: settings.max_message_bytes,
-            retry: policy(ruby, settings.retry_policy)?,
-            ca_file: settings.ca_file,
-            identity: settings
-                .identity
-                .map(|(certificate, key)| Identity { certificate, key }),
+            timeout: seconds(ruby, "timeout", options.timeout)?,
+            live_timeout: seconds(ruby, "live_timeout", options.live_timeout)?,
+            max_message_bytes: options.max_message_bytes,
+            retry: policy(ruby, options.retry_policy)?,
+            ca_file: options.ca_file,
+            identity: options.identity.map(|(certificate, key)| Identity { certificate, key }),
             user_agent: USER_AGENT.to_owned(),
         })))
     }

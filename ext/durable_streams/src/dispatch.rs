@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::client::seconds;
 use crate::errors::{self, guard};
-use crate::failed;
 use crate::handles::{GcHandle, UseGuard, WorkHandle};
+use crate::producer_error;
 use crate::queue::{Queue, QueueThreads};
 use crate::ruby_calls::CallSender;
 use crate::wait::wait;
@@ -195,7 +195,7 @@ fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) 
         }
         Notice::Failed(failed) => {
             array.push(ruby.to_symbol("failed"))?;
-            array.push(failed::exception(ruby, &failed, originals)?)?;
+            array.push(producer_error::exception(ruby, &failed, originals)?)?;
         }
     }
     Ok(array)

@@ -174,11 +174,11 @@ pub(crate) fn simple(ruby: &Ruby, class_name: &str, message: &str) -> Error {
 
 /// What an exception is about: what was being done, and at which URL (without credentials).
 #[derive(Clone, Copy)]
-pub(crate) struct About<'a>(pub(crate) Operation, pub(crate) &'a str);
+pub(crate) struct ErrorContext<'a>(pub(crate) Operation, pub(crate) &'a str);
 
 /// An exception of one of the library's classes for what came to no request, or to no answer.
-pub(crate) fn refusal(ruby: &Ruby, class_name: &str, about: About<'_>, reason: &str) -> Error {
-    let About(operation, url) = about;
+pub(crate) fn refusal(ruby: &Ruby, class_name: &str, context: ErrorContext<'_>, reason: &str) -> Error {
+    let ErrorContext(operation, url) = context;
     let attributes = ruby.hash_new();
     let made = attributes.aset(ruby.to_symbol("url"), url).and_then(|()| {
         let message = format!("{operation} {url}: {reason}");

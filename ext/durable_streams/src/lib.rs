@@ -2,7 +2,7 @@
 //!
 //! - `wait`: the one place where a thread waits; `caller`: who it is that waits;
 //! - `convert`: the one place where content becomes Ruby objects;
-//! - `errors`: the one map from failures to exceptions; `failed`: that of a producer that has failed;
+//! - `errors`: the one map from failures to exceptions; `producer_error`: that of a producer that has failed;
 //! - `ruby_calls`: what requests ask of Ruby; `values`: headers and parameters, callables included;
 //!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
 //!   `options`: settings that Ruby gives by name; `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
@@ -20,16 +20,16 @@ mod content_type;
 mod convert;
 mod dispatch;
 mod errors;
-mod failed;
 mod fiber_guard;
 mod handles;
 mod memory;
 mod nested;
 mod options;
+#[cfg(debug_assertions)]
+mod panics;
 mod pinned_string;
 mod producer;
-#[cfg(debug_assertions)]
-mod provoke;
+mod producer_error;
 mod queue;
 mod reader;
 mod request;
@@ -62,6 +62,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     producer::init(ruby, native)?;
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]
-    provoke::init(native)?;
+    panics::init(native)?;
     dispatch::init(native)
 }

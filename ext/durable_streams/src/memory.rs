@@ -6,9 +6,9 @@ use magnus::Ruby;
 
 /// What was told for one object. Dropped with the object, it takes that back.
 #[derive(Debug, Default)]
-pub(crate) struct Reported(AtomicUsize);
+pub(crate) struct ReportedMemory(AtomicUsize);
 
-impl Reported {
+impl ReportedMemory {
     /// Tells that the object now holds so many bytes. May run the GC: with no lock held that freeing an object takes.
     pub(crate) fn set(&self, ruby: &Ruby, bytes: usize) {
         let before = self.0.swap(bytes, Ordering::Relaxed);
@@ -20,7 +20,7 @@ impl Reported {
     }
 }
 
-impl Drop for Reported {
+impl Drop for ReportedMemory {
     fn drop(&mut self) {
         // Objects are freed by the GC, on Ruby threads; what is less than before never runs it.
         if let Ok(ruby) = Ruby::get() {

@@ -23,7 +23,7 @@ use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::handles::WorkHandle;
-use crate::memory::Reported;
+use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::pinned_string::pin;
 use crate::stream::{Stream, frozen};
@@ -54,7 +54,7 @@ pub(crate) struct Producer {
     sweep_at: Cell<usize>,
     /// How many bytes were appended since the GC was last told.
     unreported: Cell<usize>,
-    memory: Reported,
+    memory: ReportedMemory,
 }
 
 /// After how many new originals an append drops the acknowledged ones; a flush does so too.
@@ -82,8 +82,8 @@ impl Drop for Producer {
 }
 
 options! {
-    /// A producer's settings. What they mean is said where Ruby takes them, and at the fields of [`Config`].
-    pub(crate) struct Settings {
+    /// A producer's options. What they mean is said where Ruby takes them, and at the fields of [`Config`].
+    pub(crate) struct ProducerOptions {
         producer_id: String,
         content_type: String,
         /// Whether messages are JSON values.
@@ -108,30 +108,30 @@ options! {
 }
 
 impl Producer {
-    /// `Native::Producer.new(stream, **settings)`: see [`Settings`].
-    fn new(ruby: &Ruby, stream: Obj<Stream>, settings: Settings) -> Result<Obj<Producer>, Error> {
+    /// `Native::Producer.new(stream, **options)`: see [`ProducerOptions`].
+    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ProducerOptions) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
-            let (json, listener) = (settings.json, settings.listener);
+            let (json, listener) = (options.json, options.listener);
             let asked = stream.application.as_ref().map(|_| WorkHandle::new(stream));
             let endpoint = match &asked {
                 None => Arc::clone(&stream.endpoint),
                 Some(asked) => Arc::new(stream.endpoint.with_application(&dispatch::call_sender(asked.clone()))),
             };
-            let retry = match settings.retry_policy {
+            let retry = match options.retry_policy {
                 Some(retry) => policy(ruby, retry)?,
                 None => stream.endpoint.client().config().retry.clone(),
             };
             let config = Config {
                 body: if json { BodyKind::Json } else { BodyKind::Bytes },
-                epoch: settings.epoch,
-                next_seq: settings.next_seq,
-                auto_claim: settings.auto_claim,
+                epoch: options.epoch,
+                next_seq: options.next_seq,
+                auto_claim: options.auto_claim,
                 claims: ClaimLimits::default(),
-                max_batch_bytes: settings.max_batch_bytes,
-                max_batch_items: settings.max_batch_items.unwrap_or(usize::MAX),
-                linger: seconds(ruby, "linger_ms", settings.linger)?,
-                max_in_flight: settings.max_in_flight,
-                max_buffered_bytes: settings.max_buffered_bytes,
+                max_batch_bytes: options.max_batch_bytes,
+                max_batch_items: options.max_batch_items.unwrap_or(usize::MAX),
+                linger: seconds(ruby, "linger_ms", options.linger)?,
+                max_in_flight: options.max_in_flight,
+                max_buffered_bytes: options.max_buffered_bytes,
                 retry,
             };
             let originals = ruby.hash_new();
@@ -147,7 +147,7 @@ impl Producer {
             };
             let pin_from = if json { usize::MAX } else { config.max_batch_bytes };
             dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
-            let started = CoreProducer::start(&endpoint, &settings.producer_id, &settings.content_type, config, told);
+            let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for handle in &handles {
                 handle.keep_alive_while(started.work());
@@ -157,14 +157,14 @@ impl Producer {
                 running,
                 json,
                 pin_from,
-                block_when_full: settings.block_when_full,
+                block_when_full: options.block_when_full,
                 originals: originals.into(),
                 stream: stream.into(),
                 listener: listener.map(Opaque::from),
                 handles,
                 sweep_at: Cell::new(SWEEP),
                 unreported: Cell::new(0),
-                memory: Reported::default(),
+                memory: ReportedMemory::default(),
             });
             // Until the object is there, nothing but the caller's frames and this one refer to them.
             std::hint::black_box((originals, stream, listener));

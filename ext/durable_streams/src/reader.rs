@@ -24,31 +24,31 @@ use magnus::{
 
 use crate::caller::Caller;
 use crate::convert::{self, Buffer};
-use crate::errors::{self, About, guard};
-use crate::memory::Reported;
+use crate::errors::{self, ErrorContext, guard};
+use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::ruby_calls::wait_with_calls;
 use crate::stream::{Stream, frozen};
-use crate::wait::{may_be_here, wait};
+use crate::wait::{may_run_inline, wait};
 
+mod lock;
 mod state;
-mod turn;
 
-use state::{Closing, Running, SOME, State};
-use turn::{Turn, is_within};
+use lock::{ReaderLock, is_within};
+use state::{ActiveSession, CloseSignal, ITEMS_BATCH_BYTES, ReaderState};
 
 /// A reader's settings, and how far it has got.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Reader", free_immediately, mark, size)]
 pub(crate) struct Reader {
     stream: Opaque<Obj<Stream>>,
-    shape: Shape,
+    kind: ContentKind,
     live: Live,
-    /// Never locked while Ruby allocates: the GC may drop a turn, which locks it. And with the GVL alone: a fork takes place
+    /// Never locked while Ruby allocates: the GC may drop a lock, which locks it. And with the GVL alone: a fork takes place
     /// on the thread that has it, so that no child inherits it locked.
-    state: Arc<Mutex<State>>,
-    closing: Arc<Closing>,
-    memory: Reported,
+    state: Arc<Mutex<ReaderState>>,
+    closing: Arc<CloseSignal>,
+    memory: ReportedMemory,
 }
 
 impl DataTypeFunctions for Reader {
@@ -59,25 +59,25 @@ impl DataTypeFunctions for Reader {
 
 /// What Ruby gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum ContentKind {
     Items,
     Bytes,
     Text,
 }
 
-/// As `SOME`, for plain bytes.
-const MANY: usize = 512 * 1024;
+/// As `ITEMS_BATCH_BYTES`, for plain bytes.
+const BYTES_BATCH_BYTES: usize = 512 * 1024;
 
 /// What a server's system sends at once, about, before it waits for an acknowledgement: a response of this size is as good as
 /// there when its beginning is.
-const FLIGHT: usize = 14 * 1024;
+const SMALL_READ_BYTES: usize = 14 * 1024;
 
 /// What is said to a read that would wait for itself.
 const WITHIN_ITSELF: &str = "a reader cannot be read from within its own read, which waits for this one: from the callable \
     of a header, a trap handler, or another fiber of the thread";
 
 /// What one wait brought.
-enum Taken {
+enum ReadStep {
     /// So many bytes are to come.
     Length(usize),
     Part(Part),
@@ -87,7 +87,7 @@ enum Taken {
 
 options! {
     /// What is read, and from where on.
-    pub(crate) struct Start {
+    pub(crate) struct ReaderOptions {
         /// `:json`, `:bytes` or `:text`.
         format: Symbol,
         /// `:off`, `:long_poll`, `:sse` or `:auto`.
@@ -98,12 +98,12 @@ options! {
 }
 
 impl Reader {
-    /// `Native::Reader.new(stream, **start)`: see [`Start`]. Nothing is requested before something is asked for.
-    fn new(ruby: &Ruby, stream: Obj<Stream>, start: Start) -> Result<Obj<Reader>, Error> {
-        let shape = match start.format.name()?.as_ref() {
-            "json" => Shape::Items,
-            "text" => Shape::Text,
-            "bytes" => Shape::Bytes,
+    /// `Native::Reader.new(stream, **start)`: see [`ReaderOptions`]. Nothing is requested before something is asked for.
+    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ReaderOptions) -> Result<Obj<Reader>, Error> {
+        let kind = match options.format.name()?.as_ref() {
+            "json" => ContentKind::Items,
+            "text" => ContentKind::Text,
+            "bytes" => ContentKind::Bytes,
             other => {
                 return Err(errors::argument(
                     ruby,
@@ -111,7 +111,7 @@ impl Reader {
                 ));
             }
         };
-        let live = match start.live.name()?.as_ref() {
+        let live = match options.live.name()?.as_ref() {
             "off" => Live::Off,
             "long_poll" => Live::LongPoll,
             "sse" => Live::Sse,
@@ -121,8 +121,8 @@ impl Reader {
                 return Err(errors::argument(ruby, message));
             }
         };
-        let state = State {
-            position: Position::new(&start.offset, start.cursor),
+        let state = ReaderState {
+            position: Position::new(&options.offset, options.cursor),
             stream_closed: false,
             status: None,
             ended: false,
@@ -131,11 +131,11 @@ impl Reader {
         };
         Ok(ruby.obj_wrap(Reader {
             stream: stream.into(),
-            shape,
+            kind,
             live,
             state: Arc::new(Mutex::new(state)),
             closing: Arc::default(),
-            memory: Reported::default(),
+            memory: ReportedMemory::default(),
         }))
     }
 
@@ -145,24 +145,28 @@ impl Reader {
     /// Ruby raises what interrupts a thread as late as when a method returns, and what it returns is lost then. So what is
     /// handed out is added to what the caller has, in one step with noting that it was.
     fn next_batch(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
-        this.taking(ruby, |mut turn| {
-            let mut batch = Batch::new(ruby, this.shape);
+        this.with_lock(ruby, |mut lock| {
+            let mut batch = BatchBuilder::new(ruby, this.kind);
             // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
-            let least = if this.shape == Shape::Items { SOME } else { MANY };
+            let least = if this.kind == ContentKind::Items {
+                ITEMS_BATCH_BYTES
+            } else {
+                BYTES_BATCH_BYTES
+            };
             loop {
-                let taken;
-                (taken, turn) = this.take(ruby, turn, least)?;
-                match taken {
-                    Taken::End => return Ok(turn),
-                    Taken::Length(bytes) => batch.expect(bytes)?,
-                    Taken::Part(part) => this.add(ruby, &mut batch, &part)?,
-                    Taken::Rest(last, progress) => {
+                let step;
+                (step, lock) = this.next_step(ruby, lock, least)?;
+                match step {
+                    ReadStep::End => return Ok(lock),
+                    ReadStep::Length(bytes) => batch.expect(bytes)?,
+                    ReadStep::Part(part) => this.add(ruby, &mut batch, &part)?,
+                    ReadStep::Rest(last, progress) => {
                         if let Some(part) = last {
                             this.add(ruby, &mut batch, &part)?;
                         }
                         to.cat(&[batch.finish(ruby)?, meta(ruby, &progress)?.as_value()])?;
                         this.advance(progress);
-                        return Ok(turn);
+                        return Ok(lock);
                     }
                 }
             }
@@ -171,17 +175,17 @@ impl Reader {
 
     /// `next_items(to)`: as `next_batch`, but no more of a response than is there; the position is nil before its last part.
     fn next_items(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
-        this.taking(ruby, |mut turn| {
-            let mut batch = Batch::new(ruby, this.shape);
+        this.with_lock(ruby, |mut lock| {
+            let mut batch = BatchBuilder::new(ruby, this.kind);
             let (part, progress) = loop {
-                let taken;
-                (taken, turn) = this.take(ruby, turn, 1)?;
-                match taken {
-                    Taken::End => return Ok(turn),
+                let step;
+                (step, lock) = this.next_step(ruby, lock, 1)?;
+                match step {
+                    ReadStep::End => return Ok(lock),
                     // Of a batch, and this takes parts of one.
-                    Taken::Length(_) => {}
-                    Taken::Part(part) => break (Some(part), None),
-                    Taken::Rest(last, progress) => break (last, Some(progress)),
+                    ReadStep::Length(_) => {}
+                    ReadStep::Part(part) => break (Some(part), None),
+                    ReadStep::Rest(last, progress) => break (last, Some(progress)),
                 }
             };
             if let Some(part) = &part {
@@ -198,14 +202,14 @@ impl Reader {
                     this.state.lock().position.skip += part.map_or(0, |part| part.count());
                 }
             }
-            Ok(turn)
+            Ok(lock)
         })
     }
 
-    /// Runs `body` with the turn to take events.
-    fn taking(&self, ruby: &Ruby, body: impl FnOnce(Turn) -> Result<Turn, Error>) -> Result<(), Error> {
+    /// Runs `body` with the lock to take events.
+    fn with_lock(&self, ruby: &Ruby, body: impl FnOnce(ReaderLock) -> Result<ReaderLock, Error>) -> Result<(), Error> {
         guard(ruby, || {
-            let turn = loop {
+            let lock = loop {
                 let Some(session) = self.session(ruby)? else {
                     return Ok(());
                 };
@@ -214,17 +218,20 @@ impl Reader {
                 if is_within(&session, caller) {
                     return Err(errors::deadlock(ruby, WITHIN_ITSELF));
                 }
-                let turn = wait(ruby, Turn::begin(session, caller, Arc::clone(&self.state)))?;
-                let Some(turn) = turn.filter(Turn::is_current) else {
+                let lock = wait(ruby, ReaderLock::acquire(session, caller, Arc::clone(&self.state)))?;
+                let Some(lock) = lock.filter(ReaderLock::is_current) else {
                     continue;
                 };
-                match turn.carry_out(ruby, &self.closing)? {
-                    Some(turn) => break turn,
+                match lock.run_inline(ruby, &self.closing)? {
+                    Some(lock) => break lock,
                     // It begins again on the runtime's threads.
-                    None => ruby.get_inner(self.stream).reads_little.store(false, Ordering::Relaxed),
+                    None => ruby
+                        .get_inner(self.stream)
+                        .reads_are_small
+                        .store(false, Ordering::Relaxed),
                 }
             };
-            let taken = body(turn).map(Turn::over);
+            let taken = body(lock).map(ReaderLock::complete);
             self.report(ruby);
             taken
         })
@@ -232,59 +239,64 @@ impl Reader {
 
     /// Tells the GC what the session holds.
     fn report(&self, ruby: &Ruby) {
-        let held = match &self.state.lock().session {
+        let bytes = match &self.state.lock().session {
             Some(session) => session.get().map_or(0, |running| running.session.memory()),
             None => 0,
         };
-        self.memory.set(ruby, held);
+        self.memory.set(ruby, bytes);
     }
 
     /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
-    fn take(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Taken, Turn), Error> {
+    fn next_step(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(ReadStep, ReaderLock), Error> {
         loop {
             let event;
-            (event, turn) = self.next_event(ruby, turn, least)?;
-            let taken = match event {
+            (event, lock) = self.next_event(ruby, lock, least)?;
+            let step = match event {
                 Some(ReadEvent::Position(position)) => {
                     self.state.lock().position = position;
                     continue;
                 }
-                Some(ReadEvent::Length(bytes)) => Taken::Length(bytes),
+                Some(ReadEvent::Length(bytes)) => ReadStep::Length(bytes),
                 Some(ReadEvent::Part(part)) => {
                     self.state.lock().taken += part.bytes().len();
-                    Taken::Part(part)
+                    ReadStep::Part(part)
                 }
                 Some(ReadEvent::End(last, progress)) => {
                     self.state.lock().taken += last.as_ref().map_or(0, |part| part.bytes().len());
-                    Taken::Rest(last, progress)
+                    ReadStep::Rest(last, progress)
                 }
                 None => {
                     let mut state = self.state.lock();
                     if !self.closing.is_closed() {
                         state.ended = true;
-                        let reads_little = &ruby.get_inner(self.stream).reads_little;
-                        reads_little.store(state.taken < FLIGHT, Ordering::Relaxed);
+                        let reads_are_small = &ruby.get_inner(self.stream).reads_are_small;
+                        reads_are_small.store(state.taken < SMALL_READ_BYTES, Ordering::Relaxed);
                     }
                     state.session = None;
-                    Taken::End
+                    ReadStep::End
                 }
             };
-            return Ok((taken, turn));
+            return Ok((step, lock));
         }
     }
 
-    fn next_event(&self, ruby: &Ruby, mut turn: Turn, least: usize) -> Result<(Option<ReadEvent>, Turn), Error> {
-        let calls = turn.calls.take();
-        let next = turn.next(Arc::clone(&self.closing), least);
+    fn next_event(
+        &self,
+        ruby: &Ruby,
+        mut lock: ReaderLock,
+        least: usize,
+    ) -> Result<(Option<ReadEvent>, ReaderLock), Error> {
+        let calls = lock.calls.take();
+        let next = lock.next(Arc::clone(&self.closing), least);
         let stream = ruby.get_inner(self.stream);
-        let ((event, mut turn), calls) = wait_with_calls(ruby, stream.application.as_ref(), calls, next)?;
-        turn.calls = calls;
+        let ((event, mut lock), calls) = wait_with_calls(ruby, stream.application.as_ref(), calls, next)?;
+        lock.calls = calls;
         let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
-        Ok((event, turn))
+        Ok((event, lock))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.
-    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<Running>>>, Error> {
+    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<ActiveSession>>>, Error> {
         let stream = ruby.get_inner(self.stream);
         let started: CoreResult<_> = {
             let mut state = self.state.lock();
@@ -294,10 +306,10 @@ impl Reader {
             match &state.session {
                 Some(session) if session.get().is_some() => Ok(Arc::clone(session)),
                 _ => {
-                    let (format, media) = match self.shape {
-                        Shape::Items => (Format::Json, Some(Media::Json)),
-                        Shape::Text => (Format::Bytes, Some(Media::Text)),
-                        Shape::Bytes => (Format::Bytes, None),
+                    let (format, media) = match self.kind {
+                        ContentKind::Items => (Format::Json, Some(Media::Json)),
+                        ContentKind::Text => (Format::Bytes, Some(Media::Text)),
+                        ContentKind::Bytes => (Format::Bytes, None),
                     };
                     let options = ReadOptions {
                         live: self.live,
@@ -309,15 +321,15 @@ impl Reader {
                     };
                     let (endpoint, calls) = stream.call_endpoint();
                     // Without callables: what they do may take long, and is no reason to hold a place.
-                    let is_little = self.live == Live::Off && stream.reads_little.load(Ordering::Relaxed);
-                    let started = if is_little && calls.is_none() && may_be_here() {
-                        let (session, work) = Session::inline(&endpoint, options);
-                        Ok((session, Some(work)))
+                    let is_small = self.live == Live::Off && stream.reads_are_small.load(Ordering::Relaxed);
+                    let started = if is_small && calls.is_none() && may_run_inline() {
+                        let (session, job) = Session::inline(&endpoint, options);
+                        Ok((session, Some(job)))
                     } else {
                         Session::start(&endpoint, options).map(|session| (session, None))
                     };
-                    started.map(|(session, work)| {
-                        let running = Arc::new(ProcessBound::new(Running::new(session, calls, work)));
+                    started.map(|(session, job)| {
+                        let running = Arc::new(ProcessBound::new(ActiveSession::new(session, calls, job)));
                         state.session = Some(Arc::clone(&running));
                         state.taken = 0;
                         running
@@ -328,9 +340,9 @@ impl Reader {
         started.map(Some).map_err(|error| errors::raise(ruby, error))
     }
 
-    fn add(&self, ruby: &Ruby, batch: &mut Batch, part: &Part) -> Result<(), Error> {
+    fn add(&self, ruby: &Ruby, batch: &mut BatchBuilder, part: &Part) -> Result<(), Error> {
         let stream = ruby.get_inner(self.stream);
-        batch.add(ruby, part, About(Operation::Read, stream.endpoint.display()))
+        batch.add(ruby, part, ErrorContext(Operation::Read, stream.endpoint.display()))
     }
 
     /// Notes that Ruby has a whole batch.
@@ -383,45 +395,45 @@ fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
 }
 
 /// What came of one answer so far, as Ruby objects. It lives on the stack of the thread that collects it.
-enum Batch {
+enum BatchBuilder {
     /// The items of each part, in an array of its own, and how many they are together. One array that grew would be old
     /// to the GC after a while, and looked through whole at every minor collection from then on.
     Items(RArray, usize),
     Bytes(Buffer, bool),
 }
 
-impl Batch {
-    fn new(ruby: &Ruby, shape: Shape) -> Batch {
-        match shape {
-            Shape::Items => Batch::Items(ruby.ary_new(), 0),
-            Shape::Bytes => Batch::Bytes(Buffer::new(ruby), false),
-            Shape::Text => Batch::Bytes(Buffer::new(ruby), true),
+impl BatchBuilder {
+    fn new(ruby: &Ruby, kind: ContentKind) -> BatchBuilder {
+        match kind {
+            ContentKind::Items => BatchBuilder::Items(ruby.ary_new(), 0),
+            ContentKind::Bytes => BatchBuilder::Bytes(Buffer::new(ruby), false),
+            ContentKind::Text => BatchBuilder::Bytes(Buffer::new(ruby), true),
         }
     }
 
-    fn add(&mut self, ruby: &Ruby, part: &Part, about: About<'_>) -> Result<(), Error> {
+    fn add(&mut self, ruby: &Ruby, part: &Part, context: ErrorContext<'_>) -> Result<(), Error> {
         match (self, part) {
-            (Batch::Items(parts, total), Part::Items { text, count }) => {
-                let items = convert::parse_items(ruby, text, *count, Some(about))?;
+            (BatchBuilder::Items(parts, total), Part::Items { text, count }) => {
+                let items = convert::parse_items(ruby, text, *count, Some(context))?;
                 *total += items.len();
                 parts.push(items)
             }
-            (Batch::Bytes(buffer, _), part) => buffer.append(part.bytes()),
-            (Batch::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
+            (BatchBuilder::Bytes(buffer, _), part) => buffer.append(part.bytes()),
+            (BatchBuilder::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
         }
     }
 
     /// So many bytes are to come.
     fn expect(&mut self, bytes: usize) -> Result<(), Error> {
         match self {
-            Batch::Items(..) => Ok(()),
-            Batch::Bytes(buffer, _) => buffer.expect(bytes),
+            BatchBuilder::Items(..) => Ok(()),
+            BatchBuilder::Bytes(buffer, _) => buffer.expect(bytes),
         }
     }
 
     fn finish(self, ruby: &Ruby) -> Result<Value, Error> {
         match self {
-            Batch::Items(parts, total) => match parts.len() {
+            BatchBuilder::Items(parts, total) => match parts.len() {
                 1 => parts.entry(0),
                 _ => {
                     let items = ruby.ary_new_capa(total);
@@ -431,7 +443,7 @@ impl Batch {
                     Ok(items.as_value())
                 }
             },
-            Batch::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
+            BatchBuilder::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
         }
     }
 }

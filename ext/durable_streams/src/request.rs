@@ -10,7 +10,7 @@ use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method
 use tokio::sync::{mpsc, oneshot};
 
 use crate::errors;
-use crate::memory::Reported;
+use crate::memory::ReportedMemory;
 use crate::values::{header_name, header_value};
 
 /// A request, and the way its answer goes. Freed unanswered, it fails.
@@ -19,7 +19,7 @@ pub(crate) struct Request {
     outgoing: TransportRequest,
     // The other end belongs to a task of the process that made it.
     state: ProcessBound<Mutex<RequestState>>,
-    memory: Reported,
+    memory: ReportedMemory,
 }
 
 /// The way an answer goes.
@@ -38,7 +38,7 @@ impl Request {
         let request = ruby.obj_wrap(Request {
             outgoing,
             state: ProcessBound::new(Mutex::new(RequestState::Waiting(sender))),
-            memory: Reported::default(),
+            memory: ReportedMemory::default(),
         });
         request.memory.set(ruby, bytes);
         request

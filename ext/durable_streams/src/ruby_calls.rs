@@ -29,7 +29,7 @@ use crate::fiber_guard::FiberGuard;
 use crate::handles::GcHandle;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::{Went, here, wait};
+use crate::wait::{InlineOutcome, start_inline, wait};
 
 /// Ruby code that a request waits for.
 pub(crate) enum RubyCall {
@@ -283,11 +283,11 @@ pub(crate) fn run_job_with_calls<T: Send + 'static>(
     mut calls: Option<CallReceiver>,
     job: Work<T>,
 ) -> Result<CoreResult<T>, Error> {
-    let spawned = match here(job) {
+    let spawned = match start_inline(job) {
         Ok(Ok(mut inline)) => loop {
-            match inline.go_on(ruby, |context| poll_call(calls.as_mut(), context))? {
-                Went::Done(outcome) => return Ok(outcome),
-                Went::Aside(call) => {
+            match inline.run(ruby, |context| poll_call(calls.as_mut(), context))? {
+                InlineOutcome::Done(outcome) => return Ok(outcome),
+                InlineOutcome::Other(call) => {
                     if let Some(application) = application {
                         inline = application.run_for_caller(ruby, call, inline)?;
                     }

@@ -23,7 +23,7 @@ use magnus::{
 };
 
 use crate::client::Client;
-use crate::errors::{self, About, guard};
+use crate::errors::{self, ErrorContext, guard};
 use crate::nested::is_computing;
 use crate::options::options;
 use crate::pinned_string::pin;
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     pub(crate) application: Option<ApplicationCode>,
     appender: ProcessLocal<Appender>,
     /// Whether its last read that came to an end brought little.
-    pub(crate) reads_little: AtomicBool,
+    pub(crate) reads_are_small: AtomicBool,
 }
 
 impl DataTypeFunctions for Stream {
@@ -52,7 +52,7 @@ impl DataTypeFunctions for Stream {
 
 options! {
     /// What a stream is created with.
-    pub(crate) struct Creation {
+    pub(crate) struct CreateOptions {
         content_type: Option<String>,
         ttl_seconds: Option<u64>,
         expires_at: Option<String>,
@@ -102,7 +102,7 @@ impl Stream {
                 endpoint: Arc::new(endpoint),
                 application,
                 appender: ProcessLocal::default(),
-                reads_little: AtomicBool::new(false),
+                reads_are_small: AtomicBool::new(false),
             });
             drop(pins);
             // Until the object is there, nothing but the caller's frames and this one may refer to it.
@@ -133,20 +133,20 @@ impl Stream {
         Ok(told)
     }
 
-    /// `create(**creation)` -> the stream's content type, or nil. See [`Creation`].
-    fn create(ruby: &Ruby, this: &Stream, creation: Creation) -> Result<Option<RString>, Error> {
-        let body = creation
+    /// `create(**options)` -> the stream's content type, or nil. See [`CreateOptions`].
+    fn create(ruby: &Ruby, this: &Stream, options: CreateOptions) -> Result<Option<RString>, Error> {
+        let body = options
             .body
-            .map(|data| this.payload(ruby, Operation::Create, data, creation.json))
+            .map(|data| this.payload(ruby, Operation::Create, data, options.json))
             .transpose()?;
         let how = Create {
-            content_type: creation.content_type,
-            ttl_seconds: creation.ttl_seconds,
-            expires_at: creation.expires_at,
-            closed: creation.closed,
-            forked_from: creation.forked_from,
-            fork_offset: creation.fork_offset,
-            fork_sub_offset: creation.fork_sub_offset,
+            content_type: options.content_type,
+            ttl_seconds: options.ttl_seconds,
+            expires_at: options.expires_at,
+            closed: options.closed,
+            forked_from: options.forked_from,
+            fork_offset: options.fork_offset,
+            fork_sub_offset: options.fork_sub_offset,
             body,
         };
         let content_type = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
@@ -179,7 +179,7 @@ impl Stream {
                     appender.append(endpoint, append)
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
-                    Appending::Leading(work) => this.carry_out(ruby, calls, work),
+                    Appending::Leading(job) => this.run_job(ruby, calls, job),
                     Appending::Following(shared) => {
                         let application = this.application.as_ref();
                         let outcome = match calls {
@@ -250,21 +250,16 @@ impl Stream {
         make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Work<T>>,
     ) -> Result<T, Error> {
         guard(ruby, || {
-            let (work, calls) = {
+            let (job, calls) = {
                 let (endpoint, calls) = self.call_endpoint();
                 (make(&endpoint).map_err(|error| errors::raise(ruby, error))?, calls)
             };
-            self.carry_out(ruby, calls, work)
+            self.run_job(ruby, calls, job)
         })
     }
 
-    fn carry_out<T: Send + 'static>(
-        &self,
-        ruby: &Ruby,
-        calls: Option<CallReceiver>,
-        work: Work<T>,
-    ) -> Result<T, Error> {
-        let outcome = run_job_with_calls(ruby, self.application.as_ref(), calls, work)?;
+    fn run_job<T: Send + 'static>(&self, ruby: &Ruby, calls: Option<CallReceiver>, job: Work<T>) -> Result<T, Error> {
+        let outcome = run_job_with_calls(ruby, self.application.as_ref(), calls, job)?;
         outcome.map_err(|error| errors::raise(ruby, error))
     }
 
@@ -291,10 +286,10 @@ impl Stream {
 
     /// Checks what is sent for `operation`. Raises `DurableStreams::ParseError`, which says where it is not JSON and why.
     pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
-        let about = About(operation, self.endpoint.display());
+        let context = ErrorContext(operation, self.endpoint.display());
         validate(text).map_err(|invalid| {
             let reason = format!("{invalid} (a String is taken as JSON; for a JSON string, append its `to_json`)");
-            errors::refusal(ruby, "ParseError", about, &reason)
+            errors::refusal(ruby, "ParseError", context, &reason)
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::handles::GcHandle;
 use crate::nested::computing;
 
 /// What a stream handle's headers and parameters are.
-pub(crate) struct Given {
+pub(crate) struct GivenValues {
     /// The strings.
     pub(crate) fixed: Values,
     /// The callables, if there are any.
@@ -63,7 +63,7 @@ impl Callables {
 }
 
 /// Reads what a user gave as headers and parameters.
-pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given, Error> {
+pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<GivenValues, Error> {
     let mut fixed = Values::default();
     let mut dynamic_headers = Vec::new();
     let mut dynamic_params = Vec::new();
@@ -94,7 +94,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<Given,
         headers: dynamic_headers,
         params: dynamic_params,
     });
-    Ok(Given { fixed, callables, pins })
+    Ok(GivenValues { fixed, callables, pins })
 }
 
 fn each(hash: RHash, mut body: impl FnMut(Value, Value) -> Result<(), Error>) -> Result<(), Error> {

@@ -16,12 +16,12 @@ use crate::errors::guard;
 use crate::wait::wait;
 
 /// A test, and where to say how it ended.
-type Work = (fn(&Ruby), SyncSender<std::thread::Result<()>>);
+type TestRun = (fn(&Ruby), SyncSender<std::thread::Result<()>>);
 
 /// To the VM's main thread, which runs one test after another, each for as long as it takes: `with_ruby_vm` of the test
 /// helpers allows ten seconds, which a GC at every allocation may need on a busy machine.
-static MAIN_THREAD: LazyLock<Sender<Work>> = LazyLock::new(|| {
-    let (give, given) = channel::<Work>();
+static MAIN_THREAD: LazyLock<Sender<TestRun>> = LazyLock::new(|| {
+    let (give, given) = channel::<TestRun>();
     std::thread::spawn(move || {
         // SAFETY: once, on the thread that is the VM's main one from then on.
         unsafe { setup_ruby_unguarded() };

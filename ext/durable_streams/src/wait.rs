@@ -9,23 +9,23 @@ use std::pin::pin;
 
 use magnus::{Error, RModule, Ruby};
 
-#[cfg(unix)]
-mod bell;
 mod direct;
 mod fiber;
 mod gvl;
-#[cfg_attr(not(unix), path = "wait/nowhere.rs")]
-mod here;
+#[cfg_attr(not(unix), path = "wait/unsupported.rs")]
+mod inline;
+#[cfg(unix)]
+mod notifier;
 mod outcome;
+mod parker;
 #[cfg(all(unix, ruby_gte_3_1))]
 mod scheduled;
-mod signal;
 
 pub(crate) use fiber::blocks_its_thread;
-pub(crate) use here::{Went, here, may_be_here};
+pub(crate) use inline::{InlineOutcome, may_run_inline, start_inline};
 
-/// How often a thread looks for what comes soon before it sleeps.
-const LOOKS: u32 = 20;
+/// How often a thread spins for what comes soon before it sleeps.
+const SPINS: u32 = 20;
 
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///
@@ -37,21 +37,21 @@ const LOOKS: u32 = 20;
 /// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want. All that the work needs is
 /// in the future: a parked fiber may be collected with its stack, and then the future alone is dropped.
 pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
-    wait_looking(ruby, future, 0)
+    wait_spinning(ruby, future, 0)
 }
 
 /// As [`wait`], for what many threads wait for and what comes within microseconds: there it costs less to look for it now
 /// and then than to go to sleep and be woken.
 pub(crate) fn wait_soon<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
-    wait_looking(ruby, future, LOOKS)
+    wait_spinning(ruby, future, SPINS)
 }
 
-fn wait_looking<F: Future + Send + 'static>(ruby: &Ruby, future: F, looks: u32) -> Result<F::Output, Error> {
+fn wait_spinning<F: Future + Send + 'static>(ruby: &Ruby, future: F, spins: u32) -> Result<F::Output, Error> {
     #[cfg(all(unix, ruby_gte_3_1))]
     if let Some(scheduler) = scheduled::current() {
         return scheduled::wait(ruby, scheduler, future);
     }
-    direct::wait(ruby, pin!(future), looks)
+    direct::wait(ruby, pin!(future), spins)
 }
 
 /// Defines what waiting needs.

@@ -14,7 +14,7 @@ use rb_sys::VALUE;
 
 use super::parser::Parser;
 use super::stack::{INLINE, Room};
-use crate::errors::{self, About};
+use crate::errors::{self, ErrorContext};
 
 /// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
 const LONGEST_REASON: usize = 300;
@@ -31,11 +31,11 @@ pub(crate) fn parse_items(
     ruby: &Ruby,
     block: &[u8],
     count_hint: usize,
-    about: Option<About<'_>>,
+    context: Option<ErrorContext<'_>>,
 ) -> Result<RArray, Error> {
     // No item is shorter than a digit and a comma.
     let capacity = count_hint.min(block.len() / 2 + 1) as c_long;
-    let array = convert(ruby, block, about, |parser| {
+    let array = convert(ruby, block, context, |parser| {
         // SAFETY: inside rb_protect; see `parser`.
         let result = unsafe { rb_sys::rb_ary_new_capa(capacity) };
         parser.items(result);
@@ -55,7 +55,7 @@ pub(crate) fn parse_value(ruby: &Ruby, text: &[u8]) -> Result<Value, Error> {
 fn convert(
     ruby: &Ruby,
     text: &[u8],
-    about: Option<About<'_>>,
+    context: Option<ErrorContext<'_>>,
     body: impl FnOnce(&mut Parser) -> VALUE,
 ) -> Result<Value, Error> {
     let in_json = Cell::new(false);
@@ -84,13 +84,13 @@ fn convert(
     match outcome {
         // SAFETY: a live object, in this frame since `protect` returned it.
         Ok(value) => Ok(unsafe { Value::from_raw(value) }),
-        Err(error) if in_json.get() => Err(refusal(ruby, about, error)),
+        Err(error) if in_json.get() => Err(refusal(ruby, context, error)),
         Err(error) => Err(error),
     }
 }
 
 /// The ParseError for what JSON.parse raised; other exceptions (an interrupt, no memory) stay as they are.
-fn refusal(ruby: &Ruby, about: Option<About<'_>>, error: Error) -> Error {
+fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Error {
     let classes = [("JSON", "JSONError"), ("Object", "EncodingError")];
     let refused = classes.into_iter().any(|(space, name)| {
         let space: Result<RModule, Error> = match space {
@@ -116,7 +116,7 @@ fn refusal(ruby: &Ruby, about: Option<About<'_>>, error: Error) -> Error {
     });
     parse_error(
         ruby,
-        about,
+        context,
         &format!(
             "invalid JSON: {}",
             reason.as_deref().unwrap_or("JSON.parse gave no reason")
@@ -125,9 +125,9 @@ fn refusal(ruby: &Ruby, about: Option<About<'_>>, error: Error) -> Error {
 }
 
 /// A `DurableStreams::ParseError`; of text that nobody asked a server for or sends to one, about nothing.
-pub(super) fn parse_error(ruby: &Ruby, about: Option<About<'_>>, reason: &str) -> Error {
-    match about {
-        Some(about) => errors::refusal(ruby, "ParseError", about, reason),
+pub(super) fn parse_error(ruby: &Ruby, context: Option<ErrorContext<'_>>, reason: &str) -> Error {
+    match context {
+        Some(context) => errors::refusal(ruby, "ParseError", context, reason),
         None => errors::simple(ruby, "ParseError", reason),
     }
 }

@@ -28,7 +28,7 @@ use rb_sys::VALUE;
 use super::fallback::by_json_parse;
 use super::keys::Keys;
 use super::numbers::number;
-use super::stack::{Room, Values};
+use super::stack::{Room, ValueStack};
 use super::strings::Strings;
 
 /// How deep an item may nest: what JSON.parse allows. Deeper ones are JSON.parse's to refuse.
@@ -41,14 +41,14 @@ pub(super) struct Parser<'a> {
     depth: usize,
     strings: Strings,
     keys: Keys,
-    values: Values<'a>,
+    values: ValueStack<'a>,
     /// True while JSON.parse runs. Shared, so that it is up to date after a jump.
     in_json: &'a Cell<bool>,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a [u8], room: &'a mut Room, in_json: &'a Cell<bool>) -> Self {
-        let (strings, keys, values) = (Strings::new(), Keys::new(), Values::new(room));
+        let (strings, keys, values) = (Strings::new(), Keys::new(), ValueStack::new(room));
         Parser {
             text,
             at: 0,

@@ -18,7 +18,7 @@ pub(super) type Room = [MaybeUninit<VALUE>; INLINE];
 /// The objects lie in a [`Room`], or, when there are more, in a buffer that Ruby hands out for this purpose
 /// (`rb_alloc_tmp_buffer`, what C's ALLOCV is made of). The GC marks the words of both conservatively: what lies in them
 /// is neither freed nor moved. Its `VALUE` (`buffer`) lives on the machine stack with this struct.
-pub(super) struct Values<'room> {
+pub(super) struct ValueStack<'room> {
     base: *mut VALUE,
     len: usize,
     capacity: usize,
@@ -26,9 +26,9 @@ pub(super) struct Values<'room> {
     room: PhantomData<&'room mut Room>,
 }
 
-impl<'room> Values<'room> {
+impl<'room> ValueStack<'room> {
     pub(super) fn new(room: &'room mut Room) -> Self {
-        Values {
+        ValueStack {
             base: room.as_mut_ptr().cast(),
             len: 0,
             capacity: room.len(),

@@ -5,8 +5,8 @@ use durable_streams_protocol::error::Operation;
 use magnus::{Error, Ruby};
 
 use super::Producer;
-use crate::errors::{self, About};
-use crate::failed::exception;
+use crate::errors::{self, ErrorContext};
+use crate::producer_error::exception;
 
 impl Producer {
     pub(super) fn check_json(&self, ruby: &Ruby, text: &[u8]) -> Result<(), Error> {
@@ -19,7 +19,7 @@ impl Producer {
         errors::refusal(
             ruby,
             class_name,
-            About(Operation::Produce, stream.endpoint.display()),
+            ErrorContext(Operation::Produce, stream.endpoint.display()),
             reason,
         )
     }

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use magnus::Error;
 
-use super::signal::Signal;
+use super::parker::Parker;
 
 /// With an interrupt pending, return instead of raising; and wake the thread from signal handlers too.
 const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
 
-/// Calls `run` without the GVL; `signal` is interrupted when Ruby wants the thread back. With an interrupt pending it may
+/// Calls `run` without the GVL; `parker` is interrupted when Ruby wants the thread back. With an interrupt pending it may
 /// return without having called it. `run` must not panic, and not touch Ruby.
 ///
 /// Must be called on a Ruby thread with the GVL.
-pub(super) fn without_gvl<F: FnMut()>(signal: &Signal, mut run: F) {
+pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
     unsafe extern "C" fn call<F: FnMut()>(run: *mut c_void) -> *mut c_void {
         // SAFETY: `run` is what `without_gvl` passed; that frame is suspended below this one on the same thread, so nobody
         // else uses it. By contract neither a panic nor a Ruby exception comes out of it and crosses this frame.
         unsafe { (*run.cast::<F>())() };
         std::ptr::null_mut()
     }
-    extern "C" fn unblock(signal: *mut c_void) {
+    extern "C" fn unblock(parker: *mut c_void) {
         // Ruby calls this from another thread or a signal handler. The latter reads function and
         // argument while the waiting thread may be changing them: so what comes here is looked up and not believed.
-        if let Some(signal) = Signal::find(signal.cast()) {
-            signal.interrupt();
+        if let Some(parker) = Parker::find(parker.cast()) {
+            parker.interrupt();
         }
     }
     // SAFETY: called on a Ruby thread with the GVL. This form never raises, so no exception crosses Rust frames.
@@ -34,7 +34,7 @@ pub(super) fn without_gvl<F: FnMut()>(signal: &Signal, mut run: F) {
             Some(call::<F>),
             std::ptr::from_mut(&mut run).cast(),
             Some(unblock),
-            std::ptr::from_ref(signal).cast_mut().cast(),
+            std::ptr::from_ref(parker).cast_mut().cast(),
             FLAGS as c_int,
         );
     }
@@ -50,20 +50,20 @@ pub(super) fn without_gvl<F: FnMut()>(signal: &Signal, mut run: F) {
 /// another thread runs the handler, and tokio ignores it. So the main thread looks at the flag: before it sleeps, when it
 /// wakes, and at intervals while there are other Ruby threads.
 #[cfg(all(unix, not(ruby_gte_3_3)))]
-pub(super) struct Unannounced {
+pub(super) struct PolledInterrupts {
     /// The calling thread, if it is the main thread.
     main: Option<rb_sys::VALUE>,
     period: Option<Duration>,
 }
 
 #[cfg(all(unix, not(ruby_gte_3_3)))]
-impl Unannounced {
+impl PolledInterrupts {
     /// How often the main thread looks. Ctrl-C should seem to work at once, and looking should cost next to nothing: it is
     /// 20 times a second.
     const PERIOD: Duration = Duration::from_millis(50);
 
     /// For the next wait of the calling thread. Must be called with the GVL.
-    pub(super) fn new() -> Unannounced {
+    pub(super) fn new() -> PolledInterrupts {
         // SAFETY: on a Ruby thread with the GVL. None of the three allocates or raises.
         let (current, main, alone) = unsafe {
             (
@@ -73,7 +73,7 @@ impl Unannounced {
             )
         };
         let is_main = current == main;
-        Unannounced {
+        PolledInterrupts {
             main: is_main.then_some(main),
             period: (is_main && !alone).then_some(Self::PERIOD),
         }
@@ -96,13 +96,13 @@ impl Unannounced {
 /// Interrupts that Ruby does not call the unblock function for: there are none. Since 3.3 a native thread of Ruby's calls it
 /// for signals.
 #[cfg(not(all(unix, not(ruby_gte_3_3))))]
-pub(super) struct Unannounced;
+pub(super) struct PolledInterrupts;
 
 #[cfg(not(all(unix, not(ruby_gte_3_3))))]
-impl Unannounced {
+impl PolledInterrupts {
     /// For the next wait.
-    pub(super) fn new() -> Unannounced {
-        Unannounced
+    pub(super) fn new() -> PolledInterrupts {
+        PolledInterrupts
     }
 
     /// How often to look while waiting: there is no need to.

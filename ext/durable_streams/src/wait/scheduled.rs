@@ -1,6 +1,6 @@
 //! A wait that parks its fiber with the thread's Fiber scheduler, so that the thread's other fibers go on.
 //!
-//! The scheduler waits for a [`Bell`] through its `io_wait`, which every scheduler has: native threads ring it without a
+//! The scheduler waits for a [`Notifier`] through its `io_wait`, which every scheduler has: native threads ring it without a
 //! Ruby thread in between, and an exception raised into the fiber (its cancellation, a scheduler that closes) comes out
 //! of the wait like any other.
 
@@ -16,15 +16,15 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{DataTypeFunctions, Error, RModule, Ruby, TryConvert, TypedData, Value, gc};
 use rb_sys::VALUE;
 
-use super::bell::Bell;
+use super::notifier::Notifier;
 use super::outcome::poll;
 use crate::errors;
 use crate::fiber_guard::FiberGuard;
 
-/// How many unused bells a thread keeps. More are wanted only when as many fibers are woken at a time.
-const KEPT: usize = 256;
-/// The thread variable that holds a thread's unused bells.
-const VARIABLE: &str = "__durable_streams_bells";
+/// How many unused notifiers a thread keeps. More are wanted only when as many fibers are woken at a time.
+const MAX_POOLED: usize = 256;
+/// The thread variable that holds a thread's unused notifiers.
+const VARIABLE: &str = "__durable_streams_notifiers";
 
 /// A Fiber scheduler. It lives on the stack of the fiber that waits, where the GC sees it.
 #[derive(Clone, Copy)]
@@ -43,18 +43,18 @@ where
     F: Future + Send + 'static,
 {
     let mut future = Box::pin(future);
-    // What is there already needs no bell.
+    // What is there already needs no notifier.
     if let Some(outcome) = poll(future.as_mut(), Waker::noop()) {
         return outcome.result(ruby);
     }
-    let bells = Bells::of_this_thread(ruby)?;
-    let Hung { bell, io } = bells.take(ruby)?;
+    let pool = NotifierPool::of_this_thread(ruby)?;
+    let PooledNotifier { notifier, io } = pool.take(ruby)?;
     // While the fiber is parked, nothing on its stack owns anything.
-    let guard = FiberGuard::new(ruby, (future, bell));
+    let guard = FiberGuard::new(ruby, (future, notifier));
     let waited = loop {
-        let polled = guard.with(ruby, |(future, bell)| {
-            bell.silence();
-            poll(future.as_mut(), &Waker::from(Arc::clone(bell)))
+        let polled = guard.with(ruby, |(future, notifier)| {
+            notifier.clear();
+            poll(future.as_mut(), &Waker::from(Arc::clone(notifier)))
         });
         if let Some(outcome) = polled? {
             break outcome.result(ruby);
@@ -63,8 +63,8 @@ where
             break Err(raised);
         }
     };
-    let (_, bell) = guard.take(ruby)?;
-    bells.keep(Hung { bell, io });
+    let (_, notifier) = guard.take(ruby)?;
+    pool.put_back(PooledNotifier { notifier, io });
     waited
 }
 
@@ -79,79 +79,79 @@ fn park(scheduler: Scheduler, io: Value) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// A bell, and the IO by which schedulers know it.
-struct Hung {
-    bell: Arc<Bell>,
+/// A notifier, and the IO by which schedulers know it.
+struct PooledNotifier {
+    notifier: Arc<Notifier>,
     io: Opaque<Value>,
 }
 
-/// A thread's unused bells. They belong to one thread, and so to one Ractor: an IO is not to be shared between two.
+/// A thread's unused notifiers. They belong to one thread, and so to one Ractor: an IO is not to be shared between two.
 #[derive(TypedData)]
-#[magnus(class = "DurableStreams::Native::Bells", free_immediately, mark, size)]
-struct Bells {
+#[magnus(class = "DurableStreams::Native::NotifierPool", free_immediately, mark, size)]
+struct NotifierPool {
     generation: u64,
-    unused: RefCell<Vec<Hung>>,
+    unused: RefCell<Vec<PooledNotifier>>,
 }
 
 // SAFETY: the cell is used on the one thread whose variable this is, with the GVL; by the GC when that thread stands still,
 // and never borrowed meanwhile, as nothing is allocated in Ruby during a borrow.
-unsafe impl Send for Bells {}
+unsafe impl Send for NotifierPool {}
 
-impl DataTypeFunctions for Bells {
+impl DataTypeFunctions for NotifierPool {
     fn mark(&self, marker: &gc::Marker) {
         if let Ok(unused) = self.unused.try_borrow() {
-            for hung in unused.iter() {
-                marker.mark(hung.io);
+            for pooled in unused.iter() {
+                marker.mark(pooled.io);
             }
         }
     }
 }
 
-impl Bells {
-    /// The calling thread's. A forked child makes its own, since it would hear its parent's bells and silence them.
-    fn of_this_thread(ruby: &Ruby) -> Result<Obj<Bells>, Error> {
+impl NotifierPool {
+    /// The calling thread's. A forked child makes its own, since it would hear its parent's notifiers and clear them.
+    fn of_this_thread(ruby: &Ruby) -> Result<Obj<NotifierPool>, Error> {
         let thread = ruby.thread_current();
         let found: Value = thread.funcall("thread_variable_get", (VARIABLE,))?;
-        if let Ok(bells) = Obj::<Bells>::try_convert(found)
-            && bells.generation == generation()
+        if let Ok(pool) = Obj::<NotifierPool>::try_convert(found)
+            && pool.generation == generation()
         {
-            return Ok(bells);
+            return Ok(pool);
         }
-        let bells = ruby.obj_wrap(Bells {
+        let pool = ruby.obj_wrap(NotifierPool {
             generation: generation(),
             unused: RefCell::default(),
         });
-        thread.funcall::<_, _, Value>("thread_variable_set", (VARIABLE, bells))?;
-        Ok(bells)
+        thread.funcall::<_, _, Value>("thread_variable_set", (VARIABLE, pool))?;
+        Ok(pool)
     }
 
-    fn take(&self, ruby: &Ruby) -> Result<Hung, Error> {
-        if let Some(hung) = self.unused.borrow_mut().pop() {
-            return Ok(hung);
+    fn take(&self, ruby: &Ruby) -> Result<PooledNotifier, Error> {
+        if let Some(pooled) = self.unused.borrow_mut().pop() {
+            return Ok(pooled);
         }
-        let bell = Bell::new()
+        let notifier = Notifier::new()
             .map_err(|reason| errors::simple(ruby, "ConnectionError", &format!("cannot wait in a fiber: {reason}")))?;
-        let io = io_of(&bell)?;
-        Ok(Hung {
-            bell: Arc::new(bell),
+        let io = io_of(&notifier)?;
+        Ok(PooledNotifier {
+            notifier: Arc::new(notifier),
             io: io.into(),
         })
     }
 
-    fn keep(&self, hung: Hung) {
+    fn put_back(&self, pooled: PooledNotifier) {
         let mut unused = self.unused.borrow_mut();
-        if unused.len() < KEPT {
-            unused.push(hung);
+        if unused.len() < MAX_POOLED {
+            unused.push(pooled);
         }
     }
 }
 
-/// An IO that does not own its descriptor: the bell does.
-fn io_of(bell: &Bell) -> Result<Value, Error> {
+/// An IO that does not own its descriptor: the notifier does.
+fn io_of(notifier: &Notifier) -> Result<Value, Error> {
     let io = protect(|| {
         // SAFETY: on a Ruby thread with the GVL; the descriptor is open. It may raise, inside `protect`, out of a closure
         // that owns nothing.
-        unsafe { rb_sys::rb_io_fdopen(bell.descriptor(), libc::O_RDONLY, std::ptr::null()) }
+        unsafe { rb_sys::rb_io_fdopen(notifier.descriptor(), libc::O_RDONLY, std::ptr::null()) }
     })?;
     // SAFETY: a live object, in this frame since `protect` returned it.
     let io = unsafe { Value::from_raw(io) };
@@ -162,7 +162,7 @@ fn io_of(bell: &Bell) -> Result<Value, Error> {
 /// Defines the class.
 pub(super) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     use magnus::{Class, Module};
-    let class = native.define_class("Bells", ruby.class_object())?;
+    let class = native.define_class("NotifierPool", ruby.class_object())?;
     class.undef_default_alloc_func();
     Ok(())
 }

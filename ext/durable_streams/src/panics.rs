@@ -15,17 +15,17 @@ use crate::errors::{self, guard};
 use crate::ruby_calls::run_job_with_calls;
 use crate::wait::wait;
 
-/// `Native.provoke_panic(place)`: `"method"`, `"wait"` (in what is waited for), `"request"` (in one that the waiting thread
+/// `Native.panic_for_tests(place)`: `"method"`, `"wait"` (in what is waited for), `"request"` (in one that the waiting thread
 /// carries out itself) or `"task"` (on a network thread).
-fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
+fn panic_for_tests(ruby: &Ruby, place: String) -> Result<(), Error> {
     guard(ruby, || match place.as_str() {
-        "method" => panic!("provoked in a method"),
+        "method" => panic!("panic in a method"),
         "wait" => {
             let mut polls = 0;
             let second_time = poll_fn::<(), _>(move |context| {
                 polls += 1;
                 context.waker().wake_by_ref();
-                assert!(polls < 3, "provoked in a wait");
+                assert!(polls < 3, "panic in a wait");
                 std::task::Poll::Pending
             });
             wait(ruby, second_time)
@@ -34,13 +34,13 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
             let client = Client::new(Config::for_trials());
             let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
-            let work = Work::<()>::that_panics(&endpoint, "provoked in a request");
+            let work = Work::<()>::that_panics(&endpoint, "panic in a request");
             run_job_with_calls(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {
             let task = Task::<()>::spawn(async {
                 match std::hint::black_box(true) {
-                    true => panic!("provoked in a task"),
+                    true => panic!("panic in a task"),
                     false => Err(CoreError::plain(Kind::Internal, String::new())),
                 }
             });
@@ -51,5 +51,5 @@ fn provoke_panic(ruby: &Ruby, place: String) -> Result<(), Error> {
 
 /// Defines the module function.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
-    native.define_singleton_method("provoke_panic", function!(provoke_panic, 1))
+    native.define_singleton_method("panic_for_tests", function!(panic_for_tests, 1))
 }

@@ -1,4 +1,4 @@
-//! A descriptor that native threads make readable: what a Fiber scheduler can wait for, and a waker can ring.
+//! A descriptor that native threads make readable: what a Fiber scheduler can wait for, and a waker can notify.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,62 +6,64 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::Wake;
 
-/// A bell. Whoever may still ring it keeps its descriptors open, so that none is rung under a number used again.
-pub(super) struct Bell {
-    ear: File,
+/// A notifier. Whoever may still notify it keeps its descriptors open, so that none is rung under a number used again.
+pub(super) struct Notifier {
+    read_end: File,
     /// The other end, where the system needs two: a pipe's.
     #[cfg(not(target_os = "linux"))]
-    rope: File,
+    write_end: File,
 }
 
-impl Bell {
-    /// A bell that is silent.
+impl Notifier {
+    /// A notifier that is silent.
     ///
     /// # Errors
     /// What the system says, such as that there are too many open files.
     #[cfg(target_os = "linux")]
-    pub(super) fn new() -> io::Result<Bell> {
+    pub(super) fn new() -> io::Result<Notifier> {
         // SAFETY: makes a descriptor; any thread, and nothing of Ruby.
-        let ear = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        Ok(Bell { ear: ear.into() })
+        let read_end = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        Ok(Notifier {
+            read_end: read_end.into(),
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
     #[doc = "As on Linux."]
-    pub(super) fn new() -> io::Result<Bell> {
-        let (ear, rope) = io::pipe()?;
-        let (ear, rope) = (OwnedFd::from(ear), OwnedFd::from(rope));
-        for end in [&ear, &rope] {
+    pub(super) fn new() -> io::Result<Notifier> {
+        let (read_end, write_end) = io::pipe()?;
+        let (read_end, write_end) = (OwnedFd::from(read_end), OwnedFd::from(write_end));
+        for end in [&read_end, &write_end] {
             // SAFETY: changes flags of descriptors that this function owns; any thread, and nothing of Ruby.
             let changed = unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
             if changed < 0 {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(Bell {
-            ear: ear.into(),
-            rope: rope.into(),
+        Ok(Notifier {
+            read_end: read_end.into(),
+            write_end: write_end.into(),
         })
     }
 
     /// What becomes readable.
     pub(super) fn descriptor(&self) -> RawFd {
-        self.ear.as_raw_fd()
+        self.read_end.as_raw_fd()
     }
 
     /// Makes it unreadable until it is rung again.
-    pub(super) fn silence(&self) {
+    pub(super) fn clear(&self) {
         // One read takes all that an eventfd or a pipe of single bytes can hold. Nothing to read is fine as well.
-        let _silent = (&self.ear).read(&mut [0; 4096]);
+        let _silent = (&self.read_end).read(&mut [0; 4096]);
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         #[cfg(target_os = "linux")]
-        let (mut rope, stroke) = (&self.ear, 1_u64.to_ne_bytes());
+        let (mut write_end, count) = (&self.read_end, 1_u64.to_ne_bytes());
         #[cfg(not(target_os = "linux"))]
-        let (mut rope, stroke) = (&self.rope, [1_u8]);
+        let (mut write_end, count) = (&self.write_end, [1_u8]);
         // It cannot fail but for being full, and then it is ringing.
-        let _full = rope.write(&stroke);
+        let _full = write_end.write(&count);
     }
 }
 
@@ -74,12 +76,12 @@ fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-impl Wake for Bell {
+impl Wake for Notifier {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.notify();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
+        self.notify();
     }
 }

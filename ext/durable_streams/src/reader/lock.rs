@@ -12,92 +12,96 @@ use durable_streams_protocol::read::event::ReadEvent;
 use magnus::{Error, Ruby};
 use tokio::sync::OwnedMutexGuard;
 
-use super::state::{Closing, Running, State};
+use super::state::{ActiveSession, CloseSignal, ReaderState};
 use crate::caller::Caller;
 use crate::errors;
 use crate::ruby_calls::CallReceiver;
-use crate::wait::{Went, here};
+use crate::wait::{InlineOutcome, start_inline};
 
 /// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
-pub(super) fn is_within(running: &ProcessBound<Running>, caller: Caller) -> bool {
-    let before = |running: &Running| running.line.lock().iter().any(|other| caller.holds_up(*other));
+pub(super) fn is_within(running: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
+    let before = |running: &ActiveSession| running.callers.lock().iter().any(|other| caller.holds_up(*other));
     running.get().is_some_and(before)
 }
 
-/// A place in the line for the turn.
-struct Place {
-    running: Arc<ProcessBound<Running>>,
+/// A entry in the line for the turn.
+struct CallerEntry {
+    running: Arc<ProcessBound<ActiveSession>>,
     caller: Caller,
 }
 
-impl Drop for Place {
+impl Drop for CallerEntry {
     fn drop(&mut self) {
         if let Some(running) = self.running.get() {
-            running.line.lock().retain(|other| *other != self.caller);
+            running.callers.lock().retain(|other| *other != self.caller);
         }
     }
 }
 
-/// The turn. Dropped before it is over, by a failure or with its fiber, it takes the session along, and with it whatever was
+/// The turn. Dropped before it is completed, by a failure or with its fiber, it takes the session along, and with it whatever was
 /// half taken: the next call reads again from the position.
-pub(super) struct Turn {
+pub(super) struct ReaderLock {
     events: Events,
     pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
-    place: Place,
-    state: Arc<Mutex<State>>,
-    over: bool,
+    entry: CallerEntry,
+    state: Arc<Mutex<ReaderState>>,
+    completed: bool,
 }
 
-impl Turn {
+impl ReaderLock {
     /// Waits for the turn; `None` in a forked child. Whoever had it before may have given the session up: see
-    /// [`Turn::is_current`].
-    pub(super) async fn begin(
-        running: Arc<ProcessBound<Running>>,
+    /// [`ReaderLock::is_current`].
+    pub(super) async fn acquire(
+        running: Arc<ProcessBound<ActiveSession>>,
         caller: Caller,
-        state: Arc<Mutex<State>>,
-    ) -> Option<Turn> {
-        let place = Place { running, caller };
-        let mine = place.running.get()?;
-        mine.line.lock().push(caller);
+        state: Arc<Mutex<ReaderState>>,
+    ) -> Option<ReaderLock> {
+        let entry = CallerEntry { running, caller };
+        let mine = entry.running.get()?;
+        mine.callers.lock().push(caller);
         let (events, calls) = (mine.session.events(), mine.calls.clone());
         let events = events.await;
         let calls = match calls {
             Some(calls) => Some(calls.lock_owned().await),
             None => None,
         };
-        Some(Turn {
+        Some(ReaderLock {
             events,
             calls,
-            place,
+            entry,
             state,
-            over: false,
+            completed: false,
         })
     }
 
     /// Carries out the session's read, if that is for the caller: it saves two switches between threads, which are a sixth
     /// (over TLS) to a third of the processor time of a small read. `None` if the read has turned out not to be small, or
     /// cannot be carried out here: the session ends with the turn then, before anything of it was taken.
-    pub(super) fn carry_out(self, ruby: &Ruby, closing: &Closing) -> Result<Option<Turn>, Error> {
-        let work = self.place.running.get().and_then(|running| running.work.lock().take());
-        let Some(work) = work else {
+    pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<ReaderLock>, Error> {
+        let job = self.entry.running.get().and_then(|running| running.job.lock().take());
+        let Some(job) = job else {
             return Ok(Some(self));
         };
-        let Ok(mut here) = here(work).map_err(|error| errors::raise(ruby, error))? else {
+        let Ok(mut inline) = start_inline(job).map_err(|error| errors::raise(ruby, error))? else {
             return Ok(None);
         };
         let mut closed = pin!(closing.closed());
-        match here.go_on(ruby, |context| closed.as_mut().poll(context))? {
-            Went::Done(outcome) => {
+        match inline.run(ruby, |context| closed.as_mut().poll(context))? {
+            InlineOutcome::Done(outcome) => {
                 let is_whole = outcome.map_err(|error| errors::raise(ruby, error))?;
                 Ok(is_whole.then_some(self))
             }
-            Went::Aside(()) => Ok(None),
+            InlineOutcome::Other(()) => Ok(None),
         }
     }
 
     /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth
     /// waking for when they are `least` bytes together.
-    pub(super) async fn next(mut self, closing: Arc<Closing>, least: usize) -> (Option<CoreResult<ReadEvent>>, Turn) {
+    pub(super) async fn next(
+        mut self,
+        closing: Arc<CloseSignal>,
+        least: usize,
+    ) -> (Option<CoreResult<ReadEvent>>, ReaderLock) {
         let event = tokio::select! {
             biased;
             () = closing.closed() => None,
@@ -107,8 +111,8 @@ impl Turn {
     }
 
     /// All that was taken has been handed out.
-    pub(super) fn over(mut self) {
-        self.over = true;
+    pub(super) fn complete(mut self) {
+        self.completed = true;
     }
 
     /// Whether the reader goes on with this session.
@@ -116,13 +120,13 @@ impl Turn {
         let session = &self.state.lock().session;
         session
             .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(held, &self.place.running))
+            .is_some_and(|session| Arc::ptr_eq(session, &self.entry.running))
     }
 }
 
-impl Drop for Turn {
+impl Drop for ReaderLock {
     fn drop(&mut self) {
-        if !self.over && self.is_current() {
+        if !self.completed && self.is_current() {
             self.state.lock().session = None;
         }
     }

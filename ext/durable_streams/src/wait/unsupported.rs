@@ -10,31 +10,31 @@ use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
 /// As on Unix, but there is none.
-pub(crate) struct Here<T>(Infallible, PhantomData<T>);
+pub(crate) struct NoInlineWait<T>(Infallible, PhantomData<T>);
 
 /// As on Unix.
 #[expect(dead_code, reason = "never made")]
-pub(crate) enum Went<T, A> {
+pub(crate) enum InlineOutcome<T, A> {
     Done(CoreResult<T>),
-    Aside(A),
+    Other(A),
 }
 
 /// As on Unix, but it cannot be.
-pub(crate) fn here<T>(work: Work<T>) -> CoreResult<StdResult<Here<T>, Work<T>>> {
+pub(crate) fn start_inline<T>(work: Work<T>) -> CoreResult<StdResult<NoInlineWait<T>, Work<T>>> {
     Ok(Err(work))
 }
 
 /// As on Unix, but none may.
-pub(crate) fn may_be_here() -> bool {
+pub(crate) fn may_run_inline() -> bool {
     false
 }
 
-impl<T> Here<T> {
-    pub(crate) fn go_on<A>(
+impl<T> NoInlineWait<T> {
+    pub(crate) fn run<A>(
         &mut self,
         _ruby: &Ruby,
-        _aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
-    ) -> Result<Went<T, A>, Error> {
+        _other: impl FnMut(&mut Context<'_>) -> Poll<A>,
+    ) -> Result<InlineOutcome<T, A>, Error> {
         match self.0 {}
     }
 }
