@@ -18,7 +18,7 @@ use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::{attempt, retry};
 use crate::fork::{self, ProcessBound};
-use crate::inline::job::{Turn, Work};
+use crate::inline::job::{Job, PauseEvent};
 use crate::lock::Mutex;
 use crate::runtime::runtime;
 
@@ -37,7 +37,7 @@ pub struct Appender {
 /// How an append goes out.
 pub enum Appending {
     /// With a request of its own, and at once. Those that arrive meanwhile follow it.
-    Leading(Work<String>),
+    Leading(Job<String>),
     /// With the next request, since one is out.
     Following(SharedOutcome),
 }
@@ -115,7 +115,7 @@ impl Appender {
         }
     }
 
-    fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Work<String> {
+    fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Job<String> {
         let leading = Arc::new(Leading::new(self, leader));
         let known = Arc::downgrade(&leading);
         let to = Arc::clone(&endpoint);
@@ -130,11 +130,11 @@ impl Appender {
             drop(leading);
             operations::appended(answer?, &endpoint.context(request.operation))
         };
-        Work::new(&to, Operation::Append, lead).interrupted_with(move |turn| {
+        Job::new(&to, Operation::Append, lead).on_pause(move |event| {
             let Some(leading) = known.upgrade() else { return };
-            match turn {
-                Turn::Away => leading.waits(),
-                Turn::Back => leading.continues(),
+            match event {
+                PauseEvent::Paused => leading.waits(),
+                PauseEvent::Resumed => leading.continues(),
             }
         })
     }

@@ -9,54 +9,54 @@ use durable_streams_protocol::request::{Context, Request, Response};
 
 use crate::endpoint::Endpoint;
 use crate::exchange::retry::call;
-use crate::inline::job::Work;
+use crate::inline::job::Job;
 
 /// Asks for a stream's metadata (HEAD), for its own sake or for what it is needed for.
-pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Work<Head> {
-    work(endpoint, operations::head(purpose), Head::of)
+pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Job<Head> {
+    job(endpoint, operations::head(purpose), Head::of)
 }
 
 /// Creates a stream (PUT), or finds it there with the same configuration. Gives its content type, where the server says it.
 ///
 /// # Errors
 /// `Kind::Argument` for a value that no header can carry.
-pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Work<Option<String>>> {
+pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Job<Option<String>>> {
     let request = operations::create(endpoint.display(), how)?;
-    Ok(work(endpoint, request, operations::created))
+    Ok(job(endpoint, request, operations::created))
 }
 
 /// Deletes a stream (DELETE).
-pub fn delete(endpoint: &Arc<Endpoint>) -> Work<()> {
-    work(endpoint, operations::delete(), operations::deleted)
+pub fn delete(endpoint: &Arc<Endpoint>) -> Job<()> {
+    job(endpoint, operations::delete(), operations::deleted)
 }
 
 /// Closes a stream for good (POST with `Stream-Closed`), after appending `body` if there is one. Gives the final offset.
 ///
 /// # Errors
 /// `Kind::Argument` for a content type that no header can carry.
-pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<Bytes>) -> Result<Work<String>> {
+pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<Bytes>) -> Result<Job<String>> {
     let with_data = body.is_some();
     let request = operations::close(endpoint.display(), content_type, body)?;
     let meaning = move |response, context: &Context<'_>| operations::closed(response, context, with_data);
-    Ok(work(endpoint, request, meaning))
+    Ok(job(endpoint, request, meaning))
 }
 
 /// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
 ///
 /// # Errors
 /// `Kind::Argument` for a content type or a `seq` that no header can carry.
-pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Work<String>> {
+pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Job<String>> {
     let request = operations::append(endpoint.display(), content_type, body, seq)?;
-    Ok(work(endpoint, request, operations::appended))
+    Ok(job(endpoint, request, operations::appended))
 }
 
-fn work<T: Send + 'static>(
+fn job<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,
     meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
-) -> Work<T> {
+) -> Job<T> {
     let to = Arc::clone(endpoint);
-    Work::new(endpoint, request.operation, |pool| async move {
+    Job::new(endpoint, request.operation, |pool| async move {
         let response = call(&to, &pool, &request).await?;
         meaning(response, &to.context(request.operation))
     })

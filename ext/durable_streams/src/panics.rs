@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use durable_streams_client::connections::{Client, Config};
 use durable_streams_client::endpoint::Endpoint;
-use durable_streams_client::inline::job::Work;
+use durable_streams_client::inline::job::Job;
 use durable_streams_client::runtime::Task;
 use durable_streams_protocol::error::{Error as CoreError, Kind};
 use durable_streams_protocol::target::Values;
@@ -34,7 +34,7 @@ fn panic_for_tests(ruby: &Ruby, place: String) -> Result<(), Error> {
             let client = Client::new(Config::for_trials());
             let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
-            let work = Work::<()>::that_panics(&endpoint, "panic in a request");
+            let work = Job::<()>::panicking(&endpoint, "panic in a request");
             run_job_with_calls(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 
 use durable_streams_client::endpoint::{DynamicValues, ValuesFuture};
 use durable_streams_client::fork::ProcessBound;
-use durable_streams_client::inline::job::Work;
+use durable_streams_client::inline::job::Job;
 use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
 use durable_streams_protocol::error::{Kind, Result as CoreResult};
 use durable_streams_protocol::target::Values;
@@ -281,7 +281,7 @@ pub(crate) fn run_job_with_calls<T: Send + 'static>(
     ruby: &Ruby,
     application: Option<&ApplicationCode>,
     mut calls: Option<CallReceiver>,
-    job: Work<T>,
+    job: Job<T>,
 ) -> Result<CoreResult<T>, Error> {
     let spawned = match start_inline(job) {
         Ok(Ok(mut inline)) => loop {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use durable_streams_client::append::{Appender, Appending};
 use durable_streams_client::endpoint::Endpoint;
 use durable_streams_client::fork::ProcessLocal;
-use durable_streams_client::inline::job::Work;
+use durable_streams_client::inline::job::Job;
 use durable_streams_client::requests;
 use durable_streams_protocol::append::{Append, Batching};
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
@@ -247,7 +247,7 @@ impl Stream {
     fn request<T: Send + 'static>(
         &self,
         ruby: &Ruby,
-        make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Work<T>>,
+        make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Job<T>>,
     ) -> Result<T, Error> {
         guard(ruby, || {
             let (job, calls) = {
@@ -258,7 +258,7 @@ impl Stream {
         })
     }
 
-    fn run_job<T: Send + 'static>(&self, ruby: &Ruby, calls: Option<CallReceiver>, job: Work<T>) -> Result<T, Error> {
+    fn run_job<T: Send + 'static>(&self, ruby: &Ruby, calls: Option<CallReceiver>, job: Job<T>) -> Result<T, Error> {
         let outcome = run_job_with_calls(ruby, self.application.as_ref(), calls, job)?;
         outcome.map_err(|error| errors::raise(ruby, error))
     }

@@ -12,41 +12,41 @@ use crate::runtime::Task;
 
 /// What whoever carries out work turns to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum PauseEvent {
     /// Something else: the work does not move meanwhile.
-    Away,
+    Paused,
     /// The work again.
-    Back,
+    Resumed,
 }
 
-type Turning = Box<dyn Fn(Turn) + Send>;
-type Making<T> = Box<dyn Future<Output = Result<T>> + Send>;
+type PauseHook = Box<dyn Fn(PauseEvent) + Send>;
+type JobFuture<T> = Box<dyn Future<Output = Result<T>> + Send>;
 
 /// A request that has not begun, and what becomes of its answer. Dropped, it never begins.
-pub struct Work<T> {
+pub struct Job<T> {
     endpoint: Arc<Endpoint>,
     operation: Operation,
-    begin: Box<dyn FnOnce(Pool) -> Pin<Making<T>> + Send>,
-    turning: Option<Turning>,
+    begin: Box<dyn FnOnce(Pool) -> Pin<JobFuture<T>> + Send>,
+    pause_hook: Option<PauseHook>,
 }
 
-impl<T: Send + 'static> Work<T> {
+impl<T: Send + 'static> Job<T> {
     pub(crate) fn new<F: Future<Output = Result<T>> + Send + 'static>(
         endpoint: &Arc<Endpoint>,
         operation: Operation,
         begin: impl FnOnce(Pool) -> F + Send + 'static,
-    ) -> Work<T> {
-        Work {
+    ) -> Job<T> {
+        Job {
             endpoint: Arc::clone(endpoint),
             operation,
             begin: Box::new(move |pool| Box::pin(begin(pool))),
-            turning: None,
+            pause_hook: None,
         }
     }
 
-    /// Has `turning` called when whoever carries it out turns to something else for a while, and when he is back.
-    pub(crate) fn interrupted_with(mut self, turning: impl Fn(Turn) + Send + 'static) -> Work<T> {
-        self.turning = Some(Box::new(turning));
+    /// Has `pause_hook` called when whoever carries it out turns to something else for a while, and when he is back.
+    pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Job<T> {
+        self.pause_hook = Some(Box::new(pause_hook));
         self
     }
 
@@ -61,18 +61,18 @@ impl<T: Send + 'static> Work<T> {
 }
 
 #[cfg(debug_assertions)]
-impl<T: Send + 'static> Work<T> {
+impl<T: Send + 'static> Job<T> {
     /// Work that panics when it is carried out, to see what becomes of that. Only in builds for development.
-    pub fn that_panics(endpoint: &Arc<Endpoint>, message: &'static str) -> Work<T> {
-        Work::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
+    pub fn panicking(endpoint: &Arc<Endpoint>, message: &'static str) -> Job<T> {
+        Job::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
     }
 }
 
 #[cfg(unix)]
-pub use driven::{Driven, Ran};
+pub use inline_job::{InlineJob, RunOutcome};
 
 #[cfg(unix)]
-mod driven {
+mod inline_job {
     use std::future::{Future, poll_fn};
     use std::os::fd::{AsRawFd, BorrowedFd};
     use std::task::{Context, Poll};
@@ -84,178 +84,186 @@ mod driven {
 
     use std::time::Duration;
 
-    use super::{Making, Pin, Result, Turn, Turning, Work};
+    use super::{Job, JobFuture, PauseEvent, PauseHook, Pin, Result};
     use crate::fork::{ProcessBound, forked};
-    use crate::inline::runtime::{Bell, Lane, known_lanes, lanes};
+    use crate::inline::runtime::{InlineRuntime, Notifier, existing_inline_runtimes, inline_runtimes};
 
-    /// Work that its waiter carries out. It goes on only in [`Driven::run`]; dropped before its end, it is cancelled (and
+    /// Work that its waiter carries out. It goes on only in [`InlineJob::run`]; dropped before its end, it is cancelled (and
     /// its connection with it).
-    pub struct Driven<T>(ProcessBound<Box<Driving<T>>>);
+    pub struct InlineJob<T>(ProcessBound<Box<StartedJob<T>>>);
 
-    struct Driving<T> {
+    struct StartedJob<T> {
         /// There until it is dropped.
-        lane: Option<Lane>,
-        work: Pin<Making<T>>,
-        turning: Option<Turning>,
-        away: bool,
+        inline_runtime: Option<InlineRuntime>,
+        future: Pin<JobFuture<T>>,
+        pause_hook: Option<PauseHook>,
+        paused: bool,
         done: bool,
     }
 
     /// Why a run has ended.
-    pub enum Ran<T, A> {
+    pub enum RunOutcome<T, A> {
         /// The work is done; there must be no other run.
         Done(Result<T>),
         /// There is something else to do first.
-        Aside(A),
+        Other(A),
         /// Whoever carries it out is wanted elsewhere.
         Interrupted,
     }
 
-    impl<T: Send + 'static> Work<T> {
-        /// Lets the caller carry it out, or gives it back if that cannot be: then it is for [`Work::spawn`].
+    impl<T: Send + 'static> Job<T> {
+        /// Lets the caller carry it out, or gives it back if that cannot be: then it is for [`Job::spawn`].
         ///
         /// # Errors
         /// If the client is closed or the runtime cannot be started.
-        pub fn drive(self) -> Result<std::result::Result<Driven<T>, Work<T>>> {
-            let lanes = lanes();
-            let Some(mut lane) = lanes.take() else {
+        pub fn into_inline(self) -> Result<std::result::Result<InlineJob<T>, Job<T>>> {
+            let runtimes = inline_runtimes();
+            let Some(mut inline_runtime) = runtimes.take() else {
                 return Ok(Err(self));
             };
-            match self.endpoint.pool_in(&mut lane.pools, self.operation) {
-                Ok(pool) => Ok(Ok(Driven(ProcessBound::new(Box::new(Driving {
-                    lane: Some(lane),
-                    work: (self.begin)(pool),
-                    turning: self.turning,
-                    away: false,
+            match self.endpoint.pool_in(&mut inline_runtime.pools, self.operation) {
+                Ok(pool) => Ok(Ok(InlineJob(ProcessBound::new(Box::new(StartedJob {
+                    inline_runtime: Some(inline_runtime),
+                    future: (self.begin)(pool),
+                    pause_hook: self.pause_hook,
+                    paused: false,
                     done: false,
                 }))))),
                 Err(error) => {
-                    lanes.give_back(lane, true);
+                    runtimes.give_back(inline_runtime, true);
                     Err(error)
                 }
             }
         }
     }
 
-    impl<T> Driven<T> {
-        /// Carries the work out on the calling thread, to its end, until `aside` is ready, or until `interrupted` says so:
-        /// it is asked at the beginning, when `bell` has become readable, and as often as `period` says, if there is one.
+    impl<T> InlineJob<T> {
+        /// Carries the work out on the calling thread, to its end, until `poll_other` is ready, or until `interrupted` says so:
+        /// it is asked at the beginning, when `notifier` has become readable, and as often as `period` says, if there is one.
         /// Another run goes on with the work.
         pub fn run<A>(
             &mut self,
-            bell: BorrowedFd<'static>,
+            notifier: BorrowedFd<'static>,
             period: Option<Duration>,
             interrupted: impl Fn() -> bool,
-            aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
-        ) -> Ran<T, A> {
+            poll_other: impl FnMut(&mut Context<'_>) -> Poll<A>,
+        ) -> RunOutcome<T, A> {
             match self.0.get_mut() {
-                None => Ran::Done(Err(forked())),
-                Some(driving) => driving.run(bell, period, &interrupted, aside),
+                None => RunOutcome::Done(Err(forked())),
+                Some(started) => started.run(notifier, period, &interrupted, poll_other),
             }
         }
     }
 
-    impl<T> Driving<T> {
+    impl<T> StartedJob<T> {
         fn run<A>(
             &mut self,
-            bell: BorrowedFd<'static>,
+            notifier: BorrowedFd<'static>,
             period: Option<Duration>,
             interrupted: &impl Fn() -> bool,
-            mut aside: impl FnMut(&mut Context<'_>) -> Poll<A>,
-        ) -> Ran<T, A> {
-            self.turn_back();
-            let Some(Lane {
+            mut poll_other: impl FnMut(&mut Context<'_>) -> Poll<A>,
+        ) -> RunOutcome<T, A> {
+            self.resume();
+            let Some(InlineRuntime {
                 runtime,
-                bell: known,
-                next_look,
+                notifier: known,
+                next_check,
                 ..
-            }) = &mut self.lane
+            }) = &mut self.inline_runtime
             else {
-                return Ran::Done(Err(forked()));
+                return RunOutcome::Done(Err(forked()));
             };
-            let work = &mut self.work;
-            let ran = runtime.block_on(async {
-                let bell = match listen(known, bell) {
-                    Ok(bell) => bell,
-                    Err(error) => return Ran::Done(Err(error)),
+            let future = &mut self.future;
+            let outcome = runtime.block_on(async {
+                let notifier = match registered(known, notifier) {
+                    Ok(notifier) => notifier,
+                    Err(error) => return RunOutcome::Done(Err(error)),
                 };
                 settle().await;
                 if interrupted() {
-                    return Ran::Interrupted;
+                    return RunOutcome::Interrupted;
                 }
                 poll_fn(|context| {
-                    if called(bell, context, interrupted) || found(next_look, context, period, interrupted) {
-                        return Poll::Ready(Ran::Interrupted);
+                    if notified(notifier, context, interrupted)
+                        || due_check_found(next_check, context, period, interrupted)
+                    {
+                        return Poll::Ready(RunOutcome::Interrupted);
                     }
-                    match work.as_mut().poll(context) {
-                        Poll::Ready(outcome) => Poll::Ready(Ran::Done(outcome)),
-                        Poll::Pending => aside(context).map(Ran::Aside),
+                    match future.as_mut().poll(context) {
+                        Poll::Ready(outcome) => Poll::Ready(RunOutcome::Done(outcome)),
+                        Poll::Pending => poll_other(context).map(RunOutcome::Other),
                     }
                 })
                 .await
             });
-            self.done = matches!(ran, Ran::Done(_));
-            self.away = !self.done;
-            if self.away
-                && let Some(turning) = &self.turning
+            self.done = matches!(outcome, RunOutcome::Done(_));
+            self.paused = !self.done;
+            if self.paused
+                && let Some(pause_hook) = &self.pause_hook
             {
-                turning(Turn::Away);
+                pause_hook(PauseEvent::Paused);
             }
-            ran
+            outcome
         }
 
-        fn turn_back(&mut self) {
-            if std::mem::take(&mut self.away)
-                && let Some(turning) = &self.turning
+        fn resume(&mut self) {
+            if std::mem::take(&mut self.paused)
+                && let Some(pause_hook) = &self.pause_hook
             {
-                turning(Turn::Back);
+                pause_hook(PauseEvent::Resumed);
             }
         }
     }
 
-    impl<T> Drop for Driving<T> {
+    impl<T> Drop for StartedJob<T> {
         fn drop(&mut self) {
-            if let Some(lane) = self.lane.take()
-                && let Some(lanes) = known_lanes()
+            if let Some(inline_runtime) = self.inline_runtime.take()
+                && let Some(runtimes) = existing_inline_runtimes()
             {
-                lanes.give_back(lane, self.done);
+                runtimes.give_back(inline_runtime, self.done);
             }
         }
     }
 
-    /// Lets connections learn what happened to them while nobody was in the lane, a server's closing them above all: the
+    /// Lets connections learn what happened to them while nobody was in the inline runtime, a server's closing them above all: the
     /// first turn asks the system, the second has them act on it.
     async fn settle() {
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
 
-    /// The bell, as the lane's runtime knows it: made known once, since it is mostly the same one.
-    fn listen<'a>(known: &'a mut Option<Bell>, bell: BorrowedFd<'static>) -> Result<&'a Bell> {
-        if known.as_ref().is_none_or(|known| known.as_raw_fd() != bell.as_raw_fd()) {
+    /// The notifier, as the inline runtime knows it: made known once, since it is mostly the same one.
+    fn registered<'a>(known: &'a mut Option<Notifier>, notifier: BorrowedFd<'static>) -> Result<&'a Notifier> {
+        if known
+            .as_ref()
+            .is_none_or(|known| known.as_raw_fd() != notifier.as_raw_fd())
+        {
             *known = None;
             // SAFETY: the descriptor stays open as long as the process lives, and keeps its number: the type says so. Any
             // thread; nothing of Ruby.
-            let listening = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
+            let listening = unsafe { AsyncFd::register_with_interest(notifier, Interest::READABLE) };
             *known = Some(listening.map_err(|e| Error::plain(Kind::Connection, format!("cannot wait: {e}")))?);
         }
-        known
-            .as_ref()
-            .ok_or_else(|| Error::plain(Kind::Internal, "internal error: a lane without a bell".to_owned()))
+        known.as_ref().ok_or_else(|| {
+            Error::plain(
+                Kind::Internal,
+                "internal error: an inline runtime without a notifier".to_owned(),
+            )
+        })
     }
 
     /// Whether `interrupted`, which is asked once in every `period`, says so.
-    fn found(
-        next_look: &mut Option<Pin<Box<Sleep>>>,
+    fn due_check_found(
+        next_check: &mut Option<Pin<Box<Sleep>>>,
         context: &mut Context<'_>,
         period: Option<Duration>,
         interrupted: &impl Fn() -> bool,
     ) -> bool {
         let Some(period) = period else { return false };
         // The timer goes on from one run to the next: to set one takes a system call, which cost an append 5 % of its time.
-        let next_look = next_look.get_or_insert_with(|| Box::pin(sleep(period)));
-        while next_look.as_mut().poll(context).is_ready() {
-            next_look.as_mut().reset(Instant::now() + period);
+        let next_check = next_check.get_or_insert_with(|| Box::pin(sleep(period)));
+        while next_check.as_mut().poll(context).is_ready() {
+            next_check.as_mut().reset(Instant::now() + period);
             if interrupted() {
                 return true;
             }
@@ -263,12 +271,12 @@ mod driven {
         false
     }
 
-    /// Whether the bell rang and means it.
-    fn called(bell: &Bell, context: &mut Context<'_>, interrupted: &impl Fn() -> bool) -> bool {
-        while let Poll::Ready(rung) = bell.poll_read_ready(context) {
+    /// Whether the notifier rang and means it.
+    fn notified(notifier: &Notifier, context: &mut Context<'_>, interrupted: &impl Fn() -> bool) -> bool {
+        while let Poll::Ready(readable) = notifier.poll_read_ready(context) {
             // That it cannot be listened to any more does not happen before the runtime ends.
-            let Ok(mut rung) = rung else { return true };
-            rung.clear_ready();
+            let Ok(mut readable) = readable else { return true };
+            readable.clear_ready();
             if interrupted() {
                 return true;
             }
@@ -303,12 +311,12 @@ mod tests {
     fn an_interrupt_without_a_notification_is_found_within_a_period() {
         let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None);
         let endpoint = Arc::new(endpoint.unwrap());
-        let work: Work<()> = Work::new(&endpoint, Operation::Head, |_| pending());
-        let mut driven = work.drive().unwrap().ok().unwrap();
-        let looks = Cell::new(0);
-        let third_time = || looks.replace(looks.get() + 1) == 2;
+        let job: Job<()> = Job::new(&endpoint, Operation::Head, |_| pending());
+        let mut inline_job = job.into_inline().unwrap().ok().unwrap();
+        let checks = Cell::new(0);
+        let third_time = || checks.replace(checks.get() + 1) == 2;
         let period = Some(Duration::from_millis(1));
-        let ran = driven.run::<()>(silent(), period, third_time, |_| Poll::Pending);
-        assert!(matches!(ran, Ran::Interrupted));
+        let outcome = inline_job.run::<()>(silent(), period, third_time, |_| Poll::Pending);
+        assert!(matches!(outcome, RunOutcome::Interrupted));
     }
 }

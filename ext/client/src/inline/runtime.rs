@@ -1,7 +1,7 @@
 //! Lanes: runtimes without threads, on which whoever waits for a request carries it out.
 //!
 //! A request that another thread carries out costs two switches between threads, which is more than all the rest of a
-//! small one. A lane has connections of its own. Nothing moves on it while nobody is in it: so it is for single requests,
+//! small one. A runtime has connections of its own. Nothing moves on it while nobody is in it: so it is for single requests,
 //! and an idle one does not live long.
 
 #[cfg(unix)]
@@ -17,96 +17,96 @@ use tokio::time::Sleep;
 use crate::connections::{IDLE, PoolSet, also_forget};
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
-use crate::runtime::runtime;
+use crate::runtime;
 
-/// How many lanes a process has at most. Further requests are carried out by the runtime's threads.
+/// How many runtimes a process has at most. Further requests are carried out by the runtime's threads.
 const MOST: usize = 32;
 
-/// A descriptor that a lane's runtime listens to.
+/// A descriptor that a runtime's runtime listens to.
 #[cfg(unix)]
-pub(crate) type Bell = tokio::io::unix::AsyncFd<std::os::fd::BorrowedFd<'static>>;
+pub(crate) type Notifier = tokio::io::unix::AsyncFd<std::os::fd::BorrowedFd<'static>>;
 
 /// A runtime, and each client's connections on it.
-pub(crate) struct Lane {
+pub(crate) struct InlineRuntime {
     pub(crate) runtime: Runtime,
     pub(crate) pools: PoolSet,
     /// What interrupts who is in it.
     #[cfg(unix)]
-    pub(crate) bell: Option<Bell>,
-    /// When who is in it next looks for interrupts that ring no bell.
+    pub(crate) notifier: Option<Notifier>,
+    /// When who is in it next looks for interrupts that ring no notifier.
     #[cfg(unix)]
-    pub(crate) next_look: Option<Pin<Box<Sleep>>>,
+    pub(crate) next_check: Option<Pin<Box<Sleep>>>,
     /// When it was given back.
     since: Instant,
     /// How many clients had been forgotten when it was made or last known to be without them.
     forgotten: u64,
 }
 
-/// The lanes of a process.
+/// The runtimes of a process.
 #[derive(Default)]
-pub(crate) struct Lanes(Mutex<State>);
+pub(crate) struct InlineRuntimes(Mutex<RuntimesState>);
 
 #[derive(Default)]
-struct State {
+struct RuntimesState {
     /// The one that was left last is the last.
-    idle: Vec<Lane>,
+    idle: Vec<InlineRuntime>,
     taken: usize,
     forgotten: u64,
     sweeping: bool,
 }
 
-static LANES: ProcessLocal<Lanes> = ProcessLocal::new();
+static INLINE_RUNTIMES: ProcessLocal<InlineRuntimes> = ProcessLocal::new();
 
-/// This process's lanes, made if there are none.
-pub(crate) fn lanes() -> Arc<Lanes> {
-    LANES.get_or_make(|| {
+/// This process's runtimes, made if there are none.
+pub(crate) fn inline_runtimes() -> Arc<InlineRuntimes> {
+    INLINE_RUNTIMES.get_or_make(|| {
         also_forget(|client| {
-            if let Some(lanes) = LANES.get() {
-                lanes.forget(client);
+            if let Some(runtimes) = INLINE_RUNTIMES.get() {
+                runtimes.forget(client);
             }
         });
-        Lanes::default()
+        InlineRuntimes::default()
     })
 }
 
-/// This process's lanes, if there are any.
-pub(crate) fn known_lanes() -> Option<Arc<Lanes>> {
-    LANES.get()
+/// This process's runtimes, if there are any.
+pub(crate) fn existing_inline_runtimes() -> Option<Arc<InlineRuntimes>> {
+    INLINE_RUNTIMES.get()
 }
 
-impl Lanes {
-    /// A lane for one request at a time, if there is one to be had.
-    pub(crate) fn take(&self) -> Option<Lane> {
+impl InlineRuntimes {
+    /// A runtime for one request at a time, if there is one to be had.
+    pub(crate) fn take(&self) -> Option<InlineRuntime> {
         let mut state = self.0.lock();
-        if let Some(lane) = state.idle.pop() {
+        if let Some(runtime) = state.idle.pop() {
             state.taken += 1;
-            return Some(lane);
+            return Some(runtime);
         }
         if state.taken >= MOST {
             return None;
         }
         // That the system refuses one is no failure: the runtime's threads have what they need.
-        let lane = Lane::new(state.forgotten).ok()?;
+        let runtime = InlineRuntime::new(state.forgotten).ok()?;
         state.taken += 1;
-        Some(lane)
+        Some(runtime)
     }
 
-    /// Gives a lane back for others, or ends it with all that still goes on in it.
-    pub(crate) fn give_back(&self, mut lane: Lane, usable: bool) {
-        lane.since = Instant::now();
+    /// Gives a runtime back for others, or ends it with all that still goes on in it.
+    pub(crate) fn give_back(&self, mut inline_runtime: InlineRuntime, usable: bool) {
+        inline_runtime.since = Instant::now();
         let mut state = self.0.lock();
         state.taken -= 1;
-        if !usable || lane.forgotten != state.forgotten {
+        if !usable || inline_runtime.forgotten != state.forgotten {
             drop(state);
-            return lane.end();
+            return inline_runtime.end();
         }
-        state.idle.push(lane);
+        state.idle.push(inline_runtime);
         let begin = !std::mem::replace(&mut state.sweeping, true);
         drop(state);
         if begin {
-            match runtime() {
+            match runtime::runtime() {
                 Ok(runtime) => drop(runtime.spawn(sweep())),
-                // The system refuses threads. The next lane that is given back leads to another try.
+                // The system refuses threads. The next runtime that is given back leads to another try.
                 Err(_) => self.0.lock().sweeping = false,
             }
         }
@@ -117,25 +117,28 @@ impl Lanes {
         let mut state = self.0.lock();
         state.forgotten += 1;
         let forgotten = state.forgotten;
-        let ended: Vec<Lane> = state
+        let ended: Vec<InlineRuntime> = state
             .idle
-            .extract_if(.., |lane| {
-                lane.forgotten = forgotten;
-                lane.pools.has(client)
+            .extract_if(.., |runtime| {
+                runtime.forgotten = forgotten;
+                runtime.pools.has(client)
             })
             .collect();
         drop(state);
-        ended.into_iter().for_each(Lane::end);
+        ended.into_iter().for_each(InlineRuntime::end);
     }
 
-    /// Ends lanes that nobody has been in for a while; whether there are any left.
+    /// Ends runtimes that nobody has been in for a while; whether there are any left.
     fn sweep(&self) -> bool {
         let mut state = self.0.lock();
-        let ended: Vec<Lane> = state.idle.extract_if(.., |lane| lane.since.elapsed() >= IDLE).collect();
+        let ended: Vec<InlineRuntime> = state
+            .idle
+            .extract_if(.., |runtime| runtime.since.elapsed() >= IDLE)
+            .collect();
         state.sweeping = !state.idle.is_empty();
         let go_on = state.sweeping;
         drop(state);
-        ended.into_iter().for_each(Lane::end);
+        ended.into_iter().for_each(InlineRuntime::end);
         go_on
     }
 }
@@ -143,27 +146,27 @@ impl Lanes {
 async fn sweep() {
     loop {
         tokio::time::sleep(IDLE + Duration::from_secs(1)).await;
-        if !LANES.get().is_some_and(|lanes| lanes.sweep()) {
+        if !INLINE_RUNTIMES.get().is_some_and(|runtimes| runtimes.sweep()) {
             return;
         }
     }
 }
 
-impl Lane {
-    fn new(forgotten: u64) -> Result<Lane> {
+impl InlineRuntime {
+    fn new(forgotten: u64) -> Result<InlineRuntime> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(1)
             .thread_name("durable_streams")
             .build()
-            .map_err(|e| Error::plain(Kind::Connection, format!("cannot make a lane: {e}")))?;
-        Ok(Lane {
+            .map_err(|e| Error::plain(Kind::Connection, format!("cannot make an inline runtime: {e}")))?;
+        Ok(InlineRuntime {
             runtime,
             pools: PoolSet::default(),
             #[cfg(unix)]
-            bell: None,
+            notifier: None,
             #[cfg(unix)]
-            next_look: None,
+            next_check: None,
             since: Instant::now(),
             forgotten,
         })
@@ -172,7 +175,7 @@ impl Lane {
     /// Closes all connections, at once and on any thread.
     fn end(self) {
         #[cfg(unix)]
-        drop((self.bell, self.next_look));
+        drop((self.notifier, self.next_check));
         drop(self.pools);
         self.runtime.shutdown_background();
     }
@@ -182,56 +185,60 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn has_pools(lane: &mut Lane, client: u64) {
-        lane.pools.add(client);
+    fn has_pools(runtime: &mut InlineRuntime, client: u64) {
+        runtime.pools.add(client);
     }
 
     #[test]
     fn the_lane_that_was_left_last_is_taken_first() {
-        let lanes = Lanes::default();
-        let (mut first, second) = (lanes.take().unwrap(), lanes.take().unwrap());
+        let runtimes = InlineRuntimes::default();
+        let (mut first, second) = (runtimes.take().unwrap(), runtimes.take().unwrap());
         has_pools(&mut first, 1);
-        lanes.give_back(second, true);
-        lanes.give_back(first, true);
-        assert!(lanes.take().unwrap().pools.has(1));
+        runtimes.give_back(second, true);
+        runtimes.give_back(first, true);
+        assert!(runtimes.take().unwrap().pools.has(1));
     }
 
     #[test]
     fn there_are_no_more_than_a_process_is_to_have() {
-        let lanes = Lanes::default();
-        let mut taken: Vec<Lane> = (0..MOST).map_while(|_| lanes.take()).collect();
+        let runtimes = InlineRuntimes::default();
+        let mut taken: Vec<InlineRuntime> = (0..MOST).map_while(|_| runtimes.take()).collect();
         assert_eq!(taken.len(), MOST);
-        assert!(lanes.take().is_none());
-        lanes.give_back(taken.pop().unwrap(), false);
-        assert!(lanes.take().is_some());
+        assert!(runtimes.take().is_none());
+        runtimes.give_back(taken.pop().unwrap(), false);
+        assert!(runtimes.take().is_some());
     }
 
     #[test]
     fn a_forgotten_clients_lanes_end_the_idle_ones_at_once() {
-        let lanes = Lanes::default();
-        let (mut used, other, busy) = (lanes.take().unwrap(), lanes.take().unwrap(), lanes.take().unwrap());
+        let runtimes = InlineRuntimes::default();
+        let (mut used, other, busy) = (
+            runtimes.take().unwrap(),
+            runtimes.take().unwrap(),
+            runtimes.take().unwrap(),
+        );
         has_pools(&mut used, 1);
-        lanes.give_back(used, true);
-        lanes.give_back(other, true);
-        lanes.forget(1);
-        assert_eq!(lanes.0.lock().idle.len(), 1);
-        lanes.give_back(busy, true);
-        assert_eq!(lanes.0.lock().idle.len(), 1);
-        let other = lanes.take().unwrap();
-        lanes.give_back(other, true);
-        assert_eq!(lanes.0.lock().idle.len(), 1);
+        runtimes.give_back(used, true);
+        runtimes.give_back(other, true);
+        runtimes.forget(1);
+        assert_eq!(runtimes.0.lock().idle.len(), 1);
+        runtimes.give_back(busy, true);
+        assert_eq!(runtimes.0.lock().idle.len(), 1);
+        let other = runtimes.take().unwrap();
+        runtimes.give_back(other, true);
+        assert_eq!(runtimes.0.lock().idle.len(), 1);
     }
 
     #[test]
     fn a_lane_that_nobody_was_in_for_a_while_ends() {
-        let lanes = Lanes::default();
-        let (long_ago, lately) = (lanes.take().unwrap(), lanes.take().unwrap());
-        lanes.give_back(lately, true);
-        lanes.give_back(long_ago, true);
+        let runtimes = InlineRuntimes::default();
+        let (long_ago, lately) = (runtimes.take().unwrap(), runtimes.take().unwrap());
+        runtimes.give_back(lately, true);
+        runtimes.give_back(long_ago, true);
         if let Some(earlier) = Instant::now().checked_sub(IDLE) {
-            lanes.0.lock().idle[1].since = earlier;
-            assert!(lanes.sweep());
-            assert_eq!(lanes.0.lock().idle.len(), 1);
+            runtimes.0.lock().idle[1].since = earlier;
+            assert!(runtimes.sweep());
+            assert_eq!(runtimes.0.lock().idle.len(), 1);
         }
     }
 }

@@ -13,7 +13,7 @@ use durable_streams_protocol::read::machine::ReadOptions;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::endpoint::Endpoint;
-use crate::inline::job::Work;
+use crate::inline::job::Job;
 use crate::runtime::Task;
 
 mod channel;
@@ -59,17 +59,17 @@ impl Session {
     /// to read than a small response, and the session is of no use: nothing goes on with it.
     ///
     /// For a read that is not live, and is expected to be small.
-    pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Work<bool>) {
+    pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Job<bool>) {
         let (out, events) = outlet();
         let (to, mut growing) = (Arc::clone(endpoint), events.gauge());
-        let work = Work::new(endpoint, Operation::Read, move |pool| async move {
+        let job = Job::new(endpoint, Operation::Read, move |pool| async move {
             tokio::select! {
                 biased;
                 ended = Driver::new(to, pool, options, out).drive() => ended.map(|()| true),
                 () = outgrown(&mut growing) => Ok(false),
             }
         });
-        (Session::of(events, None), work)
+        (Session::of(events, None), job)
     }
 
     fn of(events: Inlet, reading: Option<Task<()>>) -> Session {

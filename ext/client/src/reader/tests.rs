@@ -107,8 +107,8 @@ async fn an_unfinished_request_ends_with_its_session() {
 #[tokio::test]
 async fn a_small_read_is_whole_when_its_work_is_done() {
     let (endpoint, options) = reading(whole);
-    let (session, work) = Session::inline(&endpoint, options);
-    assert!(work.spawn().unwrap().await.unwrap());
+    let (session, job) = Session::inline(&endpoint, options);
+    assert!(job.spawn().unwrap().await.unwrap());
     let mut events = session.events().await;
     let bytes = futures_util::FutureExt::now_or_never(all(&mut events)).unwrap();
     assert_eq!(bytes.unwrap(), b"abc");
@@ -126,6 +126,6 @@ async fn work_ends_when_a_read_is_more_than_one_small_response() {
         };
         Box::pin(async { Ok(answer) })
     });
-    let (_session, work) = Session::inline(&endpoint, options);
-    assert!(!work.spawn().unwrap().await.unwrap());
+    let (_session, job) = Session::inline(&endpoint, options);
+    assert!(!job.spawn().unwrap().await.unwrap());
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_client::fork::{ProcessBound, ProcessLocal};
-use durable_streams_client::inline::job::Work;
+use durable_streams_client::inline::job::Job;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Session;
 use durable_streams_protocol::read::cursor::Position;
@@ -66,13 +66,13 @@ pub(super) struct ActiveSession {
     pub(super) session: Session,
     pub(super) calls: Option<Arc<AsyncMutex<CallReceiver>>>,
     /// The read itself, if it is for whoever has the turn first.
-    pub(super) job: Mutex<Option<Work<bool>>>,
+    pub(super) job: Mutex<Option<Job<bool>>>,
     /// Who has the turn or waits for it.
     pub(super) callers: Mutex<Vec<Caller>>,
 }
 
 impl ActiveSession {
-    pub(super) fn new(session: Session, calls: Option<CallReceiver>, job: Option<Work<bool>>) -> ActiveSession {
+    pub(super) fn new(session: Session, calls: Option<CallReceiver>, job: Option<Job<bool>>) -> ActiveSession {
         ActiveSession {
             session,
             calls: calls.map(|calls| Arc::new(AsyncMutex::new(calls))),

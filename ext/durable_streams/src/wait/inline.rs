@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
-use durable_streams_client::inline::job::{Driven, Ran, Work};
+use durable_streams_client::inline::job::{InlineJob, Job, RunOutcome};
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -17,7 +17,7 @@ use crate::errors;
 
 /// Work that whoever waits for it carries out. It goes on only in [`InlineWait::run`]; dropped before its end, it is cancelled.
 pub(crate) struct InlineWait<T> {
-    work: Driven<T>,
+    work: InlineJob<T>,
     pooled: PooledParker,
     notifier: BorrowedFd<'static>,
 }
@@ -35,11 +35,11 @@ pub(crate) enum InlineOutcome<T, A> {
 ///
 /// # Errors
 /// If the client is closed or the runtime cannot be started.
-pub(crate) fn start_inline<T: Send + 'static>(work: Work<T>) -> CoreResult<StdResult<InlineWait<T>, Work<T>>> {
+pub(crate) fn start_inline<T: Send + 'static>(work: Job<T>) -> CoreResult<StdResult<InlineWait<T>, Job<T>>> {
     let Some((pooled, notifier)) = acquire_parker() else {
         return Ok(Err(work));
     };
-    let driven = work.drive()?;
+    let driven = work.into_inline()?;
     Ok(driven.map(|work| InlineWait { work, pooled, notifier }))
 }
 
@@ -69,7 +69,7 @@ impl<T: Send + 'static> InlineWait<T> {
     ) -> Result<InlineOutcome<T, A>, Error> {
         let parker = self.pooled.parker();
         loop {
-            let mut ran = Outcome::Ready(Ran::Interrupted);
+            let mut ran = Outcome::Ready(RunOutcome::Interrupted);
             let polled = PolledInterrupts::new();
             let interrupted = || parker.take_interrupt() || polled.is_pending();
             without_gvl(parker, || {
@@ -80,9 +80,9 @@ impl<T: Send + 'static> InlineWait<T> {
                 };
             });
             match ran.result(ruby)? {
-                Ran::Done(outcome) => return Ok(InlineOutcome::Done(outcome)),
-                Ran::Aside(other) => return Ok(InlineOutcome::Other(other)),
-                Ran::Interrupted => check_interrupts()?,
+                RunOutcome::Done(outcome) => return Ok(InlineOutcome::Done(outcome)),
+                RunOutcome::Other(other) => return Ok(InlineOutcome::Other(other)),
+                RunOutcome::Interrupted => check_interrupts()?,
             }
         }
     }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
-use durable_streams_client::inline::job::Work;
+use durable_streams_client::inline::job::Job;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -20,7 +20,7 @@ pub(crate) enum InlineOutcome<T, A> {
 }
 
 /// As on Unix, but it cannot be.
-pub(crate) fn start_inline<T>(work: Work<T>) -> CoreResult<StdResult<NoInlineWait<T>, Work<T>>> {
+pub(crate) fn start_inline<T>(work: Job<T>) -> CoreResult<StdResult<NoInlineWait<T>, Job<T>>> {
     Ok(Err(work))
 }
 
