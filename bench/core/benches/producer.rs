@@ -8,14 +8,14 @@ use core_benches::{copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use durable_streams_protocol::error::{About, Operation};
 use durable_streams_protocol::json::validate;
-use durable_streams_protocol::producer::{Answer, BodyKind, ClaimLimits, Config, Machine};
+use durable_streams_protocol::producer::{BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerMachine};
 use durable_streams_protocol::request::{self, Context};
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use http::{HeaderMap, StatusCode};
 
 /// The defaults of `DurableStreams::Producer.new`.
-fn config() -> Config {
-    Config {
+fn config() -> ProducerConfig {
+    ProducerConfig {
         body: BodyKind::Json,
         epoch: 0,
         // No tail to be looked up.
@@ -38,7 +38,7 @@ fn config() -> Config {
 }
 
 /// What a server that is always content answers.
-fn accepted() -> Answer {
+fn accepted() -> BatchResponse {
     let response = request::Response {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
@@ -53,14 +53,14 @@ fn accepted() -> Answer {
         policy: &config().retry,
         now: SystemTime::UNIX_EPOCH,
     };
-    Answer::new(&context, response)
+    BatchResponse::new(&context, response)
 }
 
 /// Appends all messages and lets a server that is always content acknowledge every batch.
 fn produce(messages: &[String], now: Instant) -> u64 {
-    let mut machine = Machine::new(config(), Box::new(|| 0.5)).expect("the settings are within bounds");
+    let mut machine = ProducerMachine::new(config(), Box::new(|| 0.5)).expect("the settings are within bounds");
     let mut delivered = 0;
-    let mut round = |machine: &mut Machine| {
+    let mut round = |machine: &mut ProducerMachine| {
         while let Some(transmit) = machine.poll_transmit(now) {
             machine.handle_response(now, transmit.id, accepted());
         }

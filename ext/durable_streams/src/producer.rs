@@ -8,7 +8,7 @@ use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{
     Failed, Message, Producer as CoreProducer, Refused, drain_all, has_warnings, losses, next_warning,
 };
-use durable_streams_protocol::producer::{BodyKind, ClaimLimits, Config};
+use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
@@ -82,7 +82,7 @@ impl Drop for Producer {
 }
 
 options! {
-    /// A producer's options. What they mean is said where Ruby takes them, and at the fields of [`Config`].
+    /// A producer's options. What they mean is said where Ruby takes them, and at the fields of [`ProducerConfig`].
     pub(crate) struct ProducerOptions {
         producer_id: String,
         content_type: String,
@@ -121,7 +121,7 @@ impl Producer {
                 Some(retry) => policy(ruby, retry)?,
                 None => stream.endpoint.client().config().retry.clone(),
             };
-            let config = Config {
+            let config = ProducerConfig {
                 body: if json { BodyKind::Json } else { BodyKind::Bytes },
                 epoch: options.epoch,
                 next_seq: options.next_seq,

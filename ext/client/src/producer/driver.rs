@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use durable_streams_protocol::producer::{Answer, Transmit, TransmitId};
+use durable_streams_protocol::producer::{BatchResponse, Transmit, TransmitId};
 use durable_streams_protocol::request::RequestFailure;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -64,16 +64,16 @@ impl Shared {
         let mut state = self.state.lock();
         match seen {
             Seen::Tail(tail) => state.machine.handle_tail(tail),
-            Seen::Batch(found) => state.machine.handle_found(Instant::now(), found),
+            Seen::Batch(found) => state.machine.handle_search_result(Instant::now(), found),
         }
     }
 
-    fn ended(&self, id: TransmitId, outcome: Result<Answer, RequestFailure>) {
+    fn ended(&self, id: TransmitId, outcome: Result<BatchResponse, RequestFailure>) {
         let mut state = self.state.lock();
         let now = Instant::now();
         match outcome {
             Ok(answer) => state.machine.handle_response(now, id, answer),
-            Err(failure) => state.machine.handle_lost(now, id, failure),
+            Err(failure) => state.machine.handle_failure(now, id, failure),
         }
     }
 }

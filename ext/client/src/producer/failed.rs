@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::producer::{Failure, Outcome, UndeliveredMessage};
+use durable_streams_protocol::producer::{DeliveryOutcome, ProducerFailure, UndeliveredMessage};
 
 /// A producer that has failed: why, and what did not land.
 #[derive(Clone, Debug)]
@@ -20,9 +20,11 @@ struct Inner {
 
 impl Failed {
     /// The end of the producer at `url`.
-    pub(super) fn new(url: &str, failure: &Failure, undelivered: Vec<UndeliveredMessage>) -> Failed {
+    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> Failed {
         let error = error(url, failure);
-        let unknown = undelivered.iter().any(|message| message.outcome == Outcome::Unknown);
+        let unknown = undelivered
+            .iter()
+            .any(|message| message.outcome == DeliveryOutcome::Unknown);
         Failed::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
     }
 
@@ -62,22 +64,22 @@ impl Failed {
 }
 
 /// What a failure means: what its request came to, or what the machine has found out by itself.
-fn error(url: &str, failure: &Failure) -> Error {
+fn error(url: &str, failure: &ProducerFailure) -> Error {
     let (kind, reason) = match failure {
-        Failure::Request(error) => return error.clone(),
-        Failure::StaleEpoch { current_epoch } => (
+        ProducerFailure::Request(error) => return error.clone(),
+        ProducerFailure::StaleEpoch { current_epoch } => (
             Kind::StaleEpoch {
                 current_epoch: Some(*current_epoch),
             },
             "another producer uses this producer id",
         ),
-        Failure::EpochReused { epoch } => (
+        ProducerFailure::EpochReused { epoch } => (
             Kind::EpochReused { epoch: *epoch },
             "this producer id and epoch were used before, so the server takes new messages for repetitions and stores \
              none: use a higher epoch, or auto_claim: true",
         ),
-        Failure::NumbersExhausted => (Kind::Status, "the epoch has no more sequence numbers"),
-        Failure::Aborted => (
+        ProducerFailure::NumbersExhausted => (Kind::Status, "the epoch has no more sequence numbers"),
+        ProducerFailure::Aborted => (
             Kind::Timeout,
             "the producer was closed before everything was acknowledged",
         ),

@@ -2,7 +2,9 @@
 
 use durable_streams_protocol::error::{Kind, Operation, Result};
 use durable_streams_protocol::operations;
-use durable_streams_protocol::producer::{BodyKind, Found, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, Wanted};
+use durable_streams_protocol::producer::{
+    BodyKind, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, SearchResult, WantedBatch,
+};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::read::cursor::{Live, Position};
 use durable_streams_protocol::read::event::ReadEvent;
@@ -18,7 +20,7 @@ pub(super) enum Seen {
     /// The end of the stream, if it could be learned.
     Tail(Option<String>),
     /// Whether a batch is in it.
-    Batch(Found),
+    Batch(SearchResult),
 }
 
 impl Sender {
@@ -29,7 +31,7 @@ impl Sender {
                 let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
                 let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
                 // After a failure the batch counts as assumed, or the producer fails: the machine reports either.
-                Seen::Batch(found.map_or(Found::Unknown, |found| found.unwrap_or(Found::Unknown)))
+                Seen::Batch(found.map_or(SearchResult::Unknown, |found| found.unwrap_or(SearchResult::Unknown)))
             }
         }
     }
@@ -50,7 +52,7 @@ impl Sender {
     }
 
     /// Reads from an offset on and looks for a batch.
-    async fn read_back(&self, from: &str, wanted: &Wanted) -> Result<Found> {
+    async fn read_back(&self, from: &str, wanted: &WantedBatch) -> Result<SearchResult> {
         let format = match wanted.kind {
             BodyKind::Json => Format::Json,
             BodyKind::Bytes => Format::Bytes,
@@ -101,7 +103,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
-    use durable_streams_protocol::producer::{Answer, ClaimLimits, Config as ProducerConfig, Machine};
+    use durable_streams_protocol::producer::{BatchResponse, ClaimLimits, ProducerConfig, ProducerMachine};
     use durable_streams_protocol::request;
     use durable_streams_protocol::target::Values;
     use reqwest::StatusCode;
@@ -146,7 +148,7 @@ mod tests {
             max_buffered_bytes: 64 << 20,
             retry: endpoint.client().config().retry.clone(),
         };
-        let mut machine = Machine::new(config, Box::new(|| 0.5)).unwrap();
+        let mut machine = ProducerMachine::new(config, Box::new(|| 0.5)).unwrap();
         machine.append(b"1").unwrap();
         machine.poll_lookup(now);
         machine.handle_tail(Some("0".to_owned()));
@@ -157,13 +159,13 @@ mod tests {
             body: Bytes::new(),
             after_lost_response: false,
         };
-        let duplicate = Answer::new(&endpoint.context(Operation::Produce), duplicate);
+        let duplicate = BatchResponse::new(&endpoint.context(Operation::Produce), duplicate);
         machine.handle_response(now, sent.id, duplicate);
         machine.poll_lookup(now).unwrap()
     }
 
     /// What comes of looking the batch up in such a stream, and after how many responses.
-    async fn look_up(body: Bytes) -> (Found, usize) {
+    async fn look_up(body: Bytes) -> (SearchResult, usize) {
         let responses = Arc::new(AtomicUsize::new(0));
         let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None).unwrap();
         let endpoint = Arc::new(endpoint.with_transport(Arc::new(Endless(body, Arc::clone(&responses)))));
@@ -184,13 +186,13 @@ mod tests {
     async fn what_is_read_back_is_bounded_by_the_bytes_that_come() {
         let whitespace = [b"[7", &vec![b' '; MOST_READ_BACK / 4][..], b"]"].concat();
         let (found, responses) = look_up(whitespace.into()).await;
-        assert_eq!(found, Found::Unknown);
+        assert_eq!(found, SearchResult::Unknown);
         assert!(responses <= 5, "{responses}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_time_to_read_back_is_bounded() {
         let (found, _) = look_up(Bytes::from_static(b"[7]")).await;
-        assert_eq!(found, Found::Unknown);
+        assert_eq!(found, SearchResult::Unknown);
     }
 }

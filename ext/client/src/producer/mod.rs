@@ -1,4 +1,4 @@
-//! Runs a producer's [`Machine`] over HTTP: sends what it wants sent, tells it what became of it, and wakes those who
+//! Runs a producer's [`ProducerMachine`] over HTTP: sends what it wants sent, tells it what became of it, and wakes those who
 //! wait for a flush, for room, for an acknowledgement or for the end. Here is what the owner calls; what runs on the
 //! runtime's threads is in `driver`, what both share in `state`.
 //!
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::producer::{AppendError, Config, Machine};
+use durable_streams_protocol::producer::{AppendError, ProducerConfig, ProducerMachine};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::request::Headers;
 use reqwest::header::CONTENT_TYPE;
@@ -95,7 +95,7 @@ impl Producer {
         endpoint: &Arc<Endpoint>,
         id: &str,
         content_type: &str,
-        config: Config,
+        config: ProducerConfig,
         listener: Option<Listener>,
     ) -> Result<Producer> {
         let pool = endpoint.pool(Operation::Produce)?;
@@ -103,7 +103,7 @@ impl Producer {
         headers.set_if(CONTENT_TYPE, Some(content_type))?;
         headers.set_if(protocol::PRODUCER_ID, Some(id))?;
         let retry = config.retry.clone();
-        let machine = Machine::new(config, Box::new(fastrand::f64))
+        let machine = ProducerMachine::new(config, Box::new(fastrand::f64))
             .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
         let shared = Arc::new(Shared::new(endpoint.display().to_owned(), machine, registry::SINK));
         let sender = Sender {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use durable_streams_protocol::error::Operation;
-use durable_streams_protocol::producer::{Answer, Transmit};
+use durable_streams_protocol::producer::{BatchResponse, Transmit};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::request::{Context, Repeat, Request, RequestFailure};
 use durable_streams_protocol::retry::policy::RetryPolicy;
@@ -26,7 +26,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Sends a batch once.
-    pub(super) async fn send(&self, transmit: Transmit) -> Result<Answer, RequestFailure> {
+    pub(super) async fn send(&self, transmit: Transmit) -> Result<BatchResponse, RequestFailure> {
         let mut headers = self.headers.clone();
         headers.insert(protocol::PRODUCER_EPOCH, transmit.epoch.into());
         headers.insert(protocol::PRODUCER_SEQ, transmit.seq.into());
@@ -43,6 +43,6 @@ impl Sender {
             policy: &self.retry,
             ..self.endpoint.context(request.operation)
         };
-        Ok(Answer::new(&context, response))
+        Ok(BatchResponse::new(&context, response))
     }
 }

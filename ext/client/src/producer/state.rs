@@ -1,6 +1,6 @@
 //! What a producer's owner and its driver share: the machine, those who wait for it, and how it ended.
 
-use durable_streams_protocol::producer::{Delivery, Event, Machine};
+use durable_streams_protocol::producer::{Delivery, ProducerEvent, ProducerMachine};
 use tokio::sync::{Notify, oneshot};
 
 use super::failed::Failed;
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
 }
 
 pub(super) struct State {
-    pub(super) machine: Machine,
+    pub(super) machine: ProducerMachine,
     /// All tokens below it are acknowledged.
     pub(super) delivered: u64,
     /// The token after the last one that was given out.
@@ -60,7 +60,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(url: String, machine: Machine, sink: Sink) -> Shared {
+    pub(super) fn new(url: String, machine: ProducerMachine, sink: Sink) -> Shared {
         let state = State {
             machine,
             delivered: 0,
@@ -174,31 +174,31 @@ impl State {
         };
         while let Some(event) = self.machine.poll_event() {
             match event {
-                Event::Delivered(delivery) => {
+                ProducerEvent::Delivered(delivery) => {
                     self.delivered = delivery.first + delivery.count;
                     self.wake(Some(&delivery));
                     tell(Notice::Delivered(delivery));
                 }
-                Event::Assumed {
+                ProducerEvent::Assumed {
                     count, epoch, found, ..
                 } => (self.warn)(assumed(url, count, epoch, found)),
-                Event::Room => {
+                ProducerEvent::Room => {
                     self.rooms += 1;
                     self.wake(None);
                 }
-                Event::StreamClosed { final_offset } => self.final_offset = final_offset,
-                Event::Closed => {
+                ProducerEvent::StreamClosed { final_offset } => self.final_offset = final_offset,
+                ProducerEvent::Closed => {
                     self.ended = true;
                     self.wake(None);
                 }
-                Event::Failed { failure, undelivered } => {
+                ProducerEvent::Failed { failure, undelivered } => {
                     let undelivered = undelivered.messages().collect();
                     let failed = Failed::new(url, &failure, undelivered);
                     self.fail(failed.clone());
                     tell(Notice::Failed(failed));
                 }
                 // The epoch in use is read from the machine.
-                Event::Claimed { .. } => {}
+                ProducerEvent::Claimed { .. } => {}
             }
         }
     }

@@ -1,17 +1,17 @@
 //! Whose batch does the server have? A server answers 204 to a batch that it has already, and another producer under the
 //! same id and epoch may have stored it. Before the first batch of an epoch a producer learns where the stream ends. If a
-//! batch is answered by 204 and [`Machine::author`] cannot tell whose it is, the batch is disputed: the stream is read
+//! batch is answered by 204 and [`ProducerMachine::author`] cannot tell whose it is, the batch is disputed: the stream is read
 //! back from that end on. See "An epoch that others may use" in the module.
 
 use std::time::Instant;
 
-use super::answer::Answer;
-use super::batch::{Batch, Body, State};
+use super::batch::{BatchState, Body, ProducerBatch};
 use super::claims::Settling;
-use super::event::{Event, Failure};
-use super::lookup::{Lookup, Tail};
-use super::machine::{Machine, Phase, Sent};
-use super::search::{Found, Wanted};
+use super::event::{ProducerEvent, ProducerFailure};
+use super::lookup::{Lookup, TailState};
+use super::machine::{Phase, ProducerMachine, SentRequest};
+use super::response::BatchResponse;
+use super::search::{SearchResult, WantedBatch};
 
 /// How many batches that were answered as duplicates are kept, to tell them from one that is looked for.
 const MOST_SINCE: usize = 16;
@@ -24,14 +24,14 @@ enum Author {
     Either,
 }
 
-impl Machine {
+impl ProducerMachine {
     /// The next thing to look up, if there is one.
     pub fn poll_lookup(&mut self, now: Instant) -> Option<Lookup> {
         while self.sent.is_empty()
-            && let Some(State::Disputed { looked_up: false, .. }) = self.queue.front().map(|batch| &batch.state)
+            && let Some(BatchState::Disputed { looked_up: false, .. }) = self.queue.front().map(|batch| &batch.state)
         {
             let lookup = self.lookup_of_front();
-            if let (Some(_), Some(State::Disputed { looked_up, .. })) =
+            if let (Some(_), Some(BatchState::Disputed { looked_up, .. })) =
                 (&lookup, self.queue.front_mut().map(|batch| &mut batch.state))
             {
                 *looked_up = true;
@@ -50,21 +50,21 @@ impl Machine {
             return None;
         }
         let once = match &self.tail {
-            Tail::NotAsked => false,
-            Tail::ToAskAgain if self.next_try().is_none_or(|at| now >= at) => true,
+            TailState::NotRequested => false,
+            TailState::ToRequestAgain if self.next_try().is_none_or(|at| now >= at) => true,
             _ => return None,
         };
-        self.tail = Tail::Asked;
+        self.tail = TailState::Requested;
         Some(Lookup::Tail { once })
     }
 
     /// How to look up the oldest batch. There is no way if it is not known where the stream ended, or if other batches
     /// that this producer has sent since would be taken for it.
     fn lookup_of_front(&self) -> Option<Lookup> {
-        let (front, Tail::Known(known)) = (self.queue.front()?, &self.tail) else {
+        let (front, TailState::Known(known)) = (self.queue.front()?, &self.tail) else {
             return None;
         };
-        let wanted = Wanted {
+        let wanted = WantedBatch {
             kind: self.config.body,
             closes: front.closes,
             body: front.body.clone(),
@@ -79,14 +79,14 @@ impl Machine {
 
     /// The stream ends at `tail`; `None` if that cannot be known.
     pub fn handle_tail(&mut self, tail: Option<String>) {
-        if matches!(self.tail, Tail::Asked) {
-            self.tail = tail.map_or(Tail::Unknown, Tail::at);
+        if matches!(self.tail, TailState::Requested) {
+            self.tail = tail.map_or(TailState::Unknown, TailState::at);
         }
     }
 
     /// What a search for a batch has come to.
-    pub fn handle_found(&mut self, now: Instant, found: Found) {
-        let Some(State::Disputed {
+    pub fn handle_search_result(&mut self, now: Instant, found: SearchResult) {
+        let Some(BatchState::Disputed {
             looked_up: true,
             next_offset,
             sent_once,
@@ -96,10 +96,10 @@ impl Machine {
         };
         match found {
             // An equal batch of another would be found too.
-            Found::Yes if *sent_once => self.assume(now, self.base, true),
-            Found::Yes => self.landed_at(now, self.base, next_offset.clone(), true),
-            Found::No => self.is_anothers(now, self.base),
-            Found::Unknown => self.undecided(now, self.base),
+            SearchResult::Yes if *sent_once => self.assume(now, self.base, true),
+            SearchResult::Yes => self.landed_at(now, self.base, next_offset.clone(), true),
+            SearchResult::No => self.is_anothers(now, self.base),
+            SearchResult::Unknown => self.undecided(now, self.base),
         }
         self.settle(now);
     }
@@ -111,17 +111,17 @@ impl Machine {
             return;
         }
         if let (Some(offset), false) = (next_offset, duplicate) {
-            self.tail = Tail::at(offset.clone());
-        } else if let Tail::Known(known) = &mut self.tail {
+            self.tail = TailState::at(offset.clone());
+        } else if let TailState::Known(known) = &mut self.tail {
             known.since.push(body);
             if known.since.len() > MOST_SINCE {
-                self.tail = Tail::Unknown;
+                self.tail = TailState::Unknown;
             }
         }
     }
 
     /// Whether another producer may write in the epoch: this one has claimed it, or started at number 0 without being told to.
-    /// With [`Config::next_seq`] the owner has said that the epoch is this producer's.
+    /// With [`ProducerConfig::next_seq`] the owner has said that the epoch is this producer's.
     pub(super) fn others_may_write(&self) -> bool {
         self.claims.any() || self.config.next_seq.is_none()
     }
@@ -139,26 +139,32 @@ impl Machine {
     /// When the oldest batch may be tried again, if it waits for that.
     pub(super) fn next_try(&self) -> Option<Instant> {
         match self.queue.front()?.state {
-            State::BackOff(until) => Some(until),
+            BatchState::BackOff(until) => Some(until),
             _ => None,
         }
     }
 
     /// A request has surely not reached the server, or was surely refused.
     pub(super) fn ask_again(&mut self, doubt: bool) {
-        if !doubt && self.may_be_anothers() && matches!(self.tail, Tail::Unknown) {
-            self.tail = Tail::ToAskAgain;
+        if !doubt && self.may_be_anothers() && matches!(self.tail, TailState::Unknown) {
+            self.tail = TailState::ToRequestAgain;
         }
     }
 
     /// Whether the tail is being asked for, or will be as soon as somebody looks.
     pub(super) fn tail_is_on_its_way(&self) -> bool {
-        self.tail_is_missing() && !matches!(self.tail, Tail::ToAskAgain)
+        self.tail_is_missing() && !matches!(self.tail, TailState::ToRequestAgain)
     }
 
     /// The server has the batch (200 or 204). Acknowledges it if it is known to be this producer's; otherwise the batch is
     /// disputed until reading back decides.
-    pub(super) fn landed_or_disputed(&mut self, now: Instant, sent: &Sent, answer: Answer, duplicate: bool) {
+    pub(super) fn landed_or_disputed(
+        &mut self,
+        now: Instant,
+        sent: &SentRequest,
+        answer: BatchResponse,
+        duplicate: bool,
+    ) {
         match self.author(sent, &answer, duplicate) {
             Author::ThisProducer => self.landed_at(now, sent.number, answer.next_offset, duplicate),
             Author::Another => {
@@ -167,7 +173,7 @@ impl Machine {
             }
             Author::Either => {
                 self.dispute(sent.number, answer.next_offset);
-                if !matches!(self.tail, Tail::Known(_)) {
+                if !matches!(self.tail, TailState::Known(_)) {
                     self.undecided(now, sent.number);
                 }
             }
@@ -185,7 +191,7 @@ impl Machine {
     /// | 204 | this producer has stored something in it | only closes the stream | this producer: the first time is a 204 too |
     /// | 204 | the same | sent once | either |
     /// | 204 | the same | sent before, without an answer | this producer: a lost answer is the likely cause |
-    fn author(&mut self, sent: &Sent, answer: &Answer, duplicate: bool) -> Author {
+    fn author(&mut self, sent: &SentRequest, answer: &BatchResponse, duplicate: bool) -> Author {
         if !duplicate || !self.others_may_write() {
             return Author::ThisProducer;
         }
@@ -210,7 +216,7 @@ impl Machine {
             self.held -= 1;
         }
         self.disputes += 1;
-        batch.state = State::Disputed {
+        batch.state = BatchState::Disputed {
             looked_up: false,
             next_offset,
             sent_once: !batch.doubt,
@@ -221,7 +227,7 @@ impl Machine {
     /// The batch at `number` is not known to be in the stream, or (`doubt`: false) known not to be.
     fn end_dispute(&mut self, number: u64, doubt: bool) {
         if let Some(batch) = self.queue.get_mut((number - self.base) as usize) {
-            batch.state = State::Parked;
+            batch.state = BatchState::Parked;
             batch.doubt = doubt;
             self.disputes -= 1;
             self.held += 1;
@@ -242,7 +248,7 @@ impl Machine {
                     response: None,
                 });
             }
-            Phase::Running => self.fail(now, Failure::EpochReused { epoch }),
+            Phase::Running => self.fail(now, ProducerFailure::EpochReused { epoch }),
             _ => {}
         }
     }
@@ -252,7 +258,7 @@ impl Machine {
         self.end_dispute(number, true);
         self.claims.collided = true;
         let current_epoch = self.epoch;
-        self.fail(now, Failure::StaleEpoch { current_epoch });
+        self.fail(now, ProducerFailure::StaleEpoch { current_epoch });
     }
 
     /// It cannot be looked up who stored the batch. In an epoch that the owner chose it is assumed to be this producer's, and so
@@ -260,7 +266,7 @@ impl Machine {
     fn undecided(&mut self, now: Instant, number: u64) {
         let may_be_anothers = self.may_be_anothers();
         if may_be_anothers {
-            self.tail = Tail::Unknown;
+            self.tail = TailState::Unknown;
         }
         if may_be_anothers && !matches!(self.phase, Phase::Running) {
             self.end_dispute(number, true);
@@ -274,7 +280,7 @@ impl Machine {
     /// The disputed batch counts as delivered, although it may be another's. `found`: an equal one is in the stream.
     fn assume(&mut self, now: Instant, number: u64, found: bool) {
         let Some(batch) = self.batch_at(number) else { return };
-        let State::Disputed { next_offset, .. } = &batch.state else {
+        let BatchState::Disputed { next_offset, .. } = &batch.state else {
             return;
         };
         let (next_offset, first, count) = (next_offset.clone(), batch.first, batch.count);
@@ -284,7 +290,7 @@ impl Machine {
         if !certain {
             self.claims.collided = true;
             let epoch = self.epoch;
-            self.events.push_back(Event::Assumed {
+            self.events.push_back(ProducerEvent::Assumed {
                 first,
                 count,
                 epoch,
@@ -296,12 +302,12 @@ impl Machine {
             // The next batch travels alone too, and its answer is not trusted either.
             self.established = false;
             if !found {
-                self.tail = Tail::NotAsked;
+                self.tail = TailState::NotRequested;
             }
         }
     }
 
-    fn batch_at(&self, number: u64) -> Option<&Batch> {
+    fn batch_at(&self, number: u64) -> Option<&ProducerBatch> {
         self.queue.get(number.checked_sub(self.base)? as usize)
     }
 }

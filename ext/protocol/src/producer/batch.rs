@@ -42,7 +42,7 @@ impl Body {
     /// A body of one message, or of none.
     pub fn of(kind: BodyKind, message: Option<&[u8]>) -> Body {
         let Some(message) = message else { return Body::default() };
-        let mut filling = Filling::new(kind, 0, kind.cost(message.len()), 1);
+        let mut filling = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
         filling.push(message);
         filling.seal()
     }
@@ -77,7 +77,7 @@ impl Body {
 
 /// The batch that appends go to.
 #[derive(Debug)]
-pub(super) struct Filling {
+pub(super) struct OpenBatch {
     kind: BodyKind,
     bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -89,10 +89,10 @@ pub(super) struct Filling {
     pub urgent: bool,
 }
 
-impl Filling {
+impl OpenBatch {
     /// An empty one, with room for `bytes` and `items` before its memory grows.
-    pub fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> Filling {
-        let mut filling = Filling {
+    pub fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> OpenBatch {
+        let mut filling = OpenBatch {
             kind,
             bytes: Vec::with_capacity(bytes),
             starts: Vec::with_capacity(items),
@@ -148,7 +148,7 @@ impl Filling {
 
 /// What is known of a batch in its epoch.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum BatchState {
     /// Never sent in this epoch.
     Unsent,
     /// A request is out.
@@ -178,7 +178,7 @@ pub(super) enum State {
 
 /// A batch that is complete and not yet reported.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct ProducerBatch {
     /// The token of its first message.
     pub first: u64,
     /// How many messages it has; the body is dropped before this is needed for the last time.
@@ -188,7 +188,7 @@ pub(super) struct Batch {
     pub closes: bool,
     /// Its number in the epoch, from its first request on.
     pub seq: Option<u64>,
-    pub state: State,
+    pub state: BatchState,
     /// A request of this epoch went out and no answer told what became of it.
     pub doubt: bool,
     /// How many requests were made of it in this epoch.
@@ -196,17 +196,17 @@ pub(super) struct Batch {
     pub retries: Schedule,
 }
 
-impl Batch {
+impl ProducerBatch {
     /// A batch that was never sent.
-    pub fn new(first: u64, body: Body, closes: bool) -> Batch {
+    pub fn new(first: u64, body: Body, closes: bool) -> ProducerBatch {
         let count = body.len() as u64;
-        Batch {
+        ProducerBatch {
             first,
             count,
             body,
             closes,
             seq: None,
-            state: State::Unsent,
+            state: BatchState::Unsent,
             doubt: false,
             attempts: 0,
             retries: Schedule::default(),
@@ -216,7 +216,7 @@ impl Batch {
     /// As new, for another epoch.
     pub fn renew(&mut self) {
         self.seq = None;
-        self.state = State::Unsent;
+        self.state = BatchState::Unsent;
         self.doubt = false;
         self.attempts = 0;
         self.retries.reset();
@@ -224,21 +224,21 @@ impl Batch {
 
     /// Whether it is in the stream.
     pub fn acknowledged(&self) -> bool {
-        matches!(self.state, State::Acknowledged { .. })
+        matches!(self.state, BatchState::Acknowledged { .. })
     }
 
     /// Whether it is being looked up whose it is.
     pub fn disputed(&self) -> bool {
-        matches!(self.state, State::Disputed { .. })
+        matches!(self.state, BatchState::Disputed { .. })
     }
 
     /// Whether it waits to be sent again.
     pub fn held(&self) -> bool {
-        matches!(self.state, State::BackOff(_) | State::Parked)
+        matches!(self.state, BatchState::BackOff(_) | BatchState::Parked)
     }
 
     /// Whether it may be in the stream although no answer said so.
     pub fn uncertain(&self) -> bool {
-        self.doubt || matches!(self.state, State::InFlight)
+        self.doubt || matches!(self.state, BatchState::InFlight)
     }
 }

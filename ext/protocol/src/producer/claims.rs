@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::config::ClaimLimits;
-use super::event::Failure;
+use super::event::ProducerFailure;
 use crate::error::Error;
 
 /// What is done when all is known.
@@ -16,7 +16,7 @@ pub(super) enum Settling {
         response: Option<Error>,
     },
     /// The producer is over.
-    Fail(Failure),
+    Fail(ProducerFailure),
 }
 
 /// The claims of one producer.
@@ -43,8 +43,8 @@ impl Claims {
         self.acknowledged = self.acknowledged.saturating_add(1);
         let lasted = self
             .since
-            .is_some_and(|since| now.saturating_duration_since(since) >= limits.held_for);
-        if lasted && self.acknowledged >= limits.held_batches {
+            .is_some_and(|since| now.saturating_duration_since(since) >= limits.stable_for);
+        if lasted && self.acknowledged >= limits.stable_batches {
             self.in_a_row = 0;
         }
     }

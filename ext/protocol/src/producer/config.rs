@@ -17,25 +17,25 @@ const MAX_BATCH_BYTES: usize = 1 << 30;
 pub struct ClaimLimits {
     /// How many claims may follow one another without the epoch being held in between; 0 never claims.
     pub max_claims: u32,
-    /// An epoch was held once it lasted this long after its claim and `held_batches` were acknowledged in it.
-    pub held_for: Duration,
-    /// See `held_for`. Both are asked for: neither a quick fight nor a slow one passes for holding the id.
-    pub held_batches: u32,
+    /// An epoch was held once it lasted this long after its claim and `stable_batches` were acknowledged in it.
+    pub stable_for: Duration,
+    /// See `stable_for`. Both are asked for: neither a quick fight nor a slow one passes for holding the id.
+    pub stable_batches: u32,
 }
 
 impl Default for ClaimLimits {
     fn default() -> ClaimLimits {
         ClaimLimits {
             max_claims: 3,
-            held_for: Duration::from_secs(30),
-            held_batches: 16,
+            stable_for: Duration::from_secs(30),
+            stable_batches: 16,
         }
     }
 }
 
 /// The settings of one producer.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ProducerConfig {
     /// How messages are joined into a body.
     pub body: BodyKind,
     /// The epoch to start in.
@@ -61,11 +61,11 @@ pub struct Config {
     pub retry: retry::policy::RetryPolicy,
 }
 
-impl Config {
+impl ProducerConfig {
     /// Settings to test with, with this retry policy: users get theirs from Ruby, where the defaults are.
     #[cfg(test)]
-    pub(crate) fn new(retry: retry::policy::RetryPolicy) -> Config {
-        Config {
+    pub(crate) fn new(retry: retry::policy::RetryPolicy) -> ProducerConfig {
+        ProducerConfig {
             body: BodyKind::Json,
             epoch: 0,
             next_seq: None,

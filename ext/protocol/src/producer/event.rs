@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// Something to tell, in the order in which it came to be.
 #[derive(Debug)]
-pub enum Event {
+pub enum ProducerEvent {
     /// A batch is in the stream. Deliveries come in append order and without a hole (but for a failure: a server that
     /// accepts a batch and refuses the one before it leaves one, which `Failed` names).
     Delivered(Delivery),
@@ -43,7 +43,7 @@ pub enum Event {
     /// The producer is at its end and not all was delivered. Nothing comes after this.
     Failed {
         /// Why.
-        failure: Failure,
+        failure: ProducerFailure,
         /// Every message that was accepted and not delivered.
         undelivered: Undelivered,
     },
@@ -72,7 +72,7 @@ pub struct Delivery {
 
 /// Why a producer accepts nothing more.
 #[derive(Clone, Debug)]
-pub enum Failure {
+pub enum ProducerFailure {
     /// What the decisive request came to: what its response means, or why there was none.
     Request(Error),
     /// The id belongs to another producer, which no response has said in so many words.
@@ -94,7 +94,7 @@ pub enum Failure {
 
 /// Whether an undelivered message is in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// It is not, and will not be.
     NotDelivered,
     /// Nobody can tell: a request with it went out, and its answer never came.
@@ -112,7 +112,7 @@ pub(super) struct UndeliveredBatch {
     pub kind: BodyKind,
     pub first: u64,
     pub body: Body,
-    pub outcome: Outcome,
+    pub outcome: DeliveryOutcome,
 }
 
 /// One message that was not delivered.
@@ -123,7 +123,7 @@ pub struct UndeliveredMessage {
     /// What was appended, sharing the memory of its batch.
     pub data: Bytes,
     /// What is known of it.
-    pub outcome: Outcome,
+    pub outcome: DeliveryOutcome,
 }
 
 impl Undelivered {
@@ -155,6 +155,6 @@ impl Undelivered {
     pub fn any_unknown(&self) -> bool {
         self.batches
             .iter()
-            .any(|batch| batch.outcome == Outcome::Unknown && batch.body.len() > 0)
+            .any(|batch| batch.outcome == DeliveryOutcome::Unknown && batch.body.len() > 0)
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::batch::{Batch, Body, Filling, State};
+use super::batch::{BatchState, Body, OpenBatch, ProducerBatch};
 use super::claims::{Claims, Settling};
-use super::config::{Config, ConfigError, MAX_NUMBER};
-use super::event::{Event, Failure};
-use super::lookup::Tail;
+use super::config::{ConfigError, MAX_NUMBER, ProducerConfig};
+use super::event::{ProducerEvent, ProducerFailure};
+use super::lookup::TailState;
 use super::window::Window;
 
 /// The most batches between the oldest that is not acknowledged and the newest that is sent: bounds what is kept of
@@ -22,7 +22,7 @@ const WINDOW: u64 = 1024;
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// Where the jitter of delays comes from: a number between 0 and 1 at each call.
-pub type Jitter = Box<dyn FnMut() -> f64 + Send>;
+pub type ProducerJitter = Box<dyn FnMut() -> f64 + Send>;
 
 /// One request that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,23 +55,23 @@ pub struct Appended {
 /// Why a message was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// `max_buffered_bytes` are waiting. Nothing was copied; [`Event::Room`] tells when to try again. The driver has
+    /// `max_buffered_bytes` are waiting. Nothing was copied; [`ProducerEvent::Room`] tells when to try again. The driver has
     /// to look at the machine now: what waits for company goes out at once.
     Full,
     /// A message without bytes: there is no such thing in this protocol.
     Empty,
     /// The producer was closed.
     Closed,
-    /// [`Machine::close_stream`] was called before, without this last message.
+    /// [`ProducerMachine::close_stream`] was called before, without this last message.
     StreamClosing,
-    /// The producer has failed: see [`Machine::failure`].
+    /// The producer has failed: see [`ProducerMachine::failure`].
     Failed,
 }
 
 /// How far the owner has asked the producer to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    NotAsked,
+    NotRequested,
     Producer,
     Stream,
 }
@@ -86,12 +86,12 @@ pub(super) enum Phase {
     /// At its end, with all delivered.
     Closed,
     /// At its end, with the rest reported.
-    Failed(Failure),
+    Failed(ProducerFailure),
 }
 
 /// A request that is out.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct SentRequest {
     /// The position of its batch since the beginning of the producer.
     pub number: u64,
     /// Its number in the epoch.
@@ -101,9 +101,9 @@ pub(super) struct Sent {
 }
 
 /// An idempotent producer without IO. See the module for how to run it.
-pub struct Machine {
-    pub(super) config: Config,
-    pub(super) jitter: Jitter,
+pub struct ProducerMachine {
+    pub(super) config: ProducerConfig,
+    pub(super) jitter: ProducerJitter,
     pub(super) phase: Phase,
     pub(super) ending: Ending,
     /// The last message, if the stream is to be closed with one.
@@ -113,9 +113,9 @@ pub struct Machine {
     /// Whether the server has acknowledged this epoch.
     pub(super) established: bool,
     pub(super) claims: Claims,
-    pub(super) tail: Tail,
+    pub(super) tail: TailState,
     /// Complete batches that were not reported as delivered, in append order.
-    pub(super) queue: VecDeque<Batch>,
+    pub(super) queue: VecDeque<ProducerBatch>,
     /// The position of the first of them since the beginning of the producer.
     pub(super) base: u64,
     /// The position of the first batch that was never sent in this epoch.
@@ -128,8 +128,8 @@ pub struct Machine {
     pub(super) window: Window,
     /// A request failed and there was no progress since: only the oldest batch is tried.
     pub(super) probing: bool,
-    pub(super) filling: Option<Filling>,
-    pub(super) sent: HashMap<TransmitId, Sent>,
+    pub(super) filling: Option<OpenBatch>,
+    pub(super) sent: HashMap<TransmitId, SentRequest>,
     next_id: u64,
     pub(super) buffered: usize,
     pub(super) pending: u64,
@@ -138,12 +138,12 @@ pub struct Machine {
     pub(super) starved: bool,
     /// How much the last batch held: what the memory of the next is sized by.
     last_size: (usize, usize),
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<ProducerEvent>,
 }
 
-impl fmt::Debug for Machine {
+impl fmt::Debug for ProducerMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine")
+        f.debug_struct("ProducerMachine")
             .field("phase", &self.phase)
             .field("epoch", &self.epoch)
             .field("next_seq", &self.next_seq)
@@ -152,23 +152,23 @@ impl fmt::Debug for Machine {
     }
 }
 
-impl Machine {
+impl ProducerMachine {
     /// A producer that has sent nothing yet. `jitter` spreads its delays.
     ///
     /// # Errors
     /// When a setting is outside its bounds.
-    pub fn new(config: Config, jitter: Jitter) -> Result<Machine, ConfigError> {
+    pub fn new(config: ProducerConfig, jitter: ProducerJitter) -> Result<ProducerMachine, ConfigError> {
         config.check()?;
-        Ok(Machine {
+        Ok(ProducerMachine {
             jitter,
             phase: Phase::Running,
-            ending: Ending::NotAsked,
+            ending: Ending::NotRequested,
             last: None,
             epoch: config.epoch,
             next_seq: config.next_seq.unwrap_or_default(),
             established: config.next_seq.is_some_and(|seq| seq > 0),
             claims: Claims::default(),
-            tail: Tail::NotAsked,
+            tail: TailState::NotRequested,
             queue: VecDeque::new(),
             base: 0,
             unsent: 0,
@@ -210,7 +210,7 @@ impl Machine {
         let (bytes, items) = self.last_size;
         let filling = self.filling.get_or_insert_with(|| {
             wake = true;
-            Filling::new(self.config.body, token, bytes.max(cost), items)
+            OpenBatch::new(self.config.body, token, bytes.max(cost), items)
         });
         let before = if filling.len() == 0 { 0 } else { filling.size() };
         filling.push(message);
@@ -224,7 +224,7 @@ impl Machine {
         Ok(Appended { token, wake })
     }
 
-    /// Accepts one message, as [`Machine::append`] does, as a batch of its own. Bytes are sent from where they are, without
+    /// Accepts one message, as [`ProducerMachine::append`] does, as a batch of its own. Bytes are sent from where they are, without
     /// a copy; what the message refers to is dropped when it is acknowledged, or with the report of its failure.
     ///
     /// # Errors
@@ -233,16 +233,16 @@ impl Machine {
         self.admit_message(message.len())?;
         self.seal();
         let token = self.next_token;
-        let batch = Batch::new(token, Body::shared(self.config.body, message), false);
+        let batch = ProducerBatch::new(token, Body::shared(self.config.body, message), false);
         self.enqueue(batch);
         Ok(Appended { token, wake: true })
     }
 
-    /// Has all that was appended so far sent at once. [`Event::Delivered`] tells when it is in the stream.
+    /// Has all that was appended so far sent at once. [`ProducerEvent::Delivered`] tells when it is in the stream.
     ///
     /// # Errors
     /// When the producer has failed.
-    pub fn flush(&mut self) -> Result<(), Failure> {
+    pub fn flush(&mut self) -> Result<(), ProducerFailure> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
         }
@@ -250,15 +250,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Accepts nothing more, sends what is left and ends with [`Event::Closed`]. Asking again changes nothing.
+    /// Accepts nothing more, sends what is left and ends with [`ProducerEvent::Closed`]. Asking again changes nothing.
     ///
     /// # Errors
     /// When the producer has failed.
-    pub fn close(&mut self) -> Result<(), Failure> {
+    pub fn close(&mut self) -> Result<(), ProducerFailure> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
         }
-        if self.ending == Ending::NotAsked {
+        if self.ending == Ending::NotRequested {
             self.ending = Ending::Producer;
             self.hurry();
             self.end_if_drained();
@@ -267,7 +267,7 @@ impl Machine {
     }
 
     /// Accepts nothing more, sends what is left and then a request that closes the stream, with `last` as its data:
-    /// [`Event::StreamClosed`], then [`Event::Closed`]. Answers the token of `last`. Asking again, with the same data or
+    /// [`ProducerEvent::StreamClosed`], then [`ProducerEvent::Closed`]. Answers the token of `last`. Asking again, with the same data or
     /// none, changes nothing.
     ///
     /// # Errors
@@ -283,7 +283,7 @@ impl Machine {
         self.admit()?;
         self.last = last.map(Bytes::copy_from_slice);
         self.seal();
-        let batch = Batch::new(self.next_token, Body::of(self.config.body, last), true);
+        let batch = ProducerBatch::new(self.next_token, Body::of(self.config.body, last), true);
         let token = last.map(|_| batch.first);
         self.enqueue(batch);
         self.ending = Ending::Stream;
@@ -312,11 +312,11 @@ impl Machine {
             self.unsent = number + 1;
         }
         batch.seq = Some(seq);
-        batch.state = State::InFlight;
+        batch.state = BatchState::InFlight;
         batch.attempts = batch.attempts.saturating_add(1);
         let id = TransmitId(self.next_id);
         self.next_id += 1;
-        self.sent.insert(id, Sent { number, seq, floor });
+        self.sent.insert(id, SentRequest { number, seq, floor });
         Some(Transmit {
             id,
             epoch: self.epoch,
@@ -332,8 +332,8 @@ impl Machine {
             return None;
         }
         match self.queue.front().map(|batch| &batch.state) {
-            Some(State::BackOff(until)) => return Some(*until),
-            Some(State::Disputed { .. }) => return None,
+            Some(BatchState::BackOff(until)) => return Some(*until),
+            Some(BatchState::Disputed { .. }) => return None,
             _ => {}
         }
         let idle = self.may_send_new() && self.unsent == self.base + self.queue.len() as u64;
@@ -341,7 +341,7 @@ impl Machine {
     }
 
     /// The next thing to tell.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<ProducerEvent> {
         self.events.pop_front()
     }
 
@@ -367,13 +367,13 @@ impl Machine {
 
     /// Whether the owner has asked for the end.
     pub fn ending(&self) -> bool {
-        self.ending != Ending::NotAsked
+        self.ending != Ending::NotRequested
     }
 
-    /// Why the producer accepts nothing more, from the moment it is known; [`Event::Failed`] follows when the fate of
+    /// Why the producer accepts nothing more, from the moment it is known; [`ProducerEvent::Failed`] follows when the fate of
     /// all messages is. It turns from `None` to `Some` within the call that brought the fatal answer (which is then
     /// the one to quote), or for `StaleEpoch` later, when nothing can be claimed.
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&ProducerFailure> {
         match &self.phase {
             Phase::Failed(failure) | Phase::Settling(Settling::Fail(failure)) => Some(failure),
             Phase::Running | Phase::Closed | Phase::Settling(Settling::Claim { .. }) => None,
@@ -386,7 +386,7 @@ impl Machine {
             return Err(AppendError::Failed);
         }
         match self.ending {
-            Ending::NotAsked => Ok(()),
+            Ending::NotRequested => Ok(()),
             Ending::Producer | Ending::Stream => Err(AppendError::Closed),
         }
     }
@@ -408,7 +408,7 @@ impl Machine {
     }
 
     /// Takes a batch that is complete from the start.
-    fn enqueue(&mut self, batch: Batch) {
+    fn enqueue(&mut self, batch: ProducerBatch) {
         self.next_token += batch.count;
         self.pending += batch.count;
         self.buffered += batch.body.bytes.len();
@@ -426,7 +426,8 @@ impl Machine {
     pub(super) fn seal(&mut self) {
         if let Some(filling) = self.filling.take() {
             self.last_size = (filling.size().min(self.config.max_batch_bytes), filling.len());
-            self.queue.push_back(Batch::new(filling.first, filling.seal(), false));
+            self.queue
+                .push_back(ProducerBatch::new(filling.first, filling.seal(), false));
         }
     }
 
@@ -447,9 +448,9 @@ impl Machine {
             return None;
         }
         match self.queue.front().map(|batch| &batch.state) {
-            Some(State::Disputed { .. }) => return None,
-            Some(State::Parked) => return Some(self.base),
-            Some(State::BackOff(until)) => return (now >= *until).then_some(self.base),
+            Some(BatchState::Disputed { .. }) => return None,
+            Some(BatchState::Parked) => return Some(self.base),
+            Some(BatchState::BackOff(until)) => return (now >= *until).then_some(self.base),
             _ => {}
         }
         if !self.may_send_new() {
@@ -468,14 +469,14 @@ impl Machine {
     }
 
     /// The number of a batch in the epoch, given on its first request.
-    fn number_of(&mut self, number: u64) -> Result<u64, Failure> {
+    fn number_of(&mut self, number: u64) -> Result<u64, ProducerFailure> {
         let batch = self.queue.get((number - self.base) as usize);
         if let Some(seq) = batch.and_then(|batch| batch.seq) {
             return Ok(seq);
         }
         let seq = self.next_seq;
         if seq > MAX_NUMBER {
-            return Err(Failure::NumbersExhausted);
+            return Err(ProducerFailure::NumbersExhausted);
         }
         self.next_seq += 1;
         Ok(seq)

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Verdict, without_answer};
-use super::batch::{Batch, Body, State};
+use super::batch::{BatchState, Body, ProducerBatch};
 use super::claims::Settling;
-use super::event::{Delivery, Event, Failure};
-use super::machine::{Ending, Machine, Phase, Sent, TransmitId};
+use super::event::{Delivery, ProducerEvent, ProducerFailure};
+use super::machine::{Ending, Phase, ProducerMachine, SentRequest, TransmitId};
+use super::response::{BatchResponse, Verdict, without_answer};
 use crate::error::Error;
 use crate::request;
 
-impl Machine {
+impl ProducerMachine {
     /// An answer came. One to a request that is not out any more is ignored.
-    pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: Answer) {
+    pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: BatchResponse) {
         let Some(sent) = self.sent.remove(&id) else { return };
         match answer.verdict(sent.seq) {
             Verdict::Landed { duplicate } => self.landed_or_disputed(now, &sent, answer, duplicate),
@@ -22,14 +22,14 @@ impl Machine {
     }
 
     /// A request ended without an answer. `Final` fails the producer: the request was not sent, and will not be.
-    pub fn handle_lost(&mut self, now: Instant, id: TransmitId, failure: request::RequestFailure) {
+    pub fn handle_failure(&mut self, now: Instant, id: TransmitId, failure: request::RequestFailure) {
         let Some(sent) = self.sent.remove(&id) else { return };
         self.not_landed(now, &sent, without_answer(failure));
         self.settle(now);
     }
 
     /// The batch of a request that is out; nothing else is done with its entry until the answer.
-    pub(super) fn batch(&mut self, sent: &Sent) -> Option<&mut Batch> {
+    pub(super) fn batch(&mut self, sent: &SentRequest) -> Option<&mut ProducerBatch> {
         self.queue.get_mut(sent.number.checked_sub(self.base)? as usize)
     }
 
@@ -47,20 +47,20 @@ impl Machine {
         self.report();
     }
 
-    fn not_landed(&mut self, now: Instant, sent: &Sent, verdict: Verdict) {
+    fn not_landed(&mut self, now: Instant, sent: &SentRequest, verdict: Verdict) {
         match verdict {
             Verdict::Landed { .. } => {}
             Verdict::Fenced { current_epoch, error } => {
-                self.hold(sent, State::Parked, false);
+                self.hold(sent, BatchState::Parked, false);
                 self.fenced(now, current_epoch, error);
             }
             Verdict::Gap { expected, error } => {
-                self.hold(sent, State::Parked, false);
+                self.hold(sent, BatchState::Parked, false);
                 self.window.overtaken(sent.number, self.unsent);
                 // The server lacked what it had acknowledged before this request was sent; else the requests merely
                 // overtook one another, and by the time the batch is sent again all before it are acknowledged.
                 if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
-                    self.fail(now, Failure::Request(error));
+                    self.fail(now, ProducerFailure::Request(error));
                 }
             }
             Verdict::Again {
@@ -72,13 +72,20 @@ impl Machine {
                 failure,
                 may_have_landed,
             } => {
-                self.hold(sent, State::Parked, may_have_landed);
+                self.hold(sent, BatchState::Parked, may_have_landed);
                 self.fail(now, failure);
             }
         }
     }
 
-    fn again(&mut self, now: Instant, sent: &Sent, error: Error, asked: Option<Duration>, may_have_landed: bool) {
+    fn again(
+        &mut self,
+        now: Instant,
+        sent: &SentRequest,
+        error: Error,
+        asked: Option<Duration>,
+        may_have_landed: bool,
+    ) {
         let jitter = (self.jitter)();
         let running = matches!(self.phase, Phase::Running);
         let Some(batch) = self.queue.get_mut((sent.number - self.base) as usize) else {
@@ -91,17 +98,21 @@ impl Machine {
             Some(Duration::ZERO)
         };
         let until = delay.and_then(|delay| now.checked_add(delay));
-        self.hold(sent, until.map_or(State::Parked, State::BackOff), may_have_landed);
+        self.hold(
+            sent,
+            until.map_or(BatchState::Parked, BatchState::BackOff),
+            may_have_landed,
+        );
         let doubt = self.batch(sent).is_some_and(|batch| batch.doubt);
         self.ask_again(doubt);
         self.probing = true;
         if until.is_none() {
-            self.fail(now, Failure::Request(error));
+            self.fail(now, ProducerFailure::Request(error));
         }
     }
 
     /// The request of a batch is over and it is not known to be in the stream.
-    pub(super) fn hold(&mut self, sent: &Sent, state: State, may_have_landed: bool) {
+    pub(super) fn hold(&mut self, sent: &SentRequest, state: BatchState, may_have_landed: bool) {
         let Some(batch) = self.batch(sent) else { return };
         batch.state = state;
         batch.doubt |= may_have_landed;
@@ -120,7 +131,7 @@ impl Machine {
         if batch.disputed() {
             self.disputes -= 1;
         }
-        batch.state = State::Acknowledged { next_offset, duplicate };
+        batch.state = BatchState::Acknowledged { next_offset, duplicate };
         self.buffered -= batch.body.bytes.len();
         // It may be needed to tell this batch from a disputed one, until its turn has come.
         if !may_be_compared {
@@ -129,13 +140,13 @@ impl Machine {
         self.pending -= batch.count;
         if self.starved {
             self.starved = false;
-            self.events.push_back(Event::Room);
+            self.events.push_back(ProducerEvent::Room);
         }
     }
 
     /// Tells of the deliveries and the end that acknowledgements have brought about.
     pub(super) fn report(&mut self) {
-        while self.queue.front().is_some_and(Batch::acknowledged) {
+        while self.queue.front().is_some_and(ProducerBatch::acknowledged) {
             let Some(batch) = self.queue.pop_front() else { break };
             self.base += 1;
             self.unsent = self.unsent.max(self.base);
@@ -145,13 +156,13 @@ impl Machine {
     }
 
     /// Tells of one delivery.
-    pub(super) fn tell_delivered(&mut self, batch: Batch) {
-        let State::Acknowledged { next_offset, duplicate } = batch.state else {
+    pub(super) fn tell_delivered(&mut self, batch: ProducerBatch) {
+        let BatchState::Acknowledged { next_offset, duplicate } = batch.state else {
             return;
         };
         self.remember(next_offset.as_ref(), duplicate, batch.body);
         let final_offset = next_offset.clone();
-        self.events.push_back(Event::Delivered(Delivery {
+        self.events.push_back(ProducerEvent::Delivered(Delivery {
             first: batch.first,
             count: batch.count,
             next_offset,
@@ -161,16 +172,16 @@ impl Machine {
             attempts: batch.attempts,
         }));
         if batch.closes {
-            self.events.push_back(Event::StreamClosed { final_offset });
+            self.events.push_back(ProducerEvent::StreamClosed { final_offset });
         }
     }
 
     /// Ends the producer if it was asked to and nothing is left.
     pub(super) fn end_if_drained(&mut self) {
         let drained = self.queue.is_empty() && self.filling.is_none();
-        if drained && self.ending != Ending::NotAsked && !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
+        if drained && self.ending != Ending::NotRequested && !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
             self.phase = Phase::Closed;
-            self.events.push_back(Event::Closed);
+            self.events.push_back(ProducerEvent::Closed);
         }
     }
 
@@ -192,7 +203,7 @@ impl Machine {
                 }
                 *known = current_epoch.max(*known);
             }
-            _ => self.fail(now, Failure::Request(error)),
+            _ => self.fail(now, ProducerFailure::Request(error)),
         }
     }
 }

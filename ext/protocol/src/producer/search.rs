@@ -8,16 +8,16 @@ use memchr::memmem;
 use super::batch::{Body, BodyKind};
 use crate::json::{Fingerprint, Fingerprinter, NotJson, Numbers};
 
-/// The most bytes that are received to read back. Beyond it the result is [`Found::Unknown`].
+/// The most bytes that are received to read back. Beyond it the result is [`SearchResult::Unknown`].
 pub const MOST_READ_BACK: usize = 64 << 20;
 
-/// The least time that reading back may take before the result is [`Found::Unknown`]; where one request may take longer, it
+/// The least time that reading back may take before the result is [`SearchResult::Unknown`]; where one request may take longer, it
 /// may take as long.
 pub const READ_BACK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A batch to look for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedBatch {
     /// How its messages make up its body: the stream is to be read as JSON items, or as bytes.
     pub kind: BodyKind,
     /// Whether it closes the stream: it is there only if the stream is closed.
@@ -27,7 +27,7 @@ pub struct Wanted {
 
 /// Whether a batch is in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum SearchResult {
     /// It is.
     Yes,
     /// It is not: all there was to read was read.
@@ -44,17 +44,17 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Search {
     closes: bool,
-    content: Content,
+    content: SearchContent,
 }
 
 #[derive(Debug)]
-enum Content {
+enum SearchContent {
     /// It has no messages.
     Nothing,
     Json {
         fingerprinter: Fingerprinter,
-        exact: Run<Fingerprint>,
-        doubles: Run<Fingerprint>,
+        exact: RunMatcher<Fingerprint>,
+        doubles: RunMatcher<Fingerprint>,
     },
     Bytes {
         wanted: Bytes,
@@ -62,7 +62,7 @@ enum Content {
     },
 }
 
-impl Wanted {
+impl WantedBatch {
     /// Whether it would be found among these batches, one after the other, although it is none of them.
     pub(super) fn resembles<'a>(&self, batches: impl Iterator<Item = &'a Body>) -> bool {
         let mut search = self.search();
@@ -79,8 +79,8 @@ impl Wanted {
     /// Begins to look for it.
     pub fn search(&self) -> Search {
         let content = match self.kind {
-            _ if self.body.len() == 0 => Content::Nothing,
-            BodyKind::Bytes => Content::Bytes {
+            _ if self.body.len() == 0 => SearchContent::Nothing,
+            BodyKind::Bytes => SearchContent::Bytes {
                 wanted: self.body.bytes.clone(),
                 seen: Vec::new(),
             },
@@ -88,9 +88,9 @@ impl Wanted {
                 let fingerprinter = Fingerprinter::default();
                 let inner = inner(&self.body.bytes);
                 // The messages are valid JSON. Were one not, what there is nothing of would not be found.
-                let values = |numbers| Run::of(fingerprinter.values(&inner, numbers).unwrap_or_default());
+                let values = |numbers| RunMatcher::of(fingerprinter.values(&inner, numbers).unwrap_or_default());
                 let (exact, doubles) = (values(Numbers::Exact), values(Numbers::Doubles));
-                Content::Json {
+                SearchContent::Json {
                     fingerprinter,
                     exact,
                     doubles,
@@ -112,7 +112,7 @@ fn inner(body: &Bytes) -> Bytes {
 impl Search {
     /// Whether what was read decides already.
     pub fn is_over(&self) -> bool {
-        matches!(self.content, Content::Json { .. }) && !self.closes && self.has_messages()
+        matches!(self.content, SearchContent::Json { .. }) && !self.closes && self.has_messages()
     }
 
     /// Takes the next JSON items, separated by commas.
@@ -120,7 +120,7 @@ impl Search {
     /// # Errors
     /// If they are not JSON.
     pub fn items(&mut self, text: &Bytes) -> Result<(), NotJson> {
-        if let Content::Json {
+        if let SearchContent::Json {
             fingerprinter,
             exact,
             doubles,
@@ -136,32 +136,32 @@ impl Search {
 
     /// Takes the next bytes.
     pub fn bytes(&mut self, bytes: &Bytes) {
-        if let Content::Bytes { seen, .. } = &mut self.content {
+        if let SearchContent::Bytes { seen, .. } = &mut self.content {
             seen.extend_from_slice(bytes);
         }
     }
 
     /// What was found, when reading is over or has come to the end. `stream_closed`: whether the stream is closed there.
-    pub fn found(&self, stream_closed: bool) -> Found {
+    pub fn found(&self, stream_closed: bool) -> SearchResult {
         if self.has_messages() && (stream_closed || !self.closes) {
-            Found::Yes
+            SearchResult::Yes
         } else {
-            Found::No
+            SearchResult::No
         }
     }
 
     fn has_messages(&self) -> bool {
         match &self.content {
-            Content::Nothing => true,
-            Content::Json { exact, doubles, .. } => exact.found || doubles.found,
-            Content::Bytes { wanted, seen } => memmem::find(seen, wanted).is_some(),
+            SearchContent::Nothing => true,
+            SearchContent::Json { exact, doubles, .. } => exact.found || doubles.found,
+            SearchContent::Bytes { wanted, seen } => memmem::find(seen, wanted).is_some(),
         }
     }
 }
 
 /// The search for a run of values in a longer one, which is seen once (Knuth, Morris, Pratt).
 #[derive(Debug)]
-struct Run<T> {
+struct RunMatcher<T> {
     wanted: Vec<T>,
     /// For each length of a beginning of `wanted`, the longest shorter beginning that it ends with.
     fall_back: Vec<u32>,
@@ -170,10 +170,10 @@ struct Run<T> {
     found: bool,
 }
 
-impl<T: PartialEq> Run<T> {
+impl<T: PartialEq> RunMatcher<T> {
     /// A search for `wanted`. Nothing is found where nothing is wanted.
-    fn of(wanted: Vec<T>) -> Run<T> {
-        let mut run = Run {
+    fn of(wanted: Vec<T>) -> RunMatcher<T> {
+        let mut run = RunMatcher {
             fall_back: vec![0; 2],
             matched: 0,
             found: false,
@@ -210,10 +210,10 @@ impl<T: PartialEq> Run<T> {
 mod tests {
     use super::*;
 
-    fn wanted(kind: BodyKind, messages: &[&str], closes: bool) -> Wanted {
-        let mut filling = super::super::batch::Filling::new(kind, 0, 64, 4);
+    fn wanted(kind: BodyKind, messages: &[&str], closes: bool) -> WantedBatch {
+        let mut filling = super::super::batch::OpenBatch::new(kind, 0, 64, 4);
         messages.iter().for_each(|message| filling.push(message.as_bytes()));
-        Wanted {
+        WantedBatch {
             kind,
             closes,
             body: if messages.is_empty() {
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    fn bytes_found(messages: &[&str], pieces: &[&str]) -> Found {
+    fn bytes_found(messages: &[&str], pieces: &[&str]) -> SearchResult {
         let mut search = wanted(BodyKind::Bytes, messages, false).search();
         pieces
             .iter()
@@ -232,7 +232,7 @@ mod tests {
         search.found(false)
     }
 
-    fn items_found(messages: &[&str], pieces: &[&str]) -> Found {
+    fn items_found(messages: &[&str], pieces: &[&str]) -> SearchResult {
         let mut search = wanted(BodyKind::Json, messages, false).search();
         for piece in pieces {
             search.items(&Bytes::copy_from_slice(piece.as_bytes())).unwrap();
@@ -245,8 +245,12 @@ mod tests {
         let stream = "aabaabaaab";
         for cut in 0..stream.len() {
             let (before, after) = stream.split_at(cut);
-            assert_eq!(bytes_found(&["aaba", "aa"], &[before, after]), Found::Yes, "{cut}");
-            assert_eq!(bytes_found(&["aabab"], &[before, after]), Found::No, "{cut}");
+            assert_eq!(
+                bytes_found(&["aaba", "aa"], &[before, after]),
+                SearchResult::Yes,
+                "{cut}"
+            );
+            assert_eq!(bytes_found(&["aabab"], &[before, after]), SearchResult::No, "{cut}");
         }
     }
 
@@ -255,7 +259,7 @@ mod tests {
         let text: Vec<u8> = (0..10).map(|_| fastrand::u8(b'a'..=b'b')).collect();
         for bits in 0..64_u32 {
             let sought: Vec<u8> = (0..5).map(|bit| b'a' + (bits >> bit & 1) as u8).collect();
-            let mut run = Run::of(sought.clone());
+            let mut run = RunMatcher::of(sought.clone());
             text.iter().for_each(|byte| run.push(byte));
             let there = text.windows(5).any(|window| window == sought);
             assert_eq!(run.found, there, "{sought:?} in {text:?}");
@@ -266,26 +270,26 @@ mod tests {
     fn messages_are_found_by_value_and_together() {
         let messages = [r#"{"b":1.0,"a":"é"}"#, "[1,2]", "9007199254740993"];
         let stored = r#"{"a":"\u00e9","b":1},[1,2],9007199254740993"#;
-        assert_eq!(items_found(&messages, &["0", stored]), Found::Yes);
+        assert_eq!(items_found(&messages, &["0", stored]), SearchResult::Yes);
         assert_eq!(
             items_found(&messages, &[r#"0,{"b":1,"a":"é"}"#, "[1, 2],9007199254740992,5"]),
-            Found::Yes
+            SearchResult::Yes
         );
         assert_eq!(
             items_found(&messages, &[r#"{"b":1.0,"a":"é"},0,[1,2],9007199254740993"#]),
-            Found::No
+            SearchResult::No
         );
-        assert_eq!(items_found(&messages, &[]), Found::No);
+        assert_eq!(items_found(&messages, &[]), SearchResult::No);
     }
 
     #[test]
     fn a_batch_that_closes_is_there_if_the_stream_is_closed() {
         for (messages, read, closed, found) in [
-            (&[][..], "", true, Found::Yes),
-            (&[], "x", false, Found::No),
-            (&["x"], "x", true, Found::Yes),
-            (&["x"], "x", false, Found::No),
-            (&["x"], "y", true, Found::No),
+            (&[][..], "", true, SearchResult::Yes),
+            (&[], "x", false, SearchResult::No),
+            (&["x"], "x", true, SearchResult::Yes),
+            (&["x"], "x", false, SearchResult::No),
+            (&["x"], "y", true, SearchResult::No),
         ] {
             let mut search = wanted(BodyKind::Bytes, messages, true).search();
             search.bytes(&Bytes::from_static(read.as_bytes()));

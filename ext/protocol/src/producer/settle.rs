@@ -2,16 +2,16 @@
 
 use std::time::Instant;
 
-use super::batch::{Batch, State};
+use super::batch::{BatchState, ProducerBatch};
 use super::claims::Settling;
 use super::config::MAX_NUMBER;
-use super::event::{Event, Failure, Outcome, Undelivered, UndeliveredBatch};
-use super::lookup::Tail;
-use super::machine::{Machine, Phase};
+use super::event::{DeliveryOutcome, ProducerEvent, ProducerFailure, Undelivered, UndeliveredBatch};
+use super::lookup::TailState;
+use super::machine::{Phase, ProducerMachine};
 
 /// What is known of a batch when its epoch is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum BatchOutcome {
     Landed,
     NotLanded,
     /// Its request is out, and the answer decides.
@@ -19,11 +19,11 @@ enum Fate {
     Unknown,
 }
 
-impl Machine {
+impl ProducerMachine {
     /// Gives up: reports at once what is not acknowledged. What is in flight is `Unknown` (unless the order of numbers
     /// rules it out); answers that still come are ignored, and the driver drops those requests.
     pub fn abort(&mut self, now: Instant) {
-        self.fail(now, Failure::Aborted);
+        self.fail(now, ProducerFailure::Aborted);
         if let Phase::Settling(Settling::Fail(failure)) = &self.phase {
             let failure = failure.clone();
             self.finish(failure);
@@ -31,7 +31,7 @@ impl Machine {
     }
 
     /// Nothing more is sent or accepted. The first failure counts.
-    pub(super) fn fail(&mut self, now: Instant, failure: Failure) {
+    pub(super) fn fail(&mut self, now: Instant, failure: ProducerFailure) {
         match self.phase {
             Phase::Closed | Phase::Failed(_) | Phase::Settling(Settling::Fail(_)) => return,
             Phase::Running | Phase::Settling(Settling::Claim { .. }) => {}
@@ -44,7 +44,7 @@ impl Machine {
     /// Whoever waits for room learns of the failure by trying again.
     fn wake_starved(&mut self) {
         if std::mem::take(&mut self.starved) {
-            self.events.push_back(Event::Room);
+            self.events.push_back(ProducerEvent::Room);
         }
     }
 
@@ -56,11 +56,11 @@ impl Machine {
                 response,
             }) if self.sent.is_empty() => {
                 let current_epoch = *current_epoch;
-                let stale = Failure::StaleEpoch { current_epoch };
-                let stale = response.clone().map_or(stale, Failure::Request);
+                let stale = ProducerFailure::StaleEpoch { current_epoch };
+                let stale = response.clone().map_or(stale, ProducerFailure::Request);
                 self.claim_or_fail(now, current_epoch, stale);
             }
-            Phase::Settling(Settling::Fail(failure)) if !self.fates().contains(&Fate::Undecided) => {
+            Phase::Settling(Settling::Fail(failure)) if !self.fates().contains(&BatchOutcome::Undecided) => {
                 let failure = failure.clone();
                 self.finish(failure);
             }
@@ -70,34 +70,34 @@ impl Machine {
 
     /// What is known of each batch, by the two rules of the order of numbers: what is below an accepted one landed,
     /// what is above one that did not land did not either.
-    fn fates(&self) -> Vec<Fate> {
+    fn fates(&self) -> Vec<BatchOutcome> {
         // Another may have used these numbers too.
         let shared = self.claims.collided || self.disputes > 0;
         let proven = if shared {
             None
         } else {
-            self.queue.iter().rposition(Batch::acknowledged)
+            self.queue.iter().rposition(ProducerBatch::acknowledged)
         };
         let mut absent = false;
-        let fate = |(index, batch): (usize, &Batch)| {
+        let fate = |(index, batch): (usize, &ProducerBatch)| {
             let below_accepted = proven.is_some_and(|proven| index < proven);
             if batch.acknowledged() || (below_accepted && batch.uncertain()) {
-                return Fate::Landed;
+                return BatchOutcome::Landed;
             }
             absent |= !batch.uncertain() && !shared;
             match batch.state {
-                _ if absent || !batch.uncertain() => Fate::NotLanded,
-                State::InFlight => Fate::Undecided,
-                _ => Fate::Unknown,
+                _ if absent || !batch.uncertain() => BatchOutcome::NotLanded,
+                BatchState::InFlight => BatchOutcome::Undecided,
+                _ => BatchOutcome::Unknown,
             }
         };
         self.queue.iter().enumerate().map(fate).collect()
     }
 
     /// Acknowledges what is proven to have landed, and reports it.
-    fn acknowledge_proven(&mut self, fates: &[Fate]) {
+    fn acknowledge_proven(&mut self, fates: &[BatchOutcome]) {
         for (index, fate) in fates.iter().enumerate() {
-            if *fate == Fate::Landed && !self.queue.get(index).is_some_and(Batch::acknowledged) {
+            if *fate == BatchOutcome::Landed && !self.queue.get(index).is_some_and(ProducerBatch::acknowledged) {
                 self.acknowledge(self.base + index as u64, None, true);
             }
         }
@@ -106,14 +106,14 @@ impl Machine {
 
     /// All requests of the epoch are over: takes the id back if that can be done without a doubt, or else fails as `stale`
     /// has it.
-    fn claim_or_fail(&mut self, now: Instant, current_epoch: u64, stale: Failure) {
-        if self.queue.front().is_some_and(Batch::disputed) {
+    fn claim_or_fail(&mut self, now: Instant, current_epoch: u64, stale: ProducerFailure) {
+        if self.queue.front().is_some_and(ProducerBatch::disputed) {
             return;
         }
         let fates = self.fates();
-        let doubt = fates.contains(&Fate::Unknown);
+        let doubt = fates.contains(&BatchOutcome::Unknown);
         // Only the first batch of the epoch was sent, and the epoch is over: what is in the stream by now stays the answer.
-        if doubt && self.may_be_anothers() && matches!(self.tail, Tail::Known(_)) {
+        if doubt && self.may_be_anothers() && matches!(self.tail, TailState::Known(_)) {
             return self.dispute(self.base, None);
         }
         let fought = self.claims.in_a_row >= self.config.claims.max_claims;
@@ -124,7 +124,7 @@ impl Machine {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
-        if self.queue.iter().any(Batch::acknowledged) {
+        if self.queue.iter().any(ProducerBatch::acknowledged) {
             // The server accepted a number above one that it refused: nothing it says can be built on.
             return self.finish(stale);
         }
@@ -135,17 +135,17 @@ impl Machine {
         self.held = 0;
         self.disputes = 0;
         // Others may have written since the tail was last known.
-        self.tail = Tail::NotAsked;
+        self.tail = TailState::NotRequested;
         self.unsent = self.base;
-        self.queue.iter_mut().for_each(Batch::renew);
+        self.queue.iter_mut().for_each(ProducerBatch::renew);
         self.claims.claim(now);
         self.phase = Phase::Running;
-        self.events.push_back(Event::Claimed { from, to: self.epoch });
+        self.events.push_back(ProducerEvent::Claimed { from, to: self.epoch });
     }
 
     /// Reports every batch: delivered, or not and why. Where all turns out to be delivered and the owner has asked for
     /// the end, the end is a good one.
-    fn finish(&mut self, failure: Failure) {
+    fn finish(&mut self, failure: ProducerFailure) {
         let fates = self.fates();
         self.acknowledge_proven(&fates);
         self.sent.clear();
@@ -159,12 +159,12 @@ impl Machine {
         let mut batches = Vec::new();
         for (index, batch) in std::mem::take(&mut self.queue).into_iter().enumerate() {
             let outcome = match fates.get(reported + index) {
-                Some(Fate::Landed) => {
+                Some(BatchOutcome::Landed) => {
                     self.tell_delivered(batch);
                     continue;
                 }
-                Some(Fate::Undecided | Fate::Unknown) => Outcome::Unknown,
-                Some(Fate::NotLanded) | None => Outcome::NotDelivered,
+                Some(BatchOutcome::Undecided | BatchOutcome::Unknown) => DeliveryOutcome::Unknown,
+                Some(BatchOutcome::NotLanded) | None => DeliveryOutcome::NotDelivered,
             };
             batches.push(UndeliveredBatch {
                 kind: self.config.body,
@@ -174,7 +174,7 @@ impl Machine {
             });
         }
         self.held = 0;
-        self.events.push_back(Event::Failed {
+        self.events.push_back(ProducerEvent::Failed {
             failure,
             undelivered: Undelivered { batches },
         });

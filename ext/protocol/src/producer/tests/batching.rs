@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::*;
 
-fn batching() -> Config {
-    Config {
+fn batching() -> ProducerConfig {
+    ProducerConfig {
         max_batch_items: usize::MAX,
         linger: Duration::from_millis(5),
         ..config()
@@ -14,7 +14,7 @@ fn batching() -> Config {
 
 #[test]
 fn json_messages_become_one_array_and_an_array_stays_one_element() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         ..batching()
     });
@@ -52,7 +52,7 @@ fn a_batch_goes_out_after_the_linger_of_its_first_message() {
 #[test]
 fn a_batch_goes_out_when_it_is_full() {
     // A first number above 0 says that the epoch is established.
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         max_batch_bytes: 6,
         next_seq: Some(7),
         ..batching()
@@ -67,7 +67,7 @@ fn a_batch_goes_out_when_it_is_full() {
 
 #[test]
 fn a_json_batch_counts_its_brackets_and_commas() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         max_batch_bytes: 7,
         ..batching()
@@ -78,7 +78,7 @@ fn a_json_batch_counts_its_brackets_and_commas() {
 
 #[test]
 fn what_has_no_room_to_go_grows() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         max_in_flight: 1,
         max_batch_items: 3,
         linger: Duration::ZERO,
@@ -96,7 +96,7 @@ fn what_has_no_room_to_go_grows() {
 #[test]
 fn up_to_max_in_flight_are_out() {
     let (mut bench, sent) = Bench::sending(
-        Config {
+        ProducerConfig {
             max_in_flight: 3,
             ..config()
         },
@@ -110,7 +110,7 @@ fn up_to_max_in_flight_are_out() {
 #[test]
 fn a_full_buffer_takes_nothing_until_there_is_room() {
     let (mut bench, sent) = Bench::sending(
-        Config {
+        ProducerConfig {
             max_buffered_bytes: 5,
             ..config()
         },
@@ -119,7 +119,7 @@ fn a_full_buffer_takes_nothing_until_there_is_room() {
     assert_eq!(bench.machine.append(b"c"), Err(AppendError::Full));
     assert_eq!((bench.machine.buffered(), bench.machine.pending()), (5, 2));
     bench.accept(&sent[1]);
-    assert!(bench.events().iter().any(|event| matches!(event, Event::Room)));
+    assert!(bench.events().iter().any(|event| matches!(event, ProducerEvent::Room)));
     assert_eq!(bench.machine.append(b"cccc"), Err(AppendError::Full));
     assert!(bench.machine.append(b"cc").is_ok());
 }
@@ -127,7 +127,7 @@ fn a_full_buffer_takes_nothing_until_there_is_room() {
 #[test]
 fn what_is_shared_is_sent_from_where_it_is_in_its_place() {
     // A first number above 0 says that the epoch is established.
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(7),
         ..batching()
     });
@@ -150,7 +150,7 @@ fn what_is_shared_is_sent_from_where_it_is_in_its_place() {
 #[test]
 fn what_is_shared_waits_for_room_and_is_given_back_as_all_else() {
     let (mut bench, sent) = Bench::sending(
-        Config {
+        ProducerConfig {
             max_buffered_bytes: 5,
             ..without_retries()
         },
@@ -169,7 +169,7 @@ fn what_is_shared_waits_for_room_and_is_given_back_as_all_else() {
 
 #[test]
 fn json_that_is_shared_gets_its_brackets() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         ..batching()
     });
@@ -180,7 +180,7 @@ fn json_that_is_shared_gets_its_brackets() {
 
 #[test]
 fn a_message_larger_than_the_buffer_is_taken_alone() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         max_buffered_bytes: 5,
         ..config()
     });
@@ -190,7 +190,7 @@ fn a_message_larger_than_the_buffer_is_taken_alone() {
 
 #[test]
 fn a_full_buffer_does_not_wait_for_the_linger() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         max_buffered_bytes: 5,
         linger: Duration::from_secs(60),
         ..batching()
@@ -207,7 +207,7 @@ fn messages_without_bytes_are_refused() {
 
 #[test]
 fn an_endless_linger_is_no_overflow() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         linger: Duration::MAX,
         ..batching()
     });
@@ -219,32 +219,37 @@ fn an_endless_linger_is_no_overflow() {
 #[test]
 fn impossible_settings_are_named() {
     let broken = [
-        Config {
+        ProducerConfig {
             epoch: MAX_NUMBER + 1,
             ..config()
         },
-        Config {
+        ProducerConfig {
             next_seq: Some(MAX_NUMBER + 1),
             ..config()
         },
-        Config {
+        ProducerConfig {
             max_batch_bytes: 0,
             ..config()
         },
-        Config {
+        ProducerConfig {
             max_batch_items: 0,
             ..config()
         },
-        Config {
+        ProducerConfig {
             max_in_flight: 0,
             ..config()
         },
-        Config {
+        ProducerConfig {
             max_buffered_bytes: 0,
             ..config()
         },
     ];
-    let named = broken.map(|config| Machine::new(config, Box::new(|| 0.0)).map(|_| ()).unwrap_err().setting);
+    let named = broken.map(|config| {
+        ProducerMachine::new(config, Box::new(|| 0.0))
+            .map(|_| ())
+            .unwrap_err()
+            .setting
+    });
     let expected = [
         "epoch",
         "next_seq",

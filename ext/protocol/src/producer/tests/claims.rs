@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn claiming() -> Config {
-    Config {
+fn claiming() -> ProducerConfig {
+    ProducerConfig {
         auto_claim: true,
         ..config()
     }
@@ -15,7 +15,10 @@ fn claimed(messages: &[&str]) -> (Bench, Vec<Transmit>) {
     let first = bench.append_and_send(messages);
     bench.answer(&first[0], stale(5));
     let sent = bench.send();
-    assert!(matches!(bench.events()[..], [Event::Claimed { from: 0, to: 6 }]));
+    assert!(matches!(
+        bench.events()[..],
+        [ProducerEvent::Claimed { from: 0, to: 6 }]
+    ));
     (bench, sent)
 }
 
@@ -79,7 +82,7 @@ fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
 fn a_claim_that_is_answered_as_a_duplicate_and_not_found_was_somebody_elses() {
     let (mut bench, sent) = claimed(&["a", "b"]);
     bench.answer(&sent[0], ok(204, 0));
-    assert_eq!(bench.looked_for(Found::No), "tail");
+    assert_eq!(bench.looked_for(SearchResult::No), "tail");
     let next = bench.send();
     assert_eq!((next[0].epoch, bodies(&next)), (7, vec![(0, "a".to_owned())]));
     bench.accept(&next[0]);
@@ -94,7 +97,7 @@ fn a_claim_that_is_answered_as_a_duplicate_and_found_was_its_own() {
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
     bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     assert_eq!(bench.delivered(), [(0, 1, 0)]);
     assert_eq!(bench.machine.epoch(), 6);
 }
@@ -103,7 +106,7 @@ fn a_claim_that_is_answered_as_a_duplicate_and_found_was_its_own() {
 fn a_claim_of_which_nobody_can_tell_whose_it_was_is_unknown() {
     let (mut bench, sent) = claimed(&["a", "b"]);
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::Unknown);
+    bench.looked_for(SearchResult::Unknown);
     let failure = Why::StaleEpoch { current_epoch: 6 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
 }
@@ -113,11 +116,11 @@ fn claims_that_all_turn_out_to_be_anothers_are_a_fight() {
     let (mut bench, mut sent) = claimed(&["a"]);
     for _ in 0..2 {
         bench.answer(&sent[0], ok(204, 0));
-        bench.looked_for(Found::No);
+        bench.looked_for(SearchResult::No);
         sent = bench.send();
     }
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::No);
+    bench.looked_for(SearchResult::No);
     let failure = Why::StaleEpoch { current_epoch: 8 };
     assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
 }
@@ -136,8 +139,8 @@ fn a_later_batch_of_a_claimed_epoch_that_a_proxy_doubled_is_found() {
     bench.answer(&sent[1], ok(204, 2));
     bench.append(&["e"]);
     assert!(bench.machine.poll_transmit(bench.now).is_none(), "it may be in vain");
-    assert_eq!(bench.looked_for(Found::Yes), "after 0");
-    assert_eq!(bench.looked_for(Found::Yes), "after 0");
+    assert_eq!(bench.looked_for(SearchResult::Yes), "after 0");
+    assert_eq!(bench.looked_for(SearchResult::Yes), "after 0");
     assert_eq!(bodies(&bench.send()), [(4, "e".to_owned())]);
     assert_eq!(bench.delivered(), [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 3)]);
 }

@@ -19,7 +19,7 @@ fn a_flush_sends_at_once_and_is_delivered_in_order() {
 
 #[test]
 fn a_flush_does_not_wait_for_the_linger() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         linger: Duration::from_secs(60),
         max_batch_items: 9,
         ..config()
@@ -31,7 +31,7 @@ fn a_flush_does_not_wait_for_the_linger() {
 
 #[test]
 fn close_sends_what_is_left_and_accepts_nothing_more() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         linger: Duration::from_secs(60),
         max_batch_items: 9,
         ..config()
@@ -42,7 +42,10 @@ fn close_sends_what_is_left_and_accepts_nothing_more() {
     let sent = bench.send();
     bench.machine.close().expect("closing twice is fine");
     bench.accept(&sent[0]);
-    assert!(matches!(bench.events()[..], [Event::Delivered(_), Event::Closed]));
+    assert!(matches!(
+        bench.events()[..],
+        [ProducerEvent::Delivered(_), ProducerEvent::Closed]
+    ));
     bench.machine.close().expect("closed already");
     assert!(bench.machine.close_stream(None).is_err());
     assert!(bench.events().is_empty());
@@ -50,7 +53,7 @@ fn close_sends_what_is_left_and_accepts_nothing_more() {
 
 #[test]
 fn closing_the_stream_is_the_last_request_and_travels_alone() {
-    let mut bench = Bench::established(Config {
+    let mut bench = Bench::established(ProducerConfig {
         body: BodyKind::Json,
         ..config()
     });
@@ -79,9 +82,9 @@ fn closing_the_stream_is_the_last_request_and_travels_alone() {
     let events = bench.events();
     let [
         ..,
-        Event::Delivered(last),
-        Event::StreamClosed { final_offset },
-        Event::Closed,
+        ProducerEvent::Delivered(last),
+        ProducerEvent::StreamClosed { final_offset },
+        ProducerEvent::Closed,
     ] = &events[..]
     else {
         panic!("{events:?}")
@@ -92,7 +95,7 @@ fn closing_the_stream_is_the_last_request_and_travels_alone() {
 
 #[test]
 fn closing_the_stream_without_data_sends_no_body() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         ..config()
     });
@@ -106,16 +109,20 @@ fn closing_the_stream_without_data_sends_no_body() {
             ..ok(204, 0)
         },
     );
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     assert!(matches!(
         bench.events()[..],
-        [Event::Delivered(_), Event::StreamClosed { .. }, Event::Closed]
+        [
+            ProducerEvent::Delivered(_),
+            ProducerEvent::StreamClosed { .. },
+            ProducerEvent::Closed
+        ]
     ));
 }
 
 #[test]
 fn closing_without_data_is_not_mistaken_for_anothers_claim() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         auto_claim: true,
         ..config()
     });
@@ -130,8 +137,13 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
             ..ok(204, 0)
         },
     );
-    bench.looked_for(Found::Yes);
-    assert!(bench.events().iter().any(|event| matches!(event, Event::Closed)));
+    bench.looked_for(SearchResult::Yes);
+    assert!(
+        bench
+            .events()
+            .iter()
+            .any(|event| matches!(event, ProducerEvent::Closed))
+    );
 }
 
 #[test]
@@ -173,14 +185,18 @@ fn a_fence_after_everything_was_delivered_does_not_spoil_the_close() {
     bench.answer(&again[0], stale(5));
     assert!(matches!(
         bench.events()[..],
-        [Event::Delivered(_), Event::Delivered(_), Event::Closed]
+        [
+            ProducerEvent::Delivered(_),
+            ProducerEvent::Delivered(_),
+            ProducerEvent::Closed
+        ]
     ));
 }
 
 #[test]
 fn giving_up_tells_what_is_known_at_once() {
     let (mut bench, sent) = Bench::sending(
-        Config {
+        ProducerConfig {
             max_in_flight: 2,
             ..config()
         },
@@ -199,7 +215,7 @@ fn giving_up_tells_what_is_known_at_once() {
 
 #[test]
 fn messages_come_back_as_they_were_appended() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         max_batch_items: 9,
         ..config()
@@ -215,12 +231,15 @@ fn messages_come_back_as_they_were_appended() {
 
 #[test]
 fn whoever_waits_for_room_is_woken_by_a_failure() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         max_buffered_bytes: 1,
         ..config()
     });
     let sent = bench.append_and_send(&["a"]);
     assert_eq!(bench.machine.append(b"b"), Err(AppendError::Full));
     bench.answer(&sent[0], status(404));
-    assert!(matches!(bench.events()[..], [Event::Room, Event::Failed { .. }]));
+    assert!(matches!(
+        bench.events()[..],
+        [ProducerEvent::Room, ProducerEvent::Failed { .. }]
+    ));
 }

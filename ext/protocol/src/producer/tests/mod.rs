@@ -1,10 +1,10 @@
 //! The producer, case by case and in simulation.
 
-mod answers;
 mod batching;
 mod claims;
 mod ending;
 mod reruns;
+mod responses;
 mod sim;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -20,18 +20,18 @@ use crate::retry::policy::RetryPolicy;
 
 /// A machine, its clock, and what it has told.
 struct Bench {
-    machine: Machine,
+    machine: ProducerMachine,
     now: Instant,
     started: Instant,
 }
 
 /// Settings that send at once and one message at a time, unless a test says otherwise.
-fn config() -> Config {
-    Config {
+fn config() -> ProducerConfig {
+    ProducerConfig {
         body: BodyKind::Bytes,
         linger: Duration::ZERO,
         max_batch_items: 1,
-        ..Config::new(RetryPolicy {
+        ..ProducerConfig::new(RetryPolicy {
             max_retries: 2,
             ..RetryPolicy::for_tests()
         })
@@ -39,8 +39,8 @@ fn config() -> Config {
 }
 
 /// Those, but with one try for each request.
-fn without_retries() -> Config {
-    Config {
+fn without_retries() -> ProducerConfig {
+    ProducerConfig {
         retry: RetryPolicy {
             max_retries: 0,
             ..RetryPolicy::for_tests()
@@ -64,7 +64,7 @@ struct Said {
 
 impl Said {
     /// What the machine is given of it.
-    fn answer(&self) -> Answer {
+    fn answer(&self) -> BatchResponse {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         let headers = [
             (protocol::STREAM_NEXT_OFFSET, self.next_offset.clone()),
@@ -92,7 +92,7 @@ impl Said {
             policy: &RetryPolicy::for_tests(),
             now: SystemTime::UNIX_EPOCH,
         };
-        let mut answer = Answer::new(&context, response);
+        let mut answer = BatchResponse::new(&context, response);
         // A header has whole seconds only.
         answer.retry_after = self.retry_after;
         answer
@@ -167,17 +167,17 @@ enum Why {
     Aborted,
 }
 
-impl From<&Failure> for Why {
-    fn from(failure: &Failure) -> Why {
+impl From<&ProducerFailure> for Why {
+    fn from(failure: &ProducerFailure) -> Why {
         let error = match failure {
-            Failure::StaleEpoch { current_epoch } => {
+            ProducerFailure::StaleEpoch { current_epoch } => {
                 let current_epoch = *current_epoch;
                 return Why::StaleEpoch { current_epoch };
             }
-            Failure::EpochReused { epoch } => return Why::EpochReused { epoch: *epoch },
-            Failure::NumbersExhausted => return Why::NumbersExhausted,
-            Failure::Aborted => return Why::Aborted,
-            Failure::Request(error) => error,
+            ProducerFailure::EpochReused { epoch } => return Why::EpochReused { epoch: *epoch },
+            ProducerFailure::NumbersExhausted => return Why::NumbersExhausted,
+            ProducerFailure::Aborted => return Why::Aborted,
+            ProducerFailure::Request(error) => error,
         };
         match error.kind().clone() {
             Kind::StaleEpoch {
@@ -198,9 +198,9 @@ impl From<&Failure> for Why {
 }
 
 impl Bench {
-    fn new(config: Config) -> Bench {
+    fn new(config: ProducerConfig) -> Bench {
         let now = Instant::now();
-        let machine = Machine::new(config, Box::new(|| 1.0)).expect("a valid configuration");
+        let machine = ProducerMachine::new(config, Box::new(|| 1.0)).expect("a valid configuration");
         Bench {
             machine,
             now,
@@ -209,7 +209,7 @@ impl Bench {
     }
 
     /// A machine whose epoch the server has acknowledged already.
-    fn established(config: Config) -> Bench {
+    fn established(config: ProducerConfig) -> Bench {
         let mut bench = Bench::new(config);
         let first = bench.append_and_send(&["first"]);
         bench
@@ -220,7 +220,7 @@ impl Bench {
     }
 
     /// Such a machine that has just sent these messages.
-    fn sending(config: Config, messages: &[&str]) -> (Bench, Vec<Transmit>) {
+    fn sending(config: ProducerConfig, messages: &[&str]) -> (Bench, Vec<Transmit>) {
         let mut bench = Bench::established(config);
         let sent = bench.append_and_send(messages);
         (bench, sent)
@@ -243,11 +243,11 @@ impl Bench {
     }
 
     /// Has a batch looked for, with this result. Tells from where on.
-    fn looked_for(&mut self, found: Found) -> String {
+    fn looked_for(&mut self, found: SearchResult) -> String {
         let Some(Lookup::Batch { from, .. }) = self.machine.poll_lookup(self.now) else {
             panic!("no batch is looked for")
         };
-        self.machine.handle_found(self.now, found);
+        self.machine.handle_search_result(self.now, found);
         from
     }
 
@@ -265,7 +265,7 @@ impl Bench {
     }
 
     fn lose(&mut self, transmit: &Transmit) {
-        self.machine.handle_lost(self.now, transmit.id, unanswered());
+        self.machine.handle_failure(self.now, transmit.id, unanswered());
     }
 
     fn pass(&mut self, time: Duration) {
@@ -277,14 +277,14 @@ impl Bench {
         self.machine.poll_timeout().map(|at| at - self.started)
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<ProducerEvent> {
         std::iter::from_fn(|| self.machine.poll_event()).collect()
     }
 
     /// The deliveries told so far, as (first token, count, number).
     fn delivered(&mut self) -> Vec<(u64, u64, u64)> {
         let deliveries = self.events().into_iter().filter_map(|event| match event {
-            Event::Delivered(delivery) => Some((delivery.first, delivery.count, delivery.seq)),
+            ProducerEvent::Delivered(delivery) => Some((delivery.first, delivery.count, delivery.seq)),
             _ => None,
         });
         deliveries.collect()
@@ -296,9 +296,9 @@ impl Bench {
     }
 
     /// The failure that was told, and the undelivered messages with their outcomes.
-    fn failed(&mut self) -> Option<(Why, Vec<(String, Outcome)>)> {
+    fn failed(&mut self) -> Option<(Why, Vec<(String, DeliveryOutcome)>)> {
         self.events().into_iter().find_map(|event| match event {
-            Event::Failed { failure, undelivered } => Some((
+            ProducerEvent::Failed { failure, undelivered } => Some((
                 Why::from(&failure),
                 undelivered
                     .messages()
@@ -317,10 +317,10 @@ fn bodies(transmits: &[Transmit]) -> Vec<(u64, String)> {
         .collect()
 }
 
-fn not_delivered(message: &str) -> (String, Outcome) {
-    (message.to_owned(), Outcome::NotDelivered)
+fn not_delivered(message: &str) -> (String, DeliveryOutcome) {
+    (message.to_owned(), DeliveryOutcome::NotDelivered)
 }
 
-fn unknown(message: &str) -> (String, Outcome) {
-    (message.to_owned(), Outcome::Unknown)
+fn unknown(message: &str) -> (String, DeliveryOutcome) {
+    (message.to_owned(), DeliveryOutcome::Unknown)
 }

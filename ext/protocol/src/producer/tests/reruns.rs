@@ -4,15 +4,15 @@ use super::*;
 
 /// A machine that has just sent its first batch, with one more waiting.
 fn fresh(auto_claim: bool) -> (Bench, Vec<Transmit>) {
-    let mut bench = Bench::new(Config { auto_claim, ..config() });
+    let mut bench = Bench::new(ProducerConfig { auto_claim, ..config() });
     let sent = bench.append_and_send(&["a", "b"]);
     assert_eq!(bodies(&sent), [(0, "a".to_owned())]);
     (bench, sent)
 }
 
-fn assumed(events: &[Event]) -> Vec<u64> {
+fn assumed(events: &[ProducerEvent]) -> Vec<u64> {
     let assumed = events.iter().filter_map(|event| match event {
-        Event::Assumed { first, .. } => Some(*first),
+        ProducerEvent::Assumed { first, .. } => Some(*first),
         _ => None,
     });
     assumed.collect()
@@ -20,7 +20,7 @@ fn assumed(events: &[Event]) -> Vec<u64> {
 
 #[test]
 fn nothing_is_sent_before_the_tail_is_known() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         linger: Duration::from_millis(5),
         ..config()
     });
@@ -49,7 +49,7 @@ fn a_tail_that_could_not_be_had_is_asked_for_before_each_try_until_one_may_have_
     bench.machine.poll_lookup(bench.now);
     bench.machine.handle_tail(None);
     let first = bench.machine.poll_transmit(bench.now).expect("a request");
-    bench.machine.handle_lost(bench.now, first.id, not_sent());
+    bench.machine.handle_failure(bench.now, first.id, not_sent());
     assert!(
         bench.machine.poll_lookup(bench.now).is_none(),
         "not before the next try"
@@ -74,7 +74,7 @@ fn a_tail_that_could_not_be_had_is_asked_for_before_each_try_until_one_may_have_
 
 #[test]
 fn the_tail_is_not_asked_for_if_the_owner_gave_the_first_number() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(0),
         ..config()
     });
@@ -85,7 +85,7 @@ fn the_tail_is_not_asked_for_if_the_owner_gave_the_first_number() {
 
 #[test]
 fn a_first_number_that_the_owner_gave_makes_a_duplicate_a_success() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(0),
         ..config()
     });
@@ -100,7 +100,10 @@ fn a_number_beyond_what_was_sent_is_an_earlier_runs() {
     bench.answer(&sent[0], ok(204, 9));
     let claim = bench.send();
     assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
-    assert!(matches!(bench.events()[..], [Event::Claimed { from: 0, to: 1 }]));
+    assert!(matches!(
+        bench.events()[..],
+        [ProducerEvent::Claimed { from: 0, to: 1 }]
+    ));
     bench.accept(&claim[0]);
     assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
     assert_eq!(bench.delivered(), [(0, 1, 0)]);
@@ -114,7 +117,7 @@ fn a_batch_that_is_not_found_was_an_earlier_runs() {
         bench.machine.poll_transmit(bench.now).is_none(),
         "it is not known whose epoch it is"
     );
-    assert_eq!(bench.looked_for(Found::No), "tail");
+    assert_eq!(bench.looked_for(SearchResult::No), "tail");
     let claim = bench.send();
     assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
 }
@@ -127,7 +130,7 @@ fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_
             true => bench.answer(&sent[0], ok(204, 9)),
             false => {
                 bench.answer(&sent[0], ok(204, 0));
-                bench.looked_for(Found::No);
+                bench.looked_for(SearchResult::No);
             }
         }
         let failure = Why::EpochReused { epoch: 0 };
@@ -142,7 +145,7 @@ fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_
 fn a_request_that_a_proxy_doubled_is_found() {
     let (mut bench, sent) = fresh(true);
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
     assert_eq!((bench.machine.epoch(), bench.delivered()), (0, vec![(0, 1, 0)]));
 }
@@ -151,10 +154,10 @@ fn a_request_that_a_proxy_doubled_is_found() {
 fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_that_is_told() {
     let (mut bench, sent) = fresh(true);
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::Unknown);
+    bench.looked_for(SearchResult::Unknown);
     let events = bench.events();
     assert_eq!(assumed(&events), [0]);
-    assert!(matches!(events[..], [_, Event::Delivered(_)]), "{events:?}");
+    assert!(matches!(events[..], [_, ProducerEvent::Delivered(_)]), "{events:?}");
     let second = bench.send();
     bench.accept(&second[0]);
     assert!(assumed(&bench.events()).is_empty());
@@ -165,11 +168,11 @@ fn after_one_that_could_not_be_looked_up_the_next_is() {
     let (mut bench, sent) = fresh(true);
     bench.append(&["c"]);
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::Unknown);
+    bench.looked_for(SearchResult::Unknown);
     let second = bench.send();
     assert_eq!(bodies(&second), [(1, "b".to_owned())]);
     bench.answer(&second[0], status(204));
-    bench.looked_for(Found::No);
+    bench.looked_for(SearchResult::No);
     assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
     assert_eq!(bench.machine.epoch(), 1);
 }
@@ -179,13 +182,13 @@ fn a_batch_that_was_sent_once_and_found_may_be_anothers_and_so_may_the_epoch() {
     for auto_claim in [false, true] {
         let (mut bench, sent) = fresh(auto_claim);
         bench.answer(&sent[0], ok(204, 0));
-        bench.looked_for(Found::Yes);
+        bench.looked_for(SearchResult::Yes);
         bench.append(&["c"]);
         assert_eq!(assumed(&bench.events()), [0]);
         let second = bench.send();
         assert_eq!(bodies(&second), [(1, "b".to_owned())], "it travels alone");
         bench.answer(&second[0], ok(204, 1));
-        assert_eq!(bench.looked_for(Found::No), "tail");
+        assert_eq!(bench.looked_for(SearchResult::No), "tail");
         if auto_claim {
             assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
             assert_eq!(bench.machine.epoch(), 1);
@@ -203,26 +206,29 @@ fn a_batch_that_was_sent_again_after_a_lost_answer_and_is_found_is_certain() {
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
     bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(Found::Yes);
-    assert!(matches!(bench.events()[..], [Event::Delivered(_)]));
+    bench.looked_for(SearchResult::Yes);
+    assert!(matches!(bench.events()[..], [ProducerEvent::Delivered(_)]));
 }
 
 #[test]
 fn a_later_batch_that_was_sent_once_and_is_a_duplicate_is_looked_up() {
-    for found in [Found::Yes, Found::No, Found::Unknown] {
+    for found in [SearchResult::Yes, SearchResult::No, SearchResult::Unknown] {
         let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
         bench.accept(&sent[1]);
         bench.answer(&sent[0], ok(204, 1));
         assert!(bench.events().is_empty());
         assert_eq!(bench.looked_for(found), "after 0");
-        if found == Found::No {
+        if found == SearchResult::No {
             let failure = Why::StaleEpoch { current_epoch: 0 };
             assert_eq!(bench.failed(), Some((failure, vec![unknown("a")])));
         } else {
             let events = bench.events();
             assert_eq!(assumed(&events), [1], "{events:?}");
             assert!(
-                matches!(events[..], [_, Event::Delivered(_), Event::Delivered(_)]),
+                matches!(
+                    events[..],
+                    [_, ProducerEvent::Delivered(_), ProducerEvent::Delivered(_)]
+                ),
                 "{events:?}"
             );
         }
@@ -236,7 +242,7 @@ fn later_batches_that_cannot_be_looked_up_are_assumed_one_after_the_other() {
     for (transmit, seq) in sent.iter().zip(1..) {
         bench.answer(transmit, ok(204, seq));
     }
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     let events = bench.events();
     assert_eq!(assumed(&events), [1, 2, 3], "{events:?}");
 }
@@ -247,7 +253,7 @@ fn after_a_batch_that_may_be_anothers_numbers_prove_nothing() {
     bench.answer(&sent[0], ok(204, 1));
     bench.lose(&sent[1]);
     bench.accept(&sent[2]);
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     bench.machine.abort(bench.now);
     assert_eq!(bench.failed(), Some((Why::Aborted, vec![unknown("b")])));
 }
@@ -257,7 +263,7 @@ fn a_first_batch_that_is_equal_to_one_that_was_found_is_assumed_and_the_next_one
     let mut bench = Bench::new(config());
     let sent = bench.append_and_send(&["a", "a", "b"]);
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::Yes);
+    bench.looked_for(SearchResult::Yes);
     let second = bench.send();
     bench.answer(&second[0], ok(204, 1));
     assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
@@ -271,7 +277,7 @@ fn a_later_batch_that_was_sent_again_after_a_lost_answer_is_not_looked_up() {
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
     bench.answer(&again[0], ok(204, 1));
-    assert!(matches!(bench.events()[..], [Event::Delivered(_)]));
+    assert!(matches!(bench.events()[..], [ProducerEvent::Delivered(_)]));
 }
 
 #[test]
@@ -280,17 +286,17 @@ fn closing_the_stream_under_an_earlier_runs_epoch_closes_it_under_the_next() {
     bench.machine.close_stream(None).expect("an open producer");
     let sent = bench.send();
     bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(Found::No);
+    bench.looked_for(SearchResult::No);
     let again = bench.send();
     assert_eq!((again[0].epoch, again[0].closes), (1, true));
     bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(Found::Yes);
-    assert!(matches!(bench.events().last(), Some(Event::Closed)));
+    bench.looked_for(SearchResult::Yes);
+    assert!(matches!(bench.events().last(), Some(ProducerEvent::Closed)));
 }
 
 #[test]
 fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_back() {
-    for found in [Found::Yes, Found::No, Found::Unknown] {
+    for found in [SearchResult::Yes, SearchResult::No, SearchResult::Unknown] {
         let (mut bench, sent) = fresh(true);
         bench.lose(&sent[0]);
         bench.pass(Duration::from_secs(1));
@@ -299,9 +305,9 @@ fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_bac
         bench.looked_for(found);
         let rest = bodies(&bench.send());
         match found {
-            Found::Yes => assert_eq!(rest, [(0, "b".to_owned())]),
-            Found::No => assert_eq!(rest, [(0, "a".to_owned())]),
-            Found::Unknown => {
+            SearchResult::Yes => assert_eq!(rest, [(0, "b".to_owned())]),
+            SearchResult::No => assert_eq!(rest, [(0, "a".to_owned())]),
+            SearchResult::Unknown => {
                 let failure = Why::StaleEpoch { current_epoch: 5 };
                 assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
             }
@@ -318,12 +324,12 @@ fn giving_up_while_a_batch_is_looked_up_leaves_it_unknown() {
         bench.failed(),
         Some((Why::Aborted, vec![unknown("a"), not_delivered("b")]))
     );
-    bench.machine.handle_found(bench.now, Found::Yes);
+    bench.machine.handle_search_result(bench.now, SearchResult::Yes);
     assert!(bench.events().is_empty());
 }
 
-fn claiming() -> Config {
-    Config {
+fn claiming() -> ProducerConfig {
+    ProducerConfig {
         auto_claim: true,
         ..config()
     }

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::producer::{
-    AppendError, BodyKind, Config, Event, Failure, Machine, Outcome, Transmit, TransmitId, Undelivered,
+    AppendError, BodyKind, DeliveryOutcome, ProducerConfig, ProducerEvent, ProducerFailure, ProducerMachine, Transmit,
+    TransmitId, Undelivered,
 };
 
 pub struct Client {
     pub owner: usize,
-    pub machine: Machine,
-    config: Config,
+    pub machine: ProducerMachine,
+    config: ProducerConfig,
     /// What was accepted, by token.
     pub appended: Vec<Vec<u8>>,
     pub delivered: Vec<u64>,
@@ -35,13 +36,13 @@ pub struct Client {
 
 pub enum End {
     Closed,
-    Failed(Failure, Undelivered),
+    Failed(ProducerFailure, Undelivered),
 }
 
 impl Client {
-    pub fn new(owner: usize, config: Config, twins: Option<u64>, seed: u64) -> Client {
+    pub fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> Client {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let machine = Machine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
+        let machine = ProducerMachine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
         Client {
             owner,
             machine,
@@ -160,7 +161,7 @@ impl Client {
         while let Some(event) = self.machine.poll_event() {
             assert!(self.end.is_none(), "an event after the end: {event:?}");
             match event {
-                Event::Delivered(delivery) => {
+                ProducerEvent::Delivered(delivery) => {
                     self.batches += 1;
                     let next = self.delivered.last().map_or(0, |last| last + 1);
                     assert!(delivery.count == 0 || delivery.first >= next, "delivered out of order");
@@ -172,7 +173,7 @@ impl Client {
                     );
                     self.delivered.extend(delivery.first..delivery.first + delivery.count);
                 }
-                Event::Assumed {
+                ProducerEvent::Assumed {
                     first,
                     count,
                     epoch,
@@ -184,17 +185,17 @@ impl Client {
                     self.assumptions += u32::from(!found);
                     self.assumed.extend(first..first + count);
                 }
-                Event::Room => {
+                ProducerEvent::Room => {
                     assert!(self.waits_for_room);
                     self.waits_for_room = false;
                 }
-                Event::Claimed { from, to } => {
+                ProducerEvent::Claimed { from, to } => {
                     assert!(to > from && self.config.auto_claim);
                     self.claims += 1;
                 }
-                Event::StreamClosed { .. } => self.stream_closed = true,
-                Event::Closed => self.end = Some(End::Closed),
-                Event::Failed { failure, undelivered } => self.end = Some(End::Failed(failure, undelivered)),
+                ProducerEvent::StreamClosed { .. } => self.stream_closed = true,
+                ProducerEvent::Closed => self.end = Some(End::Closed),
+                ProducerEvent::Failed { failure, undelivered } => self.end = Some(End::Failed(failure, undelivered)),
             }
         }
     }
@@ -224,7 +225,7 @@ impl Client {
             }
             End::Failed(failure, undelivered) => {
                 assert!(!must_succeed, "failed for no reason: {failure:?}");
-                if matches!(failure, Failure::EpochReused { .. }) {
+                if matches!(failure, ProducerFailure::EpochReused { .. }) {
                     assert!(landed.is_subset(&self.assumed) && !undelivered.any_unknown() && !self.config.auto_claim);
                 }
                 let mut reported = self.delivered.clone();
@@ -232,7 +233,7 @@ impl Client {
                     let token = message.token;
                     assert_eq!(message.data, self.appended[token as usize], "other data given back");
                     let there = landed.contains(&token);
-                    let wrong = there && message.outcome == Outcome::NotDelivered;
+                    let wrong = there && message.outcome == DeliveryOutcome::NotDelivered;
                     assert!(!wrong, "{token} is there, and {failure:?} says that it is not");
                     reported.push(token);
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::producer::{BodyKind, ClaimLimits, Config};
+use crate::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use crate::retry::policy::RetryPolicy;
 
 /// How likely each thing is for one request, in 1/1000.
@@ -36,7 +36,7 @@ pub struct Earlier {
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub config: Config,
+    pub config: ProducerConfig,
     pub producers: usize,
     /// Two fresh producers run under one id and epoch, at the same time. So many of their messages are equal, the first ones.
     pub twins: Option<u64>,
@@ -105,15 +105,15 @@ impl Plan {
         };
         let message_bytes = rng.usize(0..60);
         let max_batch_bytes = *rng.choice(&[1, 20, 100, 500, 5_000]).unwrap_or(&100);
-        let config = Config {
+        let config = ProducerConfig {
             body: if rng.bool() { BodyKind::Json } else { BodyKind::Bytes },
             epoch: if held_epoch.is_some() { rng.u64(0..3) } else { 0 },
             next_seq: None,
             auto_claim,
             claims: ClaimLimits {
                 max_claims: rng.u32(0..4),
-                held_for: Duration::from_millis(rng.u64(0..100)),
-                held_batches: rng.u32(1..20),
+                stable_for: Duration::from_millis(rng.u64(0..100)),
+                stable_batches: rng.u32(1..20),
             },
             max_batch_bytes,
             max_batch_items: *rng.choice(&[1, 3, 50, usize::MAX]).unwrap_or(&1),

@@ -11,7 +11,7 @@ use super::client::{Client, End};
 use super::plan::{Earlier, Plan};
 use super::server::{EARLIER, Owner, RIVAL, Server};
 use crate::producer::tests::{Said, Why, no_headers, not_sent, unanswered};
-use crate::producer::{BodyKind, Found, Lookup, Outcome, Transmit, TransmitId};
+use crate::producer::{BodyKind, DeliveryOutcome, Lookup, SearchResult, Transmit, TransmitId};
 use crate::request;
 
 /// Microseconds that a request may take before the client gives it up.
@@ -53,11 +53,11 @@ enum Happening {
 
 enum Seen {
     Tail(Option<String>),
-    Batch(Found),
+    Batch(SearchResult),
 }
 
 enum RequestEnd {
-    Answer(Said),
+    Response(Said),
     Lost(request::RequestFailure),
 }
 
@@ -298,7 +298,7 @@ impl Run {
         let fails = self.chance(self.plan.faults.lookups);
         let seen = match lookup {
             Lookup::Tail { .. } => Seen::Tail(self.server.tail().filter(|_| !fails)),
-            Lookup::Batch { .. } if fails || self.server.gone => Seen::Batch(Found::Unknown),
+            Lookup::Batch { .. } if fails || self.server.gone => Seen::Batch(SearchResult::Unknown),
             Lookup::Batch { from, wanted } => {
                 let pieces = self.rng.usize(1..50);
                 Seen::Batch(self.server.look_for(wanted, from, pieces))
@@ -312,7 +312,7 @@ impl Run {
         let machine = &mut self.clients[owner].machine;
         match seen {
             Seen::Tail(tail) => machine.handle_tail(tail),
-            Seen::Batch(found) => machine.handle_found(now, found),
+            Seen::Batch(found) => machine.handle_search_result(now, found),
         }
         self.pump(owner);
     }
@@ -426,7 +426,7 @@ impl Run {
             Happening::AtClient {
                 owner,
                 id,
-                end: RequestEnd::Answer(answer),
+                end: RequestEnd::Response(answer),
             },
         );
     }
@@ -438,13 +438,13 @@ impl Run {
             return;
         };
         match end {
-            RequestEnd::Answer(answer) => {
+            RequestEnd::Response(answer) => {
                 if matches!(answer.status, 200 | 204) {
                     client.saw_success(epoch);
                 }
                 client.machine.handle_response(now, id, answer.answer());
             }
-            RequestEnd::Lost(failure) => client.machine.handle_lost(now, id, failure),
+            RequestEnd::Lost(failure) => client.machine.handle_failure(now, id, failure),
         }
         self.pump(owner);
     }
@@ -511,7 +511,7 @@ impl Run {
                     ends.push(name.split([' ', '(', '{']).next().unwrap_or_default().to_owned());
                     if undelivered
                         .messages()
-                        .any(|message| message.outcome == Outcome::Unknown)
+                        .any(|message| message.outcome == DeliveryOutcome::Unknown)
                     {
                         ends.push("unknown".to_owned());
                     }

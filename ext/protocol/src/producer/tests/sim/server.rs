@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::run::elements;
 use crate::producer::tests::Said;
-use crate::producer::{BodyKind, Found, Wanted};
+use crate::producer::{BodyKind, SearchResult, WantedBatch};
 
 /// Who sent a request: which of the simulated producers, or `RIVAL`.
 pub type Owner = usize;
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// Reads from an offset on, in pieces of some bytes or items, and looks for a batch.
-    pub fn look_for(&self, wanted: &Wanted, from: &str, pieces: usize) -> Found {
+    pub fn look_for(&self, wanted: &WantedBatch, from: &str, pieces: usize) -> SearchResult {
         let from: usize = from.parse().expect("an offset of this server's");
         let mut search = wanted.search();
         let stored = self.log[from..]

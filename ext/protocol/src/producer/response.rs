@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::Failure;
+use super::event::ProducerFailure;
 use crate::error::{Error, Kind};
 use crate::meaning::retry_after;
 use crate::protocol::{self, number};
@@ -10,17 +10,17 @@ use crate::request::{self, Context};
 
 /// A response to one of a producer's requests: the parts of it that matter to the machine.
 #[derive(Debug)]
-pub struct Answer {
+pub struct BatchResponse {
     pub(super) next_offset: Option<String>,
     /// The highest number that the server has accepted in the epoch.
     pub(super) producer_seq: Option<u64>,
     /// What the server asks to wait, from now on.
     pub(super) retry_after: Option<Duration>,
-    outcome: Outcome,
+    outcome: ResponseOutcome,
 }
 
 #[derive(Debug)]
-enum Outcome {
+enum ResponseOutcome {
     Accepted { duplicate: bool },
     Refused { error: Error, may_be_stored: bool },
 }
@@ -41,21 +41,24 @@ pub(super) enum Verdict {
         may_have_landed: bool,
     },
     /// There is no point in going on.
-    Fatal { failure: Failure, may_have_landed: bool },
+    Fatal {
+        failure: ProducerFailure,
+        may_have_landed: bool,
+    },
 }
 
-impl Answer {
+impl BatchResponse {
     /// Reads a response to a request of the producer that `context` is about, with its retry policy.
-    pub fn new(context: &Context<'_>, response: request::Response) -> Answer {
+    pub fn new(context: &Context<'_>, response: request::Response) -> BatchResponse {
         let headers = &response.headers;
-        Answer {
+        BatchResponse {
             next_offset: protocol::next_offset(headers).ok().map(str::to_owned),
             producer_seq: number(headers, &protocol::PRODUCER_SEQ),
             retry_after: retry_after(headers, context.now),
             outcome: match response.status.as_u16() {
-                200 => Outcome::Accepted { duplicate: false },
-                204 => Outcome::Accepted { duplicate: true },
-                _ => Outcome::Refused {
+                200 => ResponseOutcome::Accepted { duplicate: false },
+                204 => ResponseOutcome::Accepted { duplicate: true },
+                _ => ResponseOutcome::Refused {
                     may_be_stored: context.meaning(&response).may_be_stored,
                     error: context.error(response),
                 },
@@ -66,8 +69,8 @@ impl Answer {
     /// What this answer to the request with number `seq` means.
     pub(super) fn verdict(&self, seq: u64) -> Verdict {
         let (error, may_have_landed) = match &self.outcome {
-            Outcome::Accepted { duplicate } => return Verdict::Landed { duplicate: *duplicate },
-            Outcome::Refused { error, may_be_stored } => (error.clone(), *may_be_stored),
+            ResponseOutcome::Accepted { duplicate } => return Verdict::Landed { duplicate: *duplicate },
+            ResponseOutcome::Refused { error, may_be_stored } => (error.clone(), *may_be_stored),
         };
         match *error.kind() {
             Kind::StaleEpoch {
@@ -83,7 +86,7 @@ impl Answer {
                 may_have_landed,
             },
             _ => Verdict::Fatal {
-                failure: Failure::Request(error),
+                failure: ProducerFailure::Request(error),
                 may_have_landed,
             },
         }
@@ -101,7 +104,7 @@ pub(super) fn without_answer(failure: request::RequestFailure) -> Verdict {
         request::RequestFailure::NotSent(error) => again(error, false),
         request::RequestFailure::ResponseLost(error) => again(error, true),
         request::RequestFailure::Final(error) => Verdict::Fatal {
-            failure: Failure::Request(error),
+            failure: ProducerFailure::Request(error),
             may_have_landed: false,
         },
     }

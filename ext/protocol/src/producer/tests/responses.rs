@@ -13,7 +13,7 @@ fn the_first_request_of_an_epoch_travels_alone() {
 
 #[test]
 fn a_first_number_above_zero_is_not_the_first_request_of_its_epoch() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         epoch: 4,
         next_seq: Some(7),
         ..config()
@@ -45,7 +45,7 @@ fn deliveries_are_told_in_append_order() {
 
 #[test]
 fn a_lost_answer_repeats_the_same_request_after_a_delay() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(0),
         ..config()
     });
@@ -58,7 +58,7 @@ fn a_lost_answer_repeats_the_same_request_after_a_delay() {
     assert_eq!((again[0].epoch, again[0].seq, &again[0].body), (0, 0, &first[0].body));
     assert_eq!(again[0].body.as_ptr(), first[0].body.as_ptr(), "no copy is made");
     bench.answer(&again[0], ok(204, 0));
-    let Some(Event::Delivered(delivery)) = bench.machine.poll_event() else {
+    let Some(ProducerEvent::Delivered(delivery)) = bench.machine.poll_event() else {
         panic!("no delivery")
     };
     assert!(delivery.duplicate);
@@ -163,7 +163,7 @@ fn out_of_retries_is_a_failure_and_the_outcome_is_unknown() {
 #[test]
 fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a", "b"]);
-    bench.machine.handle_lost(bench.now, sent[0].id, not_sent());
+    bench.machine.handle_failure(bench.now, sent[0].id, not_sent());
     let (_, undelivered) = bench
         .failed()
         .expect("told at once: what follows a batch that is not in is not in either");
@@ -204,7 +204,7 @@ fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
 
 #[test]
 fn a_wrong_first_number_is_a_sequence_gap() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(7),
         ..config()
     });
@@ -294,7 +294,7 @@ fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
     bench.answer(&sent[2], status(404));
     let events = bench.events();
     assert!(
-        matches!(&events[..], [Event::Delivered(a), Event::Delivered(b), Event::Failed { .. }]
+        matches!(&events[..], [ProducerEvent::Delivered(a), ProducerEvent::Delivered(b), ProducerEvent::Failed { .. }]
         if a.seq == 1 && a.duplicate && a.next_offset.is_none() && b.seq == 2)
     );
 }
@@ -309,7 +309,7 @@ fn a_gateway_error_may_hide_a_success() {
 #[test]
 fn headers_that_cannot_be_made_fail_the_producer() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
-    bench.machine.handle_lost(bench.now, sent[0].id, no_headers());
+    bench.machine.handle_failure(bench.now, sent[0].id, no_headers());
     assert_eq!(
         bench.failed(),
         Some((Why::NoAnswer("no headers".to_owned()), vec![not_delivered("a")]))
@@ -318,7 +318,7 @@ fn headers_that_cannot_be_made_fail_the_producer() {
 
 #[test]
 fn numbers_end_at_two_to_the_53() {
-    let mut bench = Bench::new(Config {
+    let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(MAX_NUMBER),
         ..config()
     });
