@@ -1,7 +1,7 @@
-//! Where a read stands and what it does next: a state machine that sees answers and never a socket or a clock.
+//! The position of a read, and which request comes next.
 //!
-//! Only a whole answer (or an SSE control event) moves the position; what was handed out of an unfinished one is
-//! counted in `skip`, so that it is left out when that answer is read again.
+//! Only a complete response or an SSE control event moves the position. What was handed out of an incomplete response is
+//! counted in [`Position::skip`], and is skipped when that response is read again.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use http::header::HeaderMap;
 
 use crate::protocol::{self, Media, NOW, PositionError, START, flag, text};
 
-/// How a read goes on once it has caught up.
+/// What a read does once it has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
     /// It ends.
     Off,
     /// By long-poll.
     LongPoll,
-    /// By server-sent events, from the first request on.
+    /// By SSE, from the first request on.
     Sse,
-    /// By server-sent events where the content type allows it, else by long-poll.
+    /// By SSE if the content type allows it, otherwise by long-poll.
     Auto,
 }
 
-/// A place in a stream from which a read neither misses nor repeats anything.
+/// The position of a read. A read that starts here neither misses nor repeats anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// From the server, or `-1`, or `now`.
+    /// An offset from the server, or `-1`, or `now`.
     pub offset: String,
-    /// The last cursor the server gave.
+    /// The last cursor from the server.
     pub cursor: Option<String>,
-    /// How many items (or bytes) after `offset` were handed out already.
+    /// How many items (or bytes) after `offset` have been handed out.
     pub skip: u64,
 }
 
 impl Position {
-    /// A position; an empty offset is the start.
+    /// A position. An empty offset is the start of the stream.
     pub fn new(offset: &str, cursor: Option<String>) -> Position {
         let offset = if offset.is_empty() { START } else { offset };
         Position {
@@ -46,63 +46,63 @@ impl Position {
     }
 }
 
-/// What the end of an answer says.
+/// The position and state of the stream at the end of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Where the next read starts.
     pub next_offset: String,
-    /// The cursor to hand back.
+    /// The cursor to send with the next request.
     pub cursor: Option<String>,
-    /// Whether nothing more exists right now.
+    /// Whether the response reaches the stream's present tail.
     pub up_to_date: bool,
     /// Whether this is the end of a closed stream.
     pub closed: bool,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
-    /// How many items (or bytes) after `next_offset` were handed out already: an answer that was read again may end
-    /// before what was handed out of it the first time.
+    /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end earlier
+    /// than what the first try handed out.
     pub skip: u64,
 }
 
-/// How the next request asks.
+/// The kind of the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// What there is.
+    /// Reads what exists.
     CatchUp,
-    /// Waits for more.
+    /// Waits for new data by long-poll.
     LongPoll,
-    /// Events.
+    /// Opens an SSE connection.
     Sse,
 }
 
-/// What to do next.
+/// What a read does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadStep {
     /// Send a request.
     Request(Mode),
-    /// Nothing more is to come.
+    /// End: nothing follows.
     End,
 }
 
-/// What to do after an answer that was worth nothing.
+/// Whether responses without data delay the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
-    /// There was progress, or an ordinary wait: go on at once.
+    /// There was data, or an ordinary empty poll: send the next request at once.
     None,
-    /// Go on after as long as a server should have held it, without end: nothing is wrong, only fast.
+    /// The server responds without data too fast. Send the next request after [`MIN_LONG_POLL`]. Not a failure.
     Slow,
-    /// Go on after a delay, as after a failure: the answers do not move.
+    /// The offset does not change. Count a failure.
     Failing,
-    /// As `Failing`: the answer ends before the position that was asked for.
+    /// The response's offset is before the requested one. Count a failure.
     Back,
 }
 
-/// A wait that ends sooner than this was not held by the server (a stale cache answers at once).
+/// A long-poll request that ends sooner than this did not wait for data: a stale cache responds at once, for example.
 pub const MIN_LONG_POLL: Duration = Duration::from_millis(250);
-/// So many answers in a row may bring nothing before anything is made of it.
+/// How many responses without data may come in a row before the read slows down.
 const MAX_IDLE_RESPONSES: u32 = 3;
 
-/// The state of a read.
+/// The position of a read, with what decides its next request.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     live: Live,
@@ -110,11 +110,12 @@ pub struct Cursor {
     position: Position,
     caught_up: bool,
     closed: bool,
-    idle: u32,
+    /// How many responses in a row had no data, ordinary empty polls excepted.
+    idle_responses: u32,
 }
 
 impl Cursor {
-    /// A read from `position`. `media` is what the stream is known to hold, if it is known.
+    /// A read from `position`. `media` is the stream's content type, if it is known.
     pub fn new(live: Live, position: Position, media: Option<Media>) -> Cursor {
         Cursor {
             live,
@@ -122,34 +123,34 @@ impl Cursor {
             position,
             caught_up: false,
             closed: false,
-            idle: 0,
+            idle_responses: 0,
         }
     }
 
-    /// Where it stands.
+    /// The current position.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// What to do next.
+    /// What the read does next.
     pub fn next(&self) -> ReadStep {
         match self.live {
             _ if self.closed => ReadStep::End,
-            // `now` is asked for once, by a request that is answered at once: a wait that is lost and begun again there
-            // would miss what came in between.
+            // Only one request uses `now`, and not a live one. If a live request at `now` was lost, the next one would
+            // miss the data in between.
             Live::Sse if self.finds_tail_only() => ReadStep::Request(Mode::CatchUp),
             Live::Sse => ReadStep::Request(Mode::Sse),
             Live::Off if self.caught_up => ReadStep::End,
-            // Without `live`, so that caches can serve it.
+            // Without `live`, so that caches can serve the request.
             _ if !self.caught_up => ReadStep::Request(Mode::CatchUp),
-            Live::Auto if self.events_allowed() => ReadStep::Request(Mode::Sse),
+            Live::Auto if self.sse_allowed() => ReadStep::Request(Mode::Sse),
             _ => ReadStep::Request(Mode::LongPoll),
         }
     }
 
-    /// Events carry JSON, and bytes as base64. Text loses its line ends and leading spaces in their framing, and values
-    /// that follow one another lose their ends.
-    fn events_allowed(&self) -> bool {
+    /// Whether SSE preserves the data: JSON as it is, bytes as base64. Text loses its line ends and leading spaces in the
+    /// framing, and JSON values in a row lose their boundaries.
+    fn sse_allowed(&self) -> bool {
         self.media
             .is_none_or(|media| matches!(media, Media::Json | Media::Bytes))
     }
@@ -174,10 +175,10 @@ impl Cursor {
         query
     }
 
-    /// What an answer's headers say of the position after it.
+    /// The position at the end of a response, from its headers.
     ///
     /// # Errors
-    /// If they do not say it.
+    /// If the headers have no usable position.
     pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Result<Progress, PositionError> {
         let closed = flag(headers, &protocol::STREAM_CLOSED);
         let next_offset = protocol::next_offset(headers)?;
@@ -193,32 +194,31 @@ impl Cursor {
         })
     }
 
-    /// Whether the next answer is to tell where the tail is, and nothing else: a live read that begins at `now`.
+    /// Whether the next response gives the tail's position only: a live read begins at `now`.
     pub fn finds_tail_only(&self) -> bool {
         self.live != Live::Off && self.position.offset == NOW
     }
 
-    /// Whether an answer with this progress may carry data: then it must end at another place, or the same data would
-    /// come again and again.
+    /// Whether the offset changes. A response with data must change it, or the same data would be read again and again.
     pub fn moves(&self, progress: &Progress) -> bool {
         progress.next_offset != self.position.offset
     }
 
-    /// Whether an answer with this progress ends before the position: offsets sort as the stream does, byte by byte.
+    /// Whether a response ends before the current position. Offsets compare byte by byte, in the stream's order.
     fn goes_back(&self, progress: &Progress) -> bool {
         let from = self.position.offset.as_str();
         !matches!(from, START | NOW) && (progress.next_offset == START || progress.next_offset.as_str() < from)
     }
 
-    /// Counts items (or bytes) of an unfinished answer that were handed out.
+    /// Counts items (or bytes) that were handed out of an incomplete response.
     pub fn handed_out(&mut self, count: u64) {
         self.position.skip += count;
     }
 
-    /// An answer came to its end. `empty`: it carried nothing; `took`: how long it was waited for.
+    /// A response is complete. `empty`: it had no data. `took`: the time since the request.
     ///
-    /// An empty answer never moves the position back, and `progress` is changed to say so: what lies between was handed
-    /// out already, and would be handed out again.
+    /// An empty response never moves the position back, since the data in between would be handed out again. In this case
+    /// the method changes `progress` to the current position.
     pub fn advance(&mut self, progress: &mut Progress, empty: bool, took: Duration) -> Stall {
         let (moved, back) = (self.moves(progress), empty && self.goes_back(progress));
         let was_caught_up = self.caught_up;
@@ -234,28 +234,29 @@ impl Cursor {
         self.caught_up |= progress.up_to_date;
         self.closed = progress.closed;
         if !empty || self.next() == ReadStep::End {
-            self.idle = 0;
+            self.idle_responses = 0;
             return Stall::None;
         }
         if back {
             return Stall::Back;
         }
         let waited = was_caught_up && progress.up_to_date && took >= MIN_LONG_POLL;
-        self.idle = if waited { 0 } else { self.idle + 1 };
-        match self.idle {
-            idle if idle <= MAX_IDLE_RESPONSES => Stall::None,
+        self.idle_responses = if waited { 0 } else { self.idle_responses + 1 };
+        match self.idle_responses {
+            count if count <= MAX_IDLE_RESPONSES => Stall::None,
             _ if moved || progress.up_to_date => Stall::Slow,
             _ => Stall::Failing,
         }
     }
 
-    /// The server will not give events for this stream: long-poll from now on, if the mode leaves the choice.
-    pub fn events_refused(&mut self) -> bool {
-        let choice = self.live == Live::Auto;
-        if choice {
+    /// The server does not offer SSE for this stream. Uses long-poll from now on and returns true, if the live mode is
+    /// [`Live::Auto`].
+    pub fn sse_refused(&mut self) -> bool {
+        let falls_back = self.live == Live::Auto;
+        if falls_back {
             self.live = Live::LongPoll;
         }
-        choice
+        falls_back
     }
 }
 
@@ -305,7 +306,7 @@ mod tests {
             assert_eq!(
                 cursor.next(),
                 ReadStep::Request(mode),
-                "more to come does not lead back to catch-up requests"
+                "a response that is not up to date does not lead back to catch-up requests"
             );
             cursor.advance(&mut progress("2", true, true), true, Duration::ZERO);
             assert_eq!(cursor.next(), ReadStep::End);
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn now_is_asked_for_once_by_a_request_that_is_not_held() {
+    fn requests_now_once_and_not_live() {
         for (live, then) in [
             (Live::LongPoll, ReadStep::Request(Mode::LongPoll)),
             (Live::Sse, ReadStep::Request(Mode::Sse)),
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_out_of_an_unfinished_answer_is_skipped_until_the_position_moves() {
+    fn skips_what_an_incomplete_response_handed_out_until_the_position_moves() {
         let mut cursor = at(Live::Off);
         cursor.handed_out(3);
         cursor.handed_out(4);
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_do_not_move_are_failures_after_a_few() {
+    fn responses_with_the_same_offset_are_failures_after_three() {
         let mut cursor = at(Live::Off);
         let stalls: Vec<_> = (0..4)
             .map(|_| cursor.advance(&mut progress("-1", false, false), true, Duration::ZERO))
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_does_not_move_the_position_back() {
+    fn an_empty_response_does_not_move_the_position_back() {
         for up_to_date in [false, true] {
             let mut cursor = at(Live::LongPoll);
             cursor.advance(&mut progress("5", true, false), false, Duration::ZERO);
@@ -361,21 +362,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_goes_back_and_ends_the_read_is_no_failure() {
+    fn a_response_that_goes_back_and_ends_the_read_is_no_failure() {
         let mut cursor = Cursor::new(Live::Off, Position::new("5", None), None);
         let stall = cursor.advance(&mut progress("4", true, false), true, Duration::ZERO);
         assert_eq!((stall, cursor.next()), (Stall::None, ReadStep::End));
     }
 
     #[test]
-    fn data_move_the_position_wherever_they_end() {
+    fn data_move_the_position_even_to_a_smaller_offset() {
         let mut cursor = Cursor::new(Live::Off, Position::new("9", None), None);
         let stall = cursor.advance(&mut progress("10", false, false), false, Duration::ZERO);
         assert_eq!((stall, &cursor.position().offset[..]), (Stall::None, "10"));
     }
 
     #[test]
-    fn empty_answers_that_move_on_and_on_are_slowed_but_no_failure() {
+    fn many_empty_responses_with_new_offsets_are_slowed_but_no_failure() {
         let mut cursor = at(Live::Off);
         let stalls: Vec<_> = ["1", "2", "3", "4", "5"]
             .map(|offset| cursor.advance(&mut progress(offset, false, false), true, Duration::ZERO))
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn polls_that_time_out_at_once_are_slowed_and_those_that_were_held_are_not() {
+    fn slows_down_after_polls_that_end_at_once_but_not_after_long_ones() {
         let mut cursor = at(Live::LongPoll);
         let mut poll = |took| {
             (0..5)
@@ -405,13 +406,13 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_in_order_and_the_cursor_goes_back() {
+    fn sorts_parameters_and_sends_the_cursor() {
         let mut cursor = at(Live::LongPoll);
-        let mut answer = Progress {
+        let mut response = Progress {
             cursor: Some("c".to_owned()),
             ..progress("9", true, false)
         };
-        cursor.advance(&mut answer, false, Duration::ZERO);
+        cursor.advance(&mut response, false, Duration::ZERO);
         let names: Vec<_> = cursor.query(Mode::LongPoll).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["cursor", "live", "offset"]);
     }

@@ -1,17 +1,18 @@
-//! What a read hands out.
+//! What a read hands to the application.
 
 use super::cursor::{Position, Progress};
 use super::payload::Part;
 
-/// Something that a read hands out, in order.
+/// One thing that a read hands to the application. Events come in the stream's order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadEvent {
-    /// The response that begins here says that it brings so many bytes, of which some are left to hand out: these.
+    /// A response begins, and this many of its bytes will follow.
     Length(usize),
-    /// Some of a response's content; there is more of it.
+    /// Some of a response's content. More of the response follows.
     Part(Part),
-    /// The response's end, with the last of its content: what came since the last end is a batch.
+    /// A response (or an SSE control event) ends, perhaps with the last of its content. All parts since the previous
+    /// end are one batch.
     End(Option<Part>, Progress),
-    /// Where a live read that began at `now` stands. It brings nothing, but lets a later session go on from there.
+    /// The position of a live read that began at `now`. There is no data; a later session can continue from it.
     Position(Position),
 }

@@ -1,4 +1,4 @@
-//! One connection of server-sent events: data events, gathered until the control event that says where they end.
+//! One SSE connection: collects data events until the control event that has their end position.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use http::header::CONTENT_TYPE;
 use crate::protocol::{self, text};
 use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, EventDecoder, SseError, SseEvent};
 
-/// The data events before a control event, and that event.
+/// The data events before a control event, and the control event.
 #[derive(Debug)]
 pub(super) struct EventBatch {
     pub(super) data: DataEvents,
     pub(super) control: ControlEvent,
 }
 
-/// A connection, while it lasts.
+/// An open SSE connection.
 #[derive(Debug)]
 pub(super) struct EventStream {
     decoder: EventDecoder,
     data: DataEventBuffer,
-    /// The size of the piece of the body that is being decoded.
-    piece: usize,
-    /// It has brought data.
+    /// The size in bytes of the last piece of the body.
+    piece_bytes: usize,
+    /// Whether it has brought data.
     pub(super) has_progressed: bool,
 }
 
 impl EventStream {
-    /// How the data of a response with these headers are encoded; `None` if it is no stream of events.
+    /// How the response encodes its data; `None` if it is not an SSE stream.
     ///
     /// # Errors
-    /// If it names an encoding that the protocol does not have.
+    /// If the response names an unknown encoding.
     pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, SseError> {
         let is_event_stream = text(headers, &CONTENT_TYPE)
             .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
@@ -41,23 +41,23 @@ impl EventStream {
         }
     }
 
-    /// A connection that has brought nothing yet.
+    /// A connection that has received nothing yet.
     pub(super) fn new(encoding: Encoding, max_message_bytes: usize) -> EventStream {
         EventStream {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
-            piece: 0,
+            piece_bytes: 0,
             has_progressed: false,
         }
     }
 
     /// Takes the next piece of the body.
     pub(super) fn push(&mut self, piece: Bytes) {
-        self.piece = piece.len();
+        self.piece_bytes = piece.len();
         self.decoder.push(piece);
     }
 
-    /// The next batch; `None` if more of the body is needed for it.
+    /// The next complete batch; `None` if it needs more of the body.
     pub(super) fn next_batch(&mut self) -> Result<Option<EventBatch>, SseError> {
         while let Some(event) = self.decoder.next_event()? {
             match event {
@@ -68,11 +68,11 @@ impl EventStream {
                 }
             }
         }
-        self.data.release_piece(self.piece);
+        self.data.release_piece(self.piece_bytes);
         Ok(None)
     }
 
-    /// How long the server asks to wait before the next connection, if it does.
+    /// The reconnection delay from the last `retry:` field.
     pub(super) fn retry(&self) -> Option<Duration> {
         self.decoder.retry()
     }

@@ -1,4 +1,4 @@
-//! What a read does with a connection of server-sent events.
+//! How a read handles an SSE connection.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::protocol::{self, PositionError};
 use crate::sse;
 
-/// An event connection that ends sooner, having brought nothing, is not an orderly close.
+/// An SSE connection that ends sooner than this without data was not closed in an orderly way.
 const MIN_EVENT_CONNECTION: Duration = Duration::from_millis(500);
 
 impl ReadMachine {
@@ -22,18 +22,18 @@ impl ReadMachine {
             Err(error) => return self.end_malformed(now, error),
             Ok(None) => {
                 let error = match protocol::next_offset(headers) {
-                    Err(why @ PositionError::Missing { .. }) => self.unusable(status, headers, why),
+                    Err(error @ PositionError::Missing { .. }) => self.position_error(status, headers, error),
                     _ => self
                         .about()
-                        .error(Kind::SseNotSupported, "the answer is not an event stream"),
+                        .error(Kind::SseNotSupported, "the response is not an event stream"),
                 };
-                let outcome = self.without_events(error);
+                let outcome = self.fall_back_from_sse(error);
                 return self.end_request(now, outcome);
             }
             Ok(Some(encoding)) => encoding,
         };
         if self.format == Format::Json && encoding == sse::Encoding::Base64 {
-            // `application/json` is never encoded, so this is a type that servers store as it came.
+            // Servers never encode `application/json`. So this is a `+json` type, which they store as it was sent.
             self.format = Format::JsonSequence;
         }
         self.state = ReadState::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
@@ -56,12 +56,13 @@ impl ReadMachine {
         self.state = ReadState::Events(events);
     }
 
-    /// The data events before a control event are one batch. Gives whether there were any.
+    /// Hands out the data events before a control event as one batch. Returns whether there were any data.
     fn event_batch(&mut self, now: Instant, batch: EventBatch) -> Result<bool, ReadOutcome> {
         let EventBatch { data, control } = batch;
-        protocol::check_position_size(&control.next_offset, "streamNextOffset").map_err(|why| self.malformed(why))?;
+        protocol::check_position_size(&control.next_offset, "streamNextOffset")
+            .map_err(|error| self.malformed(error))?;
         if let Some(cursor) = &control.cursor {
-            protocol::check_position_size(cursor, "streamCursor").map_err(|why| self.malformed(why))?;
+            protocol::check_position_size(cursor, "streamCursor").map_err(|error| self.malformed(error))?;
         }
         let mut progress = Progress {
             next_offset: control.next_offset,
@@ -80,18 +81,18 @@ impl ReadMachine {
             let mut payload = Payload::new(self.format, progress.skip, self.config.max_message_bytes);
             payload.push(bytes).map_err(|error| self.malformed(error))?;
             while let Some(part) = payload.next_part() {
-                self.check_moves(&progress).map_err(ReadOutcome::Fatal)?;
+                self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
                 is_empty = false;
                 self.hand_out(part);
             }
             last = payload.finish().map_err(|error| self.malformed(error))?;
             if last.is_some() {
-                self.check_moves(&progress).map_err(ReadOutcome::Fatal)?;
+                self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
             }
             progress.skip = payload.left_to_skip();
         }
         is_empty &= last.is_none();
-        let took = self.waited(now).max(MIN_EVENT_CONNECTION);
+        let took = self.request_age(now).max(MIN_EVENT_CONNECTION);
         let stall = self.cursor.advance(&mut progress, is_empty, took);
         if stall == Stall::Back {
             return Err(ReadOutcome::Stalled(stall));
@@ -103,10 +104,10 @@ impl ReadMachine {
         Ok(!is_empty)
     }
 
-    /// The connection of events was closed in an orderly way, about once a minute: on at once. One that is closed right
-    /// away, having brought nothing, is not that.
+    /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But a
+    /// connection that ends right after it began, without data, counts as lost.
     pub(super) fn finish_events(&mut self, now: Instant, events: &EventStream) {
-        if events.has_progressed || self.waited(now) >= MIN_EVENT_CONNECTION {
+        if events.has_progressed || self.request_age(now) >= MIN_EVENT_CONNECTION {
             self.schedule.reset();
             return self.end_request(now, ReadOutcome::Ended(events.retry().unwrap_or_default()));
         }
@@ -114,9 +115,9 @@ impl ReadMachine {
         self.connection_lost(now, error, events.retry());
     }
 
-    /// The stream cannot be read by events.
-    pub(super) fn without_events(&mut self, error: Error) -> ReadOutcome {
-        match self.cursor.events_refused() {
+    /// The server does not offer SSE for this stream: falls back to long-poll if the live mode allows it.
+    pub(super) fn fall_back_from_sse(&mut self, error: Error) -> ReadOutcome {
+        match self.cursor.sse_refused() {
             true => ReadOutcome::RetryNow,
             false => ReadOutcome::Fatal(error),
         }

@@ -1,8 +1,8 @@
-//! A read as a state machine: responses and the time go in, requests and what is handed to the application come out.
+//! The state machine of a read: responses and the current time go in; requests and data for the application come out.
 //!
-//! It decides what a response means for the position, when to ask again, to reconnect and to give up. Where the next
-//! request starts is in `cursor`, one response's content in `content`, a connection of server-sent events in `live` and
-//! `event_stream`.
+//! It decides what a response means for the position, and when to send the next request, to retry, to reconnect and to
+//! give up. `cursor` has the position, `content` the content of one response, `live` and `event_stream` an SSE
+//! connection.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,86 +23,90 @@ use crate::protocol::PositionError;
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
 use crate::retry::policy::Schedule;
 
-/// A live request that lasted this long was held by a server in good order: the count of failures starts anew.
+/// A live request that lasted at least this long resets the count of failures: the server was working.
 const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
 
-/// What the driver is to do next.
+/// What the driver does next.
 #[derive(Debug)]
 pub enum ReadAction {
-    /// Wait until the application has taken the end of the last response, then call [`ReadMachine::request`] and send that.
+    /// Wait until the application has taken the end of the last response. Then call [`ReadMachine::request`] and send the
+    /// request.
     Request,
-    /// Take the next piece of the response's body, a live one if `live` is set.
+    /// Read the next piece of the response's body.
     Receive {
-        /// Whether the server holds the response open on purpose.
+        /// Whether the response is a live one, which may bring nothing for a long time.
         live: bool,
     },
-    /// Read the whole body and call [`ReadMachine::handle_error_response`].
+    /// Read the whole body of an error response and call [`ReadMachine::handle_error_response`].
     ReceiveErrorBody,
-    /// Look again at this moment.
+    /// Poll again at this time.
     Wait(Instant),
-    /// The read is over: at its end, or by a failure.
+    /// The read is over. With an error, it failed.
     End(Option<Error>),
 }
 
-/// A read. After each call that takes `&mut self`, hand out what [`ReadMachine::poll_event`] gives, then do what
-/// [`ReadMachine::poll_action`] says.
+/// A read. The driver's loop:
+///
+/// 1. Hand every event of [`ReadMachine::poll_event`] to the application.
+/// 2. Do what [`ReadMachine::poll_action`] says, and report the result through one of the `handle_*` methods.
 #[derive(Debug)]
 pub struct ReadMachine {
     pub(super) config: ReadConfig,
     pub(super) cursor: Cursor,
     pub(super) format: Format,
     no_cache: bool,
-    /// How many bytes it may still receive.
+    /// How many more bytes it may receive.
     bytes_left: usize,
     jitter: ReadJitter,
     pub(super) schedule: Schedule,
-    /// Fresh values were asked for, and there was no success since.
+    /// A 401 or 403 was retried with new values, and no request has succeeded since.
     values_refreshed: bool,
     pub(super) state: ReadState,
-    /// The request that is out.
+    /// The request in flight.
     sent: Option<SentRead>,
     pub(super) events: VecDeque<ReadEvent>,
 }
 
 #[derive(Debug)]
 pub(super) enum ReadState {
-    /// No request is out, and none is to be before this moment.
+    /// No request is in flight. The next one goes out at this time at the earliest.
     Idle(Option<Instant>),
-    /// A request is out.
+    /// [`ReadMachine::request`] was called, and neither a response nor a failure has been reported. If the driver polls
+    /// now, it did not send the request, and gets [`ReadAction::Request`] again.
     AwaitingResponse,
-    /// Its response is an error; the server asks to wait for so long.
+    /// The response is an error. The duration is its `Retry-After`.
     ErrorResponse(Option<Duration>),
-    /// Its response is content.
+    /// The response is content.
     Content(Box<ResponseContent>),
-    /// Its response is a stream of events.
+    /// The response is an SSE stream.
     Events(Box<EventStream>),
     /// The read has failed.
     Failed(Error),
 }
 
-/// A request that is out: how it asks, and since when.
+/// The request in flight.
 #[derive(Clone, Copy, Debug)]
 struct SentRead {
     mode: Mode,
-    since: Instant,
+    at: Instant,
 }
 
-/// How a request and its response went.
+/// How a request ended, and so when the next one goes out.
 pub(super) enum ReadOutcome {
-    /// As they should: go on, after this pause.
+    /// Without an error: send the next request after this pause.
     Ended(Duration),
-    /// The response was worth this.
+    /// The response is complete. [`Stall`] says whether responses still make progress.
     Stalled(Stall),
-    /// Try again now.
+    /// Retry at once.
     RetryNow,
-    /// Try again by the policy, not before what the server asked for.
+    /// Retry by the policy, but not before the server's `Retry-After`.
     Retry(Error, Option<Duration>),
-    /// Trying again cannot help.
+    /// The read fails: a retry cannot help.
     Fatal(Error),
 }
 
 impl ReadMachine {
-    /// A read that has not begun. `jitter` spreads its delays.
+    /// A read that has not begun. `jitter` spreads its retry delays.
     pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> ReadMachine {
         ReadMachine {
             config,
@@ -119,7 +123,7 @@ impl ReadMachine {
         }
     }
 
-    /// What to do next.
+    /// What the driver does next.
     pub fn poll_action(&self, now: Instant) -> ReadAction {
         match &self.state {
             ReadState::Failed(error) => ReadAction::End(Some(error.clone())),
@@ -132,7 +136,7 @@ impl ReadMachine {
         }
     }
 
-    /// The next thing to hand out.
+    /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<ReadEvent> {
         self.events.pop_front()
     }
@@ -141,11 +145,11 @@ impl ReadMachine {
     pub fn request(&mut self, now: Instant) -> Request {
         let mode = match self.cursor.next() {
             ReadStep::Request(mode) => mode,
-            // Never asked for: `poll_action` says `End` then.
+            // Not reached: `poll_action` returns `End` in this case.
             ReadStep::End => Mode::CatchUp,
         };
         self.state = ReadState::AwaitingResponse;
-        self.sent = Some(SentRead { mode, since: now });
+        self.sent = Some(SentRead { mode, at: now });
         let mut headers = HeaderMap::new();
         if mode == Mode::Sse {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -167,7 +171,7 @@ impl ReadMachine {
         }
     }
 
-    /// The response's status and headers have arrived. `content_length` is the size of its body where it is known.
+    /// The response's status and headers have arrived. `content_length` is the size of its body, if known.
     pub fn handle_response(
         &mut self,
         now: Instant,
@@ -191,33 +195,35 @@ impl ReadMachine {
         }
     }
 
-    /// The response is an error, and this is all of it.
-    pub fn handle_error_response(&mut self, now: Instant, wall: SystemTime, answer: Response) {
-        let asked = match self.state {
-            ReadState::ErrorResponse(asked) => asked,
+    /// An error response is complete.
+    pub fn handle_error_response(&mut self, now: Instant, wall: SystemTime, response: Response) {
+        let server_delay = match self.state {
+            ReadState::ErrorResponse(server_delay) => server_delay,
             _ => None,
         };
-        let refuses_events = self.mode() == Mode::Sse && matches!(answer.status.as_u16(), 400 | 405 | 406 | 415 | 501);
+        let refuses_sse = self.mode() == Mode::Sse && matches!(response.status.as_u16(), 400 | 405 | 406 | 415 | 501);
         let context = Context {
             about: self.about(),
             policy: &self.config.retry,
             now: wall,
         };
-        let error = context.error(answer);
+        let error = context.error(response);
         let outcome = match error.worth_another_try() {
-            true => ReadOutcome::Retry(error, asked),
-            false if refuses_events => self.without_events(error),
+            true => ReadOutcome::Retry(error, server_delay),
+            false if refuses_sse => self.fall_back_from_sse(error),
             false => ReadOutcome::Fatal(error),
         };
         self.end_request(now, outcome);
     }
 
-    /// The next piece of the body.
+    /// A piece of the body has arrived.
     pub fn handle_piece(&mut self, now: Instant, piece: Bytes) {
         match self.bytes_left.checked_sub(piece.len()) {
             Some(left) => self.bytes_left = left,
             None => {
-                let error = self.about().error(Kind::Parse, "there is more than is to be read");
+                let error = self
+                    .about()
+                    .error(Kind::Parse, "the responses are larger than the limit of this read");
                 return self.end_request(now, ReadOutcome::Fatal(error));
             }
         }
@@ -246,37 +252,39 @@ impl ReadMachine {
         }
     }
 
-    /// The request brought no response, or its body broke off.
+    /// The request failed without a response, or the response's body broke off.
     pub fn handle_failure(&mut self, now: Instant, failure: RequestFailure) {
-        let asked = match &self.state {
+        let server_delay = match &self.state {
             ReadState::Events(events) => events.retry(),
             _ => None,
         };
-        let held = matches!(self.state, ReadState::AwaitingResponse)
+        let live_timed_out = matches!(self.state, ReadState::AwaitingResponse)
             && self.mode() != Mode::CatchUp
-            && self.waited(now) >= self.config.live_timeout;
+            && self.request_age(now) >= self.config.live_timeout;
         let outcome = match failure {
             RequestFailure::Final(error) => ReadOutcome::Fatal(error),
-            // Held for as long as one waits for news: there is none.
-            RequestFailure::ResponseLost(error) if held && matches!(error.kind(), Kind::Timeout) => {
+            // The server had no new data within the live timeout.
+            RequestFailure::ResponseLost(error) if live_timed_out && matches!(error.kind(), Kind::Timeout) => {
                 ReadOutcome::RetryNow
             }
             RequestFailure::NotSent(error) => ReadOutcome::Retry(error, None),
-            RequestFailure::ResponseLost(error) => return self.connection_lost(now, error, asked),
+            RequestFailure::ResponseLost(error) => return self.connection_lost(now, error, server_delay),
         };
         self.end_request(now, outcome);
     }
 
-    /// A live response brought nothing for too long.
+    /// A live response brought no bytes for the live timeout.
     pub fn handle_silence(&mut self, now: Instant) {
         self.end_request(now, ReadOutcome::RetryNow);
     }
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
-        let most = self.config.max_message_bytes;
-        let mut content = match ResponseContent::new(&self.cursor, self.format, status, headers, most) {
+        let max_bytes = self.config.max_message_bytes;
+        let mut content = match ResponseContent::new(&self.cursor, self.format, status, headers, max_bytes) {
             Ok(content) => content,
-            Err(why) => return self.end_request(now, ReadOutcome::Fatal(self.unusable(status, headers, why))),
+            Err(error) => {
+                return self.end_request(now, ReadOutcome::Fatal(self.position_error(status, headers, error)));
+            }
         };
         if status == StatusCode::NO_CONTENT {
             content.end_without_body();
@@ -287,10 +295,10 @@ impl ReadMachine {
         self.state = ReadState::Content(Box::new(content));
     }
 
-    /// Hands out what is complete of a response's content.
+    /// Hands out the complete parts of a response's content.
     fn hand_out_parts(&mut self, content: &mut ResponseContent) -> Result<(), Error> {
         while let Some(part) = content.next_part() {
-            self.check_moves(content.progress())?;
+            self.check_new_offset(content.progress())?;
             content.is_empty = false;
             self.hand_out(part);
         }
@@ -300,7 +308,10 @@ impl ReadMachine {
     fn finish_content(&mut self, now: Instant, mut content: ResponseContent) {
         match content.finish() {
             Err(error) => self.end_malformed(now, error),
-            Ok(last) => match last.as_ref().map_or(Ok(()), |_| self.check_moves(content.progress())) {
+            Ok(last) => match last
+                .as_ref()
+                .map_or(Ok(()), |_| self.check_new_offset(content.progress()))
+            {
                 Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
                 Ok(()) => self.end_content(now, content, last),
             },
@@ -311,7 +322,7 @@ impl ReadMachine {
         let is_empty = content.is_empty && last.is_none();
         let finds_tail_only = content.finds_tail_only();
         let (last, mut progress) = content.end(last);
-        let stall = self.cursor.advance(&mut progress, is_empty, self.waited(now));
+        let stall = self.cursor.advance(&mut progress, is_empty, self.request_age(now));
         self.events
             .push_back(match finds_tail_only && is_empty && !progress.closed {
                 true => ReadEvent::Position(self.cursor.position().clone()),
@@ -320,18 +331,21 @@ impl ReadMachine {
         self.end_request(now, ReadOutcome::Stalled(stall));
     }
 
-    /// The connection was lost. What a stream of events asks for delays the next try, but is no reason to give up.
-    pub(super) fn connection_lost(&mut self, now: Instant, error: Error, asked: Option<Duration>) {
-        let longest = self.config.retry.max_delay;
-        self.end_request(now, ReadOutcome::Retry(error, asked.map(|asked| asked.min(longest))));
+    /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest delay.
+    pub(super) fn connection_lost(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) {
+        let max_delay = self.config.retry.max_delay;
+        self.end_request(
+            now,
+            ReadOutcome::Retry(error, server_delay.map(|delay| delay.min(max_delay))),
+        );
     }
 
-    /// Refuses data that come without a new offset.
-    pub(super) fn check_moves(&self, progress: &Progress) -> Result<(), Error> {
+    /// Refuses data without a new offset: they would be read again and again.
+    pub(super) fn check_new_offset(&self, progress: &Progress) -> Result<(), Error> {
         if self.cursor.moves(progress) {
             return Ok(());
         }
-        let reason = "the answer has data but no new Stream-Next-Offset: is this a Durable Streams server?";
+        let reason = "the response has data but no new Stream-Next-Offset: is this a Durable Streams server?";
         Err(self.about().error(Kind::Status, reason))
     }
 
@@ -341,10 +355,10 @@ impl ReadMachine {
         self.events.push_back(ReadEvent::Part(part));
     }
 
-    /// The request is over: decides when the next one may go out, if at all.
+    /// The request has ended. Decides when the next one goes out, if at all.
     pub(super) fn end_request(&mut self, now: Instant, outcome: ReadOutcome) {
         let is_stuck = matches!(outcome, ReadOutcome::Stalled(Stall::Failing | Stall::Back));
-        if self.mode() != Mode::CatchUp && self.waited(now) >= MIN_STABLE_REQUEST && !is_stuck {
+        if self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST && !is_stuck {
             self.schedule.reset();
         }
         self.sent = None;
@@ -352,22 +366,22 @@ impl ReadMachine {
             ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
             ReadOutcome::RetryNow => ReadState::Idle(None),
             ReadOutcome::Fatal(error) => ReadState::Failed(error),
-            ReadOutcome::Retry(error, asked) => self.retry(now, error, asked),
+            ReadOutcome::Retry(error, server_delay) => self.retry(now, error, server_delay),
             ReadOutcome::Stalled(Stall::None) => {
                 self.schedule.reset();
                 ReadState::Idle(None)
             }
             ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
             ReadOutcome::Stalled(Stall::Failing) => {
-                let reason = "answer after answer brings nothing and does not move the offset (a stale cache?)";
+                let reason = "several responses in a row had no data and the same offset (a stale cache?)";
                 let error = self.about().error(Kind::Status, reason);
                 self.retry(now, error, None)
             }
             ReadOutcome::Stalled(Stall::Back) => {
                 let offset = &self.cursor.position().offset;
                 let reason = format!(
-                    "the server answers with an offset before {offset:?}, where this read stands (a stream that was \
-                     made anew?)"
+                    "the server returned an offset before {offset:?}, the position of this read (was the stream \
+                     deleted and created again?)"
                 );
                 let error = self.about().error(Kind::Status, reason);
                 self.retry(now, error, None)
@@ -375,17 +389,17 @@ impl ReadMachine {
         };
     }
 
-    fn retry(&mut self, now: Instant, error: Error, asked: Option<Duration>) -> ReadState {
+    fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) -> ReadState {
         let jitter = (self.jitter.0)();
-        match self.schedule.next_delay(&self.config.retry, asked, jitter) {
+        match self.schedule.next_delay(&self.config.retry, server_delay, jitter) {
             Some(delay) => ReadState::Idle(Some(after(now, delay))),
             None => ReadState::Failed(error),
         }
     }
 
-    /// A success that does not say where the next read starts.
-    pub(super) fn unusable(&self, status: StatusCode, headers: &HeaderMap, why: PositionError) -> Error {
-        Error::from_success(self.about(), status, headers, why)
+    /// The error of a successful response that does not say where the next read starts.
+    pub(super) fn position_error(&self, status: StatusCode, headers: &HeaderMap, error: PositionError) -> Error {
+        Error::from_success(self.about(), status, headers, error)
     }
 
     pub(super) fn end_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
@@ -408,14 +422,14 @@ impl ReadMachine {
         self.sent.map_or(Mode::CatchUp, |sent| sent.mode)
     }
 
-    /// How long ago the request that is out was made.
-    pub(super) fn waited(&self, now: Instant) -> Duration {
+    /// How long ago the request in flight was made.
+    pub(super) fn request_age(&self, now: Instant) -> Duration {
         self.sent
-            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent.since))
+            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent.at))
     }
 }
 
-/// The moment after a pause, which is a year at most: a clock cannot count further on some systems.
+/// The time after a pause of at most a year: some systems' clocks overflow beyond that.
 fn after(now: Instant, pause: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(86_400 * 365);
     now + pause.min(YEAR)

@@ -1,5 +1,8 @@
-//! Reading: a state machine ([`ReadMachine`]) that asks for a stream's content, follows it live, and says what to hand to the
-//! application. Where it stands is its [`Cursor`].
+//! Reading a stream: [`ReadMachine`] decides which requests to send, what to hand to the application, and when to retry,
+//! to reconnect and to stop. It sends nothing itself: a driver does.
+//!
+//! Read [`machine::ReadMachine`] first, then [`Cursor`] (the position and the next request) and
+//! [`event::ReadEvent`] (what the application gets).
 
 mod content;
 pub mod cursor;

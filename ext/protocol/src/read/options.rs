@@ -1,4 +1,4 @@
-//! What a read is made with.
+//! The options and settings of a read.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use super::payload::Format;
 use crate::protocol::Media;
 use crate::retry::policy::RetryPolicy;
 
-/// What a read is asked for.
+/// What the caller of a read chose.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// How it goes on.
+    /// What happens once the read has caught up.
     pub live: Live,
-    /// Where it starts.
+    /// Where the read starts.
     pub position: Position,
-    /// What it hands out.
+    /// Whether it hands out items or bytes.
     pub format: Format,
-    /// What the stream is known to hold.
+    /// The stream's content type, if it is known.
     pub media: Option<Media>,
-    /// Whether caches on the way have to ask the server first.
+    /// Sends `Cache-Control: no-cache`, so that caches on the way revalidate with the server.
     pub no_cache: bool,
-    /// The read fails when the bodies of its responses are longer together, whatever is in them.
+    /// The read fails once its response bodies are larger than this in total.
     pub max_bytes: usize,
 }
 
-/// The settings of a read, which come from its client.
+/// The settings that a read takes from its client.
 #[derive(Clone, Debug)]
 pub struct ReadConfig {
-    /// The stream's URL as messages show it.
+    /// The stream's URL without secrets, for error messages.
     pub url: String,
-    /// How failed requests are repeated.
+    /// When a failed request is retried.
     pub retry: RetryPolicy,
-    /// The largest item, or data of an event, in bytes.
+    /// The largest size of one item or of one SSE event's data.
     pub max_message_bytes: usize,
-    /// How long a live response may bring nothing before the connection is replaced.
+    /// How long a live response may bring no bytes before the read reconnects.
     pub live_timeout: Duration,
-    /// Whether another try has fresh headers and parameters, so that a 401 or 403 is worth one.
+    /// Whether value callables give new headers and parameters on each try, so that a 401 or 403 is retried once.
     pub fresh_values: bool,
 }
 
-/// Where the jitter of delays comes from: a number between 0 and 1 at each call.
+/// The random source for retry delays: each call returns a number between 0 and 1.
 pub struct ReadJitter(pub Box<dyn FnMut() -> f64 + Send>);
 
 impl fmt::Debug for ReadJitter {

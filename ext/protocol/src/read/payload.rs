@@ -1,5 +1,5 @@
-//! An answer's content on its way to the application: split into complete items where it is JSON, passed on as it is
-//! where it is bytes; what was handed out before is left out.
+//! The payload of a response: JSON is split into complete items, bytes are passed on unchanged. Skips what an earlier try
+//! already handed out.
 
 use std::collections::VecDeque;
 
@@ -7,29 +7,29 @@ use bytes::{Buf, Bytes};
 
 use crate::json::{Block, JsonForm, Limits, SplitError, Splitter};
 
-/// JSON is handed out in blocks of about this size at most (but for larger items), so that whoever turns them into objects
-/// gives others a turn in between.
-const MAX_BLOCK_BYTES: usize = 128 * 1024;
+/// The size in bytes of the blocks in which JSON is handed out. A block is larger only if one item is. Small blocks let
+/// the caller give way to other threads between building the objects of two blocks.
+const BLOCK_BYTES: usize = 128 * 1024;
 
-/// What a read hands out.
+/// The form in which a read hands out data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The items of a JSON array.
     Json,
-    /// The items of JSON values that follow one another, arrays flattened by one level.
+    /// The items of a sequence of JSON values, with arrays flattened by one level.
     JsonSequence,
     /// Bytes.
     Bytes,
 }
 
-/// Some of an answer's content.
+/// Some of a response's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Complete JSON items, separated by commas.
     Items {
         /// The items' text.
         text: Bytes,
-        /// How many they are.
+        /// The number of items.
         count: usize,
     },
     /// Bytes.
@@ -37,7 +37,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The bytes it holds.
+    /// Its bytes.
     pub fn bytes(&self) -> &Bytes {
         match self {
             Part::Items { text, .. } => text,
@@ -45,7 +45,7 @@ impl Part {
         }
     }
 
-    /// How much of the answer it is, in the unit that `skip` counts: items or bytes.
+    /// Its size in the unit of `skip`: items or bytes.
     pub fn count(&self) -> u64 {
         match self {
             Part::Items { count, .. } => *count as u64,
@@ -54,10 +54,10 @@ impl Part {
     }
 }
 
-/// One answer's content, of which the first items (or bytes) may be left out.
+/// Decodes one response's content, and can skip its first items (or bytes).
 #[derive(Debug)]
 pub struct Payload {
-    content: PayloadDecoder,
+    decoder: PayloadDecoder,
     ready: VecDeque<Part>,
 }
 
@@ -68,17 +68,26 @@ enum PayloadDecoder {
 }
 
 impl Payload {
-    /// The content of one answer without its first `skip` items (or bytes).
-    /// JSON items may have `most` bytes each.
-    pub fn new(format: Format, skip: u64, most: usize) -> Payload {
-        let json = |form| PayloadDecoder::Json(Splitter::new(form, Limits { item_bytes: most }).skip(skip));
-        let content = match format {
+    /// A decoder that skips the first `skip` items (or bytes). A JSON item has at most `max_item_bytes`.
+    pub fn new(format: Format, skip: u64, max_item_bytes: usize) -> Payload {
+        let json = |form| {
+            PayloadDecoder::Json(
+                Splitter::new(
+                    form,
+                    Limits {
+                        item_bytes: max_item_bytes,
+                    },
+                )
+                .skip(skip),
+            )
+        };
+        let decoder = match format {
             Format::Json => json(JsonForm::Array),
             Format::JsonSequence => json(JsonForm::Sequence),
             Format::Bytes => PayloadDecoder::Bytes { left_to_skip: skip },
         };
         Payload {
-            content,
+            decoder,
             ready: VecDeque::new(),
         }
     }
@@ -86,10 +95,10 @@ impl Payload {
     /// Takes the next piece of the body.
     pub fn push(&mut self, mut piece: Bytes) -> Result<(), SplitError> {
         let ready = &mut self.ready;
-        match &mut self.content {
+        match &mut self.decoder {
             PayloadDecoder::Json(splitter) => {
-                while piece.len() > MAX_BLOCK_BYTES {
-                    splitter.push(&piece.split_to(MAX_BLOCK_BYTES), |block| ready.push_back(items(block)))?;
+                while piece.len() > BLOCK_BYTES {
+                    splitter.push(&piece.split_to(BLOCK_BYTES), |block| ready.push_back(items(block)))?;
                 }
                 splitter.push(&piece, |block| ready.push_back(items(block)))
             }
@@ -105,22 +114,22 @@ impl Payload {
         }
     }
 
-    /// What can be handed out before the body's end is seen.
+    /// The next part that can be handed out before the body ends.
     pub fn next_part(&mut self) -> Option<Part> {
         self.ready.pop_front()
     }
 
-    /// The body has ended. Gives what was held back for that, everything else having been taken by `next_part`.
+    /// The body has ended. Returns the last part. Call `next_part` until it returns `None` first.
     pub fn finish(&mut self) -> Result<Option<Part>, SplitError> {
-        match &mut self.content {
+        match &mut self.decoder {
             PayloadDecoder::Json(splitter) => Ok(splitter.finish()?.map(items)),
             PayloadDecoder::Bytes { .. } => Ok(None),
         }
     }
 
-    /// How much was to be left out and did not come.
+    /// How many items (or bytes) must still be skipped.
     pub fn left_to_skip(&self) -> u64 {
-        match &self.content {
+        match &self.decoder {
             PayloadDecoder::Json(splitter) => splitter.left_to_skip(),
             PayloadDecoder::Bytes { left_to_skip } => *left_to_skip,
         }
@@ -139,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_were_handed_out_are_left_out_over_several_pieces() {
+    fn skips_bytes_over_several_pieces() {
         let mut payload = Payload::new(Format::Bytes, 4, usize::MAX);
         for piece in ["ab", "cdef", "g"] {
             payload.push(Bytes::from_static(piece.as_bytes())).unwrap();
@@ -153,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_piece_is_handed_out_in_blocks() {
+    fn hands_out_a_large_piece_in_blocks() {
         let item = format!("\"{}\"", "x".repeat(1000));
         let body = format!("[{}]", vec![item; 1000].join(","));
         let mut payload = Payload::new(Format::Json, 0, usize::MAX);
@@ -161,11 +170,11 @@ mod tests {
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next_part()).collect();
         parts.extend(payload.finish().unwrap());
         assert_eq!(parts.iter().map(Part::count).sum::<u64>(), 1000);
-        assert!(parts.iter().all(|part| part.bytes().len() <= MAX_BLOCK_BYTES + 1003));
+        assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK_BYTES + 1003));
     }
 
     #[test]
-    fn what_did_not_come_is_still_to_be_left_out() {
+    fn counts_the_items_that_must_still_be_skipped() {
         let mut payload = Payload::new(Format::Json, 3, usize::MAX);
         payload.push(Bytes::from_static(b"[1,2]")).unwrap();
         assert_eq!((payload.finish().unwrap(), payload.left_to_skip()), (None, 1));

@@ -1,4 +1,4 @@
-//! The read machine: single situations here, a simulation of many in `simulation`.
+//! Tests of the read machine: single cases here, random runs in `simulation`.
 
 mod server;
 mod simulation;
@@ -17,7 +17,7 @@ use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::request::{RequestFailure, Response};
 use crate::retry::policy::RetryPolicy;
 
-/// A read of JSON items from the beginning, with half of the longest delay each time.
+/// A read of JSON items from the start. Its jitter is always 0.5.
 fn machine(live: Live, retry: RetryPolicy, fresh_values: bool) -> ReadMachine {
     read("", live, retry, fresh_values)
 }
@@ -50,7 +50,7 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
-/// Answers the request that is due with this status, headers and body.
+/// Makes the next request and responds with this status, headers and body.
 fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(HeaderName, &str)], body: &'static str) {
     assert!(matches!(machine.poll_action(now), ReadAction::Request));
     machine.request(now);
@@ -63,19 +63,19 @@ fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(Heade
         }
         ReadAction::ReceiveErrorBody => {
             let body = Bytes::from_static(body.as_bytes());
-            let answer = Response {
+            let response = Response {
                 status,
                 headers,
                 body,
                 after_lost_response: false,
             };
-            machine.handle_error_response(now, SystemTime::UNIX_EPOCH, answer);
+            machine.handle_error_response(now, SystemTime::UNIX_EPOCH, response);
         }
         _ => {}
     }
 }
 
-/// What the machine has handed out, part by part.
+/// The parts that the machine has handed out.
 fn items(machine: &mut ReadMachine) -> Vec<Bytes> {
     let part = |event| match event {
         ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => Some(part.bytes().clone()),
@@ -110,7 +110,7 @@ fn a_catch_up_read_ends_once_it_is_up_to_date() {
 }
 
 #[test]
-fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
+fn retries_a_read_after_503_and_waits_for_retry_after() {
     let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 503, &[], "");
     assert_eq!(pause(&machine, now), Duration::from_millis(50));
@@ -120,7 +120,7 @@ fn a_read_is_retried_after_a_503_and_waits_for_retry_after() {
 }
 
 #[test]
-fn a_read_gives_up_when_the_policy_is_used_up() {
+fn gives_up_after_the_last_retry_of_the_policy() {
     let policy = RetryPolicy {
         max_retries: 2,
         ..RetryPolicy::for_tests()
@@ -146,7 +146,7 @@ fn a_404_ends_a_read_at_once() {
 }
 
 #[test]
-fn a_401_is_retried_once_if_fresh_values_can_be_had() {
+fn retries_a_401_once_if_values_can_be_fresh() {
     for (fresh_values, tries) in [(false, 1), (true, 2)] {
         let (mut machine, now) = (
             machine(Live::Off, RetryPolicy::for_tests(), fresh_values),
@@ -161,7 +161,7 @@ fn a_401_is_retried_once_if_fresh_values_can_be_had() {
 }
 
 #[test]
-fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
+fn hands_out_nothing_twice_after_a_response_broke_off() {
     let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     machine.request(now);
     let end = [(STREAM_NEXT_OFFSET, "9"), (STREAM_UP_TO_DATE, "true")];
@@ -174,26 +174,26 @@ fn what_was_handed_out_of_a_response_that_broke_off_is_not_handed_out_again() {
 }
 
 #[test]
-fn data_at_an_offset_that_does_not_move_are_refused() {
+fn refuses_data_without_a_new_offset() {
     let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
     respond(&mut machine, now, 200, &[(STREAM_UP_TO_DATE, "true")], "[1]");
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Status)));
 }
 
 #[test]
-fn a_live_response_that_times_out_is_asked_for_again_at_once() {
+fn repeats_a_live_request_at_once_after_it_timed_out() {
     let (mut machine, now) = (machine(Live::LongPoll, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
     machine.request(now);
     let later = now + Duration::from_secs(150);
-    let timeout = Error::plain(Kind::Timeout, "no answer".to_owned());
+    let timeout = Error::plain(Kind::Timeout, "no response".to_owned());
     machine.handle_failure(later, RequestFailure::ResponseLost(timeout));
     assert_eq!(pause(&machine, later), Duration::ZERO);
 }
 
 #[test]
-fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_choice() {
+fn falls_back_to_long_poll_if_live_is_auto_and_the_server_refuses_sse() {
     let (mut machine, now) = (machine(Live::Auto, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
@@ -203,7 +203,7 @@ fn events_that_are_refused_are_replaced_by_long_poll_where_the_mode_leaves_the_c
 }
 
 #[test]
-fn an_event_stream_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() {
+fn an_event_stream_that_ends_at_once_is_a_failure_but_one_that_lasted_is_not() {
     for (lasted, at_once) in [(Duration::from_millis(10), false), (Duration::from_secs(60), true)] {
         let (mut machine, now) = (machine(Live::Sse, RetryPolicy::for_tests(), false), Instant::now());
         machine.request(now);
@@ -215,7 +215,7 @@ fn an_event_stream_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() {
 }
 
 #[test]
-fn a_read_that_starts_at_now_learns_the_tail_first() {
+fn a_read_from_now_requests_the_tail_first() {
     let (mut machine, now) = (machine_at("now", Live::Sse), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
@@ -252,7 +252,7 @@ fn the_end_of_a_closed_stream_ends_a_live_read() {
 }
 
 #[test]
-fn a_204_after_a_response_that_broke_off_does_not_forget_what_was_handed_out() {
+fn a_204_after_a_broken_response_does_not_reset_the_skip_count() {
     let (mut machine, now) = (machine(Live::LongPoll, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "5"), (STREAM_UP_TO_DATE, "true")];
     let end = [(STREAM_NEXT_OFFSET, "8"), (STREAM_UP_TO_DATE, "true")];
@@ -288,7 +288,7 @@ fn a_live_response_whose_body_stalls_counts_as_a_failure() {
     machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&end), None);
     machine.handle_piece(now, Bytes::from_static(b"[1,2,"));
     let now = now + Duration::from_secs(30);
-    let silence = Error::plain(Kind::Timeout, "no answer within 30 s".to_owned());
+    let silence = Error::plain(Kind::Timeout, "no response within 30 s".to_owned());
     machine.handle_failure(now, RequestFailure::ResponseLost(silence));
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(_))));
 }

@@ -1,4 +1,4 @@
-//! A simulated stream of numbered items, and a server that answers reads of it.
+//! A simulated stream of numbered items, and a server for reads of it.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ pub struct ServerResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// How long the server takes or holds it, in milliseconds.
-    pub takes: u64,
+    /// How many milliseconds pass until the response is complete.
+    pub takes_ms: u64,
 }
 
 impl ServerResponse {
@@ -23,8 +23,8 @@ impl ServerResponse {
         let mut response = ServerResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
-            body: b"in trouble".to_vec(),
-            takes: 1,
+            body: b"server error".to_vec(),
+            takes_ms: 1,
         };
         for (name, value) in pairs {
             response.set(name.clone(), value);
@@ -37,13 +37,13 @@ impl ServerResponse {
     }
 }
 
-/// The stream. Item `n` is the number `n`; the offset after it is `n + 1` in five digits.
+/// The stream. Item `n` is the number `n`. The offset after it is `n + 1` in five digits.
 #[derive(Debug)]
 pub struct ReadServer {
     pub items: u64,
     pub closed: bool,
-    /// The most items of a response.
-    pub most: u64,
+    /// The largest number of items in a response.
+    pub max_items: u64,
 }
 
 pub fn offset(index: u64) -> String {
@@ -52,7 +52,7 @@ pub fn offset(index: u64) -> String {
 
 impl ReadServer {
     /// The response to a read.
-    pub fn answer(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
+    pub fn respond(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
         let param = |name: &str| request.query.iter().find(|(known, _)| *known == name);
         let from = param("offset").map_or("-1", |(_, value)| value);
         let from = match from {
@@ -62,22 +62,22 @@ impl ReadServer {
         };
         match param("live").map(|(_, value)| value.as_str()) {
             Some("sse") => self.events(rng, from),
-            Some(_) if from == self.items && !self.closed => self.nothing(),
+            Some(_) if from == self.items && !self.closed => self.poll_timeout(),
             _ => self.content(rng, from),
         }
     }
 
-    /// A long-poll that was held until its time was up.
-    fn nothing(&self) -> ServerResponse {
+    /// The response to a long-poll that timed out.
+    fn poll_timeout(&self) -> ServerResponse {
         let mut response = ServerResponse::error(204, &[(STREAM_UP_TO_DATE, "true"), (STREAM_CURSOR, "c")]);
         response.set(STREAM_NEXT_OFFSET, &offset(self.items));
         response.body.clear();
-        response.takes = 20_000;
+        response.takes_ms = 20_000;
         response
     }
 
     fn content(&self, rng: &mut Rng, from: u64) -> ServerResponse {
-        let to = (from + rng.u64(1..=self.most)).min(self.items);
+        let to = (from + rng.u64(1..=self.max_items)).min(self.items);
         let mut response = ServerResponse::error(200, &[(STREAM_NEXT_OFFSET, &offset(to))]);
         if to == self.items {
             response.set(STREAM_UP_TO_DATE, "true");
@@ -93,7 +93,7 @@ impl ReadServer {
         let mut response = ServerResponse::error(200, &[(http::header::CONTENT_TYPE, "text/event-stream")]);
         let (mut body, mut at) = (String::new(), from);
         loop {
-            let to = (at + rng.u64(1..=self.most)).min(self.items);
+            let to = (at + rng.u64(1..=self.max_items)).min(self.items);
             if to > at {
                 let middle = rng.u64(at..=to);
                 for (from, to) in [(at, middle), (middle, to)] {
@@ -115,7 +115,7 @@ impl ReadServer {
             }
         }
         response.body = body.into_bytes();
-        response.takes = 60_000;
+        response.takes_ms = 60_000;
         response
     }
 }

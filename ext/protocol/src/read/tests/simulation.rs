@@ -1,7 +1,7 @@
-//! Reads of a simulated stream over a network with faults, in virtual time, many seeded runs.
+//! Random reads of a simulated stream over a network with faults, in virtual time.
 //!
-//! `READ_SIM_SEEDS=100000 cargo test -p durable-streams-protocol read` runs more of them, `READ_SIM_SEED=7` that one alone.
-//! A run that fails prints its seed.
+//! Each run has a seed, and prints it if it fails. `READ_SIM_SEEDS=100000 cargo test -p durable-streams-protocol read`
+//! runs more seeds; `READ_SIM_SEED=7` runs only seed 7.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,13 +22,13 @@ use crate::request::{Request, RequestFailure, Response};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NetworkFault {
     Refused,
-    Lost,
+    ResponseLost,
     /// The body breaks off.
     Cut,
-    /// A live response stops for longer than one waits.
+    /// A live response brings nothing for the live timeout.
     Silent,
     Status(u16),
-    /// A cache answers with nothing, at an offset of its own.
+    /// A cache sends an old response without data.
     Stale,
 }
 
@@ -38,11 +38,11 @@ struct ReadRun {
     now: Instant,
     machine: ReadMachine,
     options: ReadOptions,
-    /// How many faults are left.
-    faults: u32,
-    /// How many items were handed out.
+    /// How many more faults will happen.
+    remaining_faults: u32,
+    /// How many items have been handed out.
     handed_out: u64,
-    /// Where a new read would go on.
+    /// Where a new read would start.
     position: Position,
     /// Requests since something was handed out or the machine waited.
     idle_requests: u32,
@@ -63,11 +63,11 @@ impl ReadRun {
         let server = ReadServer {
             items: rng.u64(..40),
             closed: false,
-            most: rng.u64(1..12),
+            max_items: rng.u64(1..12),
         };
         ReadRun {
             machine: machine(&mut rng, options.clone()),
-            faults: rng.u32(..30),
+            remaining_faults: rng.u32(..30),
             rng,
             server,
             now: Instant::now(),
@@ -78,7 +78,7 @@ impl ReadRun {
         }
     }
 
-    fn go(&mut self) {
+    fn run(&mut self) {
         for _ in 0..5_000 {
             self.take_events();
             match self.machine.poll_action(self.now) {
@@ -90,17 +90,17 @@ impl ReadRun {
                     self.idle_requests = 0;
                 }
                 ReadAction::Request => self.request(),
-                other => panic!("no response is there for {other:?}"),
+                other => panic!("there is no response for {other:?}"),
             }
             self.write();
             if self.rng.u32(..40) == 0 {
                 self.resume();
             }
         }
-        panic!("the read does not end");
+        panic!("the read did not end");
     }
 
-    /// The writer appends and, in the end, closes.
+    /// Appends items at random, and closes the stream at last.
     fn write(&mut self) {
         if self.server.closed {
             return;
@@ -111,7 +111,7 @@ impl ReadRun {
         self.server.closed = self.server.items > 60 || self.rng.u32(..60) == 0;
     }
 
-    /// Another reader goes on from where this one stands.
+    /// Another read starts at this one's position.
     fn resume(&mut self) {
         self.take_events();
         self.options.position = self.position.clone();
@@ -121,7 +121,7 @@ impl ReadRun {
     fn take_events(&mut self) {
         while let Some(event) = self.machine.poll_event() {
             match event {
-                ReadEvent::Length(_) => panic!("a length of items"),
+                ReadEvent::Length(_) => panic!("only a reader of bytes gets a length"),
                 ReadEvent::Part(part) => self.take(&part),
                 ReadEvent::Position(position) => self.position = position,
                 ReadEvent::End(last, progress) => {
@@ -138,7 +138,7 @@ impl ReadRun {
                     assert_eq!(
                         index + progress.skip,
                         self.handed_out,
-                        "the position fits what was handed out"
+                        "the position must match what was handed out"
                     );
                 }
             }
@@ -153,10 +153,7 @@ impl ReadRun {
         let items: Vec<u64> = text.split(',').map(|item| item.trim().parse().unwrap()).collect();
         assert_eq!(items.len(), *count);
         for item in items {
-            assert_eq!(
-                item, self.handed_out,
-                "in order, without a gap and without a repetition"
-            );
+            assert_eq!(item, self.handed_out, "items must come in order, each exactly once");
             self.handed_out += 1;
         }
         self.position.skip += part.count();
@@ -164,13 +161,13 @@ impl ReadRun {
     }
 
     fn fault(&mut self) -> Option<NetworkFault> {
-        if self.faults == 0 || self.rng.u32(..3) > 0 {
+        if self.remaining_faults == 0 || self.rng.u32(..3) > 0 {
             return None;
         }
-        self.faults -= 1;
+        self.remaining_faults -= 1;
         Some(match self.rng.u32(..8) {
             0 => NetworkFault::Refused,
-            1 => NetworkFault::Lost,
+            1 => NetworkFault::ResponseLost,
             2 | 3 => NetworkFault::Cut,
             4 => NetworkFault::Silent,
             5 => NetworkFault::Status(503),
@@ -181,22 +178,24 @@ impl ReadRun {
 
     fn request(&mut self) {
         self.idle_requests += 1;
-        assert!(self.idle_requests < 12, "requests without a pause and without progress");
+        assert!(self.idle_requests < 12, "too many requests without a pause or progress");
         let request = self.machine.request(self.now);
         let is_sse = request.query.contains(&("live", "sse".to_owned()));
-        // No cache keeps a stream of events.
+        // Caches do not store SSE streams.
         let fault = self.fault().filter(|fault| *fault != NetworkFault::Stale || !is_sse);
         let response = match fault {
             Some(NetworkFault::Refused) => return self.fail(RequestFailure::NotSent(error(Kind::Connection))),
-            Some(NetworkFault::Lost) => return self.fail(RequestFailure::ResponseLost(error(Kind::Connection))),
-            Some(NetworkFault::Status(status)) => self.trouble(status),
+            Some(NetworkFault::ResponseLost) => {
+                return self.fail(RequestFailure::ResponseLost(error(Kind::Connection)));
+            }
+            Some(NetworkFault::Status(status)) => self.error_response(status),
             Some(NetworkFault::Stale) => stale(&request),
-            Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.answer(&mut self.rng, &request),
+            Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.respond(&mut self.rng, &request),
         };
         self.deliver(&response, fault);
     }
 
-    fn trouble(&mut self, status: u16) -> ServerResponse {
+    fn error_response(&mut self, status: u16) -> ServerResponse {
         match self.rng.bool() {
             true => ServerResponse::error(status, &[(RETRY_AFTER, "3")]),
             false => ServerResponse::error(status, &[]),
@@ -230,19 +229,19 @@ impl ReadRun {
                         self.wait();
                         self.machine.handle_silence(self.now);
                     } else {
-                        self.now += Duration::from_millis(response.takes);
+                        self.now += Duration::from_millis(response.takes_ms);
                         self.machine.handle_end(self.now);
                     }
                 }
                 ReadAction::ReceiveErrorBody => {
-                    let answer = Response {
+                    let response = Response {
                         status,
                         headers: headers.clone(),
                         body: Bytes::copy_from_slice(&response.body),
                         after_lost_response: false,
                     };
                     self.machine
-                        .handle_error_response(self.now, SystemTime::UNIX_EPOCH, answer);
+                        .handle_error_response(self.now, SystemTime::UNIX_EPOCH, response);
                 }
                 _ => return,
             }
@@ -262,7 +261,7 @@ impl ReadRun {
         match self.options.live {
             Live::Off => assert!(self.handed_out <= self.server.items),
             _ => {
-                assert!(self.server.closed, "a live read ends with the stream alone");
+                assert!(self.server.closed, "a live read must end only with the stream");
                 assert_eq!(self.handed_out, self.server.items);
             }
         }
@@ -273,7 +272,7 @@ fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
     let config = ReadConfig {
         url: "http://h/s".to_owned(),
         retry: RetryPolicy {
-            // Every fault passes; that a read gives up has tests of its own.
+            // More than there are faults. Other tests check that a read gives up.
             max_retries: 100,
             ..RetryPolicy::for_tests()
         },
@@ -285,7 +284,7 @@ fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
     ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())))
 }
 
-/// What a cache says that has seen this request before: nothing, at the same offset.
+/// The response of a stale cache: no data, and the same offset.
 fn stale(request: &Request) -> ServerResponse {
     let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
     let at = match offset_param.map(|(_, value)| value.as_str()) {
@@ -319,11 +318,11 @@ fn run(seed: u64) {
         }
     }
     let _report = SeedReport(seed);
-    ReadRun::new(seed).go();
+    ReadRun::new(seed).run();
 }
 
 #[test]
-fn every_item_is_handed_out_once_and_in_order() {
+fn hands_out_every_item_once_and_in_order() {
     if let Some(seed) = number("READ_SIM_SEED") {
         return run(seed);
     }
