@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_client::fork::{ProcessBound, ProcessLocal};
-use durable_streams_client::producer::{Listener, Notice, is_busy};
+use durable_streams_client::producer::{Notice, NoticeListener, is_busy};
 use durable_streams_client::runtime::Task;
 use magnus::value::ReprValue;
 use magnus::{Error, Module, Object, RArray, RHash, RModule, Ruby, Symbol, TryConvert, Value, function};
@@ -47,7 +47,7 @@ pub(crate) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
 }
 
 /// Passes a producer's failure to `listener` on the callback thread, and deliveries too if `deliveries` is true.
-pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: bool) -> Listener {
+pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: bool) -> NoticeListener {
     let queue = notices();
     Box::new(move |notice| {
         if deliveries || matches!(notice, Notice::Failed(_)) {

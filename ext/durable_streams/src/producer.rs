@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{
-    Failed, Message, Producer as CoreProducer, Refused, drain_all, has_warnings, losses, next_warning,
+    self, Message, Producer as CoreProducer, ProducerError, Refused, drain_all, has_warnings, next_warning,
 };
 use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use magnus::encoding::{Coderange, EncodingCapable};
@@ -150,7 +150,7 @@ impl Producer {
             let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, told);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for handle in &handles {
-                handle.keep_alive_while(started.work());
+                handle.keep_alive_while(started.has_work());
             }
             let running = ProcessBound::new(started);
             let producer = ruby.obj_wrap(Producer {
@@ -192,7 +192,9 @@ impl Producer {
     /// `append_acknowledged(text, original)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
     fn append_acknowledged(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<RArray, Error> {
         guard(ruby, || {
-            let accepted = this.accept(ruby, text, None, |running, message| running.append_watched(message))?;
+            let accepted = this.accept(ruby, text, None, |running, message| {
+                running.append_acknowledged(message)
+            })?;
             this.keep(ruby, accepted.token, text, original)?;
             let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
@@ -251,7 +253,7 @@ impl Producer {
             return Err(errors::deadlock(ruby, reason.to_owned()));
         }
         let waited = match full {
-            Some(since) => wait(ruby, running.room(since))?,
+            Some(since) => wait(ruby, running.wait_for_space(since))?,
             None => wait(ruby, running.ended())?,
         };
         waited.map_err(|failed| self.failure(ruby, &failed))
@@ -275,7 +277,7 @@ impl Producer {
     }
 
     /// The end of a wait for acknowledgements, after which the buffer holds less.
-    fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, Failed>) -> Result<T, Error> {
+    fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, ProducerError>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
         report_warnings(ruby)?;
         outcome.map_err(|failed| self.failure(ruby, &failed))
@@ -448,8 +450,8 @@ fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
 fn lost_messages(ruby: &Ruby) -> Result<RArray, Error> {
     guard(ruby, || {
         let lost = ruby.ary_new();
-        for loss in losses() {
-            lost.push((loss.url, loss.count, loss.reason))?;
+        for messages in producer::lost_messages() {
+            lost.push((messages.url, messages.count, messages.reason))?;
         }
         Ok(lost)
     })

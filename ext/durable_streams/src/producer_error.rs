@@ -1,6 +1,6 @@
 //! The exception for a producer that has failed, with the messages that were not delivered.
 
-use durable_streams_client::producer::Failed;
+use durable_streams_client::producer::ProducerError;
 use durable_streams_protocol::error::Kind;
 use magnus::value::ReprValue;
 use magnus::{Error, Exception, Module, RArray, RHash, RModule, Ruby, Value};
@@ -12,7 +12,7 @@ use crate::errors;
 const UNDELIVERED: u64 = u64::MAX;
 
 /// A producer's failure as Ruby has it, with the messages that were not delivered as they were appended, in that order.
-pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Result<Exception, Error> {
+pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -> Result<Exception, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let undelivered = match originals.get(UNDELIVERED) {
         Some(told) => told,
@@ -30,12 +30,12 @@ pub(crate) fn exception(ruby: &Ruby, failed: &Failed, originals: RHash) -> Resul
         _ => "mark",
     };
     let exception = class.funcall(made, (reason, undelivered))?;
-    failed.hear();
+    failed.mark_reported();
     Ok(exception)
 }
 
 /// The messages as they were appended, in that order: the originals of those that are still what was appended.
-fn undelivered(ruby: &Ruby, failed: &Failed, originals: RHash, library: RModule) -> Result<RArray, Error> {
+fn undelivered(ruby: &Ruby, failed: &ProducerError, originals: RHash, library: RModule) -> Result<RArray, Error> {
     let messages: Value = library.const_get("Message")?;
     let undelivered = ruby.ary_new_capa(failed.undelivered().len());
     for message in failed.undelivered() {

@@ -8,22 +8,22 @@ use durable_streams_protocol::request::RequestFailure;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::lookup::Seen;
-use super::notice::Listener;
-use super::sender::Sender;
+use super::lookup::LookupResult;
+use super::notice::NoticeListener;
+use super::sender::RequestSender;
 use super::state::Shared;
 
 /// Runs the producer to its end. Then what it was given is dropped, and requests that are still out (there are some only
 /// after a failure) are cancelled.
-pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<Listener>) {
-    struct Finally(Arc<Shared>);
-    impl Drop for Finally {
+pub(super) async fn drive(shared: Arc<Shared>, sender: RequestSender, listener: Option<NoticeListener>) {
+    struct DriverGuard(Arc<Shared>);
+    impl Drop for DriverGuard {
         fn drop(&mut self) {
-            self.0.driven();
+            self.0.driver_ended();
         }
     }
-    let finally = Finally(shared);
-    let (shared, sender) = (&finally.0, &sender);
+    let guard = DriverGuard(shared);
+    let (shared, sender) = (&guard.0, &sender);
     // Polled here, one after the other: tasks of their own would start in any order, and requests that overtake one
     // another are refused by the server and have to be sent again.
     let mut requests = FuturesUnordered::new();
@@ -51,7 +51,7 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<
             }
         };
         tokio::select! {
-            () = shared.work.notified() => {}
+            () = shared.driver_wakeup.notified() => {}
             () = due => {}
             Some((id, outcome)) = requests.next() => shared.ended(id, outcome),
             Some(seen) = lookups.next() => shared.looked_up(seen),
@@ -60,11 +60,11 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: Sender, listener: Option<
 }
 
 impl Shared {
-    fn looked_up(&self, seen: Seen) {
+    fn looked_up(&self, seen: LookupResult) {
         let mut state = self.state.lock();
         match seen {
-            Seen::Tail(tail) => state.machine.handle_tail(tail),
-            Seen::Batch(found) => state.machine.handle_search_result(Instant::now(), found),
+            LookupResult::Tail(tail) => state.machine.handle_tail(tail),
+            LookupResult::Batch(found) => state.machine.handle_search_result(Instant::now(), found),
         }
     }
 

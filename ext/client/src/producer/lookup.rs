@@ -11,27 +11,27 @@ use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 
-use super::sender::Sender;
+use super::sender::RequestSender;
 use crate::exchange::retry::call_by;
 use crate::reader::Session;
 
 /// What a lookup has come to.
-pub(super) enum Seen {
+pub(super) enum LookupResult {
     /// The end of the stream, if it could be learned.
     Tail(Option<String>),
     /// Whether a batch is in it.
     Batch(SearchResult),
 }
 
-impl Sender {
-    pub(super) async fn look_up(&self, lookup: Lookup) -> Seen {
+impl RequestSender {
+    pub(super) async fn look_up(&self, lookup: Lookup) -> LookupResult {
         match lookup {
-            Lookup::Tail { once } => Seen::Tail(self.tail(once).await),
+            Lookup::Tail { once } => LookupResult::Tail(self.tail(once).await),
             Lookup::Batch { from, wanted } => {
                 let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
                 let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
                 // After a failure the batch counts as assumed, or the producer fails: the machine reports either.
-                Seen::Batch(found.map_or(SearchResult::Unknown, |found| found.unwrap_or(SearchResult::Unknown)))
+                LookupResult::Batch(found.map_or(SearchResult::Unknown, |found| found.unwrap_or(SearchResult::Unknown)))
             }
         }
     }
@@ -115,9 +115,9 @@ mod tests {
     use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
 
     /// A stream that hardly ends: each response brings these bytes and says that there is more.
-    struct Endless(Bytes, Arc<AtomicUsize>);
+    struct EndlessStream(Bytes, Arc<AtomicUsize>);
 
-    impl Transport for Endless {
+    impl Transport for EndlessStream {
         fn execute(&self, _: TransportRequest) -> ResponseFuture {
             let count = self.1.fetch_add(1, Ordering::Relaxed);
             let mut headers = HeaderMap::new();
@@ -168,8 +168,8 @@ mod tests {
     async fn look_up(body: Bytes) -> (SearchResult, usize) {
         let responses = Arc::new(AtomicUsize::new(0));
         let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None).unwrap();
-        let endpoint = Arc::new(endpoint.with_transport(Arc::new(Endless(body, Arc::clone(&responses)))));
-        let sender = Sender {
+        let endpoint = Arc::new(endpoint.with_transport(Arc::new(EndlessStream(body, Arc::clone(&responses)))));
+        let sender = RequestSender {
             pool: endpoint.pool(Operation::Produce).unwrap(),
             headers: HeaderMap::new(),
             retry: endpoint.client().config().retry.clone(),
@@ -177,8 +177,8 @@ mod tests {
         };
         let lookup = lookup(&sender.endpoint);
         match sender.look_up(lookup).await {
-            Seen::Batch(found) => (found, responses.load(Ordering::Relaxed)),
-            Seen::Tail(tail) => panic!("{tail:?}"),
+            LookupResult::Batch(found) => (found, responses.load(Ordering::Relaxed)),
+            LookupResult::Tail(tail) => panic!("{tail:?}"),
         }
     }
 

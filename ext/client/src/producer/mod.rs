@@ -19,21 +19,21 @@ use crate::fork::ProcessBound;
 use crate::runtime::{Task, runtime};
 
 mod driver;
-mod failed;
+mod error;
 mod lookup;
-mod loss;
+mod lost_messages;
 mod notice;
 mod registry;
 mod sender;
 mod state;
 
-pub use failed::Failed;
-pub use loss::Loss;
-pub use notice::{Listener, Notice, Room};
-pub use registry::{drain_all, has_warnings, is_busy, losses, next_warning};
-use sender::Sender;
-pub use state::Told;
-use state::{Shared, State, Until};
+pub use error::ProducerError;
+pub use lost_messages::LostMessages;
+pub use notice::{Notice, NoticeListener, SpaceGeneration};
+pub use registry::{drain_all, has_warnings, is_busy, lost_messages, next_warning};
+use sender::RequestSender;
+pub use state::WaitOutcome;
+use state::{ProducerState, Shared, WaitFor};
 
 /// What is appended.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ pub enum Message<'a> {
 /// Why a message was not accepted.
 #[derive(Debug)]
 pub enum Refused {
-    /// The buffer is full. What it holds is for [`Producer::room`].
-    Full(Room),
+    /// The buffer is full. What it holds is for [`Producer::wait_for_space`].
+    Full(SpaceGeneration),
     /// A message without bytes.
     Empty,
     /// The producer is closed.
@@ -58,7 +58,7 @@ pub enum Refused {
     /// The producer is failing. [`Producer::ended`] tells why, as soon as it is known what became of every message.
     Failing,
     /// The producer has failed.
-    Failed(Failed),
+    Failed(ProducerError),
 }
 
 /// What was accepted, and the future that tells what became of it; given up, nothing is harmed.
@@ -71,7 +71,7 @@ pub struct Accepted<Token, Outcome> {
 }
 
 /// How closing a stream ended: its end, as far as the server told it.
-pub type Closed = std::result::Result<Option<String>, Failed>;
+pub type CloseOutcome = std::result::Result<Option<String>, ProducerError>;
 
 /// An idempotent producer at work. Dropped with messages pending, it sends them all the same and then ends.
 pub struct Producer {
@@ -82,7 +82,7 @@ impl Drop for Producer {
     fn drop(&mut self) {
         // One that has failed is at its end already.
         let _refused = self.shared.state.lock().machine.close();
-        self.shared.work.notify_one();
+        self.shared.driver_wakeup.notify_one();
     }
 }
 
@@ -96,7 +96,7 @@ impl Producer {
         id: &str,
         content_type: &str,
         config: ProducerConfig,
-        listener: Option<Listener>,
+        listener: Option<NoticeListener>,
     ) -> Result<Producer> {
         let pool = endpoint.pool(Operation::Produce)?;
         let mut headers = Headers::new(endpoint.about(Operation::Produce));
@@ -105,8 +105,12 @@ impl Producer {
         let retry = config.retry.clone();
         let machine = ProducerMachine::new(config, Box::new(fastrand::f64))
             .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
-        let shared = Arc::new(Shared::new(endpoint.display().to_owned(), machine, registry::SINK));
-        let sender = Sender {
+        let shared = Arc::new(Shared::new(
+            endpoint.display().to_owned(),
+            machine,
+            registry::REPORT_SINK,
+        ));
+        let sender = RequestSender {
             endpoint: Arc::clone(endpoint),
             pool,
             headers: headers.finish(),
@@ -124,10 +128,10 @@ impl Producer {
     /// See [`Refused`]; nothing was accepted then.
     pub fn append(&self, message: Message<'_>) -> std::result::Result<u64, Refused> {
         let mut state = self.shared.state.lock();
-        let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
+        let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.driver_wakeup.notify_one())?;
         drop(state);
         if wake {
-            self.shared.work.notify_one();
+            self.shared.driver_wakeup.notify_one();
         }
         Ok(token)
     }
@@ -137,19 +141,19 @@ impl Producer {
     ///
     /// # Errors
     /// See [`Refused`]; nothing was accepted then.
-    pub fn append_watched(
+    pub fn append_acknowledged(
         &self,
         message: Message<'_>,
-    ) -> std::result::Result<Accepted<u64, impl Future<Output = Told> + use<>>, Refused> {
+    ) -> std::result::Result<Accepted<u64, impl Future<Output = WaitOutcome> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
-        let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.work.notify_one())?;
-        let told = state.waiter(Until::Delivered(token + 1));
+        let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.driver_wakeup.notify_one())?;
+        let told = state.waiter(WaitFor::Delivered(token + 1));
         // Just accepted, so it has not failed: the flush only says that there is no time for company.
         let _flushing = state.machine.flush();
         drop(state);
-        self.shared.work.notify_one();
+        self.shared.driver_wakeup.notify_one();
         let shared = Arc::clone(&self.shared);
-        let acknowledged = async move { told.await.unwrap_or_else(|_| Err(Failed::silent(&shared.url))) };
+        let acknowledged = async move { told.await.unwrap_or_else(|_| Err(ProducerError::silent(&shared.url))) };
         Ok(Accepted {
             token,
             outcome: acknowledged,
@@ -160,7 +164,7 @@ impl Producer {
     ///
     /// # Errors
     /// The producer's failure.
-    pub fn flush(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+    pub fn flush(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.flush().await }
     }
@@ -169,25 +173,28 @@ impl Producer {
     ///
     /// # Errors
     /// The producer's failure.
-    pub fn room(&self, since: Room) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+    pub fn wait_for_space(
+        &self,
+        since: SpaceGeneration,
+    ) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.wait(Until::Room(since)).await.map(|_| ()) }
+        async move { shared.wait(WaitFor::Space(since)).await.map(|_| ()) }
     }
 
     /// Waits until the producer is at its end, which this does not ask for.
     ///
     /// # Errors
     /// The producer's failure.
-    pub fn ended(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+    pub fn ended(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.wait(Until::Ended).await.map(|_| ()) }
+        async move { shared.wait(WaitFor::Ended).await.map(|_| ()) }
     }
 
     /// Accepts nothing more, sends what waits and waits until it is acknowledged. Twice is fine.
     ///
     /// # Errors
     /// The producer's failure.
-    pub fn close(&self) -> impl Future<Output = std::result::Result<(), Failed>> + use<> {
+    pub fn close(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.close().await }
     }
@@ -196,7 +203,7 @@ impl Producer {
     ///
     /// # Errors
     /// If the runtime cannot be started; the inner result is the producer's failure.
-    pub fn close_within(&self, limit: Duration) -> Result<Task<std::result::Result<(), Failed>>> {
+    pub fn close_within(&self, limit: Duration) -> Result<Task<std::result::Result<(), ProducerError>>> {
         let shared = Arc::clone(&self.shared);
         Task::spawn(async move {
             if let Ok(closed) = tokio::time::timeout(limit, shared.close()).await {
@@ -216,7 +223,7 @@ impl Producer {
     pub fn close_stream(
         &self,
         last: Option<&[u8]>,
-    ) -> std::result::Result<Accepted<Option<u64>, impl Future<Output = Closed> + use<>>, Refused> {
+    ) -> std::result::Result<Accepted<Option<u64>, impl Future<Output = CloseOutcome> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
         let token = match state.machine.close_stream(last) {
             Ok(token) => token,
@@ -226,10 +233,10 @@ impl Producer {
         };
         state.appended = token.map_or(state.appended, |token| token + 1);
         drop(state);
-        self.shared.work.notify_one();
+        self.shared.driver_wakeup.notify_one();
         let shared = Arc::clone(&self.shared);
         let closed = async move {
-            shared.wait(Until::Ended).await?;
+            shared.wait(WaitFor::Ended).await?;
             Ok(shared.state.lock().final_offset.clone())
         };
         Ok(Accepted { token, outcome: closed })
@@ -257,7 +264,7 @@ impl Producer {
 
     /// Tells, whenever it is asked, whether there is something to do or to tell: whether the listener and what the endpoint
     /// asks may be needed before more is asked of the producer. In a forked child there is not.
-    pub fn work(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+    pub fn has_work(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let shared = ProcessBound::new(Arc::downgrade(&self.shared));
         move || {
             let shared = shared.get().and_then(Weak::upgrade);
@@ -277,7 +284,7 @@ impl Producer {
 }
 
 /// Accepts one message. Gives its token, and whether the driver has something to do.
-fn accept(state: &mut State, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
+fn accept(state: &mut ProducerState, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
     if let Some(failed) = &state.failed {
         return Err(Refused::Failed(failed.clone()));
     }
@@ -290,9 +297,9 @@ fn accept(state: &mut State, message: Message<'_>) -> std::result::Result<(u64, 
     Ok((appended.token, appended.wake))
 }
 
-fn refused(error: AppendError, state: &State) -> Refused {
+fn refused(error: AppendError, state: &ProducerState) -> Refused {
     match error {
-        AppendError::Full => Refused::Full(Room(state.rooms)),
+        AppendError::Full => Refused::Full(SpaceGeneration(state.space_generation)),
         AppendError::Empty => Refused::Empty,
         AppendError::Closed => Refused::Closed,
         AppendError::StreamClosing => Refused::StreamClosing,

@@ -1,4 +1,4 @@
-//! The producers of this process, for its end: what they have not sent is sent then, or its loss is told.
+//! The producers of this process, for its end: what they have not sent is sent then, or its lost is told.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
 
-use super::loss::{Loss, Sink};
+use super::lost_messages::{LostMessages, ReportSink};
 use super::state::Shared;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
@@ -20,7 +20,7 @@ static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
 struct Registry {
     live: Mutex<Vec<Weak<Shared>>>,
     /// Of producers that are gone, each stream and reason once.
-    lost: Mutex<Vec<Loss>>,
+    lost: Mutex<Vec<LostMessages>>,
     /// Warnings that nobody has taken yet.
     warnings: Mutex<VecDeque<String>>,
 }
@@ -40,21 +40,18 @@ impl Registry {
 }
 
 /// Where the producers of this process report to.
-pub(super) const SINK: Sink = Sink {
-    keep_loss: remember,
-    warn,
-};
+pub(super) const REPORT_SINK: ReportSink = ReportSink { record_lost, warn };
 
-/// Keeps the loss of a producer that is gone.
-fn remember(loss: Loss) {
+/// Records what a producer that is gone has lost.
+fn record_lost(lost: LostMessages) {
     let Some(registry) = REGISTRY.get() else { return };
-    let mut lost = registry.lost.lock();
-    match lost
+    let mut recorded = registry.lost.lock();
+    match recorded
         .iter_mut()
-        .find(|known| known.url == loss.url && known.reason == loss.reason)
+        .find(|known| known.url == lost.url && known.reason == lost.reason)
     {
-        Some(known) => known.count += loss.count,
-        None => lost.push(loss),
+        Some(known) => known.count += lost.count,
+        None => recorded.push(lost),
     }
 }
 
@@ -89,13 +86,13 @@ pub fn next_warning() -> Option<String> {
     next
 }
 
-/// What is lost if the process ends now. The loss of a producer that is gone is given once.
-pub fn losses() -> Vec<Loss> {
+/// What is lost if the process ends now. The lost of a producer that is gone is given once.
+pub fn lost_messages() -> Vec<LostMessages> {
     let Some(registry) = REGISTRY.get() else {
         return Vec::new();
     };
     let gone = std::mem::take(&mut *registry.lost.lock());
-    let held = registry.live().into_iter().filter_map(|shared| shared.loss());
+    let held = registry.live().into_iter().filter_map(|shared| shared.lost_messages());
     gone.into_iter().chain(held).collect()
 }
 
@@ -112,17 +109,17 @@ pub fn is_busy() -> bool {
 /// If the runtime cannot be started.
 pub fn drain_all(limit: Duration) -> Result<Option<Task<()>>> {
     let mut live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
-    live.retain(|shared| shared.loss().is_some());
+    live.retain(|shared| shared.lost_messages().is_some());
     if live.is_empty() {
         return Ok(None);
     }
     for shared in &live {
-        shared.hurry();
+        shared.flush_soon();
     }
     let draining = Task::spawn(async move {
         let drained = async {
             for shared in &live {
-                // Whether it has failed shows in its loss.
+                // Whether it has failed shows in its lost.
                 let _failed = shared.flush().await;
             }
         };

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::exchange::attempt;
 
 /// What a producer's requests are made with.
-pub(super) struct Sender {
+pub(super) struct RequestSender {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) pool: Pool,
     /// The headers that every request carries: the content type and the producer's id.
@@ -24,7 +24,7 @@ pub(super) struct Sender {
     pub(super) retry: RetryPolicy,
 }
 
-impl Sender {
+impl RequestSender {
     /// Sends a batch once.
     pub(super) async fn send(&self, transmit: Transmit) -> Result<BatchResponse, RequestFailure> {
         let mut headers = self.headers.clone();

@@ -3,69 +3,69 @@
 use durable_streams_protocol::producer::{Delivery, ProducerEvent, ProducerMachine};
 use tokio::sync::{Notify, oneshot};
 
-use super::failed::Failed;
-use super::loss::{Loss, Sink};
-use super::notice::{Listener, Notice, Room};
+use super::error::ProducerError;
+use super::lost_messages::{LostMessages, ReportSink};
+use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
 
 /// What a wait comes to: the delivery that ended it, if one did.
-pub type Told = std::result::Result<Option<Delivery>, Failed>;
+pub type WaitOutcome = std::result::Result<Option<Delivery>, ProducerError>;
 
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
+pub(super) enum WaitFor {
     /// All messages below this token are acknowledged.
     Delivered(u64),
     /// There was room since.
-    Room(Room),
+    Space(SpaceGeneration),
     /// The producer is at its end.
     Ended,
 }
 
 struct Waiter {
-    until: Until,
-    owner: oneshot::Sender<Told>,
+    until: WaitFor,
+    owner: oneshot::Sender<WaitOutcome>,
 }
 
 pub(crate) struct Shared {
     /// Of the stream, without credentials.
     pub(super) url: String,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<ProducerState>,
     /// There is something to do for the driver.
-    pub(super) work: Notify,
-    sink: Sink,
+    pub(super) driver_wakeup: Notify,
+    sink: ReportSink,
 }
 
-pub(super) struct State {
+pub(super) struct ProducerState {
     pub(super) machine: ProducerMachine,
     /// All tokens below it are acknowledged.
     pub(super) delivered: u64,
     /// The token after the last one that was given out.
     pub(super) appended: u64,
     /// How often there was room again.
-    pub(super) rooms: u64,
+    pub(super) space_generation: u64,
     pub(super) final_offset: Option<String>,
     pub(super) ended: bool,
-    pub(super) failed: Option<Failed>,
+    pub(super) failed: Option<ProducerError>,
     waiters: Vec<Waiter>,
     warn: fn(String),
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(loss) = self.loss() {
-            (self.sink.keep_loss)(loss);
+        if let Some(lost) = self.lost_messages() {
+            (self.sink.record_lost)(lost);
         }
     }
 }
 
 impl Shared {
-    pub(super) fn new(url: String, machine: ProducerMachine, sink: Sink) -> Shared {
-        let state = State {
+    pub(super) fn new(url: String, machine: ProducerMachine, sink: ReportSink) -> Shared {
+        let state = ProducerState {
             machine,
             delivered: 0,
             appended: 0,
-            rooms: 0,
+            space_generation: 0,
             final_offset: None,
             ended: false,
             failed: None,
@@ -75,35 +75,35 @@ impl Shared {
         Shared {
             url,
             state: Mutex::new(state),
-            work: Notify::new(),
+            driver_wakeup: Notify::new(),
             sink,
         }
     }
 
     /// Has what waits for company sent. Gives the token after the last one.
-    pub(super) fn hurry(&self) -> u64 {
+    pub(super) fn flush_soon(&self) -> u64 {
         let mut state = self.state.lock();
         // A machine that has failed refuses; whoever waits is told why.
         let _refused = state.machine.flush();
         let target = state.appended;
         drop(state);
-        self.work.notify_one();
+        self.driver_wakeup.notify_one();
         target
     }
 
-    pub(super) async fn flush(&self) -> std::result::Result<(), Failed> {
-        let target = self.hurry();
-        self.wait(Until::Delivered(target)).await.map(|_| ())
+    pub(super) async fn flush(&self) -> std::result::Result<(), ProducerError> {
+        let target = self.flush_soon();
+        self.wait(WaitFor::Delivered(target)).await.map(|_| ())
     }
 
-    pub(super) async fn close(&self) -> std::result::Result<(), Failed> {
+    pub(super) async fn close(&self) -> std::result::Result<(), ProducerError> {
         // A machine that has failed refuses; the wait tells why.
         let _refused = self.state.lock().machine.close();
-        self.work.notify_one();
-        self.wait(Until::Ended).await.map(|_| ())
+        self.driver_wakeup.notify_one();
+        self.wait(WaitFor::Ended).await.map(|_| ())
     }
 
-    pub(super) async fn wait(&self, until: Until) -> Told {
+    pub(super) async fn wait(&self, until: WaitFor) -> WaitOutcome {
         let told = {
             let mut state = self.state.lock();
             if let Some(failed) = &state.failed {
@@ -114,14 +114,14 @@ impl Shared {
             }
             state.waiter(until)
         };
-        told.await.unwrap_or_else(|_| Err(Failed::silent(&self.url)))
+        told.await.unwrap_or_else(|_| Err(ProducerError::silent(&self.url)))
     }
 
     /// What is lost if the process ends now and nobody asks any more.
-    pub(super) fn loss(&self) -> Option<Loss> {
+    pub(super) fn lost_messages(&self) -> Option<LostMessages> {
         let state = self.state.lock();
         let (count, reason) = match &state.failed {
-            Some(failed) if failed.heard() => (0, None),
+            Some(failed) if failed.reported() => (0, None),
             Some(failed) => (
                 failed.undelivered().len() as u64,
                 Some(failed.error().message().to_owned()),
@@ -129,7 +129,7 @@ impl Shared {
             None => (state.machine.pending(), None),
         };
         let url = self.url.clone();
-        (count > 0).then_some(Loss { url, count, reason })
+        (count > 0).then_some(LostMessages { url, count, reason })
     }
 
     /// Whether the driver has something to do, or to tell.
@@ -140,33 +140,33 @@ impl Shared {
     }
 
     /// The driver is at its end. One that has told nothing has panicked.
-    pub(super) fn driven(&self) {
+    pub(super) fn driver_ended(&self) {
         let mut state = self.state.lock();
         if !state.ended && state.failed.is_none() {
-            state.fail(Failed::silent(&self.url));
+            state.fail(ProducerError::silent(&self.url));
         }
     }
 }
 
-impl State {
+impl ProducerState {
     /// Registers somebody who waits, and forgets those who gave up.
-    pub(super) fn waiter(&mut self, until: Until) -> oneshot::Receiver<Told> {
+    pub(super) fn waiter(&mut self, until: WaitFor) -> oneshot::Receiver<WaitOutcome> {
         let (owner, told) = oneshot::channel();
         self.waiters.retain(|waiter| !waiter.owner.is_closed());
         self.waiters.push(Waiter { until, owner });
         told
     }
 
-    fn reached(&self, until: Until) -> bool {
+    fn reached(&self, until: WaitFor) -> bool {
         match until {
-            Until::Delivered(token) => self.delivered >= token,
-            Until::Room(Room(before)) => self.rooms > before,
-            Until::Ended => self.ended,
+            WaitFor::Delivered(token) => self.delivered >= token,
+            WaitFor::Space(SpaceGeneration(before)) => self.space_generation > before,
+            WaitFor::Ended => self.ended,
         }
     }
 
     /// Takes what the machine has to tell.
-    pub(super) fn take_events(&mut self, url: &str, listener: Option<&Listener>) {
+    pub(super) fn take_events(&mut self, url: &str, listener: Option<&NoticeListener>) {
         let tell = |notice| {
             if let Some(listener) = listener {
                 listener(notice);
@@ -183,7 +183,7 @@ impl State {
                     count, epoch, found, ..
                 } => (self.warn)(assumed(url, count, epoch, found)),
                 ProducerEvent::Room => {
-                    self.rooms += 1;
+                    self.space_generation += 1;
                     self.wake(None);
                 }
                 ProducerEvent::StreamClosed { final_offset } => self.final_offset = final_offset,
@@ -193,7 +193,7 @@ impl State {
                 }
                 ProducerEvent::Failed { failure, undelivered } => {
                     let undelivered = undelivered.messages().collect();
-                    let failed = Failed::new(url, &failure, undelivered);
+                    let failed = ProducerError::new(url, &failure, undelivered);
                     self.fail(failed.clone());
                     tell(Notice::Failed(failed));
                 }
@@ -203,7 +203,7 @@ impl State {
         }
     }
 
-    fn fail(&mut self, failed: Failed) {
+    fn fail(&mut self, failed: ProducerError) {
         self.failed = Some(failed.clone());
         for waiter in self.waiters.drain(..) {
             // Whoever gave up waiting wants no answer.

@@ -1,6 +1,6 @@
 //! What a producer raises: that it refuses a message, and that it has failed.
 
-use durable_streams_client::producer::{Failed, Refused};
+use durable_streams_client::producer::{ProducerError, Refused};
 use durable_streams_protocol::error::Operation;
 use magnus::{Error, Ruby};
 
@@ -39,7 +39,7 @@ impl Producer {
         }
     }
 
-    pub(super) fn failure(&self, ruby: &Ruby, failed: &Failed) -> Error {
+    pub(super) fn failure(&self, ruby: &Ruby, failed: &ProducerError) -> Error {
         exception(ruby, failed, ruby.get_inner(self.originals)).map_or_else(|failed| failed, Error::from)
     }
 }

@@ -2,7 +2,7 @@
 
 /// Messages that were accepted, did not reach their stream, and whose owner was not told so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct LostMessages {
     /// Where they were to go.
     pub url: String,
     /// How many.
@@ -13,9 +13,9 @@ pub struct Loss {
 
 /// Where a producer puts what its owner may not come to know otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sink {
+pub(super) struct ReportSink {
     /// Gets what is lost when nobody holds the producer any more.
-    pub(super) keep_loss: fn(Loss),
+    pub(super) record_lost: fn(LostMessages),
     /// Gets a line for the log.
     pub(super) warn: fn(String),
 }

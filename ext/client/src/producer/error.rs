@@ -8,37 +8,37 @@ use durable_streams_protocol::producer::{DeliveryOutcome, ProducerFailure, Undel
 
 /// A producer that has failed: why, and what did not land.
 #[derive(Clone, Debug)]
-pub struct Failed(Arc<Inner>);
+pub struct ProducerError(Arc<ErrorDetails>);
 
 #[derive(Debug)]
-struct Inner {
+struct ErrorDetails {
     error: Error,
     undelivered: Vec<UndeliveredMessage>,
     /// Whether the owner knows.
-    heard: AtomicBool,
+    reported: AtomicBool,
 }
 
-impl Failed {
+impl ProducerError {
     /// The end of the producer at `url`.
-    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> Failed {
+    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> ProducerError {
         let error = error(url, failure);
         let unknown = undelivered
             .iter()
             .any(|message| message.outcome == DeliveryOutcome::Unknown);
-        Failed::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
+        ProducerError::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
     }
 
     /// For those who wait when the driver has ended without a word.
-    pub(super) fn silent(url: &str) -> Failed {
+    pub(super) fn silent(url: &str) -> ProducerError {
         let reason = "internal error: the producer's sending task ended unexpectedly";
-        Failed::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
+        ProducerError::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
     }
 
-    fn of(error: Error, undelivered: Vec<UndeliveredMessage>) -> Failed {
-        Failed(Arc::new(Inner {
+    fn of(error: Error, undelivered: Vec<UndeliveredMessage>) -> ProducerError {
+        ProducerError(Arc::new(ErrorDetails {
             error,
             undelivered,
-            heard: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
         }))
     }
 
@@ -53,13 +53,13 @@ impl Failed {
     }
 
     /// The owner was told.
-    pub fn hear(&self) {
-        self.0.heard.store(true, Ordering::Relaxed);
+    pub fn mark_reported(&self) {
+        self.0.reported.store(true, Ordering::Relaxed);
     }
 
     /// Whether the owner was told.
-    pub fn heard(&self) -> bool {
-        self.0.heard.load(Ordering::Relaxed)
+    pub fn reported(&self) -> bool {
+        self.0.reported.load(Ordering::Relaxed)
     }
 }
 
