@@ -64,7 +64,7 @@
 //! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 //! let (mut items, mut next_offset) = (Vec::new(), String::new());
 //! runtime.block_on(async {
-//!     let mut events = session.events().await;
+//!     let mut events = session.lock_events().await;
 //!     while let Some(event) = events.next(1).await {
 //!         match event? {
 //!             ReadEvent::Part(part) => items.push(part.bytes().clone()),

@@ -67,7 +67,7 @@ impl RequestSender {
             max_bytes: MOST_READ_BACK,
         };
         let session = Session::start(&self.endpoint, options)?;
-        let mut events = session.events().await;
+        let mut events = session.lock_events().await;
         let (mut search, mut closed) = (wanted.search(), false);
         while !search.is_over()
             && let Some(event) = events.next(1).await.transpose()?

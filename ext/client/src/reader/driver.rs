@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::channel::Outlet;
+use super::channel::EventSender;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::{self, Silence};
@@ -28,13 +28,13 @@ pub(super) struct Driver {
     /// The response that the machine is being fed with.
     response: Option<Response>,
     /// Given back by the application when it takes the end of the response.
-    turn: Option<OwnedSemaphorePermit>,
-    out: Outlet,
+    request_permit: Option<OwnedSemaphorePermit>,
+    sender: EventSender,
 }
 
 impl Driver {
     /// A read that has not begun. What it brings goes to `out`.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, out: Outlet) -> Driver {
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, sender: EventSender) -> Driver {
         let client = endpoint.client().config();
         let config = ReadConfig {
             url: endpoint.display().to_owned(),
@@ -48,8 +48,8 @@ impl Driver {
             endpoint,
             pool,
             response: None,
-            turn: None,
-            out,
+            request_permit: None,
+            sender,
         }
     }
 
@@ -60,9 +60,9 @@ impl Driver {
         Box::pin(async move {
             let ran = AssertUnwindSafe(self.run()).catch_unwind().await;
             if let Err(error) = ran.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))) {
-                self.out.tell(Err(error));
+                self.sender.send_unbounded(Err(error));
             }
-            self.out.end();
+            self.sender.end();
             Ok(())
         })
     }
@@ -87,18 +87,18 @@ impl Driver {
 
     async fn hand_out(&mut self, event: ReadEvent) {
         match event {
-            ReadEvent::Length(_) => self.out.tell(Ok(event)),
-            ReadEvent::Part(_) => self.out.hand_out(event, None).await,
+            ReadEvent::Length(_) => self.sender.send_unbounded(Ok(event)),
+            ReadEvent::Part(_) => self.sender.send(event, None).await,
             ReadEvent::End(..) | ReadEvent::Position(_) => {
-                let turn = self.turn.take();
-                self.out.hand_out(event, turn).await;
+                let permit = self.request_permit.take();
+                self.sender.send(event, permit).await;
             }
         }
     }
 
     async fn request(&mut self) {
-        (self.response, self.turn) = (None, None);
-        self.turn = self.out.turn().await;
+        (self.response, self.request_permit) = (None, None);
+        self.request_permit = self.sender.request_permit().await;
         let request = self.machine.request(Instant::now());
         match exchange::send(&self.endpoint, &self.pool, &request).await {
             Ok(response) => {
@@ -121,7 +121,7 @@ impl Driver {
         };
         let piece = if live {
             // The server sends what comes next unasked, so there is nothing to wait for before the next request.
-            self.turn = None;
+            self.request_permit = None;
             exchange::next_live_piece(&self.endpoint, Operation::Read, response).await
         } else {
             let piece = exchange::next_piece(&self.endpoint, Operation::Read, response).await;

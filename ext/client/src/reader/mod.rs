@@ -21,7 +21,7 @@ mod driver;
 #[cfg(test)]
 mod tests;
 
-use channel::{Gauge, Inlet, outlet};
+use channel::{BufferGauge, EventReceiver, channel};
 use driver::Driver;
 
 /// What a connection and the work on it take, about.
@@ -34,14 +34,14 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A read under way. Dropped, it is cancelled.
 pub struct Session {
-    events: Arc<Mutex<Inlet>>,
-    gauge: Gauge,
+    receiver: Arc<Mutex<EventReceiver>>,
+    gauge: BufferGauge,
     /// Unless its waiter carries it out.
     _reading: Option<Task<()>>,
 }
 
 /// One reader's turn at a session's events: no other can take any meanwhile.
-pub struct Events(OwnedMutexGuard<Inlet>);
+pub struct EventsLock(OwnedMutexGuard<EventReceiver>);
 
 impl Session {
     /// Starts reading, on the runtime's threads.
@@ -50,9 +50,9 @@ impl Session {
     /// If the client is closed or the runtime cannot be started.
     pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
         let pool = endpoint.pool(Operation::Read)?;
-        let (out, events) = outlet();
-        let driver = Driver::new(Arc::clone(endpoint), pool, options, out);
-        Ok(Session::of(events, Some(Task::spawn(driver.drive())?)))
+        let (sender, receiver) = channel();
+        let driver = Driver::new(Arc::clone(endpoint), pool, options, sender);
+        Ok(Session::of(receiver, Some(Task::spawn(driver.drive())?)))
     }
 
     /// A read that has not begun, and the work that it is: whether all its events are there now. If they are not, there is more
@@ -60,22 +60,22 @@ impl Session {
     ///
     /// For a read that is not live, and is expected to be small.
     pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Job<bool>) {
-        let (out, events) = outlet();
-        let (to, mut growing) = (Arc::clone(endpoint), events.gauge());
+        let (sender, receiver) = channel();
+        let (to, mut gauge) = (Arc::clone(endpoint), receiver.gauge());
         let job = Job::new(endpoint, Operation::Read, move |pool| async move {
             tokio::select! {
                 biased;
-                ended = Driver::new(to, pool, options, out).drive() => ended.map(|()| true),
-                () = outgrown(&mut growing) => Ok(false),
+                ended = Driver::new(to, pool, options, sender).drive() => ended.map(|()| true),
+                () = is_large(&mut gauge) => Ok(false),
             }
         });
-        (Session::of(events, None), job)
+        (Session::of(receiver, None), job)
     }
 
-    fn of(events: Inlet, reading: Option<Task<()>>) -> Session {
+    fn of(receiver: EventReceiver, reading: Option<Task<()>>) -> Session {
         Session {
-            gauge: events.gauge(),
-            events: Arc::new(Mutex::new(events)),
+            gauge: receiver.gauge(),
+            receiver: Arc::new(Mutex::new(receiver)),
             _reading: reading,
         }
     }
@@ -86,13 +86,13 @@ impl Session {
     }
 
     /// Waits for the turn to take events.
-    pub fn events(&self) -> impl Future<Output = Events> + use<> {
-        let events = Arc::clone(&self.events);
-        async move { Events(events.lock_owned().await) }
+    pub fn lock_events(&self) -> impl Future<Output = EventsLock> + use<> {
+        let receiver = Arc::clone(&self.receiver);
+        async move { EventsLock(receiver.lock_owned().await) }
     }
 }
 
-impl Events {
+impl EventsLock {
     /// The next event; `None` after the last one. Where an answer's end is not there yet, it waits until there are `least`
     /// bytes of it to be taken, or as many as are read ahead. Waiting can be given up at any time, and nothing is lost.
     pub async fn next(&mut self, least: usize) -> Option<Result<ReadEvent>> {
@@ -101,8 +101,8 @@ impl Events {
 }
 
 /// Ends when more has come than a small response, or the rest of one does not come.
-async fn outgrown(growing: &mut Gauge) {
-    growing.reached(1).await;
+async fn is_large(gauge: &mut BufferGauge) {
+    gauge.reached(1).await;
     // Either way it is outgrown.
-    let _late = tokio::time::timeout(PATIENCE, growing.reached(SMALL)).await;
+    let _late = tokio::time::timeout(PATIENCE, gauge.reached(SMALL)).await;
 }

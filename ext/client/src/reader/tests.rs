@@ -62,7 +62,7 @@ fn panicking() -> ResponseFuture {
 }
 
 /// All that a read brings, as bytes, and what it fails with.
-async fn all(events: &mut Events) -> Result<Vec<u8>> {
+async fn all(events: &mut EventsLock) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(event) = events.next(1).await {
         if let ReadEvent::Part(part) | ReadEvent::End(Some(part), _) = event? {
@@ -75,7 +75,7 @@ async fn all(events: &mut Events) -> Result<Vec<u8>> {
 #[tokio::test]
 async fn a_panic_in_a_read_is_an_error() {
     let session = session(panicking);
-    let failure = all(&mut session.events().await).await.unwrap_err();
+    let failure = all(&mut session.lock_events().await).await.unwrap_err();
     assert!(matches!(failure.kind(), Kind::Internal));
     assert!(failure.to_string().contains("at the worst moment"), "{failure}");
 }
@@ -83,7 +83,7 @@ async fn a_panic_in_a_read_is_an_error() {
 #[tokio::test]
 async fn a_read_goes_on_by_itself() {
     let session = session(whole);
-    assert_eq!(all(&mut session.events().await).await.unwrap(), b"abc");
+    assert_eq!(all(&mut session.lock_events().await).await.unwrap(), b"abc");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_small_read_is_whole_when_its_work_is_done() {
     let (endpoint, options) = reading(whole);
     let (session, job) = Session::inline(&endpoint, options);
     assert!(job.spawn().unwrap().await.unwrap());
-    let mut events = session.events().await;
+    let mut events = session.lock_events().await;
     let bytes = futures_util::FutureExt::now_or_never(all(&mut events)).unwrap();
     assert_eq!(bytes.unwrap(), b"abc");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
-use durable_streams_client::reader::Events;
+use durable_streams_client::reader::EventsLock;
 use durable_streams_protocol::error::Result as CoreResult;
 use durable_streams_protocol::read::event::ReadEvent;
 use magnus::{Error, Ruby};
@@ -41,7 +41,7 @@ impl Drop for CallerEntry {
 /// The turn. Dropped before it is completed, by a failure or with its fiber, it takes the session along, and with it whatever was
 /// half taken: the next call reads again from the position.
 pub(super) struct ReaderLock {
-    events: Events,
+    events: EventsLock,
     pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
     entry: CallerEntry,
     state: Arc<Mutex<ReaderState>>,
@@ -59,7 +59,7 @@ impl ReaderLock {
         let entry = CallerEntry { running, caller };
         let mine = entry.running.get()?;
         mine.callers.lock().push(caller);
-        let (events, calls) = (mine.session.events(), mine.calls.clone());
+        let (events, calls) = (mine.session.lock_events(), mine.calls.clone());
         let events = events.await;
         let calls = match calls {
             Some(calls) => Some(calls.lock_owned().await),
