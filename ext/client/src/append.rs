@@ -35,11 +35,11 @@ pub struct Appender {
 }
 
 /// How an append goes out.
-pub enum Appending {
+pub enum PendingAppend {
     /// With a request of its own, and at once. Those that arrive meanwhile follow it.
-    Leading(Job<String>),
+    Leader(Job<String>),
     /// With the next request, since one is out.
-    Following(SharedOutcome),
+    Follower(SharedOutcome),
 }
 
 /// The outcome of an append that shares a request: its new tail, once stored. If it is dropped before the append was
@@ -88,10 +88,10 @@ impl Appender {
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
-    pub fn append(self: &Arc<Self>, endpoint: Arc<Endpoint>, append: Append) -> Result<Appending> {
+    pub fn append(self: &Arc<Self>, endpoint: Arc<Endpoint>, append: Append) -> Result<PendingAppend> {
         let leader = self.group.lock().arrive().leader();
         if let Some(leader) = leader {
-            return Ok(Appending::Leading(self.lead(leader, endpoint, append)));
+            return Ok(PendingAppend::Leader(self.lead(leader, endpoint, append)));
         }
         // The runtime's threads send what followers append: a follower learns here, on its own thread, that there are none.
         runtime()?;
@@ -102,12 +102,12 @@ impl Appender {
         match group.arrive() {
             Arrival::Leads(leader) => {
                 drop(group);
-                Ok(Appending::Leading(self.lead(leader, endpoint, append)))
+                Ok(PendingAppend::Leader(self.lead(leader, endpoint, append)))
             }
             Arrival::Follows(queue) => {
                 let (caller, outcome) = Caller::new(endpoint, pool);
                 queue.push(append, caller);
-                Ok(Appending::Following(SharedOutcome {
+                Ok(PendingAppend::Follower(SharedOutcome {
                     outcome: ProcessBound::new(outcome),
                     soon: self.soon.load(Ordering::Relaxed),
                 }))
@@ -116,41 +116,41 @@ impl Appender {
     }
 
     fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Job<String> {
-        let leading = Arc::new(Leading::new(self, leader));
-        let known = Arc::downgrade(&leading);
+        let driver = Arc::new(LeaderDriver::new(self, leader));
+        let known = Arc::downgrade(&driver);
         let to = Arc::clone(&endpoint);
         let lead = |pool| async move {
             let request = append.request(endpoint.display())?;
             let one_try = || async {
-                let endpoint = leading.values(&endpoint).await.map_err(RequestFailure::Final)?;
-                leading.attempt(&endpoint, &pool, &request).await
+                let endpoint = driver.values(&endpoint).await.map_err(RequestFailure::Final)?;
+                driver.attempt(&endpoint, &pool, &request).await
             };
             let policy = &endpoint.client().config().retry;
-            let answer = retry::repeated(policy, &endpoint, &request, one_try).await;
-            drop(leading);
+            let answer = retry::with_retries(policy, &endpoint, &request, one_try).await;
+            drop(driver);
             operations::appended(answer?, &endpoint.context(request.operation))
         };
         Job::new(&to, Operation::Append, lead).on_pause(move |event| {
-            let Some(leading) = known.upgrade() else { return };
+            let Some(driver) = known.upgrade() else { return };
             match event {
-                PauseEvent::Paused => leading.waits(),
-                PauseEvent::Resumed => leading.continues(),
+                PauseEvent::Paused => driver.pause(),
+                PauseEvent::Resumed => driver.resume(),
             }
         })
     }
 }
 
 /// A leader at work. Dropped, it hands over to the runtime's threads, if followers wait.
-struct Leading {
+struct LeaderDriver {
     appender: Arc<Appender>,
     leader: Leader,
     /// Whether the group has ended it, so that there is nothing to hand over.
     ended: bool,
 }
 
-impl Leading {
-    fn new(appender: &Arc<Appender>, leader: Leader) -> Leading {
-        Leading {
+impl LeaderDriver {
+    fn new(appender: &Arc<Appender>, leader: Leader) -> LeaderDriver {
+        LeaderDriver {
             appender: Arc::clone(appender),
             leader,
             ended: false,
@@ -159,12 +159,12 @@ impl Leading {
 
     /// To be called before the thread that carries out this request does something else, which may be an append to the
     /// same stream.
-    fn waits(&self) {
+    fn pause(&self) {
         let next = self.appender.group.lock().leader_waits(self.leader);
         self.start(next);
     }
 
-    fn continues(&self) {
+    fn resume(&self) {
         self.appender.group.lock().leader_continues(self.leader);
     }
 
@@ -174,16 +174,16 @@ impl Leading {
         if let Some(leader) = next
             && let Ok(runtime) = runtime()
         {
-            runtime.spawn(Leading::new(&self.appender, leader).send_all());
+            runtime.spawn(LeaderDriver::new(&self.appender, leader).send_all());
         }
     }
 
     /// Runs `work`, which waits for the application, and leaves the followers to another leader meanwhile: the
     /// application may append to the same stream, on any thread, or wait for somebody who does.
-    async fn left_to_others<T>(&self, work: impl Future<Output = T>) -> T {
-        self.waits();
+    async fn while_paused<T>(&self, work: impl Future<Output = T>) -> T {
+        self.pause();
         let outcome = work.await;
-        self.continues();
+        self.resume();
         outcome
     }
 
@@ -192,7 +192,7 @@ impl Leading {
         if !endpoint.is_dynamic() {
             return Ok(Arc::clone(endpoint));
         }
-        let resolved = self.left_to_others(endpoint.resolved(Operation::Append)).await;
+        let resolved = self.while_paused(endpoint.resolved(Operation::Append)).await;
         resolved.map(Arc::new)
     }
 
@@ -206,7 +206,7 @@ impl Leading {
         let trying = attempt(endpoint, pool, request);
         match endpoint.transport() {
             None => trying.await,
-            Some(_) => self.left_to_others(trying).await,
+            Some(_) => self.while_paused(trying).await,
         }
     }
 
@@ -244,7 +244,7 @@ impl Leading {
                 } => {
                     self.appender.soon.store(soon, Ordering::Relaxed);
                     for follower in followers {
-                        follower.caller.tell(outcome.clone());
+                        follower.caller.send_outcome(outcome.clone());
                     }
                 }
                 AppendAction::End => return,
@@ -267,7 +267,7 @@ impl Leading {
     }
 }
 
-impl Drop for Leading {
+impl Drop for LeaderDriver {
     fn drop(&mut self) {
         if !self.ended {
             let next = self.appender.group.lock().leader_ends(self.leader);

@@ -58,7 +58,7 @@ pub struct Identity {
 #[cfg(any(test, debug_assertions))]
 impl Config {
     /// Settings to try things out with: users get theirs from Ruby, where the defaults are. Only in builds for development.
-    pub fn for_trials() -> Config {
+    pub fn for_tests() -> Config {
         Config {
             timeout: Duration::from_secs(1),
             live_timeout: Duration::from_secs(1),
@@ -80,12 +80,12 @@ impl Config {
 /// The pools of every client on the process's runtime.
 static POOLS: ProcessLocal<Mutex<HashMap<u64, Arc<Pools>>>> = ProcessLocal::new();
 /// What else has to forget a client's connections: the inline runtimes, which this module does not know.
-static ALSO_FORGET: OnceLock<fn(u64)> = OnceLock::new();
+static ON_FORGET: OnceLock<fn(u64)> = OnceLock::new();
 
 /// Has `forget` called with the id of each client whose connections are to be closed, if it had any.
-pub(crate) fn also_forget(forget: fn(u64)) {
+pub(crate) fn on_forget(forget: fn(u64)) {
     // The one caller always gives the same function.
-    let _known = ALSO_FORGET.set(forget);
+    let _known = ON_FORGET.set(forget);
 }
 
 /// A client: configuration, and an identity under which each process keeps its connections.
@@ -103,7 +103,7 @@ pub struct Client {
 pub(crate) struct Pools {
     plain: OnceLock<Connections>,
     tls: OnceLock<Connections>,
-    trust: Arc<Trust>,
+    tls_settings: Arc<TlsSettings>,
 }
 
 /// The connections for the URLs of one scheme.
@@ -119,7 +119,7 @@ impl Pools {
     /// Those of the same client on another runtime.
     pub(crate) fn elsewhere(&self) -> Pools {
         Pools {
-            trust: Arc::clone(&self.trust),
+            tls_settings: Arc::clone(&self.tls_settings),
             ..Pools::default()
         }
     }
@@ -127,11 +127,11 @@ impl Pools {
 
 /// One client's TLS settings in one process: certificates are read once, and sessions resumed on any connection.
 #[derive(Debug, Default)]
-struct Trust {
-    nobody: OnceLock<ClientConfig>,
-    authorities: OnceLock<ClientConfig>,
+struct TlsSettings {
+    without_roots: OnceLock<ClientConfig>,
+    with_roots: OnceLock<ClientConfig>,
     /// The authorities, and the client's identity.
-    identified: OnceLock<ClientConfig>,
+    with_identity: OnceLock<ClientConfig>,
 }
 
 /// The pools of every client on one inline runtime.
@@ -274,8 +274,10 @@ impl Client {
                 let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
                 // Connections to a plain URL may begin with TLS all the same, to the proxy.
                 let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
-                let tls = self.tls(&pools.trust, certificates).map_err(Unavailable::Unusable)?;
-                let built = self.connect(scheme, &proxy, tls, &pools.trust);
+                let tls = self
+                    .tls(&pools.tls_settings, certificates)
+                    .map_err(Unavailable::Unusable)?;
+                let built = self.connect(scheme, &proxy, tls, &pools.tls_settings);
                 let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
             }
@@ -287,10 +289,10 @@ impl Client {
         })
     }
 
-    fn tls(&self, trust: &Trust, certificates: bool) -> std::result::Result<ClientConfig, String> {
+    fn tls(&self, tls_settings: &TlsSettings, certificates: bool) -> std::result::Result<ClientConfig, String> {
         let slot = match certificates {
-            true => &trust.authorities,
-            false => &trust.nobody,
+            true => &tls_settings.with_roots,
+            false => &tls_settings.without_roots,
         };
         if let Some(config) = slot.get() {
             return Ok(config.clone());
@@ -310,11 +312,15 @@ impl Client {
     }
 
     /// `anonymous` with the client's identity, if it has one.
-    fn identified(&self, trust: &Trust, anonymous: &ClientConfig) -> std::result::Result<Option<ClientConfig>, String> {
+    fn identified(
+        &self,
+        tls_settings: &TlsSettings,
+        anonymous: &ClientConfig,
+    ) -> std::result::Result<Option<ClientConfig>, String> {
         let Some(identity) = &self.config.identity else {
             return Ok(None);
         };
-        if let Some(config) = trust.identified.get() {
+        if let Some(config) = tls_settings.with_identity.get() {
             return Ok(Some(config.clone()));
         }
         let (chain, key) = identity.read()?;
@@ -324,7 +330,7 @@ impl Client {
         tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
         // Sessions that know the identity are its own.
         tls.resumption = Resumption::default();
-        Ok(Some(trust.identified.get_or_init(|| tls).clone()))
+        Ok(Some(tls_settings.with_identity.get_or_init(|| tls).clone()))
     }
 
     fn connect(
@@ -332,11 +338,11 @@ impl Client {
         scheme: Scheme,
         proxy: &Proxy,
         tls: ClientConfig,
-        trust: &Trust,
+        tls_settings: &TlsSettings,
     ) -> std::result::Result<Connections, String> {
         // A plain URL's server sees no certificate, and its proxy is not to.
         let identified = match scheme {
-            Scheme::Tls => self.identified(trust, &tls)?,
+            Scheme::Tls => self.identified(tls_settings, &tls)?,
             Scheme::Plain => None,
         };
         let anonymous = self.build(scheme, proxy, tls)?;
@@ -386,7 +392,7 @@ impl Client {
         // Clients are freed in forked children and at exit too: nothing is made for that.
         let Some(pools) = POOLS.get() else { return };
         let known = pools.lock().remove(&self.id).is_some();
-        if known && let Some(forget) = ALSO_FORGET.get() {
+        if known && let Some(forget) = ON_FORGET.get() {
             forget(self.id);
         }
     }
@@ -446,8 +452,8 @@ fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String>
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
-        let held = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
-        let (added, _) = roots.add_parsable_certificates(held);
+        let certificates = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
+        let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
             return Err(format!("ca_file {}: holds no certificate", path.display()));
         }

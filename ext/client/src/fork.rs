@@ -79,7 +79,7 @@ impl<T> Drop for ProcessBound<T> {
 
 /// A shared value that each process makes for itself when it first needs it. A forked child leaks its parent's.
 pub struct ProcessLocal<T> {
-    held: AtomicPtr<(u64, Arc<T>)>,
+    current: AtomicPtr<(u64, Arc<T>)>,
 }
 
 impl<T> Default for ProcessLocal<T> {
@@ -92,14 +92,14 @@ impl<T> ProcessLocal<T> {
     /// Nothing yet.
     pub const fn new() -> Self {
         ProcessLocal {
-            held: AtomicPtr::new(std::ptr::null_mut()),
+            current: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 
     /// This process's value, if there is one. Makes nothing.
     pub fn get(&self) -> Option<Arc<T>> {
-        let found = self.held.load(Ordering::Acquire);
-        // SAFETY: a pointer in `held` is null or a leaked box that is freed in `drop` alone, which has `&mut self`.
+        let found = self.current.load(Ordering::Acquire);
+        // SAFETY: a pointer in `current` is null or a leaked box that is freed in `drop` alone, which has `&mut self`.
         match unsafe { found.as_ref() } {
             Some((generation, value)) if *generation == self::generation() => Some(Arc::clone(value)),
             _ => None,
@@ -119,13 +119,13 @@ impl<T> ProcessLocal<T> {
     /// # Errors
     /// What `make` says. The next call tries again.
     pub fn get_or_try_make<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        let found = self.held.load(Ordering::Acquire);
+        let found = self.current.load(Ordering::Acquire);
         if let Some(value) = self.get() {
             return Ok(value);
         }
         let made = Box::into_raw(Box::new((generation(), Arc::new(make()?))));
         let current = match self
-            .held
+            .current
             .compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => made,
@@ -142,14 +142,14 @@ impl<T> ProcessLocal<T> {
 
 impl<T> Drop for ProcessLocal<T> {
     fn drop(&mut self) {
-        let held = *self.held.get_mut();
+        let current = *self.current.get_mut();
         // SAFETY: nobody else can reach the pointer any more; a foreign process's value is left alone.
         unsafe {
-            if held
+            if current
                 .as_ref()
                 .is_some_and(|(generation, _)| *generation == self::generation())
             {
-                drop(Box::from_raw(held));
+                drop(Box::from_raw(current));
             }
         }
     }

@@ -31,7 +31,7 @@ mod tests {
     fn a_lock_works_after_a_panic_under_it() {
         let lock = Mutex::new(1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _held = lock.lock();
+            let _guard = lock.lock();
             panic!("on purpose");
         }));
         assert!(panicked.is_err());

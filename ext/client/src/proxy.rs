@@ -129,7 +129,7 @@ mod tests {
 
     fn proxy(scheme: &str, variables: &[(&str, &str)]) -> Proxy {
         Proxy::from_environment(scheme, |name| {
-            let found = variables.iter().find(|(held, _)| *held == name);
+            let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| OsString::from(value))
         })
     }

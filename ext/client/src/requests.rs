@@ -8,7 +8,7 @@ use durable_streams_protocol::operations::{self, Create, Head};
 use durable_streams_protocol::request::{Context, Request, Response};
 
 use crate::endpoint::Endpoint;
-use crate::exchange::retry::call;
+use crate::exchange::retry::send_with_retries;
 use crate::inline::job::Job;
 
 /// Asks for a stream's metadata (HEAD), for its own sake or for what it is needed for.
@@ -57,7 +57,7 @@ fn job<T: Send + 'static>(
 ) -> Job<T> {
     let to = Arc::clone(endpoint);
     Job::new(endpoint, request.operation, |pool| async move {
-        let response = call(&to, &pool, &request).await?;
+        let response = send_with_retries(&to, &pool, &request).await?;
         meaning(response, &to.context(request.operation))
     })
 }

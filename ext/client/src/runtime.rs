@@ -76,11 +76,11 @@ fn try_threads(count: usize) -> io::Result<()> {
 }
 
 /// Work under way. Dropped before its end, it is cancelled (and its connection with it).
-pub struct Task<T>(ProcessBound<Running<T>>);
+pub struct Task<T>(ProcessBound<AbortOnDrop<T>>);
 
-struct Running<T>(JoinHandle<Result<T>>);
+struct AbortOnDrop<T>(JoinHandle<Result<T>>);
 
-impl<T> Drop for Running<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -92,7 +92,7 @@ impl<T: Send + 'static> Task<T> {
     /// # Errors
     /// If the runtime cannot be started.
     pub fn spawn(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<Task<T>> {
-        Ok(Task(ProcessBound::new(Running(runtime()?.spawn(work)))))
+        Ok(Task(ProcessBound::new(AbortOnDrop(runtime()?.spawn(work)))))
     }
 }
 

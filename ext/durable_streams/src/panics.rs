@@ -31,7 +31,7 @@ fn panic_for_tests(ruby: &Ruby, place: String) -> Result<(), Error> {
             wait(ruby, second_time)
         }
         "request" => {
-            let client = Client::new(Config::for_trials());
+            let client = Client::new(Config::for_tests());
             let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
             let work = Job::<()>::panicking(&endpoint, "panic in a request");

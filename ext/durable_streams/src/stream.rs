@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use durable_streams_client::append::{Appender, Appending};
+use durable_streams_client::append::{Appender, PendingAppend};
 use durable_streams_client::endpoint::Endpoint;
 use durable_streams_client::fork::ProcessLocal;
 use durable_streams_client::inline::job::Job;
@@ -179,8 +179,8 @@ impl Stream {
                     appender.append(endpoint, append)
                 };
                 match appending.map_err(|error| errors::raise(ruby, error))? {
-                    Appending::Leading(job) => this.run_job(ruby, calls, job),
-                    Appending::Following(shared) => {
+                    PendingAppend::Leader(job) => this.run_job(ruby, calls, job),
+                    PendingAppend::Follower(shared) => {
                         let application = this.application.as_ref();
                         let outcome = match calls {
                             None if shared.is_soon() => wait_soon(ruby, shared)?,

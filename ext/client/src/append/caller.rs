@@ -14,20 +14,27 @@ use crate::endpoint::Endpoint;
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,
-    told: oneshot::Sender<Result<String>>,
+    outcome_sender: oneshot::Sender<Result<String>>,
 }
 
 impl append::Caller for Caller {
     fn has_abandoned(&self) -> bool {
-        self.told.is_closed()
+        self.outcome_sender.is_closed()
     }
 }
 
 impl Caller {
     /// Who waits for what the receiver gets; it has left once the receiver is dropped.
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Caller, oneshot::Receiver<Result<String>>) {
-        let (told, outcome) = oneshot::channel();
-        (Caller { endpoint, pool, told }, outcome)
+        let (outcome_sender, outcome) = oneshot::channel();
+        (
+            Caller {
+                endpoint,
+                pool,
+                outcome_sender,
+            },
+            outcome,
+        )
     }
 
     /// Where its request goes; values are computed on the caller's thread.
@@ -40,13 +47,13 @@ impl Caller {
     }
 
     /// Tells the outcome.
-    pub(super) fn tell(self, outcome: Result<String>) {
+    pub(super) fn send_outcome(self, outcome: Result<String>) {
         // A caller that has left needs none.
-        let _left = self.told.send(outcome);
+        let _abandoned = self.outcome_sender.send(outcome);
     }
 
-    async fn left(&mut self) {
-        self.told.closed().await;
+    async fn abandoned(&mut self) {
+        self.outcome_sender.closed().await;
     }
 }
 
@@ -55,14 +62,14 @@ pub(super) async fn unless_abandoned<'a, T>(
     callers: impl Iterator<Item = &'a mut Caller>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
-    let abandoned = async {
+    let all_abandoned = async {
         for caller in callers {
-            caller.left().await;
+            caller.abandoned().await;
         }
     };
     tokio::select! {
         outcome = work => Some(outcome),
-        () = abandoned => None,
+        () = all_abandoned => None,
     }
 }
 
@@ -76,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_cancelled_once_no_caller_waits_for_it() {
-        let client = Client::new(Config::for_trials());
+        let client = Client::new(Config::for_tests());
         let endpoint = Arc::new(Endpoint::new(client, "http://h/s", Values::default(), None).unwrap());
         let pool = endpoint.pool(Operation::Append).unwrap();
         let (mut callers, mut outcomes): (Vec<Caller>, Vec<_>) =

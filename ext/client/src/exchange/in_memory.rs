@@ -113,7 +113,7 @@ mod tests {
         let config = Config {
             timeout: Duration::from_secs(2),
             live_timeout: Duration::from_secs(5),
-            ..Config::for_trials()
+            ..Config::for_tests()
         };
         let endpoint = Endpoint::new(Client::new(config), "https://h/s", Values::default(), None)
             .unwrap()

@@ -17,7 +17,7 @@ pub(crate) mod retry;
 mod upload;
 
 /// How much of an answer is kept where the answer is not a stream's content.
-const ANSWER_LIMIT: usize = 64 * 1024;
+const RESPONSE_BODY_LIMIT: usize = 64 * 1024;
 const MOST_REDIRECTS: usize = 5;
 
 /// Sends the request once and reads its answer.
@@ -27,20 +27,24 @@ pub(crate) async fn attempt(
     request: &Request,
 ) -> std::result::Result<request::Response, RequestFailure> {
     let response = send(endpoint, pool, request).await?;
-    Ok(whole(endpoint, request.operation, response).await)
+    Ok(read_response(endpoint, request.operation, response).await)
 }
 
 /// An answer that says all in its status and headers. Its body, or the beginning of it, is for a message's text: that it
 /// breaks off does not change what the answer says.
-pub(crate) async fn whole(endpoint: &Endpoint, operation: Operation, mut response: Response) -> request::Response {
+pub(crate) async fn read_response(
+    endpoint: &Endpoint,
+    operation: Operation,
+    mut response: Response,
+) -> request::Response {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();
-    while body.len() < ANSWER_LIMIT
+    while body.len() < RESPONSE_BODY_LIMIT
         && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut response).await
     {
         body.extend_from_slice(&piece);
     }
-    body.truncate(ANSWER_LIMIT);
+    body.truncate(RESPONSE_BODY_LIMIT);
     request::Response {
         status,
         headers,
@@ -67,15 +71,15 @@ pub(crate) async fn next_live_piece(
     endpoint: &Endpoint,
     operation: Operation,
     response: &mut Response,
-) -> std::result::Result<Option<Bytes>, Silence> {
+) -> std::result::Result<Option<Bytes>, LiveBodyError> {
     match tokio::time::timeout(endpoint.client().config().live_timeout, response.chunk()).await {
-        Ok(piece) => piece.map_err(|e| Silence::Broken(broken(endpoint.about(operation), e))),
-        Err(_) => Err(Silence::Idle),
+        Ok(piece) => piece.map_err(|e| LiveBodyError::Broken(broken(endpoint.about(operation), e))),
+        Err(_) => Err(LiveBodyError::Idle),
     }
 }
 
 /// Why there is no next piece of a body that the server holds open.
-pub(crate) enum Silence {
+pub(crate) enum LiveBodyError {
     /// The server said nothing for longer than one waits for it.
     Idle,
     /// The body broke off.
@@ -101,9 +105,9 @@ pub(crate) async fn send(
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return send_to(endpoint, pool, request, url, headers).await;
     }
-    let mut elsewhere = None;
+    let mut redirected_pool = None;
     for _ in 0..=MOST_REDIRECTS {
-        let pool = elsewhere.as_ref().unwrap_or(pool);
+        let pool = redirected_pool.as_ref().unwrap_or(pool);
         let response = send_to(endpoint, pool, request, url.clone(), headers.clone()).await?;
         if !(response.status().is_redirection() && response.headers().contains_key(LOCATION)) {
             return Ok(response);
@@ -114,7 +118,7 @@ pub(crate) async fn send(
             // Another origin gets nothing of the user's: neither secrets nor cookies nor the client's certificate.
             headers = request.headers.clone();
             let other = endpoint.pool_elsewhere(request.operation, pool, &url);
-            elsewhere = Some(other.map_err(RequestFailure::Final)?);
+            redirected_pool = Some(other.map_err(RequestFailure::Final)?);
         }
     }
     let reason = format!("more than {MOST_REDIRECTS} redirects");
@@ -173,12 +177,12 @@ async fn send_to(
             .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if let Some(bytes) = &request.body {
-        let (body, watched) = upload::body(bytes.clone());
+        let (body, body_progress) = upload::body(bytes.clone());
         *message.body_mut() = Some(body);
-        progress = watched;
+        progress = body_progress;
     }
     let sending = pool.connections().execute(message);
-    if let Some(sent) = upload::unless_silent(limit, &progress, sending).await {
+    if let Some(sent) = upload::with_silence_limit(limit, &progress, sending).await {
         return sent
             .map(gunzip::decoded)
             .map_err(|e| unsent(endpoint.about(request.operation), e));

@@ -14,22 +14,22 @@ use crate::endpoint::Endpoint;
 
 /// Sends the request, as often as the client's policy and its own nature allow, and gives the first answer that is not
 /// worth another try; an answer that still is after the last one is an error, as is none at all.
-pub(crate) async fn call(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
-    call_by(&endpoint.client().config().retry, endpoint, pool, request).await
+pub(crate) async fn send_with_retries(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
+    send_with_policy(&endpoint.client().config().retry, endpoint, pool, request).await
 }
 
-/// As [`call`], by another policy than the client's.
-pub(crate) async fn call_by(
+/// As [`send_with_retries`], by another policy than the client's.
+pub(crate) async fn send_with_policy(
     policy: &RetryPolicy,
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
 ) -> Result<Response> {
-    repeated(policy, endpoint, request, || attempt(endpoint, pool, request)).await
+    with_retries(policy, endpoint, request, || attempt(endpoint, pool, request)).await
 }
 
-/// As [`call_by`], where `attempt` makes each try of the request.
-pub(crate) async fn repeated<F>(
+/// As [`send_with_policy`], where `attempt` makes each try of the request.
+pub(crate) async fn with_retries<F>(
     policy: &RetryPolicy,
     endpoint: &Endpoint,
     request: &Request,

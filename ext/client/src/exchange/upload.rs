@@ -51,7 +51,11 @@ pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
 
 /// Waits for `future`, as long as no `limit` passes without progress. `None`: silence for that long. A large body has
 /// twice as long: of what the connection has taken, the system may hold megabytes that flow on unseen.
-pub(crate) async fn unless_silent<F: Future>(limit: Duration, progress: &Progress, future: F) -> Option<F::Output> {
+pub(crate) async fn with_silence_limit<F: Future>(
+    limit: Duration,
+    progress: &Progress,
+    future: F,
+) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut silent_since = Instant::now();
     loop {
@@ -116,7 +120,7 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        assert_eq!(unless_silent(LIMIT, progress, never).await, None);
+        assert_eq!(with_silence_limit(LIMIT, progress, never).await, None);
         started.elapsed().as_secs()
     }
 
@@ -130,9 +134,9 @@ mod tests {
                 ticking.step();
             }
         };
-        assert_eq!(unless_silent(LIMIT, &progress, slow).await, Some(()));
+        assert_eq!(with_silence_limit(LIMIT, &progress, slow).await, Some(()));
         let endless = Duration::MAX;
-        assert_eq!(unless_silent(endless, &progress, async { 1 }).await, Some(1));
+        assert_eq!(with_silence_limit(endless, &progress, async { 1 }).await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,8 +17,8 @@ fn holds_in_child(body: impl FnOnce() -> bool) -> bool {
     unsafe {
         match libc::fork() {
             0 => {
-                let held = catch_unwind(AssertUnwindSafe(body)).unwrap_or(false);
-                libc::_exit(if held { 0 } else { 1 })
+                let passed = catch_unwind(AssertUnwindSafe(body)).unwrap_or(false);
+                libc::_exit(if passed { 0 } else { 1 })
             }
             pid => {
                 assert!(pid > 0);

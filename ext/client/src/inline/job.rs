@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_interrupt_without_a_notification_is_found_within_a_period() {
-        let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None);
+        let endpoint = Endpoint::new(Client::new(Config::for_tests()), "http://h/s", Values::default(), None);
         let endpoint = Arc::new(endpoint.unwrap());
         let job: Job<()> = Job::new(&endpoint, Operation::Head, |_| pending());
         let mut inline_job = job.into_inline().unwrap().ok().unwrap();

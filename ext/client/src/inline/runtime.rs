@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 #[cfg(unix)]
 use tokio::time::Sleep;
 
-use crate::connections::{IDLE, PoolSet, also_forget};
+use crate::connections::{IDLE, PoolSet, on_forget};
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime;
@@ -60,7 +60,7 @@ static INLINE_RUNTIMES: ProcessLocal<InlineRuntimes> = ProcessLocal::new();
 /// This process's runtimes, made if there are none.
 pub(crate) fn inline_runtimes() -> Arc<InlineRuntimes> {
     INLINE_RUNTIMES.get_or_make(|| {
-        also_forget(|client| {
+        on_forget(|client| {
             if let Some(runtimes) = INLINE_RUNTIMES.get() {
                 runtimes.forget(client);
             }

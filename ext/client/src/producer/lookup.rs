@@ -12,7 +12,7 @@ use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 
 use super::sender::RequestSender;
-use crate::exchange::retry::call_by;
+use crate::exchange::retry::send_with_policy;
 use crate::reader::Session;
 
 /// What a lookup has come to.
@@ -44,11 +44,11 @@ impl RequestSender {
             retry.max_retries = 0;
         }
         let request = operations::tail();
-        let asking = call_by(&retry, &self.endpoint, &self.pool, &request);
+        let sending = send_with_policy(&retry, &self.endpoint, &self.pool, &request);
         let limit = self.endpoint.client().config().timeout;
-        let answer = tokio::time::timeout(limit, asking).await.ok()?.ok()?;
-        let told = answer.status.is_success().then_some(&answer.headers)?;
-        protocol::next_offset(told).ok().map(str::to_owned)
+        let response = tokio::time::timeout(limit, sending).await.ok()?.ok()?;
+        let headers = response.status.is_success().then_some(&response.headers)?;
+        protocol::next_offset(headers).ok().map(str::to_owned)
     }
 
     /// Reads from an offset on and looks for a batch.
@@ -167,7 +167,7 @@ mod tests {
     /// What comes of looking the batch up in such a stream, and after how many responses.
     async fn look_up(body: Bytes) -> (SearchResult, usize) {
         let responses = Arc::new(AtomicUsize::new(0));
-        let endpoint = Endpoint::new(Client::new(Config::for_trials()), "http://h/s", Values::default(), None).unwrap();
+        let endpoint = Endpoint::new(Client::new(Config::for_tests()), "http://h/s", Values::default(), None).unwrap();
         let endpoint = Arc::new(endpoint.with_transport(Arc::new(EndlessStream(body, Arc::clone(&responses)))));
         let sender = RequestSender {
             pool: endpoint.pool(Operation::Produce).unwrap(),

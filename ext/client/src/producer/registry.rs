@@ -29,7 +29,7 @@ struct Registry {
 pub(super) fn add(shared: &Arc<Shared>) {
     let registry = REGISTRY.get_or_make(Registry::default);
     let mut live = registry.live.lock();
-    live.retain(|held| held.strong_count() > 0);
+    live.retain(|producer| producer.strong_count() > 0);
     live.push(Arc::downgrade(shared));
 }
 
@@ -92,8 +92,8 @@ pub fn lost_messages() -> Vec<LostMessages> {
         return Vec::new();
     };
     let gone = std::mem::take(&mut *registry.lost.lock());
-    let held = registry.live().into_iter().filter_map(|shared| shared.lost_messages());
-    gone.into_iter().chain(held).collect()
+    let running = registry.live().into_iter().filter_map(|shared| shared.lost_messages());
+    gone.into_iter().chain(running).collect()
 }
 
 /// Whether a producer of this process has something to do, or to tell, before anything more is asked of it.

@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::channel::EventSender;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::{self, Silence};
+use crate::exchange::{self, LiveBodyError};
 use crate::runtime::panicked;
 
 /// A read under way, as the network sees it.
@@ -125,13 +125,13 @@ impl Driver {
             exchange::next_live_piece(&self.endpoint, Operation::Read, response).await
         } else {
             let piece = exchange::next_piece(&self.endpoint, Operation::Read, response).await;
-            piece.map_err(Silence::Broken)
+            piece.map_err(LiveBodyError::Broken)
         };
         match piece {
             Ok(Some(piece)) => self.machine.handle_piece(Instant::now(), piece),
             Ok(None) => self.machine.handle_end(Instant::now()),
-            Err(Silence::Broken(error)) => self.fail(RequestFailure::ResponseLost(error)),
-            Err(Silence::Idle) => self.machine.handle_silence(Instant::now()),
+            Err(LiveBodyError::Broken(error)) => self.fail(RequestFailure::ResponseLost(error)),
+            Err(LiveBodyError::Idle) => self.machine.handle_silence(Instant::now()),
         }
     }
 
@@ -139,7 +139,7 @@ impl Driver {
         let Some(response) = self.response.take() else {
             return self.fail(RequestFailure::Final(self.lacks_response()));
         };
-        let answer = exchange::whole(&self.endpoint, Operation::Read, response).await;
+        let answer = exchange::read_response(&self.endpoint, Operation::Read, response).await;
         self.machine
             .handle_error_response(Instant::now(), SystemTime::now(), answer);
     }

@@ -24,7 +24,7 @@ impl Transport for OneResponse {
 fn reading(respond: fn() -> ResponseFuture) -> (Arc<Endpoint>, ReadOptions) {
     let config = Config {
         timeout: Duration::from_secs(60),
-        ..Config::for_trials()
+        ..Config::for_tests()
     };
     let endpoint = Endpoint::new(Client::new(config), "http://h/s", Values::default(), None).unwrap();
     let endpoint = Arc::new(endpoint.with_transport(Arc::new(OneResponse(respond))));
@@ -89,12 +89,12 @@ async fn a_read_goes_on_by_itself() {
 #[tokio::test]
 async fn an_unfinished_request_ends_with_its_session() {
     static GONE: std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>> = std::sync::Mutex::new(None);
-    let (told, gone) = std::sync::mpsc::channel();
-    *GONE.lock().unwrap() = Some(told);
+    let (sender, gone) = std::sync::mpsc::channel();
+    *GONE.lock().unwrap() = Some(sender);
     let session = session(|| {
-        let held = GONE.lock().unwrap().take();
+        let sender = GONE.lock().unwrap().take();
         Box::pin(async move {
-            let _until_dropped = held;
+            let _until_dropped = sender;
             std::future::pending().await
         })
     });
