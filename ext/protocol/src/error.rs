@@ -1,5 +1,5 @@
-//! What can go wrong, said once: every failure of an operation is one `Error` with its kind, the operation, the URL
-//! (without credentials) and what the server answered.
+//! [`Error`] is the error of every operation. It has a [`Kind`], a message that names the operation and the URL (without
+//! credentials), and the server's response if there was one.
 
 use std::any::Any;
 use std::fmt;
@@ -12,17 +12,17 @@ use http::header::HeaderMap;
 
 use crate::protocol::PositionError;
 
-/// The result of whatever can fail here.
+/// A result with this module's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What was being done; it begins an error's message.
+/// What the caller called. An error's message begins with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// PUT
     Create,
     /// HEAD
     Head,
-    /// HEAD on the way to something else, which is what the caller called: so is it named.
+    /// HEAD as part of another operation. Messages name that operation.
     HeadFor(Purpose),
     /// POST
     Append,
@@ -39,24 +39,24 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Whether it may change the stream.
+    /// Whether the operation may change the stream.
     pub fn writes(self) -> bool {
         !matches!(self, Operation::Head | Operation::HeadFor(_) | Operation::Read)
     }
 }
 
-/// What a stream is looked up for.
+/// The operation that a HEAD is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To have a handle that knows it.
+    /// Connect.
     Connect,
-    /// To append.
+    /// Append.
     Append,
-    /// To close it.
+    /// Close.
     Close,
-    /// To read.
+    /// Read.
     Read,
-    /// To start a producer.
+    /// Produce.
     Produce,
 }
 
@@ -75,23 +75,23 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What an error is about.
+/// What an error's message names.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
-    /// What was being done.
+    /// The operation.
     pub operation: Operation,
-    /// The stream's URL as messages show it: without credentials.
+    /// The stream's URL without credentials.
     pub url: &'a str,
 }
 
 impl About<'_> {
-    /// A failure that no answer is behind.
+    /// An error without a response.
     pub fn error(self, kind: Kind, reason: impl fmt::Display) -> Error {
         Error::new(kind, self.operation, self.url, reason)
     }
 }
 
-/// What kind of failure it is.
+/// The kinds of errors. Each has one exception class in Ruby.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// 400
@@ -100,12 +100,12 @@ pub enum Kind {
     Unauthorized,
     /// 403
     Forbidden,
-    /// 403 for a producer: a newer epoch holds its id.
+    /// 403 for a producer: its epoch is older than the current one.
     StaleEpoch {
-        /// The epoch that holds it.
+        /// The current epoch of the producer id.
         current_epoch: Option<u64>,
     },
-    /// A producer's epoch was used before, under the same id.
+    /// A producer's epoch was used before under the same id.
     EpochReused {
         /// The epoch.
         epoch: u64,
@@ -118,50 +118,51 @@ pub enum Kind {
     Exists,
     /// 409 with `Stream-Closed`
     StreamClosed {
-        /// Where the stream ended.
+        /// The offset where the stream ends.
         final_offset: Option<String>,
     },
-    /// 409 on `Stream-Seq`
+    /// 409 because of `Stream-Seq`
     SeqConflict,
-    /// 409 on another content type
+    /// 409 because the content type differs
     ContentTypeMismatch,
-    /// 409 on a producer's number
+    /// 409 because of a producer's sequence number
     SequenceGap {
-        /// What the server waits for.
+        /// The sequence number that the server expects.
         expected: Option<u64>,
-        /// What it got.
+        /// The sequence number that it received.
         received: Option<u64>,
     },
     /// 413
     PayloadTooLarge,
     /// 429
     RateLimited {
-        /// What the server asked to wait.
+        /// The delay that the server requested.
         retry_after: Option<Duration>,
     },
-    /// Any other status, or an answer that makes no sense.
+    /// Any other status, or a response that the protocol does not allow.
     Status,
-    /// No connection, or it was lost.
+    /// There is no connection, or it was lost.
     Connection,
-    /// The time limit passed.
+    /// A timeout passed.
     Timeout,
     /// Malformed JSON, SSE or base64.
     Parse,
-    /// The client (or reader, or producer) is closed.
+    /// The client, reader or producer is closed.
     Closed,
-    /// Whoever the application was asked through waits no more; others may wait for the same, and be asked.
+    /// The caller on whose thread the application's code was to run abandoned the request. If other callers wait for the
+    /// same request, the next one takes its place.
     Abandoned,
     /// This content type cannot be read by SSE.
     SseNotSupported,
-    /// An argument that cannot be used.
+    /// An invalid argument.
     Argument,
-    /// A mistake in this library (a panic), caught.
+    /// A bug in this library, such as a panic.
     Internal,
-    /// A value that the application was asked for could not be had; it holds what the application said.
+    /// Code of the application failed, such as a value callable. Contains its exception.
     Application(Arc<dyn Any + Send + Sync>),
 }
 
-/// A failure.
+/// An error of an operation.
 #[derive(Clone, Debug)]
 pub struct Error(Box<Inner>);
 
@@ -179,13 +180,13 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure that no answer is behind.
+    /// An error without a response.
     pub fn new(kind: Kind, operation: Operation, url: &str, reason: impl fmt::Display) -> Error {
         let message = format!("{operation} {url}: {reason}");
         Error::plain(kind, message).at(url)
     }
 
-    /// A failure outside any operation.
+    /// An error outside of any operation.
     pub fn plain(kind: Kind, message: String) -> Error {
         Error(Box::new(Inner {
             kind,
@@ -200,8 +201,7 @@ impl Error {
         }))
     }
 
-    /// The failure that a response is, with the beginning of its body in the message where that is readable. `reason` is
-    /// what it means.
+    /// The error that a response means. The message has `reason`, and the beginning of the body if that is readable text.
     pub fn from_response(
         about: About<'_>,
         kind: Kind,
@@ -210,19 +210,19 @@ impl Error {
         headers: HeaderMap,
         body: Bytes,
     ) -> Error {
-        let said = excerpt(&body).map_or_else(String::new, |said| format!(": {said}"));
-        let mut error = about.error(kind, format!("{reason} ({}){said}", status.as_u16()));
+        let excerpt = excerpt(&body).map_or_else(String::new, |text| format!(": {text}"));
+        let mut error = about.error(kind, format!("{reason} ({}){excerpt}", status.as_u16()));
         (error.0.status, error.0.headers, error.0.body) = (Some(status), headers, body);
         error
     }
 
-    /// The failure that a success is which does not say where the next read starts.
-    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, why: PositionError) -> Error {
-        let kind = match why {
+    /// The error for a successful response without a usable `Stream-Next-Offset`.
+    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, reason: PositionError) -> Error {
+        let kind = match reason {
             PositionError::Missing { .. } => Kind::Status,
             PositionError::NotText(_) | PositionError::TooLong(_) => Kind::Parse,
         };
-        let mut error = about.error(kind, format!("{why} ({})", status.as_u16()));
+        let mut error = about.error(kind, format!("{reason} ({})", status.as_u16()));
         error.0.status = Some(status);
         error.0.headers = headers.clone();
         error
@@ -233,7 +233,7 @@ impl Error {
         self
     }
 
-    /// Marks that the request may have had its effect all the same.
+    /// Marks the error: the request may have succeeded nevertheless.
     #[must_use]
     pub fn with_unknown_outcome(mut self) -> Error {
         self.0.outcome_unknown = true;
@@ -243,21 +243,21 @@ impl Error {
         self
     }
 
-    /// Notes whether the retry policy in force has such an answer as worth another try.
+    /// Records whether the operation's retry policy allows another try after this response.
     #[must_use]
-    pub fn worth_another_try_if(mut self, worth_it: bool) -> Error {
-        self.0.worth_another_try = worth_it;
+    pub fn worth_another_try_if(mut self, retryable: bool) -> Error {
+        self.0.worth_another_try = retryable;
         self
     }
 
-    /// Notes what the failure came from: its `source`.
+    /// Sets the underlying error, which `source` returns.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
         self.0.source = Some(Arc::new(source));
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of error.
     pub fn kind(&self) -> &Kind {
         &self.0.kind
     }
@@ -265,28 +265,28 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.0.message
     }
-    /// The stream's URL, without credentials; empty where none was concerned.
+    /// The stream's URL without credentials, or an empty string if the error concerns no stream.
     pub fn url(&self) -> &str {
         &self.0.url
     }
-    /// The answer's status, if there was an answer.
+    /// The response's status, if there was a response.
     pub fn status(&self) -> Option<u16> {
         self.0.status.map(|status| status.as_u16())
     }
-    /// The answer's headers.
+    /// The response's headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
-    /// The answer's body (its first 64 KiB).
+    /// The response's body (at most its first 64 KiB).
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
-    /// Whether the request may have had its effect all the same.
+    /// Whether the request may have succeeded nevertheless.
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
 
-    /// Whether it is an answer that the retry policy in force has as worth another try.
+    /// Whether the operation's retry policy allows another try after this response.
     pub fn worth_another_try(&self) -> bool {
         self.0.worth_another_try
     }
@@ -305,18 +305,18 @@ impl std::error::Error for Error {
     }
 }
 
-/// What the server said, short enough for a message: one line of readable text, or nothing.
+/// The beginning of a body for a message: one line of readable text, or `None`.
 fn excerpt(body: &Bytes) -> Option<String> {
     const LONGEST: usize = 200;
     let text = std::str::from_utf8(body).ok()?.trim();
     if text.is_empty() || text.starts_with('<') || text.contains(char::is_control) {
         return None;
     }
-    let mut said: String = text.chars().take(LONGEST).collect();
-    if said.len() < text.len() {
-        said.push('…');
+    let mut excerpt: String = text.chars().take(LONGEST).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
     }
-    Some(said)
+    Some(excerpt)
 }
 
 #[cfg(test)]

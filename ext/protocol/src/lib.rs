@@ -1,16 +1,16 @@
-//! The Durable Streams protocol from a client's side, as decisions: no socket, no clock, no thread and no Ruby.
+//! The client side of the Durable Streams protocol as state machines: no socket, no clock, no thread and no Ruby.
 //!
-//! Bytes, responses and the current time go in; what to send, what to hand to the application and when to look again come
-//! out. The crate `durable-streams-client` carries the decisions out over HTTP.
+//! Bytes, responses and the current time go in. Requests to send, data for the application and deadlines come out. The crate
+//! `durable-streams-client` sends the requests over HTTP.
 //!
-//! - [`target`] and [`request`]: what a request to a stream consists of; [`operations`]: what each operation requests, and
-//!   what the response says.
-//! - [`url`]: URLs as users give them.
-//! - [`meaning`]: what a response means, as an [`error`]; [`retry`]: when a request is sent again.
-//! - [`append`]: which appends share a request, and who sends it.
-//! - [`read`]: where a read stands and what it asks for next. [`sse`] and [`json`] decode what comes back.
+//! - [`target`] and [`request`]: the parts of a request. [`operations`]: the request of each operation, and what its response
+//!   says.
+//! - [`url`]: parses and joins the URLs that users pass.
+//! - [`meaning`]: maps a response to an [`error`]. [`retry`]: decides whether a request is sent again.
+//! - [`append`]: which appends share a request, and which caller sends it.
+//! - [`read`]: the position of a reader, and its next request. [`sse`] and [`json`] decode the responses.
 //! - [`producer`]: the idempotent producer.
-//! - [`protocol`]: header names, and what a content type means.
+//! - [`protocol`]: header names and content types.
 
 pub mod append;
 pub mod error;

@@ -1,5 +1,5 @@
-//! What a response means that is not the success its request asks for: the one table, from the operation, the status and
-//! the headers.
+//! [`Meaning::of`] maps the operation, status and headers of an unsuccessful response to an error [`Kind`]. There is no other
+//! such table: all operations use this one.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +10,16 @@ use crate::error::{Kind, Operation};
 use crate::protocol::{self, flag, number, text};
 use crate::retry::policy::RetryPolicy;
 
-/// What a response means that is not the success its request asks for.
+/// The meaning of a response that is not the success that its request expects.
 #[derive(Clone, Debug)]
 pub struct Meaning {
-    /// What kind of failure it is.
+    /// The kind of error.
     pub kind: Kind,
-    /// The same in words, for a message.
+    /// The reason in words, for the message.
     pub reason: &'static str,
-    /// Whether the request may have changed the stream all the same. A 5xx may come from a gateway after the server took
-    /// the request, and a success that the protocol does not have from something between here and the server. Everything
-    /// else is the server's refusal.
+    /// Whether the request may have changed the stream nevertheless. A gateway may send a 5xx after the server accepted the
+    /// request. An intermediary may send a success that the protocol does not define. Every other response means that the
+    /// server rejected the request.
     pub may_be_stored: bool,
     status: StatusCode,
 }
@@ -33,7 +33,7 @@ impl Meaning {
             403 => forbidden(operation, headers),
             404 => (Kind::NotFound, "stream not found"),
             409 => conflict(operation, headers),
-            410 => (Kind::Gone, "gone: the stream, or what lay at this offset, was deleted"),
+            410 => (Kind::Gone, "gone: the stream, or its data at this offset, was deleted"),
             413 => (Kind::PayloadTooLarge, "payload too large"),
             429 => {
                 let retry_after = retry_after(headers, now);
@@ -49,39 +49,40 @@ impl Meaning {
         }
     }
 
-    /// Whether the same request may succeed later, by `policy`: not where the response says what will not change.
+    /// Whether the same request may succeed later. `policy` has to list the status, and the kind of error must be one that
+    /// time can resolve.
     pub fn is_worth_retry(&self, policy: &RetryPolicy) -> bool {
-        let lasts = matches!(
+        let permanent = matches!(
             self.kind,
             Kind::StaleEpoch { .. } | Kind::StreamClosed { .. } | Kind::SequenceGap { .. }
         );
-        policy.covers(self.status) && !lasts
+        policy.covers(self.status) && !permanent
     }
 }
 
-/// What kind of failure a response is whose request is not known: its headers say what the request was.
+/// The kind of error for a response whose request is not known. The headers show what the request was.
 pub fn kind_of(status: u16, headers: &HeaderMap, now: SystemTime) -> Kind {
     let operation = match status {
         403 => Operation::Produce,
         409 if headers.contains_key(protocol::STREAM_SEQ) => Operation::AppendWithSeq,
-        // Those conflicts that no header tells from others are taken for this one.
+        // A 409 without distinguishing headers counts as a conflict on create.
         409 if !flag(headers, &protocol::STREAM_CLOSED) && gap(headers).is_none() => Operation::Create,
         _ => Operation::Append,
     };
     StatusCode::from_u16(status).map_or(Kind::Status, |status| Meaning::of(operation, status, headers, now).kind)
 }
 
-/// A 403 is about a producer's epoch where it names one.
+/// A 403 for a producer is about its epoch if it has the header `Producer-Epoch`.
 fn forbidden(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
     if operation == Operation::Produce && headers.contains_key(protocol::PRODUCER_EPOCH) {
         let current_epoch = number(headers, &protocol::PRODUCER_EPOCH);
-        let reason = "a newer epoch holds this producer id";
+        let reason = "this producer id has a newer epoch";
         return (Kind::StaleEpoch { current_epoch }, reason);
     }
     (Kind::Forbidden, "forbidden")
 }
 
-/// Tells the 409s apart.
+/// The headers and the operation distinguish the causes of a 409.
 fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
     if operation == Operation::Create {
         return (Kind::Exists, "stream already exists with another configuration");
@@ -105,19 +106,19 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
     }
 }
 
-/// The gap in a producer's numbers, where the headers of a 409 have those numbers.
+/// The gap in a producer's sequence numbers, if the headers of a 409 have these numbers.
 fn gap(headers: &HeaderMap) -> Option<Kind> {
     let expected = number(headers, &protocol::PRODUCER_EXPECTED_SEQ);
     let received = number(headers, &protocol::PRODUCER_RECEIVED_SEQ);
     (expected.is_some() || received.is_some()).then_some(Kind::SequenceGap { expected, received })
 }
 
-/// Whether a response with this status asks for other credentials: fresh headers and parameters may help.
+/// Whether this status requests other credentials. New header and parameter values may help.
 pub fn asks_for_credentials(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// What `Retry-After` asks for: whole seconds or an HTTP date, from `now` on.
+/// The delay that `Retry-After` requests. The header has seconds or an HTTP date; a date is relative to `now`.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_5xx_and_an_unknown_success_leave_open_whether_a_write_is_stored() {
+    fn a_write_may_be_stored_after_a_5xx_or_an_unknown_success() {
         let may_be_stored = |operation, status| meaning(operation, status, &[]).may_be_stored;
         for status in [202, 206, 299, 500, 501, 502, 503, 504, 599] {
             assert!(may_be_stored(Operation::Append, status), "{status}");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_change_is_not_worth_a_retry_whatever_the_policy_names() {
+    fn permanent_errors_are_not_retried_even_if_the_policy_lists_their_status() {
         let policy = RetryPolicy {
             statuses: vec![403, 409, 503],
             ..RetryPolicy::for_tests()

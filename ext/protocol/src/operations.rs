@@ -1,5 +1,5 @@
-//! The operations that are not reads (create, head, append, close, delete): what each one requests, and what the response
-//! says.
+//! The request of each operation that is not a read (create, head, append, close, delete), and what its response says.
+//! Reads are in [`read`](crate::read), a producer's batches in [`producer`](crate::producer).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
@@ -9,53 +9,54 @@ use crate::error::{About, Operation, Purpose, Result};
 use crate::protocol::{self, PositionError, flag, number, text};
 use crate::request::{Context, Headers, Repeat, Request, Response};
 
-/// What HEAD tells of a stream.
+/// A stream's metadata, as the response to HEAD has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The content type it was created with.
     pub content_type: Option<String>,
-    /// Its tail.
+    /// Where the stream ends.
     pub next_offset: Option<String>,
-    /// HTTP's.
+    /// The `ETag` header.
     pub etag: Option<String>,
-    /// HTTP's.
+    /// The `Cache-Control` header.
     pub cache_control: Option<String>,
-    /// Whether it takes no more appends.
+    /// Whether the stream is closed for appends.
     pub closed: bool,
-    /// Seconds to live, counted from the last read or write.
+    /// Time to live in seconds, counted from the last read or write.
     pub ttl_seconds: Option<u64>,
-    /// Absolute expiry, RFC 3339.
+    /// The time at which it expires, in RFC 3339 format.
     pub expires_at: Option<String>,
 }
 
-/// How a stream is created.
+/// The options of a new stream.
 #[derive(Clone, Debug, Default)]
 pub struct Create {
-    /// Left out for a fork that inherits it.
+    /// The content type. A fork without one has that of its source.
     pub content_type: Option<String>,
-    /// Sliding time to live.
+    /// Time to live in seconds, counted from the last read or write.
     pub ttl_seconds: Option<u64>,
-    /// Absolute expiry, RFC 3339.
+    /// The time at which it expires, in RFC 3339 format.
     pub expires_at: Option<String>,
-    /// Created closed.
+    /// Whether the stream is closed from the start.
     pub closed: bool,
-    /// The source's path, for a fork.
+    /// For a fork: the path of the source stream.
     pub forked_from: Option<String>,
-    /// Where in the source the fork begins.
+    /// For a fork: where in the source it begins.
     pub fork_offset: Option<String>,
-    /// Messages (bytes) past that offset.
+    /// For a fork: this many messages (or bytes) after that offset.
     pub fork_sub_offset: Option<u64>,
-    /// The first content, as it goes over the wire.
+    /// The first content, as the body of the request.
     pub body: Option<Bytes>,
 }
 
-/// The request for a stream's metadata (HEAD), for its own sake or for what it is needed for.
+/// The request for a stream's metadata (HEAD). `purpose` is the operation that needs it, if the caller did not call `head`.
 pub fn head(purpose: Option<Purpose>) -> Request {
     let operation = purpose.map_or(Operation::Head, Operation::HeadFor);
     Request::new(operation, Method::HEAD, HeaderMap::new(), None)
 }
 
-/// The request for where a stream ends now (HEAD): what a cache has kept may be older than the last write.
+/// The request for the offset where a stream ends (HEAD). It bypasses caches: a cached response may be older than the last
+/// write.
 pub fn tail() -> Request {
     let mut request = head(None);
     request
@@ -65,10 +66,10 @@ pub fn tail() -> Request {
 }
 
 impl Head {
-    /// What the response says.
+    /// The metadata in the response to [`head`].
     ///
     /// # Errors
-    /// What a response means that is no success, or not that of a Durable Streams server.
+    /// If the response is not a success, or not from a Durable Streams server.
     pub fn of(response: Response, context: &Context<'_>) -> Result<Head> {
         let response = context.expect(response, &[200, 204])?;
         let next_offset = context.next_offset(&response)?;
@@ -89,28 +90,31 @@ impl Head {
 /// The request that creates the stream at `url` (PUT).
 ///
 /// # Errors
-/// `Kind::Argument` for a value that no header can carry.
-pub fn create(url: &str, how: Create) -> Result<Request> {
+/// `Kind::Argument` if a value has characters that a header cannot have.
+pub fn create(url: &str, options: Create) -> Result<Request> {
     let operation = Operation::Create;
     let mut headers = Headers::new(About { operation, url });
-    headers.set_if(CONTENT_TYPE, how.content_type.as_deref())?;
-    headers.set_if(protocol::STREAM_TTL, how.ttl_seconds.map(|n| n.to_string()).as_deref())?;
-    headers.set_if(protocol::STREAM_EXPIRES_AT, how.expires_at.as_deref())?;
-    headers.set_if(protocol::STREAM_CLOSED, how.closed.then_some("true"))?;
-    headers.set_if(protocol::STREAM_FORKED_FROM, how.forked_from.as_deref())?;
-    headers.set_if(protocol::STREAM_FORK_OFFSET, how.fork_offset.as_deref())?;
-    let sub_offset = how.fork_sub_offset.map(|n| n.to_string());
+    headers.set_if(CONTENT_TYPE, options.content_type.as_deref())?;
+    headers.set_if(
+        protocol::STREAM_TTL,
+        options.ttl_seconds.map(|n| n.to_string()).as_deref(),
+    )?;
+    headers.set_if(protocol::STREAM_EXPIRES_AT, options.expires_at.as_deref())?;
+    headers.set_if(protocol::STREAM_CLOSED, options.closed.then_some("true"))?;
+    headers.set_if(protocol::STREAM_FORKED_FROM, options.forked_from.as_deref())?;
+    headers.set_if(protocol::STREAM_FORK_OFFSET, options.fork_offset.as_deref())?;
+    let sub_offset = options.fork_sub_offset.map(|n| n.to_string());
     headers.set_if(protocol::STREAM_FORK_SUB_OFFSET, sub_offset.as_deref())?;
-    Ok(Request::new(operation, Method::PUT, headers.finish(), how.body))
+    Ok(Request::new(operation, Method::PUT, headers.finish(), options.body))
 }
 
-/// The stream's content type, where the response to [`create`] says it.
+/// The stream's content type, if the response to [`create`] has it.
 ///
 /// # Errors
-/// What a response means that is no success, or not that of a Durable Streams server.
+/// If the response is not a success, or not from a Durable Streams server.
 pub fn created(response: Response, context: &Context<'_>) -> Result<Option<String>> {
     let response = context.expect(response, &[200, 201, 204])?;
-    // A success without it is not one of the protocol's.
+    // A success without the offset is not from a Durable Streams server.
     context.next_offset(&response)?;
     Ok(text(&response.headers, &CONTENT_TYPE).map(str::to_owned))
 }
@@ -120,34 +124,35 @@ pub fn delete() -> Request {
     Request::new(Operation::Delete, Method::DELETE, HeaderMap::new(), None)
 }
 
-/// What the response to [`delete`] says.
+/// Checks the response to [`delete`].
 ///
 /// # Errors
-/// What a response means that is no success, or not that of a Durable Streams server.
+/// If the response is not a success, or not from a Durable Streams server.
 pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
-    // Not there any more, after a try without a response: that try deleted it.
+    // If the response to an earlier try was lost, that try deleted the stream, so this one did not find it.
     let statuses: &[u16] = match response.after_lost_response {
         true => &[200, 202, 204, 404, 410],
         false => &[200, 202, 204],
     };
     let response = context.expect(response, statuses)?;
-    // What deletes has nothing to say; a web page says that nothing was deleted.
+    // A Durable Streams server responds without a body. A web page comes from another server, which deleted nothing.
     match response.status.is_success() && protocol::is_html(&response.headers) {
         true => Err(context.unusable(&response, PositionError::Missing { html: true })),
         false => Ok(()),
     }
 }
 
-/// The request that closes the stream at `url` for good (POST with `Stream-Closed`), after appending `body` if there is one.
+/// The request that closes the stream at `url` permanently (POST with `Stream-Closed`), after appending `body` if there is
+/// one.
 ///
 /// # Errors
-/// `Kind::Argument` for a content type that no header can carry.
+/// `Kind::Argument` if the content type has characters that a header cannot have.
 pub fn close(url: &str, content_type: Option<&str>, body: Option<Bytes>) -> Result<Request> {
     let operation = Operation::Close;
     let mut headers = Headers::new(About { operation, url });
     headers.set_if(protocol::STREAM_CLOSED, Some("true"))?;
     headers.set_if(CONTENT_TYPE, content_type)?;
-    // Without data it is idempotent; with data a repetition could not be told from somebody else's close.
+    // Without data it is idempotent. With data, the response to a second request does not say who closed the stream.
     let repeat = match body {
         None => Repeat::Safe,
         Some(_) => Repeat::UnlessSent,
@@ -158,11 +163,10 @@ pub fn close(url: &str, content_type: Option<&str>, body: Option<Bytes>) -> Resu
     })
 }
 
-/// The final offset, as the response to [`close`] says it. A stream that is closed already is a success if the request had
-/// no data.
+/// The final offset in the response to [`close`]. A request without data succeeds if the stream is closed already.
 ///
 /// # Errors
-/// What a response means that is no success, or not that of a Durable Streams server.
+/// If the response is not a success, or not from a Durable Streams server.
 pub fn closed(response: Response, context: &Context<'_>, with_data: bool) -> Result<String> {
     let was_closed = response.status == StatusCode::CONFLICT && flag(&response.headers, &protocol::STREAM_CLOSED);
     if was_closed && !with_data {
@@ -172,7 +176,7 @@ pub fn closed(response: Response, context: &Context<'_>, with_data: bool) -> Res
     context.next_offset(&response)
 }
 
-/// One JSON message as an append's body: servers flatten a top-level array, so a message travels in an array of its own.
+/// The body that appends one JSON message. A server flattens a top-level array, so the message is put into an array.
 pub fn one_message(json: &[u8]) -> Bytes {
     let mut body = BytesMut::with_capacity(json.len() + 2);
     body.put_u8(b'[');
@@ -184,7 +188,7 @@ pub fn one_message(json: &[u8]) -> Bytes {
 /// The request that appends `body` to the stream at `url` (POST), with `Stream-Seq` if `seq` is given.
 ///
 /// # Errors
-/// `Kind::Argument` for a content type or a `seq` that no header can carry.
+/// `Kind::Argument` if the content type or `seq` has characters that a header cannot have.
 pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Request> {
     let operation = if seq.is_some() {
         Operation::AppendWithSeq
@@ -194,7 +198,7 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
     let mut headers = Headers::new(About { operation, url });
     headers.set_if(CONTENT_TYPE, Some(content_type))?;
     headers.set_if(protocol::STREAM_SEQ, seq)?;
-    // A sequence makes the repetition of a stored append a conflict instead of a duplicate.
+    // With a `seq`, the server rejects an append that it has stored already.
     let repeat = if seq.is_some() {
         Repeat::Safe
     } else {
@@ -206,12 +210,12 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
     })
 }
 
-/// The new tail, as the response to [`append`] says it.
+/// The stream's new end, as the response to [`append`] has it.
 ///
 /// # Errors
-/// What a response means that is no success, or not that of a Durable Streams server.
+/// If the response is not a success, or not from a Durable Streams server.
 pub fn appended(response: Response, context: &Context<'_>) -> Result<String> {
-    // A conflict after a try without a response may be with that very try.
+    // If the response to an earlier try was lost, the conflict may be with that try.
     let ambiguous = response.after_lost_response && response.status == StatusCode::CONFLICT;
     match context.expect(response, &[200, 201, 204]) {
         Ok(response) => context.next_offset(&response),

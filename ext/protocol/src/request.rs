@@ -1,4 +1,5 @@
-//! Requests to a stream and what their responses say, apart from where the stream is and how they travel.
+//! A [`Request`], its [`Response`] or [`RequestFailure`], and the [`Context`] that says what a response means. The URL is in
+//! [`target`](crate::target). How a request is transmitted is not this crate's concern.
 
 use std::time::SystemTime;
 
@@ -10,45 +11,45 @@ use crate::meaning::Meaning;
 use crate::protocol::{self, PositionError};
 use crate::retry::policy::RetryPolicy;
 
-/// Whether a request whose answer was lost may be sent again.
+/// Whether a request whose response was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// It has the same effect twice as once.
+    /// Yes: two requests have the same effect as one.
     Safe,
-    /// It might be stored twice: only if it surely was not sent.
+    /// No, because the server might store it twice. It is sent again only if it surely did not reach the server.
     UnlessSent,
 }
 
-/// Who ends the wait for an answer.
+/// How long to wait for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseTimeout {
-    /// The client's timeout.
+    /// The client's `timeout`.
     Normal,
-    /// The server, which holds a live read open on purpose.
+    /// Longer, by the client's `live_timeout`: the server delays its response to a live read until there is data.
     Live,
 }
 
-/// A request, apart from where it goes.
+/// A request without its URL.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What it is for.
+    /// The operation that it belongs to.
     pub operation: Operation,
     /// The method.
     pub method: Method,
-    /// The protocol's headers.
+    /// The protocol's headers. The user's are added later.
     pub headers: HeaderMap,
-    /// The protocol's parameters.
+    /// The protocol's query parameters.
     pub query: Vec<(&'static str, String)>,
     /// The body.
     pub body: Option<Bytes>,
-    /// Whether it may be sent again.
+    /// Whether it may be sent again after its response was lost.
     pub repeat: Repeat,
-    /// Who ends the wait for its answer.
+    /// How long to wait for its response.
     pub response_timeout: ResponseTimeout,
 }
 
 impl Request {
-    /// A request that may be sent again, and whose answer is waited for as long as the client's timeout.
+    /// A request that may be sent again and has the normal timeout.
     pub fn new(operation: Operation, method: Method, headers: HeaderMap, body: Option<Bytes>) -> Request {
         Request {
             operation,
@@ -62,99 +63,101 @@ impl Request {
     }
 }
 
-/// A whole answer.
+/// A response, complete or cut off after a limit.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, or its beginning.
+    /// The body, or the beginning of it.
     pub body: Bytes,
-    /// Whether an earlier try went unanswered, so that this answer may be to a repetition of what was done already.
+    /// Whether the response to an earlier try was lost. The server may have carried out that try already.
     pub after_lost_response: bool,
 }
 
-/// Why there is no answer, or only the beginning of one.
+/// Why there is no complete response.
 #[derive(Clone, Debug)]
 pub enum RequestFailure {
     /// The request surely did not reach the server.
     NotSent(Error),
-    /// It may have reached the server: the answer did not come, or broke off.
+    /// The request may have reached the server, but no response came, or only a part of one.
     ResponseLost(Error),
-    /// Trying again cannot help.
+    /// Another try would fail in the same way.
     Final(Error),
 }
 
-/// What it takes to say what an answer means.
+/// What is needed to interpret a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The operation, and the URL to display.
+    /// The operation, and the URL for messages.
     pub about: About<'a>,
-    /// The retry policy in force.
+    /// The operation's retry policy.
     pub policy: &'a RetryPolicy,
     /// The current time, for a `Retry-After` that is a date.
     pub now: SystemTime,
 }
 
 impl Context<'_> {
-    /// The answer, if it has one of `statuses`.
+    /// Returns the response if it has one of `statuses`.
     ///
     /// # Errors
-    /// What another status means.
-    pub fn expect(&self, answer: Response, statuses: &[u16]) -> Result<Response> {
-        if statuses.contains(&answer.status.as_u16()) {
-            return Ok(answer);
+    /// If it has another status: the error that this status means.
+    pub fn expect(&self, response: Response, statuses: &[u16]) -> Result<Response> {
+        if statuses.contains(&response.status.as_u16()) {
+            return Ok(response);
         }
-        let claims_success = answer.status.is_success() && self.meaning(&answer).may_be_stored;
-        let error = self.error(answer);
-        Err(match claims_success {
+        let unexpected_success = response.status.is_success() && self.meaning(&response).may_be_stored;
+        let error = self.error(response);
+        Err(match unexpected_success {
             true => error.with_unknown_outcome(),
             false => error,
         })
     }
 
-    /// What an answer means that is not the success its request asks for.
-    pub fn meaning(&self, answer: &Response) -> Meaning {
-        Meaning::of(self.about.operation, answer.status, &answer.headers, self.now)
+    /// The meaning of a response that is not the success that its request expects.
+    pub fn meaning(&self, response: &Response) -> Meaning {
+        Meaning::of(self.about.operation, response.status, &response.headers, self.now)
     }
 
-    /// Whether an answer is worth another try.
-    pub fn is_worth_retry(&self, answer: &Response) -> bool {
-        self.policy.covers(answer.status) && self.meaning(answer).is_worth_retry(self.policy)
+    /// Whether the request may be sent again after this response.
+    pub fn is_worth_retry(&self, response: &Response) -> bool {
+        self.policy.covers(response.status) && self.meaning(response).is_worth_retry(self.policy)
     }
 
-    /// The error that an answer means.
-    pub fn error(&self, answer: Response) -> Error {
-        let meaning = self.meaning(&answer);
-        let worth_it = meaning.is_worth_retry(self.policy);
+    /// The error that a response means.
+    pub fn error(&self, response: Response) -> Error {
+        let meaning = self.meaning(&response);
+        let retryable = meaning.is_worth_retry(self.policy);
         let Response {
             status, headers, body, ..
-        } = answer;
+        } = response;
         Error::from_response(self.about, meaning.kind, meaning.reason, status, headers, body)
-            .worth_another_try_if(worth_it)
+            .worth_another_try_if(retryable)
     }
 
-    /// The tail that the answer to a request names.
+    /// The `Stream-Next-Offset` of a successful response.
     ///
     /// # Errors
-    /// If it names none, or one that cannot be sent back.
-    pub fn next_offset(&self, answer: &Response) -> Result<String> {
-        let offset = protocol::next_offset(&answer.headers);
-        offset.map(str::to_owned).map_err(|why| self.unusable(answer, why))
+    /// If there is none, or it cannot be used as an offset.
+    pub fn next_offset(&self, response: &Response) -> Result<String> {
+        let offset = protocol::next_offset(&response.headers);
+        offset
+            .map(str::to_owned)
+            .map_err(|reason| self.unusable(response, reason))
     }
 
-    /// The failure of a success that does not say where the next read starts. Of a write it may be true all the same.
-    pub fn unusable(&self, answer: &Response, why: PositionError) -> Error {
-        let error = Error::from_success(self.about, answer.status, &answer.headers, why);
-        match self.meaning(answer).may_be_stored {
+    /// The error for a successful response without a usable `Stream-Next-Offset`. A write may be stored all the same.
+    pub fn unusable(&self, response: &Response, reason: PositionError) -> Error {
+        let error = Error::from_success(self.about, response.status, &response.headers, reason);
+        match self.meaning(response).may_be_stored {
             true => error.with_unknown_outcome(),
             false => error,
         }
     }
 }
 
-/// Protocol headers under construction; a value that cannot be sent is an error that names it.
+/// Builds the protocol's headers of a request.
 #[derive(Debug)]
 pub struct Headers<'a> {
     map: HeaderMap,
@@ -162,7 +165,7 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// None yet, for a request of `about`.
+    /// No headers yet. `about` is for error messages.
     pub fn new(about: About<'a>) -> Headers<'a> {
         Headers {
             map: HeaderMap::new(),
@@ -170,17 +173,17 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Sets a header, if there is a value for it.
+    /// Sets a header if there is a value.
     ///
     /// # Errors
-    /// `Kind::Argument` for a value that no header can carry.
+    /// `Kind::Argument` if the value has characters that a header cannot have.
     pub fn set_if(&mut self, name: HeaderName, value: Option<&str>) -> Result<()> {
         let Some(value) = value else { return Ok(()) };
-        let held = HeaderValue::from_str(value).map_err(|_| {
-            let reason = format!("{name} cannot be {value:?}: only printable characters can be sent");
+        let header = HeaderValue::from_str(value).map_err(|_| {
+            let reason = format!("{name} cannot be {value:?}: use printable characters only");
             self.about.error(Kind::Argument, reason)
         })?;
-        self.map.insert(name, held);
+        self.map.insert(name, header);
         Ok(())
     }
 

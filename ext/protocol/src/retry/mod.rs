@@ -1,5 +1,7 @@
-//! Sending a request again: [`policy`] is what a user sets, [`tries`] the rule by which a request is sent again or its
-//! outcome is the operation's.
+//! Retries of requests. [`policy`] has the user's settings and the delays between tries. [`tries`] decides whether a request
+//! is sent again.
+//!
+//! Nothing here sleeps or reads a clock: the caller waits.
 
 pub mod policy;
 pub mod tries;

@@ -1,34 +1,34 @@
-//! When to try again: the policy a user sets, and the schedule one operation follows. No clock, no sleeping here.
+//! [`RetryPolicy`] is what a user sets. [`Schedule`] counts the failures of one operation and computes its delays.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// The shortest delay after a failure: a schedule never spins.
+/// The shortest delay after a failure, so that no loop spins.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How often and how patiently failed requests are repeated.
+/// How often a failed request is sent again, and after which delays.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
-    /// How many times a request is repeated after its first try; 0 for never.
+    /// How many tries may follow the first one.
     pub max_retries: u32,
     /// The upper bound of the first delay.
     pub initial_delay: Duration,
-    /// No delay's upper bound is longer.
+    /// The longest upper bound of a delay.
     pub max_delay: Duration,
-    /// How much the upper bound grows from one delay to the next.
+    /// The factor by which the upper bound grows from one delay to the next.
     pub multiplier: f64,
-    /// The statuses that are worth another try.
+    /// The statuses after which a request is sent again.
     pub statuses: Vec<u16>,
 }
 
 impl RetryPolicy {
-    /// Whether an answer with this status is worth another try.
+    /// Whether a request is sent again after a response with this status.
     pub fn covers(&self, status: StatusCode) -> bool {
         self.statuses.contains(&status.as_u16())
     }
 
-    /// A policy to test with: users get theirs from Ruby, where the defaults are.
+    /// A policy for tests. The defaults for users are in Ruby.
     #[cfg(test)]
     pub(crate) fn for_tests() -> RetryPolicy {
         RetryPolicy {
@@ -41,32 +41,32 @@ impl RetryPolicy {
     }
 }
 
-/// The failures in a row of one operation.
+/// The consecutive failures of one operation.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     failures: u32,
 }
 
 impl Schedule {
-    /// Starts the count anew: there was progress.
+    /// Starts the count again, after progress.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// Counts a failure. Answers how long to wait before the next try, or `None` when there is to be none.
+    /// Counts a failure and returns the delay before the next try, or `None` if there is no next try.
     ///
-    /// The delay is exponential with full jitter: between nothing and an upper bound that grows with every failure.
-    /// What the server asked for (`Retry-After`) is waited for in full; a wait longer than `max_delay` is not made
-    /// behind the caller's back: there is no next try then, and the error tells what the server asked for.
-    pub fn next_delay(&mut self, policy: &RetryPolicy, asked: Option<Duration>, jitter: f64) -> Option<Duration> {
-        if self.failures >= policy.max_retries || asked.is_some_and(|asked| asked > policy.max_delay) {
+    /// Exponential backoff with full jitter: `jitter`, from 0 to 1, places the delay between 0 and an upper bound that
+    /// grows with every failure. The delay is at least `retry_after`, which is what the server requested. If that is longer
+    /// than `max_delay`, there is no next try: the error reports `retry_after`, and the application decides.
+    pub fn next_delay(&mut self, policy: &RetryPolicy, retry_after: Option<Duration>, jitter: f64) -> Option<Duration> {
+        if self.failures >= policy.max_retries || retry_after.is_some_and(|delay| delay > policy.max_delay) {
             return None;
         }
         let growth = policy.multiplier.powi(self.failures.min(1_000) as i32);
         let bound = (policy.initial_delay.as_secs_f64() * growth).min(policy.max_delay.as_secs_f64());
         self.failures += 1;
         let delay = Duration::from_secs_f64(bound * jitter.clamp(0.0, 1.0));
-        Some(delay.max(asked.unwrap_or_default()).max(SHORTEST))
+        Some(delay.max(retry_after.unwrap_or_default()).max(SHORTEST))
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_to_the_longest_and_end_with_the_retries() {
+    fn delays_grow_up_to_max_delay_and_end_after_max_retries() {
         let mut schedule = Schedule::default();
         let delays: Vec<_> = std::iter::from_fn(|| schedule.next_delay(&policy(), None, 1.0)).collect();
         assert_eq!(delays, [100, 1000, 1000].map(Duration::from_millis));
@@ -96,10 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn follows_retry_after_up_to_the_longest_delay() {
+    fn follows_retry_after_up_to_max_delay() {
         let mut schedule = Schedule::default();
-        let asked = Duration::from_millis(900);
-        assert_eq!(schedule.next_delay(&policy(), Some(asked), 0.5), Some(asked));
+        let retry_after = Duration::from_millis(900);
+        assert_eq!(
+            schedule.next_delay(&policy(), Some(retry_after), 0.5),
+            Some(retry_after)
+        );
         assert_eq!(schedule.next_delay(&policy(), Some(Duration::from_secs(2)), 0.5), None);
     }
 

@@ -1,5 +1,5 @@
-//! The tries of one operation: a request is repeated where the client's policy allows it and the request is safe to repeat.
-//! No clock, no sleeping here.
+//! Decides after each try whether a request is sent again: the policy has to allow it, and the request has to be safe to
+//! repeat. [`Tries`] makes the decision, [`RetryDecision`] is its result.
 
 use std::time::Duration;
 
@@ -10,27 +10,28 @@ use crate::meaning::{asks_for_credentials, retry_after};
 use crate::request::{Context, Repeat, RequestFailure, Response};
 use crate::retry::policy::Schedule;
 
-/// The tries of one operation so far.
+/// The tries of one operation.
 #[derive(Clone, Debug)]
 pub struct Tries {
     schedule: Schedule,
-    /// Whether another try may have fresh headers and parameters.
+    /// Whether the next try may have other header and parameter values, because callables compute them.
     fresh_values: bool,
+    /// Whether the response to an earlier try was lost.
     after_lost_response: bool,
 }
 
-/// What follows a try.
+/// What to do after a try.
 #[derive(Debug)]
 pub enum RetryDecision {
-    /// Nothing: this is the operation's outcome.
+    /// Stop: this is the operation's outcome.
     Done(Result<Response>),
-    /// Another try, after this pause.
+    /// Try again after this delay.
     RetryAfter(Duration),
 }
 
 impl Tries {
-    /// None yet. `fresh_values`: another try has fresh headers and parameters, so that a 401 or 403 is worth one where
-    /// the operation reads.
+    /// No try yet. `fresh_values`: callables compute the header and parameter values of every try, so a read or HEAD is
+    /// tried once more after a 401 or 403.
     pub fn new(fresh_values: bool) -> Tries {
         Tries {
             schedule: Schedule::default(),
@@ -39,7 +40,7 @@ impl Tries {
         }
     }
 
-    /// What follows a try that ended so. `jitter`, between 0 and 1, spreads the pauses.
+    /// Decides what follows a try with this outcome. `jitter` is for [`Schedule::next_delay`].
     pub fn handle_outcome(
         &mut self,
         context: &Context<'_>,
@@ -47,19 +48,19 @@ impl Tries {
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) -> RetryDecision {
-        let (asked, error) = match outcome {
-            Ok(answer) if context.is_worth_retry(&answer) => {
-                let asked = retry_after(&answer.headers, context.now);
-                (asked, context.error(answer))
+        let (retry_after, error) = match outcome {
+            Ok(response) if context.is_worth_retry(&response) => {
+                let delay = retry_after(&response.headers, context.now);
+                (delay, context.error(response))
             }
-            Ok(answer) if self.wants_fresh_values(context.about.operation, answer.status) => {
+            Ok(response) if self.wants_fresh_values(context.about.operation, response.status) => {
                 self.fresh_values = false;
                 return RetryDecision::RetryAfter(Duration::ZERO);
             }
-            Ok(answer) => {
+            Ok(response) => {
                 return RetryDecision::Done(Ok(Response {
                     after_lost_response: self.after_lost_response,
-                    ..answer
+                    ..response
                 }));
             }
             Err(RequestFailure::Final(error)) => return RetryDecision::Done(Err(error)),
@@ -70,13 +71,13 @@ impl Tries {
             }
             Err(RequestFailure::ResponseLost(error)) => return RetryDecision::Done(Err(error.with_unknown_outcome())),
         };
-        match self.schedule.next_delay(context.policy, asked, jitter) {
+        match self.schedule.next_delay(context.policy, retry_after, jitter) {
             Some(delay) => RetryDecision::RetryAfter(delay),
             None => RetryDecision::Done(Err(error)),
         }
     }
 
-    /// Whether the application is asked for its values once more: a token may have run out (api.md, "Errors").
+    /// Whether to let the callables compute new values: a token may have expired.
     fn wants_fresh_values(&self, operation: Operation, status: StatusCode) -> bool {
         self.fresh_values && asks_for_credentials(status) && !operation.writes()
     }
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_the_policy_is_retried_until_the_policy_is_used_up() {
+    fn a_status_of_the_policy_is_retried_up_to_max_retries() {
         let mut tries = Tries::new(false);
         let mut next = || after(&mut tries, Operation::Append, Repeat::UnlessSent, Ok(503));
         assert!(matches!(next(), RetryDecision::RetryAfter(delay) if delay == Duration::from_millis(100)));
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unanswered_request_is_retried_only_if_it_is_safe_to_repeat() {
+    fn a_request_whose_response_was_lost_is_retried_only_if_it_is_safe_to_repeat() {
         let lost = || Err(RequestFailure::ResponseLost(error()));
         let next = after(&mut Tries::new(false), Operation::Append, Repeat::UnlessSent, lost());
         assert!(matches!(next, RetryDecision::Done(Err(error)) if error.outcome_unknown()));
@@ -158,11 +159,11 @@ mod tests {
             RetryDecision::RetryAfter(_)
         ));
         let next = after(&mut tries, Operation::Delete, Repeat::Safe, Ok(404));
-        assert!(matches!(next, RetryDecision::Done(Ok(answer)) if answer.after_lost_response));
+        assert!(matches!(next, RetryDecision::Done(Ok(response)) if response.after_lost_response));
     }
 
     #[test]
-    fn fresh_values_are_asked_for_once_and_only_by_reads() {
+    fn only_reads_try_once_more_with_fresh_values() {
         let mut tries = Tries::new(true);
         let mut next = |operation| after(&mut tries, operation, Repeat::Safe, Ok(401));
         assert!(matches!(next(Operation::Append), RetryDecision::Done(Ok(_))));
