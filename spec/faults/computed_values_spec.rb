@@ -27,7 +27,7 @@ RSpec.describe "Appends with value callables", :faults do
 
   # What became of appends, for which there is a bound.
   def outcomes(*appends)
-    appends.map { |thread| thread.join(FaultServer::PATIENCE) ? thread.value : "still waits" }
+    appends.map { |thread| thread.join(FaultServer::TIMEOUT) ? thread.value : "still waits" }
   end
 
   def sent
@@ -101,7 +101,7 @@ RSpec.describe "Appends with value callables", :faults do
       rest = [1, 2].map { |n| append(stream, n, tenant: "b#{n}") }
       faults.next("POST") { |reply| reply.retry_after(1) }
       faults.open(:go)
-      faults.wait_until_answered(2)
+      faults.wait_until_responded(2)
       rest.first.raise(Timeout::Error, "enough")
       expect(outcomes(first, *rest)).to match([stored, an_instance_of(Timeout::Error), stored])
       expect(sent).to eq([["[0]", "a"], ["[1,2]", "b1"], ["[2]", "b2"]])

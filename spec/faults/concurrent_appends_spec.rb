@@ -158,7 +158,7 @@ RSpec.describe "Appends that share requests", :faults do
     refuse_next
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
-    faults.wait_until_answered(2)
+    faults.wait_until_responded(2)
     rest.first.raise(Timeout::Error, "enough")
     rest.last.kill.join
     expect([first, *rest.first(2)].map(&:value)).to match([stored("7"), an_instance_of(Timeout::Error), stored("7")])
@@ -172,7 +172,7 @@ RSpec.describe "Appends that share requests", :faults do
       2.times { refuse_next }
       faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
       interrupted = in_thread { patient.append(0) }
-      faults.wait_until_answered(1)
+      faults.wait_until_responded(1)
       interrupted.raise(Timeout::Error, "enough")
       expect(interrupted.value).to be_a(Timeout::Error)
       # This one is sent again later than the other would be.
@@ -190,7 +190,7 @@ RSpec.describe "Appends that share requests", :faults do
     2.times { refuse_next }
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
-    faults.wait_until_answered(2)
+    faults.wait_until_responded(2)
     rest.each { |thread| thread.kill.join }
     expect([first.value, patient.append(3)]).to all(stored("7"))
     expect(bodies).to eq(["[0]", "[1,2]", "[3]", "[3]"])

@@ -112,7 +112,7 @@ RSpec.describe FaultServer do
       server.next("POST", &:fin)
       server.next("POST", &:rst)
       expect { post("/s", "data") }.to raise_error(EOFError)
-      server.wait_until_answered(1)
+      server.wait_until_responded(1)
       expect { post("/s", "data") }.to raise_error(Errno::ECONNRESET)
       expect(server.requests.map(&:body)).to eq(%w[data data])
     end
@@ -327,21 +327,21 @@ RSpec.describe FaultServer do
 
     it "doubles a request" do
       real.next { |reply| reply.respond(200, "first") }
-      server.next("POST") { |reply| reply.forward(real.url).forward(real.url).answer(0) }
+      server.next("POST") { |reply| reply.forward(real.url).forward(real.url).send_response(0) }
       expect(post("/s", "data").body).to eq("first")
       expect(real.requests.map(&:body)).to eq(%w[data data])
     end
 
     it "lets a request overtake another" do
-      server.next("POST") { |reply| reply.wait(:overtaken).forward(real.url).answer }
-      server.next("POST") { |reply| reply.forward(real.url).answer.signal(:overtaken) }
+      server.next("POST") { |reply| reply.wait(:overtaken).forward(real.url).send_response }
+      server.next("POST") { |reply| reply.forward(real.url).send_response.signal(:overtaken) }
       slow = Thread.new { post("/s", "1").body }
       server.wait_until_waiting(:overtaken)
       expect([post("/s", "2").body, slow.value, real.requests.map(&:body)]).to eq(["real", "real", %w[2 1]])
     end
 
     it "sends a request on whose sender has given up" do
-      server.next("POST") { |reply| reply.wait(:late, patient: true).forward(real.url).answer }
+      server.next("POST") { |reply| reply.wait(:late, patient: true).forward(real.url).send_response }
       connect("POST /s HTTP/1.1\r\nContent-Length: 4\r\n\r\ndata") { server.wait_until_waiting(:late) }
       server.release(:late)
       expect(real.wait_for_request.body).to eq("data")
@@ -377,7 +377,7 @@ RSpec.describe FaultServer do
     it "forgets everything at a reset, and moves to another port" do
       server.on { |reply| reply.respond(200, "old") }
       idle = get_raw("/")
-      server.wait_until_answered(1)
+      server.wait_until_responded(1)
       before = server.port
       server.reset
       expect(server.port).not_to eq(before)

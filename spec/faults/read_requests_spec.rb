@@ -72,7 +72,7 @@ RSpec.describe "What a read asks for", :faults do
       3.times do |n|
         enumerator.next
         faults.wait_for_request(n + 2)
-        faults.wait_until_answered(n + 2)
+        faults.wait_until_responded(n + 2)
         expect(faults.requests.size).to eq(n + 2)
       end
       reader.close
@@ -84,7 +84,7 @@ RSpec.describe "What a read asks for", :faults do
       reader = stream.read_json
       expect(reader.first(10)).to eq([1] * 10)
       expect(faults.wait_until_closed(by: :client)).not_to be_nil
-      expect(faults.events(type: :answered)).to be_empty
+      expect(faults.events(type: :responded)).to be_empty
     end
   end
 

@@ -13,10 +13,10 @@ RSpec.describe "Requests through faults", :faults do
     "is dropped after the request was read" => ->(server, kind) { server.next(kind.verb, &:fin) },
     "is reset after the request was read" => ->(server, kind) { server.next(kind.verb, &:rst) },
     "ends within the answer's head" => lambda do |server, kind|
-      server.next(kind.verb) { |reply| kind.answer(reply.cut(after: 20)) }
+      server.next(kind.verb) { |reply| kind.respond_to(reply.cut(after: 20)) }
     end,
     "is reset within the answer's head" => lambda do |server, kind|
-      server.next(kind.verb) { |reply| kind.answer(reply.cut(after: 20, with: :rst)) }
+      server.next(kind.verb) { |reply| kind.respond_to(reply.cut(after: 20, with: :rst)) }
     end,
     "carries something that is not HTTP" => lambda do |server, kind|
       server.next(kind.verb) { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n\r\n").fin }
@@ -34,14 +34,14 @@ RSpec.describe "Requests through faults", :faults do
       lost.each do |fault, script|
         if kind.repeated
           it "is sent again when the connection #{fault}" do
-            faults.on(kind.verb) { |reply| kind.answer(reply) }
+            faults.on(kind.verb) { |reply| kind.respond_to(reply) }
             script.call(faults, kind)
             expect(kind).to be_success(kind.send_on(stream))
             expect(faults.connections).to eq(2)
           end
         else
           it "is not sent twice when the connection #{fault}, and says that the outcome is unknown" do
-            faults.on(kind.verb) { |reply| kind.answer(reply) }
+            faults.on(kind.verb) { |reply| kind.respond_to(reply) }
             script.call(faults, kind)
             unknown = raise_error(DurableStreams::ConnectionError, /outcome is unknown/) do |error|
               expect(error).to have_attributes(outcome_unknown?: true, retryable?: false, code: "NETWORK_ERROR",
@@ -56,7 +56,7 @@ RSpec.describe "Requests through faults", :faults do
 
       %i[fin rst].each do |how|
         it "is sent once at most when the connection ends (#{how}) as soon as it is made" do
-          faults.on(kind.verb) { |reply| kind.answer(reply) }
+          faults.on(kind.verb) { |reply| kind.respond_to(reply) }
           faults.on_connect(&how)
           result = in_thread { kind.send_on(stream) }.value
           if kind.repeated || !result.is_a?(StandardError)
@@ -76,7 +76,7 @@ RSpec.describe "Requests through faults", :faults do
       end
 
       it "gets through when connections are refused for a while" do
-        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        faults.on(kind.verb) { |reply| kind.respond_to(reply) }
         patient = fault_stream(retries: { max_retries: 1000, initial_delay: 0.005, max_delay: 0.01 })
         faults.refuse_connections
         call = in_thread { kind.send_on(patient) }
@@ -88,7 +88,7 @@ RSpec.describe "Requests through faults", :faults do
 
       if %w[PUT POST].include?(kind.verb)
         it "sends Content-Length, also for an empty body" do
-          faults.on(kind.verb) { |reply| kind.answer(reply) }
+          faults.on(kind.verb) { |reply| kind.respond_to(reply) }
           kind.send_on(stream)
           request = faults.requests.first
           expect(request.headers.map(&:first).grep(/content-length|transfer-encoding/i)).to eq(["content-length"])
@@ -97,7 +97,7 @@ RSpec.describe "Requests through faults", :faults do
       end
 
       it "takes an answer that comes byte by byte" do
-        faults.on(kind.verb) { |reply| kind.answer(reply.pieces(1)) }
+        faults.on(kind.verb) { |reply| kind.respond_to(reply.pieces(1)) }
         expect(kind).to be_success(kind.send_on(stream))
       end
 
@@ -122,7 +122,7 @@ RSpec.describe "Requests through faults", :faults do
 
       it "is repeated while the server is in trouble, as often as the policy says" do
         faults.on(kind.verb, times: 2) { |reply| reply.respond(503) }
-        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        faults.on(kind.verb) { |reply| kind.respond_to(reply) }
         expect(kind).to be_success(kind.send_on(stream))
         expect(sent(kind)).to eq(3)
       end
@@ -138,7 +138,7 @@ RSpec.describe "Requests through faults", :faults do
       it "follows Retry-After, in seconds or as a date" do
         faults.next(kind.verb) { |reply| reply.retry_after(0) }
         faults.next(kind.verb) { |reply| reply.retry_after(Time.now - 5, 503) }
-        faults.on(kind.verb) { |reply| kind.answer(reply) }
+        faults.on(kind.verb) { |reply| kind.respond_to(reply) }
         expect(kind).to be_success(kind.send_on(stream))
       end
 
@@ -153,7 +153,7 @@ RSpec.describe "Requests through faults", :faults do
       if kind.verb == "HEAD"
         it "follows a redirect" do
           faults.on("HEAD", "/s") { |reply| reply.redirect("/other") }
-          faults.on("HEAD", "/other") { |reply| kind.answer(reply) }
+          faults.on("HEAD", "/other") { |reply| kind.respond_to(reply) }
           expect(kind).to be_success(kind.send_on(stream))
         end
       else

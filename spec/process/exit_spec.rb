@@ -32,7 +32,7 @@ RSpec.describe "The end of a process" do
     ended = ChildProcess.program(source, faults.url) do |child|
       child.wait_for(/busy/)
       faults.wait_for_request(4, method: "GET")
-      interfere ? interfere.call(child) : child.tell("go\n")
+      interfere ? interfere.call(child) : child.write("go\n")
     end
     expect(ended.took).to be < at_once
     ended

@@ -208,7 +208,7 @@ if RUBY_VERSION >= "3.1"
       count = [Integer(ENV.fetch("FIBERS", "400")), (limit.last - 100) / 4].min
       own = start_server(long_poll_timeout_ms: 60_000)
       # A program of its own, since how a heap grows depends on how large it is already.
-      ended = ChildProcess.program(<<~RUBY, count.to_s, own.url, patience: 60 + count / 10)
+      ended = ChildProcess.program(<<~RUBY, count.to_s, own.url, timeout: 60 + count / 10)
         require "json"
         require #{File.expand_path("../support/many_fibers", __dir__).inspect}
         puts JSON.generate(ManyFibers.new(Integer(ARGV[0]), ARGV[1]).run)

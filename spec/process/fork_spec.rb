@@ -247,7 +247,7 @@ RSpec.describe "Forking" do
         faults.on("GET") { |reply| reply.wait("never") }
         ended = ChildProcess.program(prelude + code, faults.url, options: []) do |child|
           faults.wait_for_request
-          child.tell("go\n")
+          child.write("go\n")
         end
         expect(ended.output).to eq("3 true\n")
         expect(ended.took).to be < at_once

@@ -45,7 +45,7 @@ RSpec.describe "Garbage collection" do
   RUBY
 
   def run(source, rounds)
-    how = { environment: MovingObjects::ENVIRONMENT, options: ["-r", MovingObjects::FILE], patience: 600 * rounds }
+    how = { environment: MovingObjects::ENVIRONMENT, options: ["-r", MovingObjects::FILE], timeout: 600 * rounds }
     ended = ChildProcess.program(source, server_url, rounds.to_s, **how)
     expect(ended.output).to eq("fine\n")
     expect(ended.status).to be_success
@@ -54,7 +54,7 @@ RSpec.describe "Garbage collection" do
   it "at every allocation, which moves objects, breaks nothing" do
     run(<<~RUBY, rounds)
       #{everything}
-      MovingObjects.always
+      MovingObjects.enable
       GC.stress = true
       ROUNDS.times { |round| everything(ARGV[0], round) }
       puts "fine"
@@ -63,7 +63,7 @@ RSpec.describe "Garbage collection" do
 
   it "at every allocation, which moves objects, leaves those that JSON is being made into where they are" do
     run(<<~RUBY, rounds)
-      MovingObjects.always
+      MovingObjects.enable
       # More of them than the extension has room for on the stack.
       text = JSON.generate([Array.new(300, &:to_s), { "key" => ["x" * 100] }])
       GC.stress = true
@@ -76,7 +76,7 @@ RSpec.describe "Garbage collection" do
   it "that moves objects breaks nothing" do
     run(<<~RUBY, rounds)
       #{everything}
-      MovingObjects.always
+      MovingObjects.enable
       (ROUNDS * 5).times do |round|
         everything(ARGV[0], round)
         GC.start
@@ -100,7 +100,7 @@ RSpec.describe "Garbage collection" do
           reader.next
           producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) { token << "!" })
           kept << [stream, reader, producer]
-          MovingObjects.now
+          MovingObjects.compact
           kept.each do |a, b, c|
             c.append!({ "a" => round })
             raise "lost" unless (b.to_a + b.to_a).last == { "a" => round } && a.head.next_offset
@@ -117,7 +117,7 @@ RSpec.describe "Garbage collection" do
           def call = "moved"
 
           def respond_to?(*)
-            MovingObjects.now
+            MovingObjects.compact
             super
           end
         end
@@ -140,17 +140,17 @@ RSpec.describe "Garbage collection" do
     it "that moves objects whenever code of the application's runs leaves every reference right" do
       run(<<~RUBY, rounds)
         # What of JSON is unusual is read by JSON.parse, in the midst of the rest.
-        JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { MovingObjects.now } })
+        JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { MovingObjects.compact } })
         plain = Array.new(70) { |number| JSON.generate({ "key-\#{number}" => [number, "text"], "key" => {} }) }
         text = [plain, "1.00000000000000000001", plain, "1.00000000000000000002", plain].join(",")
         items = DurableStreams::Native.parse_items(text)
         raise "items" unless items == JSON.parse("[\#{text}]")
 
-        moves = -> { MovingObjects.now && "1" }
+        moves = -> { MovingObjects.compact && "1" }
         client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Moves" => moves }, params: { "q" => moves })
         stream = client.create("/specs/moving-\#{Process.pid}", content_type: :json)
         heard = Thread::Queue.new
-        told = ->(*delivery) { MovingObjects.now && heard << delivery }
+        told = ->(*delivery) { MovingObjects.compact && heard << delivery }
         producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: told)
         3.times do |number|
           stream.append(number)
@@ -235,7 +235,7 @@ RSpec.describe "Garbage collection" do
       # Of strings so short that Ruby's heap has room for them: they count for nothing.
       items = Array.new(40_000, "x" * 20)
       faults.on { |reply| reply.respond(200, JSON.generate(items), "stream-next-offset" => "1") }
-      most = ChildProcess.run(patience: 120) do
+      most = ChildProcess.run(timeout: 120) do
         stream = DurableStreams::Client.new(base_url: faults.url).stream("/s", content_type: :json)
         # How much has come when a later block of the answer is handed out is up to the network, and no event tells it.
         # So it has ever more time, once enough was taken for the library to read ahead.

@@ -116,7 +116,7 @@ RSpec.describe "Interrupting" do
         faults.on { |reply| reply.respond(503) }
         @call = -> { stream.head }
       end,
-      reached: ->(_) { faults.wait_until_answered(1) }
+      reached: ->(_) { faults.wait_until_responded(1) }
     },
     "waiting for room in a producer" => {
       prepare: lambda do

@@ -27,8 +27,8 @@ RSpec.describe "Leaks" do
     STREAM = CLIENT.create("/specs/leaks-\#{Process.pid}", content_type: :json)
     STREAM.append({ "a" => "x" * 100 })
 
-    # What is held at last. The library keeps connections for the next request, and threads of its own. The system closes
-    # and ends others in its own time, of which no event tells: hence the short sleep.
+    # What is held at last. The library keeps connections for the next request, and threads of its own. The system
+    # closes and ends others in its own time, of which no event tells: hence the short sleep.
     def held_at_rest
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 60
       loop do
@@ -141,7 +141,7 @@ RSpec.describe "Leaks" do
 
       it "are not made by #{name}" do
         count = [(count * scale).ceil, 20].max
-        ended = ChildProcess.program(prelude + source, server_url, count.to_s, patience: 600 + count / 20)
+        ended = ChildProcess.program(prelude + source, server_url, count.to_s, timeout: 600 + count / 20)
         first, rounds, flat = JSON.parse(ended.output, symbolize_names: true)
         report("#{count} #{name}", [first, *rounds]) if ENV["SCALE"]
         expect(rounds.last[:files] - first[:files]).to be <= files

@@ -88,7 +88,7 @@ RSpec.describe "Native memory" do
       ruby = [RbConfig.ruby, "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", program]
       broken = FaultServer.shared.on(&:rst)
       child = ChildProcess.command({}, *memcheck, "--xml-file=#{report.path}", *ruby, server_url, broken.url,
-                                   patience: 1_800)
+                                   timeout: 1_800)
       ended = child.ended
       expect([ended.output, ended.status.exitstatus]).to eq(["fine\n", 0])
       report.read.tap { |text| expect(text).to include("<state>FINISHED</state>") }

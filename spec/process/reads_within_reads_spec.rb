@@ -175,7 +175,7 @@ RSpec.describe "Reading a reader in a trap handler", :faults do
   end
 
   it "raises a ThreadError where it interrupts the wait for the turn" do
-    output = program_with_trap(<<~RUBY) { |child| child.tell("go\n") && child.wait_for(/waiting/) }
+    output = program_with_trap(<<~RUBY) { |child| child.write("go\n") && child.wait_for(/waiting/) }
       other = Thread.new { reader.next }
       $stdin.gets
       main = Thread.current

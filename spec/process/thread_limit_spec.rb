@@ -38,7 +38,7 @@ RSpec.describe "A process at the limit of threads", :faults do
       puts lead.value, stream.append(1).next_offset
     RUBY
       faults.wait_for_request(method: "POST")
-      child.tell("\n")
+      child.write("\n")
       child.wait_for(/ConnectionError.*\n/)
       faults.open("go")
     end

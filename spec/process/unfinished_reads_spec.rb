@@ -28,7 +28,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     reader = fault_stream(timeout: 4, **options).read_json
     expect(reader.next).to eq(1)
     faults.open("rest")
-    faults.wait_until_answered(1)
+    faults.wait_until_responded(1)
     sleep(5)
     reader
   end
@@ -38,7 +38,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     reader = stream.read_json
     expect(reader.next).to eq(1)
     faults.open("rest")
-    faults.wait_until_answered(1)
+    faults.wait_until_responded(1)
     expect(reader.to_a).to eq([2, 3])
   end
 
@@ -107,7 +107,7 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     answer_with(3, up_to_date: true)
     reader = stream.read
     expect(reader.next.items).to eq([1])
-    faults.wait_until_answered(2)
+    faults.wait_until_responded(2)
     expect(reader.flat_map(&:items)).to eq([2, 3])
   end
 

@@ -194,7 +194,7 @@ RSpec.describe "A thread that computes a header" do
         end
       RUBY
         faults.wait_for_request
-        child.tell("go\n")
+        child.write("go\n")
         child.wait_for(/waiting /)
         faults.open("first")
         child.wait_for(/here/)

@@ -21,15 +21,15 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
   end
 
   it "takes an answer that breaks off for a lost one" do
-    survives { |reply| reply.forward(server_url).cut(after: 10).answer }
+    survives { |reply| reply.forward(server_url).cut(after: 10).send_response }
   end
 
   it "does not mind a doubled request" do
-    survives { |reply| reply.forward(server_url).forward(server_url).answer(0) }
+    survives { |reply| reply.forward(server_url).forward(server_url).send_response(0) }
   end
 
   it "takes the response to a duplicate request for a success" do
-    survives { |reply| reply.forward(server_url).forward(server_url).answer(1) }
+    survives { |reply| reply.forward(server_url).forward(server_url).send_response(1) }
   end
 
   [500, 502, 503, 504].each do |status|
@@ -70,7 +70,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     impatient.append!(1)
     impatient.append!(2)
     faults.open(:late)
-    faults.wait_until_answered(2)
+    faults.wait_until_responded(2)
     impatient.append!(3)
     expect(stored).to eq([0, 1, 2, 3])
   end
@@ -80,11 +80,11 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     # Whichever of the four comes first has to wait for the others, and these until all are out.
     faults.next("POST", path) do |reply|
       3.times { reply.wait(:overtaken, patient: true) }
-      reply.forward(server_url).answer
+      reply.forward(server_url).send_response
     end
     3.times do
       faults.next("POST", path) do |reply|
-        reply.wait(:all_out, patient: true).forward(server_url).answer.signal(:overtaken)
+        reply.wait(:all_out, patient: true).forward(server_url).send_response.signal(:overtaken)
       end
     end
     (1..4).each { |i| producer << i }

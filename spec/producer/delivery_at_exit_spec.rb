@@ -103,7 +103,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   it "gives up in time on a server that says nothing, and logs how much was lost" do
     faults.on("POST", path, &:hang)
     output = nil
-    took = seconds { output, = run("3.times { |i| producer << i }", timeout: 60) }
+    took = timed { output, = run("3.times { |i| producer << i }", timeout: 60) }
     expect(took).to be_between(4, 5 + AtOnce::SECONDS)
     expect(output).to include("3 appended messages did not reach #{faults.url(path)}: no answer within 5.0 s")
   end
@@ -111,7 +111,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   it "logs how much was lost, and why, when the producer fails at the end" do
     faults.refuse_connections
     output = nil
-    took = seconds { output, = run("3.times { |i| producer << i }") }
+    took = timed { output, = run("3.times { |i| producer << i }") }
     expect(took).to be < 5 + AtOnce::SECONDS
     expect(output).to include("3 appended messages did not reach").and match(/refused|could not connect/i)
   end
@@ -139,7 +139,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
 
   it "logs what a callback appended too late, and names no time that did not pass" do
     output = nil
-    took = seconds { output, = run(<<~RUBY) }
+    took = timed { output, = run(<<~RUBY) }
       DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { producer << 2 }) << 1
     RUBY
     expect(took).to be < 5
@@ -172,7 +172,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
 
   it "ends though every callback and callable is killed when all is over, with more to do" do
     faults.on("POST", path, &:hang)
-    took = seconds { run(<<~RUBY) }
+    took = timed { run(<<~RUBY) }
       producer = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 0,
                                               headers: { "x" => -> { sleep } }, on_delivery: ->(*) {})
       producer << 1
@@ -182,7 +182,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
 
   it "does not wait for ever for a callback" do
     output = nil
-    took = seconds { output, = run(<<~RUBY) }
+    took = timed { output, = run(<<~RUBY) }
       DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { sleep }).append!("1")
     RUBY
     expect(took).to be < 5 + AtOnce::SECONDS

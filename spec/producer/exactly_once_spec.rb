@@ -12,15 +12,15 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
       lost_on_the_way: lambda(&:rst),
       closed_on_the_way: lambda(&:fin),
       answer_lost: ->(reply) { reply.forward(real).rst },
-      answer_cut: ->(reply) { reply.forward(real).cut(after: 30).answer },
-      doubled: ->(reply) { reply.forward(real).forward(real).answer(0) },
-      doubled_and_answered_as_such: ->(reply) { reply.forward(real).forward(real).answer(1) },
+      answer_cut: ->(reply) { reply.forward(real).cut(after: 30).send_response },
+      doubled: ->(reply) { reply.forward(real).forward(real).send_response(0) },
+      doubled_and_answered_as_such: ->(reply) { reply.forward(real).forward(real).send_response(1) },
       refused_before: ->(reply) { reply.respond(503) },
       refused_after: ->(reply) { reply.forward(real).respond(502) },
       too_many: ->(reply) { reply.retry_after(0) },
-      late: ->(reply) { reply.delay(0.02).forward(real).answer },
-      answer_late: ->(reply) { reply.forward(real).delay(0.02).answer },
-      well: ->(reply) { reply.forward(real).answer }
+      late: ->(reply) { reply.delay(0.02).forward(real).send_response },
+      answer_late: ->(reply) { reply.forward(real).delay(0.02).send_response },
+      well: ->(reply) { reply.forward(real).send_response }
     }
   end
 

@@ -180,7 +180,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     faults.next("POST", path) { |reply| reply.wait(:slow).respond(404) }
     faults.next("POST", path) { |reply| reply.respond(404) }
     producer << 1 << 2
-    faults.wait_until_answered(4) # The first request was a HEAD.
+    faults.wait_until_responded(4) # The first request was a HEAD.
     thread = Thread.new { failure { loop { producer << 3 } } }
     Thread.pass until thread.stop?
     faults.open(:slow)

@@ -77,7 +77,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     told = Queue.new
     faults.on("POST", path) do |reply|
       reply.wait("gate", patient: true)
-      reply.forward(server_url).answer
+      reply.forward(server_url).send_response
     end
     url = faults.url(path)
     dropped = Thread.new do
@@ -119,7 +119,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "works while every allocation collects garbage" do
-    ended = ChildProcess.program(<<~RUBY, stream.url, patience: 300)
+    ended = ChildProcess.program(<<~RUBY, stream.url, timeout: 300)
       producer = DurableStreams::Producer.new(url: ARGV[0], producer_id: "p", max_batch_items: 3, on_delivery: ->(*) {},
                                               headers: { "x" => -> { "1" } })
       GC.stress = true

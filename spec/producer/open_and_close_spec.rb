@@ -35,7 +35,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       producer << 1 << 2
       faults.wait_for_request(2, method: "POST")
       error = nil
-      took = seconds { error = failure { producer.close(timeout: 0.1) } }
+      took = timed { error = failure { producer.close(timeout: 0.1) } }
       expect(took).to be_between(0.1, AtOnce::SECONDS)
       expect(error).to be_a(DurableStreams::TimeoutError)
       expect(error).to have_attributes(undelivered: [1, 2], outcome_unknown?: true)
@@ -69,7 +69,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     it "does not wait for its timeout where all is sent" do
       producer = direct(linger_ms: 60_000)
       producer << 1
-      expect(seconds { producer.close(timeout: 1000) }).to be < AtOnce::SECONDS
+      expect(timed { producer.close(timeout: 1000) }).to be < AtOnce::SECONDS
       expect(stored).to eq([1])
     end
 

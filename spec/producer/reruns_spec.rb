@@ -9,7 +9,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
   # What a later run's first request meets.
   def doubled(answer)
     real = server_url
-    faults.next("POST", path) { |reply| reply.forward(real).forward(real).answer(answer) }
+    faults.next("POST", path) { |reply| reply.forward(real).forward(real).send_response(answer) }
   end
 
   def requests
@@ -96,7 +96,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
 
   it "does not mistake one that a proxy sent twice after a claim" do
     direct.append!(0)
-    faults.next("POST", path) { |reply| reply.forward(server_url).answer }
+    faults.next("POST", path) { |reply| reply.forward(server_url).send_response }
     2.times { doubled(1) }
     producer = proxied(auto_claim: true)
     (1..3).each { |message| producer.append!(message) }
@@ -117,7 +117,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
 
   it "finds a batch among those of other writers" do
     faults.next("POST", path) do |reply|
-      reply.wait(:tail_is_known).forward(server_url).signal(:stored).wait(:others).forward(server_url).answer(1)
+      reply.wait(:tail_is_known).forward(server_url).signal(:stored).wait(:others).forward(server_url).send_response(1)
     end
     producer = proxied(linger_ms: 60_000)
     producer << 1 << 2
@@ -239,7 +239,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
   end
 
   it "does not wait for the end of the stream in append" do
-    faults.next("HEAD", path) { |reply| reply.wait(:head).forward(server_url).answer }
+    faults.next("HEAD", path) { |reply| reply.wait(:head).forward(server_url).send_response }
     producer = proxied
     producer << 1
     faults.wait_until_waiting(:head)
@@ -251,7 +251,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
   describe "while another one runs that began with the same message" do
     # Both have sent it, and one is stored. Yields the one that stored it and the other one.
     def twins(**options)
-      faults.next("POST", path) { |reply| reply.wait(:tail_is_known).forward(server_url).answer }
+      faults.next("POST", path) { |reply| reply.wait(:tail_is_known).forward(server_url).send_response }
       second = proxied(**options)
       second << "boot".to_json
       flushing = Thread.new { second.flush }

@@ -52,20 +52,20 @@ RSpec.describe TestServer do
 end
 
 RSpec.describe ServerHelpers do
-  it "knows why the Node server cannot run, and says so when it is started all the same" do
-    stub_const("NodeServer::PACKAGE", "/nowhere")
+  it "says why the Node server cannot run, and raises that reason when it is started" do
+    stub_const("NodeServer::PACKAGE", "/no/such/folder")
     allow(NodeServer).to receive(:node).and_return("/bin/node")
-    expect(NodeServer.missing).to eq("/nowhere is not there")
-    expect { NodeServer.start }.to raise_error(TestServer::StartError, %r{/nowhere is not there; run bin/setup})
+    expect(NodeServer.missing).to eq("/no/such/folder is not there")
+    expect { NodeServer.start }.to raise_error(TestServer::StartError, %r{/no/such/folder is not there; run bin/setup})
     allow(NodeServer).to receive(:node).and_return(nil)
     expect(NodeServer.missing).to eq("there is no `node` in PATH")
   end
 
-  it "reports at the end of a run which groups it left out" do
+  it "reports after the run which groups it skipped" do
     allow(NodeServer).to receive(:missing).and_return("it is not there")
-    expect(ServerHelpers.report_left_out([DurableStreams::Stream]))
-      .to eq("LEFT OUT: the examples of DurableStreams::Stream against the Node server: it is not there. " \
+    expect(ServerHelpers.report_skipped([DurableStreams::Stream]))
+      .to eq("SKIPPED: the examples of DurableStreams::Stream against the Node server, because it is not there. " \
              "bin/setup installs it.")
-    expect(ServerHelpers.report_left_out([])).to be_nil
+    expect(ServerHelpers.report_skipped([])).to be_nil
   end
 end

@@ -2,12 +2,12 @@
 
 require_relative "gc_pressure"
 
-# What "at once" means in examples.
+# How many seconds count as "at once" in examples.
 #
-# The library promises tenths of a second, of a machine that has nothing else to do. The machines that run the specs
-# have: there a bound of that size says more about the scheduler than about the library. So examples are made such that
-# what does not end at once takes very much longer (a pause of a minute, a server that never answers), and the bound
-# only has to tell the two apart. The promise itself is measured on a quiet machine:
+# On an idle machine the library needs tenths of a second. The machines that run the specs are busy: a bound of tenths
+# would test the operating system's scheduler. So an operation that fails to end at once takes far longer in these
+# examples (a pause of a minute, a server that never responds), and the bound only distinguishes the two. On an idle
+# machine the real figure can be tested:
 #
 #   AT_ONCE=0.2 rspec spec/process/waiting_spec.rb spec/faults/closing_readers_spec.rb spec/process/interrupts_spec.rb
 module AtOnce

@@ -2,24 +2,24 @@
 
 require "openssl"
 
-# Certificates made on the spot, each with a key of its own and valid for an hour.
+# Creates certificates, each with its own key and valid for an hour.
 module Certificates
   module_function
 
-  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a certificate authority's
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a certificate authority
   def authority
     certificate("/CN=An authority", nil, [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]])
   end
 
-  # @param name [String] what the certificate is for, as X.509 has it
-  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] who signs it
-  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a server's
+  # @param name [String] the subject's alternative name, for example "IP:127.0.0.1"
+  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] the authority that signs it
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a server certificate
   def server(name, authority)
     certificate("/CN=A server", authority, [["subjectAltName", name, false]])
   end
 
-  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey), nil] who signs it; nil: itself
-  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a client's
+  # @param authority [Array(OpenSSL::X509::Certificate, OpenSSL::PKey), nil] the authority that signs it; nil: itself
+  # @return [Array(OpenSSL::X509::Certificate, OpenSSL::PKey)] a client certificate
   def client(authority)
     certificate("/CN=A client", authority, [["extendedKeyUsage", "clientAuth", false]])
   end

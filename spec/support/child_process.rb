@@ -7,82 +7,82 @@ require_relative "clock"
 require_relative "gc_pressure"
 require_relative "moving_objects"
 
-# Child processes for specs about processes: forked ones that report back, and programs of their own. Every wait for one
-# is bounded, and one that does not end in time is killed and says what it was doing.
+# Child processes for specs: forked children that return a value, and separate programs. Every wait has a time limit. A
+# child that exceeds it is killed, and the failure shows what it was doing.
 class ChildProcess
   include Clock
 
-  # Seconds a child may take (and GCPressure::SLOWER times as many).
-  PATIENCE = 60
-  # What spec programs begin with.
+  # Seconds that a child may take. Multiplied by GCPressure::SLOWER.
+  TIMEOUT = 60
+  # The load path of programs.
   LIB = File.expand_path("../../lib", __dir__)
 
   # A child failed, or did not end in time.
   class Failure < StandardError; end
 
-  # How a child ended: `status` is a Process::Status, `took` the seconds that waiting for it took, `output` all that it
-  # printed, standard error included.
+  # How a child ended. `status` is a Process::Status, `took` is how many seconds the wait took, `output` is all that the
+  # child printed to standard output and standard error.
   Ended = Struct.new(:status, :took, :output, keyword_init: true)
 
   class << self
-    # Runs the block in a forked child and returns its value, which must be one that Marshal takes. What it raises is
-    # raised here. The child ends with exit!, so that nothing of this process's is run at its exit.
-    def run(patience: PATIENCE, &block)
-      start(patience: patience, &block).value
+    # Runs the block in a forked child and returns its value, which Marshal must be able to dump. If the block raises,
+    # this raises too. The child ends with exit!, so that no at_exit block of this process runs in it.
+    def run(timeout: TIMEOUT, &block)
+      start(timeout: timeout, &block).value
     end
 
-    # As `run`, but returns at once: `value` waits.
-    def start(patience: PATIENCE)
+    # Like `run`, but returns the child at once. Its `value` waits.
+    def start(timeout: TIMEOUT)
       output, input = IO.pipe
       pid = Process.fork do
         output.close
-        answer = begin
+        result = begin
           [:ok, yield]
-        rescue Exception => e # rubocop:disable Lint/RescueException -- whatever it is, the parent is told
+        rescue Exception => e # rubocop:disable Lint/RescueException -- the parent raises any of them
           [:error, e.full_message(highlight: false)]
         end
-        input.write(Marshal.dump(answer))
+        input.write(Marshal.dump(result))
         input.close
         Process.exit!(0)
       end
       input.close
-      new(pid, output, patience: patience)
+      new(pid, output, timeout: timeout)
     end
 
-    # Runs a Ruby program that has the library loaded, with more environment. With a block: yields the running child,
-    # then waits for its end.
+    # Runs a Ruby program with the library loaded and with additional environment variables. With a block: yields the
+    # running child, then waits for its end.
     # @return [Ended]
-    def program(source, *arguments, environment: {}, options: [], patience: PATIENCE)
+    def program(source, *arguments, environment: {}, options: [], timeout: TIMEOUT)
       ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", *GCPressure.options,
               "-e", source, "--", *arguments]
-      child = command(environment, *ruby, patience: patience)
+      child = command(environment, *ruby, timeout: timeout)
       yield child if block_given?
       child.ended
     end
 
-    # Runs a program as `program` does.
-    # @return [Array(String, Process::Status)] all that it printed, and how it ended
+    # Like `program`.
+    # @return [Array(String, Process::Status)] all that the program printed, and how it ended
     def outcome(source, *arguments, **options)
       ended = program(source, *arguments, **options)
       [ended.output, ended.status]
     end
 
-    # Starts any command, with more environment.
+    # Starts any command, with additional environment variables.
     # @return [ChildProcess]
-    def command(environment, *command, patience: PATIENCE)
+    def command(environment, *command, timeout: TIMEOUT)
       output, input = IO.pipe
       stdin, to_stdin = IO.pipe
       pid = Process.spawn(environment, *command, in: stdin, out: input, err: input)
       [stdin, input].each(&:close)
-      new(pid, output, to_stdin, patience: patience)
+      new(pid, output, to_stdin, timeout: timeout)
     end
   end
 
   # @return [Integer]
   attr_reader :pid
 
-  def initialize(pid, output, input = nil, patience: PATIENCE)
-    @patience = patience * GCPressure::SLOWER
+  def initialize(pid, output, input = nil, timeout: TIMEOUT)
+    @timeout = timeout * GCPressure::SLOWER
     @pid = pid
     @output = output
     @input = input
@@ -93,7 +93,7 @@ class ChildProcess
   # Waits until the child has printed something that matches.
   # @return [MatchData]
   def wait_for(pattern)
-    deadline = now + @patience
+    deadline = now + @timeout
     until (match = pattern.match(printed))
       part = read(deadline)
       raise Failure, "the child ended without #{pattern.inspect}, having printed:\n#{printed}" unless part
@@ -102,7 +102,7 @@ class ChildProcess
   end
 
   # Writes to a program's standard input.
-  def tell(text)
+  def write(text)
     @input.write(text)
   end
 
@@ -116,7 +116,7 @@ class ChildProcess
   def value
     ended = self.ended
     kind, value = Marshal.load(ended.output) unless ended.output.empty? # rubocop:disable Security/MarshalLoad
-    raise Failure, "a forked child ended with #{ended.status} and no answer" unless kind
+    raise Failure, "a forked child ended with #{ended.status} and without a result" unless kind
     raise Failure, "a forked child raised:\n#{value}" if kind == :error
 
     value
@@ -126,7 +126,7 @@ class ChildProcess
   # @return [Ended]
   def ended
     started = now
-    deadline = started + @patience
+    deadline = started + @timeout
     nil while read(deadline)
     status = @waiter.join([deadline - now, 0].max)&.value
     give_up unless status
@@ -135,12 +135,12 @@ class ChildProcess
 
   private
 
-  # @return [String] what has come so far, less what Ruby says of the environment that it is in
+  # @return [String] the output so far, without Ruby's warning about MovingObjects::ENVIRONMENT
   def printed
-    @printed.sub(MovingObjects::SAID, "")
+    @printed.sub(MovingObjects::WARNING, "")
   end
 
-  # @return [String, nil] what came, or nil at the end
+  # @return [String, nil] new output, or nil at the end
   def read(deadline)
     give_up unless @output.wait_readable([deadline - now, 0].max)
     part = @output.read_nonblock(65_536, exception: false)
@@ -152,7 +152,7 @@ class ChildProcess
     stacks = Dir["/proc/#{@pid}/task/*/{comm,wchan}"].sort.map { |file| "#{file}: #{read_quietly(file)}" }
     signal("KILL")
     @waiter.join
-    raise Failure, "the child took more than #{@patience} s, having printed:\n#{printed}\n#{stacks.join("\n")}"
+    raise Failure, "the child took more than #{@timeout} s, having printed:\n#{printed}\n#{stacks.join("\n")}"
   end
 
   def read_quietly(file)

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Measures time with a clock that only goes forward, and that all processes of a machine share.
+# Measures time with CLOCK_MONOTONIC, which never goes backwards and is the same in all processes of a machine.
 module Clock
   module_function
 
-  # @return [Float] seconds since some fixed moment
+  # @return [Float] seconds since an arbitrary fixed time
   def now
     Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end

@@ -3,10 +3,11 @@
 require_relative "fault_helpers"
 
 # A scripted stream of the numbers 1, 2 and 3, and every way to read it.
+# Included in example groups with `:faults`.
 module FaultReads
   MODES = %i[off long_poll sse auto].freeze
 
-  # How a stream is read, and what comes of it.
+  # A way to read the stream, and the result of reading the whole stream.
   Shape = Struct.new(:name, :read, :whole, keyword_init: true)
 
   SHAPES = [
@@ -18,14 +19,14 @@ module FaultReads
               read: ->(stream, live) { stream.read_bytes(live: live).map(&:data).join })
   ].freeze
 
-  # What the first request and the one after it ask, by mode.
+  # The query parameters of the first and the second request, by live mode.
   FIRST = Hash.new({ "offset" => "-1", "live" => nil }).merge(sse: { "offset" => "-1", "live" => "sse" }).freeze
   SECOND = {
     off: { "offset" => "2", "live" => nil }, long_poll: { "offset" => "2", "live" => "long-poll" },
     sse: { "offset" => "2", "live" => "sse" }, auto: { "offset" => "2", "live" => "sse" }
   }.freeze
 
-  # Scripts the stream: 1 and 2 in the first answer, 3 and the end in the second one.
+  # Scripts the stream: 1 and 2 in the first response, 3 and the end of the stream in the second.
   def serve_numbers
     faults.on("GET", nil, query: { "offset" => "-1", "live" => nil }) do |reply|
       reply.read("[1,2]", next_offset: "2", cursor: "c2")
@@ -41,7 +42,7 @@ module FaultReads
     end
   end
 
-  # As serve_numbers, where a read that does not wait has to be told that there is more.
+  # Like serve_numbers. With live: :off the first response is not up to date: the read would otherwise end there.
   def serve_numbers_for(mode)
     serve_numbers
     return unless mode == :off
@@ -51,7 +52,7 @@ module FaultReads
     end
   end
 
-  # Headers of an answer to a read.
+  # Headers of a response to a read.
   def read_headers(next_offset, **more)
     { "content-type" => "application/json", "stream-next-offset" => next_offset, "stream-up-to-date" => "true", **more }
   end

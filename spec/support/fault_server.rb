@@ -6,35 +6,35 @@ require "tmpdir"
 require_relative "fault_server/reply"
 require_relative "gc_pressure"
 
-# An HTTP server that does what a spec tells it to, faults included, in a process of its own: what the tested process
-# does with its threads and locks does not matter to it.
+# An HTTP server that responds as a spec scripts it, with faults too. It runs in its own process, so that the threads
+# and locks of the tested process do not affect it.
 #
 #   server = FaultServer.start
-#   server.next("GET", "/s") { |reply| reply.rst }                       # the first request: a reset
-#   server.on("GET", "/s") { |reply| reply.respond(200, "hello") }       # all others
+#   server.next("GET", "/s") { |reply| reply.rst }                       # resets the first request's connection
+#   server.on("GET", "/s") { |reply| reply.respond(200, "hello") }       # responds to all others
 #   … use server.url …
-#   server.wait_for_request(2).header("accept")                          # waits for it, with a bound
+#   server.wait_for_request(2).header("accept")                          # waits for the second request
 #   server.stop
 #
-# Nothing here sleeps: a reply waits at gates (Reply#wait) that the spec opens, and the spec waits for what the server
-# has seen. Waiting is bounded by `timeout:` seconds, and Timeout says what had happened by then.
+# Specs need no sleep: a response waits at gates (Reply#wait) that the spec opens, and the spec waits for events that
+# the server has recorded. Every wait ends after `timeout:` seconds. Timeout then lists the events so far.
 class FaultServer
-  # How long to wait for something that is about to happen, in seconds: less than the 30 after which a client that does
-  # not end what it should end gives up by itself.
-  PATIENCE = 20 * GCPressure::SLOWER
+  # Seconds to wait for an expected event. Less than a client's default timeout of 30 seconds: a request that should end
+  # and does not must fail the example before that timeout ends it.
+  TIMEOUT = 20 * GCPressure::SLOWER
 
-  # What was waited for did not happen.
+  # An expected event did not happen in time.
   class Timeout < StandardError; end
 
-  # The server itself went wrong, or does not answer.
+  # The server itself failed, or does not respond to commands.
   class Failure < StandardError; end
 
-  # A request as it came: `verb` is its method, `headers` are [name, value] pairs in order, `query` is undecoded (nil
-  # without one), `params` is the query as a Hash, `body` is nil where the reply came before it was read, `connection`
-  # and `number` count from 1, `time` is in seconds of CLOCK_MONOTONIC.
+  # A request as the server received it. `verb` is its method, `headers` are [name, value] pairs in order, `query` is
+  # undecoded (nil without one), `params` is the query as a Hash. `body` is nil if the response started before the body
+  # was read. `connection` and `number` count from 1. `time` is in seconds of CLOCK_MONOTONIC.
   Request = Struct.new(:number, :connection, :verb, :target, :path, :query, :params, :headers, :body, :time,
                        keyword_init: true) do
-    # The value of a header, in any case of its name; nil without one; joined by ", " if there are several.
+    # The value of a header, or nil. Ignores the case of its name. Joins several values by ", ".
     def header(name)
       values = headers.select { |header, _| header.casecmp?(name) }.map(&:last)
       values.join(", ") unless values.empty?
@@ -53,12 +53,12 @@ class FaultServer
     end
   end
 
-  # One server for the whole run, reset: started at the first call, gone with this process.
+  # The server that the whole run shares, reset. Starts at the first call and ends with this process.
   def self.shared
     @shared ? @shared.reset : @shared = start
   end
 
-  # The port that it listens at, on 127.0.0.1. `reset` changes it.
+  # Its port on 127.0.0.1. `reset` changes it.
   attr_reader :port
 
   def initialize
@@ -78,50 +78,51 @@ class FaultServer
     "http://127.0.0.1:#{port}#{path}"
   end
 
-  # Scripts what requests get. `method` nil is any; `path` (without the query) is a String, a Regexp or nil; `query:` is
-  # a Hash of parameters that must be there, with Strings or Regexps. The block records the Reply. The latest rule that
-  # matches counts, but rules with a limited number of `times:` go first, in their order. With `read_body: false` the
-  # reply starts before the request's body is read. Returns self.
+  # Scripts the response to requests. `method` nil matches any. `path` (without the query) is a String, a Regexp or nil.
+  # `query:` is a Hash of required parameters, with Strings or Regexps. The block records the Reply. The latest matching
+  # rule applies, but rules with `times:` come first, in their order. With `read_body: false` the response starts before
+  # the request's body is read. Returns self.
   def on(method = nil, path = nil, query: nil, times: nil, read_body: true, &block)
     command(:rule, verb: method&.to_s&.upcase, path: path, query: query, times: times, read_body: read_body,
                    steps: record(block))
     self
   end
 
-  # Scripts what the next such request gets: `on` with `times: 1`. Called again, what the one after it gets.
+  # Scripts the response to the next such request: `on` with `times: 1`. A second call scripts the one after it.
   def next(method = nil, path = nil, **options, &block)
     on(method, path, times: 1, **options, &block)
   end
 
-  # Scripts what happens to the next connections before anything is read from them. A reply that does not close leaves
-  # an ordinary connection.
+  # Scripts what happens to the next connections before anything is read from them. If the steps do not close the
+  # connection, it then serves requests as usual.
   def on_connect(times: 1, &block)
     command(:connect, record(block), times)
     self
   end
 
-  # Sends every request without a rule of its own to a real server, SSE as it comes and the rest whole.
+  # Passes every request without a more specific rule to a real server. SSE responses are passed on as they arrive,
+  # others whole.
   def proxy(url)
-    on { |reply| reply.forward(url).answer }
+    on { |reply| reply.forward(url).send_response }
     on(nil, nil, query: { "live" => "sse" }) { |reply| reply.pass(url) }
   end
 
-  # Lets so many waiters pass a gate, those to come included.
+  # Lets this many responses pass a gate, now or later.
   def release(gate, times = 1)
     command(:release, gate, times)
   end
 
-  # Lets all pass a gate, now and later.
+  # Lets all responses pass a gate, now and later.
   def open(gate)
     command(:open, gate)
   end
 
-  # From now on connections are refused; those that are open go on.
+  # Refuses new connections from now on. Open ones continue.
   def refuse_connections
     command(:refuse)
   end
 
-  # Takes connections again, at the same port.
+  # Accepts connections again, at the same port.
   def accept_connections
     command(:listen)
   end
@@ -132,56 +133,56 @@ class FaultServer
     command(:events, request_filter(method, path)).map { |event| to_request(event) }
   end
 
-  # How many connections were made so far.
+  # The number of connections so far.
   def connections
     command(:events, { type: :connected }).size
   end
 
-  # All that happened, as Hashes with a :type, in order: :connected, :request, :waiting (at a gate), :answered, :closed
+  # All events in order, as Hashes with a :type: :connected, :request, :waiting (at a gate), :responded, :closed
   # (`by:` :client or :server, `how:` :fin or :rst), :malformed, :upstream_failed.
   def events(**filter)
     command(:events, filter)
   end
 
-  # Waits for the nth request (of a method, of a path) and returns it.
-  def wait_for_request(nth = 1, method: nil, path: nil, timeout: PATIENCE)
+  # Waits for the nth request (with this method and path) and returns it.
+  def wait_for_request(nth = 1, method: nil, path: nil, timeout: TIMEOUT)
     to_request(wait(request_filter(method, path), nth, timeout))
   end
 
-  # Waits until so many connections were made.
-  def wait_for_connection(nth = 1, timeout: PATIENCE)
+  # Waits for the nth connection and returns its number.
+  def wait_for_connection(nth = 1, timeout: TIMEOUT)
     wait({ type: :connected }, nth, timeout)[:connection]
   end
 
-  # Waits until so many replies have come to a gate, whether or not they have passed it since.
-  def wait_until_waiting(gate, times = 1, timeout: PATIENCE)
+  # Waits until this many responses have reached a gate, whether or not they have passed it since.
+  def wait_until_waiting(gate, times = 1, timeout: TIMEOUT)
     wait({ type: :waiting, gate: gate }, times, timeout)
     nil
   end
 
-  # Waits until a request's reply was played to its end.
-  def wait_until_answered(number, timeout: PATIENCE)
-    wait({ type: :answered, number: number }, 1, timeout)
+  # Waits until the response to a request was played to its end.
+  def wait_until_responded(number, timeout: TIMEOUT)
+    wait({ type: :responded, number: number }, 1, timeout)
     nil
   end
 
-  # Waits until a connection (nil: any) is closed by :client or :server (nil: either). Returns how: :fin or :rst.
-  def wait_until_closed(connection = nil, by: nil, timeout: PATIENCE)
+  # Waits until a connection (nil: any) is closed by :client or :server (nil: either). Returns :fin or :rst.
+  def wait_until_closed(connection = nil, by: nil, timeout: TIMEOUT)
     wait({ type: :closed, connection: connection, by: by }.compact, 1, timeout)[:how]
   end
 
-  # Forgets rules, requests and gates, closes all connections and listens at another port, so that nothing of an earlier
-  # example can reach a later one. Returns self.
+  # Removes rules, requests and gates, closes all connections and listens at another port, so that an earlier example
+  # cannot affect a later one. Returns self.
   def reset
     @port = command(:reset)
     self
   end
 
-  # Ends the server. Nothing in a forked child, whose parent's server it is.
+  # Ends the server. Does nothing in a forked child: the server belongs to the parent.
   def stop
     return unless @pid && Process.pid == @owner
 
-    # Not by the lifeline alone: a forked child that lives on has the other end of it too.
+    # Closing the lifeline is not enough: a forked child that still runs holds it open too.
     Process.kill(:TERM, @pid)
     Process.wait(@pid)
     @lifeline.close
@@ -209,7 +210,7 @@ class FaultServer
     check_failures
     return event if event
 
-    raise Timeout, "waited #{timeout} s for number #{count} of #{filter}; so far:\n#{story.join("\n")}"
+    raise Timeout, "waited #{timeout} s for event number #{count} of #{filter}; events so far:\n#{story.join("\n")}"
   end
 
   def story
@@ -222,12 +223,12 @@ class FaultServer
   end
 
   def command(*command)
-    status, answer = UNIXSocket.open(@path) do |socket|
+    status, result = UNIXSocket.open(@path) do |socket|
       Marshal.dump(command, socket)
       Marshal.load(socket) # rubocop:disable Security/MarshalLoad
     end
-    raise Failure, answer if status == :error
+    raise Failure, result if status == :error
 
-    answer
+    result
   end
 end

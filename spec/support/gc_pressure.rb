@@ -2,54 +2,55 @@
 
 require_relative "moving_objects"
 
-# Puts the garbage collector under pressure while specs run, as GC_PRESSURE says (see `rake spec:gc_stress`):
+# Makes the garbage collector work hard while specs run, as the environment variable GC_PRESSURE says (see
+# `rake spec:gc_stress`):
 #
-# stress::  a collection at every allocation inside the extension: minor ones, and full ones in every thirtieth call.
-#           Outside of it Ruby's own code would take days.
-# compact:: every full collection moves objects (auto_compact); after each example all that can be moved are, and every
-#           reference is verified. To be started in MovingObjects::ENVIRONMENT, as rake does.
+# stress::  collects at every allocation inside the extension: minor collections, and full ones in every thirtieth call.
+#           Outside the extension this would take days.
+# compact:: every full collection moves objects (auto_compact). After each example, all objects that can move are moved
+#           and every reference is verified. Must run in MovingObjects::ENVIRONMENT, which rake sets.
 #
-# It is also loaded into the programs that examples run (see ChildProcess), by itself. Does nothing where GC_PRESSURE is
-# not set, the library is not loaded, or the platform cannot do it.
+# ChildProcess also loads this file, by itself, into the programs that examples run. It does nothing if GC_PRESSURE is
+# not set, the library is not loaded, or the platform does not support it.
 module GCPressure
   MODE = ENV.fetch("GC_PRESSURE", "none").to_sym
-  # How much longer than usual everything may take. Examples that measure time, count collections or read very many
-  # messages are left out: they are marked `without: :gc_pressure`.
+  # How many times as long everything may take. Examples that measure time, count collections or read very many messages
+  # do not run: they have `without: :gc_pressure`.
   SLOWER = { stress: 20, compact: 4 }.fetch(MODE, 1)
-  # In how many calls there is one with full collections, which take 50 times as long as minor ones.
+  # One of this many calls has full collections, which take 50 times as long as minor ones.
   FULL_EVERY = 30
-  # GC.stress: no full collections (bit 0).
+  # Value of GC.stress without full collections (bit 0).
   MINOR = 1
-  # Where the library's own threads wait for work: for ever, and everything would be under stress for as long.
+  # Methods in which the library's own threads wait for work. They wait indefinitely, so that GC.stress would never end.
   IDLE = %i[serve_requests next_notice].freeze
 
   class << self
-    # @return [Boolean] whether everything takes longer than it usually does
+    # @return [Boolean] whether the garbage collector is under pressure, so that everything takes longer
     def on?
       MODE != :none
     end
 
-    # @return [Array<String>] what a Ruby program is started with to be under the same pressure
+    # @return [Array<String>] options that put another Ruby program under the same pressure
     def options
       on? ? ["-r", File.expand_path(__FILE__)] : []
     end
 
-    # Begins.
+    # Starts the pressure.
     def start
       case MODE
       when :stress then wrap(DurableStreams::Native)
-      when :compact then MovingObjects.always
+      when :compact then MovingObjects.enable
       when :none then nil
       else raise ArgumentError, "GC_PRESSURE must be stress or compact, got #{MODE}"
       end
     end
 
-    # What takes place after each example.
+    # Runs after each example.
     def after_example
-      MovingObjects.now if MODE == :compact
+      MovingObjects.compact if MODE == :compact
     end
 
-    # Runs a native call.
+    # Runs a native method with collections.
     def stressed
       GC.stress = rand(FULL_EVERY).zero? ? true : MINOR
       yield
@@ -59,8 +60,7 @@ module GCPressure
 
     private
 
-    # Puts a method of the same name in front of each of a native module's, and of its classes'. Not of Appends': what
-    # it does itself allocates nothing, and for all else it calls Ruby code, which calls a Producer's methods.
+    # Prepends a method of the same name to every method of the native module and its classes.
     def wrap(native)
       wrap_methods(native.singleton_class, native.singleton_methods(false) - IDLE)
       native.constants.map { |name| native.const_get(name) }.grep(Class).each do |owner|

@@ -2,9 +2,9 @@
 
 require "json"
 
-# What becomes of a JSON text, so that two readers can be compared: everything that tells their results apart.
+# Compares two JSON parsers: describes the result of parsing a text by everything that can differ.
 module JSONOutcome
-  # What tells two results apart beyond ==, as text that a failure can show.
+  # Everything that can differ between two results, beyond ==, in a form that a failure can show.
   def fingerprint(value)
     case value
     when String
@@ -17,13 +17,13 @@ module JSONOutcome
     end
   end
 
-  # What JSON.parse makes of a text. Newer versions of json warn of repeated keys, or refuse them, unless they are told
-  # not to; older ones ignore the option.
+  # Parses a text with JSON.parse. Newer versions of json warn about duplicate keys, or reject them, without the option;
+  # older ones ignore it.
   def json_parse(text)
     JSON.parse(text, allow_duplicate_key: true)
   end
 
-  # The result's fingerprint, or that it was refused.
+  # The fingerprint of the block's value, or :refused if the parser rejected the text.
   def outcome
     fingerprint(yield)
   rescue DurableStreams::ParseError, JSON::ParserError

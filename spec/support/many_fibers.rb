@@ -2,10 +2,10 @@
 
 require_relative "small_scheduler"
 
-# Tails many streams in as many fibers of one thread, and tells what that took.
+# Follows many streams, each in its own fiber of one thread, and reports the cost.
 class ManyFibers
-  # @param count [Integer] how many
-  # @param url [String] a server's
+  # @param count [Integer] how many streams
+  # @param url [String] the server's base URL
   def initialize(count, url)
     client = DurableStreams::Client.new(base_url: url)
     @streams = Array.new(count) { |index| client.stream("/#{index}", content_type: :json) }
@@ -14,8 +14,8 @@ class ManyFibers
     @report = {}
   end
 
-  # @return [Hash] :complete, :threads (Ruby's), :kilobytes (by which the process grew until all were waiting, where the
-  #   system tells)
+  # @return [Hash] :complete (whether every fiber read everything), :threads (Ruby threads), :kilobytes (how much the
+  #   process grew until all fibers waited; 0 if the system does not report it)
   def run
     create
     @before = resident
@@ -42,7 +42,7 @@ class ManyFibers
     end
   end
 
-  # Once all have caught up with their empty streams.
+  # Appends once all fibers have caught up with their empty streams.
   def write
     @streams.each { @caught_up.pop }
     @report[:kilobytes] = resident - @before

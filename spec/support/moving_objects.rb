@@ -1,36 +1,36 @@
 # frozen_string_literal: true
 
-# Has the garbage collector move objects, where the platform can. Loaded into programs that examples run, too.
+# Makes the garbage collector move objects, on platforms that can. Also loaded into programs that examples run.
 #
-# Before 3.3, Ruby looks at the word above the top of every thread's stack once it has moved objects, and crashes where
-# that is left from an object whose memory went back to the system (pull request 7081 of ruby/ruby). In ENVIRONMENT no
-# memory goes back. Under -W Ruby says that it is in it.
+# Before 3.3, Ruby reads the word above the top of every thread's stack after it has moved objects. It crashes if that
+# word still refers to an object whose memory was returned to the system (pull request 7081 of ruby/ruby). In
+# ENVIRONMENT no memory is returned. With -W Ruby prints a warning about that environment.
 module MovingObjects
-  # What a program is to be loaded with that has objects move by this.
+  # The file to load into a program in which objects are to move.
   FILE = __FILE__
-  # What a program is to run in that has objects move.
+  # The environment variables of a program in which objects are to move.
   ENVIRONMENT = (RUBY_VERSION < "3.3" ? { "RUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO" => "1.0" } : {}).freeze
-  # What Ruby says of that.
-  SAID = /\ARUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO=.*\n?/
+  # Ruby's warning about ENVIRONMENT.
+  WARNING = /\ARUBY_GC_HEAP_FREE_SLOTS_MAX_RATIO=.*\n?/
   EXPAND = RUBY_VERSION < "3.2" ? :double_heap : :expand_heap
 
   class << self
-    # Has every full collection move objects from now on.
-    def always
+    # Makes every full collection move objects from now on.
+    def enable
       GC.auto_compact = true if GC.respond_to?(:auto_compact=)
     rescue NotImplementedError
       nil # This platform does not move objects.
     end
 
-    # Moves every object that can be moved, and checks all references.
+    # Moves every object that can move, and verifies all references.
     # @return [true]
-    def now
+    def compact
       options = { toward: :empty }
       options[EXPAND] = true if GC.stat(:heap_free_slots) < GC.stat(:heap_live_slots)
       GC.verify_compaction_references(**options)
       true
     rescue NotImplementedError
-      true # as above
+      true # This platform does not move objects.
     end
   end
 end

@@ -2,16 +2,16 @@
 
 require_relative "server"
 
-# The reference server of the Durable Streams project, in Node, in a process of its own: to specs the same as
-# TestServer, but that it keeps its data in memory only.
+# The reference server of the Durable Streams project, which runs on Node, in its own process. It has the interface of
+# TestServer, but stores its data in memory only.
 class NodeServer < TestServer
   SCRIPT = File.expand_path("node_server.mjs", __dir__)
-  # Where bin/setup puts the package.
+  # The folder where bin/setup installs the package.
   PACKAGE = File.expand_path("../../.server/node/node_modules/@durable-streams/server", __dir__)
-  # The server's own default.
+  # The server's default.
   LONG_POLL_TIMEOUT_MS = 30_000
 
-  # @return [String, nil] why it cannot run here; nil if it can
+  # @return [String, nil] the reason why the server cannot run here; nil if it can
   def self.missing
     return "there is no `node` in PATH" unless node
     return "#{PACKAGE} is not there" unless File.directory?(PACKAGE)
@@ -23,7 +23,7 @@ class NodeServer < TestServer
                  .find { |file| File.file?(file) && File.executable?(file) }
   end
 
-  # @param options [Hash] as for TestServer.new, but durability and data_dir
+  # @param options [Hash] as for TestServer.new, without durability and data_dir
   def initialize(**options)
     raise StartError, "the Node server cannot run: #{self.class.missing}; run bin/setup" if self.class.missing
 

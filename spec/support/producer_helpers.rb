@@ -4,10 +4,9 @@ require "timeout"
 require_relative "fault_server"
 require_relative "server_helpers"
 
-# What examples marked `:producer` share: a stream on the real server, and the way to it through a proxy that fails on
-# command.
+# Helpers for examples with `:producer`: a stream on the real server, and a proxy to it that can inject faults.
 module ProducerHelpers
-  # Seconds no example takes unless it hangs, on a machine however slow.
+  # Seconds after which an example counts as hanging, even on a slow machine.
   LIMIT = 600
 
   # @return [String] the path of this example's stream
@@ -15,17 +14,18 @@ module ProducerHelpers
     @path ||= unique_path("producer")
   end
 
-  # @return [DurableStreams::Stream] it, on the real server
+  # @return [DurableStreams::Stream] this example's stream on the real server
   def stream
     @stream ||= DurableStreams::Stream.create(server_url + path, content_type: stream_type)
   end
 
-  # @return [String] what examples may override
+  # The stream's content type. Examples may override it.
+  # @return [String]
   def stream_type
     "application/json"
   end
 
-  # @return [FaultServer] passes everything on to the real server but what the example scripts
+  # @return [FaultServer] a proxy that passes everything to the real server, except what the example scripts
   def faults
     @faults ||= FaultServer.shared.tap do |faults|
       stream
@@ -33,7 +33,7 @@ module ProducerHelpers
     end
   end
 
-  # A producer to the stream through the proxy, which retries quickly; it is closed with the example.
+  # A producer that reaches the stream through the proxy and retries quickly. It is closed after the example.
   # @param options [Hash] as for Producer.new, and `timeout:` as for Client.new
   # @return [DurableStreams::Producer]
   def proxied(timeout: 30, **options)
@@ -41,7 +41,7 @@ module ProducerHelpers
     produce(url: path, client: client, **options)
   end
 
-  # A producer straight to the stream.
+  # A producer that reaches the stream directly.
   # @param options [Hash] as for Producer.new
   # @return [DurableStreams::Producer]
   def direct(**options)
@@ -53,24 +53,25 @@ module ProducerHelpers
     DurableStreams::RetryPolicy.new(max_retries: max_retries, initial_delay: 0.001, max_delay: 5)
   end
 
-  # @return [Array] what is in the stream
+  # @return [Array] the stream's items
   def stored
     stream.read_all
   end
 
-  # Has the nth append from now on held at a gate of that name, before (or, `applied`, after) the real server has it.
+  # Makes the next append wait at a gate before it reaches the real server, or, with `applied`, afterwards. A second
+  # call does so for the append after it.
   # @return [nil]
   def hold(gate, applied: false)
     faults.next("POST", path) do |reply|
       reply.forward(server_url) if applied
       reply.wait(gate, patient: true)
       reply.forward(server_url) unless applied
-      reply.answer
+      reply.send_response
     end
     nil
   end
 
-  # Has messages on their way, each in a request of its own that is held at a gate before the real server has it.
+  # Appends messages, each in its own request, and makes every request wait at a gate before it reaches the real server.
   # @return [nil]
   def send_and_hold(producer, messages, gate)
     messages.each do |message|
@@ -80,24 +81,19 @@ module ProducerHelpers
     faults.wait_until_waiting(gate, messages.size)
   end
 
-  # Takes the producer's id away, with a message.
+  # Fences the producer: another one with the same id and this epoch appends a message.
   # @return [DurableStreams::ProducerResult]
   def fence(epoch, message = "rival")
     direct(epoch: epoch).append!(message.to_json)
   end
 
-  # What a block raises, which must be an error of delivery.
+  # The ProducerError that the block raises.
   # @return [Exception]
   def failure
     yield
     raise "nothing was raised"
   rescue DurableStreams::ProducerError => e
     e
-  end
-
-  # @return [Float] seconds that the block took
-  def seconds(&block)
-    timed(&block)
   end
 
   # @return [Array<DurableStreams::Producer>] to be closed
@@ -119,7 +115,7 @@ RSpec.configure do |config|
     producers.each do |producer|
       producer.close(timeout: 0)
     rescue DurableStreams::ProducerError
-      nil # The example knows; this only ends what is still at work.
+      nil # The example has checked it; this only ends producers that still run.
     end
   end
 end

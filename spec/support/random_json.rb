@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# JSON texts made at random, the same ones for the same seed.
+# Random JSON texts, the same ones for the same seed.
 class RandomJSON
   BLANKS = ["", "", "", " ", "\n", "\t\r\n  "].freeze
   PARTS = ["\\\"", "\\\\", "\\/", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u0000", "\\u00e9", "\\ud83d\\ude00", "[", "]",
@@ -19,7 +19,7 @@ class RandomJSON
     blank + value(depth) + blank
   end
 
-  # `text` with one thing put in, or a few bytes taken out: most of the time it is no JSON any more.
+  # `text` with one string inserted or a few bytes removed. The result is rarely valid JSON.
   def damaged(text)
     bytes = text.b
     at = @random.rand(bytes.size + 1)

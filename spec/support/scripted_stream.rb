@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# A stream whose native reader answers from a script, for what readers do in Ruby: it keeps the promises that the
-# extension makes to lib, and counts what it is asked.
+# A stream whose native reader plays a script, to test the Ruby part of readers. It behaves as the extension does, and
+# counts the calls of its methods.
 class ScriptedStream
-  # One server response: its content in the parts in which it arrives, and what its end says.
+  # One server response: its content in the parts in which it arrives, and the position after it.
   Response = Struct.new(:parts, :next_offset, :up_to_date, :stream_closed, keyword_init: true) do
     def position
       [next_offset, "c#{next_offset}", up_to_date || false, stream_closed || false]
@@ -19,7 +19,7 @@ class ScriptedStream
     @native = Native.new(responses.map { |response| Response.new(**response) }, content_type == "application/json")
   end
 
-  # The content type, whatever it is asked for.
+  # The content type, for any purpose.
   def known_content_type(_purpose = nil)
     @known_content_type
   end
@@ -29,16 +29,16 @@ class ScriptedStream
     @native
   end
 
-  # What DurableStreams::Native::Reader is to a reader.
+  # Stands for DurableStreams::Native::Reader.
   class Native
     attr_accessor :opened_with, :failure
-    attr_reader :cancels, :asked
+    attr_reader :cancels, :takes
 
     def initialize(responses, json)
       @responses = responses
       @json = json
       @parts = nil
-      @cancels = @asked = 0
+      @cancels = @takes = 0
       @closed = false
     end
 
@@ -75,7 +75,7 @@ class ScriptedStream
     private
 
     def take_response
-      @asked += 1
+      @takes += 1
       raise @failure if @failure
       return if @closed || (@parts.nil? && @responses.empty?)
 

@@ -2,10 +2,10 @@
 
 require_relative "../../lib/durable_streams/testing/server"
 
-# The server that bin/setup has built, if DURABLE_STREAMS_SERVER does not name another, for specs, the demo and
-# benchmarks.
+# The real server for specs, the demo and benchmarks: the one that bin/setup has built, unless the environment variable
+# DURABLE_STREAMS_SERVER names another.
 class TestServer < DurableStreams::Testing::Server
-  # Where bin/setup puts the server.
+  # The path at which bin/setup installs the server.
   BINARY = File.expand_path("../../.server/bin/durable-streams-server", __dir__)
 
   # @return [String] the server program

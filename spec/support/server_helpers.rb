@@ -4,22 +4,22 @@ require "securerandom"
 require_relative "server"
 require_relative "node_server"
 
-# What examples use to reach real servers: one of each kind shared by the whole run, and any number of their own.
+# Access to real servers: one server of each kind that all examples share, and separate ones for single examples.
 #
-# `on_each_server DurableStreams::Stream do … end`, in place of `RSpec.describe`, has a group's examples run once
-# against each kind; where the servers differ, `server_kind` tells which one it is.
+# `on_each_server DurableStreams::Stream do … end` instead of `RSpec.describe` runs a group's examples once against each
+# kind of server. Where the servers differ, `server_kind` says which one the example uses.
 module ServerHelpers
-  # Milliseconds: short, so that examples meet empty polls without waiting half a minute for one.
+  # Milliseconds. Short, so that examples do not wait half a minute for an empty poll.
   LONG_POLL_TIMEOUT_MS = 1_000
-  # By the kind that examples know them by. The first is what examples have that do not say.
+  # The servers by kind. Examples without a kind use the first.
   KINDS = { rust: TestServer, node: NodeServer }.freeze
-  # What a group's description says of the kind.
+  # Appended to a group's description.
   TITLES = { rust: "on durable-streams-server", node: "on @durable-streams/server" }.freeze
   LOG_FOLDER = File.expand_path("../../tmp", __dir__)
 
   class << self
     # @param kind [Symbol] see KINDS
-    # @return [TestServer] the run's shared server of that kind, started when first asked for
+    # @return [TestServer] the shared server of this kind, which starts at the first call
     def shared(kind)
       @shared ||= {}
       @shared[kind] ||= begin
@@ -28,7 +28,7 @@ module ServerHelpers
       end
     end
 
-    # @return [Array<String>] the logs of the servers that examples asked for; they outlive the run
+    # @return [Array<String>] the log files of the shared servers; they remain after the run
     def logs
       (@shared || {}).keys.map { |kind| log_path(kind) }
     end
@@ -39,31 +39,31 @@ module ServerHelpers
       @shared = nil
     end
 
-    # Defines the group once for each kind of server that can run here. What is left out is told at the end of the run.
+    # Defines the group once for each kind of server that can run here. A report after the run names the skipped groups.
     # @param described [Object] as for RSpec.describe
-    # @param words [Array<String, Symbol>] likewise: more of the description, and metadata
-    # @param metadata [Hash] likewise
+    # @param words [Array<String, Symbol>] as for RSpec.describe: more of the description, and metadata
+    # @param metadata [Hash] as for RSpec.describe
     def describe_on_each(described, *words, **metadata, &block)
       texts, tags = words.partition { |word| word.is_a?(String) }
       KINDS.each_key do |kind|
         if kind == :node && NodeServer.missing
-          left_out << described
+          skipped << described
         else
           RSpec.describe(described, [*texts, TITLES.fetch(kind)].join(" "), *tags, server: kind, **metadata, &block)
         end
       end
     end
 
-    # @return [Array] what was described, and has no examples against the Node server in this run
-    def left_out
-      @left_out ||= []
+    # @return [Array] the described objects whose examples are skipped for the Node server in this run
+    def skipped
+      @skipped ||= []
     end
 
-    # @return [String, nil] what to tell about it at the end of the run
-    def report_left_out(groups = left_out)
+    # @return [String, nil] the report about them for the end of the run
+    def report_skipped(groups = skipped)
       return if groups.empty?
 
-      "LEFT OUT: the examples of #{groups.join(", ")} against the Node server: #{NodeServer.missing}. " \
+      "SKIPPED: the examples of #{groups.join(", ")} against the Node server, because #{NodeServer.missing}. " \
         "bin/setup installs it."
     end
 
@@ -74,12 +74,12 @@ module ServerHelpers
     end
   end
 
-  # @return [Symbol] which kind of server this example's is: see KINDS
+  # @return [Symbol] the kind of this example's server: see KINDS
   def server_kind
     self.class.metadata[:server] || KINDS.keys.first
   end
 
-  # @return [TestServer] the run's shared server: do not stop, kill or suspend it
+  # @return [TestServer] the shared server. Do not stop, kill or suspend it
   def server
     ServerHelpers.shared(server_kind)
   end
@@ -89,8 +89,8 @@ module ServerHelpers
     server.url
   end
 
-  # @param name [String] something to recognize it by in a log
-  # @return [String] a path no other example uses, with a leading slash
+  # @param name [String] a part of the path, to recognize it in a log
+  # @return [String] a path that no other example uses, with a leading slash
   def unique_path(name = "stream")
     "/specs/#{name}-#{SecureRandom.hex(8)}"
   end
@@ -100,8 +100,8 @@ module ServerHelpers
     server_url + unique_path(name)
   end
 
-  # Starts a server of this example's own, to be killed, suspended or restarted at will; stopped when the example ends.
-  # @param kind [Symbol] see KINDS; the Node server keeps nothing when it is restarted
+  # Starts a server for this example only, which it may kill, suspend or restart. It stops when the example ends.
+  # @param kind [Symbol] see KINDS; the Node server loses its data when it restarts
   # @param options [Hash] as for TestServer.start
   # @return [TestServer]
   def start_server(kind: server_kind, **options)
@@ -124,7 +124,7 @@ RSpec.configure do |config|
   config.after { own_servers.each(&:stop) }
   config.after(:suite) do
     ServerHelpers.stop
-    report = ServerHelpers.report_left_out
+    report = ServerHelpers.report_skipped
     RSpec.configuration.reporter.message("\n#{report}") if report
   end
 end

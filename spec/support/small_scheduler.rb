@@ -4,18 +4,18 @@ require "io/nonblock"
 require "socket"
 require_relative "clock"
 
-# A Fiber scheduler that is as small as one can be and still complete: what Ruby's documentation asks of one, on
-# IO.select. It stands for all the others: what works under it uses nothing but the documented interface.
+# A minimal but complete Fiber scheduler on IO.select. It implements the interface that Ruby documents and nothing else,
+# so that code that works under it works under other schedulers.
 #
 #   SmallScheduler.run { |scheduler| Fiber.schedule { … } }   # returns when all fibers have ended
 class SmallScheduler
   include Clock
 
-  # Ends a timer that is not needed any more.
+  # Ends a timer that is no longer needed.
   Stopped = Class.new(StandardError)
   private_constant :Stopped
 
-  # Runs a block in a thread of its own under a scheduler, and waits until all of its fibers have ended.
+  # Runs a block in a new thread under a scheduler, and waits until all fibers have ended.
   # @return [Object] the block's value
   def self.run
     Thread.new do
@@ -26,7 +26,7 @@ class SmallScheduler
     end.value
   end
 
-  # @return [Integer] how often fibers waited for an IO
+  # @return [Integer] how many times fibers waited for an IO
   attr_reader :waits
 
   def initialize
@@ -41,7 +41,7 @@ class SmallScheduler
     @closed = false
   end
 
-  # Runs until no fiber waits any more.
+  # Runs until no fiber waits.
   def run
     step until idle?
   end
@@ -56,19 +56,19 @@ class SmallScheduler
     [@urgent_in, @urgent_out].each(&:close)
   end
 
-  # Raises into every fiber that waits, as schedulers do that are being stopped.
+  # Raises an error in every waiting fiber, as a scheduler that is being stopped does.
   def cancel_all(error)
     waiting = @readable.values + @writable.values + @blocked.keys + @due.keys
     waiting.uniq.each { |fiber| fiber.raise(error) if fiber.alive? }
   end
 
-  # Forgets every fiber that waits: nothing is raised in it, and nobody refers to it any more.
+  # Drops every waiting fiber: raises nothing in it, and no longer refers to it.
   def forget
     [@readable, @writable, @blocked, @due].each(&:clear)
     @lock.synchronize { @ready.clear }
   end
 
-  # @return [Boolean] whether a fiber waits for something other than an IO or a time
+  # @return [Boolean] whether a fiber waits for something other than an IO or a timer
   def blocking?
     @blocked.any?
   end
@@ -105,7 +105,7 @@ class SmallScheduler
     @due.delete(fiber)
   end
 
-  # From any thread.
+  # May be called from any thread.
   def unblock(_blocker, fiber)
     @lock.synchronize { @ready << fiber }
     @urgent_out.write_nonblock(".", exception: false)
@@ -130,14 +130,14 @@ class SmallScheduler
     Thread.new { Process::Status.wait(pid, flags) }.value
   end
 
-  # Waits until something happens to some fiber, and lets that one go on.
+  # Waits until a fiber can continue, and resumes it.
   def step
-    readable, writable, = IO.select([*@readable.keys, @urgent_in], @writable.keys, [], patience)
+    readable, writable, = IO.select([*@readable.keys, @urgent_in], @writable.keys, [], time_until_due)
     @urgent_in.read_nonblock(1_024, exception: false) if readable&.include?(@urgent_in)
     fibers = [*@readable.values_at(*readable), *@writable.values_at(*writable)].compact
-    fibers.uniq.each { |fiber| go_on(fiber, IO::READABLE) }
-    @lock.synchronize { @ready.slice!(0..) }.each { |fiber| go_on(fiber, true) if @blocked.key?(fiber) }
-    @due.select { |_, at| at <= now }.each_key { |fiber| go_on(fiber, false) if @due.key?(fiber) }
+    fibers.uniq.each { |fiber| resume(fiber, IO::READABLE) }
+    @lock.synchronize { @ready.slice!(0..) }.each { |fiber| resume(fiber, true) if @blocked.key?(fiber) }
+    @due.select { |_, at| at <= now }.each_key { |fiber| resume(fiber, false) if @due.key?(fiber) }
   end
 
   private
@@ -146,11 +146,11 @@ class SmallScheduler
     @readable.empty? && @writable.empty? && @blocked.empty? && @due.empty?
   end
 
-  def go_on(fiber, value)
+  def resume(fiber, value)
     fiber.resume(value) if fiber.alive?
   end
 
-  def patience
+  def time_until_due
     soonest = @due.values.min
     soonest && [soonest - now, 0].max
   end

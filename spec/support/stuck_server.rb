@@ -4,17 +4,17 @@ require "openssl"
 require "socket"
 require "tmpdir"
 
-# Servers that stop answering below HTTP: before the connection is there, in the TLS handshake, in the middle of a
-# request's body. What they wait for never comes; `stop` ends them.
+# Servers that stop below HTTP: before the connection is established, in the TLS handshake, or in the middle of a
+# request's body. They wait until `stop` ends them.
 class StuckServer
-  # Never takes a connection: its queue is full, so that the system does not answer either.
+  # Never accepts a connection. Its queue is full, so that the operating system does not complete connections either.
   def self.unreachable
     new(&:fill_queue)
   end
 
-  # Takes a connection, and never says anything after the first byte it was sent.
+  # Accepts connections and never sends anything.
   def self.silent
-    new(&:take_and_keep)
+    new(&:accept_silently)
   end
 
   # @return [Integer]
@@ -25,37 +25,37 @@ class StuckServer
     @server.bind(Addrinfo.tcp("127.0.0.1", 0))
     @port = @server.local_address.ip_port
     @arrived = Thread::Queue.new
-    @held = []
+    @sockets = []
     yield self
   end
 
-  # Waits until a request has come as far as it can come.
+  # Waits until the first byte of a request has arrived.
   def wait_for_arrival
     @arrived.pop
   end
 
   def stop
     @thread&.kill&.join
-    (@held + [@server]).each(&:close)
+    (@sockets + [@server]).each(&:close)
   end
 
   # @api private
   def fill_queue
     @server.listen(0)
-    # Some more than fit, none of which is ever accepted.
+    # More than fit into the queue. None is ever accepted.
     4.times do
-      @held << (socket = Socket.new(:INET, :STREAM))
+      @sockets << (socket = Socket.new(:INET, :STREAM))
       socket.connect_nonblock(@server.local_address, exception: false)
     end
   end
 
   # @api private
-  def take_and_keep
+  def accept_silently
     @server.listen(16)
     @thread = Thread.new do
       loop do
         socket, = @server.accept
-        @held << socket
+        @sockets << socket
         @arrived << true if first_byte?(socket)
       end
     end
@@ -63,7 +63,7 @@ class StuckServer
 
   private
 
-  # Whether there is one: a client may be interrupted before it sends anything.
+  # False if the client was interrupted before it sent anything.
   def first_byte?(socket)
     !socket.read(1).nil?
   rescue SystemCallError

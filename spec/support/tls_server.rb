@@ -6,20 +6,20 @@ require "socket"
 require "tmpdir"
 require_relative "certificates"
 
-# An HTTPS server for 127.0.0.1 with a certificate authority of its own, both made on the spot. Its response to every
-# request is 200 with an offset, or a redirect.
+# An HTTPS server on 127.0.0.1 with its own new certificate authority. It responds to every request with 200 and an
+# offset, or with a redirect.
 class TlsServer
-  ANSWER = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nstream-next-offset: 7\r\ncontent-length: 0\r\n\r\n"
+  RESPONSE = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nstream-next-offset: 7\r\ncontent-length: 0\r\n\r\n"
   REDIRECT = "HTTP/1.1 307 Temporary Redirect\r\nlocation: %s\r\ncontent-length: 0\r\n\r\n"
 
-  # @return [String] its URL
+  # @return [String] the server's URL
   attr_reader :url
-  # @return [String, nil] URL to which every request is redirected
+  # @return [String, nil] the URL to which every request is redirected
   attr_accessor :location
-  # @return [String] a folder with ca.pem in it, and with the same under the name that OpenSSL looks for
+  # @return [String] a folder with ca.pem, and with a copy under the name by which OpenSSL finds it
   attr_reader :folder
 
-  # Starts one, yields it and stops it.
+  # Starts a server, yields it and stops it.
   def self.open(**options)
     server = new(**options)
     yield server
@@ -27,8 +27,8 @@ class TlsServer
     server&.stop
   end
 
-  # @param name [String] what the certificate is for, as X.509 has it
-  # @param client_certs [Boolean] whether clients have to show a certificate of the server's authority
+  # @param name [String] the certificate's subject alternative name
+  # @param client_certs [Boolean] whether clients must have a certificate of the server's authority
   def initialize(name: "IP:127.0.0.1", client_certs: false)
     @folder = Dir.mktmpdir("tls")
     @authority = Certificates.authority
@@ -45,13 +45,13 @@ class TlsServer
     @acceptor = Thread.new { accept }
   end
 
-  # @return [String] file of the authority's certificate
+  # @return [String] the file with the authority's certificate
   def ca_file
     File.join(folder, "ca.pem")
   end
 
-  # Makes a client's certificate, signed by the server's authority unless it is to sign itself.
-  # @return [Array(String, String)] files of the certificate and its key
+  # Creates a client certificate that the server's authority signs, unless it is `self_signed`.
+  # @return [Array(String, String)] the files with the certificate and its key
   def client_files(self_signed: false)
     made = Certificates.client(self_signed ? nil : @authority)
     %w[pem key].zip(made).map do |ending, part|
@@ -59,7 +59,7 @@ class TlsServer
     end
   end
 
-  # Ends it and removes its files.
+  # Ends the server and removes its files.
   def stop
     @acceptor.kill.join
     @listener.close
@@ -78,17 +78,17 @@ class TlsServer
       socket = @server.accept
       Thread.new { serve(socket) }
     rescue OpenSSL::SSL::SSLError, SystemCallError
-      next # A client that does not trust it.
+      next # The client does not trust the server.
     end
   end
 
   def serve(socket)
     while socket.gets
       nil until socket.gets.to_s.chomp.empty?
-      socket.write(location ? format(REDIRECT, location) : ANSWER)
+      socket.write(location ? format(REDIRECT, location) : RESPONSE)
     end
   rescue OpenSSL::SSL::SSLError, SystemCallError, IOError
-    nil # The client is gone.
+    nil # The client has closed the connection.
   ensure
     socket.close
   end

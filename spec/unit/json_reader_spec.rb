@@ -64,7 +64,7 @@ RSpec.describe DurableStreams::JsonReader do
     end
 
     it "yields them while the response arrives" do
-      asked = reader(:items).map { |item| [item, native.asked] }
+      asked = reader(:items).map { |item| [item, native.takes] }
       expect(asked).to eq([[1, 1], [2, 1], [3, 2], [4, 3], [5, 4]])
     end
 
@@ -125,7 +125,7 @@ RSpec.describe DurableStreams::JsonReader do
 
     it "is lazy" do
       expect(reader(:items).lazy.select(&:even?).map { |item| item * 10 }.first(1)).to eq([20])
-      expect(native.asked).to eq(1)
+      expect(native.takes).to eq(1)
     end
 
     it "is enumerated from outside" do
@@ -183,7 +183,7 @@ RSpec.describe DurableStreams::JsonReader do
     reader = described_class.new(stream, each_yields: :items)
     expect(reader.to_a).to eq([1])
     expect(reader).to be_stream_closed
-    expect { reader.to_a }.not_to(change { stream.native.asked })
+    expect { reader.to_a }.not_to(change { stream.native.takes })
   end
 
   describe "#close" do

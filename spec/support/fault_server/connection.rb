@@ -7,14 +7,14 @@ require_relative "player"
 require_relative "wire"
 
 class FaultServer
-  # One connection: reads requests, has the script's replies played, and notes who closed it and how.
+  # One connection: reads requests, plays the scripted responses, and records who closed the connection and how.
   class Connection
     include Clock
 
-    # The client is gone: nothing more can be played to it.
+    # The client closed the connection.
     class ClientGone < IOError; end
 
-    # The script closed the connection.
+    # The scripted response closed the connection.
     class Closed < StandardError; end
 
     attr_reader :number, :reader
@@ -24,7 +24,7 @@ class FaultServer
       @session = session
       @number = session.journal.number(:connection)
       @reader = Wire::Reader.new(socket)
-      @ear, @bell = IO.pipe
+      @wakeup, @notifier = IO.pipe
       socket.setsockopt(Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1)
       session.journal.record(:connected, connection: number)
     end
@@ -35,33 +35,33 @@ class FaultServer
       Player.new(self, nil, @session).play(steps) if steps
       nil while serve_request
     rescue Closed
-      nil # By the script, which noted it.
+      nil # By the scripted response, and already recorded.
     rescue SystemCallError, IOError => e
       note_closed(:client, e.is_a?(Errno::ECONNRESET) ? :rst : :fin)
     rescue StandardError => e
       @session.journal.record(:failure, connection: number, message: e.full_message(highlight: false))
     ensure
-      [@socket, @ear, @bell].each(&:close)
+      [@socket, @wakeup, @notifier].each(&:close)
     end
 
     def write(bytes)
       @socket.write(bytes)
     end
 
-    # Closes in an orderly way. What the client has sent is read first: a close over unread bytes would be a reset.
+    # Closes in an orderly way. Reads first what the client has sent: closing with unread bytes would send a reset.
     def fin
       note_closed(:server, :fin)
       begin
         @socket.close_write
         nil while @socket.read_nonblock(65_536, exception: false).is_a?(String)
       rescue SystemCallError, IOError
-        nil # The client was faster.
+        nil # The client closed first.
       end
       @socket.close
       raise Closed
     end
 
-    # Closes with a reset: what was not delivered is lost.
+    # Closes with a reset: bytes that have not arrived are lost.
     def rst
       note_closed(:server, :rst)
       @socket.setsockopt(Socket::Option.linger(true, 0))
@@ -69,39 +69,39 @@ class FaultServer
       raise Closed
     end
 
-    # Ends the connection from another thread: whatever it waits for ends.
+    # Ends the connection from another thread. Ends any wait of the connection's own thread.
     def abort
       @socket.shutdown(Socket::SHUT_RDWR)
-      @bell.write_nonblock(".", exception: false)
+      @notifier.write_nonblock(".", exception: false)
     rescue SystemCallError, IOError
       nil # Closed already.
     end
 
-    # Waits at a gate. Unless `patient`, a client that goes away ends the wait.
+    # Waits at a gate. Unless `patient`, the wait ends when the client closes the connection.
     def wait_at(gate, patient:)
       @session.journal.record(:waiting, connection: number, gate: gate)
-      @session.gates.listening(@bell) do
+      @session.gates.notifying(@notifier) do
         until @session.gates.pass?(gate)
           raise Closed if @session.over?
 
-          listen(nil, patient: patient)
+          wait_for_change(nil, patient: patient)
         end
       end
     end
 
-    # Waits for so many seconds, or for ever if that is nil.
+    # Waits for this many seconds, or forever if nil.
     def pause(seconds)
       deadline = seconds && (now + seconds)
       loop do
         left = deadline && (deadline - now)
         return if left && !left.positive?
 
-        listen(left, patient: false)
+        wait_for_change(left, patient: false)
       end
     end
 
-    # The client's socket, to be selected for the client's going away; ClientGone if it is gone already. None if its
-    # next request is there: then the socket is readable all the time and tells nothing.
+    # The sockets to watch for a close by the client. Raises ClientGone if it has already closed. Empty if its next
+    # request has arrived: the socket then remains readable, so that a close cannot be seen.
     def watched
       return [] if reader.buffered?
 
@@ -114,19 +114,19 @@ class FaultServer
 
     private
 
-    # Waits for the bell, for the client to go away, or for the time.
-    def listen(seconds, patient:)
-      ready, = IO.select([@ear, *(patient ? [] : watched)], nil, nil, seconds)
-      @ear.read_nonblock(4096, exception: false) if ready&.include?(@ear)
+    # Waits for a notification, a close by the client, or the time limit.
+    def wait_for_change(seconds, patient:)
+      ready, = IO.select([@wakeup, *(patient ? [] : watched)], nil, nil, seconds)
+      @wakeup.read_nonblock(4096, exception: false) if ready&.include?(@wakeup)
     end
 
-    # Reads a request and plays its reply. Returns true to go on; otherwise closes.
+    # Reads a request and plays its response. Returns true if the connection can serve another, and otherwise closes it.
     def serve_request
       head = Wire.read_head(reader) || raise(ClientGone)
       request = parse(head)
       rule = @session.take(request)
       request[:body] = Wire.read_body(reader, head) unless rule && rule.read_body == false
-      keep = reply(@session.journal.record(:request, **request), rule)
+      keep = respond_to_request(@session.journal.record(:request, **request), rule)
       keep && !head["connection"].to_s.casecmp?("close") ? true : fin
     rescue Wire::Malformed, ArgumentError => e
       @session.journal.record(:malformed, connection: number, message: e.message)
@@ -134,18 +134,18 @@ class FaultServer
       fin
     end
 
-    # Plays the reply to a request. Returns whether the connection can serve another.
-    def reply(request, rule)
+    # Plays the response to a request. Returns whether the connection can serve another.
+    def respond_to_request(request, rule)
       keep = Player.new(self, request, @session).play(rule ? rule.steps : unscripted(request))
-      note_answered(request)
+      note_responded(request)
       keep && request[:body]
     rescue Closed
-      note_answered(request)
+      note_responded(request)
       raise
     end
 
-    def note_answered(request)
-      @session.journal.record(:answered, connection: number, number: request[:number])
+    def note_responded(request)
+      @session.journal.record(:responded, connection: number, number: request[:number])
     end
 
     def parse(head)

@@ -4,39 +4,40 @@ require "socket"
 require_relative "session"
 
 class FaultServer
-  # Answers the specs' commands. A command is one connection to a Unix socket: a marshalled Array comes in, a marshalled
-  # answer goes out. So any thread, fiber or forked child of a spec may give commands, also while others wait.
+  # Executes the specs' commands. Each command uses its own connection to a Unix socket: a marshalled Array comes in, a
+  # marshalled result goes out. So any thread, fiber or forked child of a spec can send commands, even while others
+  # wait.
   class Control
     def initialize(path)
       @socket = UNIXServer.new(path)
       @session = Session.new
     end
 
-    # The port of the session that is on.
+    # The port of the current session.
     def port
       @session.port
     end
 
-    # Serves commands for ever.
+    # Serves commands forever.
     def serve
       loop do
         client = @socket.accept
-        Thread.new { answer(client) }
+        Thread.new { execute(client) }
       end
     end
 
     private
 
-    def answer(client)
+    def execute(client)
       name, *arguments = Marshal.load(client) # rubocop:disable Security/MarshalLoad
-      reply = begin
+      result = begin
         [:ok, send("command_#{name}", *arguments)]
       rescue StandardError => e
         [:error, e.full_message(highlight: false)]
       end
-      Marshal.dump(reply, client)
+      Marshal.dump(result, client)
     rescue EOFError, SystemCallError
-      nil # Whoever asked is not there any more, as when a thread is killed while it waits.
+      nil # The caller has closed the socket, for example because its thread was killed while it waited.
     ensure
       client.close
     end

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 class FaultServer
-  # Named gates that scripts wait at and a spec opens. Who waits is woken through an IO, so that it can watch its socket
-  # at the same time.
+  # Named gates at which scripted responses wait until a spec opens them. A waiting connection is woken through an IO,
+  # so that it can watch its socket at the same time.
   class Gates
     def initialize
       @mutex = Mutex.new
@@ -11,7 +11,7 @@ class FaultServer
       @waiting = []
     end
 
-    # Passes the gate if it may; never waits.
+    # Passes the gate if it is open or a release is available. Never waits.
     def pass?(name)
       @mutex.synchronize do
         next true if @open[name]
@@ -22,30 +22,30 @@ class FaultServer
       end
     end
 
-    # Lets so many through, now or later.
+    # Lets this many responses pass, now or later.
     def release(name, times)
       @mutex.synchronize { @permits[name] += times }
       wake
     end
 
-    # Lets everyone through, now and later.
+    # Lets all responses pass, now and later.
     def open(name)
       @mutex.synchronize { @open[name] = true }
       wake
     end
 
-    # Runs the block; meanwhile the bell gets a byte whenever a gate has changed.
-    def listening(bell)
-      @mutex.synchronize { @waiting << bell }
+    # Runs the block. Meanwhile every change of a gate writes a byte to the notifier.
+    def notifying(notifier)
+      @mutex.synchronize { @waiting << notifier }
       yield
     ensure
-      @mutex.synchronize { @waiting.delete(bell) }
+      @mutex.synchronize { @waiting.delete(notifier) }
     end
 
     private
 
     def wake
-      @mutex.synchronize { @waiting.each { |bell| bell.write_nonblock(".", exception: false) } }
+      @mutex.synchronize { @waiting.each { |notifier| notifier.write_nonblock(".", exception: false) } }
     end
   end
 end

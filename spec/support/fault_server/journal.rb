@@ -3,7 +3,7 @@
 require_relative "../clock"
 
 class FaultServer
-  # What happened, in order, and a way to wait for what has not happened yet. Events are Hashes with a `:type`.
+  # Records events in order, and waits for events that have not happened yet. Events are Hashes with a `:type`.
   class Journal
     include Clock
 
@@ -14,7 +14,7 @@ class FaultServer
       @counts = Hash.new(0)
     end
 
-    # Adds an event, with its time (seconds, CLOCK_MONOTONIC, which all processes of a machine share).
+    # Adds an event with its time in seconds of CLOCK_MONOTONIC, which all processes of a machine share.
     def record(type, **fields)
       event = { type: type, time: now, **fields }
       @mutex.synchronize do
@@ -29,12 +29,12 @@ class FaultServer
       @mutex.synchronize { @counts[kind] += 1 }
     end
 
-    # The events that have all these fields, compared by `===`.
+    # The events whose fields match all of the filter's, compared by `===`.
     def select(filter)
       @mutex.synchronize { matching(filter) }
     end
 
-    # Waits until so many events match, or for so many seconds. Returns the last of them, or nil.
+    # Waits until `count` events match. Returns the last of them, or nil after `timeout` seconds.
     def wait(filter, count, timeout)
       deadline = now + timeout
       @mutex.synchronize do

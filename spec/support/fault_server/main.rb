@@ -1,16 +1,17 @@
 # frozen_string_literal: true
 
-# The fault server's process. Takes the path of its control socket, in a directory of its own; writes its port to
-# standard output when it is ready; ends when its standard input does, so that it never outlives whoever started it.
+# The fault server's process. Its argument is the path of its control socket, in a directory of its own. It writes its
+# port to standard output when it is ready. It ends when its standard input ends, so that it never outlives the process
+# that started it.
 
 require "fileutils"
 require_relative "control"
 
-# Only as a program: specs load every file of their support.
+# Runs only as a program: the specs load every file in spec/support.
 if $PROGRAM_NAME == __FILE__
   begin
     path = ARGV.fetch(0)
-    # Three descriptors a connection, and specs make hundreds of them.
+    # A connection takes three descriptors, and specs open hundreds of connections.
     Process.setrlimit(:NOFILE, [Process.getrlimit(:NOFILE)[1], 65_536].min)
     control = FaultServer::Control.new(path)
     $stdout.puts(control.port)

@@ -4,16 +4,16 @@ require_relative "upstream"
 require_relative "wire"
 
 class FaultServer
-  # Plays the steps of one reply (see Reply, which records them) to one connection.
+  # Plays the steps of one scripted response on one connection. Reply records the steps.
   class Player
-    # Statuses without a body, whatever their headers say.
+    # Statuses whose responses have no body, even with a Content-Length.
     BODILESS = [204, 304].freeze
 
     def initialize(connection, request, session)
       @connection = connection
       @request = request
       @session = session
-      @answers = []
+      @responses = []
       @keep = true
       @sent = 0
     end
@@ -44,7 +44,7 @@ class FaultServer
       play_raw(Wire.chunk(bytes))
     end
 
-    # Sends bytes in pieces of the size that was asked for, up to the cut that was asked for.
+    # Sends bytes in pieces of the scripted size, up to the scripted cut.
     def play_raw(bytes)
       left = @cut_after ? [@cut_after - @sent, bytes.bytesize].min : bytes.bytesize
       each_piece(bytes.byteslice(0, left)) do |piece|
@@ -90,14 +90,14 @@ class FaultServer
     end
 
     def play_forward(url)
-      @answers << Upstream.new(url).exchange(@request)
+      @responses << Upstream.new(url).exchange(@request)
     end
 
-    def play_answer(index)
-      answer = @answers.fetch(index)
-      headers = answer.head.headers.reject { |name, _| Upstream::PER_CONNECTION.include?(name.downcase) }
-      headers << ["content-length", answer.body.bytesize] unless BODILESS.include?(answer.status) || head?
-      play_raw(Wire.head(answer.head.first_line, headers) + (body?(answer.status) ? answer.body : ""))
+    def play_send_response(index)
+      response = @responses.fetch(index)
+      headers = response.head.headers.reject { |name, _| Upstream::PER_CONNECTION.include?(name.downcase) }
+      headers << ["content-length", response.body.bytesize] unless BODILESS.include?(response.status) || head?
+      play_raw(Wire.head(response.head.first_line, headers) + (body?(response.status) ? response.body : ""))
     end
 
     def play_pass(url)

@@ -4,11 +4,12 @@ require "json"
 require "time"
 
 class FaultServer
-  # Records the steps of a reply, in the order in which they are to be played. Runs in the spec; records plain data.
+  # A scripted response. Records its steps in the order in which the server will play them. It runs in the spec's
+  # process and records plain data.
   #
   #   server.on("GET", "/slow") do |reply|
-  #     reply.wait(:go)                                # until the spec says server.release(:go)
-  #     reply.cut(after: 100, with: :rst)              # nothing after the 100th byte but a reset
+  #     reply.wait(:go)                                # until the spec calls server.release(:go)
+  #     reply.cut(after: 100, with: :rst)              # resets the connection after the 100th byte
   #     reply.respond(200, "hello", "etag" => "1")
   #   end
   class Reply
@@ -19,20 +20,20 @@ class FaultServer
       @steps = []
     end
 
-    # A whole answer with a Content-Length; its headers are given like keywords: `"etag" => "1"`, with an Array for a
-    # header that comes several times. `length:` announces another Content-Length: more than the body has is a body that
-    # is truncated, once the connection is closed (`fin`, `rst`). The body is left out for HEAD, 204 and 304.
+    # A whole response with a Content-Length. Headers are passed like keywords: `"etag" => "1"`, or with an Array for a
+    # header that occurs several times. `length:` sends another Content-Length: with one longer than the body, closing
+    # the connection (`fin`, `rst`) truncates the body. HEAD, 204 and 304 get no body.
     def respond(status = 200, body = "", length: body.bytesize, reason: "Scripted", **headers)
       step(:respond, status, reason, headers, body.b, length)
     end
 
-    # The head of an answer whose body follows in `chunk`s and ends with `finish`; with `chunked: false`, in `raw` bytes
-    # up to `fin`. Headers as in `respond`.
+    # The head of a response. Its body follows in `chunk`s and ends with `finish`; with `chunked: false` it follows in
+    # `raw` bytes and ends with `fin`. Headers as in `respond`.
     def head(status = 200, chunked: true, reason: "Scripted", **headers)
       step(:head, status, reason, headers, chunked)
     end
 
-    # One chunk of a chunked body; with `size:`, as many chunks of at most so many bytes as it takes.
+    # One chunk of a chunked body; with `size:`, several chunks of at most that many bytes.
     def chunk(bytes, size: nil)
       pieces = size ? (0...bytes.bytesize).step(size).map { |start| bytes.byteslice(start, size) } : [bytes]
       pieces.each { |piece| step(:chunk, piece.b) }
@@ -44,44 +45,44 @@ class FaultServer
       raw("0\r\n\r\n")
     end
 
-    # Bytes as they are: garbage, or anything else that the other steps cannot say.
+    # Bytes as they are: garbage, or anything else that the other steps cannot express.
     def raw(bytes)
       step(:raw, bytes.b)
     end
 
-    # From here on everything goes out in pieces of so many bytes, each a write of its own, with so many seconds between
-    # them.
+    # Sends everything that follows in pieces of `size` bytes, each in its own write, `every` seconds apart.
     def pieces(size, every: 0)
       step(:pieces, size, every)
     end
 
-    # Closes the connection when so many bytes of this reply are out, with :fin or :rst.
+    # Closes the connection with :fin or :rst once `after` bytes of this response are sent.
     def cut(after:, with: :fin)
       step(:cut, after, with)
     end
 
-    # Waits at a gate until the spec lets it pass. A client that closes ends the reply; with `patient: true` the reply
-    # goes on all the same when it is let pass, like a request that is still on its way when its sender has given up.
+    # Waits at a gate until the spec releases it. If the client closes the connection meanwhile, the response ends; with
+    # `patient: true` its remaining steps are still played after the release, as for a request that reaches the server
+    # after its client gave up.
     def wait(gate, patient: false)
       step(:wait, gate, patient)
     end
 
-    # Lets one waiter pass a gate, as `FaultServer#release` does.
+    # Lets one waiting response pass a gate, as `FaultServer#release` does.
     def signal(gate)
       step(:signal, gate)
     end
 
-    # Waits for so many seconds: for what is about time itself. Otherwise `wait`.
+    # Waits for this many seconds. Only for examples about time; others use `wait`.
     def delay(seconds)
       step(:pause, seconds)
     end
 
-    # Never does anything again, until the client closes.
+    # Does nothing more until the client closes.
     def hang
       step(:pause, nil)
     end
 
-    # Reads the request's body, of a rule with `read_body: false`.
+    # Reads the request's body, for a rule with `read_body: false`.
     def read_body
       step(:read_body)
     end
@@ -96,17 +97,17 @@ class FaultServer
       step(:rst)
     end
 
-    # A redirect to a location as it is given: a path, `//host/path`, a URL.
+    # A redirect. `location` is sent as it is: a path, `//host/path` or a URL.
     def redirect(location, status = 307, **headers)
       respond(status, **headers, "location" => location)
     end
 
-    # A refusal with Retry-After: seconds, or a Time for an HTTP date.
+    # A response with Retry-After: seconds, or a Time for an HTTP date.
     def retry_after(after, status = 429, **headers)
       respond(status, **headers, "retry-after" => after.is_a?(Time) ? after.httpdate : after.to_s)
     end
 
-    # An answer to a catch-up or long-poll read.
+    # A response to a catch-up or long-poll read.
     def read(body, next_offset:, status: 200, type: "application/json", cursor: nil, up_to_date: true, closed: false)
       respond(status, body, **{
         "content-type" => type, "stream-next-offset" => next_offset, "stream-cursor" => cursor,
@@ -114,13 +115,13 @@ class FaultServer
       }.compact)
     end
 
-    # The head of an SSE answer. Events follow, then `finish` for an orderly end.
+    # The head of an SSE response. Events follow, then `finish` for an orderly end.
     def sse(base64: false)
       headers = { "content-type" => "text/event-stream", "cache-control" => "no-cache" }
       head(200, **headers, **(base64 ? { "stream-sse-data-encoding" => "base64" } : {}))
     end
 
-    # An SSE event of any name, as one chunk.
+    # An SSE event with any name, as one chunk.
     def event(name, data)
       lines = data.split(/\r\n|\r|\n/, -1)
       lines = [""] if lines.empty?
@@ -138,18 +139,18 @@ class FaultServer
       event("control", fields.merge(upToDate: up_to_date || nil, streamClosed: closed || nil).compact.to_json)
     end
 
-    # Sends the request to a real server and keeps the whole answer for `answer`. Twice is twice. If the real server
-    # cannot be reached the connection is reset.
+    # Sends the request to a real server and stores the whole response for `send_response`. Each call sends the request
+    # again. If the real server cannot be reached, the connection is reset.
     def forward(url)
       step(:forward, url)
     end
 
-    # Sends the answer of a `forward`: the last, or the one with that index.
-    def answer(index = -1)
-      step(:answer, index)
+    # Sends a response that `forward` stored: the last one, or the one with this index.
+    def send_response(index = -1)
+      step(:send_response, index)
     end
 
-    # Sends the request to a real server and the answer back as it comes: for answers that take long, such as SSE.
+    # Sends the request to a real server and passes the response on as it arrives: for long responses such as SSE.
     def pass(url)
       step(:pass, url)
     end

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
 class FaultServer
-  # Which request gets which reply. Rules that apply a limited number of times come first, in the order in which they
-  # were given (a queue); then the latest of the others.
+  # Decides which request gets which scripted response. Rules with a limited number of uses come first, in the order in
+  # which they were added; then the latest of the others.
   class Script
-    # A rule: `verb` (the method), `path` (String or Regexp) and `query` (Hash of some of the parameters) are nil where
-    # any will do. `read_body` is false if the reply starts before the body is read. `times` is nil for no limit.
+    # `verb` (the method), `path` (String or Regexp) and `query` (Hash of some of the parameters) are nil if any value
+    # matches. `read_body` is false if the response starts before the body is read. `times` is nil for no limit.
     Rule = Struct.new(:verb, :path, :query, :read_body, :times, :steps, keyword_init: true) do
       def match?(request)
         (verb.nil? || verb == request[:verb]) &&
@@ -24,12 +24,12 @@ class FaultServer
       @mutex.synchronize { @rules << Rule.new(**fields) }
     end
 
-    # Adds what to do with the next `times` connections before anything is read from them.
+    # Adds steps for the next `times` connections, played before anything is read from them.
     def add_connect(steps, times)
       @mutex.synchronize { times.times { @connects << steps } }
     end
 
-    # The rule for a request, used up by that if its times are limited; nil if there is none.
+    # Returns the rule for a request, or nil. Counts it as used if its uses are limited.
     def take(request)
       @mutex.synchronize do
         matching = @rules.select { |rule| rule.match?(request) }
@@ -42,7 +42,7 @@ class FaultServer
       end
     end
 
-    # What to do with a new connection; nil if it is an ordinary one.
+    # Returns the steps for a new connection; nil for an ordinary one.
     def take_connect
       @mutex.synchronize { @connects.shift }
     end

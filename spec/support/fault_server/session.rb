@@ -7,7 +7,7 @@ require_relative "journal"
 require_relative "script"
 
 class FaultServer
-  # A listening port with its script, its journal and its connections: everything that one example has to do with.
+  # A listening port with its script, its journal and its connections. Every example has its own session.
   class Session
     attr_reader :script, :journal, :gates, :port
 
@@ -25,7 +25,7 @@ class FaultServer
       @over
     end
 
-    # Numbers a request, and gives the rule for it, or nil: of two requests the first gets the first rule.
+    # Numbers a request and returns its rule, or nil. Does both at once, so that the first request gets the first rule.
     def take(request)
       @mutex.synchronize do
         request[:number] = journal.number(:request)
@@ -33,26 +33,26 @@ class FaultServer
       end
     end
 
-    # Opens the port (again); 0 is any that is free.
+    # Opens the port, or opens it again. 0 stands for any free port.
     def listen(port = @port)
       @listener = TCPServer.new("127.0.0.1", port)
       @port = @listener.addr[1]
       @acceptor = Thread.new(@listener) { |listener| accept_from(listener) }
     end
 
-    # Closes the port: connecting is refused. Open connections go on. Twice is fine.
+    # Closes the port: new connections are refused. Open connections continue. May be called twice.
     def refuse
       return if @listener.closed?
 
       @listener.shutdown
     rescue Errno::ENOTCONN
-      nil # Some systems say so of any listener.
+      nil # Some systems raise this for every listener.
     ensure
       @listener.close
       @acceptor.join
     end
 
-    # Ends everything.
+    # Closes the port and all connections.
     def close
       @over = true
       refuse

@@ -5,15 +5,15 @@ require "uri"
 require_relative "wire"
 
 class FaultServer
-  # The real server behind a proxying reply. Each request has a connection of its own.
+  # The real server to which a scripted response passes its request. Every request uses a new connection.
   class Upstream
-    # The real server could not be reached, or broke off.
+    # The real server could not be reached, or closed the connection before the end of its response.
     class Failed < StandardError; end
 
-    # Headers that are about one connection and are not passed on.
+    # Headers that concern one connection only and are not passed on.
     PER_CONNECTION = %w[connection keep-alive transfer-encoding content-length].freeze
 
-    Answer = Struct.new(:head, :body) do
+    Response = Struct.new(:head, :body) do
       def status
         Integer(head.first_line.split[1], 10)
       end
@@ -25,18 +25,18 @@ class FaultServer
       @port = uri.port
     end
 
-    # Sends the request and returns the whole Answer.
+    # Sends the request and returns the whole Response.
     def exchange(request)
       connect(request) do |socket|
         reader = Wire::Reader.new(socket)
-        head = Wire.read_head(reader) || raise(EOFError, "closed without an answer")
-        Answer.new(head, request[:verb] == "HEAD" ? "" : Wire.read_body(reader, head, until_end: true))
+        head = Wire.read_head(reader) || raise(EOFError, "closed without a response")
+        Response.new(head, request[:verb] == "HEAD" ? "" : Wire.read_body(reader, head, until_end: true))
       end
     rescue SystemCallError, IOError => e
       raise Failed, e.message
     end
 
-    # Sends the request and yields the bytes of the answer as they come, until it ends or the client is gone.
+    # Sends the request and yields the bytes of the response as they arrive, until it ends or the client closes.
     def relay(request, connection)
       connect(request) do |socket|
         loop do

@@ -1,33 +1,33 @@
 # frozen_string_literal: true
 
 class FaultServer
-  # HTTP/1.1 as bytes: reading heads and bodies off a socket, and writing chunks. Strict enough for tests, no more.
+  # HTTP/1.1 as bytes: reads heads and bodies from a socket, and writes chunks. Only as strict as the tests need.
   module Wire
     # The other side sent something that is not HTTP.
     class Malformed < StandardError; end
 
-    # A first line and headers: an Array of [name, value] as they were sent, in order.
+    # A first line and headers: an Array of [name, value] in the order in which they were sent.
     Head = Struct.new(:first_line, :headers) do
-      # The first value of a header, in any case of the name; nil without one.
+      # The first value of a header, or nil. Ignores the case of the name.
       def [](name)
         headers.each { |header, value| return value if header.casecmp?(name) }
         nil
       end
     end
 
-    # Reads lines and exact lengths off a socket.
+    # Reads lines and exact lengths from a socket.
     class Reader
       def initialize(socket)
         @socket = socket
         @buffer = String.new(encoding: Encoding::BINARY)
       end
 
-      # Whether bytes were read off the socket that nobody has asked for yet.
+      # Whether bytes were read from the socket and not yet returned.
       def buffered?
         !@buffer.empty?
       end
 
-      # The next line without its end; nil at an orderly end of the stream between lines.
+      # The next line without its end; nil if the socket ends in order between two lines.
       def line
         fill until (stop = @buffer.index("\n"))
         @buffer.slice!(0..stop).chomp
@@ -37,20 +37,20 @@ class FaultServer
         nil
       end
 
-      # So many bytes; EOFError if there are not as many.
+      # This many bytes; EOFError if there are fewer.
       def exactly(length)
         fill while @buffer.bytesize < length
         @buffer.slice!(0, length)
       end
 
-      # Everything up to the end of the stream.
+      # Everything until the socket ends.
       def rest
         loop { fill }
       rescue EOFError
         @buffer.slice!(0..)
       end
 
-      # Whatever there is next, at least a byte; EOFError at the end.
+      # The bytes that are available, at least one; EOFError at the end.
       def some
         fill if @buffer.empty?
         @buffer.slice!(0..)
@@ -65,7 +65,7 @@ class FaultServer
 
     module_function
 
-    # Reads a first line and the headers; nil if the stream ends before them.
+    # Reads a first line and the headers; nil if the socket ends before them.
     def read_head(reader)
       first = reader.line
       first = reader.line while first && first.empty?
@@ -81,7 +81,7 @@ class FaultServer
       Head.new(first, headers)
     end
 
-    # Reads the body that a head announces. Without length or chunks: empty, or the rest of the stream.
+    # Reads the body that a head announces. Without a length or chunks: empty, or the rest with `until_end`.
     def read_body(reader, head, until_end: false)
       if head["transfer-encoding"].to_s.downcase.include?("chunked")
         read_chunks(reader)
