@@ -1,23 +1,23 @@
 # frozen_string_literal: true
 
-# Closing from another thread: whatever a reader is doing, its iteration ends quietly and at once.
+# When another thread closes a reader, the reader's iteration ends at once and without an error.
 RSpec.describe "Closing a reader from another thread", :faults do
   states = {
     "it connects" => lambda do |server|
       server.refuse_connections
     end,
-    "it waits for an answer" => ->(server) { server.on(&:hang) },
+    "it waits for a response" => ->(server) { server.on(&:hang) },
     "it waits for more of a body" => lambda do |server|
       server.on { |reply| reply.head(200, "stream-next-offset" => "9").chunk("[1").hang }
       server.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.data("[1]").chunk("event: c").hang }
     end,
-    "it waits for news by long-poll" => lambda do |server|
+    "it waits for new data" => lambda do |server|
       server.on { |reply| reply.read("[]", next_offset: "1") }
       server.on(nil, nil, query: { "live" => "long-poll" }, &:hang)
       server.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.control("1", up_to_date: true).hang }
     end,
-    "it waits before it tries again" => ->(server) { server.on { |reply| reply.respond(503) } },
-    "it waits for as long as Retry-After says" => ->(server) { server.on { |reply| reply.retry_after(900) } },
+    "it waits before a retry" => ->(server) { server.on { |reply| reply.respond(503) } },
+    "it waits for the time in Retry-After" => ->(server) { server.on { |reply| reply.retry_after(900) } },
     "it waits between two event streams" => lambda do |server|
       server.on { |reply| reply.read("[]", next_offset: "1") }
       server.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.chunk("retry: 900000\n\n").control("1").rst }
@@ -32,7 +32,7 @@ RSpec.describe "Closing a reader from another thread", :faults do
 
   FaultReads::MODES.each do |mode|
     states.each do |state, script|
-      next if mode == :off && state.match?(/news|event streams/)
+      next if mode == :off && state.match?(/new data|event streams/)
 
       uses.each do |use, read|
         it "ends #{use} with live: :#{mode} while #{state}" do
@@ -49,7 +49,7 @@ RSpec.describe "Closing a reader from another thread", :faults do
       end
     end
 
-    it "ends next with live: :#{mode}" do
+    it "ends a waiting call of next with live: :#{mode}" do
       faults.on(&:hang)
       reader = fault_stream.read_json(live: mode)
       reading = in_thread { loop { reader.next }.then { :ended } }
@@ -59,7 +59,7 @@ RSpec.describe "Closing a reader from another thread", :faults do
     end
   end
 
-  it "ends while the block works: the block is not called again" do
+  it "does not call the block again if it is closed while the block runs" do
     faults.on { |reply| reply.read("[1,2,3]", next_offset: "3", up_to_date: false) }
     reader = fault_stream.read_json
     seen = []
@@ -67,7 +67,7 @@ RSpec.describe "Closing a reader from another thread", :faults do
     expect(seen).to eq([1, 2])
   end
 
-  it "ends while a callable is asked" do
+  it "ends while a value callable runs" do
     entered = Thread::Queue.new
     leave = Thread::Queue.new
     client = fault_client(headers: { "X" => -> { entered.push(true) && leave.pop } })
@@ -89,8 +89,8 @@ RSpec.describe "Closing a reader from another thread", :faults do
     expect(faults.wait_until_closed(1, by: :client)).not_to be_nil
   end
 
-  describe "and closing the client" do
-    it "lets a request that is out come to its end, and refuses the next with ClosedError" do
+  describe "by closing the client" do
+    it "completes a request that was sent, and raises ClosedError for the next" do
       faults.on { |reply| reply.wait(:go).read("[1]", next_offset: "1", up_to_date: false) }
       client = fault_client
       reader = client.stream("/s", content_type: :json).read_json
@@ -104,7 +104,7 @@ RSpec.describe "Closing a reader from another thread", :faults do
       expect(faults.requests.size).to eq(1)
     end
 
-    it "refuses every request from then on" do
+    it "raises ClosedError for every later request" do
       client = fault_client
       stream = client.stream("/s", content_type: :json)
       client.close
@@ -117,12 +117,12 @@ RSpec.describe "Closing a reader from another thread", :faults do
       expect(faults.connections).to eq(0)
     end
 
-    it "drops idle connections" do
+    it "closes idle connections" do
       faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
       client = fault_client
       client.stream("/s", content_type: :json).head
       client.close
-      # Those that are only idle are dropped after 15 s.
+      # Without the close, an idle connection is closed after 15 s.
       expect(faults.wait_until_closed(1, by: :client, timeout: 10)).not_to be_nil
     end
   end

@@ -2,8 +2,8 @@
 
 require "zlib"
 
-# Bodies that a server or a cache has compressed.
-RSpec.describe "Compressed answers", :faults do
+# Responses that a server or a cache has compressed.
+RSpec.describe "Compressed responses", :faults do
   let(:items) { (1..2000).to_a }
   let(:body) { items.to_json }
   let(:headers) { read_headers("9", "content-encoding" => "gzip") }
@@ -12,21 +12,21 @@ RSpec.describe "Compressed answers", :faults do
     Zlib.gzip(text)
   end
 
-  it "are asked for, and read" do
+  it "are requested and read" do
     faults.on { |reply| reply.respond(200, gzip(body), **headers) }
     expect(fault_stream.read_json.to_a).to eq(items)
     expect(fault_stream.read_bytes.body).to eq(body)
     expect(faults.requests.first.header("accept-encoding")).to match(/gzip/).and match(/zstd/)
   end
 
-  it "are not asked for where the application asks for none" do
+  it "are not requested if the application sets Accept-Encoding to identity" do
     faults.on { |reply| reply.respond(200, body, **read_headers("9")) }
     stream = fault_client(headers: { "Accept-Encoding" => "identity" }).stream("/s", content_type: :json)
     expect(stream.read_json.to_a).to eq(items)
     expect(faults.requests.map { |request| request.header("accept-encoding") }).to eq(["identity"])
   end
 
-  it "are read though they come byte by byte" do
+  it "are read when they arrive byte by byte" do
     faults.on { |reply| reply.head(200, **headers).chunk(gzip(body), size: 1).finish }
     expect(fault_stream.read_json.to_a).to eq(items)
   end
@@ -48,7 +48,7 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.size).to eq(2)
   end
 
-  it "are requested again when the second gzip member is truncated or invalid" do
+  it "are requested again if the second gzip member is truncated or invalid" do
     whole = gzip(body[0...700]) + gzip(body[700..])
     faults.next { |reply| reply.respond(200, whole[0..-9], **headers) }
     faults.next { |reply| reply.respond(200, "#{gzip(body[0...700])}rest", **headers) }
@@ -57,7 +57,7 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
-  it "that expand enormously are handed out in parts" do
+  it "are handed out in parts if they expand enormously" do
     zeros = "\0" * (64 << 20)
     faults.on { |reply| reply.respond(200, gzip(zeros), **headers, "content-type" => "application/octet-stream") }
     sizes = []
@@ -68,14 +68,14 @@ RSpec.describe "Compressed answers", :faults do
     expect(sizes.max).to be <= 16 << 20
   end
 
-  it "that have no body are not taken for truncated ones" do
+  it "do not count as truncated if they have no body" do
     faults.on("HEAD") { |reply| reply.respond(200, "", **headers) }
     faults.on("GET") { |reply| reply.respond(200, "", **headers) }
     expect(fault_stream.head.next_offset).to eq("9")
     expect(fault_stream.read_bytes.body).to eq("")
   end
 
-  it "that are truncated are requested again, even if their Content-Length matches" do
+  it "are requested again if they are truncated, even if their Content-Length matches" do
     cut = gzip(body)[0..-200]
     faults.next { |reply| reply.respond(200, cut, **headers) }
     faults.next { |reply| reply.head(200, **headers).chunk(cut).finish }
@@ -84,7 +84,7 @@ RSpec.describe "Compressed answers", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
-  it "that are not gzip raise a ConnectionError after the retries" do
+  it "raise ConnectionError after the retries if they are not gzip" do
     faults.on { |reply| reply.respond(200, body, **headers) }
     expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::ConnectionError, /broke off/)
   end

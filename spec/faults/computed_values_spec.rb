@@ -3,9 +3,9 @@
 require_relative "../support/small_scheduler"
 require "timeout"
 
-# Appends through a handle whose headers or parameters are computed.
+# Appends through a handle whose headers or parameters are value callables.
 RSpec.describe "Appends with value callables", :faults do
-  # Holds the response to the next request until :go is opened, and answers all others at once.
+  # Makes the response to the next request wait until :go is opened, and responds to all others at once.
   def hold_first
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.next("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
@@ -15,7 +15,7 @@ RSpec.describe "Appends with value callables", :faults do
     have_attributes(class: DurableStreams::AppendResult, next_offset: "7")
   end
 
-  # Starts an append in a thread of its own, and waits until the thread waits.
+  # Starts an append in a new thread, and waits until that thread waits.
   def append(stream, data, tenant: nil)
     thread = in_thread do
       Thread.current[:tenant] = tenant
@@ -25,7 +25,7 @@ RSpec.describe "Appends with value callables", :faults do
     thread
   end
 
-  # What became of appends, for which there is a bound.
+  # The results of appends. Waits for each for a limited time.
   def outcomes(*appends)
     appends.map { |thread| thread.join(FaultServer::TIMEOUT) ? thread.value : "still waits" }
   end
@@ -47,7 +47,7 @@ RSpec.describe "Appends with value callables", :faults do
       "its client's parameters" => ->(spec) { spec.fault_stream(params: { "tenant" => tenant }) }
     }
     handles.each do |where, make|
-      it "are sent each by itself, with the values of the thread that appends (#{where})" do
+      it "are each sent in their own request, with the values of the appending thread (#{where})" do
         stream = make.call(self)
         faults.on("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
         appends = Array.new(5) { |n| append(stream, n, tenant: "tenant-#{n}") }
@@ -59,7 +59,7 @@ RSpec.describe "Appends with value callables", :faults do
       end
     end
 
-    it "are sent in the order in which their thread makes them" do
+    it "are sent in each thread's order" do
       stream = fault_stream(headers: { "X-Tenant" => tenant })
       faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
       threads = Array.new(4) do |thread|
@@ -79,7 +79,7 @@ RSpec.describe "Appends with value callables", :faults do
       fault_client(headers: headers).stream("/s", content_type: :json, batching: :shared_values)
     end
 
-    it "share a request and the values of the first of them, which are computed once for it" do
+    it "share a request with the values of the first append, which are computed once" do
       computed = 0
       stream = shared_stream("X-Tenant" => -> { "#{Thread.current[:tenant]} #{computed += 1}" })
       hold_first
@@ -91,7 +91,7 @@ RSpec.describe "Appends with value callables", :faults do
       expect(sent).to eq([["[0]", "a 1"], ["[1,2,3]", "b1 2"]])
     end
 
-    it "have the values of the first caller who still waits when the request is sent again" do
+    it "use the values of the first caller that still waits when the request is sent again" do
       stream = fault_client(headers: { "X-Tenant" => -> { Thread.current[:tenant] } },
                             retries: { max_retries: 1, max_delay: 5 })
                .stream("/s", content_type: :json, batching: :shared_values)
@@ -107,7 +107,7 @@ RSpec.describe "Appends with value callables", :faults do
       expect(sent).to eq([["[0]", "a"], ["[1,2]", "b1"], ["[2]", "b2"]])
     end
 
-    it "leave out an append whose caller is interrupted while another computes the values" do
+    it "do not include an append whose caller is interrupted while another computes the values" do
       computing = Thread::Queue.new
       computed = Thread::Queue.new
       token = lambda do
@@ -129,7 +129,7 @@ RSpec.describe "Appends with value callables", :faults do
       expect(sent.last).to eq(["[1,3]", "s"])
     end
 
-    # A callable that runs the block once, with the stream, on the thread of the append named "nests".
+    # A stream whose value callable runs the block once, with the stream, on a thread that has the variable :nests.
     def stream_that_nests
       stream = nil
       to_do = [true]
@@ -154,7 +154,7 @@ RSpec.describe "Appends with value callables", :faults do
       "in a fiber" => ->(stream) { Fiber.new(blocking: true) { stream.append(9) }.resume },
       "on a thread for which it waits" => ->(stream) { Thread.new { stream.append(9) }.join }
     }.each do |where, nest|
-      it "go on where a callable appends to the handle #{where}, for an append that waits to share a request" do
+      it "continue when a callable appends to the handle #{where}, for an append that waits to share a request" do
         stream = stream_that_nests(&nest)
         hold_first
         first = append(stream, 0)
@@ -165,16 +165,16 @@ RSpec.describe "Appends with value callables", :faults do
         expect(sent.map(&:first)).to eq(["[0]", "[9]", "[1,2]"])
       end
 
-      it "go on where a callable appends to the handle #{where}, for an append that others wait for" do
+      it "continue when a callable appends to the handle #{where}, for an append that others wait for" do
         stream = stream_that_nests(&nest)
         faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
         expect(outcomes(append_nesting(stream, 1))).to contain_exactly(stored)
         expect(sent.map(&:first)).to eq(["[9]", "[1]"])
       end
 
-      next if RUBY_VERSION < "3.1" # Before it, fibers wait as threads do.
+      next if RUBY_VERSION < "3.1" # Before Ruby 3.1, fibers wait as threads do.
 
-      it "go on where a callable appends to the handle #{where}, for a fiber's append" do
+      it "continue when a callable appends to the handle #{where}, for a fiber's append" do
         stream = stream_that_nests(&nest)
         faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
         running = in_thread do
@@ -190,7 +190,7 @@ RSpec.describe "Appends with value callables", :faults do
       end
     end
 
-    it "are sent at once by the callable's thread, whatever requests of the handle are out" do
+    it "are sent at once when a callable makes them, even while other requests of the handle are in flight" do
       other = nil
       stream = stream_that_nests do |handle|
         faults.next("POST") { |reply| reply.wait(:other).respond(204, **FaultHelpers::OFFSET) }
@@ -205,7 +205,7 @@ RSpec.describe "Appends with value callables", :faults do
       expect(sent.map(&:first)).to eq(["[8]", "[9]", "[1]"])
     end
 
-    it "of others do not wait for a callable" do
+    it "of other threads do not wait for a callable" do
       computing = Thread::Queue.new
       computed = Thread::Queue.new
       stream = stream_that_nests do

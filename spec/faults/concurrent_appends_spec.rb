@@ -2,23 +2,24 @@
 
 require "timeout"
 
-# Appends of many threads on one handle: they share a request while another is out, and each has its own outcome.
+# Appends of many threads through one handle. While a request is in flight, the others wait and share the next one. Each
+# append has its own result.
 RSpec.describe "Appends that share requests", :faults do
   let(:stream) { fault_stream }
 
-  # Holds the next append's answer until :go is opened.
+  # Makes the response to the next append wait until :go is opened.
   def hold_first
     faults.next("POST") { |reply| reply.wait(:go).respond(204, **FaultHelpers::OFFSET) }
   end
 
-  # Starts an append in a thread of its own, and makes sure that the calls come in this order.
+  # Starts an append in a new thread, and waits until it waits: so the appends are made in a known order.
   def append(data, **options)
     thread = in_thread { stream.append(data, **options) }
     Thread.pass until thread.stop?
     thread
   end
 
-  # An append whose request is out, and others that wait for it.
+  # Starts an append whose request is in flight, and others that wait for it.
   def queue(*data)
     hold_first
     first = append(0)
@@ -34,7 +35,7 @@ RSpec.describe "Appends that share requests", :faults do
     have_attributes(class: DurableStreams::AppendResult, next_offset: offset)
   end
 
-  it "are one request, in the order in which they came" do
+  it "share one request, in the order in which they were made" do
     appends = queue(*(1..20))
     faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "21") }
     faults.open(:go)
@@ -42,7 +43,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[#{(1..20).to_a.join(",")}]"])
   end
 
-  it "are one request on a stream of bytes too" do
+  it "share one request on a byte stream too" do
     bytes = fault_client.stream("/s", content_type: :bytes)
     hold_first
     first = in_thread { bytes.append("0") }
@@ -73,7 +74,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to match_array(%w[[0] [1] [2] [3] [4]])
   end
 
-  it "are spread over requests of a bounded size" do
+  it "are split into requests of a limited size" do
     large = ("x" * 400_000).to_json
     appends = queue(*[large] * 4)
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
@@ -83,7 +84,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies.size).to eq(3)
   end
 
-  it "raise what is wrong with their own data in their own thread, before anything is sent" do
+  it "raise the error of their own data in their own thread, before anything is sent" do
     appends = queue(1, "{nope", 2)
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
@@ -92,19 +93,19 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2]"])
   end
 
-  it "that the server refuses together are split, so that a bad one fails alone" do
+  it "are split if the server rejects them together, so that only the invalid one fails" do
     appends = queue(1, 2, 3, 4)
-    # [1,2,3,4] is refused, so [1,2] and [3,4] go; then [3] and [4].
+    # [1,2,3,4] is rejected, so [1,2] and [3,4] are sent; then [3] and [4].
     [400, 204, 400, 400, 204].each do |status|
       faults.next("POST") { |reply| reply.respond(status, **FaultHelpers::OFFSET) }
     end
     faults.open(:go)
-    poisoned = have_attributes(class: DurableStreams::BadRequestError, status: 400)
-    expect(appends.map(&:value)).to match([stored("7"), stored("7"), stored("7"), poisoned, stored("7")])
+    rejected = have_attributes(class: DurableStreams::BadRequestError, status: 400)
+    expect(appends.map(&:value)).to match([stored("7"), stored("7"), stored("7"), rejected, stored("7")])
     expect(bodies).to eq(["[0]", "[1,2,3,4]", "[1,2]", "[3,4]", "[3]", "[4]"])
   end
 
-  it "that are too large together go in parts" do
+  it "are split if they are too large together" do
     appends = queue(1, 2, 3)
     faults.next("POST") { |reply| reply.respond(413) }
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
@@ -113,7 +114,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2,3]", "[1]", "[2,3]"])
   end
 
-  it "that are lost together fail in exactly the threads whose appends were lost" do
+  it "fail only in the threads whose appends were in a lost request" do
     appends = queue(1, 2)
     faults.next("POST", &:rst)
     faults.on("POST") { |reply| reply.respond(204, "stream-next-offset" => "9") }
@@ -124,7 +125,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2]", "[3]"])
   end
 
-  it "raise an error of their own in each thread when the stream is closed" do
+  it "raise a separate error in each thread if the stream is closed" do
     appends = queue(1, 2)
     faults.on("POST") { |reply| reply.respond(409, "stream-closed" => "true", "stream-next-offset" => "5") }
     faults.open(:go)
@@ -144,18 +145,18 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1]"])
   end
 
-  # Has the next request refused, and the one after it not before a second has passed.
-  def refuse_next
+  # Makes the server reject the next request. The client sends it again after a second.
+  def reject_next
     faults.next("POST") { |reply| reply.retry_after(1) }
   end
 
-  it "are not sent again when they are interrupted while their request is about to be" do
+  it "are not sent again if they are interrupted before their request is retried" do
     patient = fault_stream(retries: { max_retries: 1, max_delay: 5 })
     hold_first
     first = in_thread { patient.append(0) }
     faults.wait_until_waiting(:go)
     rest = [1, 2, 3].map { |n| in_thread { patient.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
-    refuse_next
+    reject_next
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
     faults.wait_until_responded(2)
@@ -165,29 +166,29 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2,3]", "[2]"])
   end
 
-  { "by itself" => false, "before others" => true }.each do |how, batching|
-    it "are not sent again either where one that is #{how} is interrupted" do
+  { "without batching" => false, "with batching" => true }.each do |how, batching|
+    it "are not sent again if a single one is interrupted before its retry (#{how})" do
       patient = fault_client(retries: { max_retries: 1, max_delay: 5 })
                 .stream("/s", content_type: :json, batching: batching)
-      2.times { refuse_next }
+      2.times { reject_next }
       faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
       interrupted = in_thread { patient.append(0) }
       faults.wait_until_responded(1)
       interrupted.raise(Timeout::Error, "enough")
       expect(interrupted.value).to be_a(Timeout::Error)
-      # This one is sent again later than the other would be.
+      # The retry of this append comes later than the other's would.
       expect(patient.append(1)).to stored("7")
       expect(bodies).to eq(["[0]", "[1]", "[1]"])
     end
   end
 
-  it "whose callers are all interrupted before their request is sent again are not, and the next ones go out" do
+  it "are not sent again if all callers are interrupted before the retry, and later appends are sent" do
     patient = fault_stream(retries: { max_retries: 1, max_delay: 5 })
     hold_first
     first = in_thread { patient.append(0) }
     faults.wait_until_waiting(:go)
     rest = [1, 2].map { |n| in_thread { patient.append(n) }.tap { |thread| Thread.pass until thread.stop? } }
-    2.times { refuse_next }
+    2.times { reject_next }
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     faults.open(:go)
     faults.wait_until_responded(2)
@@ -196,7 +197,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1,2]", "[3]", "[3]"])
   end
 
-  it "whose callers are all gone are given up, and the next ones go out" do
+  it "are cancelled if all their callers are interrupted, and later appends are sent" do
     appends = queue(1)
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     appends.first.kill.join
@@ -205,7 +206,7 @@ RSpec.describe "Appends that share requests", :faults do
     expect(bodies).to eq(["[0]", "[1]"])
   end
 
-  it "are all lost or stored under a storm of faults, and never stored twice" do
+  it "are each lost or stored once while many faults occur" do
     faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
     30.times do |n|
       faults.next("POST") { |reply| n.odd? ? reply.rst : reply.respond(204, **FaultHelpers::OFFSET) }

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Tokens that run out, and secrets that stay secret.
+# Tokens that expire, and secrets that must not be shown.
 RSpec.describe "Credentials", :faults do
-  describe "a refusal" do
-    let(:asked) { [] }
-    let(:token) { -> { asked.push(asked.size + 1).last.to_s } }
+  describe "a rejected request" do
+    let(:tokens) { [] }
+    let(:token) { -> { tokens.push(tokens.size + 1).last.to_s } }
 
     def stream
       @stream ||= fault_client(headers: { "Authorization" => token }).stream("/s", content_type: :json)
@@ -12,7 +12,7 @@ RSpec.describe "Credentials", :faults do
 
     [401, 403].each do |status|
       FaultReads::MODES.each do |mode|
-        it "with #{status} has callables asked once more (read live: :#{mode})" do
+        it "runs value callables once more after a #{status} (read live: :#{mode})" do
           serve_numbers_for(mode)
           [FaultReads::FIRST, FaultReads::SECOND].each do |queries|
             faults.next("GET", nil, query: queries[mode]) { |reply| reply.respond(status) }
@@ -21,7 +21,7 @@ RSpec.describe "Credentials", :faults do
           expect(faults.requests.map { |request| request.header("authorization") }).to eq(%w[1 2 3 4])
         end
 
-        it "with #{status} raises when fresh values do not help (read live: :#{mode})" do
+        it "raises if the server responds #{status} to the new values too (read live: :#{mode})" do
           faults.on("GET") { |reply| reply.respond(status) }
           error = status == 401 ? DurableStreams::UnauthorizedError : DurableStreams::ForbiddenError
           expect { stream.read_json(live: mode).each.to_a }.to raise_error(error)
@@ -29,19 +29,19 @@ RSpec.describe "Credentials", :faults do
         end
       end
 
-      it "with #{status} has callables asked once more (head)" do
+      it "runs value callables once more after a #{status} (head)" do
         faults.next("HEAD") { |reply| reply.respond(status) }
         faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
         expect(stream.head.next_offset).to eq("7")
       end
 
-      it "with #{status} is final for a write" do
+      it "is not retried after a #{status} if it is a write" do
         faults.on("POST") { |reply| reply.respond(status) }
         expect { stream.append(1) }.to raise_error(DurableStreams::DurableStreamError)
         expect(faults.requests.size).to eq(1)
       end
 
-      it "with #{status} is final where there is nothing to ask" do
+      it "is not retried after a #{status} without value callables" do
         faults.on("GET") { |reply| reply.respond(status) }
         fixed = fault_client(headers: { "Authorization" => "x" }).stream("/s", content_type: :json)
         expect { fixed.read.first }.to raise_error(DurableStreams::DurableStreamError)
@@ -49,7 +49,7 @@ RSpec.describe "Credentials", :faults do
       end
     end
 
-    it "in the middle of a tail has them asked again for every reconnect" do
+    it "runs value callables once more for every reconnect of a live read" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "0") }
       3.times do |n|
         faults.next("GET", nil, query: { "live" => "sse" }) { |reply| reply.respond(401) }
@@ -61,10 +61,10 @@ RSpec.describe "Credentials", :faults do
     end
   end
 
-  describe "callables" do
-    it "are asked for every request that goes out: retries, polls, reconnects" do
-      asked = 0
-      stream = fault_client(headers: { "X-N" => -> { (asked += 1).to_s } }, params: { "p" => -> { "v#{asked}" } })
+  describe "value callables" do
+    it "run for every HTTP request, retries included" do
+      count = 0
+      stream = fault_client(headers: { "X-N" => -> { (count += 1).to_s } }, params: { "p" => -> { "v#{count}" } })
                .stream("/s", content_type: :json)
       faults.next { |reply| reply.respond(503) }
       faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
@@ -74,7 +74,7 @@ RSpec.describe "Credentials", :faults do
       expect(faults.requests.map { |request| request.params["p"] }).to eq(%w[v1 v2 v3])
     end
 
-    it "that raise end the call with what they raised" do
+    it "end the call with the error that they raise" do
       error = Class.new(StandardError)
       stream = fault_client(headers: { "X" => -> { raise error, "no token today" } }).stream("/s", content_type: :json)
       [-> { stream.head }, -> { stream.append(1) }, -> { stream.read(live: :auto).first }].each do |call|
@@ -83,7 +83,7 @@ RSpec.describe "Credentials", :faults do
       expect(faults.requests).to be_empty
     end
 
-    it "that give what no header can hold are named, without the value" do
+    it "raise an error that names the header but not the value if they return an invalid value" do
       stream = fault_client(headers: { "X-Token" => -> { "s3cret\r\nX-Evil: 1" } }).stream("/s", content_type: :json)
       expect { stream.append(1) }.to raise_error(ArgumentError, /x-token.*CR, LF/i) { |e|
         expect(e.message).not_to include("s3cret")
@@ -95,12 +95,12 @@ RSpec.describe "Credentials", :faults do
   describe "secrets" do
     let(:client) do
       fault_client(base_url: faults.url.sub("//", "//me:s3cret@"), timeout: 0.1,
-                   headers: { "Authorization" => "Bearer s3cret", "X-Asked" => -> { "s3cret" } },
+                   headers: { "Authorization" => "Bearer s3cret", "X-Computed" => -> { "s3cret" } },
                    params: { "token" => "s3cret" })
     end
     let(:stream) { client.stream("/s?key=s3cret", content_type: :json) }
 
-    # The error that the block raises, and all that leads to it.
+    # The error that the block raises, and its causes.
     def failures(&block)
       error = in_thread(&block).value
       expect(error).to be_a(StandardError)
@@ -110,12 +110,12 @@ RSpec.describe "Credentials", :faults do
     calls = FaultHelpers::REQUESTS.transform_values { |kind| ->(stream) { kind.send_on(stream) } }
     FaultReads::MODES.each { |mode| calls["read live: :#{mode}"] = ->(stream) { stream.read(live: mode).to_a } }
     broken = {
-      "a refusal" => ->(reply) { reply.respond(404, "no") }, "a reset" => lambda(&:rst),
+      "a 404" => ->(reply) { reply.respond(404, "no") }, "a reset" => lambda(&:rst),
       "garbage" => ->(reply) { reply.raw("what?\r\n\r\n").fin },
-      "a redirect to nowhere" => ->(reply) { reply.redirect("ftp://me:s3cret@h/?s3cret") }
+      "an invalid redirect" => ->(reply) { reply.redirect("ftp://me:s3cret@h/?s3cret") }
     }
     calls.each do |name, call|
-      it "are in no message of #{name}" do
+      it "are in no error of #{name}" do
         broken.each_value do |script|
           faults.on(&script)
           failures { call.call(stream) }.each do |error|
@@ -130,7 +130,7 @@ RSpec.describe "Credentials", :faults do
       end
     end
 
-    it "are in nothing that is inspected" do
+    it "are in no result of inspect" do
       things = [client, client.context, client.context.config, stream, stream.read(live: :auto)]
       expect(things.map(&:inspect).join).not_to include("s3cret")
     end

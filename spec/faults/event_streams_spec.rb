@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# What is particular to reading by server-sent events.
+# Behaviour that only reads by server-sent events have.
 RSpec.describe "Event streams", :faults do
   let(:stream) { fault_stream }
 
-  # Scripts what the next event connections bring.
+  # Scripts the response to the next request for events.
   def next_events(&block)
     faults.next("GET", nil, query: { "live" => "sse" }, &block)
   end
@@ -13,7 +13,7 @@ RSpec.describe "Event streams", :faults do
     stream.read_json(live: live).each.to_a
   end
 
-  it "that close in order are connected to again at once, from the last offset with the last cursor" do
+  it "are requested again at once after an orderly close, from the last offset with the last cursor" do
     next_events { |reply| reply.sse.data("[1]").control("1", cursor: "a").data("[2]").control("2", cursor: "b").finish }
     next_events { |reply| reply.sse.data("[3]").control("3", closed: true).finish }
     patient = fault_stream(retries: { max_retries: 0, initial_delay: 1000, max_delay: 1000 })
@@ -22,7 +22,7 @@ RSpec.describe "Event streams", :faults do
     expect(faults.requests.map { |request| request.header("accept") }).to all(eq("text/event-stream"))
   end
 
-  it "that close in order with a `retry:` are connected to again after that time" do
+  it "are requested again after the time in `retry:` if they close in order" do
     next_events { |reply| reply.sse.chunk("retry: 250\n\n").data("[1]").control("1").finish }
     next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
     expect(read_all).to eq([1, 2])
@@ -30,13 +30,13 @@ RSpec.describe "Event streams", :faults do
     expect(second - first).to be_between(0.25, AtOnce::SECONDS)
   end
 
-  it "that break after a `retry:` are connected to again after that time, and not after hours" do
+  it "are requested again after the policy's longest delay at most if the time in `retry:` is hours" do
     next_events { |reply| reply.sse.chunk("retry: 99999999\n\n").data("[1]").control("1").rst }
     next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
-    expect(read_all).to eq([1, 2]) # The policy's longest delay bounds it.
+    expect(read_all).to eq([1, 2]) # Bounded by the policy's max_delay.
   end
 
-  it "end with streamClosed, whether it comes alone or in one chunk with the data" do
+  it "end at streamClosed, whether it arrives alone or in one chunk with the data" do
     all = "event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"
     next_events { |reply| reply.sse.chunk(all).hang }
     expect(read_all).to eq([1])
@@ -57,7 +57,7 @@ RSpec.describe "Event streams", :faults do
     expect(batches.map(&:next_offset)).to eq(["3"])
   end
 
-  it "may come byte by byte, with any line end" do
+  it "may arrive byte by byte, with any line ending" do
     ["\n", "\r\n", "\r"].each do |line_end|
       text = "event: data\ndata: [\"é\",\ndata: \"\u{1F600}\"]\n\nevent: control\n" \
              "data: {\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"
@@ -66,7 +66,7 @@ RSpec.describe "Event streams", :faults do
     end
   end
 
-  it "carry bytes as base64" do
+  it "may carry bytes as base64" do
     bytes = (0..255).map(&:chr).join.b
     next_events { |reply| reply.sse(base64: true).data([bytes].pack("m")).control("1", closed: true).finish }
     expect(fault_stream(type: :bytes).read(live: :sse).map(&:data)).to eq([bytes])
@@ -76,32 +76,32 @@ RSpec.describe "Event streams", :faults do
     "a control event that is not JSON" => ->(reply) { reply.sse.event("control", "{nope") },
     "a control event without an offset" => ->(reply) { reply.sse.event("control", "{}") },
     "an empty control event" => ->(reply) { reply.sse.event("control", "") },
-    "base64 that is none" => ->(reply) { reply.sse(base64: true).data("&&&").control("1") },
-    "data that are not JSON" => ->(reply) { reply.sse.data("[1").control("1") },
-    "data that are no array" => ->(reply) { reply.sse.data("{}").control("1") }
+    "invalid base64" => ->(reply) { reply.sse(base64: true).data("&&&").control("1") },
+    "data that is not JSON" => ->(reply) { reply.sse.data("[1").control("1") },
+    "data that is not an array" => ->(reply) { reply.sse.data("{}").control("1") }
   }.each do |what, script|
-    it "with #{what} raise ParseError, at once" do
+    it "raise ParseError at once for #{what}" do
       next_events { |reply| script.call(reply).hang }
       expect { read_all }.to raise_error(DurableStreams::ParseError, /#{faults.url("/s")}/)
       expect(faults.requests.size).to eq(1)
     end
   end
 
-  it "with an endless line raise ParseError at the limit that the user has set" do
+  it "raise ParseError for a line longer than max_message_bytes" do
     next_events { |reply| reply.sse.chunk("event: data\ndata: [\"").chunk("x" * 100_000).hang }
     limited = fault_stream(max_message_bytes: 10_000)
     expect { limited.read_json(live: :sse).to_a }
       .to raise_error(DurableStreams::ParseError, /larger than the limit of 10000 bytes/)
   end
 
-  it "with data events that no control event follows raise ParseError at the limit that the user has set" do
+  it "raise ParseError for data events larger than max_message_bytes without a control event" do
     limited = fault_stream(max_message_bytes: 10_000)
     ["[\"#{"x" * 1000}\"]", "[]"].each do |payload|
       next_events { |reply| reply.sse.data(payload).chunk("event: data\ndata: #{payload}\n\n" * 500).hang }
       expect { limited.read_json(live: :sse).to_a }
         .to raise_error(DurableStreams::ParseError, /without a control event.* limit of 10000 bytes \(max_message/)
     end
-    # In time, the same events are fine.
+    # With a control event after each, the same events are read.
     next_events do |reply|
       reply.sse
       500.times { |n| reply.data("[#{n}]").control((n + 1).to_s.rjust(3, "0"), closed: n == 499) }
@@ -110,13 +110,13 @@ RSpec.describe "Event streams", :faults do
     expect(limited.read_json(live: :sse).each.to_a).to eq((0..499).to_a)
   end
 
-  it "that bring a very long line are read whole" do # In linear time: the decoder's own tests have that.
+  it "may have a very long line" do # The decoder's own tests check that this takes linear time.
     size = 20_000_000
     next_events { |reply| reply.sse.data("[\"#{"x" * size}\"]").control("1", closed: true).finish }
     expect(read_all.first.size).to eq(size)
   end
 
-  it "that fall silent are replaced after live_timeout, and nothing is missed" do
+  it "are requested again after live_timeout seconds of silence, without losing data" do
     faults.on("GET", nil, query: { "offset" => "-1" }) do |reply|
       reply.sse.data("[1]").control("1", up_to_date: true).data("[2]").hang
     end
@@ -129,9 +129,9 @@ RSpec.describe "Event streams", :faults do
     expect(faults.requests.last.params["offset"]).to eq("1")
   end
 
-  it "that never begin are replaced as well, and so are silent long-polls" do
+  it "are requested again if they never begin, and so are silent long-polls" do
     faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
-    # More often than the policy would forgive failures, of which catching up may need some on a slow machine.
+    # More often than the policy allows failures. On a slow machine, catching up may use some of the policy's retries.
     %w[sse long-poll].each { |live| 4.times { faults.next("GET", nil, query: { "live" => live }, &:hang) } }
     faults.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
     faults.on(nil, nil, query: { "live" => "long-poll" }) { |reply| reply.read("[2]", next_offset: "2", closed: true) }
@@ -140,7 +140,7 @@ RSpec.describe "Event streams", :faults do
     expect(reading.map(&:value)).to eq([[1, 2]] * 2)
   end
 
-  it "that are alive are not replaced: comments count" do
+  it "are not requested again while comments arrive" do
     next_events do |reply|
       reply.sse
       8.times { reply.chunk(": alive\n").delay(0.25) }
@@ -150,10 +150,10 @@ RSpec.describe "Event streams", :faults do
     expect(faults.requests.size).to eq(1)
   end
 
-  describe "that the server does not give" do
+  describe "that the server does not support" do
     { "another type" => ->(reply) { reply.read("[]", next_offset: "1") }, "a 406" => ->(reply) { reply.respond(406) },
       "a 400" => ->(reply) { reply.respond(400) } }.each do |what, script|
-      it "(#{what}) leave live: :auto to long-poll" do
+      it "make live: :auto use long-poll (#{what})" do
         faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
         faults.on("GET", nil, query: { "live" => "sse" }, &script)
         faults.on(nil, nil, query: { "live" => "long-poll" }) do |reply|
@@ -164,13 +164,13 @@ RSpec.describe "Event streams", :faults do
       end
     end
 
-    it "raise SSENotSupportedError where they were asked for" do
+    it "raise SSENotSupportedError with live: :sse" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "1") }
       expect { read_all }.to raise_error(DurableStreams::SSENotSupportedError, /not an event stream/)
     end
   end
 
-  it "are not used for text by live: :auto, as they would change it" do
+  it "are not used for text by live: :auto, because they would change line endings" do
     faults.on("GET") { |reply| reply.read("a\r\n b", next_offset: "1", type: "text/plain") }
     faults.on("GET", nil, query: { "live" => "long-poll" }) do |reply|
       reply.read("c", next_offset: "2", type: "text/plain", closed: true)

@@ -6,13 +6,13 @@ require "stringio"
 require "timeout"
 require_relative "../support/fault_server"
 
-# What faults are worth depends on their being what they say.
+# Checks that the fault server's faults are what their names say.
 RSpec.describe FaultServer do
   let(:server) { described_class.shared }
 
   around { |example| Timeout.timeout(60) { example.run } }
 
-  # One request over a connection of its own; the Net::HTTPResponse.
+  # Sends one request on a new connection and returns the Net::HTTPResponse.
   def get(path, headers = {})
     Net::HTTP.get_response(URI(server.url(path)), headers)
   end
@@ -21,7 +21,7 @@ RSpec.describe FaultServer do
     Net::HTTP.post(URI(server.url(path)), body, { "content-type" => "text/plain" }.merge(headers))
   end
 
-  # A raw connection on which a request was sent.
+  # Opens a raw connection and sends a request on it.
   def connect(request = nil)
     socket = TCPSocket.new("127.0.0.1", server.port)
     socket.write(request) if request
@@ -38,20 +38,20 @@ RSpec.describe FaultServer do
     connect("GET #{path} HTTP/1.1\r\nHost: x\r\n\r\n", &block)
   end
 
-  describe "replies" do
-    it "answers with a status, headers and a body" do
+  describe "responses" do
+    it "have a status, headers and a body" do
       server.on("GET", "/a") { |reply| reply.respond(201, "h\u00E9llo", "X-One" => "1", "set-cookie" => %w[a b]) }
       response = get("/a")
       expect([response.code, response.body.b, response["x-one"]]).to eq(["201", "h\u00E9llo".b, "1"])
       expect(response.get_fields("set-cookie")).to eq(%w[a b])
     end
 
-    it "answers 501 to a request without a script" do
+    it "have the status 501 if no rule matches the request" do
       response = get("/nothing")
       expect([response.code, response.body]).to eq(["501", "The fault server has no reply for GET /nothing.\n"])
     end
 
-    it "uses limited rules in their order, then the latest of the others" do
+    it "come from limited rules in their order, then from the latest of the others" do
       server.on { |reply| reply.respond(200, "any") }
       server.on("GET", %r{\A/s}) { |reply| reply.respond(200, "latest") }
       server.next("GET", "/s") { |reply| reply.respond(200, "first") }
@@ -60,13 +60,13 @@ RSpec.describe FaultServer do
       expect(get("/other").body).to eq("any")
     end
 
-    it "tells requests apart by their query" do
+    it "may depend on the query" do
       server.on("GET", "/s") { |reply| reply.respond(200, "catch-up") }
       server.on("GET", "/s", query: { "live" => /sse|long-poll/ }) { |reply| reply.respond(200, "live") }
       expect([get("/s?offset=-1").body, get("/s?live=sse&offset=1").body]).to eq(%w[catch-up live])
     end
 
-    it "sends no body for HEAD, 204 and 304" do
+    it "have no body for HEAD, 204 and 304" do
       server.on { |reply| reply.respond(200, "body") }
       server.on("GET", "/204") { |reply| reply.respond(204, "body") }
       expect(Net::HTTP.start("127.0.0.1", server.port) { |http| http.head("/").to_hash })
@@ -74,7 +74,7 @@ RSpec.describe FaultServer do
       get_raw("/204") { |socket| expect(socket.readpartial(1000)).to eq("HTTP/1.1 204 Scripted\r\n\r\n") }
     end
 
-    it "answers with reads, refusals with Retry-After, and redirects" do
+    it "may be reads, have Retry-After, or redirect" do
       server.next { |reply| reply.read("[1]", next_offset: "7", cursor: "c", closed: true) }
       server.next { |reply| reply.retry_after(3) }
       server.next { |reply| reply.retry_after(Time.at(0), 503) }
@@ -88,7 +88,7 @@ RSpec.describe FaultServer do
       expect(Array.new(3) { get("/")["location"] }).to eq(["/other", "//other.example/s", "http://127.0.0.1:1/s"])
     end
 
-    it "redirects in a loop" do
+    it "may redirect in a loop" do
       server.on("GET", "/a") { |reply| reply.redirect("/b") }
       server.on("GET", "/b") { |reply| reply.redirect("/a") }
       expect([get("/a"), get("/b")].map { |response| response["location"] }).to eq(%w[/b /a])
@@ -96,19 +96,19 @@ RSpec.describe FaultServer do
   end
 
   describe "faults" do
-    it "drops a connection before it reads anything, in an orderly way or with a reset" do
+    it "closes a connection before it reads anything, in an orderly way or with a reset" do
       server.on_connect(&:fin)
       server.on_connect { |reply| reply.wait(:connected).rst }
       connect { |socket| expect(socket.read).to eq("") }
       connect do |socket|
-        server.release(:connected) # Ruby's own connect swallows a reset that comes too early.
+        server.release(:connected) # Ruby's connect hides a reset that arrives too early.
         expect { socket.read }.to raise_error(Errno::ECONNRESET)
       end
       server.on { |reply| reply.respond(200, "ordinary again") }
       expect(get("/").body).to eq("ordinary again")
     end
 
-    it "drops a connection after it has read the request" do
+    it "closes a connection after it has read the request" do
       server.next("POST", &:fin)
       server.next("POST", &:rst)
       expect { post("/s", "data") }.to raise_error(EOFError)
@@ -117,7 +117,7 @@ RSpec.describe FaultServer do
       expect(server.requests.map(&:body)).to eq(%w[data data])
     end
 
-    it "answers before it has read the request's body" do
+    it "responds before it has read the request's body" do
       server.next("POST", "/s", read_body: false) { |reply| reply.respond(413, "too large").rst }
       connect("POST /s HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nonly the start") do |socket|
         expect(socket.readpartial(12)).to eq("HTTP/1.1 413")
@@ -125,7 +125,7 @@ RSpec.describe FaultServer do
       expect(server.wait_for_request.body).to be_nil
     end
 
-    it "breaks off after so many bytes of the answer" do
+    it "closes the connection after a number of bytes of the response" do
       server.next { |reply| reply.cut(after: 20).respond(200, "x" * 100) }
       server.next { |reply| reply.cut(after: 20, with: :rst).respond(200, "x" * 100) }
       get_raw("/") { |socket| expect(socket.read).to eq("HTTP/1.1 200 Scripte") }
@@ -133,7 +133,7 @@ RSpec.describe FaultServer do
       expect(server.events(type: :closed).map { |event| event[:how] }).to eq(%i[fin rst])
     end
 
-    it "truncates a body against its Content-Length" do
+    it "sends a body shorter than its Content-Length" do
       server.next { |reply| reply.respond(200, "short", length: 100).fin }
       get_raw("/") { |socket| expect(socket.read).to end_with("content-length: 100\r\n\r\nshort") }
     end
@@ -153,14 +153,14 @@ RSpec.describe FaultServer do
       expect(get("/").body.b).to eq("h\u00E9llo".b)
     end
 
-    it "drips an answer, a piece at a time" do
+    it "sends a response slowly, a piece at a time" do
       server.next { |reply| reply.pieces(20, every: 0.01).respond(200, "x" * 100) }
       started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
       expect(get("/").body).to eq("x" * 100)
       expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - started).to be >= 0.06
     end
 
-    it "never answers, and notices that the client has had enough" do
+    it "never responds, and records that the client closes" do
       server.next(&:hang)
       get_raw("/") { server.wait_for_request }
       expect(server.wait_until_closed(by: :client)).to eq(:fin)
@@ -177,7 +177,7 @@ RSpec.describe FaultServer do
       expect(server.wait_until_closed(by: :server)).to eq(:fin)
     end
 
-    it "refuses connections, and takes them again at the same port" do
+    it "refuses connections, and accepts them again at the same port" do
       server.on { |reply| reply.respond(200, "back") }
       server.refuse_connections
       expect { get("/") }.to raise_error(Errno::ECONNREFUSED)
@@ -185,14 +185,14 @@ RSpec.describe FaultServer do
       expect(get("/").body).to eq("back")
     end
 
-    it "answers what is no HTTP request with a 400, and notes it" do
+    it "responds 400 to bytes that are not an HTTP request, and records them" do
       connect("nonsense\r\n\r\n") { |socket| expect(socket.read).to start_with("HTTP/1.1 400 ") }
       expect(server.events(type: :malformed).size).to eq(1)
     end
   end
 
   describe "keep-alive" do
-    it "serves several requests on a connection, and chunked ones" do
+    it "serves several requests on a connection, also chunked ones" do
       server.on { |reply| reply.respond(200, "ok") }
       Net::HTTP.start("127.0.0.1", server.port) do |http|
         http.get("/1")
@@ -204,7 +204,7 @@ RSpec.describe FaultServer do
         .to eq([[1, 1, ""], [2, 1, "in chunks"]])
     end
 
-    it "closes if either side says so" do
+    it "ends if either side sends Connection: close" do
       server.on { |reply| reply.respond(200, "ok") }
       server.on("GET", "/close") { |reply| reply.respond(200, "ok", "Connection" => "close") }
       get_raw("/close") { |socket| expect(socket.read).to end_with("ok") }
@@ -213,7 +213,7 @@ RSpec.describe FaultServer do
   end
 
   describe "steps" do
-    it "plays an SSE answer as the spec lets it go on" do
+    it "play an SSE response up to a gate, and the rest when the spec opens it" do
       server.next("GET", "/s") do |reply|
         reply.sse(base64: true).data("YQ==").control("1", cursor: "c")
         reply.wait(:more).event("other", "a\nb").control("2", closed: true).finish
@@ -231,7 +231,7 @@ RSpec.describe FaultServer do
       end
     end
 
-    it "lets as many pass a gate as were released, or all once it is open" do
+    it "let the released number of responses pass a gate, and all once it is open" do
       server.on { |reply| reply.wait(:gate).respond(200, "ok") }
       clients = Array.new(3) { Thread.new { get("/").code } }
       server.wait_until_waiting(:gate, 3)
@@ -240,7 +240,7 @@ RSpec.describe FaultServer do
       expect(clients.map(&:value)).to eq(%w[200 200 200])
     end
 
-    it "lets one reply wait for another" do
+    it "let one response wait for another" do
       server.on("GET", "/early") { |reply| reply.wait(:late).respond(200, "early") }
       server.on("GET", "/late") { |reply| reply.respond(200, "late").signal(:late) }
       early = Thread.new { get("/early").body }
@@ -248,20 +248,20 @@ RSpec.describe FaultServer do
       expect([get("/late").body, early.value]).to eq(%w[late early])
     end
 
-    it "gives up at a gate when the client does, unless it is patient" do
+    it "end at a gate when the client closes, unless they are patient" do
       server.next("GET", "/s") { |reply| reply.wait(:never).respond }
       get_raw("/s") { server.wait_until_waiting(:never) }
       expect(server.wait_until_closed(1, by: :client)).to eq(:fin)
 
       server.next("GET", "/s") { |reply| reply.wait(:late, patient: true).signal(:played) }
-      server.next("GET", "/t") { |reply| reply.wait(:played).respond(200, "it went on") }
+      server.next("GET", "/t") { |reply| reply.wait(:played).respond(200, "it continued") }
       get_raw("/s") { server.wait_until_waiting(:late) }
       server.release(:late)
-      expect(get("/t").body).to eq("it went on")
+      expect(get("/t").body).to eq("it continued")
     end
   end
 
-  describe "the record" do
+  describe "the journal" do
     it "has requests with their headers in order, their query and their body" do
       server.on(&:respond)
       body = (0..255).to_a.pack("C*")
@@ -275,7 +275,7 @@ RSpec.describe FaultServer do
       expect(request.time).to be_within(60).of(Process.clock_gettime(Process::CLOCK_MONOTONIC))
     end
 
-    it "can be waited for: the nth request, of a method and a path" do
+    it "lets a spec wait for the nth request with a method and a path" do
       server.on(&:respond)
       waiter = Thread.new { server.wait_for_request(2, method: :post, path: "/s").body }
       get("/s")
@@ -285,13 +285,13 @@ RSpec.describe FaultServer do
       expect(waiter.value).to eq("2")
     end
 
-    it "says what had happened when it waited in vain" do
+    it "lists the events so far when a wait times out" do
       server.on(&:respond)
       get("/seen")
       expect { server.wait_for_request(2, timeout: 0.01) }.to raise_error(FaultServer::Timeout, %r{number 2 .*/seen}m)
     end
 
-    it "notices a client's reset" do
+    it "distinguishes a client's reset" do
       server.next(&:hang)
       get_raw("/") do |socket|
         server.wait_for_request
@@ -310,7 +310,7 @@ RSpec.describe FaultServer do
       real.on { |reply| reply.respond(200, "real", "X-Real" => "1") }
     end
 
-    it "passes requests on as they are and answers back" do
+    it "passes requests and responses on unchanged" do
       server.proxy(real.url)
       response = post("/s?x=1", "data", "X-Mine" => "2")
       expect([response.body, response["x-real"]]).to eq(%w[real 1])
@@ -319,20 +319,20 @@ RSpec.describe FaultServer do
       expect(Net::HTTP.start("127.0.0.1", server.port) { |http| http.head("/")["x-real"] }).to eq("1")
     end
 
-    it "loses the answer of a request that was done" do
+    it "can lose the response to a request that the real server has processed" do
       server.next("POST") { |reply| reply.forward(real.url).rst }
       expect { post("/s", "data") }.to raise_error(Errno::ECONNRESET)
       expect(real.requests.map(&:body)).to eq(["data"])
     end
 
-    it "doubles a request" do
+    it "can send a request twice" do
       real.next { |reply| reply.respond(200, "first") }
       server.next("POST") { |reply| reply.forward(real.url).forward(real.url).send_response(0) }
       expect(post("/s", "data").body).to eq("first")
       expect(real.requests.map(&:body)).to eq(%w[data data])
     end
 
-    it "lets a request overtake another" do
+    it "can let a request overtake another" do
       server.next("POST") { |reply| reply.wait(:overtaken).forward(real.url).send_response }
       server.next("POST") { |reply| reply.forward(real.url).send_response.signal(:overtaken) }
       slow = Thread.new { post("/s", "1").body }
@@ -340,14 +340,14 @@ RSpec.describe FaultServer do
       expect([post("/s", "2").body, slow.value, real.requests.map(&:body)]).to eq(["real", "real", %w[2 1]])
     end
 
-    it "sends a request on whose sender has given up" do
+    it "can pass on a request whose client has given up" do
       server.next("POST") { |reply| reply.wait(:late, patient: true).forward(real.url).send_response }
       connect("POST /s HTTP/1.1\r\nContent-Length: 4\r\n\r\ndata") { server.wait_until_waiting(:late) }
       server.release(:late)
       expect(real.wait_for_request.body).to eq("data")
     end
 
-    it "passes a long answer on as it comes, and the client's going away too" do
+    it "passes a long response on as it arrives, and a close by the client too" do
       real.on("GET", "/s") { |reply| reply.sse.data("1").wait(:more).data("2").finish }
       server.proxy(real.url)
       get_raw("/s?live=sse") do |socket|
@@ -359,13 +359,13 @@ RSpec.describe FaultServer do
       expect(real.wait_until_closed(2, by: :client)).to be_a(Symbol)
     end
 
-    it "breaks a long answer off" do
+    it "can cut a long response" do
       real.on("GET", "/s") { |reply| reply.sse.data("1").finish }
       server.next("GET", "/s") { |reply| reply.cut(after: 50).pass(real.url) }
       get_raw("/s") { |socket| expect(socket.read.bytesize).to eq(50) }
     end
 
-    it "resets the connection when the real server is gone" do
+    it "resets the connection if the real server cannot be reached" do
       real.refuse_connections
       server.proxy(real.url)
       get_raw("/") { |socket| expect { socket.read }.to raise_error(Errno::ECONNRESET) }
@@ -373,8 +373,8 @@ RSpec.describe FaultServer do
     end
   end
 
-  describe "its life" do
-    it "forgets everything at a reset, and moves to another port" do
+  describe "its lifetime" do
+    it "starts anew at another port after a reset" do
       server.on { |reply| reply.respond(200, "old") }
       idle = get_raw("/")
       server.wait_until_responded(1)
@@ -387,7 +387,7 @@ RSpec.describe FaultServer do
       idle&.close
     end
 
-    it "ends when it is stopped, and when whoever started it is gone" do
+    it "ends when it is stopped, and when the process that started it ends" do
       pid = described_class.start { |other| other.instance_variable_get(:@pid) }
       expect { Process.kill(0, pid) }.to raise_error(Errno::ESRCH)
 
@@ -397,7 +397,7 @@ RSpec.describe FaultServer do
       expect(orphan_ends?(pid)).to be(true)
     end
 
-    it "is left alone by a forked child" do
+    it "does not end when a forked child stops it" do
       server.on { |reply| reply.respond(200, "still here") }
       Process.wait(fork { server.stop && exit!(1) })
       expect(get("/").body).to eq("still here")

@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
-# What a response means is one table, whatever brought the response: every status is compared on every path.
+# Every status means the same error for every operation, except where the tables below say otherwise.
 RSpec.describe "The meaning of a response", :faults do
-  # The statuses that have an error of their own. Every other one is a FetchError, UNEXPECTED_STATUS.
+  # The statuses with their own error class. Every other status raises FetchError with UNEXPECTED_STATUS.
   named = {
     400 => :BadRequestError, 401 => :UnauthorizedError, 403 => :ForbiddenError, 404 => :StreamNotFoundError,
     410 => :StreamGoneError, 413 => :PayloadTooLargeError, 429 => :RateLimitedError
   }.freeze
-  # By the default policy, which is this table's. The policy of the requests here has no retries, and these statuses.
+  # The statuses of the default policy. The policy of these requests has the same statuses and no retries.
   retryable = [429, 500, 502, 503, 504].freeze
   statuses = [202, 203, 206, 207, 226, 299, 300, 304, 305, 306, 399, *400..408, *410..418, *421..426, 428, 429, 431,
               451, 499, *500..508, 510, 511, 520, 530, 599].freeze
 
-  # The statuses that mean something else with headers: what they are then for each path, or else for `any`.
+  # Statuses whose meaning depends on headers: the error for each path; `any` is for all other paths.
   closed = { "stream-closed" => "true", "stream-next-offset" => "9" }.freeze
   gap = { "producer-expected-seq" => "5", "producer-received-seq" => "7" }.freeze
   by_header = {
@@ -29,11 +29,11 @@ RSpec.describe "The meaning of a response", :faults do
       { any: :SequenceGapError, "create" => :StreamExistsError }
   }.freeze
 
-  # Whether the request may be stored although the status is no success of its own.
+  # Whether the server may have stored the data although the operation raises.
   writes = ["create", "append", "append with seq", "close_stream", "close_stream with data", "delete"]
   may_be_stored = lambda do |path, status|
-    odd_success = status.between?(200, 299)
-    path == "producer" ? odd_success || status >= 500 : odd_success && writes.include?(path)
+    unexpected_success = status.between?(200, 299)
+    path == "producer" ? unexpected_success || status >= 500 : unexpected_success && writes.include?(path)
   end
 
   paths = FaultHelpers::REQUESTS.transform_values { |kind| ->(stream, *) { kind.send_on(stream) } }
@@ -45,7 +45,7 @@ RSpec.describe "The meaning of a response", :faults do
     raise DurableStreams.error_from_status(status, headers: headers)
   end
 
-  # What is compared of an error.
+  # The attributes of an error that are compared.
   def outcome
     yield
     nil

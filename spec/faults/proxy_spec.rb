@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# Proxies come from the environment, and from nowhere else.
+# Proxies come from environment variables only.
 RSpec.describe "Proxies", :faults do
-  # HEAD of a URL in a program of its own, in this environment, which no proxy variables of ours reach.
+  # Sends a HEAD request in a new program whose only proxy variables are those in `environment`.
   def head(url, environment)
     program = "policy = DurableStreams::RetryPolicy.new(max_retries: 0); " \
               "DurableStreams::Client.open(retry_policy: policy) { |c| puts c.stream(ARGV[0]).head.next_offset }"
@@ -13,30 +13,30 @@ RSpec.describe "Proxies", :faults do
 
   before { faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) } }
 
-  it "are used where http_proxy names one" do
+  it "are used if http_proxy names one" do
     expect(head("http://streams.example/s", "http_proxy" => faults.url)).to match(["7\n", be_success])
     request = faults.requests.first
     expect([request.target, request.header("host")]).to eq(["http://streams.example/s", "streams.example"])
   end
 
-  it "are used where ALL_PROXY names one" do
+  it "are used if ALL_PROXY names one" do
     expect(head("http://streams.example/s", "ALL_PROXY" => faults.url)).to match(["7\n", be_success])
   end
 
-  it "are used for https where https_proxy names one" do
+  it "are used for https if https_proxy names one" do
     faults.on { |reply| reply.respond(502) }
     head("https://streams.example/s", "https_proxy" => faults.url)
     request = faults.requests.first
     expect([request.verb, request.target]).to eq(["CONNECT", "streams.example:443"])
   end
 
-  it "get the user and password of their own URL" do
+  it "get the user and password in their own URL" do
     head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:pw@"))
     expect(faults.requests.first.header("proxy-authorization")).to eq("Basic #{["me:pw"].pack("m0")}")
     expect(faults.requests.first.header("authorization")).to be_nil
   end
 
-  it "are left out for the hosts of no_proxy" do
+  it "are not used for the hosts in no_proxy" do
     FaultServer.start do |proxy|
       environment = { "http_proxy" => proxy.url, "no_proxy" => "127.0.0.1,localhost" }
       expect(head(faults.url("/s"), environment)).to match(["7\n", be_success])
@@ -45,7 +45,7 @@ RSpec.describe "Proxies", :faults do
   end
 
   ["127.0.0.1", "10.0.0.0/8,127.0.0.0/8", "* ", "a.example,*", "localhost 127.0.0.1"].each do |list|
-    it "are left out for addresses that no_proxy has as #{list.inspect}" do
+    it "are not used for an address that no_proxy lists as #{list.inspect}" do
       FaultServer.start do |proxy|
         environment = { "http_proxy" => proxy.url, "NO_PROXY" => list }
         expect(head(faults.url("/s"), environment)).to match(["7\n", be_success])
@@ -56,7 +56,7 @@ RSpec.describe "Proxies", :faults do
 
   { "HTTP_PROXY" => "http://me:s3cret@host:port", "http_proxy" => "socks5://me:s3cret@127.0.0.1:1080",
     "ALL_PROXY" => "http://me:s3/cret@host" }.each do |name, value|
-    it "that cannot be used are an error, which names #{name} and no password, and no request goes out" do
+    it "raise an error that names #{name} and shows no password if they are invalid, and send no request" do
       output, status = head(faults.url("/s"), name => value)
       expect([output, status.success?]).to match([/ConnectionError/, false])
       expect(output).to include("head #{faults.url("/s")}: the proxy of the environment variable #{name} cannot be")
@@ -64,24 +64,24 @@ RSpec.describe "Proxies", :faults do
       expect(faults.connections).to eq(0)
     end
 
-    it "that cannot be used are not missed by the hosts of no_proxy (#{name})" do
+    it "may be invalid if no_proxy lists the host (#{name})" do
       expect(head(faults.url("/s"), name => value, "no_proxy" => "127.0.0.1")).to match(["7\n", be_success])
     end
 
-    it "that cannot be used are an error where a redirect needs them (#{name})" do
+    it "raise an error if they are invalid and a redirect needs them (#{name})" do
       faults.on { |reply| reply.redirect("http://streams.example/s") }
       output, = head(faults.url("/s"), name => value, "no_proxy" => "127.0.0.1")
       expect(output).to include("variable #{name} cannot be used", "DurableStreams::ConnectionError")
     end
   end
 
-  it "for https that cannot be used are not missed by http" do
+  it "for https may be invalid if the URL is http" do
     expect(head(faults.url("/s"), "https_proxy" => "socks5://h")).to match(["7\n", be_success])
     output, = head("https://127.0.0.1:1/s", "https_proxy" => "socks5://h")
     expect(output).to include('variable https_proxy cannot be used: its scheme is "socks5"')
   end
 
-  it "that refuse connections are said to" do
+  it "raise ConnectionError if they refuse connections" do
     faults.refuse_connections
     program, status = head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:s3cret@"))
     expect([program, status.success?]).to match([/ConnectionError/, false])

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# What reads ask for, in which order, and how far ahead.
-RSpec.describe "What a read asks for", :faults do
+# The requests that reads send: their parameters, their order, and how far ahead they go.
+RSpec.describe "The requests of a read", :faults do
   let(:stream) { fault_stream }
 
-  it "has its parameters in order, the cursor handed back, and no `live` before it has caught up" do
+  it "have sorted parameters, the server's last cursor, and no `live` before the read has caught up" do
     faults.next { |reply| reply.read("[1]", next_offset: "1", cursor: "a", up_to_date: false) }
     faults.next { |reply| reply.read("[2]", next_offset: "2", cursor: "b") }
     faults.next { |reply| reply.respond(204, "stream-next-offset" => "2", "stream-cursor" => "c") }
@@ -21,7 +21,7 @@ RSpec.describe "What a read asks for", :faults do
     expect(faults.requests.map(&:query)).to eq(queries)
   end
 
-  it "starts with the cursor that was given, once it waits" do
+  it "have the given cursor from the first live request" do
     faults.next { |reply| reply.read("[]", next_offset: "5") }
     faults.next { |reply| reply.read("[]", next_offset: "5", closed: true) }
     stream.read(offset: "5", live: :long_poll, cursor: "saved").to_a
@@ -29,7 +29,7 @@ RSpec.describe "What a read asks for", :faults do
   end
 
   %i[long_poll sse auto].each do |mode|
-    it "finds the tail before it waits there, so that a lost wait loses nothing (#{mode})" do
+    it "find the tail first for offset now, so that a lost live request loses no data (#{mode})" do
       faults.next { |reply| reply.read("[]", next_offset: "9", cursor: "c") }
       faults.next(&:rst)
       faults.next do |reply|
@@ -42,7 +42,7 @@ RSpec.describe "What a read asks for", :faults do
     end
   end
 
-  it "remembers the tail for a second iteration" do
+  it "start at the known tail in a second iteration" do
     faults.next { |reply| reply.read("[]", next_offset: "9") }
     faults.on(nil, nil, query: { "live" => "long-poll" }, &:hang)
     reader = stream.read_json(offset: "now", live: :long_poll)
@@ -54,8 +54,8 @@ RSpec.describe "What a read asks for", :faults do
     expect(faults.requests.last.params["offset"]).to eq("9")
   end
 
-  describe "ahead" do
-    # A stream without end, an item in each answer.
+  describe "read-ahead" do
+    # A stream that never ends, with one item in each response.
     def endless
       faults.on { |reply| reply.read("[0]", next_offset: "0", up_to_date: false) }
       50.times do |n|
@@ -65,7 +65,7 @@ RSpec.describe "What a read asks for", :faults do
       end
     end
 
-    it "is one response while the application uses the one before" do
+    it "fetches one response while the application uses the one before" do
       endless
       reader = stream.read
       enumerator = reader.each
@@ -78,7 +78,7 @@ RSpec.describe "What a read asks for", :faults do
       reader.close
     end
 
-    it "is bounded in bytes: the rest of a huge response stays in the network" do
+    it "is limited in bytes, so that a huge response is not read whole" do
       size = 24 * 1024 * 1024
       faults.on { |reply| reply.pieces(1 << 20).read("[#{"1," * (size / 2)}1]", next_offset: "1") }
       reader = stream.read_json
@@ -88,7 +88,7 @@ RSpec.describe "What a read asks for", :faults do
     end
   end
 
-  describe "and no longer wants" do
+  describe "a request that is no longer needed" do
     def endless_events
       faults.on do |reply|
         reply.sse.data("[1]").control("1").data("[2]").control("2", up_to_date: true).hang
@@ -117,7 +117,7 @@ RSpec.describe "What a read asks for", :faults do
 
     it "is cancelled with the reader that is collected as garbage" do
       endless_events
-      # Several, since a stack may still show one of them; and no other threads, which would get the readers' stacks.
+      # Several readers, because a stack may still refer to one. Each has its own thread, whose stack is not used again.
       5.times { Thread.new { stream.read_json(live: :sse).next }.join }
       faults.wait_for_request(5)
       deadline = now + 60

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# Every way to read, through what networks and servers do to answers: nothing is missed, nothing comes twice.
+# Every way to read while networks and servers damage responses: no data is lost, and none is read twice.
 RSpec.describe "Reads through faults", :faults do
-  # Faults of any answer, whatever it would have been.
+  # Faults of any response.
   any = {
     "dropped before the request is read" => ->(reply) { reply.fin },
     "reset after the request was read" => ->(reply) { reply.rst },
@@ -11,22 +11,22 @@ RSpec.describe "Reads through faults", :faults do
     "not HTTP" => ->(reply) { reply.raw("220 mail.example ESMTP\r\n\r\n").fin },
     "a 503" => ->(reply) { reply.respond(503, "later") },
     "a 429 with Retry-After" => ->(reply) { reply.retry_after(0) },
-    "a 502 whose body breaks off" => ->(reply) { reply.respond(502, "ba", length: 9).fin }
+    "a 502 with a truncated body" => ->(reply) { reply.respond(502, "ba", length: 9).fin }
   }
 
-  # Faults of an answer that is a body.
+  # Faults of a response with a whole body.
   whole = {
     "shorter than its Content-Length" => lambda do |reply, body, headers|
       reply.respond(200, body.chop, length: body.bytesize, **headers).fin
     end,
-    "reset in mid-body" => lambda do |reply, body, headers|
+    "reset in the middle of its body" => lambda do |reply, body, headers|
       reply.respond(200, body[0, 2], length: body.bytesize, **headers).rst
     end,
     "without the end of its chunks" => ->(reply, body, headers) { reply.head(200, **headers).chunk(body).fin },
-    "broken off within a chunk" => ->(reply, _, headers) { reply.head(200, **headers).raw("5\r\n[1").fin }
+    "closed within a chunk" => ->(reply, _, headers) { reply.head(200, **headers).raw("5\r\n[1").fin }
   }
 
-  # Faults of an answer that is events.
+  # Faults of a response with events.
   events = {
     "dropped between data and control" => ->(reply, data) { reply.sse.data(data).fin },
     "reset between data and control" => ->(reply, data) { reply.sse.data(data).rst },
@@ -43,7 +43,7 @@ RSpec.describe "Reads through faults", :faults do
 
       FaultReads::SHAPES.each do |shape|
         any.each do |fault, script|
-          it "reads #{shape.name} though the first answer, then the second, is #{fault}" do
+          it "reads #{shape.name} when the first response, then the second, is #{fault}" do
             [FaultReads::FIRST, FaultReads::SECOND].each do |queries|
               faults.next("GET", nil, query: queries[mode], &script)
             end
@@ -52,7 +52,7 @@ RSpec.describe "Reads through faults", :faults do
           end
         end
 
-        it "reads #{shape.name} though answers come byte by byte" do
+        it "reads #{shape.name} when responses arrive byte by byte" do
           faults.on("GET", nil, query: { "offset" => "-1", "live" => nil }) do |reply|
             reply.pieces(1).read("[1,2]", next_offset: "2", up_to_date: mode != :off)
           end
@@ -64,7 +64,7 @@ RSpec.describe "Reads through faults", :faults do
 
         unless mode == :sse
           whole.each do |fault, script|
-            it "reads #{shape.name} though the first answer is #{fault}" do
+            it "reads #{shape.name} when the first response is #{fault}" do
               faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
                 script.call(reply, "[1,2]", read_headers("2"))
               end
@@ -76,7 +76,7 @@ RSpec.describe "Reads through faults", :faults do
         next unless %i[sse auto].include?(mode)
 
         events.each do |fault, script|
-          it "reads #{shape.name} though the event stream is #{fault}" do
+          it "reads #{shape.name} when the event stream is #{fault}" do
             faults.next("GET", nil, query: FaultReads::SECOND[mode]) { |reply| script.call(reply, "[3]") }
             expect(shape.read.call(fault_stream, mode)).to eq(shape.whole)
           end
@@ -84,7 +84,7 @@ RSpec.describe "Reads through faults", :faults do
       end
 
       %i[fin rst].each do |how|
-        it "reads on wherever the first answer is cut (#{how})" do
+        it "continues wherever the first response is cut (#{how})" do
           (30..300).step(5) do |cut|
             faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
               reply.cut(after: cut, with: how)
@@ -99,7 +99,7 @@ RSpec.describe "Reads through faults", :faults do
         end
       end
 
-      it "connects again when connections were refused for a while" do
+      it "retries while connections are refused" do
         stream = fault_stream(retries: { max_retries: 1000, initial_delay: 0.005, max_delay: 0.01 })
         faults.refuse_connections
         reading = in_thread { stream.read_json(live: mode).each.to_a }
@@ -108,12 +108,12 @@ RSpec.describe "Reads through faults", :faults do
         expect(reading.value).to eq([1, 2, 3])
       end
 
-      it "raises ConnectionError when connections stay refused" do
+      it "raises ConnectionError when connections are still refused after the retries" do
         faults.refuse_connections
         expect { fault_stream.read_json(live: mode).first }.to raise_error(DurableStreams::ConnectionError, /refused/i)
       end
 
-      it "raises ParseError for broken JSON, without a retry" do
+      it "raises ParseError for invalid JSON, without a retry" do
         faults.next("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
           mode == :sse ? reply.sse.data("[1,}").control("2").finish : reply.read("[1,}", next_offset: "2")
         end
@@ -122,7 +122,7 @@ RSpec.describe "Reads through faults", :faults do
         expect(faults.requests.size).to eq(1)
       end
 
-      it "refuses data without a new offset, which would repeat for ever" do
+      it "raises FetchError for data without a new offset, which would be read forever" do
         faults.on("GET", nil, query: FaultReads::FIRST[mode]) do |reply|
           mode == :sse ? reply.sse.data("[1]").control("-1").finish : reply.read("[1]", next_offset: "-1")
         end
@@ -137,7 +137,7 @@ RSpec.describe "Reads through faults", :faults do
   describe "the count of failures" do
     let(:stream) { fault_stream(retries: { max_retries: 2, initial_delay: 0.001 }) }
 
-    it "starts anew after progress, in every mode" do
+    it "starts again from zero after progress, in every mode" do
       FaultReads::MODES.each do |mode|
         faults.reset
         8.times do |n|
@@ -154,7 +154,7 @@ RSpec.describe "Reads through faults", :faults do
       end
     end
 
-    it "starts anew with every part of a body that comes through" do
+    it "starts again from zero after every new part of a body" do
       rest = (0...9).to_a
       9.times do |n|
         faults.next("GET") { |reply| reply.head(200, **read_headers("9")).chunk("[#{rest[0..n].join(",")},").rst }
@@ -163,7 +163,7 @@ RSpec.describe "Reads through faults", :faults do
       expect(stream.read_json.each.to_a).to eq(rest)
     end
 
-    it "waits for at least a millisecond, however small the policy's delay" do
+    it "is followed by a pause of at least a millisecond, even with a smaller delay in the policy" do
       faults.on("GET") { |reply| reply.respond(503) }
       eager = fault_stream(retries: { max_retries: 10, initial_delay: 1e-9, max_delay: 1e-9 })
       expect { eager.read_json.first }.to raise_error(DurableStreams::FetchError)
@@ -173,8 +173,8 @@ RSpec.describe "Reads through faults", :faults do
     end
   end
 
-  describe "answers that bring nothing" do
-    it "are asked for more and more slowly, and then raise, when the offset does not move" do
+  describe "responses without data" do
+    it "are requested at growing intervals and then raise if the offset does not move" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "-1", up_to_date: false) }
       %i[read_json read_bytes].each do |read|
         expect { fault_stream.public_send(read).each(&:itself) }
@@ -183,16 +183,17 @@ RSpec.describe "Reads through faults", :faults do
       expect(faults.requests.size).to eq(12)
     end
 
-    it "are asked for a few times a second when they say that the read is up to date" do
+    it "are requested a few times a second if they are up to date" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "-1") }
       in_thread { fault_stream.read_json(live: :long_poll).each(&:itself) }
       faults.wait_for_request(10)
-      # A poll that takes long because the machine is slow counts as one that was held, after which some may come fast.
+      # A poll that takes long because the machine is slow counts as one that the server delayed. Some fast polls may
+      # follow it.
       spans = faults.requests.map(&:time).each_cons(8).map { |times| times.last - times.first }
       expect(spans).to all(be >= 0.25)
     end
 
-    # As two caches do that are both stale, and differ.
+    # Responds as two stale caches with different contents do.
     def serve_alternating_offsets(up_to_date:)
       { "-1" => "5", "5" => "6", "6" => "5" }.each do |offset, next_offset|
         faults.on("GET", nil, query: { "offset" => offset }) do |reply|
@@ -206,7 +207,7 @@ RSpec.describe "Reads through faults", :faults do
 
     [[:off, false], [:long_poll, false], [:long_poll, true], [:sse, false], [:sse, true], [:auto, true]]
       .each do |mode, up_to_date|
-        it "are no progress when their offsets alternate (live: :#{mode}, up to date: #{up_to_date})" do
+        it "do not count as progress if their offsets alternate (live: :#{mode}, up to date: #{up_to_date})" do
           serve_alternating_offsets(up_to_date: up_to_date)
           reader = fault_stream.read_json(live: mode)
           expect { reader.each(&:itself) }.to raise_error(DurableStreams::DurableStreamError, /#{faults.url("/s")}/)
@@ -214,7 +215,7 @@ RSpec.describe "Reads through faults", :faults do
         end
       end
 
-    it "do not move a read back, and raise when they keep saying so" do
+    it "do not move a read to an earlier offset, and raise if they all have one" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "4") }
       reader = fault_stream.read(offset: "5", live: :long_poll)
       faults.next("GET", nil, query: { "live" => nil }) { |reply| reply.read("[]", next_offset: "5") }
@@ -223,14 +224,14 @@ RSpec.describe "Reads through faults", :faults do
       expect(faults.requests.map { |request| request.params["offset"] }.uniq).to eq(["5"])
     end
 
-    it "do not move an event stream's read back either" do
+    it "do not move a read by events to an earlier offset either" do
       faults.on("GET") { |reply| reply.sse.control("4", up_to_date: true).data("[4]").control("5").hang }
       reader = fault_stream.read(offset: "5", live: :sse)
       expect { reader.each(&:itself) }.to raise_error(DurableStreams::FetchError, /an offset before "5"/)
       expect([reader.next_offset, faults.requests.size]).to eq(["5", 3])
     end
 
-    it "are waited for when they move on, since a server may skip what it has deleted" do
+    it "are not an error if their offset moves, because a server may skip deleted data" do
       6.times do |n|
         faults.on("GET", nil, query: { "offset" => n.zero? ? "-1" : n.to_s }) do |reply|
           reply.read("[]", next_offset: (n + 1).to_s, up_to_date: false)
@@ -241,31 +242,31 @@ RSpec.describe "Reads through faults", :faults do
       expect(timed { expect(stream.read_json.each.to_a).to eq([1]) }).to be >= 0.5
     end
 
-    it "are no progress when an event stream ends at once, again and again" do
+    it "do not count as progress if event streams end at once again and again" do
       faults.on("GET") { |reply| reply.sse.control("-1", up_to_date: true).finish }
       expect { fault_stream.read_json(live: :sse).to_a }
         .to raise_error(DurableStreams::ConnectionError, /event stream ended at once/)
-      # More only where the machine is so slow that one of them did not end at once.
+      # There are more if the machine is so slow that one of them did not end at once.
       expect(faults.requests.size).to be >= 3
     end
   end
 
   describe "an error" do
     FaultReads::MODES.each do |mode|
-      it "leaves the reader where it stood, and usable (live: :#{mode})" do
+      it "leaves the reader usable at its position (live: :#{mode})" do
         serve_numbers_for(mode)
         faults.on("GET", nil, query: FaultReads::SECOND[mode], times: 3) { |reply| reply.respond(500) }
         reader = fault_stream.read_json(live: mode)
         seen = []
         expect { reader.each { |item| seen << item } }.to raise_error(DurableStreams::FetchError)
         expect([seen, reader.next_offset, reader.closed?]).to eq([[1, 2], "2", false])
-        # A live read that begins again catches up first.
+        # A live read that starts again catches up first.
         faults.on("GET", nil, query: { "offset" => "2", "live" => nil }) { |reply| reply.read("[3]", next_offset: "3") }
         expect(reader.first(1)).to eq([3])
       end
     end
 
-    it "in the middle of a pooled connection reaches no other request" do
+    it "on a pooled connection affects no other request" do
       faults.on("GET") { |reply| reply.head(200, **read_headers("9")).chunk("[1,2").hang }
       faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
       stream = fault_stream
@@ -276,21 +277,21 @@ RSpec.describe "Reads through faults", :faults do
     end
   end
 
-  describe "a break in mid-body after items were handed out" do
+  describe "a lost connection in the middle of a body after items were handed out" do
     let(:items) { (1..50).to_a }
     let(:body) { "[#{items.join(",")}]" }
 
-    # The next answer has so many bytes of the body, then what the block says.
-    def break_off(sent)
+    # Scripts the next response: `sent` bytes of the body, then the steps of the block.
+    def truncate(sent)
       faults.next("GET") do |reply|
         yield reply.respond(200, body[0, sent], length: body.size, **read_headers("50"))
       end
     end
 
-    it "neither misses nor repeats any, however the reader is used" do
+    it "neither loses nor repeats items, with first and then each" do
       [10, 40, 100].each do |sent|
         faults.reset
-        break_off(sent) { |reply| reply.wait(:go).rst }
+        truncate(sent) { |reply| reply.wait(:go).rst }
         faults.on("GET") { |reply| reply.read(body, next_offset: "50") }
         reader = fault_stream.read_json
         first = reader.first(2)
@@ -300,8 +301,8 @@ RSpec.describe "Reads through faults", :faults do
       end
     end
 
-    it "neither misses nor repeats any within one iteration" do
-      break_off(60) { |reply| reply.wait(:go).rst }
+    it "neither loses nor repeats items within one iteration" do
+      truncate(60) { |reply| reply.wait(:go).rst }
       faults.on("GET") { |reply| reply.read(body, next_offset: "50") }
       seen = []
       fault_stream.read_json.each do |item|
@@ -311,15 +312,15 @@ RSpec.describe "Reads through faults", :faults do
       expect(seen).to eq(items)
     end
 
-    it "neither misses nor repeats any byte of copy_to" do
-      break_off(60, &:rst)
+    it "neither loses nor repeats bytes of copy_to" do
+      truncate(60, &:rst)
       faults.on("GET") { |reply| reply.pieces(7).read(body, next_offset: "50") }
       io = StringIO.new
       expect(fault_stream.read_bytes.copy_to(io)).to eq(body.size)
       expect(io.string).to eq(body)
     end
 
-    it "neither misses nor repeats any byte of a large answer, which memory was set aside for" do
+    it "neither loses nor repeats bytes of a large response whose memory was allocated in advance" do
       large = Random.new(7).bytes(12 << 20)
       faults.next("GET") do |reply|
         reply.respond(200, large[0, 9 << 20], length: large.bytesize, **read_headers("50")).rst
@@ -330,7 +331,7 @@ RSpec.describe "Reads through faults", :faults do
       expect(reader.next_offset).to eq("50")
     end
 
-    it "does not trust a huge Content-Length" do
+    it "does not allocate the memory for a huge Content-Length" do
       faults.on("GET") do |reply|
         reply.respond(200, body, length: 1 << 50, **read_headers("50")).fin
       end
@@ -338,7 +339,7 @@ RSpec.describe "Reads through faults", :faults do
       expect { reader.next }.to raise_error(DurableStreams::ConnectionError, /broke off/)
     end
 
-    it "raises ConnectionError when the retries are used up" do
+    it "raises ConnectionError after the last retry" do
       faults.on("GET") { |reply| reply.respond(200, body[0, 60], length: body.size, **read_headers("50")).fin }
       seen = []
       expect { fault_stream.read_json.each { |item| seen << item } }.to raise_error(DurableStreams::ConnectionError)

@@ -1,24 +1,24 @@
 # frozen_string_literal: true
 
-# Every request that is not a read, through what networks and servers do to it.
+# Every request that is not a read, while networks and servers fail.
 RSpec.describe "Requests through faults", :faults do
-  # The faults after which nobody knows whether the server acted on the request.
+  # The faults after which the client cannot know whether the server has processed the request.
   lost = {
-    "is dropped before the request is read" => lambda do |server, kind|
+    "is closed before the request is read" => lambda do |server, kind|
       server.next(kind.verb, nil, read_body: false, &:fin)
     end,
     "is reset before the request is read" => lambda do |server, kind|
       server.next(kind.verb, nil, read_body: false, &:rst)
     end,
-    "is dropped after the request was read" => ->(server, kind) { server.next(kind.verb, &:fin) },
+    "is closed after the request was read" => ->(server, kind) { server.next(kind.verb, &:fin) },
     "is reset after the request was read" => ->(server, kind) { server.next(kind.verb, &:rst) },
-    "ends within the answer's head" => lambda do |server, kind|
+    "is closed within the response's head" => lambda do |server, kind|
       server.next(kind.verb) { |reply| kind.respond_to(reply.cut(after: 20)) }
     end,
-    "is reset within the answer's head" => lambda do |server, kind|
+    "is reset within the response's head" => lambda do |server, kind|
       server.next(kind.verb) { |reply| kind.respond_to(reply.cut(after: 20, with: :rst)) }
     end,
-    "carries something that is not HTTP" => lambda do |server, kind|
+    "delivers bytes that are not HTTP" => lambda do |server, kind|
       server.next(kind.verb) { |reply| reply.raw("SSH-2.0-OpenSSH_9.2\r\n\r\n").fin }
     end
   }
@@ -40,7 +40,7 @@ RSpec.describe "Requests through faults", :faults do
             expect(faults.connections).to eq(2)
           end
         else
-          it "is not sent twice when the connection #{fault}, and says that the outcome is unknown" do
+          it "is not sent twice when the connection #{fault}, and raises with an unknown outcome" do
             faults.on(kind.verb) { |reply| kind.respond_to(reply) }
             script.call(faults, kind)
             unknown = raise_error(DurableStreams::ConnectionError, /outcome is unknown/) do |error|
@@ -55,7 +55,7 @@ RSpec.describe "Requests through faults", :faults do
       end
 
       %i[fin rst].each do |how|
-        it "is sent once at most when the connection ends (#{how}) as soon as it is made" do
+        it "is sent at most once when the connection ends at once (#{how})" do
           faults.on(kind.verb) { |reply| kind.respond_to(reply) }
           faults.on_connect(&how)
           result = in_thread { kind.send_on(stream) }.value
@@ -68,14 +68,14 @@ RSpec.describe "Requests through faults", :faults do
         end
       end
 
-      it "raises ConnectionError when connections are refused, and its outcome is known" do
+      it "raises ConnectionError with a known outcome when connections are refused" do
         faults.refuse_connections
         expect { kind.send_on(stream) }.to raise_error(DurableStreams::ConnectionError, /refused/i) do |error|
           expect(error).to have_attributes(outcome_unknown?: false, retryable?: true, url: faults.url("/s"))
         end
       end
 
-      it "gets through when connections are refused for a while" do
+      it "is retried while connections are refused" do
         faults.on(kind.verb) { |reply| kind.respond_to(reply) }
         patient = fault_stream(retries: { max_retries: 1000, initial_delay: 0.005, max_delay: 0.01 })
         faults.refuse_connections
@@ -96,38 +96,38 @@ RSpec.describe "Requests through faults", :faults do
         end
       end
 
-      it "takes an answer that comes byte by byte" do
+      it "accepts a response that arrives byte by byte" do
         faults.on(kind.verb) { |reply| kind.respond_to(reply.pieces(1)) }
         expect(kind).to be_success(kind.send_on(stream))
       end
 
-      it "takes an answer whose status and headers are there and whose body breaks off" do
+      it "accepts a response with complete headers and a truncated body" do
         status, headers = kind.reply
         faults.on(kind.verb) { |reply| reply.respond(status == 204 ? 200 : status, "ok", length: 10, **headers).fin }
         expect(kind).to be_success(kind.send_on(stream))
         expect(sent(kind)).to eq(1)
       end
 
-      it "raises TimeoutError when no answer comes#{", and says that the outcome is unknown" unless kind.repeated}" do
+      it "raises TimeoutError without a response#{", with an unknown outcome" unless kind.repeated}" do
         faults.on(kind.verb, &:hang)
-        # Long enough for the request to go out on a busy machine: else its outcome would be known.
+        # Long enough to send the request on a busy machine. Otherwise its outcome would be known.
         hasty = fault_stream(timeout: 0.5, retries: { max_retries: 1, initial_delay: 0.001 })
         expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, /no answer within 0.5 s/) do |error|
           expect(error).to have_attributes(outcome_unknown?: !kind.repeated, code: "TIMEOUT")
         end
         tries = kind.repeated ? 2 : 1
-        faults.wait_for_request(tries, method: kind.verb) # Which may be still on its way.
+        faults.wait_for_request(tries, method: kind.verb) # It may not have arrived yet.
         expect(sent(kind)).to eq(tries)
       end
 
-      it "is repeated while the server is in trouble, as often as the policy says" do
+      it "is retried after a 503" do
         faults.on(kind.verb, times: 2) { |reply| reply.respond(503) }
         faults.on(kind.verb) { |reply| kind.respond_to(reply) }
         expect(kind).to be_success(kind.send_on(stream))
         expect(sent(kind)).to eq(3)
       end
 
-      it "raises when the trouble does not end" do
+      it "raises FetchError when the server still responds 500 after the retries" do
         faults.on(kind.verb) { |reply| reply.respond(500, "out of order") }
         expect { kind.send_on(stream) }.to raise_error(DurableStreams::FetchError, /500/) do |error|
           expect(error).to have_attributes(status: 500, code: "UNEXPECTED_STATUS", retryable?: true)
@@ -142,7 +142,7 @@ RSpec.describe "Requests through faults", :faults do
         expect(kind).to be_success(kind.send_on(stream))
       end
 
-      it "raises at once when Retry-After is longer than the longest delay" do
+      it "raises at once when Retry-After is longer than max_delay" do
         faults.on(kind.verb) { |reply| reply.retry_after(17) }
         expect { kind.send_on(stream) }.to raise_error(DurableStreams::RateLimitedError) do |error|
           expect(error).to have_attributes(status: 429, code: "RATE_LIMITED", retry_after: 17)
@@ -167,7 +167,7 @@ RSpec.describe "Requests through faults", :faults do
   end
 
   describe "the connection of a POST" do
-    it "is replaced when it was closed while idle, and the POST is sent once at most" do
+    it "is replaced if it was closed while idle, and the POST is sent at most once" do
       faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET).fin }
       faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
       stream = fault_stream
@@ -187,13 +187,13 @@ RSpec.describe "Requests through faults", :faults do
       expect(outcomes).to include(:stored)
     end
 
-    it "is replaced without an error where the request may be repeated" do
+    it "is replaced without an error if the request may be sent again" do
       faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET).fin }
       stream = fault_stream
       expect(Array.new(20) { stream.head.next_offset }).to all(eq("7"))
     end
 
-    it "is kept and used again" do
+    it "is used again" do
       faults.on("POST") { |reply| reply.respond(204, **FaultHelpers::OFFSET) }
       stream = fault_stream
       5.times { stream.append(1) }
@@ -217,7 +217,7 @@ RSpec.describe "Requests through faults", :faults do
   describe "a large upload" do
     let(:data) { "x" * 16_000_000 }
 
-    it "takes as long as it flows, however short the timeout" do
+    it "may take longer than the timeout while it makes progress" do
       faults.on("POST", nil, read_body: false) do |reply|
         reply.delay(3.3).read_body.respond(204, **FaultHelpers::OFFSET)
       end
@@ -233,7 +233,7 @@ RSpec.describe "Requests through faults", :faults do
       end
     end
 
-    it "may be answered before the server has read it" do
+    it "may get its response before the server has read it" do
       faults.on("POST", nil, read_body: false) do |reply|
         reply.respond(413, "too much", "connection" => "close").read_body.fin
       end
@@ -241,8 +241,8 @@ RSpec.describe "Requests through faults", :faults do
     end
   end
 
-  describe "a host that takes no connections" do
-    # A listener whose queue is full: the system answers no more SYNs.
+  describe "a host that accepts no connections" do
+    # A listener whose queue is full: the operating system does not respond to further SYNs.
     let(:listener) do
       Socket.new(:INET, :STREAM).tap do |socket|
         socket.bind(Addrinfo.tcp("127.0.0.1", 0))
@@ -259,7 +259,7 @@ RSpec.describe "Requests through faults", :faults do
 
     after { [listener, *@fillers].each(&:close) }
 
-    it "is a TimeoutError whose outcome is known: nothing was sent" do
+    it "raises TimeoutError with a known outcome, because nothing was sent" do
       stream = fault_stream(base_url: "http://127.0.0.1:#{port}", timeout: 0.1, retries: { max_retries: 1 })
       expect { stream.append(1) }.to raise_error(DurableStreams::TimeoutError) do |error|
         expect(error).not_to be_outcome_unknown

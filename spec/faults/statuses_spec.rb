@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What each status of an answer becomes.
+# The error that each response status raises.
 RSpec.describe "Statuses", :faults do
   permanent = {
     400 => [DurableStreams::BadRequestError, "BAD_REQUEST"], 401 => [DurableStreams::UnauthorizedError, "UNAUTHORIZED"],
@@ -10,13 +10,13 @@ RSpec.describe "Statuses", :faults do
     413 => [DurableStreams::PayloadTooLargeError, "PAYLOAD_TOO_LARGE"],
     422 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"], 501 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"]
   }.freeze
-  passing = {
+  temporary = {
     429 => [DurableStreams::RateLimitedError, "RATE_LIMITED"], 500 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"],
     502 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"], 503 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"],
     504 => [DurableStreams::FetchError, "UNEXPECTED_STATUS"]
   }.freeze
 
-  # Every way to send something: its name => what does it on a stream.
+  # Every operation that sends a request, by name.
   calls = FaultHelpers::REQUESTS.transform_values { |kind| ->(stream) { kind.send_on(stream) } }
   FaultReads::MODES.each { |mode| calls["read live: :#{mode}"] = ->(stream) { stream.read(live: mode).to_a } }
 
@@ -34,7 +34,7 @@ RSpec.describe "Statuses", :faults do
         end
       end
 
-      passing.each do |status, (error, code)|
+      temporary.each do |status, (error, code)|
         it "raises #{error.name} for #{status}, after the policy's retries" do
           faults.on { |reply| reply.respond(status) }
           expect { call.call(fault_stream) }.to raise_error(error, /#{status}/) do |raised|
@@ -46,7 +46,7 @@ RSpec.describe "Statuses", :faults do
     end
   end
 
-  # A success that says too little: what answered may be the server, or something before it.
+  # A status of success without the protocol's headers. It may come from the server or from an intermediary.
   describe "of success that are not the protocol's" do
     def unknown_outcome(message)
       raise_error(DurableStreams::FetchError, message) do |error|
@@ -100,7 +100,7 @@ RSpec.describe "Statuses", :faults do
       end
     end
 
-    it "do not leave it unknown where the server says that the stream was closed before" do
+    it "do not leave the outcome unknown if the server says that the stream was already closed" do
       faults.on { |reply| reply.respond(409, "", "stream-closed" => "true") }
       expect { fault_stream.close_stream }.to raise_error(DurableStreams::FetchError) do |error|
         expect(error).not_to be_outcome_unknown
@@ -108,7 +108,7 @@ RSpec.describe "Statuses", :faults do
     end
   end
 
-  it "tells the 409s apart" do
+  it "raises a different error for each kind of 409" do
     conflicts = {
       {} => { ->(s) { s.create } => DurableStreams::StreamExistsError,
               ->(s) { s.append(1) } => DurableStreams::ContentTypeMismatchError,
@@ -130,7 +130,7 @@ RSpec.describe "Statuses", :faults do
     expect(fault_stream.close_stream.final_offset).to eq("9")
   end
 
-  it "puts an excerpt of the response into the error's message, and keeps all of it" do
+  it "puts an excerpt of the response into the error's message, and the whole into body" do
     faults.on { |reply| reply.respond(400, "offset is malformed") }
     expect { fault_stream.head }.to raise_error(%r{\Ahead http://.*/s: bad request \(400\)\z})
     expect { fault_stream.read.first }.to raise_error(/offset is malformed/) do |error|
@@ -150,7 +150,7 @@ RSpec.describe "Statuses", :faults do
 
   it "marks an error as retryable only if the policy names its status" do
     retries = FaultHelpers::QUICK.merge(max_retries: 0, retryable_statuses: [404, 408])
-    passing = [404, 408, 503].map do |status|
+    retryable = [404, 408, 503].map do |status|
       faults.on { |reply| reply.respond(status) }
       calls = [:head, ->(stream) { stream.append(1) }, ->(stream) { stream.read.first }].map(&:to_proc)
       calls.map do |call|
@@ -159,18 +159,18 @@ RSpec.describe "Statuses", :faults do
         e.retryable?
       end
     end
-    expect(passing).to eq([[true] * 3, [true] * 3, [false] * 3])
+    expect(retryable).to eq([[true] * 3, [true] * 3, [false] * 3])
   end
 
-  it "waits for as long as Retry-After asks" do
+  it "waits for the seconds in Retry-After" do
     faults.next { |reply| reply.retry_after(1) }
     faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
     stream = fault_stream(retries: { max_retries: 1, initial_delay: 0.001, max_delay: 5 })
     expect(timed { stream.head }).to be_between(1, 1 + AtOnce::SECONDS)
   end
 
-  it "waits until the date that Retry-After names" do
-    date = Time.at(Time.now.to_i + 2) # Dates have whole seconds.
+  it "waits until the date in Retry-After" do
+    date = Time.at(Time.now.to_i + 2) # HTTP dates have whole seconds.
     faults.next { |reply| reply.retry_after(date) }
     faults.on { |reply| reply.read("[1]", next_offset: "1") }
     stream = fault_stream(retries: { max_retries: 1, initial_delay: 0.001, max_delay: 5 })

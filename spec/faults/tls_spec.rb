@@ -3,7 +3,7 @@
 require "pathname"
 require "tempfile"
 
-# Which certificates are trusted, and how that is said.
+# Which certificates the client trusts and which it sends.
 RSpec.describe "TLS" do
   around { |example| TlsServer.open { |server| (@server = server) && example.run } }
 
@@ -17,13 +17,13 @@ RSpec.describe "TLS" do
     end
   end
 
-  # HEAD in a program of its own, in this environment.
+  # Sends a HEAD request in a new program with these environment variables.
   def head_with(environment)
     program = 'DurableStreams::Client.open(base_url: ARGV[0]) { |c| puts c.stream("/s").head.next_offset }'
     ChildProcess.outcome(program, server.url, environment: environment)
   end
 
-  it "trusts the certificates of ca_file" do
+  it "trusts the certificates in ca_file" do
     expect(head(ca_file: server.ca_file)).to eq("7")
     expect(head(ca_file: Pathname(server.ca_file))).to eq("7")
   end
@@ -46,27 +46,27 @@ RSpec.describe "TLS" do
     Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
   end
 
-  it "trusts no other, and says so at once: another try would not help" do
+  it "raises ConnectionError for any other certificate at once, without a retry" do
     took = timed do
       expect { head }.to raise_error(DurableStreams::ConnectionError, /certificate.*UnknownIssuer/i)
     end
     expect(took).to be < AtOnce::SECONDS
   end
 
-  it "trusts no certificate that is another host's" do
+  it "does not trust a certificate for another host" do
     TlsServer.open(name: "DNS:elsewhere.example") do |other|
       @server = other
       expect { head(ca_file: other.ca_file) }.to raise_error(DurableStreams::ConnectionError, /not valid for name/i)
     end
   end
 
-  it "says so when a file holds no certificate" do
+  it "raises an error that names ca_file if the file has no certificate" do
     Tempfile.create("empty") do |file|
       expect { head(ca_file: file.path) }.to raise_error(DurableStreams::ConnectionError, /ca_file.*no certificate/)
     end
   end
 
-  describe "with a server that wants a certificate" do
+  describe "with a server that requires a client certificate" do
     around { |example| TlsServer.open(client_certs: true) { |server| (@server = server) && example.run } }
 
     def refusal(**options)
@@ -75,7 +75,7 @@ RSpec.describe "TLS" do
       e
     end
 
-    it "shows client_cert, whose key is in client_key or in the same file" do
+    it "sends client_cert, whose key is in client_key or in the same file" do
       cert, key = server.client_files
       expect(head(ca_file: server.ca_file, client_cert: cert, client_key: Pathname(key))).to eq("7")
       both = File.join(server.folder, "both.pem")
@@ -83,7 +83,7 @@ RSpec.describe "TLS" do
       expect(head(ca_file: server.ca_file, client_cert: both)).to eq("7")
     end
 
-    it "takes them from the configuration" do
+    it "uses client_cert and client_key of the configuration" do
       cert, key = server.client_files
       context = DurableStreams.new_context do |config|
         config.ca_file = server.ca_file
@@ -93,7 +93,7 @@ RSpec.describe "TLS" do
       expect(DurableStreams.stream("#{server.url}/s", context: context).head.next_offset).to eq("7")
     end
 
-    it "is refused without one, or with another authority's, and says so at once" do
+    it "raises ConnectionError at once without a certificate, or with another authority's" do
       cert, key = server.client_files(self_signed: true)
       [{}, { client_cert: cert, client_key: key }].each do |options|
         error = nil
@@ -103,7 +103,7 @@ RSpec.describe "TLS" do
       end
     end
 
-    it "is shown none if a redirect leads to it from another origin" do
+    it "sends no certificate after a redirect from another origin" do
       cert, key = server.client_files
       TlsServer.open do |first|
         first.location = "#{server.url}/s"
@@ -119,7 +119,7 @@ RSpec.describe "TLS" do
       end
     end
 
-    it "is shown none if it is the proxy of an http URL" do
+    it "sends no certificate to the proxy of an http URL" do
       output, = ChildProcess.outcome(<<~RUBY, *server.client_files, environment: { "http_proxy" => server.url })
         policy = DurableStreams::RetryPolicy.new(max_retries: 0)
         client = DurableStreams::Client.new(ca_file: #{server.ca_file.dump}, client_cert: ARGV[0], client_key: ARGV[1],
@@ -133,7 +133,7 @@ RSpec.describe "TLS" do
       expect(output).to match(/received fatal alert: CertificateRequired/)
     end
 
-    it "says what is wrong with the files" do
+    it "raises an error that says what is wrong with the files" do
       cert, key = server.client_files
       other = server.client_files.last
       encrypted = File.join(server.folder, "encrypted.key")
@@ -148,13 +148,13 @@ RSpec.describe "TLS" do
     end
   end
 
-  it "says so when the server does not speak TLS" do
+  it "raises an error that says so if the server does not speak TLS" do
     FaultServer.start do |plain|
       plain.on_connect(times: 4) { |reply| reply.raw("HTTP/1.1 400 Bad Request\r\n\r\n").fin }
       DurableStreams::Client.open(base_url: plain.url.sub("http:", "https:"), retry_policy: policy) do |client|
         expect { client.stream("/s").head }
           .to raise_error(DurableStreams::ConnectionError, %r{\Ahead https://.*: the server does not speak TLS})
-        expect(plain.connections).to eq(1) # Another try would not help.
+        expect(plain.connections).to eq(1) # No retry.
       end
     end
   end
