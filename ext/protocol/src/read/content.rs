@@ -9,8 +9,8 @@ use super::payload::{Format, Part, Payload};
 use crate::json::SplitError;
 use crate::protocol::{Media, PositionError, text};
 
-/// How a response of this content type is split. A JSON reader expects one array, but a `+json` response may hold several
-/// values.
+/// How a response of this content type is split. A JSON reader expects one array, but a `+json` response may hold
+/// several values.
 fn format_of(expected: Format, media: Option<Media>) -> Format {
     match (expected, media) {
         (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,

@@ -1,7 +1,7 @@
 //! The position of a read, and which request comes next.
 //!
-//! Only a complete response or an SSE control event moves the position. What was handed out of an incomplete response is
-//! counted in [`Position::skip`], and is skipped when that response is read again.
+//! Only a complete response or an SSE control event moves the position. What was handed out of an incomplete response
+//! is counted in [`Position::skip`], and is skipped when that response is read again.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ pub struct Progress {
     pub closed: bool,
     /// The response's status.
     pub status: u16,
-    /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end earlier
-    /// than what the first try handed out.
+    /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end
+    /// earlier than what the first try handed out.
     pub skip: u64,
 }
 
@@ -148,8 +148,8 @@ impl Cursor {
         }
     }
 
-    /// Whether SSE preserves the data: JSON as it is, bytes as base64. Text loses its line ends and leading spaces in the
-    /// framing, and JSON values in a row lose their boundaries.
+    /// Whether SSE preserves the data: JSON as it is, bytes as base64. Text loses its line ends and leading spaces in
+    /// the framing, and JSON values in a row lose their boundaries.
     fn sse_allowed(&self) -> bool {
         self.media
             .is_none_or(|media| matches!(media, Media::Json | Media::Bytes))
@@ -217,8 +217,8 @@ impl Cursor {
 
     /// A response is complete. `empty`: it had no data. `took`: the time since the request.
     ///
-    /// An empty response never moves the position back, since the data in between would be handed out again. In this case
-    /// the method changes `progress` to the current position.
+    /// An empty response never moves the position back, since the data in between would be handed out again. In this
+    /// case the method changes `progress` to the current position.
     pub fn advance(&mut self, progress: &mut Progress, empty: bool, took: Duration) -> Stall {
         let (moved, back) = (self.moves(progress), empty && self.goes_back(progress));
         let was_caught_up = self.caught_up;

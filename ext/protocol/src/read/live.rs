@@ -104,8 +104,8 @@ impl ReadMachine {
         Ok(!is_empty)
     }
 
-    /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But a
-    /// connection that ends right after it began, without data, counts as lost.
+    /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But
+    /// a connection that ends right after it began, without data, counts as lost.
     pub(super) fn finish_events(&mut self, now: Instant, events: &EventStream) {
         if events.has_progressed || self.request_age(now) >= MIN_EVENT_CONNECTION {
             self.schedule.reset();

@@ -29,8 +29,8 @@ const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
 /// What the driver does next.
 #[derive(Debug)]
 pub enum ReadAction {
-    /// Wait until the application has taken the end of the last response. Then call [`ReadMachine::request`] and send the
-    /// request.
+    /// Wait until the application has taken the end of the last response. Then call [`ReadMachine::request`] and send
+    /// the request.
     Request,
     /// Read the next piece of the response's body.
     Receive {
@@ -331,7 +331,8 @@ impl ReadMachine {
         self.end_request(now, ReadOutcome::Stalled(stall));
     }
 
-    /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest delay.
+    /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
+    /// delay.
     pub(super) fn connection_lost(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) {
         let max_delay = self.config.retry.max_delay;
         self.end_request(

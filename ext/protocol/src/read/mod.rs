@@ -1,5 +1,5 @@
-//! Reading a stream: [`ReadMachine`] decides which requests to send, what to hand to the application, and when to retry,
-//! to reconnect and to stop. It sends nothing itself: a driver does.
+//! Reading a stream: [`ReadMachine`] decides which requests to send, what to hand to the application, and when to
+//! retry, to reconnect and to stop. It sends nothing itself: a driver does.
 //!
 //! Read [`machine::ReadMachine`] first, then [`Cursor`] (the position and the next request) and
 //! [`event::ReadEvent`] (what the application gets).

@@ -1,5 +1,5 @@
-//! The payload of a response: JSON is split into complete items, bytes are passed on unchanged. Skips what an earlier try
-//! already handed out.
+//! The payload of a response: JSON is split into complete items, bytes are passed on unchanged. Skips what an earlier
+//! try already handed out.
 
 use std::collections::VecDeque;
 

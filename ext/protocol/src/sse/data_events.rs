@@ -1,4 +1,4 @@
-//! The data events that wait for the control event that says where they end.
+//! Collects data events until the control event that has their end position.
 
 use std::{mem, vec};
 
@@ -6,38 +6,38 @@ use bytes::Bytes;
 
 use super::error::SseError;
 
-/// Data events in order, up to a limit: a server that never sends the control event must not fill the memory.
+/// Data events in order. A limit protects the memory from a server that never sends the control event.
 #[derive(Debug)]
 pub struct DataEventBuffer {
     events: Vec<DataEvent>,
-    /// The events that were copied. One large allocation goes back to the system when it is freed; a million small ones
-    /// stay with the allocator (glibc kept 300 of 400 MB).
+    /// The events that were copied, in one allocation. The allocator returns one large allocation to the system when it
+    /// is freed, but not a million small ones (glibc retained 300 of 400 MB).
     copied: Vec<u8>,
-    /// How many events have been looked at by [`DataEventBuffer::release_piece`].
-    settled: usize,
+    /// How many events [`DataEventBuffer::release_piece`] has handled.
+    released: usize,
     size: usize,
     limit: usize,
 }
 
 #[derive(Debug)]
 enum DataEvent {
-    /// As the decoder gave it: perhaps a slice of a piece of the body.
+    /// As the decoder returned it: perhaps a slice of a piece of the body.
     Uncopied(Bytes),
-    /// The next so many bytes of what was copied.
+    /// The next bytes of the copied events: this many.
     Copied(usize),
 }
 
-/// What an event takes beside its bytes. It counts as well, or empty events would have no limit.
+/// The memory of an event beside its bytes. It counts, so that the number of empty events is limited too.
 const OVERHEAD: usize = size_of::<DataEvent>();
 
 impl DataEventBuffer {
-    /// Nothing yet. The events between two control events may be `limit` bytes together. A single event has a limit of
-    /// its own (see [`RawEventDecoder::with_limit`](super::RawEventDecoder::with_limit)) and is always taken.
+    /// An empty buffer. The events between two control events may have `limit` bytes in total. A single event is always
+    /// accepted; [`RawEventDecoder::with_limit`](super::RawEventDecoder::with_limit) limits it.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             events: Vec::new(),
             copied: Vec::new(),
-            settled: 0,
+            released: 0,
             size: 0,
             limit,
         }
@@ -46,7 +46,7 @@ impl DataEventBuffer {
     /// Adds the next event.
     ///
     /// # Errors
-    /// [`SseError::TooMuchWithoutControl`] where the events are larger than the limit; they are dropped then.
+    /// [`SseError::TooMuchWithoutControl`] if the events are larger than the limit. They are dropped.
     pub fn push(&mut self, data: Bytes) -> Result<(), SseError> {
         self.size = self.size.saturating_add(data.len().saturating_add(OVERHEAD));
         if !self.events.is_empty() && self.size > self.limit {
@@ -57,19 +57,19 @@ impl DataEventBuffer {
         Ok(())
     }
 
-    /// The events since the last call.
+    /// Takes the events since the last call.
     pub fn take(&mut self) -> DataEvents {
-        (self.settled, self.size) = (0, 0);
+        (self.released, self.size) = (0, 0);
         DataEvents {
             events: mem::take(&mut self.events).into_iter(),
             copied: mem::take(&mut self.copied).into(),
         }
     }
 
-    /// To be called before the next piece of the body is waited for. An event may be a small part of the last piece, of
-    /// `size` bytes, and would keep all of it in memory: such an event is copied.
+    /// Call this before waiting for the next piece of the body. It copies the events that are less than half of the
+    /// last piece, which has `size` bytes. Otherwise a small event would prevent the whole piece from being freed.
     pub fn release_piece(&mut self, size: usize) {
-        for event in &mut self.events[self.settled..] {
+        for event in &mut self.events[self.released..] {
             if let DataEvent::Uncopied(data) = event
                 && data.len() < size / 2
             {
@@ -77,11 +77,11 @@ impl DataEventBuffer {
                 *event = DataEvent::Copied(data.len());
             }
         }
-        self.settled = self.events.len();
+        self.released = self.events.len();
     }
 }
 
-/// Gathered events, in order.
+/// Data events taken from a [`DataEventBuffer`], in order.
 #[derive(Debug)]
 pub struct DataEvents {
     events: vec::IntoIter<DataEvent>,

@@ -1,8 +1,8 @@
-//! The framing: bytes in, cut anywhere, raw events out. After "Interpreting an event stream" of the WHATWG HTML standard.
+//! The framing of SSE, after "Interpreting an event stream" in the WHATWG HTML standard: bytes in, raw events out.
 //!
-//! Every byte is looked at once and the value of a `data` line is copied at most once, straight into the event it
-//! belongs to, so a line of any length costs linear time and its size in memory. An event of one `data` line that lies
-//! within one piece is not copied at all: its data are a slice of the piece.
+//! The decoder reads every byte once and copies the value of a `data` line at most once, into its event. So a line of
+//! any length costs linear time, and its own size in memory. If an event has one `data` line and arrives in one piece,
+//! its data is a slice of the piece and is not copied.
 
 use std::mem;
 use std::time::Duration;
@@ -12,34 +12,33 @@ use memchr::{memchr, memchr2};
 
 use super::error::SseError;
 
-/// How large one event may be unless said otherwise, in bytes: 1 GiB.
+/// The default limit of one event's size: 1 GiB.
 pub const DEFAULT_MAX_EVENT_BYTES: usize = 1 << 30;
 
-/// The shortest reconnection time that a `retry:` field can ask for: a server must not make its clients spin.
+/// The shortest reconnection time that a `retry:` field can set. It prevents a busy loop.
 pub const MIN_RETRY: Duration = Duration::from_millis(100);
 
-/// The longest reconnection time that a `retry:` field can ask for: a server must not put its clients to sleep for good.
+/// The longest reconnection time that a `retry:` field can set. It prevents a client that never reconnects.
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// The fields that are read, each with its colon. `id` is not: a stream's position comes in control events.
+/// The fields that the decoder reads, each with its colon. It ignores `id`: control events have the position.
 const FIELDS: [&[u8]; 3] = [b"data:", b"event:", b"retry:"];
 
-/// What a field's name, its colon and its space take at most, in bytes.
+/// The longest field name with its colon and space, in bytes.
 const MAX_FIELD_PREFIX: usize = b"event: ".len();
 
-/// One event as it was framed, whatever it means.
+/// One event, before its name is interpreted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawEvent {
-    /// The value of its last `event` field; empty if it had none (which browsers call `message`).
+    /// The value of its last `event` field. Empty without one; browsers call such an event `message`.
     pub event: Bytes,
-    /// The values of its `data` fields, joined by LF. Not checked for UTF-8: bytes that are not UTF-8 come as they were
-    /// sent, for the reader of the payload to judge.
+    /// The values of its `data` fields, joined by LF. The decoder does not check that they are UTF-8.
     pub data: Bytes,
 }
 
-/// Turns the pieces of an event stream into events.
+/// Decodes the pieces of an event stream into raw events.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -54,14 +53,14 @@ pub struct RawEvent {
 /// # Ok::<(), durable_streams_protocol::sse::SseError>(())
 /// ```
 ///
-/// There is nothing to call at the end of the body: an event without its blank line is incomplete, and is dropped with
-/// the decoder. A decoder reads one response; the next response starts with a new one.
+/// Use a new decoder for every response. At the end of the body there is nothing to call: an event without its blank
+/// line is incomplete, and is dropped with the decoder.
 #[derive(Debug)]
 pub struct RawEventDecoder {
-    /// What was pushed and not looked at yet.
+    /// The bytes that were pushed and not read yet.
     piece: Bytes,
     line: Line,
-    /// The last byte was a CR, which ended its line: an LF right after it belongs to that line end.
+    /// The last byte was a CR. If an LF comes next, both are one line end.
     after_cr: bool,
     event: Bytes,
     data: DataFields,
@@ -73,26 +72,26 @@ pub struct RawEventDecoder {
 /// Where in a line the last piece ended.
 #[derive(Debug)]
 enum Line {
-    /// At the start of the stream, after so many bytes of what may be a byte order mark.
+    /// At the start of the stream, after this many bytes of a possible byte order mark.
     Bom(usize),
     /// At the start of a line.
     Start,
-    /// After these few bytes, which do not tell yet what the line is.
+    /// After these bytes, which may still become one of several fields.
     Undecided(Vec<u8>),
-    /// In the value of a `data` line. `at_start`: at its very start, where one space is dropped.
+    /// In the value of a `data` line. `at_start`: before its first byte, where one space is dropped.
     Data { at_start: bool },
-    /// In another field that is read, after these bytes of the line.
+    /// In an `event` or `retry` line, after these bytes of the line.
     Buffered(Vec<u8>),
-    /// In a comment or in a field that is not read.
+    /// In a comment or an ignored field.
     Ignored,
 }
 
 /// The `data` fields of the event so far, joined by LF.
 #[derive(Debug, Default)]
 struct DataFields {
-    /// Whether there was one. An event without any is not an event.
+    /// Whether there was one. Without one, there is no event.
     any: bool,
-    /// The only one, if it lies within one piece and `joined` is empty.
+    /// The only value, if it came in one piece. Then `joined` is empty.
     slice: Bytes,
     joined: Vec<u8>,
 }
@@ -109,8 +108,8 @@ impl RawEventDecoder {
         Self::with_limit(DEFAULT_MAX_EVENT_BYTES)
     }
 
-    /// A decoder for one response whose events are at most `limit` bytes each, data and event name separately. What is
-    /// ignored (comments, unknown fields) takes no memory and does not count.
+    /// A decoder for one response. An event's data and its name may have `limit` bytes each. Comments and ignored
+    /// fields take no memory and do not count.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             piece: Bytes::new(),
@@ -124,8 +123,8 @@ impl RawEventDecoder {
         }
     }
 
-    /// Takes the next piece of the body. Take the events out of it with [`next_event`](Self::next_event), until there is
-    /// none, before the next piece is pushed; otherwise the two have to be copied together.
+    /// Adds the next piece of the body. Call [`next_event`](Self::next_event) until it returns `None` before you push
+    /// the next piece. Otherwise both are copied into one.
     pub fn push(&mut self, piece: Bytes) {
         if self.piece.is_empty() {
             self.piece = piece;
@@ -134,11 +133,10 @@ impl RawEventDecoder {
         }
     }
 
-    /// The next event that is complete, or `None` when it takes another piece to complete one. Events of any name are
-    /// returned.
+    /// The next complete event, of any name; `None` if it needs another piece.
     ///
     /// # Errors
-    /// [`SseError::EventTooLarge`], then and ever after.
+    /// [`SseError::EventTooLarge`]. Every later call returns the same error.
     pub fn next_event(&mut self) -> Result<Option<RawEvent>, SseError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -161,13 +159,13 @@ impl RawEventDecoder {
         result
     }
 
-    /// The reconnection time that the last `retry:` field asked for, clamped to [`MIN_RETRY`] and [`MAX_RETRY`]; `None`
-    /// if there was none.
+    /// The reconnection time from the last `retry:` field, between [`MIN_RETRY`] and [`MAX_RETRY`]; `None` without a
+    /// field.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
 
-    /// Looks at the piece from the position on, as far as the next event's end.
+    /// Reads the piece from the position on, up to the end of the next event.
     fn scan(&mut self, piece: &Bytes, position: &mut usize) -> Result<Option<RawEvent>, SseError> {
         while *position < piece.len() {
             let rest = &piece[*position..];
@@ -195,7 +193,7 @@ impl RawEventDecoder {
         Ok(None)
     }
 
-    /// Compares a byte at the start of the stream with the byte order mark. Returns how many bytes are dealt with.
+    /// Compares a byte at the start of the stream with the byte order mark. Returns how many bytes it consumed.
     fn skip_bom(&mut self, matched: usize, byte: u8) -> usize {
         if byte == BOM[matched] {
             self.line = if matched + 1 == BOM.len() {
@@ -205,19 +203,19 @@ impl RawEventDecoder {
             };
             return 1;
         }
-        // Part of a mark and then something else: a line that starts with those bytes, so none that is read.
+        // After part of a byte order mark, the line starts with other bytes than a known field.
         self.line = if matched == 0 { Line::Start } else { Line::Ignored };
         0
     }
 
-    /// Takes bytes that do not end their line.
+    /// Handles the start or middle of a line: the piece ends before the line does.
     fn part_of_line(&mut self, part: &[u8]) -> Result<(), SseError> {
         match &mut self.line {
-            Line::Start | Line::Bom(_) => self.sort_line(part),
+            Line::Start | Line::Bom(_) => self.classify_line(part),
             Line::Undecided(head) => {
                 let mut line = mem::take(head);
                 line.extend_from_slice(part);
-                self.sort_line(&line)
+                self.classify_line(&line)
             }
             Line::Data { at_start } => {
                 let part = if mem::take(at_start) { without_space(part) } else { part };
@@ -228,8 +226,8 @@ impl RawEventDecoder {
         }
     }
 
-    /// Decides as early as possible what becomes of a line that starts so.
-    fn sort_line(&mut self, line: &[u8]) -> Result<(), SseError> {
+    /// Decides as early as possible which field a line is, from its first bytes.
+    fn classify_line(&mut self, line: &[u8]) -> Result<(), SseError> {
         if let Some(value) = line.strip_prefix(b"data:") {
             self.data.start_line(self.limit)?;
             self.line = Line::Data {
@@ -247,7 +245,7 @@ impl RawEventDecoder {
         Ok(())
     }
 
-    /// Takes the bytes, of this piece, up to the end of a line that is not a blank one.
+    /// Handles the rest of a line, which ends in this piece and is not blank.
     fn end_of_line(&mut self, rest: &[u8], piece: &Bytes) -> Result<(), SseError> {
         match mem::replace(&mut self.line, Line::Start) {
             Line::Start | Line::Bom(_) => self.field(rest, piece),
@@ -263,16 +261,16 @@ impl RawEventDecoder {
         }
     }
 
-    /// Processes a whole line, which is a part of `owner`: `name:value`, `name: value`, `name`, or a comment, whose name
-    /// is empty.
+    /// Handles a complete line: `name:value`, `name: value`, `name`, or a comment, whose name is empty. The line is a
+    /// slice of `owner`.
     fn field(&mut self, line: &[u8], owner: &Bytes) -> Result<(), SseError> {
         let colon = memchr(b':', line).unwrap_or(line.len());
         let value = line.get(colon + 1..).map_or(&[][..], without_space);
         match &line[..colon] {
             b"data" => self.data.whole_line(owner.slice_ref(value), self.limit),
             b"event" => {
-                within(self.limit, value.len())?;
-                // Copied, since a slice would keep a whole piece alive for the sake of a name.
+                check_limit(self.limit, value.len())?;
+                // Copied: a slice would prevent the whole piece from being freed.
                 self.event = match value {
                     b"data" => Bytes::from_static(b"data"),
                     b"control" => Bytes::from_static(b"control"),
@@ -281,7 +279,7 @@ impl RawEventDecoder {
                 Ok(())
             }
             b"retry" => {
-                within(self.limit, value.len())?;
+                check_limit(self.limit, value.len())?;
                 self.retry = parse_retry(value).or(self.retry);
                 Ok(())
             }
@@ -289,7 +287,7 @@ impl RawEventDecoder {
         }
     }
 
-    /// Ends the event at a blank line. Without any `data` field it is none, and its name is forgotten.
+    /// Handles a blank line, which ends the event. Without a `data` field there is no event, and its name is dropped.
     fn dispatch(&mut self) -> Option<RawEvent> {
         let event = mem::take(&mut self.event);
         let data = self.data.take()?;
@@ -298,19 +296,19 @@ impl RawEventDecoder {
 }
 
 impl DataFields {
-    /// Adds a line that is known whole.
+    /// Adds the value of a complete line.
     fn whole_line(&mut self, value: Bytes, limit: usize) -> Result<(), SseError> {
         if self.any {
             self.start_line(limit)?;
             return self.append(&value, limit);
         }
-        within(limit, value.len())?;
+        check_limit(limit, value.len())?;
         self.any = true;
         self.slice = value;
         Ok(())
     }
 
-    /// Begins a line whose value comes in parts: joins it to the one before.
+    /// Begins a line whose value comes in several parts. Joins it to the previous line.
     fn start_line(&mut self, limit: usize) -> Result<(), SseError> {
         if !mem::replace(&mut self.any, true) {
             return Ok(());
@@ -325,21 +323,21 @@ impl DataFields {
         grow(&mut self.joined, part, limit)
     }
 
-    /// What was collected, if there was a `data` field at all. Starts anew.
+    /// Takes the data, if there was a `data` field, and resets this.
     fn take(&mut self) -> Option<Bytes> {
         let DataFields { any, slice, joined } = mem::take(self);
         any.then(|| if joined.is_empty() { slice } else { joined.into() })
     }
 }
 
-/// Appends within the limit.
+/// Appends bytes, up to the limit.
 fn grow(buffer: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), SseError> {
-    within(limit, buffer.len().saturating_add(bytes.len()))?;
+    check_limit(limit, buffer.len().saturating_add(bytes.len()))?;
     buffer.extend_from_slice(bytes);
     Ok(())
 }
 
-fn within(limit: usize, size: usize) -> Result<(), SseError> {
+fn check_limit(limit: usize, size: usize) -> Result<(), SseError> {
     if size > limit {
         Err(SseError::EventTooLarge { limit })
     } else {
@@ -347,12 +345,12 @@ fn within(limit: usize, size: usize) -> Result<(), SseError> {
     }
 }
 
-/// One space after the colon belongs to the framing.
+/// The value without the one space after the colon, which belongs to the framing.
 fn without_space(value: &[u8]) -> &[u8] {
     value.strip_prefix(b" ").unwrap_or(value)
 }
 
-/// Milliseconds, in ASCII digits and nothing else; anything else is no `retry` field. However many digits: clamped.
+/// Milliseconds in ASCII digits, clamped. `None` for any other value, which the standard ignores.
 fn parse_retry(value: &[u8]) -> Option<Duration> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,35 +1,35 @@
-//! What can be wrong with an event stream.
+//! The errors of an event stream.
 
 use std::fmt;
 
-/// Why an event stream cannot be read on. The decoder that returned it returns it again for every further call: what
-/// comes after a broken event has no known position.
+/// Why an event stream cannot be decoded. The decoder returns the same error on every later call, since events after a
+/// broken one have no known position.
 ///
-/// Messages never hold the stream's data, so that they may be logged.
+/// Messages never contain the stream's data, so that they can be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SseError {
-    /// One event (or one endless line) is larger than the limit, in bytes.
+    /// One event, or one line without an end, is larger than the limit.
     EventTooLarge {
-        /// The limit that was passed, in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The data events without a control event after them are larger than the limit, in bytes, together.
+    /// The data events since the last control event are larger in total than the limit.
     TooMuchWithoutControl {
-        /// The limit that was passed, in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// A `data` event of a base64 response is not standard, padded base64. The reason is for people.
+    /// A `data` event of a base64 response is not standard, padded base64.
     Base64 {
-        /// What is wrong with it, and where.
+        /// What is wrong with it, and where, for humans.
         reason: String,
     },
-    /// A `control` event is not the JSON object that the protocol prescribes. The reason is for people.
+    /// A `control` event is not the JSON object that the protocol prescribes.
     Control {
-        /// What is wrong with it.
+        /// What is wrong with it, for humans.
         reason: String,
     },
-    /// The response names a `stream-sse-data-encoding` that is not known.
+    /// The response has an unknown `stream-sse-data-encoding`.
     UnknownEncoding {
         /// The header's value.
         encoding: String,
@@ -41,7 +41,7 @@ impl fmt::Display for SseError {
         match self {
             Self::EventTooLarge { limit } => write!(
                 f,
-                "SSE event larger than the limit of {limit} bytes (max_message_bytes)"
+                "SSE event is larger than the limit of {limit} bytes (max_message_bytes)"
             ),
             Self::TooMuchWithoutControl { limit } => write!(
                 f,

@@ -1,4 +1,4 @@
-//! What the events of a Durable Streams response mean.
+//! Decodes the events of a Durable Streams response: data and control events.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::decoder::{DEFAULT_MAX_EVENT_BYTES, RawEventDecoder};
 use super::error::SseError;
 
-/// How the payload of a response's data events is encoded. Control events are never encoded.
+/// The encoding of a response's data events. Control events are never encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
-    /// As it is: JSON and text.
+    /// None, for JSON and text.
     #[default]
     Plain,
     /// Standard, padded base64 (RFC 4648, section 4), over any number of lines.
@@ -22,10 +22,11 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding that a response's `stream-sse-data-encoding` header names, in any case; `None` where there is none.
+    /// The encoding in a response's `stream-sse-data-encoding` header. Case does not matter; without a header it is
+    /// plain.
     ///
     /// # Errors
-    /// [`SseError::UnknownEncoding`]: such data cannot be read, and must not be handed out as if they were plain.
+    /// [`SseError::UnknownEncoding`]. Such data must not be handed out undecoded.
     pub fn from_header(value: Option<&str>) -> Result<Self, SseError> {
         match value.map(str::trim) {
             None | Some("") => Ok(Self::Plain),
@@ -40,32 +41,31 @@ impl Encoding {
 /// One event of a Durable Streams response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SseEvent {
-    /// A payload, decoded. On a JSON stream: an array of messages, not parsed yet. On a text stream: the text, with LF
-    /// where the server broke the line; not checked for UTF-8. It may be a slice of the piece that it came in, and then
-    /// keeps that alive.
+    /// A decoded payload. On a JSON stream it is an array of messages, not parsed yet. On a text stream it is the text,
+    /// with LF as line ends, and not checked for UTF-8. It may be a slice of a piece of the body; then the piece is not
+    /// freed before it.
     ///
-    /// It has no position until a control event follows: what is handed out before that is read again after a lost
-    /// connection.
+    /// It has no position until a control event follows. If the connection is lost before that, it is read again.
     Data(Bytes),
-    /// Where the stream is after the data events before it.
+    /// The position after the data events before it.
     Control(ControlEvent),
 }
 
-/// What a control event says (protocol, "Read Stream - Live (SSE)").
+/// A control event (protocol, "Read Stream - Live (SSE)").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlEvent {
-    /// Where the next read starts: an opaque string, never empty.
+    /// Where the next read starts. Opaque and never empty.
     pub next_offset: String,
-    /// What to send back as `cursor` on the next request; servers leave it out at the end of a closed stream.
+    /// The `cursor` parameter of the next request. Servers omit it at the end of a closed stream.
     pub cursor: Option<String>,
-    /// Nothing more existed when this was sent. True whenever `closed` is.
+    /// Whether this was the stream's tail when the server sent it. Always true if `closed` is.
     pub up_to_date: bool,
-    /// The end of a closed stream: nothing will ever follow.
+    /// Whether this is the end of a closed stream.
     pub closed: bool,
 }
 
-/// Turns the pieces of a Durable Streams SSE response into its events. Events of other names are passed over, and so
-/// are those without a name: newer servers may send them.
+/// Decodes the pieces of a Durable Streams SSE response into its events. It ignores events with other names or without
+/// one, since newer servers may send them.
 #[derive(Debug)]
 pub struct EventDecoder {
     frames: RawEventDecoder,
@@ -79,8 +79,7 @@ impl EventDecoder {
         Self::with_limit(encoding, DEFAULT_MAX_EVENT_BYTES)
     }
 
-    /// A decoder for one response whose events are at most `limit` bytes each, counted as they are sent: before base64
-    /// is decoded.
+    /// A decoder for one response, whose events are at most `limit` bytes each. Base64 counts in its encoded size.
     pub fn with_limit(encoding: Encoding, limit: usize) -> Self {
         Self {
             frames: RawEventDecoder::with_limit(limit),
@@ -89,17 +88,17 @@ impl EventDecoder {
         }
     }
 
-    /// Takes the next piece of the body, cut anywhere. Best pushed when [`next_event`](Self::next_event) has returned
-    /// `None`; see [`RawEventDecoder::push`].
+    /// Adds the next piece of the body. Call [`next_event`](Self::next_event) until it returns `None` first; see
+    /// [`RawEventDecoder::push`].
     pub fn push(&mut self, piece: Bytes) {
         self.frames.push(piece);
     }
 
-    /// The next event that is complete, or `None` when it takes another piece to complete one.
+    /// The next complete event; `None` if it needs another piece.
     ///
     /// # Errors
-    /// An event that is too large, is not base64 where it should be, or is a control event that says nothing. The events
-    /// before it have been returned by then; after it there are none: the same error comes again.
+    /// If an event is too large, its base64 is invalid, or a control event is malformed. All events before it have been
+    /// returned. Every later call returns the same error.
     pub fn next_event(&mut self) -> Result<Option<SseEvent>, SseError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -108,7 +107,7 @@ impl EventDecoder {
             .inspect_err(|error| self.failed = Some(error.clone()))
     }
 
-    /// The reconnection time that the server asked for, clamped; see [`RawEventDecoder::retry`].
+    /// The reconnection time from the last `retry:` field; see [`RawEventDecoder::retry`].
     pub fn retry(&self) -> Option<Duration> {
         self.frames.retry()
     }
@@ -133,7 +132,7 @@ impl EventDecoder {
 }
 
 fn decode_base64(data: Bytes) -> Result<Bytes, SseError> {
-    // Lines may break anywhere, so in the middle of a group of four as well. A CR cannot be in there: it ends a line.
+    // A line may break within a group of four characters. There is no CR: it would have ended the line.
     let text = if memchr(b'\n', &data).is_some() {
         without_line_breaks(data)
     } else {
@@ -147,18 +146,18 @@ fn decode_base64(data: Bytes) -> Result<Bytes, SseError> {
     }
 }
 
-/// Joins lines in place where nobody else holds the bytes, so that a large event does not need its size again.
+/// Removes the LFs. Works in place if the bytes are not shared, so that a large event is not in memory twice.
 fn without_line_breaks(data: Bytes) -> Bytes {
     let mut text = data.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    let mut kept = 0;
+    let mut length = 0;
     let mut start = 0;
     while start < text.len() {
-        let end = memchr(b'\n', &text[start..]).map_or(text.len(), |length| start + length);
-        text.copy_within(start..end, kept);
-        kept += end - start;
+        let end = memchr(b'\n', &text[start..]).map_or(text.len(), |found| start + found);
+        text.copy_within(start..end, length);
+        length += end - start;
         start = end + 1;
     }
-    text.truncate(kept);
+    text.truncate(length);
     text.freeze()
 }
 

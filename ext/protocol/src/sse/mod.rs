@@ -1,9 +1,8 @@
-//! Server-Sent Events, from bytes to the events of a stream: no socket, no clock, no thread.
+//! Decodes Server-Sent Events (SSE). The pieces of a body go in, cut anywhere; events come out.
 //!
-//! Two layers. [`RawEventDecoder`] is the framing of the WHATWG HTML standard ("Interpreting an event stream"): pieces of a body
-//! in, cut anywhere, and events out. [`EventDecoder`] is what Durable Streams means by them: `data` and `control`
-//! events, base64 where the response says so. Which position a control event moves, and when to reconnect, is the
-//! reader's business and not decided here.
+//! There are two layers. [`EventDecoder`] decodes Durable Streams responses: `data` events, also in base64, and
+//! `control` events. It uses [`RawEventDecoder`], the framing of the WHATWG HTML standard ("Interpreting an event
+//! stream"). [`read`](crate::read) decides what a control event does to the position and when to reconnect.
 //!
 //! ```
 //! use bytes::Bytes;

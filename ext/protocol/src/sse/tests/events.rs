@@ -1,4 +1,4 @@
-//! What data and control events mean.
+//! Data and control events.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ fn control(next_offset: &str, cursor: Option<&str>, up_to_date: bool, closed: bo
     })
 }
 
-/// The one event, or the error, that these bytes make, in one piece and byte by byte.
+/// The only event, or the error, of this stream. Decodes it in one piece and byte by byte.
 fn one(encoding: Encoding, stream: &str) -> Result<SseEvent, SseError> {
     let whole = read(encoding, [stream.as_bytes()]);
     assert_eq!(whole, read(encoding, stream.as_bytes().chunks(1)), "{stream:?}");
@@ -97,7 +97,7 @@ fn ignores_events_of_other_names() {
 }
 
 #[test]
-fn text_keeps_its_lines_and_its_blanks() {
+fn text_preserves_its_lines_and_blanks() {
     assert_eq!(
         one(Encoding::Plain, "event: data\ndata:  a \ndata\ndata: b\ndata:\n\n"),
         Ok(data(b" a \n\nb\n"))
@@ -246,7 +246,7 @@ fn after_an_error_nothing_more_is_decoded() {
 }
 
 #[test]
-fn the_encoding_comes_from_the_response() {
+fn reads_the_encoding_from_the_header() {
     assert_eq!(Encoding::from_header(None), Ok(Encoding::Plain));
     assert_eq!(Encoding::from_header(Some("")), Ok(Encoding::Plain));
     assert_eq!(Encoding::from_header(Some("base64")), Ok(Encoding::Base64));

@@ -1,4 +1,4 @@
-//! The framing, without regard to what the events mean.
+//! The framing, without the meaning of events.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::{MAX_RETRY, MIN_RETRY, RawEventDecoder};
 use super::{decode, random_pieces, raw, reference};
 
-/// Streams that hold every rule of the framing at least once.
+/// Streams that cover every rule of the framing.
 const CORPUS: &[&str] = &[
     // The examples of the standard.
     "data: This is the first message.\n\ndata: This is the second message, it\ndata: has two lines.\n\ndata: This is the third message.\n\n",
@@ -20,12 +20,12 @@ const CORPUS: &[&str] = &[
     "event: a\r\ndata: 1\r\ndata: 2\r\n\r\nevent: b\r\ndata: 3\r\n\r\n",
     "event: a\rdata: 1\rdata: 2\r\revent: b\rdata: 3\r\r",
     "event: a\rdata: 1\ndata: 2\r\n\revent: b\ndata: 3\r\n\n\r\n\rdata: 4\n\r\n",
-    // A byte order mark counts at the very start only; part of one is no mark.
+    // A byte order mark counts only at the very start, and only complete.
     "\u{FEFF}data: marked\n\n",
     "\u{FEFF}\u{FEFF}data: not a field\n\ndata: x\n\n",
     "\u{FEFF}\n\u{FEFF}data: not a field\ndata: x\n\n",
     "\u{FEFF}",
-    // Comments and what merely looks like a field.
+    // Comments, and lines that look like fields.
     ":\n:comment\n: data: x\n:\u{1F30A}\ndata: x\n:\n\n",
     "Data: x\ndata : x\n data: x\ndat: x\ndatas: x\ndataa\neventt: x\nretryy: 1\nunknown\nunknown: x\ndata: y\n\n",
     // Values: empty, blanks, colons, characters of several bytes, NUL, tabs.
@@ -36,7 +36,7 @@ const CORPUS: &[&str] = &[
     "data\ndata:\ndata: \ndata: x\ndata\n\n",
     "event: forgotten\n\ndata: nameless\n\n",
     "event: a\nevent: b\ndata: x\n\nevent: a\nevent\ndata: y\n\ndata: z\nevent: late\n\n",
-    // Ends in the middle of things.
+    // Incomplete ends.
     "data: whole\n\ndata: half\n",
     "data: whole\n\ndata: ha",
     "data: whole\n\nevent: x\nda",
@@ -81,7 +81,7 @@ fn decodes_the_corpus_byte_by_byte() {
 }
 
 #[test]
-fn decodes_random_streams_as_the_naive_decoder_does() {
+fn decodes_random_streams_as_the_reference_does() {
     const WORDS: &[&[u8]] = &[
         b"data",
         b"data:",
@@ -155,7 +155,7 @@ fn several_events_of_one_piece_come_in_order() {
 }
 
 #[test]
-fn a_piece_pushed_too_early_is_not_lost() {
+fn a_piece_pushed_too_early_loses_no_events() {
     let mut decoder = RawEventDecoder::new();
     for piece in ["data: 1\n\nda", "ta: 2\n\n", "", "data: 3\n", "\n"] {
         decoder.push(Bytes::from_static(piece.as_bytes()));

@@ -1,4 +1,4 @@
-//! How large an event may be, and what a large one costs.
+//! The limits of an event's size, and the cost of large events.
 
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ fn the_limit_applies_to_one_event_and_not_to_ignored_lines() {
 }
 
 #[test]
-fn events_before_the_error_are_returned_and_the_error_stays() {
+fn returns_the_events_before_an_error_and_then_the_error_every_time() {
     let mut decoder = RawEventDecoder::with_limit(LIMIT);
     decoder.push(Bytes::from_static(b"data: 1\n\ndata: 0123456789a\n\ndata: 2\n\n"));
     assert!(decoder.next_event().unwrap().is_some());
@@ -83,14 +83,14 @@ fn events_before_the_error_are_returned_and_the_error_stays() {
         let error = decoder.next_event().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "SSE event larger than the limit of 10 bytes (max_message_bytes)"
+            "SSE event is larger than the limit of 10 bytes (max_message_bytes)"
         );
         decoder.push(Bytes::from_static(b"\n\ndata: 3\n\n"));
     }
 }
 
 #[test]
-fn a_line_of_150_megabytes_takes_linear_time_and_is_held_once() {
+fn a_line_of_150_megabytes_takes_linear_time() {
     const SIZE: usize = 150 << 20;
     let piece = Bytes::from(vec![b'x'; 16 << 10]);
     let mut decoder = EventDecoder::new(Encoding::Plain);
@@ -106,7 +106,7 @@ fn a_line_of_150_megabytes_takes_linear_time_and_is_held_once() {
         panic!("a data event")
     };
     assert_eq!(data.len(), SIZE);
-    // Quadratic time would be hours; the bound only has to tell the two apart on any machine.
+    // Quadratic time would take hours. The bound is loose so that slow machines pass.
     assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }
 
@@ -127,24 +127,24 @@ fn endless_names_and_comments_take_linear_time() {
 
 #[test]
 fn data_events_without_a_control_event_are_limited_together() {
-    let mut gathered = DataEventBuffer::with_limit(1000);
+    let mut buffer = DataEventBuffer::with_limit(1000);
     let event = Bytes::from_static(&[b'x'; 300]);
     for _ in 0..3 {
-        gathered.push(event.clone()).unwrap();
+        buffer.push(event.clone()).unwrap();
     }
-    assert_eq!(gathered.take().count(), 3);
-    gathered.push(event.clone()).unwrap();
-    gathered.push(event.clone()).unwrap();
-    gathered.push(event.clone()).unwrap();
-    let error = gathered.push(event).unwrap_err();
+    assert_eq!(buffer.take().count(), 3);
+    buffer.push(event.clone()).unwrap();
+    buffer.push(event.clone()).unwrap();
+    buffer.push(event.clone()).unwrap();
+    let error = buffer.push(event).unwrap_err();
     assert_eq!(error, SseError::TooMuchWithoutControl { limit: 1000 });
-    assert_eq!(gathered.take().count(), 0);
+    assert_eq!(buffer.take().count(), 0);
 }
 
 #[test]
 fn empty_data_events_without_a_control_event_are_limited_too() {
-    let mut gathered = DataEventBuffer::with_limit(1000);
-    let refused = (0..1000).find(|_| gathered.push(Bytes::new()).is_err());
+    let mut buffer = DataEventBuffer::with_limit(1000);
+    let refused = (0..1000).find(|_| buffer.push(Bytes::new()).is_err());
     assert!(
         refused.is_some_and(|count| count <= 1000 / size_of::<Bytes>()),
         "{refused:?}"
@@ -152,23 +152,23 @@ fn empty_data_events_without_a_control_event_are_limited_too() {
 }
 
 #[test]
-fn a_single_data_event_is_limited_by_the_decoder_alone() {
-    let mut gathered = DataEventBuffer::with_limit(10);
-    gathered.push(Bytes::from_static(b"0123456789")).unwrap();
-    assert!(gathered.take().eq(["0123456789"]));
+fn only_the_decoder_limits_a_single_data_event() {
+    let mut buffer = DataEventBuffer::with_limit(10);
+    buffer.push(Bytes::from_static(b"0123456789")).unwrap();
+    assert!(buffer.take().eq(["0123456789"]));
 }
 
 #[test]
-fn a_small_data_event_does_not_keep_the_piece_that_it_came_in() {
-    let mut gathered = DataEventBuffer::with_limit(1 << 20);
+fn a_small_data_event_does_not_retain_its_piece() {
+    let mut buffer = DataEventBuffer::with_limit(1 << 20);
     let piece = Bytes::from(vec![b'x'; 1000]);
     let (small, large, last) = (piece.slice(..10), piece.slice(10..900), piece.slice(900..905));
     for event in [&small, &large, &last] {
-        gathered.push(event.clone()).unwrap();
+        buffer.push(event.clone()).unwrap();
     }
-    gathered.release_piece(piece.len());
-    gathered.push(Bytes::from_static(b"of the next piece")).unwrap();
-    let events: Vec<Bytes> = gathered.take().collect();
+    buffer.release_piece(piece.len());
+    buffer.push(Bytes::from_static(b"of the next piece")).unwrap();
+    let events: Vec<Bytes> = buffer.take().collect();
     assert_eq!(events, [&small[..], &large, &last, b"of the next piece"]);
     assert_ne!(events[0].as_ptr(), small.as_ptr());
     assert_eq!(events[1].as_ptr(), large.as_ptr());

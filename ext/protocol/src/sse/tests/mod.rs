@@ -1,4 +1,5 @@
-//! The decoder against the standard's examples, a naive decoder, every way to cut a stream, and recordings of servers.
+//! Tests the decoders with the standard's examples, a reference decoder, streams cut anywhere, and recordings of
+//! servers.
 
 mod events;
 mod framing;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use super::{Encoding, EventDecoder, RawEvent, RawEventDecoder, SseError, SseEvent};
 
-/// All events of a stream that comes in these pieces.
+/// All events of a stream in these pieces.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
     let mut decoder = RawEventDecoder::new();
     let mut events = Vec::new();
@@ -23,7 +24,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
     events
 }
 
-/// All events of a Durable Streams response that comes in these pieces, up to the first error.
+/// All events of a Durable Streams response in these pieces, up to the first error.
 fn read<'a>(encoding: Encoding, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<SseEvent>, Option<SseError>) {
     let mut decoder = EventDecoder::new(encoding);
     let mut events = Vec::new();
@@ -47,7 +48,7 @@ fn raw(event: &str, data: &str) -> RawEvent {
     }
 }
 
-/// The stream, cut at random.
+/// The stream, cut at random into pieces of at most `longest` bytes.
 fn random_pieces<'a>(random: &mut fastrand::Rng, stream: &'a [u8], longest: usize) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = stream;

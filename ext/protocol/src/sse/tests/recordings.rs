@@ -1,5 +1,5 @@
-//! Bodies as two servers really wrote them: `@durable-streams/server` 0.3.7 (node) and `durable-streams-server` 0.1.5
-//! (rust). Each is of a stream that was read from its start, appended to while it was read, and closed.
+//! Response bodies recorded from two servers: `@durable-streams/server` 0.3.7 (node) and `durable-streams-server` 0.1.5
+//! (rust). Each stream was read from its start, appended to during the read, and closed.
 
 use super::super::{Encoding, SseEvent};
 use super::{random_pieces, read};
@@ -19,7 +19,8 @@ fn recordings() -> [Recording; 6] {
         "[{\"k\":\"v\"},{\"k\":\"w \u{E9} \u{E9}\",\"n\":[1,2.5,null]}][\"a\"][{\"pretty\":[1,2]}][\"last\"]";
     let rust_json = "[{\"k\":\"v\"},{\"k\":\"w \\u00e9 \u{E9}\",\"n\":[1,2.5,null]},\"a\"]\
                      [{\n \"pretty\": [1,\n\n2]\n}][\"last\"]";
-    // Neither server can send a CR, nor the first space of a line: what was appended is not quite what is read.
+    // Neither server can send a CR or the first space of a line. So the payload differs a little from what was
+    // appended.
     let node_text = "one\ntwo\nthree\nfour\n two spaces, \u{1F30A}\n\ndata: not a field\nevent: control";
     let rust_text = "one\ntwo\n\nthree\nfour\n two spaces, \u{1F30A}\n\ndata: not a field\nevent: control";
     macro_rules! recording {
@@ -49,7 +50,7 @@ fn recordings() -> [Recording; 6] {
 }
 
 #[test]
-fn a_recording_holds_what_was_appended_and_the_end() {
+fn a_recording_has_the_appended_data_and_the_end() {
     for recording in recordings() {
         let (events, error) = read(recording.encoding, [recording.body]);
         assert_eq!(error, None, "{}", recording.name);
@@ -86,7 +87,7 @@ fn a_recording_holds_what_was_appended_and_the_end() {
 }
 
 #[test]
-fn a_recording_cut_anywhere_reads_the_same() {
+fn decodes_a_recording_cut_anywhere() {
     for recording in recordings() {
         let whole = read(recording.encoding, [recording.body]);
         for at in 0..=recording.body.len() {

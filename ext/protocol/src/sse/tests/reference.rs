@@ -1,4 +1,4 @@
-//! The standard's algorithm as it is written there, over a whole stream at once: slow, and plainly right.
+//! The standard's algorithm, literally, over a complete stream: slow, but easy to check.
 
 use bytes::Bytes;
 
@@ -40,7 +40,7 @@ pub fn decode(stream: &[u8]) -> Vec<RawEvent> {
     events
 }
 
-/// The lines that have an end; what follows the last end is incomplete.
+/// The complete lines. Bytes after the last line end are dropped.
 fn lines(stream: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     let mut line = Vec::new();
