@@ -278,7 +278,7 @@ RSpec.describe "Invalid input", :faults do
     it "raises ConnectionError after the policy's retries if it truncates the body" do
       @requests_expected = true
       faults.on { |reply| reply.respond(200, "[1", length: 9, **read_headers("1")).fin }
-      expect { json.read.first }.to raise_error(DurableStreams::ConnectionError, /the answer broke off/)
+      expect { json.read.first }.to raise_error(DurableStreams::ConnectionError, /the response broke off/)
       expect(faults.requests.size).to eq(3)
     end
 

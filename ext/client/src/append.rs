@@ -1,5 +1,7 @@
-//! Appends that share requests. [`Group`] decides who leads and which appends share a request, and [`AppendBatch`] how often it
-//! is sent; this module sends it, waits and tells the callers.
+//! Group commit: appends that arrive while a request is out share the next one. Read [`Appender`] first.
+//!
+//! [`Group`] decides which append leads and which appends share a request. [`AppendBatch`] decides how often the
+//! request is sent. This module sends the requests, waits, and gives each caller its outcome.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,28 +32,28 @@ use caller::{Caller, unless_abandoned};
 pub struct Appender {
     endpoint: Arc<Endpoint>,
     group: Mutex<Group<Caller>>,
-    /// Whether the outcome of the next batch is expected soon.
+    /// Whether the next batch's outcome is expected soon.
     soon: AtomicBool,
 }
 
-/// How an append goes out.
+/// How an append is sent.
 pub enum PendingAppend {
-    /// With a request of its own, and at once. Those that arrive meanwhile follow it.
+    /// By a request of its own, which the caller starts now. Appends that arrive meanwhile follow it.
     Leader(Job<String>),
-    /// With the next request, since one is out.
+    /// By the next request, because one is out.
     Follower(SharedOutcome),
 }
 
-/// The outcome of an append that shares a request: its new tail, once stored. If it is dropped before the append was
-/// sent, the append is not sent.
+/// A future of the outcome of an append that shares a request: the stream's new tail. If the future is dropped before
+/// the append is sent, the append is not sent.
 pub struct SharedOutcome {
     outcome: ProcessBound<oneshot::Receiver<Result<String>>>,
     soon: bool,
 }
 
 impl SharedOutcome {
-    /// Whether a thread had better wait for it awake: many appends share the request, and the one before it was answered
-    /// soon.
+    /// Whether a thread should wait for it without sleeping: many appends share the request, and the previous response
+    /// came soon.
     pub fn is_soon(&self) -> bool {
         self.soon
     }
@@ -74,7 +76,7 @@ impl Future for SharedOutcome {
 }
 
 impl Appender {
-    /// The appends of a handle on `endpoint`.
+    /// Makes the appender of a handle on `endpoint`.
     pub fn new(endpoint: Arc<Endpoint>) -> Appender {
         Appender {
             endpoint,
@@ -83,8 +85,8 @@ impl Appender {
         }
     }
 
-    /// Takes an append. It goes out at once, or with the next request if one is out. What its application is asked for
-    /// goes through `endpoint`, which is a variant of the handle's.
+    /// Accepts an append. It is sent at once, or with the next request if one is out. `endpoint` is a variant of the
+    /// handle's; its values and transport are used for this append.
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
@@ -93,10 +95,11 @@ impl Appender {
         if let Some(leader) = leader {
             return Ok(PendingAppend::Leader(self.lead(leader, endpoint, append)));
         }
-        // The runtime's threads send what followers append: a follower learns here, on its own thread, that there are none.
+        // The runtime's threads send the appends of followers. If they cannot be started, the follower gets the error
+        // here.
         runtime()?;
-        // Asked for here, on the application's thread, for the reason given at `Client::pool`. A leader asks for one where
-        // its request is carried out.
+        // `Client::pool` must be called on the application's thread, which is this one. A leader's job gets its own
+        // pool.
         let pool = self.endpoint.pool(Operation::Append)?;
         let mut group = self.group.lock();
         match group.arrive() {
@@ -117,7 +120,7 @@ impl Appender {
 
     fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Job<String> {
         let driver = Arc::new(LeaderDriver::new(self, leader));
-        let known = Arc::downgrade(&driver);
+        let weak_driver = Arc::downgrade(&driver);
         let to = Arc::clone(&endpoint);
         let lead = |pool| async move {
             let request = append.request(endpoint.display())?;
@@ -126,12 +129,12 @@ impl Appender {
                 driver.attempt(&endpoint, &pool, &request).await
             };
             let policy = &endpoint.client().config().retry;
-            let answer = retry::with_retries(policy, &endpoint, &request, one_try).await;
+            let response = retry::with_retries(policy, &endpoint, &request, one_try).await;
             drop(driver);
-            operations::appended(answer?, &endpoint.context(request.operation))
+            operations::appended(response?, &endpoint.context(request.operation))
         };
         Job::new(&to, Operation::Append, lead).on_pause(move |event| {
-            let Some(driver) = known.upgrade() else { return };
+            let Some(driver) = weak_driver.upgrade() else { return };
             match event {
                 PauseEvent::Paused => driver.pause(),
                 PauseEvent::Resumed => driver.resume(),
@@ -140,11 +143,11 @@ impl Appender {
     }
 }
 
-/// A leader at work. Dropped, it hands over to the runtime's threads, if followers wait.
+/// Carries out a leader's part. When it is dropped and followers wait, the runtime's threads go on with their appends.
 struct LeaderDriver {
     appender: Arc<Appender>,
     leader: Leader,
-    /// Whether the group has ended it, so that there is nothing to hand over.
+    /// Whether the group has ended this leader, so that no other leader has to be started.
     ended: bool,
 }
 
@@ -157,8 +160,7 @@ impl LeaderDriver {
         }
     }
 
-    /// To be called before the thread that carries out this request does something else, which may be an append to the
-    /// same stream.
+    /// Call it before the thread that runs this job does something else, which may be an append to the same stream.
     fn pause(&self) {
         let next = self.appender.group.lock().leader_waits(self.leader);
         self.start(next);
@@ -168,9 +170,9 @@ impl LeaderDriver {
         self.appender.group.lock().leader_continues(self.leader);
     }
 
-    /// Starts the next leader, if there is to be one.
+    /// Starts the next leader, if there is one.
     fn start(&self, next: Option<Leader>) {
-        // There are followers, so there is a runtime: `append` has seen to it.
+        // There are followers, so `append` has started the runtime.
         if let Some(leader) = next
             && let Ok(runtime) = runtime()
         {
@@ -178,8 +180,8 @@ impl LeaderDriver {
         }
     }
 
-    /// Runs `work`, which waits for the application, and leaves the followers to another leader meanwhile: the
-    /// application may append to the same stream, on any thread, or wait for somebody who does.
+    /// Runs `work`, which waits for the application. Another leader sends the followers' appends meanwhile, because the
+    /// application may itself append to the same stream, on any thread, and wait for that.
     async fn while_paused<T>(&self, work: impl Future<Output = T>) -> T {
         self.pause();
         let outcome = work.await;
@@ -187,7 +189,7 @@ impl LeaderDriver {
         outcome
     }
 
-    /// The endpoint for one try: with the values that the application computes for it.
+    /// The endpoint for one try, with the values that the application computes for it.
     async fn values(&self, endpoint: &Arc<Endpoint>) -> Result<Arc<Endpoint>> {
         if !endpoint.is_dynamic() {
             return Ok(Arc::clone(endpoint));
@@ -210,7 +212,7 @@ impl LeaderDriver {
         }
     }
 
-    /// Sends what waits, and what arrives meanwhile, until nothing waits or somebody else leads.
+    /// Sends the waiting appends, and those that arrive meanwhile, until none waits or another leader takes over.
     async fn send_all(mut self) {
         while !self.ended {
             let now = Instant::now();
@@ -218,7 +220,7 @@ impl LeaderDriver {
             match next {
                 LeaderAction::Send(batch) => self.deliver(batch).await,
                 LeaderAction::Gather => {
-                    // The processor for those who are about to append, this thread for what else runs here.
+                    // Lets threads that are about to append use the processor, and other tasks use this thread.
                     std::thread::yield_now();
                     tokio::task::yield_now().await;
                 }
@@ -227,11 +229,11 @@ impl LeaderDriver {
         }
     }
 
-    /// Sends a batch and tells its callers.
+    /// Sends a batch and gives its callers the outcome.
     async fn deliver(&self, mut batch: AppendBatch<Caller>) {
         loop {
             match batch.poll_action(Instant::now()) {
-                // Cancelled if no caller waits any more, and then there is another action.
+                // If no caller waits any more, the try is cancelled and the next action is another one.
                 AppendAction::Try => drop(self.make_try(&mut batch).await),
                 AppendAction::Wait(until) => {
                     let pause = tokio::time::sleep_until(until.into());
@@ -252,7 +254,7 @@ impl LeaderDriver {
         }
     }
 
-    /// One try of a batch. `None` if it came to nothing: there is nothing to send, or no caller waits any more.
+    /// One try of a batch. `None` if there is nothing to send or no caller waits any more.
     async fn make_try(&self, batch: &mut AppendBatch<Caller>) -> Option<()> {
         let first = &batch.followers().first()?.caller;
         let (endpoint, pool) = (Arc::clone(first.endpoint()), first.pool().clone());

@@ -1,4 +1,4 @@
-//! Who waits for the outcome of an append that shares a request.
+//! The callers that wait for the outcome of an append that shares a request.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
-/// The driver's side of an append: where its request goes, and who receives the outcome.
+/// The leader's view of one follower: the endpoint of its request, and the sender of its outcome.
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,
@@ -24,7 +24,7 @@ impl append::Caller for Caller {
 }
 
 impl Caller {
-    /// Who waits for what the receiver gets; it has left once the receiver is dropped.
+    /// A caller and the receiver of its outcome. Dropping the receiver abandons the append.
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Caller, oneshot::Receiver<Result<String>>) {
         let (outcome_sender, outcome) = oneshot::channel();
         (
@@ -37,7 +37,7 @@ impl Caller {
         )
     }
 
-    /// Where its request goes; values are computed on the caller's thread.
+    /// The endpoint of its request. Its values are computed on the caller's thread.
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
@@ -46,9 +46,9 @@ impl Caller {
         &self.pool
     }
 
-    /// Tells the outcome.
+    /// Gives the caller its outcome.
     pub(super) fn send_outcome(self, outcome: Result<String>) {
-        // A caller that has left needs none.
+        // An abandoned caller needs no outcome.
         let _abandoned = self.outcome_sender.send(outcome);
     }
 
@@ -57,7 +57,7 @@ impl Caller {
     }
 }
 
-/// Waits for `work`; `None` as soon as none of the callers waits any more, and then `work` is cancelled.
+/// Waits for `work`. Once no caller waits any more, cancels `work` and returns `None`.
 pub(super) async fn unless_abandoned<'a, T>(
     callers: impl Iterator<Item = &'a mut Caller>,
     work: impl Future<Output = T>,
@@ -82,7 +82,7 @@ mod tests {
     use crate::connections::{Client, Config};
 
     #[tokio::test]
-    async fn work_is_cancelled_once_no_caller_waits_for_it() {
+    async fn cancels_work_once_no_caller_waits_for_it() {
         let client = Client::new(Config::for_tests());
         let endpoint = Arc::new(Endpoint::new(client, "http://h/s", Values::default(), None).unwrap());
         let pool = endpoint.pool(Operation::Append).unwrap();

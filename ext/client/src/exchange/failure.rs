@@ -1,4 +1,4 @@
-//! Why there is no response: what a failed try says about whether the request reached the server.
+//! Errors of requests without a response: what failed, and whether the request may have reached the server.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use durable_streams_protocol::error::{About, Error, Kind};
 use durable_streams_protocol::request::RequestFailure;
 use rustls::AlertDescription;
 
-/// What a TLS server says of a client's certificate that it does not take, or misses (RFC 8446, 6.2).
+/// The alerts by which a TLS server refuses a client certificate or asks for one (RFC 8446, 6.2).
 const REFUSALS: [AlertDescription; 8] = [
     AlertDescription::BadCertificate,
     AlertDescription::UnsupportedCertificate,
@@ -19,17 +19,19 @@ const REFUSALS: [AlertDescription; 8] = [
     AlertDescription::CertificateRequired,
 ];
 
-/// The body broke off, or could not be decoded.
+/// The error of a body that broke off or could not be decoded.
 pub(super) fn broken(about: About<'_>, error: reqwest::Error) -> Error {
-    let reason = format!("the answer broke off: {}", root_cause(&error));
+    let reason = format!("the response broke off: {}", root_cause(&error));
     about.error(Kind::Connection, reason).caused_by(error.without_url())
 }
 
+/// The error of a request whose response did not arrive, or did not go on, within `limit`.
 pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
-    let reason = format!("no answer within {} s", limit.as_secs_f64());
+    let reason = format!("no response within {} s", limit.as_secs_f64());
     about.error(Kind::Timeout, reason)
 }
 
+/// The failure of a request that reqwest could not complete.
 pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> RequestFailure {
     let cause = root_cause(&error);
     let connecting = |how| format!("could not connect{how}: {cause}");
@@ -38,14 +40,14 @@ pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> RequestFailure 
     } else if is_about_certificates(&error) {
         (RequestFailure::Final, Kind::Connection, connecting(""))
     } else if is_plain_text(&error) {
-        let reason = "the server does not speak TLS: it answered in plain text (is its URL an http:// one?)";
+        let reason = "the server does not speak TLS: it responded in plain text (should the URL begin with http://?)";
         (
             RequestFailure::Final,
             Kind::Connection,
             format!("could not connect: {reason}"),
         )
     } else if was_refused(&error) {
-        let reason = format!("the server did not take the request: {cause}");
+        let reason = format!("the server refused the request: {cause}");
         (RequestFailure::NotSent, Kind::Connection, reason)
     } else if error.is_connect() && error.is_timeout() {
         (RequestFailure::NotSent, Kind::Timeout, connecting(" in time"))
@@ -58,8 +60,8 @@ pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> RequestFailure 
     failure(about.error(kind, reason).caused_by(error.without_url()))
 }
 
-/// Whether a certificate is at fault, the server's or the client's, which no repetition mends. With TLS 1.3 a server may
-/// refuse the client's after the request was sent; it has not read the request then.
+/// Whether the server's or the client's certificate was refused. A retry does not help. With TLS 1.3 a server may
+/// refuse the client's certificate after the request was sent, but it has not read the request then.
 fn is_about_certificates(error: &reqwest::Error) -> bool {
     tls_errors(error).any(|tls| match tls {
         rustls::Error::InvalidCertificate(_) => true,
@@ -68,7 +70,7 @@ fn is_about_certificates(error: &reqwest::Error) -> bool {
     })
 }
 
-/// Whether the server answered the TLS handshake with something that is not TLS, such as HTTP.
+/// Whether the server responded to the TLS handshake with something that is not TLS, such as HTTP.
 fn is_plain_text(error: &reqwest::Error) -> bool {
     let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
     error.is_connect() && tls_errors(error).any(|tls| *tls == not_tls)
@@ -77,7 +79,7 @@ fn is_plain_text(error: &reqwest::Error) -> bool {
 fn tls_errors(error: &reqwest::Error) -> impl Iterator<Item = &rustls::Error> {
     causes(error).filter_map(|cause| {
         let mut inner = cause;
-        // An I/O error does not count what it wraps, another one perhaps, among its causes.
+        // `source()` of an I/O error skips the error that it wraps. That may be another I/O error.
         while let Some(wrapped) = inner.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
             inner = wrapped;
         }
@@ -85,7 +87,7 @@ fn tls_errors(error: &reqwest::Error) -> impl Iterator<Item = &rustls::Error> {
     })
 }
 
-/// Whether the server said, by HTTP/2, that it did nothing with the request (RFC 9113, 6.8 and 8.7).
+/// Whether the server said by HTTP/2 that it did not process the request (RFC 9113, 6.8 and 8.7).
 fn was_refused(error: &reqwest::Error) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<h2::Error>())
@@ -97,16 +99,16 @@ fn was_refused(error: &reqwest::Error) -> bool {
         })
 }
 
-/// What lies behind an error, from the outside in.
+/// The causes of an error, the outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| {
         (*cause).source()
     })
 }
 
-/// The innermost reason of an error, which is the one that says something ("Connection refused").
+/// The innermost cause of an error, which is the most exact one ("Connection refused").
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    // reqwest's own texts name the URL, which may hold secrets; a bare reqwest error has no inner reason.
+    // reqwest's own messages contain the URL, which may contain secrets, so they are not used.
     causes(error)
         .last()
         .map_or_else(|| "the request failed".to_owned(), ToString::to_string)
@@ -120,15 +122,15 @@ mod tests {
     use std::sync::Arc;
     use tokio::net::TcpListener;
 
-    /// The error of a POST to an HTTP/2 server that treats it as `answer` says.
-    async fn post_over_http2(answer: fn(&mut h2::server::SendResponse<Bytes>)) -> reqwest::Error {
+    /// The error of a POST to an HTTP/2 server that responds by `respond`.
+    async fn post_over_http2(respond: fn(&mut h2::server::SendResponse<Bytes>)) -> reqwest::Error {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/s", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let mut connection = h2::server::handshake(socket).await.unwrap();
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
-                    answer(&mut respond);
+                while let Some(Ok((_, mut response))) = connection.accept().await {
+                    respond(&mut response);
                 }
             }
         });
@@ -147,32 +149,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_has_the_error_of_the_connection_as_its_source() {
-        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+    async fn a_failure_has_the_connection_error_as_its_source() {
+        let error = post_over_http2(|response| response.send_reset(h2::Reason::REFUSED_STREAM)).await;
         let about = About {
             operation: Operation::Append,
             url: "http://h/s",
         };
         let RequestFailure::NotSent(error) = unsent(about, error) else {
-            panic!("it was not sent")
+            panic!("expected NotSent")
         };
         let source = error
             .source()
             .and_then(|source| source.downcast_ref::<reqwest::Error>());
         let source = source.expect("reqwest's error");
         assert!(was_refused(source));
-        assert_eq!(source.url(), None, "a URL may hold secrets");
+        assert_eq!(source.url(), None, "a URL may contain secrets");
     }
 
     #[tokio::test]
-    async fn a_request_that_http2_refused_was_not_processed() {
-        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+    async fn a_request_refused_by_http2_was_not_processed() {
+        let error = post_over_http2(|response| response.send_reset(h2::Reason::REFUSED_STREAM)).await;
         assert!(was_refused(&error), "{error:?}");
     }
 
     #[tokio::test]
-    async fn a_request_that_http2_reset_for_another_reason_may_have_been_processed() {
-        let error = post_over_http2(|respond| respond.send_reset(h2::Reason::INTERNAL_ERROR)).await;
+    async fn a_request_reset_by_http2_for_another_reason_may_have_been_processed() {
+        let error = post_over_http2(|response| response.send_reset(h2::Reason::INTERNAL_ERROR)).await;
         assert!(!was_refused(&error), "{error:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! Bodies that come compressed by gzip, with all their members (RFC 1952, 2.2): reqwest's own decoder stops after the
-//! first one without a word. The other encoding that is asked for, zstd, is left to reqwest.
+//! Decodes gzip bodies with all their members (RFC 1952, 2.2). reqwest's own decoder stops after the first member and
+//! reports no error. reqwest decodes zstd, the other encoding that requests accept.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use http_body::{Body as HttpBody, Frame};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Response};
 
-/// What can be decoded, as `Accept-Encoding` has it.
+/// The value of `Accept-Encoding`.
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("zstd,gzip");
 
-/// How many bytes are decoded at a time: they may become a thousand times as many.
+/// How many compressed bytes are decoded at a time. Decoded, they may be a thousand times as many.
 const PIECE: usize = 8 * 1024;
 
-/// The answer with its body as it was before gzip.
+/// The response with its body decoded, if the body is gzip.
 pub(crate) fn decoded(response: Response) -> Response {
     if !is_gzip(&response) {
         return response;
@@ -34,17 +34,18 @@ pub(crate) fn decoded(response: Response) -> Response {
     http::Response::from_parts(head, body).into()
 }
 
-/// `x-gzip` is its old name (RFC 9110, 8.4.1.3).
+/// `x-gzip` is the old name of gzip (RFC 9110, 8.4.1.3).
 fn is_gzip(response: &Response) -> bool {
     let encoding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     encoding.is_some_and(|name| name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip"))
 }
 
+/// A body that decodes another one.
 struct Gunzip {
     body: Body,
-    /// What came and is not decoded yet.
+    /// Bytes that have arrived and are not decoded yet.
     compressed: Bytes,
-    /// Whether anything came: no body at all is none that is cut.
+    /// Whether any bytes have arrived. An empty body is valid; one that ends within a member is not.
     begun: bool,
     decoder: MultiGzDecoder<Vec<u8>>,
 }
@@ -62,7 +63,7 @@ impl HttpBody for Gunzip {
             while !this.compressed.is_empty() {
                 let piece = this.compressed.split_to(this.compressed.len().min(PIECE));
                 this.decoder.write_all(&piece)?;
-                // Out with all of it: more may not come for long.
+                // The next piece may take long, so everything decoded so far is handed out now.
                 this.decoder.flush()?;
                 let plain = std::mem::take(this.decoder.get_mut());
                 if !plain.is_empty() {

@@ -1,4 +1,4 @@
-//! Requests that the application answers in the network's stead.
+//! Requests that the application's transport executes, instead of the network.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::failure::silent;
 use crate::transport::{Transport, TransportBody, TransportError, TransportRequest, TransportResponse};
 
-/// Has the application answer a request, within the time that a server would have.
+/// Has the transport execute a request, within the same time limit as a server.
 pub(crate) async fn execute(
     about: About<'_>,
     transport: &dyn Transport,
@@ -44,12 +44,12 @@ fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -
         TransportError::Refused => RequestFailure::NotSent(error(Kind::Connection, "could not connect")),
         TransportError::Lost => RequestFailure::ResponseLost(error(Kind::Connection, "the connection was lost")),
         TransportError::TimedOut => RequestFailure::ResponseLost(silent(about, limit)),
-        TransportError::Closed => RequestFailure::Final(error(Kind::Closed, "nobody is there to answer the request")),
+        TransportError::Closed => RequestFailure::Final(error(Kind::Closed, "the transport is closed")),
         TransportError::Abandoned => {
-            RequestFailure::Final(error(Kind::Abandoned, "nobody waits for the request any more"))
+            RequestFailure::Final(error(Kind::Abandoned, "no caller waits for the request any more"))
         }
         TransportError::Application(said) => {
-            RequestFailure::Final(error(Kind::Application(said), "the answer could not be made"))
+            RequestFailure::Final(error(Kind::Application(said), "the transport raised an error"))
         }
     }
 }
@@ -65,6 +65,7 @@ fn into_reqwest(response: TransportResponse) -> Response {
     reqwest_response.into()
 }
 
+/// A body whose pieces arrive through a channel.
 struct StreamedBody(mpsc::UnboundedReceiver<Bytes>);
 
 impl HttpBody for StreamedBody {
@@ -96,7 +97,7 @@ mod tests {
     use crate::exchange::send;
     use crate::transport::ResponseFuture;
 
-    /// Answers every request in the same way.
+    /// Responds to every request in the same way.
     struct SameResponse(fn() -> ResponseFuture);
 
     impl Transport for SameResponse {
@@ -138,12 +139,12 @@ mod tests {
             for piece in ["a", "bc"] {
                 pieces.send(Bytes::from_static(piece.as_bytes())).unwrap();
             }
-            let answer = TransportResponse {
+            let response = TransportResponse {
                 status: StatusCode::ACCEPTED,
                 headers: HeaderMap::new(),
                 body: TransportBody::Streamed(body),
             };
-            Box::pin(async { Ok(answer) })
+            Box::pin(async { Ok(response) })
         };
         let mut response = outcome(ResponseTimeout::Normal, respond).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED);

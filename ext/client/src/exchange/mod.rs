@@ -1,4 +1,6 @@
-//! One request and its answer: time limits, redirects. [`retry`] sends it again where that is safe.
+//! One HTTP request and its response: time limits, redirects and compression. Read [`attempt`] and [`send`] first.
+//!
+//! [`retry`] sends a request several times. What a response means is decided in `durable-streams-protocol`.
 
 use bytes::{Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
@@ -16,11 +18,11 @@ mod in_memory;
 pub(crate) mod retry;
 mod upload;
 
-/// How much of an answer is kept where the answer is not a stream's content.
+/// How many bytes of a response's body are read if it is not a stream's content.
 const RESPONSE_BODY_LIMIT: usize = 64 * 1024;
 const MOST_REDIRECTS: usize = 5;
 
-/// Sends the request once and reads its answer.
+/// Sends the request once and reads its response.
 pub(crate) async fn attempt(
     endpoint: &Endpoint,
     pool: &Pool,
@@ -30,8 +32,8 @@ pub(crate) async fn attempt(
     Ok(read_response(endpoint, request.operation, response).await)
 }
 
-/// An answer that says all in its status and headers. Its body, or the beginning of it, is for a message's text: that it
-/// breaks off does not change what the answer says.
+/// Reads a response whose status and headers have all that counts. The beginning of its body only goes into error
+/// messages, so a body that breaks off is no error.
 pub(crate) async fn read_response(
     endpoint: &Endpoint,
     operation: Operation,
@@ -53,7 +55,7 @@ pub(crate) async fn read_response(
     }
 }
 
-/// The next piece of a body, `None` at its proper end. Bounded by the client's timeout.
+/// The next piece of a body, or `None` at its complete end. Waits at most for the client's `timeout`.
 pub(crate) async fn next_piece(
     endpoint: &Endpoint,
     operation: Operation,
@@ -66,7 +68,7 @@ pub(crate) async fn next_piece(
     }
 }
 
-/// The next piece of a body that the server holds open, `None` at its proper end.
+/// The next piece of a live read's body, or `None` at its complete end. Waits at most for the client's `live_timeout`.
 pub(crate) async fn next_live_piece(
     endpoint: &Endpoint,
     operation: Operation,
@@ -78,15 +80,15 @@ pub(crate) async fn next_live_piece(
     }
 }
 
-/// Why there is no next piece of a body that the server holds open.
+/// Why a live read's body has no next piece.
 pub(crate) enum LiveBodyError {
-    /// The server said nothing for longer than one waits for it.
+    /// Nothing arrived within the client's `live_timeout`.
     Idle,
     /// The body broke off.
     Broken(Error),
 }
 
-/// Sends the request once (and follows redirects where that is allowed); returns as soon as the headers are there.
+/// Sends the request once and returns when the response's headers have arrived. Follows the redirects of GET and HEAD.
 pub(crate) async fn send(
     endpoint: &Endpoint,
     pool: &Pool,
@@ -115,7 +117,7 @@ pub(crate) async fn send(
         let to = target(endpoint, request.operation, &url, &response).map_err(RequestFailure::Final)?;
         let from = std::mem::replace(&mut url, to);
         if url.origin() != from.origin() {
-            // Another origin gets nothing of the user's: neither secrets nor cookies nor the client's certificate.
+            // The user's headers, cookies and client certificate must not go to another origin.
             headers = request.headers.clone();
             let other = endpoint.pool_elsewhere(request.operation, pool, &url);
             redirected_pool = Some(other.map_err(RequestFailure::Final)?);
@@ -126,14 +128,14 @@ pub(crate) async fn send(
     Err(RequestFailure::Final(about.error(Kind::Status, reason)))
 }
 
-/// Where a redirect leads.
+/// The URL that a redirect leads to.
 fn target(endpoint: &Endpoint, operation: Operation, from: &Url, response: &Response) -> Result<Url> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let joined = location.and_then(|location| from.join(location).ok());
     joined
         .filter(|url| matches!(url.scheme(), "http" | "https"))
         .ok_or_else(|| {
-            let reason = "a redirect to something that is not a web address";
+            let reason = "the server redirected to a URL that is not http or https";
             endpoint.about(operation).error(Kind::Status, reason)
         })
 }
@@ -149,7 +151,7 @@ async fn send_to(
     let config = endpoint.client().config();
     let limit = match request.response_timeout {
         ResponseTimeout::Normal => config.timeout,
-        // Connecting is bounded by `timeout` and no news; only what comes after it is held.
+        // Connecting takes `timeout` at most. The server may then wait for new data for as long as `live_timeout`.
         ResponseTimeout::Live => config.timeout + config.live_timeout,
     };
     if let Some(application) = endpoint.transport() {
@@ -171,7 +173,7 @@ async fn send_to(
     let mut progress = upload::Progress::default();
     let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
     if is_empty && matches!(request.method, Method::POST | Method::PUT) {
-        // Unsaid, some gateways refuse it (411; RFC 9110, 8.6).
+        // Without this header some gateways refuse the request (411; RFC 9110, 8.6).
         message
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -1,4 +1,4 @@
-//! The tries of an operation: a request is sent again as [`Tries`] decides.
+//! The tries of an operation. [`Tries`] decides whether a request is sent again, and after what delay.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::attempt;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
-/// Sends the request, as often as the client's policy and its own nature allow, and gives the first answer that is not
-/// worth another try; an answer that still is after the last one is an error, as is none at all.
+/// Sends the request until it gets a response that needs no other try, as often as the client's retry policy and the
+/// request's kind allow. If no try got one, the last failure is the error.
 pub(crate) async fn send_with_retries(endpoint: &Endpoint, pool: &Pool, request: &Request) -> Result<Response> {
     send_with_policy(&endpoint.client().config().retry, endpoint, pool, request).await
 }
 
-/// As [`send_with_retries`], by another policy than the client's.
+/// As [`send_with_retries`], with `policy` instead of the client's.
 pub(crate) async fn send_with_policy(
     policy: &RetryPolicy,
     endpoint: &Endpoint,
@@ -28,7 +28,7 @@ pub(crate) async fn send_with_policy(
     with_retries(policy, endpoint, request, || attempt(endpoint, pool, request)).await
 }
 
-/// As [`send_with_policy`], where `attempt` makes each try of the request.
+/// As [`send_with_policy`], but `attempt` makes each try.
 pub(crate) async fn with_retries<F>(
     policy: &RetryPolicy,
     endpoint: &Endpoint,
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// Waits before another try.
+/// Waits before the next try.
 async fn pause(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;

@@ -1,4 +1,4 @@
-//! Request bodies whose progress can be watched, so that a time limit bounds silence and not the whole upload.
+//! Request bodies that report their progress, so that a time limit applies to silence and not to the whole upload.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,20 +13,20 @@ use tokio::time::{Instant, timeout};
 
 use crate::lock::Mutex;
 
-/// How much the connection is given at a time.
+/// How many bytes the connection gets at a time.
 const PIECE: usize = 256 * 1024;
 
-/// How far a body has got.
+/// The progress of an upload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// When the connection last took some of it.
+    /// When the connection last took a piece.
     last: Arc<Mutex<Option<Instant>>>,
-    /// Whether it is of several pieces.
+    /// Whether the body has several pieces.
     large: bool,
 }
 
 impl Progress {
-    /// Whether any of it was taken: else there is no connection yet.
+    /// Whether the connection has taken a piece. If not, there is no connection yet.
     pub(crate) fn begun(&self) -> bool {
         self.last.lock().is_some()
     }
@@ -36,7 +36,7 @@ impl Progress {
     }
 }
 
-/// A request body, and where to see how far it has got.
+/// A request body and its progress.
 pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
     let progress = Progress {
         large: bytes.len() > PIECE,
@@ -49,8 +49,8 @@ pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
     (reqwest::Body::wrap(pieces), progress)
 }
 
-/// Waits for `future`, as long as no `limit` passes without progress. `None`: silence for that long. A large body has
-/// twice as long: of what the connection has taken, the system may hold megabytes that flow on unseen.
+/// Waits for `future`; `None` if `limit` passes without progress. For a large body, once begun, the limit is doubled:
+/// the system may still be sending megabytes that the connection has already taken.
 pub(crate) async fn with_silence_limit<F: Future>(
     limit: Duration,
     progress: &Progress,
@@ -66,8 +66,8 @@ pub(crate) async fn with_silence_limit<F: Future>(
         } else {
             limit
         };
-        let left = limit.saturating_sub(silent_since.elapsed());
-        if let Ok(output) = timeout(left, future.as_mut()).await {
+        let remaining = limit.saturating_sub(silent_since.elapsed());
+        if let Ok(output) = timeout(remaining, future.as_mut()).await {
             return Some(output);
         }
         if *progress.last.lock() == begun {
@@ -109,8 +109,9 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// How long it takes to give up on an answer that does not come, where the body moves after each of `gaps` (seconds).
-    async fn patience(progress: &Progress, gaps: &[u64]) -> u64 {
+    /// After how many seconds a request without a response times out, if the body makes progress after each of `gaps`
+    /// (seconds).
+    async fn seconds_until_timeout(progress: &Progress, gaps: &[u64]) -> u64 {
         let moving = progress.clone();
         let started = Instant::now();
         let never = async {
@@ -142,23 +143,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn times_out_after_silence_since_the_last_progress() {
         for (gaps, given_up_after) in [(&[][..], 10), (&[0], 10), (&[7], 17), (&[0, 9, 9], 28), (&[11], 10)] {
-            assert_eq!(patience(&Progress::default(), gaps).await, given_up_after, "{gaps:?}");
+            assert_eq!(
+                seconds_until_timeout(&Progress::default(), gaps).await,
+                given_up_after,
+                "{gaps:?}"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_body_has_twice_the_time_once_begun() {
+    async fn a_large_body_has_twice_the_limit_once_begun() {
         for (gaps, given_up_after) in [(&[][..], 10), (&[0], 20), (&[9, 19], 48), (&[11], 10)] {
             let (_, progress) = body(Bytes::from(vec![0; PIECE + 1]));
-            assert_eq!(patience(&progress, gaps).await, given_up_after, "{gaps:?}");
+            assert_eq!(seconds_until_timeout(&progress, gaps).await, given_up_after, "{gaps:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_one_piece_is_given_no_extra_time() {
+    async fn a_body_of_one_piece_has_the_normal_limit() {
         let (_, progress) = body(Bytes::from(vec![0; PIECE]));
         assert!(!progress.begun());
-        assert_eq!(patience(&progress, &[0]).await, 10);
+        assert_eq!(seconds_until_timeout(&progress, &[0]).await, 10);
         assert!(progress.begun());
     }
 }
