@@ -1,5 +1,5 @@
-//! [`Error`] is the error of every operation. It has a [`Kind`], a message that names the operation and the URL (without
-//! credentials), and the server's response if there was one.
+//! [`Error`] is the error of every operation. It has a [`Kind`], a message that names the operation and the URL
+//! (without credentials), and the server's response if there was one.
 
 use std::any::Any;
 use std::fmt;
@@ -149,8 +149,8 @@ pub enum Kind {
     Parse,
     /// The client, reader or producer is closed.
     Closed,
-    /// The caller on whose thread the application's code was to run abandoned the request. If other callers wait for the
-    /// same request, the next one takes its place.
+    /// The caller on whose thread the application's code was to run abandoned the request. If other callers wait for
+    /// the same request, the next one takes its place.
     Abandoned,
     /// This content type cannot be read by SSE.
     SseNotSupported,
@@ -201,7 +201,8 @@ impl Error {
         }))
     }
 
-    /// The error that a response means. The message has `reason`, and the beginning of the body if that is readable text.
+    /// The error that a response means. The message has `reason`, and the beginning of the body if that is readable
+    /// text.
     pub fn from_response(
         about: About<'_>,
         kind: Kind,

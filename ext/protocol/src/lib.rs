@@ -1,10 +1,10 @@
 //! The client side of the Durable Streams protocol as state machines: no socket, no clock, no thread and no Ruby.
 //!
-//! Bytes, responses and the current time go in. Requests to send, data for the application and deadlines come out. The crate
-//! `durable-streams-client` sends the requests over HTTP.
+//! Bytes, responses and the current time go in. Requests to send, data for the application and deadlines come out. The
+//! crate `durable-streams-client` sends the requests over HTTP.
 //!
-//! - [`target`] and [`request`]: the parts of a request. [`operations`]: the request of each operation, and what its response
-//!   says.
+//! - [`target`] and [`request`]: the parts of a request. [`operations`]: the request of each operation, and what its
+//!   response says.
 //! - [`url`]: parses and joins the URLs that users pass.
 //! - [`meaning`]: maps a response to an [`error`]. [`retry`]: decides whether a request is sent again.
 //! - [`append`]: which appends share a request, and which caller sends it.

@@ -1,5 +1,5 @@
-//! [`Meaning::of`] maps the operation, status and headers of an unsuccessful response to an error [`Kind`]. There is no other
-//! such table: all operations use this one.
+//! [`Meaning::of`] maps the operation, status and headers of an unsuccessful response to an error [`Kind`]. There is no
+//! other such table: all operations use this one.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,9 +17,9 @@ pub struct Meaning {
     pub kind: Kind,
     /// The reason in words, for the message.
     pub reason: &'static str,
-    /// Whether the request may have changed the stream nevertheless. A gateway may send a 5xx after the server accepted the
-    /// request. An intermediary may send a success that the protocol does not define. Every other response means that the
-    /// server rejected the request.
+    /// Whether the request may have changed the stream nevertheless. A gateway may send a 5xx after the server accepted
+    /// the request. An intermediary may send a success that the protocol does not define. Every other response means
+    /// that the server rejected the request.
     pub may_be_stored: bool,
     status: StatusCode,
 }
@@ -49,8 +49,8 @@ impl Meaning {
         }
     }
 
-    /// Whether the same request may succeed later. `policy` has to list the status, and the kind of error must be one that
-    /// time can resolve.
+    /// Whether the same request may succeed later. `policy` has to list the status, and the kind of error must be one
+    /// that time can resolve.
     pub fn is_worth_retry(&self, policy: &RetryPolicy) -> bool {
         let permanent = matches!(
             self.kind,

@@ -49,14 +49,15 @@ pub struct Create {
     pub body: Option<Bytes>,
 }
 
-/// The request for a stream's metadata (HEAD). `purpose` is the operation that needs it, if the caller did not call `head`.
+/// The request for a stream's metadata (HEAD). `purpose` is the operation that needs it, if the caller did not call
+/// `head`.
 pub fn head(purpose: Option<Purpose>) -> Request {
     let operation = purpose.map_or(Operation::Head, Operation::HeadFor);
     Request::new(operation, Method::HEAD, HeaderMap::new(), None)
 }
 
-/// The request for the offset where a stream ends (HEAD). It bypasses caches: a cached response may be older than the last
-/// write.
+/// The request for the offset where a stream ends (HEAD). It bypasses caches: a cached response may be older than the
+/// last write.
 pub fn tail() -> Request {
     let mut request = head(None);
     request
@@ -142,8 +143,8 @@ pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
     }
 }
 
-/// The request that closes the stream at `url` permanently (POST with `Stream-Closed`), after appending `body` if there is
-/// one.
+/// The request that closes the stream at `url` permanently (POST with `Stream-Closed`), after appending `body` if there
+/// is one.
 ///
 /// # Errors
 /// `Kind::Argument` if the content type has characters that a header cannot have.

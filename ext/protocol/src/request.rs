@@ -1,5 +1,5 @@
-//! A [`Request`], its [`Response`] or [`RequestFailure`], and the [`Context`] that says what a response means. The URL is in
-//! [`target`](crate::target). How a request is transmitted is not this crate's concern.
+//! A [`Request`], its [`Response`] or [`RequestFailure`], and the [`Context`] that says what a response means. The URL
+//! is in [`target`](crate::target). How a request is transmitted is not this crate's concern.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,5 @@
-//! Appends that share a request: how often it is sent, and what each of them is told.
+//! [`AppendBatch`] has the appends that share a request. It decides when the request is sent again, and which outcome
+//! each append has.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,18 @@ use crate::operations;
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
 use crate::retry::tries::{RetryDecision, Tries};
 
-/// From this many appends in one request on, putting their threads to sleep and waking them costs more than the request.
+/// With this many appends in one request, it costs more to put their threads to sleep and to wake them than to send the
+/// request.
 pub(super) const MANY: usize = 6;
-/// The threads of many appends wait awake for the next request if this one took less time.
+/// If the request took less time than this, the threads of many appends wait for the next one without sleeping.
 const SOON: Duration = Duration::from_micros(500);
 
-/// A clock cannot count much further on some systems.
+/// The longest delay. A later moment may overflow `Instant` on some systems.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
-/// Who waits for an append's outcome.
+/// What waits for the outcome of an append.
 pub trait Caller {
-    /// Whether the caller waits no more. A caller that has left does not come back.
+    /// Whether the caller has stopped waiting, for example because of an interrupt. Once true, it remains true.
     fn has_abandoned(&self) -> bool;
 }
 
@@ -27,56 +29,56 @@ pub trait Caller {
 pub struct Follower<C> {
     /// The append.
     pub append: Append,
-    /// Who waits for its outcome.
+    /// What waits for its outcome.
     pub caller: C,
 }
 
 /// What to do next with a batch.
 #[derive(Debug)]
 pub enum AppendAction<C> {
-    /// Make a try. Have the caller of the first of [`AppendBatch::followers`] compute the values, and give them to
-    /// [`AppendBatch::handle_values`]. If it gives them back, send [`AppendBatch::request`] with them, and give what comes of it to
-    /// [`AppendBatch::handle_outcome`]. If one of them gives nothing, the try has ended.
+    /// Try to send the request, in these steps. Let the caller of the first of [`AppendBatch::followers`] compute the
+    /// values, and pass them to [`AppendBatch::handle_values`]. Send [`AppendBatch::request`] with the values that it
+    /// returns. Pass the outcome to [`AppendBatch::handle_outcome`]. If a step returns `None`, the try has ended.
     Try,
-    /// Poll again at this moment.
+    /// Poll again at this time.
     Wait(Instant),
-    /// Tell these callers this outcome, then poll again.
+    /// Report this outcome to these callers, then poll again.
     Report {
         /// The appends that were in the request.
         followers: Vec<Follower<C>>,
-        /// The new tail, or why there is none.
+        /// The stream's new end, or the error.
         outcome: Result<String>,
-        /// Whether the outcome of the next batch is expected so soon that threads had better wait for it awake.
+        /// Whether the next batch is expected to end so soon that threads should wait for it without sleeping.
         soon: bool,
     },
-    /// Nothing more: every caller was told, or has left.
+    /// Stop: every caller has its outcome or has abandoned its append.
     End,
 }
 
-/// Appends that share a request, in their order.
+/// Appends that share a request, in the order of their arrival.
 ///
-/// Do what [`AppendBatch::poll_action`] says, and poll again when that has ended, until it says [`AppendAction::End`]. When every
-/// caller has left, cancel what is under way and poll again.
+/// Carry out [`AppendBatch::poll_action`] and poll again, until [`AppendAction::End`]. When every caller has abandoned
+/// its append, cancel the current action and poll again.
 ///
-/// Each try has the appends whose callers still wait. If the server refuses a request of several appends, having stored
-/// nothing of it, they go out again in halves: one append may be at fault, or all together are too large.
+/// Each try has the appends whose callers still wait. If the server rejects a request with several appends and stores
+/// none of them, they are sent again in two halves: one append may be invalid, or the request was too large.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
-    /// The appends of the request that is to go out, or is out.
+    /// The appends of the current request.
     followers: Vec<Follower<C>>,
-    /// Appends of a refused request that go out after these. The next ones are last.
+    /// Parts of a rejected request that are sent later. The last part is the next one.
     later: Vec<Vec<Follower<C>>>,
     state: RequestState,
     tries: Tries,
-    /// When work on the request began.
+    /// When the first action of the request was polled.
     since: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum RequestState {
-    /// There is no outcome yet. The next try is not to begin before this moment.
+    /// There is no outcome yet. The next try begins at this time, or at once.
     Pending(Option<Instant>),
-    /// The request has ended so.
+    /// The request has ended with this outcome.
     Done(Result<String>),
 }
 
@@ -121,7 +123,7 @@ impl<C: Caller> AppendBatch<C> {
         }
     }
 
-    /// The appends of the next request, or of the one that is out. The caller of the first one computes its values.
+    /// The appends of the current request. The caller of the first one computes its values.
     pub fn followers(&self) -> &[Follower<C>] {
         &self.followers
     }
@@ -131,8 +133,9 @@ impl<C: Caller> AppendBatch<C> {
         self.followers.iter_mut().map(|follower| &mut follower.caller)
     }
 
-    /// The caller of the first append has computed the values, if there are any to compute. Gives the values back if a
-    /// request is to go out with them. It is not if that caller has left meanwhile: then the next one is asked.
+    /// The caller of the first append has computed the values, or there are none to compute. Returns the values for the
+    /// request. Returns `None` if there was an error, or if that caller has abandoned its append: then the next caller
+    /// computes the values.
     pub fn handle_values<V>(&mut self, values: Result<V>) -> Option<V> {
         if self.drop_abandoned() {
             return None;
@@ -140,8 +143,8 @@ impl<C: Caller> AppendBatch<C> {
         values.map_err(|error| self.finish(Err(error))).ok()
     }
 
-    /// The request to send: one for all appends whose callers still waited when the values were computed. `url` is the
-    /// stream's, as messages show it. None if no header can carry what the appends came with; they are told that.
+    /// The request to send, with the appends whose callers still waited at `handle_values`. `url` is for error
+    /// messages. `None` if a value has characters that a header cannot have. That error is the outcome of the appends.
     pub fn request(&mut self, url: &str) -> Option<Request> {
         let (first, others) = self.followers.split_first()?;
         let others = others.iter().map(|follower| &follower.append);
@@ -149,7 +152,8 @@ impl<C: Caller> AppendBatch<C> {
         request.map_err(|error| self.finish(Err(error))).ok()
     }
 
-    /// The try has ended so. `repeat` is the request's. `jitter`, between 0 and 1, spreads the pauses between tries.
+    /// The try has ended with this outcome. `repeat` is the request's. `jitter`, from 0 to 1, randomizes the delay
+    /// before the next try.
     pub fn handle_outcome(
         &mut self,
         now: Instant,
@@ -160,17 +164,17 @@ impl<C: Caller> AppendBatch<C> {
     ) {
         match self.tries.handle_outcome(context, repeat, outcome, jitter) {
             RetryDecision::RetryAfter(delay) => self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT))),
-            // The first caller was to respond to the request, and has left: the next one is asked.
+            // The first caller was to execute an in-memory request, and has abandoned it. The next caller will.
             RetryDecision::Done(Err(error))
                 if matches!(error.kind(), Kind::Abandoned) && self.first_has_abandoned() => {}
             RetryDecision::Done(Err(error)) => self.finish(Err(error)),
-            RetryDecision::Done(Ok(answer)) => self.finish(operations::appended(answer, context)),
+            RetryDecision::Done(Ok(response)) => self.finish(operations::appended(response, context)),
         }
     }
 
     fn finish(&mut self, outcome: Result<String>) {
         match outcome {
-            Err(error) if self.followers.len() > 1 && refuses_all(&error) => {
+            Err(error) if self.followers.len() > 1 && rejects_all(&error) => {
                 let second = self.followers.split_off(self.followers.len() / 2);
                 let first = std::mem::take(&mut self.followers);
                 self.later.push(second);
@@ -180,7 +184,7 @@ impl<C: Caller> AppendBatch<C> {
         }
     }
 
-    /// Goes on with a request of `followers`, which has not been tried.
+    /// Begins a new request with `followers`.
     fn begin(&mut self, followers: Vec<Follower<C>>) {
         *self = AppendBatch {
             later: std::mem::take(&mut self.later),
@@ -192,7 +196,7 @@ impl<C: Caller> AppendBatch<C> {
         self.followers.first().is_some_and(|first| first.caller.has_abandoned())
     }
 
-    /// Leaves out the appends whose callers have left. Whether the first one was among them.
+    /// Drops the abandoned appends. Returns whether the first one was among them.
     fn drop_abandoned(&mut self) -> bool {
         let mut first_abandoned = None;
         self.followers.retain(|follower| {
@@ -204,7 +208,7 @@ impl<C: Caller> AppendBatch<C> {
     }
 }
 
-/// Whether the server refused the request for what is in it, and has stored nothing of it.
-fn refuses_all(error: &Error) -> bool {
+/// Whether the server rejected the request because of its content and stored nothing of it.
+fn rejects_all(error: &Error) -> bool {
     matches!(error.kind(), Kind::BadRequest | Kind::PayloadTooLarge)
 }

@@ -1,4 +1,4 @@
-//! Who leads, and which appends share a request.
+//! [`Group`] decides which append leads, and which appends share the next request.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,48 +7,48 @@ use super::batch::{AppendBatch, Caller, Follower, MANY};
 use super::message::Append;
 use super::sharing::can_share;
 
-/// After a request of many appends, the next one goes out when no append has arrived for this long …
+/// After a request with many appends, the leader sends the next one when no append has arrived for this long …
 const QUIET: Duration = Duration::from_micros(5);
 /// … or after this time.
 const LONGEST_GATHERING: Duration = Duration::from_micros(50);
 
-/// The appends of one handle: at most one leader sends at a time, and the followers that arrive meanwhile wait here.
+/// The appends of one handle. One leader at a time sends requests. Followers wait in a queue.
 ///
-/// For every append, call [`Group::arrive`]. An append that leads goes out at once, by itself; one that follows waits.
-/// When the leader's own request has ended, call [`Group::leader_ends`].
+/// Call [`Group::arrive`] for every append. A leader sends its own append at once, in a request of its own. A follower
+/// is put into the queue. When the leader's own request has ended, call [`Group::leader_ends`].
 ///
-/// Before a leader waits for the application (which computes a header, say), call [`Group::leader_waits`], since the
-/// application may append to the same stream and wait for that. Then call [`Group::leader_continues`]: the leader
-/// finishes what it has begun, whether it leads again or not.
+/// Call [`Group::leader_waits`] before a leader waits for code of the application, such as a value callable. That code
+/// may append to the same stream and wait for the outcome, so another leader has to send meanwhile. Afterwards, call
+/// [`Group::leader_continues`]. The leader finishes the request that it has begun, even if it does not lead again.
 ///
-/// Either call may name a new leader. For that one, start a loop that does what [`Group::poll_next`] says, until it says
-/// [`LeaderAction::End`].
+/// `leader_ends` and `leader_waits` may return a new leader. Start a loop for it that carries out [`Group::poll_next`]
+/// until [`LeaderAction::End`].
 #[derive(Debug)]
 pub struct Group<C> {
     waiting: VecDeque<Follower<C>>,
     leader: Option<Leader>,
-    /// How many leaders there have been.
+    /// The number of leaders so far.
     leaders: u64,
-    /// The leaders that wait for the application, and for how many things each.
+    /// The leaders that wait for the application, each with the number of waits.
     paused: Vec<(Leader, u32)>,
     gathering: Gathering,
 }
 
-/// A leader of a group.
+/// Identifies a leader of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leader(u64);
 
-/// What an append does that arrives.
+/// The role of an append that arrives.
 #[derive(Debug)]
 pub enum Arrival<'a, C> {
     /// It leads.
     Leads(Leader),
-    /// It waits for its turn here.
+    /// It follows: put it into this queue.
     Follows(Queue<'a, C>),
 }
 
 impl<C> Arrival<'_, C> {
-    /// The leader that it is, if it leads. If not, it does not wait either: it may arrive again.
+    /// The leader, or `None` if the append follows. In that case it is not in the queue, and may arrive again.
     pub fn leader(self) -> Option<Leader> {
         match self {
             Arrival::Leads(leader) => Some(leader),
@@ -57,7 +57,7 @@ impl<C> Arrival<'_, C> {
     }
 }
 
-/// Where followers wait.
+/// The queue of followers.
 #[derive(Debug)]
 pub struct Queue<'a, C>(&'a mut VecDeque<Follower<C>>);
 
@@ -71,27 +71,28 @@ impl<C> Queue<'_, C> {
 /// What a leader does next.
 #[derive(Debug)]
 pub enum LeaderAction<C> {
-    /// Send this batch and tell its callers, as [`AppendBatch`] says. Then poll again.
+    /// Send this batch and report to its callers, as [`AppendBatch`] describes. Then poll again.
     Send(AppendBatch<C>),
-    /// Let others run for a moment, then poll again: appends are about to arrive.
+    /// Let other threads run for a moment, because they are about to append. Then poll again.
     Gather,
-    /// Nothing more: no follower waits, or somebody else leads.
+    /// Stop: no follower waits, or another leader leads.
     End,
 }
 
-/// Whether the leader waits for followers before the next request. Many threads that were just told their outcomes come
-/// back with their next appends, and one request for them all costs less than several.
+/// Whether the leader waits for followers before the next request. When many threads have just got their outcomes, they
+/// append again soon. One request for all of them costs less than several.
 #[derive(Clone, Copy, Debug)]
 enum Gathering {
     /// It does not wait.
     Off,
-    /// It will, once the batch that is out has ended.
+    /// It will, when the batch in flight has ended.
     AfterBatch,
-    /// It does.
+    /// It waits.
     Since {
         began: Instant,
-        /// How many followers waited when one was last seen to arrive, and when that was.
+        /// The number of followers when the last one arrived.
         seen: usize,
+        /// When the last one arrived.
         last: Instant,
     },
 }
@@ -109,7 +110,7 @@ impl<C> Default for Group<C> {
 }
 
 impl<C: Caller> Group<C> {
-    /// An append arrives. It leads if nobody else does.
+    /// An append arrives. It leads if there is no leader.
     pub fn arrive(&mut self) -> Arrival<'_, C> {
         match self.leader {
             None => Arrival::Leads(self.new_leader()),
@@ -117,8 +118,8 @@ impl<C: Caller> Group<C> {
         }
     }
 
-    /// `leader` is about to wait for the application, and does not lead meanwhile. If followers wait, gives the new
-    /// leader.
+    /// `leader` is about to wait for the application, and does not lead meanwhile. Returns the new leader if followers
+    /// wait.
     #[must_use]
     pub fn leader_waits(&mut self, leader: Leader) -> Option<Leader> {
         match self.paused.iter_mut().find(|(paused, _)| *paused == leader) {
@@ -128,7 +129,7 @@ impl<C: Caller> Group<C> {
         self.hand_over(leader)
     }
 
-    /// `leader` has what it waited for. If it waits for nothing else and nobody leads, it leads again.
+    /// One wait of `leader` has ended. If it was the last one and there is no leader, `leader` leads again.
     pub fn leader_continues(&mut self, leader: Leader) {
         if let Some(index) = self.paused.iter().position(|(paused, _)| *paused == leader) {
             self.paused[index].1 -= 1;
@@ -139,14 +140,15 @@ impl<C: Caller> Group<C> {
         }
     }
 
-    /// The request of `leader` has ended, or was cancelled. If followers wait and nobody else leads, gives the new leader.
+    /// The request of `leader` has ended, or was cancelled. Returns the new leader if followers wait and nobody else
+    /// leads.
     #[must_use]
     pub fn leader_ends(&mut self, leader: Leader) -> Option<Leader> {
         self.paused.retain(|(paused, _)| *paused != leader);
         self.hand_over(leader)
     }
 
-    /// What `leader` does next. [`LeaderAction::End`] ends it.
+    /// What `leader` does next. After [`LeaderAction::End`] it is no leader any more.
     pub fn poll_next(&mut self, leader: Leader, now: Instant) -> LeaderAction<C> {
         if self.leader != Some(leader) {
             self.paused.retain(|(paused, _)| *paused != leader);
@@ -196,8 +198,8 @@ impl<C: Caller> Group<C> {
         !is_over
     }
 
-    /// The appends that go out next: those that may share a request, in the order of their arrival, without those whose
-    /// callers have left.
+    /// The appends of the next request: those that may share one, in the order of their arrival. Abandoned appends are
+    /// dropped.
     fn next_batch(&mut self) -> Option<AppendBatch<C>> {
         let mut followers: Vec<Follower<C>> = Vec::new();
         let mut size = 0;

@@ -1,4 +1,4 @@
-//! One append, and the request that several of them share.
+//! [`Append`], and the request that one or several appends share.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use crate::request::Request;
 /// One append.
 #[derive(Clone, Debug)]
 pub struct Append {
-    /// The message: one JSON value, already checked, or bytes.
+    /// The message: bytes, or one JSON value that the caller has validated.
     pub data: Bytes,
     /// The stream's content type.
     pub content_type: Arc<str>,
-    /// Whether `data` is a JSON message.
+    /// Whether the stream is a JSON stream, so that `data` is a JSON value.
     pub json: bool,
-    /// `Stream-Seq`; such an append shares no request.
+    /// `Stream-Seq`. An append with it does not share its request.
     pub seq: Option<String>,
 }
 
 impl Append {
-    /// The request of this append alone. `url` is the stream's, as messages show it.
+    /// The request of this append alone. `url` is for error messages.
     ///
     /// # Errors
-    /// `Kind::Argument` for a content type or a `seq` that no header can carry.
+    /// `Kind::Argument` if the content type or `seq` has characters that a header cannot have.
     pub fn request(&self, url: &str) -> Result<Request> {
         self.request_with(std::iter::empty(), url)
     }
 
-    /// The request that this append shares with `others`, which come after it.
+    /// The request that this append shares with `others`, which follow it.
     ///
     /// # Errors
     /// As [`Append::request`].
@@ -43,7 +43,7 @@ impl Append {
         operations::append(url, &self.content_type, body, self.seq.as_deref())
     }
 
-    /// JSON messages are elements of an array, which servers flatten; bytes follow each other.
+    /// JSON messages become the elements of an array, which servers flatten. Bytes are concatenated.
     fn body_with<'a>(&'a self, others: impl Iterator<Item = &'a Append> + Clone) -> Bytes {
         if !self.json && others.clone().next().is_none() {
             return self.data.clone();

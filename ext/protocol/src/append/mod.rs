@@ -1,8 +1,8 @@
-//! Group commit of appends. While the request of one append (the leader) is out, the appends that arrive (the followers)
-//! wait, and go out together with the next request. Every append has its own outcome.
+//! Group commit of appends. While the request of one append (the leader) is in flight, later appends (the followers)
+//! wait. The next request has all of them. Every append has its own outcome.
 //!
-//! `sharing` says which appends share a request, [`Group`] who leads, [`AppendBatch`] how often
-//! that request is sent and what each append in it is told.
+//! [`Group`] decides who leads. `sharing` decides which appends share a request. [`AppendBatch`] decides when that
+//! request is sent, and which outcome each append has. A producer's batches are in [`producer`](crate::producer).
 
 mod batch;
 mod group;

@@ -2,34 +2,33 @@
 
 use super::message::Append;
 
-/// Appends share a request up to this many bytes; a larger one goes out alone.
+/// The most bytes of appends that share a request. A larger append has a request of its own.
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// Which appends of a handle share requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
-    /// None: each goes out by itself.
+    /// None. Each append has a request of its own.
     Off,
-    /// All, unless the application computes values for the requests: a value may belong to the thread that computes it.
+    /// All, unless there are value callables: a value may depend on the thread that computes it.
     On,
-    /// All; a request has the values that are computed for the first append in it.
+    /// All. A request has the values that were computed for its first append.
     SharedValues,
 }
 
 impl Batching {
-    /// Whether an append shares requests. `asks_values`: the application computes values for the handle's requests.
-    /// `nested`: the append is made by the code that computes one. A request may wait for that value, so the append must
-    /// not wait for a request.
-    pub fn shares(self, asks_values: bool, nested: bool) -> bool {
+    /// Whether an append shares requests. `has_callables`: the handle has value callables. `nested`: a value callable
+    /// makes the append. A request may be waiting for that callable, so the append must not wait for a request.
+    pub fn shares(self, has_callables: bool, nested: bool) -> bool {
         match self {
             Batching::Off => false,
-            Batching::On => !asks_values,
+            Batching::On => !has_callables,
             Batching::SharedValues => !nested,
         }
     }
 }
 
-/// Whether `next` may go out in the request of `first`, which has `size` bytes so far.
+/// Whether `next` may share the request of `first`, which has `size` bytes so far.
 pub(super) fn can_share(first: &Append, size: usize, next: &Append) -> bool {
     first.seq.is_none()
         && next.seq.is_none()
@@ -43,7 +42,7 @@ mod tests {
     use super::Batching::{Off, On, SharedValues};
 
     #[test]
-    fn appends_share_requests_unless_values_are_computed_for_each() {
+    fn appends_share_requests_unless_each_has_its_own_values() {
         assert_eq!(
             [Off, On, SharedValues].map(|batching| batching.shares(false, false)),
             [false, true, true]
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn an_append_from_within_a_value_callable_goes_by_itself() {
+    fn an_append_by_a_value_callable_has_its_own_request() {
         assert!(
             [Off, On, SharedValues]
                 .iter()

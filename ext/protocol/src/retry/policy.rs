@@ -56,8 +56,8 @@ impl Schedule {
     /// Counts a failure and returns the delay before the next try, or `None` if there is no next try.
     ///
     /// Exponential backoff with full jitter: `jitter`, from 0 to 1, places the delay between 0 and an upper bound that
-    /// grows with every failure. The delay is at least `retry_after`, which is what the server requested. If that is longer
-    /// than `max_delay`, there is no next try: the error reports `retry_after`, and the application decides.
+    /// grows with every failure. The delay is at least `retry_after`, which is what the server requested. If that is
+    /// longer than `max_delay`, there is no next try: the error reports `retry_after`, and the application decides.
     pub fn next_delay(&mut self, policy: &RetryPolicy, retry_after: Option<Duration>, jitter: f64) -> Option<Duration> {
         if self.failures >= policy.max_retries || retry_after.is_some_and(|delay| delay > policy.max_delay) {
             return None;

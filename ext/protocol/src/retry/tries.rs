@@ -1,5 +1,5 @@
-//! Decides after each try whether a request is sent again: the policy has to allow it, and the request has to be safe to
-//! repeat. [`Tries`] makes the decision, [`RetryDecision`] is its result.
+//! Decides after each try whether a request is sent again: the policy has to allow it, and the request has to be safe
+//! to repeat. [`Tries`] makes the decision, [`RetryDecision`] is its result.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The group and its batches: single situations here, a simulation of many in `simulation`.
+//! Tests of single situations. `simulation` tests random sequences.
 
 mod simulation;
 
@@ -15,18 +15,18 @@ use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Context, RequestFailure, Response};
 use crate::retry::policy::RetryPolicy;
 
-/// A caller that leaves when its cell says so.
+/// A caller that abandons its append when its cell is true.
 #[derive(Clone, Debug, Default)]
-struct Waiter(Rc<Cell<bool>>);
+struct TestCaller(Rc<Cell<bool>>);
 
-impl Caller for Waiter {
+impl Caller for TestCaller {
     fn has_abandoned(&self) -> bool {
         self.0.get()
     }
 }
 
-impl Waiter {
-    fn leave(&self) {
+impl TestCaller {
+    fn abandon(&self) {
         self.0.set(true);
     }
 }
@@ -40,34 +40,34 @@ fn append(data: &'static str) -> Append {
     }
 }
 
-fn follow(group: &mut Group<Waiter>, append: Append) -> Waiter {
-    let waiter = Waiter::default();
+fn follow(group: &mut Group<TestCaller>, append: Append) -> TestCaller {
+    let caller = TestCaller::default();
     match group.arrive() {
-        Arrival::Follows(queue) => queue.push(append, waiter.clone()),
+        Arrival::Follows(queue) => queue.push(append, caller.clone()),
         Arrival::Leads(leader) => panic!("{leader:?} leads"),
     }
-    waiter
+    caller
 }
 
-fn lead(group: &mut Group<Waiter>) -> Leader {
+fn lead(group: &mut Group<TestCaller>) -> Leader {
     group.arrive().leader().expect("nobody else leads")
 }
 
-/// A group whose first leader has ended, what follows it, and the leader of that.
-fn group(appends: Vec<Append>) -> (Group<Waiter>, Vec<Waiter>, Leader) {
+/// A group whose first leader has ended, the callers of `appends`, which followed it, and the next leader.
+fn group(appends: Vec<Append>) -> (Group<TestCaller>, Vec<TestCaller>, Leader) {
     let mut group = Group::default();
     let first = lead(&mut group);
-    let waiters = appends.into_iter().map(|append| follow(&mut group, append)).collect();
+    let callers = appends.into_iter().map(|append| follow(&mut group, append)).collect();
     let leader = group.leader_ends(first).expect("followers wait");
-    (group, waiters, leader)
+    (group, callers, leader)
 }
 
-fn batch(messages: &[&'static str]) -> (AppendBatch<Waiter>, Vec<Waiter>) {
-    let (mut group, waiters, leader) = group(messages.iter().map(|message| append(message)).collect());
-    (next_batch(&mut group, leader), waiters)
+fn batch(messages: &[&'static str]) -> (AppendBatch<TestCaller>, Vec<TestCaller>) {
+    let (mut group, callers, leader) = group(messages.iter().map(|message| append(message)).collect());
+    (next_batch(&mut group, leader), callers)
 }
 
-fn next_batch(group: &mut Group<Waiter>, leader: Leader) -> AppendBatch<Waiter> {
+fn next_batch(group: &mut Group<TestCaller>, leader: Leader) -> AppendBatch<TestCaller> {
     match group.poll_next(leader, Instant::now()) {
         LeaderAction::Send(batch) => batch,
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ fn next_batch(group: &mut Group<Waiter>, leader: Leader) -> AppendBatch<Waiter> 
 }
 
 /// The body of the next try.
-fn body(batch: &mut AppendBatch<Waiter>) -> String {
+fn body(batch: &mut AppendBatch<TestCaller>) -> String {
     match batch.poll_action(Instant::now()) {
         AppendAction::Try => {}
         other => panic!("{other:?}"),
@@ -85,7 +85,7 @@ fn body(batch: &mut AppendBatch<Waiter>) -> String {
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
 
-fn respond(batch: &mut AppendBatch<Waiter>, outcome: std::result::Result<u16, RequestFailure>) {
+fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16, RequestFailure>) {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
     let outcome = outcome.map(|status| Response {
@@ -107,8 +107,8 @@ fn respond(batch: &mut AppendBatch<Waiter>, outcome: std::result::Result<u16, Re
     batch.handle_outcome(Instant::now(), &context, repeat, outcome, 1.0);
 }
 
-/// What is told to how many callers.
-fn told(batch: &mut AppendBatch<Waiter>) -> (usize, Result<String>, bool) {
+/// How many callers a report is for, their outcome, and whether the next one is expected soon.
+fn reported(batch: &mut AppendBatch<TestCaller>) -> (usize, Result<String>, bool) {
     match batch.poll_action(Instant::now()) {
         AppendAction::Report {
             followers,
@@ -119,7 +119,7 @@ fn told(batch: &mut AppendBatch<Waiter>) -> (usize, Result<String>, bool) {
     }
 }
 
-fn ended(batch: &mut AppendBatch<Waiter>) -> bool {
+fn ended(batch: &mut AppendBatch<TestCaller>) -> bool {
     matches!(batch.poll_action(Instant::now()), AppendAction::End)
 }
 
@@ -128,7 +128,7 @@ fn followers_share_a_request_in_the_order_of_their_arrival() {
     let (mut batch, _waiters) = batch(&["1", "2", "3"]);
     assert_eq!(body(&mut batch), "[1,2,3]");
     respond(&mut batch, Ok(204));
-    assert!(matches!(told(&mut batch), (3, Ok(tail), false) if tail == "7"));
+    assert!(matches!(reported(&mut batch), (3, Ok(tail), false) if tail == "7"));
     assert!(ended(&mut batch));
 }
 
@@ -171,10 +171,10 @@ fn a_request_is_bounded_in_bytes() {
 
 #[test]
 fn a_try_has_the_appends_whose_callers_still_wait() {
-    let (mut batch, waiters) = batch(&["1", "2", "3"]);
+    let (mut batch, callers) = batch(&["1", "2", "3"]);
     assert_eq!(body(&mut batch), "[1,2,3]");
     respond(&mut batch, Err(RequestFailure::NotSent(error(Kind::Connection))));
-    waiters[1].leave();
+    callers[1].abandon();
     let until = match batch.poll_action(Instant::now()) {
         AppendAction::Wait(until) => until,
         other => panic!("{other:?}"),
@@ -185,34 +185,34 @@ fn a_try_has_the_appends_whose_callers_still_wait() {
 }
 
 #[test]
-fn the_next_caller_computes_the_values_if_the_first_has_left_meanwhile() {
-    let (mut batch, waiters) = batch(&["1", "2"]);
+fn the_next_caller_computes_the_values_after_the_first_one_abandons() {
+    let (mut batch, callers) = batch(&["1", "2"]);
     assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
-    waiters[0].leave();
+    callers[0].abandon();
     assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Abandoned))), None);
     assert_eq!(body(&mut batch), "[2]");
 }
 
 #[test]
-fn values_that_cannot_be_computed_are_the_outcome_of_all() {
+fn an_error_of_a_value_callable_is_the_outcome_of_all() {
     let (mut batch, _waiters) = batch(&["1", "2"]);
     assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
     assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Parse))), None);
-    assert!(matches!(told(&mut batch), (2, Err(_), false)));
+    assert!(matches!(reported(&mut batch), (2, Err(_), false)));
 }
 
 #[test]
-fn the_next_caller_responds_if_the_first_has_left_meanwhile() {
-    let (mut batch, waiters) = batch(&["1", "2"]);
+fn the_next_caller_executes_an_in_memory_request_after_the_first_one_abandons() {
+    let (mut batch, callers) = batch(&["1", "2"]);
     assert_eq!(body(&mut batch), "[1,2]");
-    waiters[0].leave();
+    callers[0].abandon();
     respond(&mut batch, Err(RequestFailure::Final(error(Kind::Abandoned))));
     assert_eq!(body(&mut batch), "[2]");
 }
 
 #[test]
-fn a_refused_request_goes_out_again_in_halves() {
-    let (mut batch, waiters) = batch(&["1", "2", "3", "4", "5"]);
+fn a_rejected_request_is_sent_again_in_halves() {
+    let (mut batch, callers) = batch(&["1", "2", "3", "4", "5"]);
     let mut outcomes = Vec::new();
     for (sent, status) in [
         ("[1,2,3,4,5]", 400),
@@ -223,11 +223,11 @@ fn a_refused_request_goes_out_again_in_halves() {
     ] {
         assert_eq!(body(&mut batch), sent);
         if sent == "[3]" {
-            waiters[3].leave();
+            callers[3].abandon();
         }
         respond(&mut batch, Ok(status));
         if sent.len() < 7 {
-            outcomes.push(told(&mut batch).1.map_err(|error| error.status()));
+            outcomes.push(reported(&mut batch).1.map_err(|error| error.status()));
         }
     }
     let stored = || Ok("7".to_owned());
@@ -237,16 +237,16 @@ fn a_refused_request_goes_out_again_in_halves() {
 
 #[test]
 fn an_abandoned_request_is_not_sent_again() {
-    let (mut batch, waiters) = batch(&["1", "2"]);
+    let (mut batch, callers) = batch(&["1", "2"]);
     assert_eq!(body(&mut batch), "[1,2]");
-    waiters.iter().for_each(Waiter::leave);
+    callers.iter().for_each(TestCaller::abandon);
     assert!(ended(&mut batch));
 }
 
 #[test]
 fn a_batch_without_callers_is_not_sent() {
-    let (mut group, waiters, leader) = group(vec![append("1"), append("2")]);
-    waiters.iter().for_each(Waiter::leave);
+    let (mut group, callers, leader) = group(vec![append("1"), append("2")]);
+    callers.iter().for_each(TestCaller::abandon);
     assert!(matches!(group.poll_next(leader, Instant::now()), LeaderAction::End));
     lead(&mut group);
 }
@@ -291,7 +291,7 @@ fn a_leader_that_waited_leads_again_if_nobody_else_does() {
 }
 
 #[test]
-fn a_leader_that_waits_for_two_things_does_not_lead_when_it_has_one_of_them() {
+fn a_leader_that_waits_twice_leads_again_after_both_waits() {
     let mut group = Group::default();
     let leader = lead(&mut group);
     assert_eq!(group.leader_waits(leader), None);
@@ -316,7 +316,7 @@ fn after_a_batch_of_many_the_leader_waits_until_no_append_has_arrived_for_a_whil
     let (mut group, _waiters, leader) = group((0..6).map(|_| append("1")).collect());
     next_batch(&mut group, leader);
     let began = Instant::now();
-    let gathers = |group: &mut Group<Waiter>, at: u64| match group.poll_next(leader, began + micros(at)) {
+    let gathers = |group: &mut Group<TestCaller>, at: u64| match group.poll_next(leader, began + micros(at)) {
         LeaderAction::Gather => true,
         LeaderAction::Send(_) => false,
         LeaderAction::End => panic!("a follower waits"),

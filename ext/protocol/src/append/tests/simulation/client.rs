@@ -1,4 +1,4 @@
-//! The application's threads, and what carries out their appends.
+//! The application's threads, and the tasks that carry out their appends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::request::Request;
 use crate::retry::tries::Tries;
 
-/// Which append it is: in the order in which they are made.
+/// The number of an append, counted from 0 in the order of the calls.
 pub type Id = u64;
 
 /// A call that waits for its append's outcome.
@@ -21,23 +21,23 @@ pub struct Call {
     pub id: Id,
     pub thread: usize,
     pub has_seq: bool,
-    pub left: Cell<bool>,
+    pub abandoned: Cell<bool>,
     pub outcome: RefCell<Option<Result<String>>>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Waiter(pub Rc<Call>);
+pub struct SimulatedCaller(pub Rc<Call>);
 
-impl Caller for Waiter {
+impl Caller for SimulatedCaller {
     fn has_abandoned(&self) -> bool {
-        self.0.left.get()
+        self.0.abandoned.get()
     }
 }
 
-/// A thread of the application's.
+/// A thread of the application.
 #[derive(Debug)]
 pub struct Thread {
-    /// How many appends it is still to make.
+    /// How many appends it has yet to make.
     pub appends: u32,
     pub call: Option<Rc<Call>>,
 }
@@ -52,47 +52,49 @@ impl Thread {
     }
 }
 
-/// What carries out appends: the leader's own request, or the loop of one that sends what followed.
+/// A task of a leader.
 #[derive(Debug)]
 pub struct Task {
     pub leader: Leader,
-    pub work: Work,
-    pub step: Step,
-    /// The thread that carries it out is busy with something else.
-    pub busy: Option<Busy>,
+    pub work: TaskWork,
+    pub step: TaskStep,
+    /// The code that its thread runs after an interrupt.
+    pub busy: Option<ApplicationCode>,
 }
 
 #[derive(Debug)]
-pub enum Work {
+pub enum TaskWork {
+    /// The leader's own request.
     Own {
         call: Rc<Call>,
         append: Append,
         tries: Tries,
     },
-    Loop(Option<AppendBatch<Waiter>>),
+    /// The loop that sends the followers' appends.
+    Loop(Option<AppendBatch<SimulatedCaller>>),
 }
 
-/// What a task does.
+/// The state of a task.
 #[derive(Debug)]
-pub enum Step {
-    /// It is about to go on.
+pub enum TaskStep {
+    /// It can continue.
     Ready,
-    /// The application computes values for the call.
-    Values { call: Rc<Call>, busy: Busy },
-    /// A request is out. The application responds to it, for this call, if no server does.
+    /// A value callable runs on the thread of `call`.
+    Values { call: Rc<Call>, busy: ApplicationCode },
+    /// A request is in flight. With an in-memory transport, the application executes it on the thread of this call.
     Requested {
         request: Request,
-        application: Option<(Rc<Call>, Busy)>,
+        application: Option<(Rc<Call>, ApplicationCode)>,
     },
-    /// It waits for this moment.
+    /// It waits until this time.
     Waits(Instant),
 }
 
-/// Code of the application's runs, until the thread it waits for has made its appends.
+/// Code of the application. It ends when the thread with this index has made its appends, or at any time.
 #[derive(Clone, Copy, Debug)]
-pub struct Busy(pub Option<usize>);
+pub struct ApplicationCode(pub Option<usize>);
 
-/// What an append holds, and of what kind it is.
+/// A random kind of append whose data is its number.
 pub fn append(rng: &mut Rng, id: Id) -> Append {
     let kind = rng.u32(..12);
     let json = kind > 1;
@@ -104,7 +106,7 @@ pub fn append(rng: &mut Rng, id: Id) -> Append {
     }
 }
 
-/// The appends in a request.
+/// The numbers of the appends in a body.
 pub fn ids(body: &Bytes) -> Vec<Id> {
     let text = std::str::from_utf8(body).unwrap();
     let separator = if text.starts_with('[') { ',' } else { ';' };

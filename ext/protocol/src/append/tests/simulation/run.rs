@@ -1,4 +1,4 @@
-//! One run: threads append and leave, tasks go on in any order, and every promise is checked.
+//! One run: threads append and abandon their appends, tasks continue in a random order.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
-use super::client::{Busy, Call, Id, Step, Task, Thread, Waiter, Work, append, ids};
-use super::server::{Outcome, Server};
+use super::client::{ApplicationCode, Call, Id, SimulatedCaller, Task, TaskStep, TaskWork, Thread, append, ids};
+use super::server::{AppendServer, RequestResult};
 use crate::append::{AppendAction, Arrival, Caller, Group, Leader, LeaderAction};
 use crate::error::{About, Error, Kind, Result};
 use crate::operations;
@@ -17,32 +17,34 @@ use crate::retry::tries::{RetryDecision, Tries};
 
 const URL: &str = "http://h/s";
 
-pub struct Run {
+pub struct AppendRun {
     rng: Rng,
     now: Instant,
-    pub(super) group: Group<Waiter>,
-    pub(super) server: Server,
+    pub(super) group: Group<SimulatedCaller>,
+    pub(super) server: AppendServer,
     policy: RetryPolicy,
     pub(super) threads: Vec<Thread>,
     pub(super) tasks: Vec<Task>,
     pub(super) calls: Vec<Rc<Call>>,
-    /// Whether the application computes values for each request, and whether it responds to them itself.
+    /// Whether there are value callables.
     pub(super) values: bool,
+    /// Whether the transport is an in-memory one.
     pub(super) in_memory: bool,
-    /// Of 1000 steps, in how many a caller leaves, and in how many the thread of a request is busy with something else.
-    leaves: u32,
+    /// Of 1000 steps, in how many a caller abandons its append, and in how many an interrupt makes a leader's thread
+    /// run other code.
+    abandons: u32,
     pub(super) interrupts: u32,
-    happened: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<&'static str, u64>,
 }
 
-impl Run {
-    pub fn new(seed: u64) -> Run {
+impl AppendRun {
+    pub fn new(seed: u64) -> AppendRun {
         let mut rng = Rng::with_seed(seed);
         let threads = (0..rng.usize(1..20)).map(|_| Thread::new(rng.u32(1..8))).collect();
-        Run {
+        AppendRun {
             now: Instant::now(),
             group: Group::default(),
-            server: Server::new(&mut rng),
+            server: AppendServer::new(&mut rng),
             policy: RetryPolicy {
                 max_retries: 2,
                 initial_delay: Duration::from_millis(1),
@@ -53,44 +55,44 @@ impl Run {
             calls: Vec::new(),
             values: rng.u32(..3) == 0,
             in_memory: rng.u32(..5) == 0,
-            leaves: [0, 10, 60][rng.usize(..3)],
+            abandons: [0, 10, 60][rng.usize(..3)],
             interrupts: [0, 0, 40][rng.usize(..3)],
-            happened: BTreeMap::new(),
+            counts: BTreeMap::new(),
             rng,
         }
     }
 
-    /// Runs to the end, and gives how often what happened.
-    pub fn go(mut self) -> BTreeMap<&'static str, u64> {
+    /// Runs to the end, and returns how often each event happened.
+    pub fn run(mut self) -> BTreeMap<&'static str, u64> {
         for _ in 0..100_000 {
             if self.tasks.is_empty() && self.threads.iter().all(Thread::is_done) {
                 self.check_end();
-                return self.happened;
+                return self.counts;
             }
             self.step();
         }
-        panic!("somebody waits for ever: {:?}", self.tasks);
+        panic!("deadlock: {:?}", self.tasks);
     }
 
     fn step(&mut self) {
         self.now += Duration::from_nanos(self.rng.u64(..4_000));
         let chance = self.rng.u32(..1_000);
-        if chance < self.leaves {
-            return self.leave();
+        if chance < self.abandons {
+            return self.abandon();
         }
-        if chance < self.leaves + self.interrupts {
+        if chance < self.abandons + self.interrupts {
             return self.interrupt();
         }
         let idle = |thread: &Thread| thread.call.is_none() && thread.appends > 0;
         let arriving: Vec<usize> = (0..self.threads.len()).filter(|n| idle(&self.threads[*n])).collect();
         let able: Vec<usize> = (0..self.tasks.len())
-            .filter(|n| self.can_go_on(&self.tasks[*n]))
+            .filter(|n| self.can_continue(&self.tasks[*n]))
             .collect();
         match self.rng.usize(..=arriving.len() + able.len()) {
             n if n < arriving.len() => self.arrive(arriving[n]),
             n if n < arriving.len() + able.len() => {
                 let task = self.tasks.swap_remove(able[n - arriving.len()]);
-                let task = self.go_on(task);
+                let task = self.continue_task(task);
                 self.tasks.extend(task);
             }
             _ if arriving.is_empty() && able.is_empty() => self.wait(),
@@ -98,45 +100,45 @@ impl Run {
         }
     }
 
-    /// Nothing can happen before the first pause is over.
+    /// Advances the time to the end of the first delay.
     fn wait(&mut self) {
         let until = self.tasks.iter().filter_map(|task| match task.step {
-            Step::Waits(until) if task.busy.is_none() => Some(until),
+            TaskStep::Waits(until) if task.busy.is_none() => Some(until),
             _ => None,
         });
-        self.now = until.min().expect("everybody waits for each other");
+        self.now = until.min().expect("deadlock");
     }
 
     fn arrive(&mut self, thread: usize) {
         let id = self.calls.len() as Id;
         let append = append(&mut self.rng, id);
         if self.rng.u32(..30) == 0 {
-            self.server.poison.insert(id, [400, 413][self.rng.usize(..2)]);
+            self.server.invalid.insert(id, [400, 413][self.rng.usize(..2)]);
         }
         let call = Rc::new(Call {
             id,
             thread,
             has_seq: append.seq.is_some(),
-            left: false.into(),
+            abandoned: false.into(),
             outcome: None.into(),
         });
         self.calls.push(Rc::clone(&call));
         self.threads[thread].appends -= 1;
         self.threads[thread].call = Some(Rc::clone(&call));
         match self.group.arrive() {
-            Arrival::Follows(queue) => queue.push(append, Waiter(call)),
+            Arrival::Follows(queue) => queue.push(append, SimulatedCaller(call)),
             Arrival::Leads(leader) => {
                 let tries = Tries::new(false);
-                self.start(leader, Work::Own { call, append, tries });
+                self.start(leader, TaskWork::Own { call, append, tries });
             }
         }
     }
 
-    fn start(&mut self, leader: Leader, work: Work) {
+    fn start(&mut self, leader: Leader, work: TaskWork) {
         self.tasks.push(Task {
             leader,
             work,
-            step: Step::Ready,
+            step: TaskStep::Ready,
             busy: None,
         });
     }
@@ -144,26 +146,26 @@ impl Run {
     fn start_next(&mut self, next: Option<Leader>) {
         if let Some(leader) = next {
             self.count("new leader");
-            self.start(leader, Work::Loop(None));
+            self.start(leader, TaskWork::Loop(None));
         }
     }
 
-    /// A caller is interrupted. Its own request is cancelled with it.
-    fn leave(&mut self) {
+    /// A caller abandons its append. If it is a leader, its own request is cancelled.
+    fn abandon(&mut self) {
         let waiting: Vec<&mut Thread> = self.threads.iter_mut().filter(|thread| thread.call.is_some()).collect();
         let Some(call) = self.rng.choice(waiting).and_then(|thread| thread.call.take()) else {
             return;
         };
-        call.left.set(true);
-        self.count("left");
-        let own = |task: &Task| matches!(&task.work, Work::Own { call: own, .. } if Rc::ptr_eq(own, &call));
+        call.abandoned.set(true);
+        self.count("abandoned");
+        let own = |task: &Task| matches!(&task.work, TaskWork::Own { call: own, .. } if Rc::ptr_eq(own, &call));
         let Some(index) = self.tasks.iter().position(own) else {
             let out = |task: &Task| match &task.step {
-                Step::Requested { request, .. } => ids_of(request).contains(&call.id),
+                TaskStep::Requested { request, .. } => ids_of(request).contains(&call.id),
                 _ => false,
             };
             if self.tasks.iter().any(out) {
-                self.count("left a shared request");
+                self.count("abandoned a shared request");
             }
             return;
         };
@@ -173,16 +175,16 @@ impl Run {
         self.start_next(next);
     }
 
-    fn cancel(&mut self, step: &Step) {
-        if let Step::Requested { request, .. } = step {
+    fn cancel(&mut self, step: &TaskStep) {
+        if let TaskStep::Requested { request, .. } = step {
             self.count("request cancelled");
             self.server.cancelled(&mut self.rng, request);
         }
     }
 
-    /// The thread that carries out a request turns to something else.
+    /// The thread that carries out a leader's own request runs other code.
     fn interrupt(&mut self) {
-        let own = |task: &Task| task.busy.is_none() && matches!(task.work, Work::Own { .. });
+        let own = |task: &Task| task.busy.is_none() && matches!(task.work, TaskWork::Own { .. });
         let Some(index) = self.tasks.iter().position(own) else {
             return;
         };
@@ -197,67 +199,67 @@ impl Run {
         self.start_next(next);
     }
 
-    /// Code of the application's, which may wait for a thread that appends.
-    fn busy(&mut self) -> Busy {
+    /// Code of the application that may wait for a thread that appends.
+    fn busy(&mut self) -> ApplicationCode {
         if self.threads.len() > 40 || self.rng.bool() {
-            return Busy(None);
+            return ApplicationCode(None);
         }
         self.count("nested");
         let appends = self.rng.u32(1..3);
         self.threads.push(Thread::new(appends));
-        Busy(Some(self.threads.len() - 1))
+        ApplicationCode(Some(self.threads.len() - 1))
     }
 
-    fn is_back(&self, busy: Busy) -> bool {
+    fn has_ended(&self, busy: ApplicationCode) -> bool {
         busy.0.is_none_or(|thread| self.threads[thread].is_done())
     }
 
-    fn can_go_on(&self, task: &Task) -> bool {
+    fn can_continue(&self, task: &Task) -> bool {
         if let Some(busy) = task.busy {
-            return self.is_back(busy);
+            return self.has_ended(busy);
         }
         is_abandoned(task)
             || match &task.step {
-                Step::Ready => true,
-                Step::Values { call, busy } => call.left.get() || self.is_back(*busy),
-                Step::Requested { application, .. } => application
+                TaskStep::Ready => true,
+                TaskStep::Values { call, busy } => call.abandoned.get() || self.has_ended(*busy),
+                TaskStep::Requested { application, .. } => application
                     .as_ref()
-                    .is_none_or(|(call, busy)| call.left.get() || self.is_back(*busy)),
-                Step::Waits(until) => self.now >= *until,
+                    .is_none_or(|(call, busy)| call.abandoned.get() || self.has_ended(*busy)),
+                TaskStep::Waits(until) => self.now >= *until,
             }
     }
 
-    /// A task goes on; `None` if that was its end.
-    fn go_on(&mut self, mut task: Task) -> Option<Task> {
+    /// Continues a task. `None` if the task has ended.
+    fn continue_task(&mut self, mut task: Task) -> Option<Task> {
         if task.busy.take().is_some() {
             self.group.leader_continues(task.leader);
             return Some(task);
         }
         let abandoned = is_abandoned(&task) && self.rng.bool();
-        let step = std::mem::replace(&mut task.step, Step::Ready);
+        let step = std::mem::replace(&mut task.step, TaskStep::Ready);
         if abandoned {
             self.cancel(&step);
             return Some(task);
         }
         match step {
-            Step::Ready => self.begin(task),
-            Step::Waits(until) => {
-                // Here because its callers have left, perhaps, but its pause goes on.
+            TaskStep::Ready => self.begin(task),
+            TaskStep::Waits(until) => {
+                // The callers may have abandoned their appends before the delay has passed.
                 task.step = if self.now < until {
-                    Step::Waits(until)
+                    TaskStep::Waits(until)
                 } else {
-                    Step::Ready
+                    TaskStep::Ready
                 };
                 Some(task)
             }
-            Step::Values { call, .. } => {
+            TaskStep::Values { call, .. } => {
                 let values = self.values_of(&call);
                 self.group.leader_continues(task.leader);
                 self.take_values(task, &call, values)
             }
-            Step::Requested { request, application } => {
+            TaskStep::Requested { request, application } => {
                 let outcome = match &application {
-                    Some((call, _)) if call.left.get() => Err(RequestFailure::Final(error(Kind::Abandoned))),
+                    Some((call, _)) if call.abandoned.get() => Err(RequestFailure::Final(error(Kind::Abandoned))),
                     _ => self.server.exchange(&mut self.rng, &request),
                 };
                 if application.is_some() {
@@ -269,7 +271,7 @@ impl Run {
     }
 
     fn values_of(&mut self, call: &Call) -> Result<()> {
-        if call.left.get() && self.rng.bool() {
+        if call.abandoned.get() && self.rng.bool() {
             return Err(error(Kind::Abandoned));
         }
         match self.rng.u32(..20) {
@@ -280,8 +282,8 @@ impl Run {
 
     fn begin(&mut self, mut task: Task) -> Option<Task> {
         let first = match &mut task.work {
-            Work::Own { call, .. } => Rc::clone(call),
-            Work::Loop(current @ None) => {
+            TaskWork::Own { call, .. } => Rc::clone(call),
+            TaskWork::Loop(current @ None) => {
                 match self.group.poll_next(task.leader, self.now) {
                     LeaderAction::Send(batch) => *current = Some(batch),
                     LeaderAction::Gather => self.count("gathered"),
@@ -289,10 +291,10 @@ impl Run {
                 }
                 return Some(task);
             }
-            Work::Loop(current @ Some(_)) => match current.as_mut()?.poll_action(self.now) {
+            TaskWork::Loop(current @ Some(_)) => match current.as_mut()?.poll_action(self.now) {
                 AppendAction::Try => Rc::clone(&current.as_ref()?.followers().first()?.caller.0),
                 AppendAction::Wait(until) => {
-                    task.step = Step::Waits(until);
+                    task.step = TaskStep::Waits(until);
                     return Some(task);
                 }
                 AppendAction::Report { followers, outcome, .. } => {
@@ -310,10 +312,13 @@ impl Run {
         if !self.values {
             return self.take_values(task, &first, Ok(()));
         }
-        assert!(!first.left.get(), "a caller that has left computes values");
+        assert!(
+            !first.abandoned.get(),
+            "a caller that abandoned its append computes values"
+        );
         self.leader_waits(task.leader);
         let busy = self.busy();
-        task.step = Step::Values { call: first, busy };
+        task.step = TaskStep::Values { call: first, busy };
         Some(task)
     }
 
@@ -322,18 +327,18 @@ impl Run {
             self.count("values failed");
         }
         let request = match &mut task.work {
-            Work::Own { call, append, .. } => match values {
+            TaskWork::Own { call, append, .. } => match values {
                 Ok(()) => append.request(URL).unwrap(),
                 Err(error) => {
                     let call = Rc::clone(call);
                     return self.end(&task, &call, Err(error));
                 }
             },
-            Work::Loop(batch) => {
+            TaskWork::Loop(batch) => {
                 let batch = batch.as_mut()?;
                 if batch.handle_values(values).is_none() {
-                    if first.left.get() {
-                        self.count("asked the next");
+                    if first.abandoned.get() {
+                        self.count("next caller computed values");
                     }
                     return Some(task);
                 }
@@ -346,11 +351,11 @@ impl Run {
             self.leader_waits(task.leader);
             application = Some((Rc::clone(first), self.busy()));
         }
-        task.step = Step::Requested { request, application };
+        task.step = TaskStep::Requested { request, application };
         Some(task)
     }
 
-    fn take_outcome(&mut self, mut task: Task, request: &Request, outcome: Outcome) -> Option<Task> {
+    fn take_outcome(&mut self, mut task: Task, request: &Request, outcome: RequestResult) -> Option<Task> {
         let (operation, url) = (request.operation, URL);
         let policy = self.policy.clone();
         let context = Context {
@@ -360,25 +365,27 @@ impl Run {
         };
         let jitter = self.rng.f64();
         match &mut task.work {
-            Work::Loop(batch) => {
+            TaskWork::Loop(batch) => {
                 let batch = batch.as_mut()?;
                 batch.handle_outcome(self.now, &context, request.repeat, outcome, jitter);
                 Some(task)
             }
-            Work::Own { call, tries, .. } => match tries.handle_outcome(&context, request.repeat, outcome, jitter) {
-                RetryDecision::RetryAfter(delay) => {
-                    task.step = Step::Waits(self.now + delay);
-                    Some(task)
+            TaskWork::Own { call, tries, .. } => {
+                match tries.handle_outcome(&context, request.repeat, outcome, jitter) {
+                    RetryDecision::RetryAfter(delay) => {
+                        task.step = TaskStep::Waits(self.now + delay);
+                        Some(task)
+                    }
+                    RetryDecision::Done(outcome) => {
+                        let call = Rc::clone(call);
+                        self.end(
+                            &task,
+                            &call,
+                            outcome.and_then(|response| operations::appended(response, &context)),
+                        )
+                    }
                 }
-                RetryDecision::Done(outcome) => {
-                    let call = Rc::clone(call);
-                    self.end(
-                        &task,
-                        &call,
-                        outcome.and_then(|answer| operations::appended(answer, &context)),
-                    )
-                }
-            },
+            }
         }
     }
 
@@ -391,13 +398,13 @@ impl Run {
     }
 
     pub(super) fn count(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
+        *self.counts.entry(what).or_default() += 1;
     }
 }
 
 fn is_abandoned(task: &Task) -> bool {
     match &task.work {
-        Work::Loop(Some(batch)) if !matches!(task.step, Step::Ready) => {
+        TaskWork::Loop(Some(batch)) if !matches!(task.step, TaskStep::Ready) => {
             batch.followers().iter().all(|follower| follower.caller.has_abandoned())
         }
         _ => false,

@@ -1,4 +1,4 @@
-//! A server for one stream, and the network before it.
+//! A server with one stream, behind an unreliable network.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,35 +11,35 @@ use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_NEXT_OFFSET, STREAM_SEQ};
 use crate::request::{Request, RequestFailure, Response};
 
-/// How a request ends.
-pub type Outcome = std::result::Result<Response, RequestFailure>;
+/// The result of one try of a request.
+pub type RequestResult = std::result::Result<Response, RequestFailure>;
 
 #[derive(Debug)]
-pub struct Server {
-    /// What is stored, in order.
+pub struct AppendServer {
+    /// The stored appends, in order.
     pub log: Vec<Id>,
-    /// Appends that the server refuses, and with what status.
-    pub poison: HashMap<Id, u16>,
-    /// The most appends that it takes in one request.
+    /// Appends that the server rejects, with the status.
+    pub invalid: HashMap<Id, u16>,
+    /// The most appends that it accepts in one request.
     pub most: usize,
-    /// Of 100 requests, how many meet a fault.
+    /// How many of 100 requests have a fault.
     pub faults: u32,
     seqs: HashSet<String>,
 }
 
-impl Server {
-    pub fn new(rng: &mut Rng) -> Server {
-        Server {
+impl AppendServer {
+    pub fn new(rng: &mut Rng) -> AppendServer {
+        AppendServer {
             log: Vec::new(),
-            poison: HashMap::new(),
+            invalid: HashMap::new(),
             most: [1_000, 1_000, 4, 1][rng.usize(..4)],
             faults: [0, 10, 40][rng.usize(..3)],
             seqs: HashSet::new(),
         }
     }
 
-    /// A request travels to the server, and its response back.
-    pub fn exchange(&mut self, rng: &mut Rng, request: &Request) -> Outcome {
+    /// Executes a request over the network.
+    pub fn exchange(&mut self, rng: &mut Rng, request: &Request) -> RequestResult {
         let lost = || Error::plain(Kind::Connection, "lost".to_owned());
         if rng.u32(..100) >= self.faults {
             return Ok(self.handle(request));
@@ -53,7 +53,7 @@ impl Server {
             }
             3 => Ok(response(429, false)),
             4 => Ok(response(503, false)),
-            // Something on the way leaves out what the response says.
+            // An intermediary removes the headers of the response.
             _ => {
                 let response = self.handle(request);
                 Ok(Response {
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    /// The client gives the request up. It may have arrived.
+    /// The client cancels the request, which may have arrived already.
     pub fn cancelled(&mut self, rng: &mut Rng, request: &Request) {
         if rng.bool() {
             self.handle(request);
@@ -77,11 +77,11 @@ impl Server {
         if appends.len() > self.most {
             return response(413, false);
         }
-        if let Some(status) = appends.iter().find_map(|id| self.poison.get(id)) {
+        if let Some(status) = appends.iter().find_map(|id| self.invalid.get(id)) {
             return response(*status, false);
         }
         if let Some(seq) = request.headers.get(STREAM_SEQ) {
-            assert_eq!(appends.len(), 1, "an append with a seq shares no request");
+            assert_eq!(appends.len(), 1, "an append with a seq shares a request");
             if !self.seqs.insert(seq.to_str().unwrap().to_owned()) {
                 return response(409, false);
             }
