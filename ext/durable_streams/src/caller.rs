@@ -1,4 +1,4 @@
-//! Who calls: a fiber of a thread.
+//! Identifies the calling thread and fiber, to detect that a call would wait for itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,11 +7,11 @@ use magnus::{Error, Object, Ruby};
 
 use crate::wait::blocks_its_thread;
 
-/// The hidden variable of a thread or a fiber that holds its number.
+/// The hidden variable of a thread or fiber that stores its number.
 static NUMBER: LazyId = LazyId::new("__durable_streams_number");
 
-/// A caller. Threads and fibers are known by numbers that none had before, since the GC may move objects, and make a new
-/// one where one was.
+/// A thread and a fiber. Both have numbers that are never reused. Addresses would not do: the GC moves objects and reuses their
+/// memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
     thread: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Whoever calls this.
+    /// The caller of this function.
     ///
     /// # Errors
     /// If the thread or the fiber is frozen.
@@ -32,7 +32,7 @@ impl Caller {
         })
     }
 
-    /// Whether `other` cannot go on as long as this one waits.
+    /// Whether `other` cannot go on while this caller waits.
     pub(crate) fn holds_up(self, other: Caller) -> bool {
         self.thread == other.thread && (self.blocks || self.fiber == other.fiber)
     }

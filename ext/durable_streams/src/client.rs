@@ -1,4 +1,4 @@
-//! `DurableStreams::Native::Client`: what a client's requests share.
+//! `DurableStreams::Native::Client`: the settings and connection pools that a client's requests share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 use crate::errors;
 use crate::options::options;
 
-/// How requests introduce themselves.
+/// The `User-Agent` header of all requests.
 const USER_AGENT: &str = concat!("durable_streams-ruby/", env!("CARGO_PKG_VERSION"));
 
-/// The longest duration that is passed on: more is as good as for ever, and cannot overflow a clock.
+/// The longest duration that is passed on. It is as good as unlimited, and cannot overflow a clock.
 const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
-/// Connection options and the identity under which each process keeps the connections.
+/// The options of a client, and the identity under which each process stores its connection pools.
 #[magnus::wrap(class = "DurableStreams::Native::Client", free_immediately, size)]
 pub(crate) struct Client(pub(crate) Arc<CoreClient>);
 
 options! {
-    /// A retry policy as Ruby passes it; delays in seconds.
+    /// A retry policy. Delays are in seconds.
     pub(crate) struct RetryPolicyOptions {
         max_retries: u32,
         initial_delay: f64,
@@ -33,7 +33,7 @@ options! {
 }
 
 options! {
-    /// A client's options; timeouts in seconds.
+    /// A client's options. Timeouts are in seconds.
     pub(crate) struct ClientOptions {
         timeout: f64,
         live_timeout: f64,
@@ -64,13 +64,13 @@ impl Client {
         self.0.close();
     }
 
-    /// Whether it was closed.
+    /// Whether `close` was called.
     fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 }
 
-/// A retry policy that Ruby gave.
+/// Converts a retry policy.
 pub(crate) fn policy(ruby: &Ruby, given: RetryPolicyOptions) -> Result<RetryPolicy, Error> {
     Ok(RetryPolicy {
         max_retries: given.max_retries,
@@ -81,7 +81,7 @@ pub(crate) fn policy(ruby: &Ruby, given: RetryPolicyOptions) -> Result<RetryPoli
     })
 }
 
-/// A duration that Ruby gave in seconds.
+/// Converts a number of seconds. Raises `ArgumentError`, which names the option, if it is negative or not a number.
 pub(crate) fn seconds(ruby: &Ruby, name: &str, value: f64) -> Result<Duration, Error> {
     if value.is_nan() || value < 0.0 {
         return Err(errors::argument(

@@ -1,4 +1,4 @@
-//! What Ruby asks about content types. The rules are the protocol crate's.
+//! Content type checks for Ruby. The protocol crate has the rules.
 
 use durable_streams_protocol::protocol::{Media, is_plain_in_events, is_text};
 use magnus::{Error, Object, RModule, function};

@@ -1,4 +1,4 @@
-//! The one map from what goes wrong in Rust to the exceptions of `lib/durable_streams/errors.rb`.
+//! The one map from errors in Rust to the exceptions of `lib/durable_streams/errors.rb`.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -23,8 +23,8 @@ pub(crate) fn raise(ruby: &Ruby, error: CoreError) -> Error {
 
 /// The Ruby exception object for `error`.
 pub(crate) fn exception(ruby: &Ruby, error: &CoreError) -> Result<Exception, Error> {
-    if let Kind::Application(said) = error.kind()
-        && let Some(value) = said.downcast_ref::<GcHandle>().and_then(|handle| handle.get(ruby))
+    if let Kind::Application(exception) = error.kind()
+        && let Some(value) = exception.downcast_ref::<GcHandle>().and_then(|handle| handle.get(ruby))
     {
         return Exception::try_convert(value);
     }
@@ -61,7 +61,7 @@ fn class_name(kind: &Kind) -> &'static str {
     }
 }
 
-/// The keywords that the exception's constructor gets: what is known, and nothing else.
+/// The keyword arguments for the exception's constructor. Unknown attributes are omitted.
 fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
     let hash = ruby.hash_new();
     let set = |name: &str, value: magnus::Value| hash.aset(ruby.to_symbol(name), value);
@@ -72,7 +72,7 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
         set("status", ruby.integer_from_i64(status.into()).as_value())?;
         set("headers", headers(ruby, error)?.as_value())?;
         set("body", text(ruby, error.body()))?;
-        // What may be stored already is not safe to repeat.
+        // A request that may have been stored is not safe to repeat.
         let retryable = error.worth_another_try() && !error.outcome_unknown();
         set("retryable", ruby.into_value(retryable))?;
     }
@@ -83,7 +83,7 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
     Ok(hash)
 }
 
-/// Adds the keywords that only exceptions of a kind have.
+/// Adds the keyword arguments that only some kinds have.
 fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
     let set = |name: &str, value: magnus::Value| hash.aset(ruby.to_symbol(name), value);
     let number = |n: u64| ruby.integer_from_u64(n).as_value();
@@ -110,8 +110,8 @@ fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Native.meaning_of(status, headers)` -> the name of the exception's class, and the keywords that are its own. Headers
-/// that no response can have are left out.
+/// `Native.meaning_of(status, headers)` -> the name of the exception class, and the keyword arguments that only this class
+/// has. Headers that are invalid in HTTP are ignored.
 fn meaning_of(ruby: &Ruby, status: i64, headers: RHash) -> Result<(&'static str, RHash), Error> {
     let mut map = HeaderMap::new();
     headers.foreach(|name: RString, value: RString| {
@@ -146,7 +146,7 @@ fn headers(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
     Ok(hash)
 }
 
-/// UTF-8 where it is that, else bytes.
+/// A UTF-8 string if the bytes are valid UTF-8, else a binary one.
 pub(crate) fn text(ruby: &Ruby, bytes: &[u8]) -> magnus::Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => ruby.str_new(text).as_value(),
@@ -166,17 +166,17 @@ fn class(ruby: &Ruby, name: &str) -> Result<ExceptionClass, Error> {
     library.const_get(name)
 }
 
-/// An exception of one of the library's classes with nothing but a message.
+/// An exception of one of the library's classes with only a message.
 pub(crate) fn simple(ruby: &Ruby, class_name: &str, message: &str) -> Error {
     let made = class(ruby, class_name).and_then(|class| class.new_instance((message,)));
     made.map_or_else(|failed| failed, Error::from)
 }
 
-/// What an exception is about: what was being done, and at which URL (without credentials).
+/// The operation and the URL (without credentials) that an exception names.
 #[derive(Clone, Copy)]
 pub(crate) struct ErrorContext<'a>(pub(crate) Operation, pub(crate) &'a str);
 
-/// An exception of one of the library's classes for what came to no request, or to no answer.
+/// An exception of one of the library's classes for an operation that made no request, or whose response is unusable.
 pub(crate) fn refusal(ruby: &Ruby, class_name: &str, context: ErrorContext<'_>, reason: &str) -> Error {
     let ErrorContext(operation, url) = context;
     let attributes = ruby.hash_new();
@@ -197,12 +197,12 @@ pub(crate) fn deadlock(ruby: &Ruby, reason: impl Into<Cow<'static, str>>) -> Err
     Error::new(ruby.exception_thread_error(), reason)
 }
 
-/// The exception for a mistake in this library.
+/// The exception for a bug in this library.
 pub(crate) fn internal(ruby: &Ruby, message: &str) -> Error {
     simple(ruby, "DurableStreamError", &format!("internal error: {message}"))
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()
@@ -211,7 +211,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Runs the body of a native method; a panic in it becomes an exception that can be rescued.
+/// Runs the body of a native method. A panic in it becomes an exception.
 pub(crate) fn guard<T>(ruby: &Ruby, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result,

@@ -1,8 +1,8 @@
-//! What a call in progress owns while its fiber is parked, or runs code of the application's.
+//! Fiber guards: they own the native state of a call while its fiber is parked, or while it runs the application's code.
 //!
-//! A fiber that nobody refers to any more is freed with its stack, and nothing on that stack is dropped: neither a request,
-//! which would go on for ever, nor a node in a list of waiters, which would be left dangling. What must not be lost so is
-//! put into a Ruby object that only the fiber's stack refers to. The GC collects both, and the object drops what it has.
+//! The GC frees a fiber that nothing refers to together with its stack, without running destructors. A request on that stack
+//! would then go on for ever, and a node in a list of waiters would dangle. So a call puts such state into a Ruby object
+//! that only the fiber's stack refers to. The GC frees both, and the object drops the state.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -14,18 +14,18 @@ use magnus::{Class, Error, Module, RModule, Ruby};
 
 use crate::errors;
 
-/// A value in the GC's hands. It is bound to its process: a forked child neither sees it nor drops it.
+/// A value that a Ruby object owns. It is bound to its process: a forked child neither reads nor drops it.
 pub(crate) struct FiberGuard<T> {
     object: Obj<GuardedState>,
     value: PhantomData<T>,
 }
 
-/// The object. Freed by the GC it drops its value, which is plain Rust data and touches nothing of Ruby.
+/// The Ruby object. When the GC frees it, it drops the value, which is plain Rust data and does not touch Ruby.
 #[magnus::wrap(class = "DurableStreams::Native::FiberGuard", free_immediately, size)]
 struct GuardedState(ProcessBound<Mutex<Option<Box<dyn Any + Send>>>>);
 
 impl<T: Send + 'static> FiberGuard<T> {
-    /// Hands `value` to the GC. What this returns must stay on the stack of the call that owns the value.
+    /// Moves `value` into a Ruby object. The guard must remain on the stack of the call that owns the value.
     pub(crate) fn new(ruby: &Ruby, value: T) -> FiberGuard<T> {
         let boxed: Box<dyn Any + Send> = Box::new(value);
         FiberGuard {
@@ -34,7 +34,7 @@ impl<T: Send + 'static> FiberGuard<T> {
         }
     }
 
-    /// Runs `body` with the value. It must not run Ruby code.
+    /// Runs `body` with the value. `body` must not run Ruby code.
     ///
     /// # Errors
     /// In a forked child.

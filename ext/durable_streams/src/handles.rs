@@ -1,11 +1,12 @@
-//! Ruby objects that native work refers to while it runs on other threads: ids into one table that the GC marks.
+//! GC handles: how native work refers to Ruby objects while it runs on other threads.
 //!
-//! Other threads hold a [`GcHandle`], which is a number and nothing of Ruby. Dropping the last one only notes that the
-//! number is free; the table is swept when the GC marks it, or a Ruby thread adds to it.
+//! A [`GcHandle`] is an id into one handle table, which the GC marks. It holds no Ruby reference, so any thread may use and
+//! drop it. Dropping the last clone only records that the id is free. The table is swept when the GC marks it, or when a
+//! Ruby thread adds to it.
 //!
-//! What native work refers to may refer to the owner of that work: a callback is a closure, and most closures see the
-//! variable that their producer is in. Such an object is [`WorkHandle`]: kept alive only while there is work, or the owner would
-//! keep itself alive.
+//! An object that native work refers to may itself refer to the owner of that work: a callback is a closure, and most
+//! closures see the variable that stores their producer. A [`GcHandle`] to it would keep the owner alive for ever. A
+//! [`WorkHandle`] keeps its object alive only while the owner has work.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use durable_streams_client::lock::Mutex;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, Value, gc, typed_data};
 
-/// A Ruby object that stays alive as long as this does.
+/// Keeps a Ruby object alive until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct GcHandle(Arc<HandleId>);
 
@@ -30,14 +31,14 @@ impl Drop for HandleId {
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// Each process has its own: another thread may hold the lock at the moment of a fork.
+/// Ids that the next sweep removes. Each process has its own: at a fork another thread may have locked it.
 static FREED: ProcessLocal<Mutex<Vec<u64>>> = ProcessLocal::new();
 static TABLE: OnceLock<Mutex<HashMap<u64, Entry>>> = OnceLock::new();
 
-/// What the table knows of an object.
+/// An object in the table.
 struct Entry {
     value: Opaque<Value>,
-    /// Of what is lent.
+    /// Only for a [`WorkHandle`].
     work: Option<Arc<OwnerWork>>,
 }
 
@@ -47,29 +48,29 @@ impl Entry {
     }
 }
 
-/// Whether a lent object is needed.
+/// Whether the object of a [`WorkHandle`] is needed.
 #[derive(Default)]
 struct OwnerWork {
-    under_way: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    is_running: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     users: AtomicUsize,
 }
 
 impl OwnerWork {
     fn is_needed(&self) -> bool {
-        // In this order: users come while work is under way.
-        self.under_way.get().is_none_or(|under_way| under_way()) || self.users.load(Ordering::SeqCst) > 0
+        // In this order, since use guards are made only while work is running.
+        self.is_running.get().is_none_or(|is_running| is_running()) || self.users.load(Ordering::SeqCst) > 0
     }
 }
 
-/// What the GC sees of the table. It has no write barriers, like all of this crate's objects: so the GC looks through it at
-/// every collection, however old it is, and finds what was added meanwhile.
+/// The Ruby object through which the GC marks the table. Like all objects of this crate it has no write barrier. So the GC
+/// marks it at every collection, however old it is, and finds new entries.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::HandleTable", mark)]
 struct HandleTable;
 
 impl DataTypeFunctions for HandleTable {
     fn mark(&self, marker: &gc::Marker) {
-        // The lock is free: it is never locked while Ruby allocates, and every Ruby thread is stopped here.
+        // The lock is free: all Ruby threads are stopped now, and none allocates Ruby objects while it has the lock.
         if let Some(table) = TABLE.get() {
             let mut table = table.lock();
             sweep(&mut table);
@@ -80,7 +81,7 @@ impl DataTypeFunctions for HandleTable {
     }
 }
 
-/// Makes the table known to the GC. Called once, from Init.
+/// Registers the table with the GC. Called once, from Init.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("HandleTable", ruby.class_object())?;
     class.undef_default_alloc_func();
@@ -101,7 +102,7 @@ fn add(value: impl ReprValue, work: Option<Arc<OwnerWork>>) -> GcHandle {
     GcHandle(Arc::new(HandleId(id)))
 }
 
-/// Forgets what nobody refers to any more.
+/// Removes the entries whose handles were dropped.
 fn sweep(table: &mut HashMap<u64, Entry>) {
     let freed = std::mem::take(&mut *FREED.get_or_make(Mutex::default).lock());
     for id in freed {
@@ -122,7 +123,7 @@ impl GcHandle {
     }
 }
 
-/// A Ruby object that is alive as long as its owner is, an object of Ruby's that marks it, and longer while there is work.
+/// Keeps a Ruby object alive while its owner has work. The owner is a Ruby object that marks the object itself.
 #[derive(Clone)]
 pub(crate) struct WorkHandle {
     handle: GcHandle,
@@ -130,28 +131,28 @@ pub(crate) struct WorkHandle {
 }
 
 impl WorkHandle {
-    /// Keeps `value` alive for the work of its owner; for good, until it is told what that is.
+    /// Keeps `value` alive, unconditionally until [`WorkHandle::keep_alive_while`] is called.
     pub(crate) fn new(value: impl ReprValue) -> WorkHandle {
         let work = Arc::<OwnerWork>::default();
         let handle = add(value, Some(Arc::clone(&work)));
         WorkHandle { handle, work }
     }
 
-    /// From now on keeps the object alive only while `under_way` says so, or somebody uses it. The owner begins no work
-    /// once it is garbage, and calls [`WorkHandle::release`] when it is freed. `under_way` is asked in the midst of a garbage
-    /// collection: it waits for nothing that a Ruby thread does.
-    pub(crate) fn keep_alive_while(&self, under_way: impl Fn() -> bool + Send + Sync + 'static) {
-        // Told once.
-        let _again = self.work.under_way.set(Box::new(under_way));
+    /// From now on keeps the object alive only while `is_running` returns true or a [`UseGuard`] exists. The owner must not start
+    /// work once it is garbage, and must call [`WorkHandle::release`] when it is freed. `is_running` is called during garbage
+    /// collection: it must not wait for anything that a Ruby thread does.
+    pub(crate) fn keep_alive_while(&self, is_running: impl Fn() -> bool + Send + Sync + 'static) {
+        // Set only once.
+        let _set_before = self.work.is_running.set(Box::new(is_running));
     }
 
-    /// Keeps the object alive until what this gives is dropped. Only while work is under way.
+    /// Keeps the object alive until the guard is dropped. Call it only while work is running.
     pub(crate) fn use_guard(&self) -> UseGuard {
         self.work.users.fetch_add(1, Ordering::SeqCst);
         UseGuard(self.clone())
     }
 
-    /// The owner is being freed, and with it, unless there is work, the object.
+    /// To be called when the owner is freed. Unless there is work, the object is freed too.
     pub(crate) fn release(&self) {
         if let Some(table) = TABLE.get()
             && !self.work.is_needed()
@@ -161,7 +162,7 @@ impl WorkHandle {
     }
 }
 
-/// A lent object in use.
+/// Keeps the object of a [`WorkHandle`] alive while it is used.
 pub(crate) struct UseGuard(WorkHandle);
 
 impl UseGuard {

@@ -1,16 +1,20 @@
-//! The Ruby extension of the `durable_streams` gem: Ruby on one side, the client crate on the other.
+//! The Ruby extension of the `durable_streams` gem: the bridge between Ruby and the client crate.
 //!
-//! - `wait`: the one place where a thread waits; `caller`: who it is that waits;
-//! - `convert`: the one place where content becomes Ruby objects;
-//! - `errors`: the one map from failures to exceptions; `producer_error`: that of a producer that has failed;
-//! - `ruby_calls`: what requests ask of Ruby; `values`: headers and parameters, callables included;
-//!   `request`: requests that Ruby answers; `queue`, `held`: what other threads hand to Ruby, and refer to;
-//!   `options`: settings that Ruby gives by name; `kept`: what a parked fiber owns; `shared`: Strings that other threads read;
-//! - `url`: paths joined to a base, and URLs without their secrets; `content_type`: what types mean;
-//! - `dispatch`: what a Ruby thread does for producers while no caller waits;
-//! - `client`, `stream`, `reader`, `producer`: the classes of `DurableStreams::Native`.
+//! - `client`, `stream`, `reader`, `producer`, `request`: one file for each class of `DurableStreams::Native`;
+//! - `wait`: the one module in which a thread waits; `caller`: which thread and fiber waits;
+//! - `convert`: the one module that builds Ruby objects from content;
+//! - `errors`: the one map from errors to exceptions; `producer_error`: the exception for a failed producer;
+//! - `ruby_calls`: what requests need from Ruby; `values`: headers and parameters; `nested`: appends within value callables;
+//! - `dispatch`, `queue`: work of the callback threads;
+//! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without copying;
+//!   `memory`: native memory reported to the GC;
+//! - `options`: options that cross the bridge by name;
+//! - `url`, `content_type`: URLs and content types for Ruby.
 
-#![allow(missing_docs, reason = "the one public item is the entry point, which a macro makes")]
+#![allow(
+    missing_docs,
+    reason = "the only public item is the entry point, which a macro generates"
+)]
 
 use magnus::{Error, Module, Ruby};
 
@@ -44,8 +48,8 @@ mod wait;
 /// Defines `DurableStreams::Native`. Starts nothing.
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
-    // SAFETY: on the thread that loads the library, with the GVL; neither allocates nor raises. It is true: all that is
-    // shared by the process is behind locks or atomics, and objects of one Ractor are not handed to another.
+    // SAFETY: on the thread that loads the library, with the GVL; neither allocates nor raises. The claim is true: state that
+    // the process shares is behind locks or atomics, and objects of one Ractor are not passed to another.
     unsafe { rb_sys::rb_ext_ractor_safe(true) };
     durable_streams_client::fork::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;

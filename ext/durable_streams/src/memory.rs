@@ -1,15 +1,15 @@
-//! Tells Ruby's GC of native memory that Ruby objects hold, so that it runs for that memory too.
+//! Reports native memory that Ruby objects own to Ruby's GC, so that the GC runs for that memory too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use magnus::Ruby;
 
-/// What was told for one object. Dropped with the object, it takes that back.
+/// How many bytes were reported for one object. Dropping it, with the object, takes the report back.
 #[derive(Debug, Default)]
 pub(crate) struct ReportedMemory(AtomicUsize);
 
 impl ReportedMemory {
-    /// Tells that the object now holds so many bytes. May run the GC: with no lock held that freeing an object takes.
+    /// Reports that the object now owns so many bytes. This may run the GC: call it without any lock that freeing an object takes.
     pub(crate) fn set(&self, ruby: &Ruby, bytes: usize) {
         let before = self.0.swap(bytes, Ordering::Relaxed);
         // No allocation is larger than an isize.
@@ -22,7 +22,7 @@ impl ReportedMemory {
 
 impl Drop for ReportedMemory {
     fn drop(&mut self) {
-        // Objects are freed by the GC, on Ruby threads; what is less than before never runs it.
+        // The GC frees objects on Ruby threads. Reporting less than before never runs the GC again.
         if let Ok(ruby) = Ruby::get() {
             self.set(&ruby, 0);
         }

@@ -1,12 +1,12 @@
-//! Options that cross from Ruby by name: a Hash whose keys are the fields of a struct, see [`options`].
+//! Options that cross the bridge by name: a Ruby Hash becomes a Rust struct, see [`options`].
 
 use magnus::value::ReprValue;
 use magnus::{Error, RHash, Ruby, TryConvert, Value};
 
 use crate::errors;
 
-/// Defines a struct that a method of `DurableStreams::Native` takes as its last argument: a Hash with exactly one entry, by
-/// a Symbol, for each field. A missing or unknown entry is an `ArgumentError`, as for keywords.
+/// Defines a struct that a method of `DurableStreams::Native` takes as its last argument. Ruby passes a Hash that has exactly one
+/// entry, with a Symbol as key, for each field. A missing or unknown entry raises `ArgumentError`, as for keywords.
 macro_rules! options {
     (
         $(#[$meta:meta])*
@@ -26,7 +26,7 @@ macro_rules! options {
 
 pub(crate) use options;
 
-/// The Hash that was given, which has no other entries than `names`.
+/// The Hash that Ruby passed. Raises `ArgumentError` if it has more entries than `names`.
 pub(crate) fn given(value: Value, names: &[&str]) -> Result<RHash, Error> {
     let ruby = Ruby::get_with(value);
     let given = RHash::try_convert(value)?;

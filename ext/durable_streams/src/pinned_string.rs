@@ -1,5 +1,5 @@
-//! The bytes of large Strings, sent from where Ruby has them: a copy of a megabyte costs as much as all else that is done
-//! for its request.
+//! Pinned strings: large Ruby Strings whose bytes are sent without copying. Copying a megabyte costs as much as everything
+//! else that is done for its request.
 
 use std::sync::OnceLock;
 
@@ -9,18 +9,18 @@ use magnus::RString;
 
 use crate::handles::WorkHandle;
 
-/// Shorter Strings (bytes) are copied: that costs less than to keep them.
+/// Shorter Strings (bytes) are copied, which is cheaper than pinning them.
 const LEAST: usize = 256 * 1024;
 
-/// A frozen String and where its bytes are.
+/// A frozen String and the address of its bytes.
 struct PinnedString {
     bytes: *const [u8],
-    /// Keeps the String alive and where it is.
+    /// Keeps the String alive and unmoved.
     _string: WorkHandle,
 }
 
-// SAFETY: the bytes of a frozen String do not change and are only read; as long as it is held, the GC neither frees nor moves
-// them. To drop this touches nothing of Ruby: any thread may, with or without the GVL.
+// SAFETY: the bytes of a frozen String do not change and are only read. While the handle exists, the GC neither frees nor
+// moves them. Dropping this does not touch Ruby: any thread may do it, with or without the GVL.
 unsafe impl Send for PinnedString {}
 
 impl AsRef<[u8]> for PinnedString {
@@ -30,23 +30,23 @@ impl AsRef<[u8]> for PinnedString {
     }
 }
 
-/// The bytes of `string` as they are now; it may change afterwards: it shares its memory with a frozen copy until then, as
-/// Ruby's own copies do. `None` if it is to be copied.
+/// The bytes of `string` as they are now. It may change afterwards: until then it shares its memory with a frozen copy, as
+/// Ruby's own copies do. `None` if the bytes have to be copied.
 pub(crate) fn pin(string: RString) -> Option<Bytes> {
     if string.len() < LEAST || frees_at_exit() {
         return None;
     }
     let string = RString::new_frozen(string);
-    let here = ProcessBound::new(());
+    let process = ProcessBound::new(());
     let handle = WorkHandle::new(string);
-    // A forked child sends nothing of its parent's.
-    handle.keep_alive_while(move || here.get().is_some());
-    // SAFETY: with the GVL, which `RString` stands for. The String is held from here on.
+    // A forked child sends none of its parent's data.
+    handle.keep_alive_while(move || process.get().is_some());
+    // SAFETY: with the GVL, since there is an `RString`. The handle keeps the String alive and unmoved from here on.
     let bytes = unsafe { string.as_slice() };
     Some(Bytes::from_owner(PinnedString { bytes, _string: handle }))
 }
 
-/// Whether Ruby frees Strings when the process ends, while other threads still run: for those who look for leaks.
+/// Whether Ruby frees Strings when the process ends, while other threads still run. Leak checkers ask for that.
 fn frees_at_exit() -> bool {
     static FREES: OnceLock<bool> = OnceLock::new();
     *FREES.get_or_init(|| std::env::var_os("RUBY_FREE_AT_EXIT").is_some())

@@ -1,4 +1,4 @@
-//! The exception for a producer that has failed, with the messages that were not delivered.
+//! The exception for a producer that failed, with the messages that were not stored.
 
 use durable_streams_client::producer::ProducerError;
 use durable_streams_protocol::error::Kind;
@@ -8,14 +8,15 @@ use magnus::{Error, Exception, Module, RArray, RHash, RModule, Ruby, Value};
 use crate::convert;
 use crate::errors;
 
-/// The key, beside the tokens, of what the first exception told: whatever comes to be said of the failure later says the same.
+/// The key, beside the tokens, of the `undelivered` array of the first exception. Later exceptions for the same failure have the
+/// same array.
 const UNDELIVERED: u64 = u64::MAX;
 
-/// A producer's failure as Ruby has it, with the messages that were not delivered as they were appended, in that order.
+/// The exception for a producer's failure. Its `undelivered` has the messages as they were appended, in that order.
 pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -> Result<Exception, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let undelivered = match originals.get(UNDELIVERED) {
-        Some(told) => told,
+        Some(known) => known,
         None => {
             let found = undelivered(ruby, failed, originals, library)?.as_value();
             originals.aset(UNDELIVERED, found)?;
@@ -24,7 +25,7 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
     };
     let reason = errors::exception(ruby, failed.error())?;
     let class: Value = library.const_get("ProducerError")?;
-    // What the application raised itself is not the error, but the cause of one.
+    // An exception of the application's code becomes the cause of a ProducerError.
     let made = match failed.error().kind() {
         Kind::Application(_) | Kind::Argument => "caused_by",
         _ => "mark",
@@ -34,7 +35,8 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
     Ok(exception)
 }
 
-/// The messages as they were appended, in that order: the originals of those that are still what was appended.
+/// The messages as they were appended, in that order: the original of each, or its bytes if it has no original or the original
+/// was changed since.
 fn undelivered(ruby: &Ruby, failed: &ProducerError, originals: RHash, library: RModule) -> Result<RArray, Error> {
     let messages: Value = library.const_get("Message")?;
     let undelivered = ruby.ary_new_capa(failed.undelivered().len());

@@ -1,7 +1,9 @@
-//! `DurableStreams::Native::Reader`: hands Ruby what a read session brings, and remembers how far Ruby has got.
+//! `DurableStreams::Native::Reader`: passes the data of a read session to Ruby, and stores how far Ruby has read.
 //!
-//! The position is plain data and belongs to no process: after a fork, an interrupt or a cancelled iteration a new
-//! session starts from it, and neither misses nor repeats anything.
+//! The position is plain data and belongs to no process. After a fork, an interrupt or a cancelled iteration a new session
+//! starts from it; that one neither misses nor repeats data.
+//!
+//! Read [`Reader`] and [`ReaderLock`] first.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,15 +39,15 @@ mod state;
 use lock::{ReaderLock, is_within};
 use state::{ActiveSession, CloseSignal, ITEMS_BATCH_BYTES, ReaderState};
 
-/// A reader's settings, and how far it has got.
+/// A reader's options, and how far it has read.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Reader", free_immediately, mark, size)]
 pub(crate) struct Reader {
     stream: Opaque<Obj<Stream>>,
     kind: ContentKind,
     live: Live,
-    /// Never locked while Ruby allocates: the GC may drop a lock, which locks it. And with the GVL alone: a fork takes place
-    /// on the thread that has it, so that no child inherits it locked.
+    /// Never locked while Ruby allocates: the GC may drop a [`ReaderLock`], which locks it. And locked only with the GVL: a fork
+    /// happens on the thread that has the GVL, so no child inherits it locked.
     state: Arc<Mutex<ReaderState>>,
     closing: Arc<CloseSignal>,
     memory: ReportedMemory,
@@ -68,17 +70,17 @@ enum ContentKind {
 /// As `ITEMS_BATCH_BYTES`, for plain bytes.
 const BYTES_BATCH_BYTES: usize = 512 * 1024;
 
-/// What a server's system sends at once, about, before it waits for an acknowledgement: a response of this size is as good as
-/// there when its beginning is.
+/// About what a server's system sends at once, before it waits for an acknowledgement. A response of this size is usually complete
+/// when it begins.
 const SMALL_READ_BYTES: usize = 14 * 1024;
 
-/// What is said to a read that would wait for itself.
+/// The message for a read that would wait for itself.
 const WITHIN_ITSELF: &str = "a reader cannot be read from within its own read, which waits for this one: from the callable \
     of a header, a trap handler, or another fiber of the thread";
 
-/// What one wait brought.
+/// What one wait returned.
 enum ReadStep {
-    /// So many bytes are to come.
+    /// The response has so many bytes.
     Length(usize),
     Part(Part),
     Rest(Option<Part>, Progress),
@@ -86,7 +88,7 @@ enum ReadStep {
 }
 
 options! {
-    /// What is read, and from where on.
+    /// What to read, and from where.
     pub(crate) struct ReaderOptions {
         /// `:json`, `:bytes` or `:text`.
         format: Symbol,
@@ -98,7 +100,7 @@ options! {
 }
 
 impl Reader {
-    /// `Native::Reader.new(stream, **start)`: see [`ReaderOptions`]. Nothing is requested before something is asked for.
+    /// `Native::Reader.new(stream, **options)`: see [`ReaderOptions`]. Makes no request.
     fn new(ruby: &Ruby, stream: Obj<Stream>, options: ReaderOptions) -> Result<Obj<Reader>, Error> {
         let kind = match options.format.name()?.as_ref() {
             "json" => ContentKind::Items,
@@ -139,15 +141,15 @@ impl Reader {
         }))
     }
 
-    /// `next_batch(to)`: the rest of a response. Adds to `to` what it brings, which is a payload and the position after it,
+    /// `next_batch(to)`: waits for a whole batch, or the rest of one. Adds to the Array `to` a payload and the position after it,
     /// `[next_offset, cursor, up_to_date, stream_closed]`; nothing at the end.
     ///
-    /// Ruby raises what interrupts a thread as late as when a method returns, and what it returns is lost then. So what is
-    /// handed out is added to what the caller has, in one step with noting that it was.
+    /// Ruby may raise an interrupt as late as when a method returns, and loses the return value then. So the batch goes into an
+    /// Array of the caller's, in one step with advancing the position.
     fn next_batch(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
-            // Items are made while others are still on their way; bytes are only copied, which need not be done at once.
+            // Converting items takes long and overlaps with receiving the next ones. Bytes are only copied.
             let least = if this.kind == ContentKind::Items {
                 ITEMS_BATCH_BYTES
             } else {
@@ -173,7 +175,8 @@ impl Reader {
         })
     }
 
-    /// `next_items(to)`: as `next_batch`, but no more of a response than is there; the position is nil before its last part.
+    /// `next_items(to)`: as `next_batch`, but with the part of a batch that has arrived. The position is nil except for the last
+    /// part.
     fn next_items(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
@@ -182,7 +185,7 @@ impl Reader {
                 (step, lock) = this.next_step(ruby, lock, 1)?;
                 match step {
                     ReadStep::End => return Ok(lock),
-                    // Of a batch, and this takes parts of one.
+                    // The size of a whole batch; this returns a part.
                     ReadStep::Length(_) => {}
                     ReadStep::Part(part) => break (Some(part), None),
                     ReadStep::Rest(last, progress) => break (last, Some(progress)),
@@ -206,7 +209,7 @@ impl Reader {
         })
     }
 
-    /// Runs `body` with the lock to take events.
+    /// Runs `body` with the reader lock.
     fn with_lock(&self, ruby: &Ruby, body: impl FnOnce(ReaderLock) -> Result<ReaderLock, Error>) -> Result<(), Error> {
         guard(ruby, || {
             let lock = loop {
@@ -224,7 +227,7 @@ impl Reader {
                 };
                 match lock.run_inline(ruby, &self.closing)? {
                     Some(lock) => break lock,
-                    // It begins again on the runtime's threads.
+                    // The read starts again on the runtime's threads.
                     None => ruby
                         .get_inner(self.stream)
                         .reads_are_small
@@ -237,7 +240,7 @@ impl Reader {
         })
     }
 
-    /// Tells the GC what the session holds.
+    /// Reports to the GC how much memory the session uses.
     fn report(&self, ruby: &Ruby) {
         let bytes = match &self.state.lock().session {
             Some(session) => session.get().map_or(0, |running| running.session.memory()),
@@ -246,7 +249,7 @@ impl Reader {
         self.memory.set(ruby, bytes);
     }
 
-    /// Waits for the next event, or for `close`. Parts of an answer are worth waking for when they are `least` bytes together.
+    /// Waits for the next step, or for `close`. Parts of a response are delivered once they have `least` bytes together.
     fn next_step(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(ReadStep, ReaderLock), Error> {
         loop {
             let event;
@@ -320,7 +323,7 @@ impl Reader {
                         max_bytes: usize::MAX,
                     };
                     let (endpoint, calls) = stream.call_endpoint();
-                    // Without callables: what they do may take long, and is no reason to hold a place.
+                    // Only without callables: they may run for long, and would occupy an inline runtime meanwhile.
                     let is_small = self.live == Live::Off && stream.reads_are_small.load(Ordering::Relaxed);
                     let started = if is_small && calls.is_none() && may_run_inline() {
                         let (session, job) = Session::inline(&endpoint, options);
@@ -345,7 +348,7 @@ impl Reader {
         batch.add(ruby, part, ErrorContext(Operation::Read, stream.endpoint.display()))
     }
 
-    /// Notes that Ruby has a whole batch.
+    /// Stores that Ruby has a whole batch.
     fn advance(&self, progress: Progress) {
         let mut state = self.state.lock();
         state.stream_closed = progress.closed;
@@ -357,9 +360,9 @@ impl Reader {
         };
     }
 
-    /// Cancels the running request; the position stays, and the next call goes on from there, which is to ask the
-    /// server anew where the read had come to its end (but not past the end of a closed stream). From within a read it
-    /// leaves that alone: what failed there had not begun.
+    /// Cancels the current request. The position remains, and the next call continues there. If the read had ended, that call
+    /// asks the server again, except at the end of a closed stream. When called within a read, it leaves that read's session
+    /// alone, since the failed call had not begun to use it.
     fn cancel(ruby: &Ruby, this: &Reader) {
         let caller = Caller::current(ruby).ok();
         let session = {
@@ -373,13 +376,13 @@ impl Reader {
         this.report(ruby);
     }
 
-    /// Ends the reader. A call that waits returns nil.
+    /// Closes the reader. A waiting call returns nil.
     fn close(ruby: &Ruby, this: &Reader) {
         this.closing.close();
         Reader::cancel(ruby, this);
     }
 
-    /// `status` -> of the last response that was handed out, or nil.
+    /// `status` -> the status of the last response that Ruby got, or nil.
     fn status(&self) -> Option<u16> {
         self.state.lock().status
     }
@@ -394,10 +397,10 @@ fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
     Ok(array)
 }
 
-/// What came of one answer so far, as Ruby objects. It lives on the stack of the thread that collects it.
+/// A batch in the making, as Ruby objects. It lives on the stack of the thread that builds it, where the GC finds them.
 enum BatchBuilder {
-    /// The items of each part, in an array of its own, and how many they are together. One array that grew would be old
-    /// to the GC after a while, and looked through whole at every minor collection from then on.
+    /// One array of items for each part, and the total number of items. A single growing array would become old to the GC,
+    /// which would then scan all of it at every minor collection.
     Items(RArray, usize),
     Bytes(Buffer, bool),
 }
@@ -423,7 +426,7 @@ impl BatchBuilder {
         }
     }
 
-    /// So many bytes are to come.
+    /// So many bytes will follow.
     fn expect(&mut self, bytes: usize) -> Result<(), Error> {
         match self {
             BatchBuilder::Items(..) => Ok(()),

@@ -1,4 +1,4 @@
-//! `DurableStreams::Native::Request`: a request that Ruby answers in the network's stead, at once or later, on any thread.
+//! `DurableStreams::Native::Request`: a request that a Ruby transport responds to, at once or later, on any thread.
 
 use bytes::Bytes;
 use durable_streams_client::fork::ProcessBound;
@@ -13,16 +13,16 @@ use crate::errors;
 use crate::memory::ReportedMemory;
 use crate::values::{header_name, header_value};
 
-/// A request, and the way its answer goes. Freed unanswered, it fails.
+/// A request, and the sender of its response. If it is freed without a response, the request fails.
 #[magnus::wrap(class = "DurableStreams::Native::Request", free_immediately, size)]
 pub(crate) struct Request {
     outgoing: TransportRequest,
-    // The other end belongs to a task of the process that made it.
+    // The receiver belongs to a task of the process that made the request.
     state: ProcessBound<Mutex<RequestState>>,
     memory: ReportedMemory,
 }
 
-/// The way an answer goes.
+/// Sends the response of a request.
 pub(crate) type ResponseSender = oneshot::Sender<Result<TransportResponse, TransportError>>;
 
 enum RequestState {
@@ -32,7 +32,7 @@ enum RequestState {
 }
 
 impl Request {
-    /// A request, and where its answer goes.
+    /// The Ruby object for a request.
     pub(crate) fn wrap(ruby: &Ruby, outgoing: TransportRequest, sender: ResponseSender) -> Obj<Request> {
         let bytes = outgoing.body.as_ref().map_or(0, Bytes::len);
         let request = ruby.obj_wrap(Request {
@@ -44,12 +44,13 @@ impl Request {
         request
     }
 
-    /// Ends the request without an answer, unless it has one.
+    /// Fails the request, unless it has a response.
     pub(crate) fn fail_with(&self, fault: TransportError) {
         self.settle(Err(fault), RequestState::Done);
     }
 
-    /// The request and the way of its answer, unless it has one; dropped, that says that nobody answers here.
+    /// The request and its response sender, unless it has a response. If the sender is dropped, the request learns that nobody
+    /// responds here.
     pub(crate) fn take_back(&self) -> Option<(TransportRequest, ResponseSender)> {
         match std::mem::replace(&mut *self.state.get()?.lock(), RequestState::Done) {
             RequestState::Waiting(sender) => Some((self.outgoing.clone(), sender)),
@@ -63,8 +64,8 @@ impl Request {
         if let RequestState::Waiting(_) = *state
             && let RequestState::Waiting(sender) = std::mem::replace(&mut *state, next)
         {
-            // A request that was cancelled meanwhile wants no answer.
-            let _gone = sender.send(outcome);
+            // Fails only if the request was cancelled meanwhile.
+            let _cancelled = sender.send(outcome);
         }
     }
 
@@ -73,7 +74,7 @@ impl Request {
         ruby.to_symbol(this.outgoing.method.as_str().to_ascii_lowercase())
     }
 
-    /// `lookup?`: whether it only asks for what a read or a write has to know of the stream before.
+    /// `lookup?`: whether it is a HEAD that looks up what another operation has to know about the stream.
     fn is_lookup(&self) -> bool {
         matches!(self.outgoing.operation, Operation::HeadFor(purpose) if purpose != Purpose::Connect)
     }
@@ -91,13 +92,13 @@ impl Request {
         Ok(hash)
     }
 
-    /// `body` -> bytes, or nil.
+    /// `body` -> a binary String, or nil.
     fn body(ruby: &Ruby, this: &Request) -> Option<RString> {
         this.outgoing.body.as_ref().map(|body| ruby.str_from_slice(body))
     }
 
-    /// `respond(status, headers, body)`: the answer; without a body it goes on with `push`, to `finish`. Nothing happens if
-    /// there is one already.
+    /// `respond(status, headers, body)`: sends the response. If body is nil, the body follows by `push` and ends with `finish`. Does
+    /// nothing if the request has a response.
     fn respond(ruby: &Ruby, this: &Request, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
         let mut response = TransportResponse {
             status: status
@@ -127,26 +128,26 @@ impl Request {
         Ok(())
     }
 
-    /// `push(piece)`: some more of the body.
+    /// `push(piece)`: sends a part of the body.
     fn push(&self, piece: RString) {
         // SAFETY: the bytes are copied before any Ruby code can run.
         let piece = Bytes::copy_from_slice(unsafe { piece.as_slice() });
         if let Some(state) = self.state.get()
             && let RequestState::Streaming(pieces) = &*state.lock()
         {
-            // A request that was cancelled meanwhile wants no more.
-            let _gone = pieces.send(piece);
+            // Fails only if the request was cancelled meanwhile.
+            let _cancelled = pieces.send(piece);
         }
     }
 
-    /// `finish`: the end of the body.
+    /// `finish`: ends the body.
     fn finish(&self) {
         if let Some(state) = self.state.get() {
             *state.lock() = RequestState::Done;
         }
     }
 
-    /// `fail(fault)`: no answer, for `:refused` (no connection), `:connection` (lost), `:timeout`.
+    /// `fail(fault)`: fails the request by `:refused` (no connection), `:connection` (lost) or `:timeout`.
     fn fail(ruby: &Ruby, this: &Request, fault: Symbol) -> Result<(), Error> {
         this.fail_with(match &*fault.name()? {
             "refused" => TransportError::Refused,
@@ -160,7 +161,7 @@ impl Request {
         Ok(())
     }
 
-    /// Whether somebody still waits for the answer, or for more of it.
+    /// `wanted?`: whether the request still waits for the response, or for more of its body.
     fn is_wanted(&self) -> bool {
         self.state.get().is_some_and(|state| match &*state.lock() {
             RequestState::Waiting(sender) => !sender.is_closed(),
@@ -172,7 +173,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // Not for want of somebody to ask: who was asked did not answer, and another one would not either.
+        // `Closed`, not `Abandoned`: the transport got the request and did not respond. A second try would end the same way.
         self.fail_with(TransportError::Closed);
     }
 }

@@ -1,4 +1,4 @@
-//! What Ruby asks about URLs: the parser that requests are made with answers.
+//! URLs for Ruby, with the parser that requests are made with.
 
 use durable_streams_protocol::url;
 use magnus::{Error, Object, RModule, RString, Ruby, function};
@@ -6,13 +6,13 @@ use magnus::{Error, Object, RModule, RString, Ruby, function};
 use crate::errors;
 use crate::stream::frozen;
 
-/// `Native.join_url(base, path)` -> the URL of the path below the base. Raises `ArgumentError` if it would not be there.
+/// `Native.join_url(base, path)` -> the URL of `path` below `base`. Raises `ArgumentError` if the path would leave the base.
 fn join(ruby: &Ruby, base: String, path: String) -> Result<RString, Error> {
     let joined = url::join(&base, &path).map_err(|error| errors::raise(ruby, error))?;
     Ok(frozen(ruby, &joined))
 }
 
-/// `Native.shown_url(text)` -> the text without userinfo and query. Bytes that are not UTF-8 are replaced.
+/// `Native.shown_url(text)` -> the text without userinfo and query. Invalid UTF-8 is replaced.
 fn shown(ruby: &Ruby, text: RString) -> RString {
     // SAFETY: the bytes are copied before any Ruby code can run.
     let text = String::from_utf8_lossy(unsafe { text.as_slice() }).into_owned();

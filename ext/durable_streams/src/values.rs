@@ -1,5 +1,4 @@
-//! Header and parameter values: strings that are fixed, and callables that are asked anew for every HTTP request (which
-//! asks for them as `ruby_calls` has it).
+//! Header and parameter values: fixed strings, and value callables, which run once for every HTTP request (see `ruby_calls`).
 
 use durable_streams_protocol::target::{HeaderName, HeaderValue, Values};
 use magnus::value::{Opaque, ReprValue};
@@ -9,18 +8,18 @@ use crate::errors;
 use crate::handles::GcHandle;
 use crate::nested::computing;
 
-/// What a stream handle's headers and parameters are.
+/// The headers and parameters of a stream handle.
 pub(crate) struct GivenValues {
     /// The strings.
     pub(crate) fixed: Values,
-    /// The callables, if there are any.
+    /// The value callables, if there are any.
     pub(crate) callables: Option<Callables>,
-    /// Keeps the callables alive, and where they are, until an object of Ruby's marks them: the GC does not look for them
-    /// in Rust's memory, and moves what nobody has marked in place.
+    /// Keeps the callables alive and unmoved until a Ruby object marks them. The GC does not look for references in Rust's
+    /// memory.
     pub(crate) pins: Vec<GcHandle>,
 }
 
-/// The callables of a stream handle.
+/// The value callables of a stream handle.
 pub(crate) struct Callables {
     headers: Vec<(HeaderName, Opaque<Value>)>,
     params: Vec<(String, Opaque<Value>)>,
@@ -37,7 +36,7 @@ impl Callables {
         }
     }
 
-    /// Asks every callable once. Runs Ruby code: with the GVL, and no lock held.
+    /// Calls every callable once. Runs Ruby code: call it with the GVL and without any lock.
     pub(crate) fn evaluate(&self, ruby: &Ruby) -> Result<Values, Error> {
         computing(ruby, || self.call_each(ruby))
     }
@@ -62,7 +61,7 @@ impl Callables {
     }
 }
 
-/// Reads what a user gave as headers and parameters.
+/// Reads the headers and parameters that a user passed.
 pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<GivenValues, Error> {
     let mut fixed = Values::default();
     let mut dynamic_headers = Vec::new();
@@ -116,7 +115,7 @@ fn name_of(ruby: &Ruby, what: &str, name: Value) -> Result<String, Error> {
     name.funcall("to_s", ())
 }
 
-/// A value as text; `None` for nil, which leaves it out.
+/// A value as text; `None` for nil, which omits the header or parameter.
 fn text_of(ruby: &Ruby, what: &str, name: &str, value: Value) -> Result<Option<RString>, Error> {
     if value.is_nil() {
         return Ok(None);
@@ -139,7 +138,7 @@ pub(crate) fn header_name(ruby: &Ruby, name: String) -> Result<HeaderName, Error
         .map_err(|_| errors::argument(ruby, format!("header name {name:?} has characters that cannot be sent")))
 }
 
-/// The message leaves out the value, which may be a secret.
+/// The error message omits the value, which may be a secret.
 pub(crate) fn header_value(ruby: &Ruby, name: &str, value: RString) -> Result<HeaderValue, Error> {
     // SAFETY: the bytes are copied before any Ruby code can run.
     let made = HeaderValue::from_bytes(unsafe { value.as_slice() });

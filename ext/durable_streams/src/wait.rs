@@ -1,8 +1,10 @@
-//! The one door through which a Ruby thread or fiber waits.
+//! The one module in which a Ruby thread or fiber waits.
 //!
-//! A thread waits without the GVL ([`direct`]); a non-blocking fiber waits through its Fiber scheduler ([`scheduled`]).
-//! No other place in this crate calls a GVL function or waits. What is waited for is a future over plain Rust data; Ruby
-//! objects are built after the wait.
+//! A thread waits without the GVL ([`direct`]); a non-blocking fiber waits through its Fiber scheduler ([`scheduled`]); an
+//! inline job runs on the thread that waits for it ([`inline`]). No other module calls a GVL function or waits. The awaited
+//! future yields plain Rust data; Ruby objects are built after the wait.
+//!
+//! Read [`wait`] first.
 
 use std::future::Future;
 use std::pin::pin;
@@ -22,26 +24,27 @@ mod parker;
 mod scheduled;
 
 pub(crate) use fiber::blocks_its_thread;
-pub(crate) use inline::{InlineOutcome, may_run_inline, start_inline};
+pub(crate) use inline::{may_run_inline, start_inline};
+pub(crate) use outcome::InlineOutcome;
 
-/// How often a thread spins for what comes soon before it sleeps.
+/// How often a thread checks for a wake-up before it sleeps, if the event usually comes within microseconds.
 const SPINS: u32 = 20;
 
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///
-/// Meanwhile other Ruby threads run; in a non-blocking fiber under a Fiber scheduler, other fibers of this thread as
-/// well. If a pending interrupt (Thread#kill, Thread#raise, Timeout, Ctrl-C; in a fiber, what is raised into it) raises,
-/// the future is dropped, which cancels the work behind it, and the exception is the error; an interrupt that does not
-/// raise (a `trap` handler, Thread#wakeup) changes nothing. A panic in the future is an error as well.
+/// Meanwhile other Ruby threads run, and, for a non-blocking fiber under a Fiber scheduler, other fibers of this thread. If
+/// a pending interrupt raises (Thread#kill, Thread#raise, Timeout, Ctrl-C; in a fiber, Fiber#raise), the future is dropped,
+/// which cancels its work, and the exception is returned as the error. An interrupt that does not raise (a `trap` handler,
+/// Thread#wakeup) changes nothing. A panic in the future is an error as well.
 ///
-/// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want. All that the work needs is
-/// in the future: a parked fiber may be collected with its stack, and then the future alone is dropped.
+/// Call it with the GVL, outside any lock that another Ruby thread or fiber may want. The future must own all that its work
+/// needs: the GC may free a parked fiber with its stack, and then only the future is dropped.
 pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, 0)
 }
 
-/// As [`wait`], for what many threads wait for and what comes within microseconds: there it costs less to look for it now
-/// and then than to go to sleep and be woken.
+/// As [`wait`], for an event that many threads wait for and that comes within microseconds. Checking for it a few times is
+/// then cheaper than to sleep and be woken.
 pub(crate) fn wait_soon<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, SPINS)
 }
@@ -54,7 +57,7 @@ fn wait_spinning<F: Future + Send + 'static>(ruby: &Ruby, future: F, spins: u32)
     direct::wait(ruby, pin!(future), spins)
 }
 
-/// Defines what waiting needs.
+/// Defines the Ruby classes of this module.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     #[cfg(all(unix, ruby_gte_3_1))]
     scheduled::init(ruby, native)?;

@@ -1,14 +1,14 @@
-//! `JSON.parse` itself, for the items that [`Parser`](super::parser::Parser) leaves to it.
+//! `JSON.parse` itself, for the items that [`Parser`](super::parser::Parser) refuses.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_long};
 
 use rb_sys::VALUE;
 
-/// What `JSON.parse` makes of `text`. Raises what it raises, with `in_json` set.
+/// The result of `JSON.parse` for `text`. Raises what it raises, with `in_json` set.
 pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
     // SAFETY: called by the parser: on a Ruby thread with the GVL, inside rb_protect. `text` is Rust's memory and is copied.
-    // The objects are arguments of the call and so kept by it. Ruby code may run, and raise: no destructor is skipped.
+    // The objects are arguments of the call, which keeps them alive. Ruby code may run, and raise: no destructor is skipped.
     unsafe {
         let object = rb_sys::rb_cObject;
         let name = intern("JSON");
@@ -35,6 +35,6 @@ pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
 ///
 /// On a Ruby thread with the GVL.
 unsafe fn intern(name: &'static str) -> rb_sys::ID {
-    // SAFETY: passed on to the caller. Copies the name; raises only when there is no memory.
+    // SAFETY: the caller guarantees it. Copies the name; raises only if there is no memory.
     unsafe { rb_sys::rb_intern2(name.as_ptr().cast(), name.len() as c_long) }
 }

@@ -1,7 +1,7 @@
-//! JSON text into Ruby objects, equal to what `JSON.parse` makes of the same text, in every case and with every version
-//! of json: what is plain is read by [`Parser`]; an item with anything unusual in it (lone surrogates, unknown escapes,
-//! nesting beyond 100, invalid UTF-8, numbers out of range, any syntax error) is read by `JSON.parse` itself, whose result
-//! or refusal counts. Of a repeated key the last value counts, also where json would warn (2.13) or refuse (3).
+//! JSON text into Ruby objects, equal to the result of `JSON.parse` for the same text, in every case and with every version of
+//! json. [`Parser`] reads plain JSON. An item with anything unusual in it (lone surrogates, unknown escapes, nesting beyond
+//! 100, invalid UTF-8, numbers out of range, any syntax error) is passed to `JSON.parse`, whose result or exception counts.
+//! For a repeated key the last value counts, even where json would warn (2.13) or refuse (3).
 
 use std::cell::Cell;
 use std::ffi::c_long;
@@ -19,14 +19,13 @@ use crate::errors::{self, ErrorContext};
 /// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
 const LONGEST_REASON: usize = 300;
 
-/// Converts JSON values that are separated by commas, as [`durable_streams_protocol::json::Splitter`] hands them out, into an
-/// array. `count_hint` is how many they are, as far as known. The array is new and not frozen; keys of hashes are frozen
-/// and interned, as JSON.parse makes them.
+/// Converts comma-separated JSON values, as [`durable_streams_protocol::json::Splitter`] returns them, into an array.
+/// `count_hint` is their number as far as known. The array is new and not frozen; keys of hashes are frozen and interned, as
+/// JSON.parse makes them.
 ///
 /// `block` must not be memory of a Ruby string: Ruby code may run (a redefined JSON.parse) and change it.
 ///
-/// Raises `DurableStreams::ParseError` with json's reason where an item is not JSON, which names what the items were read
-/// for.
+/// Raises `DurableStreams::ParseError` with json's reason if an item is not JSON. The message names the operation in `context`.
 pub(crate) fn parse_items(
     ruby: &Ruby,
     block: &[u8],
@@ -51,7 +50,7 @@ pub(crate) fn parse_value(ruby: &Ruby, text: &[u8]) -> Result<Value, Error> {
     convert(ruby, text, None, |parser| parser.whole())
 }
 
-/// Runs a conversion where it may raise.
+/// Runs a conversion inside `protect`, since it may raise.
 fn convert(
     ruby: &Ruby,
     text: &[u8],
@@ -61,8 +60,8 @@ fn convert(
     let in_json = Cell::new(false);
     let mut panicked = None;
     let outcome = protect(|| {
-        // A Ruby exception jumps out of this closure to `protect`, over frames that have nothing to clean up: neither
-        // the parser, which borrows and has no destructor, nor `catch_unwind`, which registers nothing.
+        // A Ruby exception jumps out of this closure to `protect`, over frames without destructors: the parser only
+        // borrows, and `catch_unwind` registers nothing.
         let work = || {
             let mut room: Room = [const { std::mem::MaybeUninit::uninit() }; INLINE];
             let mut parser = Parser::new(text, &mut room, &in_json);
@@ -89,7 +88,7 @@ fn convert(
     }
 }
 
-/// The ParseError for what JSON.parse raised; other exceptions (an interrupt, no memory) stay as they are.
+/// The ParseError for an exception of JSON.parse. Other exceptions (an interrupt, no memory) are returned unchanged.
 fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Error {
     let classes = [("JSON", "JSONError"), ("Object", "EncodingError")];
     let refused = classes.into_iter().any(|(space, name)| {
@@ -124,7 +123,7 @@ fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Erro
     )
 }
 
-/// A `DurableStreams::ParseError`; of text that nobody asked a server for or sends to one, about nothing.
+/// A `DurableStreams::ParseError`. Without a context it names no operation.
 pub(super) fn parse_error(ruby: &Ruby, context: Option<ErrorContext<'_>>, reason: &str) -> Error {
     match context {
         Some(context) => errors::refusal(ruby, "ParseError", context, reason),

@@ -1,16 +1,16 @@
-//! The keys of one batch, interned once each.
+//! The object keys of one batch, each interned once.
 
 use rb_sys::VALUE;
 
 use super::strings::Strings;
 
-/// How many different keys are remembered; a power of two.
+/// How many different keys are cached; a power of two.
 const SLOTS: usize = 64;
-/// How many places a key may have.
+/// How many slots a key may be in.
 const PROBES: usize = 4;
 
-/// Remembers the interned string of each key text. To be part of a local variable of the function that converts: the
-/// strings are kept alive, and in their place, by lying on the machine stack.
+/// Caches the interned string of each key. It must be part of a local variable of the converting function: the strings remain
+/// alive and unmoved because they are on the machine stack.
 pub(super) struct Keys {
     slots: [Slot; SLOTS],
 }
@@ -19,7 +19,7 @@ pub(super) struct Keys {
 struct Slot {
     /// The first and last bytes of the text: all of it up to 16.
     ends: (u64, u64),
-    /// Where the text lies in the text that is converted. A length of 0 marks an empty slot.
+    /// Where the key is in the converted text. A length of 0 marks an empty slot.
     start: usize,
     len: usize,
     string: VALUE,
@@ -55,22 +55,15 @@ impl Keys {
                 return Some(slot.string);
             }
             if slot.len == 0 {
-                return self.remember(home + probe, key, start, ends, strings);
+                return self.store(home + probe, key, start, ends, strings);
             }
         }
-        self.remember(home, key, start, ends, strings)
+        self.store(home, key, start, ends, strings)
     }
 
     #[cold]
     #[inline(never)]
-    fn remember(
-        &mut self,
-        place: usize,
-        key: &[u8],
-        start: usize,
-        ends: (u64, u64),
-        strings: &Strings,
-    ) -> Option<VALUE> {
+    fn store(&mut self, place: usize, key: &[u8], start: usize, ends: (u64, u64), strings: &Strings) -> Option<VALUE> {
         let string = strings.intern(key)?;
         self.slots[place % SLOTS] = Slot {
             ends,
@@ -82,7 +75,7 @@ impl Keys {
     }
 }
 
-/// The first and the last eight bytes of `key`; of a shorter one, words that tell it from all others of its length.
+/// The first and the last eight bytes of `key`. For a shorter key, words that differ from those of all other keys of its length.
 #[inline]
 fn ends(key: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {

@@ -1,5 +1,4 @@
-//! The one place where content becomes Ruby objects: JSON text ([`json`]) and strings ([`text`],
-//! [`buffer`]).
+//! The one module that builds Ruby objects from content: from JSON text ([`json`]), and strings ([`text`], [`buffer`]).
 
 use durable_streams_protocol::json::validate;
 use magnus::{Error, RArray, RModule, RString, Ruby, Value, function};
@@ -21,18 +20,18 @@ pub(crate) use text::label;
 
 /// Defines `DurableStreams::Native.check_json`, `.parse_items` and `.parse_value`.
 ///
-/// The library itself does not call them: they are for the specs and the fuzzing that compare with `JSON.parse`, of the
-/// very build that users get. So they are in every build.
+/// The library does not call them. Specs and fuzzing compare them with `JSON.parse`, in the very build that users get, so they
+/// are in every build.
 pub(crate) fn init(_ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_module_function("check_json", function!(native_check_json, 1))?;
     native.define_module_function("parse_items", function!(native_parse_items, 1))?;
     native.define_module_function("parse_value", function!(native_parse_value, 1))
 }
 
-/// `check_json(text String) -> nil`. Raises ParseError where `text` is not one JSON value (RFC 8259, valid UTF-8).
+/// `check_json(text String) -> nil`. Raises ParseError unless `text` is one JSON value (RFC 8259, valid UTF-8).
 fn native_check_json(ruby: &Ruby, text: RString) -> Result<(), Error> {
     // SAFETY: on a Ruby thread with the GVL. No Ruby code runs and nothing is allocated while the bytes are read, so
-    // they can be neither changed nor moved. The error for invalid ones is made after that.
+    // they can be neither changed nor moved. The exception is made after that.
     validate(unsafe { text.as_slice() }).map_err(|invalid| parse_error(ruby, None, &invalid.to_string()))
 }
 
@@ -46,7 +45,7 @@ fn native_parse_value(ruby: &Ruby, text: RString) -> Result<Value, Error> {
     json::parse_value(ruby, &bytes_of(text))
 }
 
-/// A copy, because Ruby code that runs meanwhile may change the string.
+/// A copy, because Ruby code that runs during the conversion may change the string.
 fn bytes_of(text: RString) -> Vec<u8> {
     // SAFETY: on a Ruby thread with the GVL; copied before any Ruby code can run.
     unsafe { text.as_slice() }.to_vec()

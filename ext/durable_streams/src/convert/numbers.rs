@@ -1,13 +1,13 @@
-//! Ruby numbers out of JSON numbers.
+//! JSON numbers into Ruby numbers.
 
 use std::ffi::{c_char, c_long};
 
 use rb_sys::VALUE;
 
-/// The longest row of digits that surely fits an i64.
+/// The longest sequence of digits that always fits an i64.
 const I64_DIGITS: usize = 18;
-/// The longest row of digits that surely fits a u64; numbers with more that are no integers are left to JSON.parse,
-/// because Ruby does not round all of them as IEEE 754 wants it.
+/// The longest sequence of digits that always fits a u64. Longer numbers that are not integers are left to JSON.parse, because
+/// Ruby does not round all of them as IEEE 754 demands.
 const U64_DIGITS: usize = 19;
 /// Powers of ten that an f64 holds exactly.
 const EXACT: [f64; 23] = [
@@ -15,8 +15,7 @@ const EXACT: [f64; 23] = [
     1e21, 1e22,
 ];
 
-/// Reads the number that begins at `from`; returns it and where it ends. None where it is no JSON number, or one whose
-/// value this does not settle.
+/// Reads the number at `from`. Returns it and where it ends; `None` if it is no JSON number, or one that JSON.parse has to read.
 #[inline]
 pub(super) fn number(text: &[u8], from: usize) -> Option<(VALUE, usize)> {
     let negative = text.get(from) == Some(&b'-');
@@ -29,7 +28,7 @@ pub(super) fn number(text: &[u8], from: usize) -> Option<(VALUE, usize)> {
     match text.get(at) {
         Some(b'.' | b'e' | b'E') => {
             let (value, end) = float(text, from, at, digits)?;
-            // SAFETY: GVL held, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no
+            // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no
             // destructor is skipped.
             Some((unsafe { rb_sys::rb_float_new(value) }, end))
         }
@@ -41,7 +40,7 @@ pub(super) fn number(text: &[u8], from: usize) -> Option<(VALUE, usize)> {
     }
 }
 
-/// Digits read so far; their value wraps around after [`U64_DIGITS`].
+/// Digits read so far. Their value wraps around after [`U64_DIGITS`].
 struct Digits {
     value: u64,
     count: usize,
@@ -68,7 +67,7 @@ fn integer(value: i64) -> VALUE {
         Ok(long) if (rb_sys::FIXNUM_MIN..=rb_sys::FIXNUM_MAX).contains(&long) => {
             (long as VALUE) << 1 | rb_sys::FIXNUM_FLAG as VALUE
         }
-        // SAFETY: GVL held, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no destructor is
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no destructor is
         // skipped.
         _ => unsafe { rb_sys::rb_ll2inum(value) },
     }
@@ -78,7 +77,7 @@ fn integer(value: i64) -> VALUE {
 #[cold]
 fn big_integer(text: &[u8]) -> Option<VALUE> {
     let len = c_long::try_from(text.len()).ok()?;
-    // SAFETY: as in `integer`. The string is only referred to from here, and kept by the black_box until it was read.
+    // SAFETY: as in `integer`. Only this frame refers to the string; the black_box keeps it alive until it was read.
     unsafe {
         let string = rb_sys::rb_str_new(text.as_ptr().cast::<c_char>(), len);
         let value = rb_sys::rb_str_to_inum(string, 10, 0);
@@ -87,7 +86,7 @@ fn big_integer(text: &[u8]) -> Option<VALUE> {
     }
 }
 
-/// Reads on from the decimal point or the exponent at `at`; the number begins at `from`.
+/// Continues at the decimal point or the exponent at `at`. The number begins at `from`.
 #[inline]
 fn float(text: &[u8], from: usize, mut at: usize, mut digits: Digits) -> Option<(f64, usize)> {
     let mut exponent = 0_i32;
@@ -114,7 +113,7 @@ fn float(text: &[u8], from: usize, mut at: usize, mut digits: Digits) -> Option<
         return None;
     }
     let value = match EXACT.get(exponent.unsigned_abs() as usize) {
-        // Both factors are exact, so the one rounding is the right one.
+        // Both factors are exact, so the single rounding is correct.
         Some(&power) if digits.value < 1 << f64::MANTISSA_DIGITS => {
             let value = digits.value as f64;
             let value = if exponent < 0 { value / power } else { value * power };
@@ -122,6 +121,6 @@ fn float(text: &[u8], from: usize, mut at: usize, mut digits: Digits) -> Option<
         }
         _ => std::str::from_utf8(text.get(from..at)?).ok()?.parse().ok()?,
     };
-    // Out of range, or close to it: Ruby has warnings to give there.
+    // Near or out of range: leave it to JSON.parse, since Ruby may warn.
     (value.is_normal() || digits.value == 0).then_some((value, at))
 }

@@ -1,23 +1,23 @@
-//! JSON text straight into Ruby objects: the fast path, which knows plain JSON and refuses the rest.
+//! JSON text straight into Ruby objects: the fast path, which reads plain JSON and refuses the rest.
 //!
-//! Written by hand because it was measured, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1; one quick pass on a machine
-//! that others used too, which tells what is faster, not by how many tenths): this makes Ruby objects of them in 2.3 ms. The
-//! tree that a library makes first, of which no Ruby object exists yet, takes 0.6 ms more with sonic-rs, 3.1 with simd-json
-//! and 9.4 with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms, a Ruby loop that makes the same objects
-//! out of nothing 5.
+//! It is written by hand because of a measurement, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1; one quick pass on a machine
+//! that others used too, which shows what is faster, but not by how many tenths). This parser makes Ruby objects of them in
+//! 2.3 ms. A library first builds a tree, without any Ruby object, which adds 0.6 ms with sonic-rs, 3.1 with simd-json and 9.4
+//! with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms. A Ruby loop that makes the same objects out of
+//! nothing takes 5 ms.
 //!
 //! # What keeps this safe
 //!
-//! All `unsafe` in this module and its helpers (`stack`, `keys`, `strings`, `numbers`) rests on the same four points.
+//! All `unsafe` in this module and its helpers (`stack`, `keys`, `strings`, `numbers`) relies on the same four points.
 //!
-//! - *Thread and GVL.* A [`Parser`] is made in `json::convert` alone, which is given a `&Ruby`, and does not leave it.
+//! - *Thread and GVL.* Only `json::convert` makes a [`Parser`]. It gets a `&Ruby`, and the parser does not leave it.
 //! - *The GC.* Every object that is still needed is referred to from the machine stack (local variables, the parser, its
 //!   room and its keys, all of which are local variables), from a temporary buffer of Ruby's that the stack refers to, or
-//!   from the result, which the stack refers to. The stack and such buffers are marked conservatively: what they refer to
-//!   is neither freed nor moved. No object is kept in Rust's heap.
+//!   from the result, which the stack refers to. The GC marks the stack and such buffers conservatively: it neither frees
+//!   nor moves what they refer to. No object is stored in Rust's heap.
 //! - *Exceptions.* The whole conversion runs inside one `rb_protect`. A Ruby exception jumps from a Ruby function over the
-//!   frames of this module to that `rb_protect`. So nothing here has a destructor, and nothing of the parser is read
-//!   after the jump.
+//!   frames of this module to that `rb_protect`. So nothing here has a destructor, and nothing reads the parser after the
+//!   jump.
 //! - *Panics* are caught inside that `rb_protect`; none crosses a frame of Ruby's.
 
 use std::cell::Cell;
@@ -31,7 +31,7 @@ use super::numbers::number;
 use super::stack::{Room, ValueStack};
 use super::strings::Strings;
 
-/// How deep an item may nest: what JSON.parse allows. Deeper ones are JSON.parse's to refuse.
+/// How deep an item may nest: as JSON.parse allows. Deeper ones are left to JSON.parse to refuse.
 const MAX_DEPTH: usize = 100;
 
 /// Reads one text.
@@ -42,7 +42,7 @@ pub(super) struct Parser<'a> {
     strings: Strings,
     keys: Keys,
     values: ValueStack<'a>,
-    /// True while JSON.parse runs. Shared, so that it is up to date after a jump.
+    /// True while JSON.parse runs. A shared cell, so that it is correct after a jump.
     in_json: &'a Cell<bool>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads values separated by commas into the array `result`. What the fast path refuses is read by JSON.parse.
+    /// Reads comma-separated values into the array `result`. JSON.parse reads what the fast path refuses.
     pub(super) fn items(&mut self, result: VALUE) {
         self.skip_blanks();
         if self.at == self.text.len() {
@@ -93,12 +93,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Gives buffers back that would otherwise wait for the GC.
+    /// Frees buffers that would otherwise wait for the GC.
     pub(super) fn release(&mut self) {
         self.values.release();
     }
 
-    /// Reads a value that a comma or the end of the text must follow.
+    /// Reads a value that must be followed by a comma or the end of the text.
     #[inline]
     fn item(&mut self) -> Option<VALUE> {
         self.skip_blanks();
@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
         self.at += 1;
         self.depth -= 1;
         let (start, count) = self.values.since(base);
-        // SAFETY: see the module. `start` points to `count` values, which nobody touches meanwhile.
+        // SAFETY: see the module. `start` points to `count` values, which nothing changes meanwhile.
         let array = unsafe { rb_sys::rb_ary_new_from_values(count, start) };
         self.values.truncate(base);
         Some(array)
@@ -219,7 +219,7 @@ impl<'a> Parser<'a> {
     #[inline]
     fn hash(&self, base: usize) -> VALUE {
         let (start, count) = self.values.since(base);
-        // SAFETY: see the module. `start` points to `count` keys and values by turns, which nobody touches meanwhile; the
+        // SAFETY: see the module. `start` points to `count` alternating keys and values, which nothing changes meanwhile; the
         // keys are interned strings, whose hash and comparison run no Ruby code.
         unsafe {
             #[cfg(ruby_gte_3_2)]
@@ -262,14 +262,14 @@ impl<'a> Parser<'a> {
         self.strings.escaped(self.text.get(start..end)?, run.ascii & ascii)
     }
 
-    /// Finds the quote that ends a string in which the next backslash is at `at`, and whether what is before it is ASCII.
+    /// Finds the quote that ends a string whose next backslash is at `at`, and whether the text before the quote is ASCII.
     fn string_end(&self, mut at: usize) -> Option<(usize, bool)> {
         let mut ascii = true;
         loop {
             match self.text.get(at)? {
                 b'"' => return Some((at, ascii)),
                 b'\\' => {
-                    // What follows the backslash is looked at when it is resolved.
+                    // The escaped character is checked when the escape is resolved.
                     ascii &= self.text.get(at + 1)?.is_ascii();
                     let run = plain_run(self.text, at + 2);
                     ascii &= run.ascii;

@@ -1,4 +1,4 @@
-//! The values of the containers that are being read, where the GC sees them.
+//! A stack for the values of unfinished arrays and objects, where the GC finds them.
 
 use std::ffi::c_long;
 use std::marker::PhantomData;
@@ -9,15 +9,14 @@ use rb_sys::VALUE;
 /// How many values fit without an allocation.
 pub(super) const INLINE: usize = 256;
 
-/// Room for the first values. To be a local variable of the function that converts: the GC looks for references on the
-/// machine stack.
+/// Space for the first values. It must be a local variable of the converting function: the GC scans the machine stack.
 pub(super) type Room = [MaybeUninit<VALUE>; INLINE];
 
 /// A stack of Ruby objects.
 ///
-/// The objects lie in a [`Room`], or, when there are more, in a buffer that Ruby hands out for this purpose
-/// (`rb_alloc_tmp_buffer`, what C's ALLOCV is made of). The GC marks the words of both conservatively: what lies in them
-/// is neither freed nor moved. Its `VALUE` (`buffer`) lives on the machine stack with this struct.
+/// The objects are in a [`Room`], or, if there are more, in a buffer that Ruby provides for this purpose
+/// (`rb_alloc_tmp_buffer`, which C's ALLOCV uses). The GC marks the words of both conservatively: it neither frees nor moves
+/// the objects in them. The buffer's `VALUE` (`buffer`) is on the machine stack with this struct.
 pub(super) struct ValueStack<'room> {
     base: *mut VALUE,
     len: usize,
@@ -47,48 +46,48 @@ impl<'room> ValueStack<'room> {
         if self.len == self.capacity {
             self.grow(value);
         }
-        // SAFETY: `len < capacity` words belong to this stack. A plain store; no Ruby call.
+        // SAFETY: `len < capacity` words belong to this stack. A plain store; does not call Ruby.
         unsafe { self.base.add(self.len).write(value) };
         self.len += 1;
     }
 
-    /// The values from the `from`th on, and how many they are. Valid until the next `push`.
+    /// The values from index `from` on, and their number. Valid until the next `push`.
     #[inline]
     pub(super) fn since(&self, from: usize) -> (*const VALUE, c_long) {
         debug_assert!(from <= self.len);
         let from = from.min(self.len);
         // SAFETY: `from` is at most `len`, all of which belongs to this stack.
         let start = unsafe { self.base.add(from) };
-        // More values than a long counts would not fit into memory (8 bytes each) where long has 64 bits; on Windows,
-        // where it has 32, JSON text of that size does not come in one block.
+        // Where long has 64 bits, more values than it counts would not fit into memory. On Windows, where it has 32, JSON
+        // text of that size does not come in one block.
         (start, (self.len - from) as c_long)
     }
 
-    /// Forgets all values from the `len`th on.
+    /// Removes the values from index `len` on.
     #[inline]
     pub(super) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Gives a buffer back early. Without this call (an exception) the GC does it.
+    /// Frees a buffer early. Without this call, after an exception, the GC frees it.
     pub(super) fn release(&mut self) {
         if self.buffer == 0 {
             return;
         }
         self.base = std::ptr::null_mut();
         (self.len, self.capacity) = (0, 0);
-        // SAFETY: GVL held, on a Ruby thread; `buffer` came from rb_alloc_tmp_buffer and nothing refers into it any more.
+        // SAFETY: with the GVL, on a Ruby thread; `buffer` came from rb_alloc_tmp_buffer and nothing refers into it any more.
         unsafe { rb_sys::rb_free_tmp_buffer(&mut self.buffer) };
     }
 
-    /// Moves to a buffer of twice the size. `coming` is the value that is about to be pushed.
+    /// Moves the values to a buffer of twice the size. `coming` is the value that is pushed next.
     #[cold]
     #[inline(never)]
     fn grow(&mut self, coming: VALUE) {
         let capacity = self.capacity * 2;
         let mut buffer: VALUE = 0;
-        // SAFETY: GVL held, on a Ruby thread, inside the conversion's rb_protect. May run the GC: what is on this stack is
-        // still in its old place, which `self` keeps marked; `coming` is kept on the machine stack by the black_box below.
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. May run the GC: the values are still in
+        // their old place, which the GC marks through `self`; the black_box below keeps `coming` on the machine stack.
         // May raise NoMemoryError, which jumps over frames without destructors; this stack is not used after that.
         unsafe {
             let bytes = capacity * size_of::<VALUE>();

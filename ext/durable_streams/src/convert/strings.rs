@@ -1,4 +1,4 @@
-//! Ruby strings out of JSON strings.
+//! JSON strings into Ruby strings.
 
 use std::ffi::{c_char, c_long};
 use std::mem::MaybeUninit;
@@ -8,38 +8,38 @@ use rb_sys::{OnigEncodingTypeST, VALUE};
 
 use super::text::mark_utf8;
 
-/// Strings with escapes are unescaped on the machine stack up to this size, beyond it in the Ruby string itself.
+/// Strings with escapes up to this size are unescaped on the machine stack, longer ones in the Ruby string itself.
 const SCRATCH: usize = 1024;
 
-/// Makes strings. Cheap to make itself.
+/// Makes Ruby strings.
 pub(super) struct Strings {
     utf8: *mut OnigEncodingTypeST,
 }
 
 impl Strings {
     pub(super) fn new() -> Self {
-        // SAFETY: GVL held, on a Ruby thread. Neither allocates nor raises.
+        // SAFETY: with the GVL, on a Ruby thread. Neither allocates nor raises.
         let utf8 = unsafe { rb_sys::rb_utf8_encoding() };
         Strings { utf8 }
     }
 
-    /// The interned, frozen UTF-8 string of these bytes: an object's key. None where they are not UTF-8.
+    /// The interned, frozen UTF-8 string of these bytes, for an object's key. `None` if they are not UTF-8.
     pub(super) fn intern(&self, content: &[u8]) -> Option<VALUE> {
         std::str::from_utf8(content).ok()?;
         let len = c_long::try_from(content.len()).ok()?;
-        // SAFETY: GVL held, on a Ruby thread, inside the conversion's rb_protect. Reads `len` bytes of Rust's memory, which
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. Reads `len` bytes of Rust's memory, which
         // the GC does not touch. May raise NoMemoryError: no destructor is skipped.
         Some(unsafe { rb_sys::rb_enc_interned_str(content.as_ptr().cast::<c_char>(), len, self.utf8) })
     }
 
-    /// A new UTF-8 string of these bytes, which have no escapes. None where they are not UTF-8.
+    /// A new UTF-8 string of these bytes, which have no escapes. `None` if they are not UTF-8.
     #[inline]
     pub(super) fn plain(&self, content: &[u8], ascii: bool) -> Option<VALUE> {
         if !ascii && std::str::from_utf8(content).is_err() {
             return None;
         }
         let len = c_long::try_from(content.len()).ok()?;
-        // SAFETY: as in `intern`; and the bytes are what `mark_utf8` is told, valid UTF-8.
+        // SAFETY: as in `intern`; and the bytes are valid UTF-8, as `mark_utf8` requires.
         unsafe {
             let string = rb_sys::rb_str_new(content.as_ptr().cast::<c_char>(), len);
             mark_utf8(string, ascii);
@@ -47,8 +47,7 @@ impl Strings {
         }
     }
 
-    /// A new UTF-8 string of these bytes with their escapes resolved. None where they are not UTF-8, or hold an escape
-    /// that is not plainly right.
+    /// A new UTF-8 string of these bytes with their escapes resolved. `None` if they are not UTF-8 or have an unusual escape.
     pub(super) fn escaped(&self, raw: &[u8], ascii: bool) -> Option<VALUE> {
         if !ascii && std::str::from_utf8(raw).is_err() {
             return None;
@@ -59,9 +58,9 @@ impl Strings {
             return self.plain(content, ascii);
         }
         let room = c_long::try_from(raw.len()).ok()?;
-        // SAFETY: as in `intern`. With a null pointer the content is left for the caller to write; no text grows by being
-        // unescaped, so `room` bytes are enough. Between taking the pointer and its last use nothing is allocated: the
-        // string, which this frame refers to, stays where it is. A refused string is garbage like any other.
+        // SAFETY: as in `intern`. With a null pointer the content is uninitialized; unescaping never makes text longer, so
+        // `room` bytes are enough. Between taking the pointer and its last use nothing is allocated, so the string, which
+        // this frame refers to, does not move. A refused string is ordinary garbage.
         unsafe {
             let string = rb_sys::rb_str_new(std::ptr::null(), room);
             let memory = rb_sys::RSTRING_PTR(string).cast_mut().cast::<MaybeUninit<u8>>();
@@ -79,12 +78,12 @@ impl Strings {
             let mut scratch = [MaybeUninit::uninit(); SCRATCH];
             return self.intern(unescape(raw, &mut scratch)?.0);
         }
-        // Keys of this size do not occur; JSON.parse will do.
+        // Keys of this size do not occur in practice. JSON.parse reads them.
         None
     }
 }
 
-/// What has been written to some memory.
+/// Memory, and how much of it was written.
 struct Writer<'a> {
     memory: &'a mut [MaybeUninit<u8>],
     len: usize,
@@ -102,8 +101,8 @@ impl Writer<'_> {
     }
 }
 
-/// Resolves the escapes of `raw`, which lies between two quotes, into `memory`; returns the result and whether it is
-/// ASCII. None where an escape is unknown or a surrogate stands alone.
+/// Resolves the escapes of `raw`, the content between two quotes, into `memory`. Returns the result and whether it is ASCII;
+/// `None` if an escape is unknown or a surrogate is alone.
 fn unescape<'a>(raw: &[u8], memory: &'a mut [MaybeUninit<u8>]) -> Option<(&'a [u8], bool)> {
     let mut writer = Writer { memory, len: 0 };
     let (mut at, mut ascii) = (0, true);
@@ -137,12 +136,12 @@ fn unescape<'a>(raw: &[u8], memory: &'a mut [MaybeUninit<u8>]) -> Option<(&'a [u
         }
     }
     let Writer { memory, len } = writer;
-    // SAFETY: the first `len` bytes have been written by `put`. Rust's or a new string's memory; no Ruby call.
+    // SAFETY: the first `len` bytes have been written by `put`. The memory is Rust's or that of a new string. Does not call Ruby.
     let content = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), len) };
     Some((content, ascii))
 }
 
-/// The character of the `\uXXXX` (or the pair of them) that `text` begins with, and how long that is.
+/// The character of the `\uXXXX`, or the surrogate pair, at the start of `text`, and its length there.
 fn unicode(text: &[u8]) -> Option<(char, usize)> {
     let first = code_unit(text)?;
     if let Some(character) = char::from_u32(first) {

@@ -1,4 +1,4 @@
-//! The turn to take what a session brings: one call's at a time, of all that read by one reader.
+//! The reader lock: only the call that has it may take from a session.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,13 +18,13 @@ use crate::errors;
 use crate::ruby_calls::CallReceiver;
 use crate::wait::{InlineOutcome, start_inline};
 
-/// Whether `caller` is within a call that has the turn or waits for it: to wait for the turn would be to wait for itself.
+/// Whether `caller` is inside a call that has the reader lock or waits for it. Waiting for the lock would be a deadlock.
 pub(super) fn is_within(running: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
-    let before = |running: &ActiveSession| running.callers.lock().iter().any(|other| caller.holds_up(*other));
-    running.get().is_some_and(before)
+    let holds_up = |running: &ActiveSession| running.callers.lock().iter().any(|other| caller.holds_up(*other));
+    running.get().is_some_and(holds_up)
 }
 
-/// A entry in the line for the turn.
+/// The entry of a caller in [`ActiveSession::callers`]. Dropping it removes the entry.
 struct CallerEntry {
     running: Arc<ProcessBound<ActiveSession>>,
     caller: Caller,
@@ -38,8 +38,8 @@ impl Drop for CallerEntry {
     }
 }
 
-/// The turn. Dropped before it is completed, by a failure or with its fiber, it takes the session along, and with it whatever was
-/// half taken: the next call reads again from the position.
+/// The reader lock. If it is dropped before [`ReaderLock::complete`], because of an error or with its fiber, it discards the
+/// session and what was taken of an incomplete batch: the next call reads again from the position.
 pub(super) struct ReaderLock {
     events: EventsLock,
     pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
@@ -49,7 +49,7 @@ pub(super) struct ReaderLock {
 }
 
 impl ReaderLock {
-    /// Waits for the turn; `None` in a forked child. Whoever had it before may have given the session up: see
+    /// Waits for the reader lock; `None` in a forked child. The previous owner may have discarded the session: see
     /// [`ReaderLock::is_current`].
     pub(super) async fn acquire(
         running: Arc<ProcessBound<ActiveSession>>,
@@ -74,9 +74,9 @@ impl ReaderLock {
         })
     }
 
-    /// Carries out the session's read, if that is for the caller: it saves two switches between threads, which are a sixth
-    /// (over TLS) to a third of the processor time of a small read. `None` if the read has turned out not to be small, or
-    /// cannot be carried out here: the session ends with the turn then, before anything of it was taken.
+    /// Runs the session's read as an inline job, if there is one. That saves two thread switches, which are a sixth (over TLS) to
+    /// a third of the processor time of a small read. `None` if the read turned out not to be small or cannot run inline: the
+    /// session ends with this lock, before anything was taken from it.
     pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<ReaderLock>, Error> {
         let job = self.entry.running.get().and_then(|running| running.job.lock().take());
         let Some(job) = job else {
@@ -95,8 +95,8 @@ impl ReaderLock {
         }
     }
 
-    /// Waits for the next event, or for the reader to be closed: `None` then, and at the end. Parts of an answer are worth
-    /// waking for when they are `least` bytes together.
+    /// Waits for the next event; `None` at the end, or when the reader is closed. Parts of a response are delivered once they
+    /// have `least` bytes together.
     pub(super) async fn next(
         mut self,
         closing: Arc<CloseSignal>,
@@ -110,12 +110,12 @@ impl ReaderLock {
         (event, self)
     }
 
-    /// All that was taken has been handed out.
+    /// Releases the lock after Ruby got everything that was taken.
     pub(super) fn complete(mut self) {
         self.completed = true;
     }
 
-    /// Whether the reader goes on with this session.
+    /// Whether the reader still uses this session.
     pub(super) fn is_current(&self) -> bool {
         let session = &self.state.lock().session;
         session

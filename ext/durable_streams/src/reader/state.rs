@@ -1,4 +1,4 @@
-//! What a reader and the calls that read from it share.
+//! State that a reader and the calls that read from it share.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use crate::caller::Caller;
 use crate::ruby_calls::CallReceiver;
 
-/// From how many bytes of items on the thread is woken that wants all of them.
+/// A call that wants a whole batch of items is woken when this many bytes are there.
 pub(super) const ITEMS_BATCH_BYTES: usize = 64 * 1024;
 
-/// Whether the reader is closed, and who is to be closed_notify when it is.
+/// Whether the reader is closed, and a notification of waiting calls.
 #[derive(Default)]
 pub(super) struct CloseSignal {
     closed: AtomicBool,
-    /// Per process, so that a forked child does not wait for threads of its parent.
-    closed_notify: ProcessLocal<Notify>,
+    /// One for each process, so that a forked child does not wait for threads of its parent.
+    notify: ProcessLocal<Notify>,
 }
 
 impl CloseSignal {
-    /// Closes it.
+    /// Closes the reader.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.closed_notify.get_or_make(Notify::new).notify_waiters();
+        self.notify.get_or_make(Notify::new).notify_waiters();
     }
 
     /// Whether `close` was called.
@@ -39,9 +39,9 @@ impl CloseSignal {
 
     /// Waits for `close`.
     pub(super) async fn closed(&self) {
-        let closed_notify = self.closed_notify.get_or_make(Notify::new);
-        let mut notified = pin!(closed_notify.notified());
-        // Enlisted before the look, so that a close in between is not missed.
+        let notify = self.notify.get_or_make(Notify::new);
+        let mut notified = pin!(notify.notified());
+        // Registered before the check, so that no close in between is missed.
         notified.as_mut().enable();
         if !self.is_closed() {
             notified.await;
@@ -49,25 +49,25 @@ impl CloseSignal {
     }
 }
 
-/// How far Ruby has got, and the session that it goes on with.
+/// How far Ruby has read, and the session that it continues.
 pub(super) struct ReaderState {
     pub(super) position: Position,
     pub(super) stream_closed: bool,
     pub(super) status: Option<u16>,
-    /// The read came to its end by itself.
+    /// The read ended by itself.
     pub(super) ended: bool,
     pub(super) session: Option<Arc<ProcessBound<ActiveSession>>>,
-    /// How many bytes were taken of it.
+    /// How many bytes were taken from the session.
     pub(super) taken: usize,
 }
 
-/// A session, and what its requests ask of whoever has the turn.
+/// A session, and the Ruby calls of its requests, which the call with the reader lock runs.
 pub(super) struct ActiveSession {
     pub(super) session: Session,
     pub(super) calls: Option<Arc<AsyncMutex<CallReceiver>>>,
-    /// The read itself, if it is for whoever has the turn first.
+    /// The read as an inline job, for the first call that has the reader lock.
     pub(super) job: Mutex<Option<Job<bool>>>,
-    /// Who has the turn or waits for it.
+    /// The callers that have the reader lock or wait for it.
     pub(super) callers: Mutex<Vec<Caller>>,
 }
 

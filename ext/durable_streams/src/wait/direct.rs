@@ -1,4 +1,4 @@
-//! A wait that blocks its Ruby thread, without the GVL, while other threads do the work.
+//! Waiting on a blocked Ruby thread, without the GVL, while other threads do the work.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,12 +11,12 @@ use super::gvl::{PolledInterrupts, check_interrupts, without_gvl};
 use super::outcome::poll;
 use super::parker::{Parker, WakeReason};
 
-/// Waits; see [`super::wait`]. Before it sleeps the thread looks `looks` times whether there is no need to.
+/// See [`super::wait`]. Before it sleeps, the thread checks `spins` times for a wake-up.
 pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>, spins: u32) -> Result<F::Output, Error> {
     let pooled = Parker::acquire();
     let parker = pooled.parker();
     let waker = Waker::from(Arc::clone(parker));
-    // What is there already is taken without giving up the GVL.
+    // A future that is ready already does not need to release the GVL.
     let mut outcome = poll(future.as_mut(), &waker);
     loop {
         if let Some(outcome) = outcome.take() {

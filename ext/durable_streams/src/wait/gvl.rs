@@ -1,4 +1,4 @@
-//! The GVL: given up while a thread waits, taken again for what its interrupts do.
+//! Releasing the GVL while a thread waits, and running its pending interrupts with the GVL.
 
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
@@ -7,23 +7,23 @@ use magnus::Error;
 
 use super::parker::Parker;
 
-/// With an interrupt pending, return instead of raising; and wake the thread from signal handlers too.
+/// With an interrupt pending, return instead of raising. And call the unblock function from signal handlers too.
 const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
 
-/// Calls `run` without the GVL; `parker` is interrupted when Ruby wants the thread back. With an interrupt pending it may
-/// return without having called it. `run` must not panic, and not touch Ruby.
+/// Calls `run` without the GVL. Ruby interrupts `parker` when it wants the thread to return. If an interrupt is pending, `run`
+/// may not be called at all. `run` must not panic and not touch Ruby.
 ///
 /// Must be called on a Ruby thread with the GVL.
 pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
     unsafe extern "C" fn call<F: FnMut()>(run: *mut c_void) -> *mut c_void {
-        // SAFETY: `run` is what `without_gvl` passed; that frame is suspended below this one on the same thread, so nobody
+        // SAFETY: `run` is what `without_gvl` passed; that frame is suspended below this one on the same thread, so nothing
         // else uses it. By contract neither a panic nor a Ruby exception comes out of it and crosses this frame.
         unsafe { (*run.cast::<F>())() };
         std::ptr::null_mut()
     }
     extern "C" fn unblock(parker: *mut c_void) {
-        // Ruby calls this from another thread or a signal handler. The latter reads function and
-        // argument while the waiting thread may be changing them: so what comes here is looked up and not believed.
+        // Ruby calls this from another thread or a signal handler. A signal handler reads function and argument while the
+        // waiting thread may be changing them. So the address may be wrong and is looked up.
         if let Some(parker) = Parker::find(parker.cast()) {
             parker.interrupt();
         }
@@ -40,26 +40,28 @@ pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
     }
 }
 
-/// Interrupts that the main thread looks for itself while it waits without the GVL, since Ruby does not always call its
+/// Interrupts that the main thread has to check for while it waits without the GVL, because Ruby does not always call the
 /// unblock function for them.
 ///
 /// Before Ruby 3.3 these are signals to the process. Ruby's signal handler sets the main thread's interrupt flag. It calls
-/// the unblock function only if there is no other Ruby thread, and if that function is already set. Otherwise it is up to a
-/// Ruby thread that polls Ruby's signal descriptor, and there need not be one. What is left is EINTR in the system call that
-/// the main thread is in. It is lost if the signal comes before the system call begins, it comes before the flag is set if
-/// another thread runs the handler, and tokio ignores it. So the main thread looks at the flag: before it sleeps, when it
-/// wakes, and at intervals while there are other Ruby threads.
-#[cfg(all(unix, not(ruby_gte_3_3)))]
+/// the unblock function only if there is no other Ruby thread and that function is already set. Otherwise a Ruby thread that
+/// polls Ruby's signal descriptor has to do it, and there may be none. What remains is EINTR in the main thread's system
+/// call. It is lost if the signal comes before the system call begins; it comes before the flag is set if another thread
+/// runs the handler; and tokio ignores it. So the main thread checks the flag: before it sleeps, when it wakes, and at
+/// intervals while there are other Ruby threads.
+///
+/// Since 3.3 a native thread of Ruby's calls the unblock function for signals: there is nothing to check.
 pub(super) struct PolledInterrupts {
     /// The calling thread, if it is the main thread.
+    #[cfg(all(unix, not(ruby_gte_3_3)))]
     main: Option<rb_sys::VALUE>,
     period: Option<Duration>,
 }
 
 #[cfg(all(unix, not(ruby_gte_3_3)))]
 impl PolledInterrupts {
-    /// How often the main thread looks. Ctrl-C should seem to work at once, and looking should cost next to nothing: it is
-    /// 20 times a second.
+    /// How often the main thread checks. Ctrl-C should seem to work at once, and checking should cost next to nothing: 20
+    /// times a second.
     const PERIOD: Duration = Duration::from_millis(50);
 
     /// For the next wait of the calling thread. Must be called with the GVL.
@@ -79,12 +81,7 @@ impl PolledInterrupts {
         }
     }
 
-    /// How often to look while waiting, if at all.
-    pub(super) fn period(&self) -> Option<Duration> {
-        self.period
-    }
-
-    /// Whether there is an interrupt. Needs no GVL.
+    /// Whether there is an interrupt. Does not need the GVL.
     pub(super) fn is_pending(&self) -> bool {
         // SAFETY: the calling thread is the one that waits, so it is alive, and Ruby marks and pins its object. The function
         // reads an integer, and may be called without the GVL, as Ruby's source says.
@@ -93,30 +90,27 @@ impl PolledInterrupts {
     }
 }
 
-/// Interrupts that Ruby does not call the unblock function for: there are none. Since 3.3 a native thread of Ruby's calls it
-/// for signals.
-#[cfg(not(all(unix, not(ruby_gte_3_3))))]
-pub(super) struct PolledInterrupts;
-
 #[cfg(not(all(unix, not(ruby_gte_3_3))))]
 impl PolledInterrupts {
     /// For the next wait.
     pub(super) fn new() -> PolledInterrupts {
-        PolledInterrupts
+        PolledInterrupts { period: None }
     }
 
-    /// How often to look while waiting: there is no need to.
-    pub(super) fn period(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Whether there is an interrupt of this kind.
+    /// Whether there is an interrupt: Ruby announces all of them.
     pub(super) fn is_pending(&self) -> bool {
         false
     }
 }
 
-/// Runs what is pending for this thread, handlers of traps included; an exception they raise is the error.
+impl PolledInterrupts {
+    /// How often to check during the wait, if at all.
+    pub(super) fn period(&self) -> Option<Duration> {
+        self.period
+    }
+}
+
+/// Runs the pending interrupts of this thread, `trap` handlers included. An exception that they raise is the error.
 pub(super) fn check_interrupts() -> Result<(), Error> {
     magnus::rb_sys::protect(|| {
         // SAFETY: on a Ruby thread that holds the GVL. It may raise; `protect` stops the exception, which crosses

@@ -1,4 +1,4 @@
-//! A wait that carries out its work itself, on its Ruby thread, without the GVL.
+//! Waiting for an inline job: the waiting Ruby thread runs the job itself, on an inline runtime, without the GVL.
 
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,44 +11,36 @@ use magnus::{Error, Ruby};
 
 use super::fiber::blocks_its_thread;
 use super::gvl::{PolledInterrupts, check_interrupts, without_gvl};
-use super::outcome::Outcome;
+use super::outcome::{InlineOutcome, Outcome};
 use super::parker::{Parker, PooledParker};
 use crate::errors;
 
-/// Work that whoever waits for it carries out. It goes on only in [`InlineWait::run`]; dropped before its end, it is cancelled.
+/// An inline job that the calling thread runs. It moves only inside [`InlineWait::run`]. Dropping it cancels it.
 pub(crate) struct InlineWait<T> {
-    work: InlineJob<T>,
+    job: InlineJob<T>,
     pooled: PooledParker,
     notifier: BorrowedFd<'static>,
 }
 
-/// What became of it.
-pub(crate) enum InlineOutcome<T, A> {
-    /// It is done, and must not go on.
-    Done(CoreResult<T>),
-    /// There is something else to do first.
-    Other(A),
-}
-
-/// Lets the calling thread carry out `work`, or gives it back if that cannot be: then it is for the runtime's threads. Inline
-/// it saves two switches between threads.
+/// Prepares `job` to run on the calling thread, which saves two thread switches. Returns the job if it cannot run inline; then
+/// the runtime's threads have to run it.
 ///
 /// # Errors
 /// If the client is closed or the runtime cannot be started.
-pub(crate) fn start_inline<T: Send + 'static>(work: Job<T>) -> CoreResult<StdResult<InlineWait<T>, Job<T>>> {
+pub(crate) fn start_inline<T: Send + 'static>(job: Job<T>) -> CoreResult<StdResult<InlineWait<T>, Job<T>>> {
     let Some((pooled, notifier)) = acquire_parker() else {
-        return Ok(Err(work));
+        return Ok(Err(job));
     };
-    let driven = work.into_inline()?;
-    Ok(driven.map(|work| InlineWait { work, pooled, notifier }))
+    let inline = job.into_inline()?;
+    Ok(inline.map(|job| InlineWait { job, pooled, notifier }))
 }
 
-/// Whether [`start_inline`] may let the calling thread carry out work: a non-blocking fiber may not.
+/// Whether the calling fiber may run jobs inline: a non-blocking fiber may not, since it would block its thread.
 pub(crate) fn may_run_inline() -> bool {
     blocks_its_thread()
 }
 
-/// What the calling thread is interrupted by while it works, if it may.
+/// The parker that interrupts the calling thread while it runs the job, and its descriptor; `None` if it may not run one.
 fn acquire_parker() -> Option<(PooledParker, BorrowedFd<'static>)> {
     if !may_run_inline() {
         return None;
@@ -59,9 +51,9 @@ fn acquire_parker() -> Option<(PooledParker, BorrowedFd<'static>)> {
 }
 
 impl<T: Send + 'static> InlineWait<T> {
-    /// Carries out the work, to its end or until `other` is ready, and waits for it as [`super::wait`] does.
+    /// Runs the job until it ends or `other` is ready. Interrupts are handled as in [`super::wait`].
     ///
-    /// Must be called with the GVL, outside any lock that another Ruby thread or fiber may want.
+    /// Call it with the GVL, outside any lock that another Ruby thread or fiber may want.
     pub(crate) fn run<A>(
         &mut self,
         ruby: &Ruby,
@@ -73,7 +65,7 @@ impl<T: Send + 'static> InlineWait<T> {
             let polled = PolledInterrupts::new();
             let interrupted = || parker.take_interrupt() || polled.is_pending();
             without_gvl(parker, || {
-                let run = || self.work.run(self.notifier, polled.period(), interrupted, &mut other);
+                let run = || self.job.run(self.notifier, polled.period(), interrupted, &mut other);
                 ran = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(ran) => Outcome::Ready(ran),
                     Err(payload) => Outcome::Panicked(errors::panic_message(payload.as_ref())),

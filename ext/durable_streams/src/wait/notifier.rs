@@ -1,4 +1,4 @@
-//! A descriptor that native threads make readable: what a Fiber scheduler can wait for, and a waker can notify.
+//! A file descriptor that any thread can make readable: a Fiber scheduler can wait for it, and a waker can notify it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,22 +6,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::Wake;
 
-/// A notifier. Whoever may still notify it keeps its descriptors open, so that none is rung under a number used again.
+/// A notifier. It owns its descriptors: as long as somebody may notify it, their numbers cannot be reused.
 pub(super) struct Notifier {
     read_end: File,
-    /// The other end, where the system needs two: a pipe's.
+    /// The write end of the pipe. An eventfd, on Linux, needs only one descriptor.
     #[cfg(not(target_os = "linux"))]
     write_end: File,
 }
 
 impl Notifier {
-    /// A notifier that is silent.
+    /// A notifier that was not notified.
     ///
     /// # Errors
-    /// What the system says, such as that there are too many open files.
+    /// The system's error, for instance too many open files.
     #[cfg(target_os = "linux")]
     pub(super) fn new() -> io::Result<Notifier> {
-        // SAFETY: makes a descriptor; any thread, and nothing of Ruby.
+        // SAFETY: makes a descriptor. Allowed on any thread; does not touch Ruby.
         let read_end = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         Ok(Notifier {
             read_end: read_end.into(),
@@ -34,7 +34,7 @@ impl Notifier {
         let (read_end, write_end) = io::pipe()?;
         let (read_end, write_end) = (OwnedFd::from(read_end), OwnedFd::from(write_end));
         for end in [&read_end, &write_end] {
-            // SAFETY: changes flags of descriptors that this function owns; any thread, and nothing of Ruby.
+            // SAFETY: changes flags of descriptors that this function owns. Allowed on any thread; does not touch Ruby.
             let changed = unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
             if changed < 0 {
                 return Err(io::Error::last_os_error());
@@ -46,23 +46,24 @@ impl Notifier {
         })
     }
 
-    /// What becomes readable.
+    /// The descriptor that becomes readable.
     pub(super) fn descriptor(&self) -> RawFd {
         self.read_end.as_raw_fd()
     }
 
-    /// Makes it unreadable until it is rung again.
+    /// Makes the descriptor unreadable until the next `notify`.
     pub(super) fn clear(&self) {
-        // One read takes all that an eventfd or a pipe of single bytes can hold. Nothing to read is fine as well.
-        let _silent = (&self.read_end).read(&mut [0; 4096]);
+        // One read empties an eventfd, and a pipe unless it holds more than 4096 bytes. It fails if there is nothing to read.
+        let _nothing_read = (&self.read_end).read(&mut [0; 4096]);
     }
 
+    /// Makes the descriptor readable. Safe in signal handlers.
     pub(super) fn notify(&self) {
         #[cfg(target_os = "linux")]
         let (mut write_end, count) = (&self.read_end, 1_u64.to_ne_bytes());
         #[cfg(not(target_os = "linux"))]
         let (mut write_end, count) = (&self.write_end, [1_u8]);
-        // It cannot fail but for being full, and then it is ringing.
+        // This fails only if the eventfd or pipe is full, and then the descriptor is readable already.
         let _full = write_end.write(&count);
     }
 }
@@ -72,7 +73,7 @@ fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a descriptor that was made just now and that nobody else knows.
+    // SAFETY: a descriptor that was made just now; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 

@@ -1,8 +1,8 @@
-//! What a thread sleeps on: an awaited event or an interrupt wakes it.
+//! What a thread sleeps on, and what wakes it: an awaited event or an interrupt.
 //!
-//! A word to sleep on (a futex), and nothing else: no lock, so that Ruby may wake the thread in a signal handler and a forked
-//! child inherits nothing that is held. Where Ruby may not do that, versions before 3.3 start a Ruby thread for every
-//! single wait of a program that has only one, and join it, which is slow and raises.
+//! A [`Parker`] is a futex word without a lock, so that Ruby may wake the thread in a signal handler, and a forked child
+//! inherits no locked lock. If Ruby may not do that, versions before 3.3 start a Ruby thread for every single wait of a
+//! program that has only one thread, and join it, which is slow and raises.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_long;
@@ -26,31 +26,31 @@ const WOKEN: u32 = 1;
 /// Ruby wants the thread back.
 const INTERRUPTED: u32 = 2;
 
-/// Wakes one sleeper at a time. It is bound to no thread, since a Ruby thread may move between native ones.
+/// Wakes one sleeping thread at a time. It is not bound to a thread, since a Ruby thread may move between native ones.
 #[derive(Default)]
 pub(super) struct Parker {
     reasons: AtomicU32,
-    /// Rung by interrupts, once there is one.
+    /// Notified by interrupts, once it exists.
     #[cfg(unix)]
     notifier: OnceLock<Notifier>,
-    /// The signal that was made before it.
+    /// The parker that was made before this one.
     older: AtomicPtr<Parker>,
 }
 
-/// All signals, the newest first. They are used again and never freed, as many as threads ever waited at a time: a signal
-/// handler may call for one that another thread is just done with.
+/// All parkers, the newest first. They are reused and never freed, because a signal handler may use the parker of a thread
+/// that has just finished its wait. There are as many as threads ever waited at the same time.
 static ALL: AtomicPtr<Parker> = AtomicPtr::new(std::ptr::null_mut());
-/// Those that nobody sleeps on. A forked child has its own: another Ractor may hold the lock at the moment of a fork.
+/// Parkers that no thread uses. Each process has its own: at a fork another Ractor may have locked it.
 static UNUSED: ProcessLocal<Mutex<Vec<Arc<Parker>>>> = ProcessLocal::new();
 
-/// A signal in use.
+/// A parker that one thread uses. Dropping it makes the parker available again.
 pub(super) struct PooledParker {
     parker: Arc<Parker>,
     generation: u64,
 }
 
 impl PooledParker {
-    /// What wakes the sleeper. It may be kept for too long: a sleep that ends for nothing begins again.
+    /// The parker. A late wake-up through it is harmless: a thread that was woken for nothing sleeps again.
     pub(super) fn parker(&self) -> &Arc<Parker> {
         &self.parker
     }
@@ -65,7 +65,7 @@ impl PooledParker {
 
 impl Drop for PooledParker {
     fn drop(&mut self) {
-        // A forked child leaves alone what its parent may be using.
+        // The child of a fork must not reuse a parker that its parent's thread may be using.
         if self.generation == generation() {
             UNUSED.get_or_make(Mutex::default).lock().push(Arc::clone(&self.parker));
         }
@@ -79,7 +79,7 @@ pub(super) enum WakeReason {
 }
 
 impl Parker {
-    /// One that nobody else sleeps on.
+    /// A parker that no other thread uses.
     pub(super) fn acquire() -> PooledParker {
         let unused = UNUSED.get_or_make(Mutex::default).lock().pop();
         if let Some(unused) = unused {
@@ -98,11 +98,11 @@ impl Parker {
         }
     }
 
-    /// The signal at this address, if there is one.
+    /// The parker at this address, if there is one.
     pub(super) fn find(address: *const Parker) -> Option<&'static Parker> {
         let mut next = ALL.load(Ordering::Acquire);
         while !next.is_null() {
-            // SAFETY: signals in the list are never freed. Any thread, and signal handlers; nothing of Ruby.
+            // SAFETY: parkers in the list are never freed. Allowed on any thread and in signal handlers; does not touch Ruby.
             let parker = unsafe { &*next };
             if std::ptr::eq(parker, address) {
                 return Some(parker);
@@ -112,13 +112,13 @@ impl Parker {
         None
     }
 
-    /// Sleeps until there is a reason to wake, which it takes, or until `interrupted` says so: it is asked before the
-    /// thread sleeps, and as often as `period` says, if there is one.
+    /// Sleeps until there is a reason to wake, and consumes that reason; or until `interrupted` returns true, which is called
+    /// before each sleep, and every `period` if there is one.
     pub(super) fn sleep(&self, period: Option<Duration>, interrupted: impl Fn() -> bool) -> WakeReason {
         loop {
             let reasons = self.reasons.swap(0, Ordering::AcqRel);
             if reasons & WOKEN != 0 {
-                // The other reason is for the next sleep.
+                // An interrupt is reported by the next sleep.
                 self.reasons.fetch_or(reasons & INTERRUPTED, Ordering::AcqRel);
                 return WakeReason::Woken;
             }
@@ -129,7 +129,7 @@ impl Parker {
         }
     }
 
-    /// Looks so many times whether there is a reason to wake, and lets others have the processor in between.
+    /// Checks `times` times for a reason to wake, and yields the processor in between.
     pub(super) fn spin(&self, times: u32) {
         for _ in 0..times {
             if self.reasons.load(Ordering::Acquire) != 0 {
@@ -139,10 +139,10 @@ impl Parker {
         }
     }
 
-    /// What becomes readable when there may be an interrupt, for who cannot sleep on the signal itself.
+    /// A descriptor that becomes readable after an interrupt, for a thread that does not sleep on the parker itself.
     ///
     /// # Errors
-    /// What the system says, such as that there are too many open files.
+    /// The system's error, for instance too many open files.
     #[cfg(unix)]
     pub(super) fn notifier(self: &Arc<Self>) -> io::Result<BorrowedFd<'static>> {
         let notifier = match self.notifier.get() {
@@ -152,7 +152,7 @@ impl Parker {
                 self.notifier.get_or_init(|| made)
             }
         };
-        // SAFETY: the descriptor is open, and stays so: signals that were pooled are never freed, nor are their notifiers replaced.
+        // SAFETY: the descriptor remains open: parkers from `acquire` are never freed, and their notifiers are never replaced.
         Ok(unsafe { BorrowedFd::borrow_raw(notifier.descriptor()) })
     }
 
@@ -166,7 +166,7 @@ impl Parker {
         interrupted
     }
 
-    /// Ends a sleep so that interrupts can be looked at. Safe in signal handlers.
+    /// Ends the sleep so that the thread checks for interrupts. Safe in signal handlers.
     pub(super) fn interrupt(&self) {
         self.wake_for(INTERRUPTED);
         #[cfg(unix)]
@@ -181,7 +181,7 @@ impl Parker {
     }
 }
 
-/// Sleeps while `reasons` is 0, for `most` at most. It may end for nothing, as it does when a signal handler has run on this
+/// Sleeps while `reasons` is 0, for `limit` at most. It may return early, for instance after a signal handler ran on this
 /// thread.
 #[cfg(target_os = "linux")]
 fn sleep_on(reasons: &AtomicU32, limit: Option<Duration>) {
@@ -193,14 +193,14 @@ fn sleep_on(reasons: &AtomicU32, limit: Option<Duration>) {
         c_long::try_from(limit.as_secs()).unwrap_or(c_long::MAX),
         limit.subsec_nanos() as c_long,
     ];
-    // SAFETY: the word and the time are there until the call returns. Any thread; nothing of Ruby.
+    // SAFETY: the word and the time live until the call returns. Allowed on any thread; does not touch Ruby.
     unsafe {
         let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
         libc::syscall(libc::SYS_futex, reasons.as_ptr(), wait, 0_u32, limit.as_ptr());
     }
 }
 
-/// As on Linux, but with no bound, since there is no such call: a signal handler that runs on this thread ends it.
+/// As on Linux, but without the limit, which these systems do not offer. A signal handler on this thread ends the sleep.
 #[cfg(not(target_os = "linux"))]
 fn sleep_on(reasons: &AtomicU32, _limit: Option<Duration>) {
     atomic_wait::wait(reasons, 0);
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_both_an_interrupt_and_a_wake_up() {
+    fn reports_an_interrupt_and_a_wake_up_one_after_another() {
         let parker = Arc::new(Parker::default());
         parker.interrupt();
         parker.wake_by_ref();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_that_nobody_announces_is_found_before_the_sleep() {
+    fn finds_a_polled_interrupt_before_the_sleep() {
         assert!(matches!(
             Parker::default().sleep(None, || true),
             WakeReason::Interrupted
@@ -239,7 +239,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_interrupt_that_nobody_announces_is_found_in_the_sleep() {
+    fn finds_a_polled_interrupt_during_the_sleep() {
         let looks = std::cell::Cell::new(0);
         let third_time = || looks.replace(looks.get() + 1) == 2;
         let period = Some(Duration::from_millis(1));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_known_by_its_address_and_used_again() {
+    fn finds_a_parker_by_its_address_and_reuses_it() {
         let pooled = Parker::acquire();
         let address = Arc::as_ptr(pooled.parker());
         assert!(Parker::find(address).is_some());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_a_sleeper_every_time() {
+    fn wakes_a_sleeping_thread_every_time() {
         let parker = Arc::new(Parker::default());
         let (ready, is_ready) = std::sync::mpsc::sync_channel(0);
         let waking = Arc::clone(&parker);

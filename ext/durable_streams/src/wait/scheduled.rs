@@ -1,8 +1,8 @@
-//! A wait that parks its fiber with the thread's Fiber scheduler, so that the thread's other fibers go on.
+//! Waiting in a non-blocking fiber: the fiber parks with the thread's Fiber scheduler, and the thread's other fibers run.
 //!
-//! The scheduler waits for a [`Notifier`] through its `io_wait`, which every scheduler has: native threads ring it without a
-//! Ruby thread in between, and an exception raised into the fiber (its cancellation, a scheduler that closes) comes out
-//! of the wait like any other.
+//! The scheduler waits for a [`Notifier`] through its `io_wait`, which every scheduler has. Native threads notify it directly,
+//! without another Ruby thread. An exception raised into the fiber (it is cancelled, or the scheduler closes) comes out of
+//! the wait like any other.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -21,35 +21,35 @@ use super::outcome::poll;
 use crate::errors;
 use crate::fiber_guard::FiberGuard;
 
-/// How many unused notifiers a thread keeps. More are wanted only when as many fibers are woken at a time.
+/// How many unused notifiers a thread stores. More are needed only if more fibers are woken at the same time.
 const MAX_POOLED: usize = 256;
 /// The thread variable that holds a thread's unused notifiers.
 const VARIABLE: &str = "__durable_streams_notifiers";
 
-/// A Fiber scheduler. It lives on the stack of the fiber that waits, where the GC sees it.
+/// A Fiber scheduler. It lives on the stack of the waiting fiber, where the GC finds it.
 #[derive(Clone, Copy)]
 pub(super) struct Scheduler(VALUE);
 
-/// The scheduler that the calling fiber is to wait through: none if the fiber is a blocking one.
+/// The scheduler that the calling fiber waits through; `None` for a blocking fiber.
 pub(super) fn current() -> Option<Scheduler> {
     // SAFETY: on a Ruby thread with the GVL. Neither allocates nor raises.
     let scheduler = unsafe { rb_sys::rb_fiber_scheduler_current() };
     (scheduler != rb_sys::Qnil as VALUE).then_some(Scheduler(scheduler))
 }
 
-/// Waits; see [`super::wait`].
+/// See [`super::wait`].
 pub(super) fn wait<F>(ruby: &Ruby, scheduler: Scheduler, future: F) -> Result<F::Output, Error>
 where
     F: Future + Send + 'static,
 {
     let mut future = Box::pin(future);
-    // What is there already needs no notifier.
+    // A future that is ready already needs no notifier.
     if let Some(outcome) = poll(future.as_mut(), Waker::noop()) {
         return outcome.result(ruby);
     }
     let pool = NotifierPool::of_this_thread(ruby)?;
     let PooledNotifier { notifier, io } = pool.take(ruby)?;
-    // While the fiber is parked, nothing on its stack owns anything.
+    // While the fiber is parked, its stack owns nothing: the GC may free it without running destructors.
     let guard = FiberGuard::new(ruby, (future, notifier));
     let waited = loop {
         let polled = guard.with(ruby, |(future, notifier)| {
@@ -68,24 +68,24 @@ where
     waited
 }
 
-/// Lets other fibers run until `io` is readable. It may end sooner, with an error if something was raised.
+/// Lets other fibers run until `io` is readable. It may return early. The error is what was raised into the fiber.
 fn park(scheduler: Scheduler, io: Value) -> Result<(), Error> {
     let io = io.as_raw();
     protect(|| {
-        // SAFETY: on a Ruby thread with the GVL. Both objects are referred to from the fiber's stack. Other fibers run, and
-        // exceptions are raised, both inside `protect`; the closure owns nothing.
+        // SAFETY: on a Ruby thread with the GVL. The fiber's stack refers to both objects. Other fibers run, and exceptions are
+        // raised, inside `protect`; the closure owns nothing.
         unsafe { rb_sys::rb_fiber_scheduler_io_wait_readable(scheduler.0, io) }
     })
     .map(|_| ())
 }
 
-/// A notifier, and the IO by which schedulers know it.
+/// A notifier, and the IO object that schedulers wait for.
 struct PooledNotifier {
     notifier: Arc<Notifier>,
     io: Opaque<Value>,
 }
 
-/// A thread's unused notifiers. They belong to one thread, and so to one Ractor: an IO is not to be shared between two.
+/// A thread's unused notifiers. They belong to one thread and so to one Ractor, since two Ractors must not share an IO.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::NotifierPool", free_immediately, mark, size)]
 struct NotifierPool {
@@ -93,8 +93,8 @@ struct NotifierPool {
     unused: RefCell<Vec<PooledNotifier>>,
 }
 
-// SAFETY: the cell is used on the one thread whose variable this is, with the GVL; by the GC when that thread stands still,
-// and never borrowed meanwhile, as nothing is allocated in Ruby during a borrow.
+// SAFETY: the cell is used by the one thread whose variable this is, with the GVL, and by the GC while that thread is stopped.
+// It is not borrowed then, since no Ruby object is allocated during a borrow.
 unsafe impl Send for NotifierPool {}
 
 impl DataTypeFunctions for NotifierPool {
@@ -108,7 +108,7 @@ impl DataTypeFunctions for NotifierPool {
 }
 
 impl NotifierPool {
-    /// The calling thread's. A forked child makes its own, since it would hear its parent's notifiers and clear them.
+    /// The calling thread's pool. A forked child makes its own: it shares descriptors with its parent and would clear them.
     fn of_this_thread(ruby: &Ruby) -> Result<Obj<NotifierPool>, Error> {
         let thread = ruby.thread_current();
         let found: Value = thread.funcall("thread_variable_get", (VARIABLE,))?;
@@ -146,7 +146,7 @@ impl NotifierPool {
     }
 }
 
-/// An IO that does not own its descriptor: the notifier does.
+/// An IO for the notifier's descriptor, which the notifier owns.
 fn io_of(notifier: &Notifier) -> Result<Value, Error> {
     let io = protect(|| {
         // SAFETY: on a Ruby thread with the GVL; the descriptor is open. It may raise, inside `protect`, out of a closure

@@ -1,4 +1,4 @@
-//! Where no thread can carry out its work itself, since it could not be interrupted.
+//! Stands in for `inline` on systems where a thread that runs a job could not be interrupted. No job runs inline there.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -9,22 +9,17 @@ use durable_streams_client::inline::job::Job;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
-/// As on Unix, but there is none.
+use super::outcome::InlineOutcome;
+
+/// Never made.
 pub(crate) struct NoInlineWait<T>(Infallible, PhantomData<T>);
 
-/// As on Unix.
-#[expect(dead_code, reason = "never made")]
-pub(crate) enum InlineOutcome<T, A> {
-    Done(CoreResult<T>),
-    Other(A),
+/// Returns the job.
+pub(crate) fn start_inline<T>(job: Job<T>) -> CoreResult<StdResult<NoInlineWait<T>, Job<T>>> {
+    Ok(Err(job))
 }
 
-/// As on Unix, but it cannot be.
-pub(crate) fn start_inline<T>(work: Job<T>) -> CoreResult<StdResult<NoInlineWait<T>, Job<T>>> {
-    Ok(Err(work))
-}
-
-/// As on Unix, but none may.
+/// Never.
 pub(crate) fn may_run_inline() -> bool {
     false
 }
