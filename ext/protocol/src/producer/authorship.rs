@@ -38,14 +38,14 @@ impl ProducerMachine {
                 return lookup;
             }
             // The next one may be disputed too.
-            self.undecided(now, self.base);
+            self.lookup_failed(now, self.base);
             self.settle(now);
         }
-        self.tail_to_ask_for(now)
+        self.next_tail_lookup(now)
     }
 
-    fn tail_to_ask_for(&mut self, now: Instant) -> Option<Lookup> {
-        let to_send = !self.queue.is_empty() || self.filling.is_some();
+    fn next_tail_lookup(&mut self, now: Instant) -> Option<Lookup> {
+        let to_send = !self.queue.is_empty() || self.open_batch.is_some();
         if !to_send || !matches!(self.phase, Phase::Running) || !self.tail_is_missing() {
             return None;
         }
@@ -97,9 +97,9 @@ impl ProducerMachine {
         match found {
             // An equal batch of another would be found too.
             SearchResult::Yes if *sent_once => self.assume(now, self.base, true),
-            SearchResult::Yes => self.landed_at(now, self.base, next_offset.clone(), true),
-            SearchResult::No => self.is_anothers(now, self.base),
-            SearchResult::Unknown => self.undecided(now, self.base),
+            SearchResult::Yes => self.batch_stored(now, self.base, next_offset.clone(), true),
+            SearchResult::No => self.stored_by_another(now, self.base),
+            SearchResult::Unknown => self.lookup_failed(now, self.base),
         }
         self.settle(now);
     }
@@ -127,13 +127,13 @@ impl ProducerMachine {
     }
 
     /// Whether the epoch may be another's altogether: no answer has said that this producer stored something in it.
-    pub(super) fn may_be_anothers(&self) -> bool {
+    pub(super) fn epoch_may_be_anothers(&self) -> bool {
         !self.established && self.others_may_write()
     }
 
     /// Whether nothing may be sent for want of the tail.
     pub(super) fn tail_is_missing(&self) -> bool {
-        self.may_be_anothers() && !self.tail.is_settled()
+        self.epoch_may_be_anothers() && !self.tail.is_settled()
     }
 
     /// When the oldest batch may be tried again, if it waits for that.
@@ -145,36 +145,36 @@ impl ProducerMachine {
     }
 
     /// A request has surely not reached the server, or was surely refused.
-    pub(super) fn ask_again(&mut self, doubt: bool) {
-        if !doubt && self.may_be_anothers() && matches!(self.tail, TailState::Unknown) {
+    pub(super) fn retry_tail_lookup(&mut self, outcome_unknown: bool) {
+        if !outcome_unknown && self.epoch_may_be_anothers() && matches!(self.tail, TailState::Unknown) {
             self.tail = TailState::ToRequestAgain;
         }
     }
 
     /// Whether the tail is being asked for, or will be as soon as somebody looks.
-    pub(super) fn tail_is_on_its_way(&self) -> bool {
+    pub(super) fn tail_lookup_pending(&self) -> bool {
         self.tail_is_missing() && !matches!(self.tail, TailState::ToRequestAgain)
     }
 
     /// The server has the batch (200 or 204). Acknowledges it if it is known to be this producer's; otherwise the batch is
     /// disputed until reading back decides.
-    pub(super) fn landed_or_disputed(
+    pub(super) fn stored_or_disputed(
         &mut self,
         now: Instant,
         sent: &SentRequest,
-        answer: BatchResponse,
+        response: BatchResponse,
         duplicate: bool,
     ) {
-        match self.author(sent, &answer, duplicate) {
-            Author::ThisProducer => self.landed_at(now, sent.number, answer.next_offset, duplicate),
+        match self.author(sent, &response, duplicate) {
+            Author::ThisProducer => self.batch_stored(now, sent.position, response.next_offset, duplicate),
             Author::Another => {
-                self.dispute(sent.number, answer.next_offset);
-                self.is_anothers(now, sent.number);
+                self.dispute(sent.position, response.next_offset);
+                self.stored_by_another(now, sent.position);
             }
             Author::Either => {
-                self.dispute(sent.number, answer.next_offset);
+                self.dispute(sent.position, response.next_offset);
                 if !matches!(self.tail, TailState::Known(_)) {
-                    self.undecided(now, sent.number);
+                    self.lookup_failed(now, sent.position);
                 }
             }
         }
@@ -191,56 +191,56 @@ impl ProducerMachine {
     /// | 204 | this producer has stored something in it | only closes the stream | this producer: the first time is a 204 too |
     /// | 204 | the same | sent once | either |
     /// | 204 | the same | sent before, without an answer | this producer: a lost answer is the likely cause |
-    fn author(&mut self, sent: &SentRequest, answer: &BatchResponse, duplicate: bool) -> Author {
+    fn author(&mut self, sent: &SentRequest, response: &BatchResponse, duplicate: bool) -> Author {
         if !duplicate || !self.others_may_write() {
             return Author::ThisProducer;
         }
-        if answer.producer_seq.is_some_and(|seq| seq >= self.next_seq) {
+        if response.producer_seq.is_some_and(|seq| seq >= self.next_seq) {
             return Author::Another;
         }
-        if self.may_be_anothers() {
+        if self.epoch_may_be_anothers() {
             return Author::Either;
         }
         match self.batch(sent) {
-            Some(batch) if batch.count > 0 && !batch.doubt => Author::Either,
+            Some(batch) if batch.count > 0 && !batch.outcome_unknown => Author::Either,
             _ => Author::ThisProducer,
         }
     }
 
     /// The server has the batch at `number`, and it is not known who stored it: reading back decides.
-    pub(super) fn dispute(&mut self, number: u64, next_offset: Option<String>) {
-        let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
+    pub(super) fn dispute(&mut self, position: u64, next_offset: Option<String>) {
+        let Some(batch) = self.queue.get_mut((position - self.base) as usize) else {
             return;
         };
-        if batch.held() {
-            self.held -= 1;
+        if batch.awaits_retry() {
+            self.awaiting_retry -= 1;
         }
         self.disputes += 1;
         batch.state = BatchState::Disputed {
             looked_up: false,
             next_offset,
-            sent_once: !batch.doubt,
+            sent_once: !batch.outcome_unknown,
         };
-        batch.doubt = true;
+        batch.outcome_unknown = true;
     }
 
     /// The batch at `number` is not known to be in the stream, or (`doubt`: false) known not to be.
-    fn end_dispute(&mut self, number: u64, doubt: bool) {
-        if let Some(batch) = self.queue.get_mut((number - self.base) as usize) {
-            batch.state = BatchState::Parked;
-            batch.doubt = doubt;
+    fn end_dispute(&mut self, position: u64, outcome_unknown: bool) {
+        if let Some(batch) = self.queue.get_mut((position - self.base) as usize) {
+            batch.state = BatchState::AwaitsEarlier;
+            batch.outcome_unknown = outcome_unknown;
             self.disputes -= 1;
-            self.held += 1;
+            self.awaiting_retry += 1;
         }
     }
 
     /// The server has a batch of another producer's under the number of this one, which is not stored.
-    fn is_anothers(&mut self, now: Instant, number: u64) {
+    fn stored_by_another(&mut self, now: Instant, position: u64) {
         let epoch = self.epoch;
-        if !self.may_be_anothers() {
-            return self.both_write(now, number);
+        if !self.epoch_may_be_anothers() {
+            return self.two_writers(now, position);
         }
-        self.end_dispute(number, false);
+        self.end_dispute(position, false);
         match self.phase {
             Phase::Running if self.config.auto_claim => {
                 self.phase = Phase::Settling(Settling::Claim {
@@ -254,8 +254,8 @@ impl ProducerMachine {
     }
 
     /// This producer and another write in one epoch, so its numbers prove nothing.
-    fn both_write(&mut self, now: Instant, number: u64) {
-        self.end_dispute(number, true);
+    fn two_writers(&mut self, now: Instant, position: u64) {
+        self.end_dispute(position, true);
         self.claims.collided = true;
         let current_epoch = self.epoch;
         self.fail(now, ProducerFailure::StaleEpoch { current_epoch });
@@ -263,28 +263,28 @@ impl ProducerMachine {
 
     /// It cannot be looked up who stored the batch. In an epoch that the owner chose it is assumed to be this producer's, and so
     /// is a request that only closes; in a claimed epoch, others have claimed it too.
-    fn undecided(&mut self, now: Instant, number: u64) {
-        let may_be_anothers = self.may_be_anothers();
-        if may_be_anothers {
+    fn lookup_failed(&mut self, now: Instant, position: u64) {
+        let epoch_may_be_anothers = self.epoch_may_be_anothers();
+        if epoch_may_be_anothers {
             self.tail = TailState::Unknown;
         }
-        if may_be_anothers && !matches!(self.phase, Phase::Running) {
-            self.end_dispute(number, true);
-        } else if self.claims.any() && self.batch_at(number).is_some_and(|batch| batch.count > 0) {
-            self.both_write(now, number);
+        if epoch_may_be_anothers && !matches!(self.phase, Phase::Running) {
+            self.end_dispute(position, true);
+        } else if self.claims.any() && self.batch_at(position).is_some_and(|batch| batch.count > 0) {
+            self.two_writers(now, position);
         } else {
-            self.assume(now, number, false);
+            self.assume(now, position, false);
         }
     }
 
     /// The disputed batch counts as delivered, although it may be another's. `found`: an equal one is in the stream.
-    fn assume(&mut self, now: Instant, number: u64, found: bool) {
-        let Some(batch) = self.batch_at(number) else { return };
+    fn assume(&mut self, now: Instant, position: u64, found: bool) {
+        let Some(batch) = self.batch_at(position) else { return };
         let BatchState::Disputed { next_offset, .. } = &batch.state else {
             return;
         };
         let (next_offset, first, count) = (next_offset.clone(), batch.first, batch.count);
-        let may_be_anothers = self.may_be_anothers();
+        let epoch_may_be_anothers = self.epoch_may_be_anothers();
         // That the stream is closed is all that a request asks for which only closes it.
         let certain = found && count == 0;
         if !certain {
@@ -297,8 +297,8 @@ impl ProducerMachine {
                 found,
             });
         }
-        self.landed_at(now, number, next_offset, true);
-        if may_be_anothers && !certain {
+        self.batch_stored(now, position, next_offset, true);
+        if epoch_may_be_anothers && !certain {
             // The next batch travels alone too, and its answer is not trusted either.
             self.established = false;
             if !found {
@@ -307,7 +307,7 @@ impl ProducerMachine {
         }
     }
 
-    fn batch_at(&self, number: u64) -> Option<&ProducerBatch> {
-        self.queue.get(number.checked_sub(self.base)? as usize)
+    fn batch_at(&self, position: u64) -> Option<&ProducerBatch> {
+        self.queue.get(position.checked_sub(self.base)? as usize)
     }
 }

@@ -42,9 +42,9 @@ impl Body {
     /// A body of one message, or of none.
     pub fn of(kind: BodyKind, message: Option<&[u8]>) -> Body {
         let Some(message) = message else { return Body::default() };
-        let mut filling = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
-        filling.push(message);
-        filling.seal()
+        let mut open = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
+        open.push(message);
+        open.seal()
     }
 
     /// A body of one message, which is sent from where it is if nothing comes around it.
@@ -92,7 +92,7 @@ pub(super) struct OpenBatch {
 impl OpenBatch {
     /// An empty one, with room for `bytes` and `items` before its memory grows.
     pub fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> OpenBatch {
-        let mut filling = OpenBatch {
+        let mut open = OpenBatch {
             kind,
             bytes: Vec::with_capacity(bytes),
             starts: Vec::with_capacity(items),
@@ -101,9 +101,9 @@ impl OpenBatch {
             urgent: false,
         };
         if kind == BodyKind::Json {
-            filling.bytes.push(b'[');
+            open.bytes.push(b'[');
         }
-        filling
+        open
     }
 
     /// How many messages it holds.
@@ -157,7 +157,7 @@ pub(super) enum BatchState {
     BackOff(Instant),
     /// Refused because those before it are not in: to be sent again when they are. (While the producer settles:
     /// whatever is not in flight any more and not acknowledged.)
-    Parked,
+    AwaitsEarlier,
     /// The server says that it has the batch, or may have it: that it is this producer's is being looked up.
     Disputed {
         /// Whether the lookup was handed out.
@@ -190,7 +190,7 @@ pub(super) struct ProducerBatch {
     pub seq: Option<u64>,
     pub state: BatchState,
     /// A request of this epoch went out and no answer told what became of it.
-    pub doubt: bool,
+    pub outcome_unknown: bool,
     /// How many requests were made of it in this epoch.
     pub attempts: u32,
     pub retries: Schedule,
@@ -207,7 +207,7 @@ impl ProducerBatch {
             closes,
             seq: None,
             state: BatchState::Unsent,
-            doubt: false,
+            outcome_unknown: false,
             attempts: 0,
             retries: Schedule::default(),
         }
@@ -217,7 +217,7 @@ impl ProducerBatch {
     pub fn renew(&mut self) {
         self.seq = None;
         self.state = BatchState::Unsent;
-        self.doubt = false;
+        self.outcome_unknown = false;
         self.attempts = 0;
         self.retries.reset();
     }
@@ -233,12 +233,12 @@ impl ProducerBatch {
     }
 
     /// Whether it waits to be sent again.
-    pub fn held(&self) -> bool {
-        matches!(self.state, BatchState::BackOff(_) | BatchState::Parked)
+    pub fn awaits_retry(&self) -> bool {
+        matches!(self.state, BatchState::BackOff(_) | BatchState::AwaitsEarlier)
     }
 
     /// Whether it may be in the stream although no answer said so.
-    pub fn uncertain(&self) -> bool {
-        self.doubt || matches!(self.state, BatchState::InFlight)
+    pub fn may_be_stored(&self) -> bool {
+        self.outcome_unknown || matches!(self.state, BatchState::InFlight)
     }
 }

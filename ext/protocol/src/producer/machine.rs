@@ -93,7 +93,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct SentRequest {
     /// The position of its batch since the beginning of the producer.
-    pub number: u64,
+    pub position: u64,
     /// Its number in the epoch.
     pub seq: u64,
     /// The lowest number that was not acknowledged when it was sent: the server had all below it at that time.
@@ -121,21 +121,21 @@ pub struct ProducerMachine {
     /// The position of the first batch that was never sent in this epoch.
     pub(super) unsent: u64,
     /// How many batches of the queue wait to be sent again.
-    pub(super) held: usize,
+    pub(super) awaiting_retry: usize,
     /// How many batches of the queue are disputed.
     pub(super) disputes: usize,
     /// How many requests may be out at a time.
     pub(super) window: Window,
     /// A request failed and there was no progress since: only the oldest batch is tried.
     pub(super) probing: bool,
-    pub(super) filling: Option<OpenBatch>,
+    pub(super) open_batch: Option<OpenBatch>,
     pub(super) sent: HashMap<TransmitId, SentRequest>,
     next_id: u64,
     pub(super) buffered: usize,
     pub(super) pending: u64,
     pub(super) next_token: u64,
     /// `Full` was answered since the last `Room`.
-    pub(super) starved: bool,
+    pub(super) full_reported: bool,
     /// How much the last batch held: what the memory of the next is sized by.
     last_size: (usize, usize),
     pub(super) events: VecDeque<ProducerEvent>,
@@ -172,17 +172,17 @@ impl ProducerMachine {
             queue: VecDeque::new(),
             base: 0,
             unsent: 0,
-            held: 0,
+            awaiting_retry: 0,
             disputes: 0,
             window: Window::new(config.max_in_flight),
             probing: false,
-            filling: None,
+            open_batch: None,
             sent: HashMap::new(),
             next_id: 0,
             buffered: 0,
             pending: 0,
             next_token: 0,
-            starved: false,
+            full_reported: false,
             last_size: (256, 16),
             events: VecDeque::new(),
             config,
@@ -199,25 +199,25 @@ impl ProducerMachine {
         let cost = self.admit_message(message.len())?;
         let mut wake = false;
         if self
-            .filling
+            .open_batch
             .as_ref()
-            .is_some_and(|filling| !filling.fits(message.len(), self.config.max_batch_bytes))
+            .is_some_and(|open| !open.fits(message.len(), self.config.max_batch_bytes))
         {
             self.seal();
             wake = true;
         }
         let token = self.next_token;
         let (bytes, items) = self.last_size;
-        let filling = self.filling.get_or_insert_with(|| {
+        let open = self.open_batch.get_or_insert_with(|| {
             wake = true;
             OpenBatch::new(self.config.body, token, bytes.max(cost), items)
         });
-        let before = if filling.len() == 0 { 0 } else { filling.size() };
-        filling.push(message);
-        self.buffered += filling.size() - before;
+        let before = if open.len() == 0 { 0 } else { open.size() };
+        open.push(message);
+        self.buffered += open.size() - before;
         self.next_token += 1;
         self.pending += 1;
-        if filling.size() >= self.config.max_batch_bytes || filling.len() >= self.config.max_batch_items {
+        if open.size() >= self.config.max_batch_bytes || open.len() >= self.config.max_batch_items {
             self.seal();
             wake = true;
         }
@@ -246,7 +246,7 @@ impl ProducerMachine {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
         }
-        self.hurry();
+        self.send_open_batch_now();
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl ProducerMachine {
         }
         if self.ending == Ending::NotRequested {
             self.ending = Ending::Producer;
-            self.hurry();
+            self.send_open_batch_now();
             self.end_if_drained();
         }
         Ok(())
@@ -292,12 +292,12 @@ impl ProducerMachine {
 
     /// The next request to send, while there is one that may go out at `now`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if let Some(filling) = &mut self.filling {
+        if let Some(open) = &mut self.open_batch {
             let linger = self.config.linger.min(FAR);
-            filling.due.get_or_insert_with(|| now + linger);
+            open.due.get_or_insert_with(|| now + linger);
         }
-        let number = self.next_to_send(now)?;
-        let seq = match self.number_of(number) {
+        let position = self.next_to_send(now)?;
+        let seq = match self.seq_of(position) {
             Ok(seq) => seq,
             Err(failure) => {
                 self.fail(now, failure);
@@ -305,18 +305,18 @@ impl ProducerMachine {
             }
         };
         let floor = self.queue.front().and_then(|front| front.seq).unwrap_or(seq);
-        let batch = self.queue.get_mut((number - self.base) as usize)?;
-        if batch.held() {
-            self.held -= 1;
+        let batch = self.queue.get_mut((position - self.base) as usize)?;
+        if batch.awaits_retry() {
+            self.awaiting_retry -= 1;
         } else {
-            self.unsent = number + 1;
+            self.unsent = position + 1;
         }
         batch.seq = Some(seq);
         batch.state = BatchState::InFlight;
         batch.attempts = batch.attempts.saturating_add(1);
         let id = TransmitId(self.next_id);
         self.next_id += 1;
-        self.sent.insert(id, SentRequest { number, seq, floor });
+        self.sent.insert(id, SentRequest { position, seq, floor });
         Some(Transmit {
             id,
             epoch: self.epoch,
@@ -328,7 +328,7 @@ impl ProducerMachine {
 
     /// When to call `poll_transmit` again although nothing else happened; `None` for never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !matches!(self.phase, Phase::Running) || self.tail_is_on_its_way() {
+        if !matches!(self.phase, Phase::Running) || self.tail_lookup_pending() {
             return None;
         }
         match self.queue.front().map(|batch| &batch.state) {
@@ -337,7 +337,7 @@ impl ProducerMachine {
             _ => {}
         }
         let idle = self.may_send_new() && self.unsent == self.base + self.queue.len() as u64;
-        self.filling.as_ref().filter(|_| idle).and_then(|filling| filling.due)
+        self.open_batch.as_ref().filter(|_| idle).and_then(|open| open.due)
     }
 
     /// The next thing to tell.
@@ -370,7 +370,7 @@ impl ProducerMachine {
         self.ending != Ending::NotRequested
     }
 
-    /// Why the producer accepts nothing more, from the moment it is known; [`ProducerEvent::Failed`] follows when the fate of
+    /// Why the producer accepts nothing more, from the moment it is known; [`ProducerEvent::Failed`] follows when the outcome of
     /// all messages is. It turns from `None` to `Some` within the call that brought the fatal answer (which is then
     /// the one to quote), or for `StaleEpoch` later, when nothing can be claimed.
     pub fn failure(&self) -> Option<&ProducerFailure> {
@@ -400,8 +400,8 @@ impl ProducerMachine {
         }
         let cost = self.config.body.cost(len);
         if self.buffered > 0 && self.buffered.saturating_add(cost) > self.config.max_buffered_bytes {
-            self.starved = true;
-            self.hurry();
+            self.full_reported = true;
+            self.send_open_batch_now();
             return Err(AppendError::Full);
         }
         Ok(cost)
@@ -416,25 +416,24 @@ impl ProducerMachine {
     }
 
     /// What is being filled goes out as soon as there is room.
-    fn hurry(&mut self) {
-        if let Some(filling) = &mut self.filling {
-            filling.urgent = true;
+    fn send_open_batch_now(&mut self) {
+        if let Some(open) = &mut self.open_batch {
+            open.urgent = true;
         }
     }
 
     /// Completes what is being filled.
     pub(super) fn seal(&mut self) {
-        if let Some(filling) = self.filling.take() {
-            self.last_size = (filling.size().min(self.config.max_batch_bytes), filling.len());
-            self.queue
-                .push_back(ProducerBatch::new(filling.first, filling.seal(), false));
+        if let Some(open) = self.open_batch.take() {
+            self.last_size = (open.size().min(self.config.max_batch_bytes), open.len());
+            self.queue.push_back(ProducerBatch::new(open.first, open.seal(), false));
         }
     }
 
     /// Whether a batch that was never sent may go out.
     fn may_send_new(&self) -> bool {
         self.sent.len() < self.window.size()
-            && self.held == 0
+            && self.awaiting_retry == 0
             && self.disputes == 0
             && !self.probing
             && (self.established || self.sent.is_empty())
@@ -449,7 +448,7 @@ impl ProducerMachine {
         }
         match self.queue.front().map(|batch| &batch.state) {
             Some(BatchState::Disputed { .. }) => return None,
-            Some(BatchState::Parked) => return Some(self.base),
+            Some(BatchState::AwaitsEarlier) => return Some(self.base),
             Some(BatchState::BackOff(until)) => return (now >= *until).then_some(self.base),
             _ => {}
         }
@@ -457,8 +456,8 @@ impl ProducerMachine {
             return None;
         }
         if self.unsent == self.base + self.queue.len() as u64 {
-            let filling = self.filling.as_ref()?;
-            if !filling.urgent && filling.due.is_none_or(|due| now < due) {
+            let open = self.open_batch.as_ref()?;
+            if !open.urgent && open.due.is_none_or(|due| now < due) {
                 return None;
             }
             self.seal();
@@ -469,8 +468,8 @@ impl ProducerMachine {
     }
 
     /// The number of a batch in the epoch, given on its first request.
-    fn number_of(&mut self, number: u64) -> Result<u64, ProducerFailure> {
-        let batch = self.queue.get((number - self.base) as usize);
+    fn seq_of(&mut self, position: u64) -> Result<u64, ProducerFailure> {
+        let batch = self.queue.get((position - self.base) as usize);
         if let Some(seq) = batch.and_then(|batch| batch.seq) {
             return Ok(seq);
         }

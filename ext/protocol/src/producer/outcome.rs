@@ -6,17 +6,17 @@ use super::batch::{BatchState, Body, ProducerBatch};
 use super::claims::Settling;
 use super::event::{Delivery, ProducerEvent, ProducerFailure};
 use super::machine::{Ending, Phase, ProducerMachine, SentRequest, TransmitId};
-use super::response::{BatchResponse, Verdict, without_answer};
+use super::response::{BatchResponse, Verdict, without_response};
 use crate::error::Error;
 use crate::request;
 
 impl ProducerMachine {
     /// An answer came. One to a request that is not out any more is ignored.
-    pub fn handle_response(&mut self, now: Instant, id: TransmitId, answer: BatchResponse) {
+    pub fn handle_response(&mut self, now: Instant, id: TransmitId, response: BatchResponse) {
         let Some(sent) = self.sent.remove(&id) else { return };
-        match answer.verdict(sent.seq) {
-            Verdict::Landed { duplicate } => self.landed_or_disputed(now, &sent, answer, duplicate),
-            verdict => self.not_landed(now, &sent, verdict),
+        match response.verdict(sent.seq) {
+            Verdict::Stored { duplicate } => self.stored_or_disputed(now, &sent, response, duplicate),
+            verdict => self.batch_not_stored(now, &sent, verdict),
         }
         self.settle(now);
     }
@@ -24,87 +24,88 @@ impl ProducerMachine {
     /// A request ended without an answer. `Final` fails the producer: the request was not sent, and will not be.
     pub fn handle_failure(&mut self, now: Instant, id: TransmitId, failure: request::RequestFailure) {
         let Some(sent) = self.sent.remove(&id) else { return };
-        self.not_landed(now, &sent, without_answer(failure));
+        self.batch_not_stored(now, &sent, without_response(failure));
         self.settle(now);
     }
 
     /// The batch of a request that is out; nothing else is done with its entry until the answer.
     pub(super) fn batch(&mut self, sent: &SentRequest) -> Option<&mut ProducerBatch> {
-        self.queue.get_mut(sent.number.checked_sub(self.base)? as usize)
+        self.queue.get_mut(sent.position.checked_sub(self.base)? as usize)
     }
 
     /// The batch at `number` is in the stream.
-    pub(super) fn landed_at(&mut self, now: Instant, number: u64, next_offset: Option<String>, duplicate: bool) {
-        self.acknowledge(number, next_offset, duplicate);
+    pub(super) fn batch_stored(&mut self, now: Instant, position: u64, next_offset: Option<String>, duplicate: bool) {
+        self.acknowledge(position, next_offset, duplicate);
         self.established = true;
         self.probing = false;
         self.window.passed();
-        if self.held > 0 {
-            let held = self.queue.iter_mut().filter(|batch| batch.held()).take(self.held);
-            held.for_each(|batch| batch.retries.reset());
+        if self.awaiting_retry > 0 {
+            let waiting = self
+                .queue
+                .iter_mut()
+                .filter(|batch| batch.awaits_retry())
+                .take(self.awaiting_retry);
+            waiting.for_each(|batch| batch.retries.reset());
         }
         self.claims.acknowledged(now, &self.config.claims);
         self.report();
     }
 
-    fn not_landed(&mut self, now: Instant, sent: &SentRequest, verdict: Verdict) {
+    fn batch_not_stored(&mut self, now: Instant, sent: &SentRequest, verdict: Verdict) {
         match verdict {
-            Verdict::Landed { .. } => {}
+            Verdict::Stored { .. } => {}
             Verdict::Fenced { current_epoch, error } => {
-                self.hold(sent, BatchState::Parked, false);
+                self.await_retry(sent, BatchState::AwaitsEarlier, false);
                 self.fenced(now, current_epoch, error);
             }
             Verdict::Gap { expected, error } => {
-                self.hold(sent, BatchState::Parked, false);
-                self.window.overtaken(sent.number, self.unsent);
+                self.await_retry(sent, BatchState::AwaitsEarlier, false);
+                self.window.overtaken(sent.position, self.unsent);
                 // The server lacked what it had acknowledged before this request was sent; else the requests merely
                 // overtook one another, and by the time the batch is sent again all before it are acknowledged.
                 if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
                     self.fail(now, ProducerFailure::Request(error));
                 }
             }
-            Verdict::Again {
+            Verdict::Retry {
                 error,
-                asked,
-                may_have_landed,
-            } => self.again(now, sent, error, asked, may_have_landed),
-            Verdict::Fatal {
-                failure,
-                may_have_landed,
-            } => {
-                self.hold(sent, BatchState::Parked, may_have_landed);
+                retry_after,
+                may_be_stored,
+            } => self.schedule_retry(now, sent, error, retry_after, may_be_stored),
+            Verdict::Fatal { failure, may_be_stored } => {
+                self.await_retry(sent, BatchState::AwaitsEarlier, may_be_stored);
                 self.fail(now, failure);
             }
         }
     }
 
-    fn again(
+    fn schedule_retry(
         &mut self,
         now: Instant,
         sent: &SentRequest,
         error: Error,
-        asked: Option<Duration>,
-        may_have_landed: bool,
+        retry_after: Option<Duration>,
+        may_be_stored: bool,
     ) {
         let jitter = (self.jitter)();
         let running = matches!(self.phase, Phase::Running);
-        let Some(batch) = self.queue.get_mut((sent.number - self.base) as usize) else {
+        let Some(batch) = self.queue.get_mut((sent.position - self.base) as usize) else {
             return;
         };
         let policy = &self.config.retry;
         let delay = if running {
-            batch.retries.next_delay(policy, asked, jitter)
+            batch.retries.next_delay(policy, retry_after, jitter)
         } else {
             Some(Duration::ZERO)
         };
         let until = delay.and_then(|delay| now.checked_add(delay));
-        self.hold(
+        self.await_retry(
             sent,
-            until.map_or(BatchState::Parked, BatchState::BackOff),
-            may_have_landed,
+            until.map_or(BatchState::AwaitsEarlier, BatchState::BackOff),
+            may_be_stored,
         );
-        let doubt = self.batch(sent).is_some_and(|batch| batch.doubt);
-        self.ask_again(doubt);
+        let outcome_unknown = self.batch(sent).is_some_and(|batch| batch.outcome_unknown);
+        self.retry_tail_lookup(outcome_unknown);
         self.probing = true;
         if until.is_none() {
             self.fail(now, ProducerFailure::Request(error));
@@ -112,21 +113,21 @@ impl ProducerMachine {
     }
 
     /// The request of a batch is over and it is not known to be in the stream.
-    pub(super) fn hold(&mut self, sent: &SentRequest, state: BatchState, may_have_landed: bool) {
+    pub(super) fn await_retry(&mut self, sent: &SentRequest, state: BatchState, may_be_stored: bool) {
         let Some(batch) = self.batch(sent) else { return };
         batch.state = state;
-        batch.doubt |= may_have_landed;
-        self.held += 1;
+        batch.outcome_unknown |= may_be_stored;
+        self.awaiting_retry += 1;
     }
 
     /// Marks a batch as being in the stream and drops its bytes. `report` tells, when those before it are too.
-    pub(super) fn acknowledge(&mut self, number: u64, next_offset: Option<String>, duplicate: bool) {
+    pub(super) fn acknowledge(&mut self, position: u64, next_offset: Option<String>, duplicate: bool) {
         let may_be_compared = self.others_may_write();
-        let Some(batch) = self.queue.get_mut((number - self.base) as usize) else {
+        let Some(batch) = self.queue.get_mut((position - self.base) as usize) else {
             return;
         };
-        if batch.held() {
-            self.held -= 1;
+        if batch.awaits_retry() {
+            self.awaiting_retry -= 1;
         }
         if batch.disputed() {
             self.disputes -= 1;
@@ -138,8 +139,8 @@ impl ProducerMachine {
             batch.body = Body::default();
         }
         self.pending -= batch.count;
-        if self.starved {
-            self.starved = false;
+        if self.full_reported {
+            self.full_reported = false;
             self.events.push_back(ProducerEvent::Room);
         }
     }
@@ -150,13 +151,13 @@ impl ProducerMachine {
             let Some(batch) = self.queue.pop_front() else { break };
             self.base += 1;
             self.unsent = self.unsent.max(self.base);
-            self.tell_delivered(batch);
+            self.report_delivery(batch);
         }
         self.end_if_drained();
     }
 
     /// Tells of one delivery.
-    pub(super) fn tell_delivered(&mut self, batch: ProducerBatch) {
+    pub(super) fn report_delivery(&mut self, batch: ProducerBatch) {
         let BatchState::Acknowledged { next_offset, duplicate } = batch.state else {
             return;
         };
@@ -178,7 +179,7 @@ impl ProducerMachine {
 
     /// Ends the producer if it was asked to and nothing is left.
     pub(super) fn end_if_drained(&mut self) {
-        let drained = self.queue.is_empty() && self.filling.is_none();
+        let drained = self.queue.is_empty() && self.open_batch.is_none();
         if drained && self.ending != Ending::NotRequested && !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
             self.phase = Phase::Closed;
             self.events.push_back(ProducerEvent::Closed);

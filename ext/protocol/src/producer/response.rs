@@ -29,21 +29,21 @@ enum ResponseOutcome {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It is in the stream.
-    Landed { duplicate: bool },
+    Stored { duplicate: bool },
     /// Its epoch is over.
     Fenced { current_epoch: u64, error: Error },
     /// Those before it were not in when the server saw it.
     Gap { expected: Option<u64>, error: Error },
     /// Worth another try.
-    Again {
+    Retry {
         error: Error,
-        asked: Option<Duration>,
-        may_have_landed: bool,
+        retry_after: Option<Duration>,
+        may_be_stored: bool,
     },
     /// There is no point in going on.
     Fatal {
         failure: ProducerFailure,
-        may_have_landed: bool,
+        may_be_stored: bool,
     },
 }
 
@@ -68,8 +68,8 @@ impl BatchResponse {
 
     /// What this answer to the request with number `seq` means.
     pub(super) fn verdict(&self, seq: u64) -> Verdict {
-        let (error, may_have_landed) = match &self.outcome {
-            ResponseOutcome::Accepted { duplicate } => return Verdict::Landed { duplicate: *duplicate },
+        let (error, may_be_stored) = match &self.outcome {
+            ResponseOutcome::Accepted { duplicate } => return Verdict::Stored { duplicate: *duplicate },
             ResponseOutcome::Refused { error, may_be_stored } => (error.clone(), *may_be_stored),
         };
         match *error.kind() {
@@ -80,32 +80,32 @@ impl BatchResponse {
             Kind::SequenceGap { expected, .. } if expected.is_none_or(|expected| expected < seq) => {
                 Verdict::Gap { expected, error }
             }
-            _ if error.worth_another_try() => Verdict::Again {
+            _ if error.worth_another_try() => Verdict::Retry {
                 error,
-                asked: self.retry_after,
-                may_have_landed,
+                retry_after: self.retry_after,
+                may_be_stored,
             },
             _ => Verdict::Fatal {
                 failure: ProducerFailure::Request(error),
-                may_have_landed,
+                may_be_stored,
             },
         }
     }
 }
 
 /// What a request that ended without an answer means for its batch.
-pub(super) fn without_answer(failure: request::RequestFailure) -> Verdict {
-    let again = |error, may_have_landed| Verdict::Again {
+pub(super) fn without_response(failure: request::RequestFailure) -> Verdict {
+    let again = |error, may_be_stored| Verdict::Retry {
         error,
-        asked: None,
-        may_have_landed,
+        retry_after: None,
+        may_be_stored,
     };
     match failure {
         request::RequestFailure::NotSent(error) => again(error, false),
         request::RequestFailure::ResponseLost(error) => again(error, true),
         request::RequestFailure::Final(error) => Verdict::Fatal {
             failure: ProducerFailure::Request(error),
-            may_have_landed: false,
+            may_be_stored: false,
         },
     }
 }

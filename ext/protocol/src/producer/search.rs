@@ -211,15 +211,15 @@ mod tests {
     use super::*;
 
     fn wanted(kind: BodyKind, messages: &[&str], closes: bool) -> WantedBatch {
-        let mut filling = super::super::batch::OpenBatch::new(kind, 0, 64, 4);
-        messages.iter().for_each(|message| filling.push(message.as_bytes()));
+        let mut open = super::super::batch::OpenBatch::new(kind, 0, 64, 4);
+        messages.iter().for_each(|message| open.push(message.as_bytes()));
         WantedBatch {
             kind,
             closes,
             body: if messages.is_empty() {
                 Body::default()
             } else {
-                filling.seal()
+                open.seal()
             },
         }
     }

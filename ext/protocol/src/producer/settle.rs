@@ -12,8 +12,8 @@ use super::machine::{Phase, ProducerMachine};
 /// What is known of a batch when its epoch is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BatchOutcome {
-    Landed,
-    NotLanded,
+    Stored,
+    NotStored,
     /// Its request is out, and the answer decides.
     Undecided,
     Unknown,
@@ -37,13 +37,13 @@ impl ProducerMachine {
             Phase::Running | Phase::Settling(Settling::Claim { .. }) => {}
         }
         self.phase = Phase::Settling(Settling::Fail(failure));
-        self.wake_starved();
+        self.report_room();
         self.settle(now);
     }
 
     /// Whoever waits for room learns of the failure by trying again.
-    fn wake_starved(&mut self) {
-        if std::mem::take(&mut self.starved) {
+    fn report_room(&mut self) {
+        if std::mem::take(&mut self.full_reported) {
             self.events.push_back(ProducerEvent::Room);
         }
     }
@@ -60,7 +60,7 @@ impl ProducerMachine {
                 let stale = response.clone().map_or(stale, ProducerFailure::Request);
                 self.claim_or_fail(now, current_epoch, stale);
             }
-            Phase::Settling(Settling::Fail(failure)) if !self.fates().contains(&BatchOutcome::Undecided) => {
+            Phase::Settling(Settling::Fail(failure)) if !self.outcomes().contains(&BatchOutcome::Undecided) => {
                 let failure = failure.clone();
                 self.finish(failure);
             }
@@ -70,7 +70,7 @@ impl ProducerMachine {
 
     /// What is known of each batch, by the two rules of the order of numbers: what is below an accepted one landed,
     /// what is above one that did not land did not either.
-    fn fates(&self) -> Vec<BatchOutcome> {
+    fn outcomes(&self) -> Vec<BatchOutcome> {
         // Another may have used these numbers too.
         let shared = self.claims.collided || self.disputes > 0;
         let proven = if shared {
@@ -79,25 +79,25 @@ impl ProducerMachine {
             self.queue.iter().rposition(ProducerBatch::acknowledged)
         };
         let mut absent = false;
-        let fate = |(index, batch): (usize, &ProducerBatch)| {
+        let outcome = |(index, batch): (usize, &ProducerBatch)| {
             let below_accepted = proven.is_some_and(|proven| index < proven);
-            if batch.acknowledged() || (below_accepted && batch.uncertain()) {
-                return BatchOutcome::Landed;
+            if batch.acknowledged() || (below_accepted && batch.may_be_stored()) {
+                return BatchOutcome::Stored;
             }
-            absent |= !batch.uncertain() && !shared;
+            absent |= !batch.may_be_stored() && !shared;
             match batch.state {
-                _ if absent || !batch.uncertain() => BatchOutcome::NotLanded,
+                _ if absent || !batch.may_be_stored() => BatchOutcome::NotStored,
                 BatchState::InFlight => BatchOutcome::Undecided,
                 _ => BatchOutcome::Unknown,
             }
         };
-        self.queue.iter().enumerate().map(fate).collect()
+        self.queue.iter().enumerate().map(outcome).collect()
     }
 
     /// Acknowledges what is proven to have landed, and reports it.
-    fn acknowledge_proven(&mut self, fates: &[BatchOutcome]) {
-        for (index, fate) in fates.iter().enumerate() {
-            if *fate == BatchOutcome::Landed && !self.queue.get(index).is_some_and(ProducerBatch::acknowledged) {
+    fn acknowledge_proven(&mut self, outcomes: &[BatchOutcome]) {
+        for (index, outcome) in outcomes.iter().enumerate() {
+            if *outcome == BatchOutcome::Stored && !self.queue.get(index).is_some_and(ProducerBatch::acknowledged) {
                 self.acknowledge(self.base + index as u64, None, true);
             }
         }
@@ -110,17 +110,17 @@ impl ProducerMachine {
         if self.queue.front().is_some_and(ProducerBatch::disputed) {
             return;
         }
-        let fates = self.fates();
-        let doubt = fates.contains(&BatchOutcome::Unknown);
+        let outcomes = self.outcomes();
+        let outcome_unknown = outcomes.contains(&BatchOutcome::Unknown);
         // Only the first batch of the epoch was sent, and the epoch is over: what is in the stream by now stays the answer.
-        if doubt && self.may_be_anothers() && matches!(self.tail, TailState::Known(_)) {
+        if outcome_unknown && self.epoch_may_be_anothers() && matches!(self.tail, TailState::Known(_)) {
             return self.dispute(self.base, None);
         }
         let fought = self.claims.in_a_row >= self.config.claims.max_claims;
-        if doubt || fought || current_epoch >= MAX_NUMBER {
+        if outcome_unknown || fought || current_epoch >= MAX_NUMBER {
             return self.finish(stale);
         }
-        self.acknowledge_proven(&fates);
+        self.acknowledge_proven(&outcomes);
         if matches!(self.phase, Phase::Closed) {
             return;
         }
@@ -132,7 +132,7 @@ impl ProducerMachine {
         self.next_seq = 0;
         self.established = false;
         self.probing = false;
-        self.held = 0;
+        self.awaiting_retry = 0;
         self.disputes = 0;
         // Others may have written since the tail was last known.
         self.tail = TailState::NotRequested;
@@ -146,25 +146,25 @@ impl ProducerMachine {
     /// Reports every batch: delivered, or not and why. Where all turns out to be delivered and the owner has asked for
     /// the end, the end is a good one.
     fn finish(&mut self, failure: ProducerFailure) {
-        let fates = self.fates();
-        self.acknowledge_proven(&fates);
+        let outcomes = self.outcomes();
+        self.acknowledge_proven(&outcomes);
         self.sent.clear();
         if matches!(self.phase, Phase::Closed) {
             return;
         }
         self.phase = Phase::Failed(failure.clone());
-        let reported = fates.len() - self.queue.len();
+        let reported = outcomes.len() - self.queue.len();
         self.seal();
-        self.wake_starved();
+        self.report_room();
         let mut batches = Vec::new();
         for (index, batch) in std::mem::take(&mut self.queue).into_iter().enumerate() {
-            let outcome = match fates.get(reported + index) {
-                Some(BatchOutcome::Landed) => {
-                    self.tell_delivered(batch);
+            let outcome = match outcomes.get(reported + index) {
+                Some(BatchOutcome::Stored) => {
+                    self.report_delivery(batch);
                     continue;
                 }
                 Some(BatchOutcome::Undecided | BatchOutcome::Unknown) => DeliveryOutcome::Unknown,
-                Some(BatchOutcome::NotLanded) | None => DeliveryOutcome::NotDelivered,
+                Some(BatchOutcome::NotStored) | None => DeliveryOutcome::NotDelivered,
             };
             batches.push(UndeliveredBatch {
                 kind: self.config.body,
@@ -173,7 +173,7 @@ impl ProducerMachine {
                 outcome,
             });
         }
-        self.held = 0;
+        self.awaiting_retry = 0;
         self.events.push_back(ProducerEvent::Failed {
             failure,
             undelivered: Undelivered { batches },

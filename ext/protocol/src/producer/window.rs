@@ -40,9 +40,9 @@ impl Window {
     }
 
     /// The batch at `number` was overtaken; the next new one is at `unsent`.
-    pub fn overtaken(&mut self, number: u64, unsent: u64) {
+    pub fn overtaken(&mut self, position: u64, unsent: u64) {
         self.calm = 0;
-        if number >= self.since {
+        if position >= self.since {
             self.since = unsent;
             self.size = (self.size / 2).max(1);
         }
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn it_halves_once_for_all_that_was_out_and_grows_back_slowly() {
         let mut window = Window::new(5);
-        for number in 2..5 {
-            window.overtaken(number, 5);
+        for position in 2..5 {
+            window.overtaken(position, 5);
         }
         assert_eq!(window.size(), 2);
         window.overtaken(5, 7);
