@@ -1,11 +1,11 @@
-//! [`JsonForm::Array`](super::JsonForm::Array): one array, whose elements are the items.
+//! [`JsonForm::Array`](super::JsonForm::Array): one array. Its elements are the items.
 
 use super::block::{Block, Limits, SplitError, SplitReason};
 use super::pending::{Pending, is_blank, is_blank_byte};
 use super::scan::{STEP, Strings, Structure};
 use bytes::Bytes;
 
-/// Where in the body the next byte is: before the array, inside it, or after it.
+/// Where the next byte of the body is, relative to the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ArrayPhase {
     Before,
@@ -13,26 +13,26 @@ enum ArrayPhase {
     After,
 }
 
-/// The state of one body.
+/// Splits one body.
 #[derive(Debug)]
 pub(super) struct ArraySplitter {
     pub(super) pending: Pending,
     phase: ArrayPhase,
     strings: Strings,
-    /// Brackets open; 1 between the array's own.
+    /// The number of open brackets; 1 at the top level of the array.
     depth: u64,
-    /// Whether a comma was seen: then an item must follow.
+    /// Whether there was a comma, after which an item must follow.
     separated: bool,
 }
 
-/// What was found in one piece: where the unfinished item begins, and the complete ones before it.
+/// The items found in one piece: the complete ones, and where the unfinished one begins.
 #[derive(Default)]
 struct PieceItems {
-    /// Where the item at hand begins in this piece.
+    /// Where the current item begins in this piece.
     start: usize,
-    /// Where the first item that is handed out whole from this piece begins.
+    /// Where the first item begins that is complete in this piece.
     first: usize,
-    /// The items that are complete, from `first` to the comma before `start`.
+    /// The number of complete items from `first` to the comma before `start`.
     items: usize,
 }
 
@@ -97,7 +97,7 @@ impl ArraySplitter {
         }
     }
 
-    /// Reads items until the piece or the array ends; in the latter case, returns where its bracket stands.
+    /// Reads items until the piece or the array ends. Returns the position of the array's closing bracket.
     fn items(
         &mut self,
         piece: &Bytes,
@@ -129,7 +129,7 @@ impl ArraySplitter {
         let mut commas = comma;
         loop {
             let bracket = brackets.trailing_zeros();
-            // All bits below the bracket; all bits where there is none.
+            // All bits below the bracket, or all bits if there is no bracket.
             let below = if bracket == 64 { u64::MAX } else { (1 << bracket) - 1 };
             if self.depth == 1 {
                 let mut separators = commas & below;
@@ -150,7 +150,7 @@ impl ArraySplitter {
             self.depth -= 1;
             if self.depth == 0 {
                 let at = base + bracket as usize;
-                // `[ }`: the array's own bracket must be a square one.
+                // Not `[ }`: a square bracket must close the array.
                 return if piece[at] == b']' {
                     Ok(Some(at))
                 } else {
@@ -160,7 +160,7 @@ impl ArraySplitter {
         }
     }
 
-    /// The item at hand ends at the comma at `at`.
+    /// The current item ends at the comma at `at`.
     #[inline]
     fn separator(
         &mut self,

@@ -1,33 +1,33 @@
-//! What a splitter gives out: blocks of complete items, or the reason why a body cannot be cut into items.
+//! The output of a splitter: blocks of complete items, or the reason why a body cannot be split.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// One or more complete items, as they stand in the body: values with commas between them, no brackets around them.
+/// One or more complete items: JSON values separated by commas, without brackets around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The items' text. Whitespace may stand around each item.
+    /// The items' text. There may be whitespace around each item.
     pub text: Bytes,
-    /// How many items the text holds; never 0.
+    /// The number of items in the text; never 0.
     pub items: usize,
 }
 
-/// What the body of a response looks like.
+/// The form of a response's JSON body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JsonForm {
-    /// One JSON array, whose elements are the items (`application/json`).
+    /// One array. Its elements are the items (`application/json`).
     #[default]
     Array,
-    /// Any number of values one after another, with or without whitespace between them. An array among them is
-    /// flattened by one level; any other value is one item (`application/*+json`, which servers do not flatten).
+    /// Any number of values, with or without whitespace between them. Arrays are flattened by one level; any other
+    /// value is one item (`application/*+json`, which servers do not flatten).
     Sequence,
 }
 
-/// What a [`Splitter`](super::Splitter) puts up with.
+/// The limits of a [`Splitter`](super::Splitter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest size in bytes of one item, whitespace around it included.
+    /// The largest size of one item in bytes, including the whitespace around it.
     pub item_bytes: usize,
 }
 
@@ -37,27 +37,27 @@ impl Default for Limits {
     }
 }
 
-/// Why a body cannot be cut into items.
+/// Why a body cannot be split into items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitError {
-    /// Byte offset in the body where it went wrong.
+    /// The byte offset of the error in the body.
     pub offset: u64,
-    /// What went wrong.
+    /// What is wrong.
     pub reason: SplitReason,
 }
 
-/// The ways in which a body can be wrong outside of its items.
+/// What can be wrong with a body outside of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitReason {
     /// The body does not begin with `[`.
     NotAnArray,
     /// The body ends before the array, or a value, does.
     Truncated,
-    /// There is something after the array's end.
+    /// There is text after the array's end.
     TrailingText,
-    /// Nothing stands where an item should: before a comma, or between the last comma and the end.
+    /// An item is missing: before a comma, or between the last comma and the end.
     EmptyItem,
-    /// A bracket or comma that belongs to no value.
+    /// A bracket or comma does not belong to any value.
     Unbalanced,
     /// An item is larger than [`Limits::item_bytes`].
     ItemTooLarge {

@@ -1,22 +1,22 @@
-//! Are two JSON texts the same value? Servers may write a value in another way than it was sent: with other spacing, other
-//! escapes, keys in another order, `1.0` as `1`, large numbers rounded to doubles. So values are compared by a fingerprint
-//! of what they mean.
+//! Compares JSON values by fingerprints. A server may write a value differently from how it was sent: with other
+//! spacing and escapes, keys in another order, `1` instead of `1.0`, large numbers rounded to doubles. A fingerprint
+//! does not depend on these differences.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::scan::plain_run;
 
-/// How numbers count.
+/// How numbers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
     /// By their decimal value.
     Exact,
-    /// As a server writes them that reads numbers as doubles: the shortest decimal that is read as the same double, and
-    /// `null` beyond the largest one.
+    /// By what a server writes that parses numbers as doubles: the shortest decimal of the same double, or `null` for a
+    /// number too large for a double.
     Doubles,
 }
 
-/// The fingerprint of a value. Two that are equal are of the same value, but for a chance of 2^-128.
+/// The fingerprint of a value. Equal fingerprints mean equal values, except with probability 2^-128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(u128);
 
@@ -24,14 +24,14 @@ pub struct Fingerprint(u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
-/// Takes fingerprints. Only those that the same one has taken can be compared: its keys are random, so that nobody can
-/// make two values whose fingerprints are equal.
+/// Computes fingerprints. Only fingerprints of the same `Fingerprinter` can be compared: its keys are random, so that
+/// nobody can construct two values with equal fingerprints.
 #[derive(Debug, Default)]
 pub struct Fingerprinter {
     keys: [RandomState; 2],
 }
 
-/// A container that is open.
+/// An open container, with the fingerprints of its contents so far.
 enum OpenContainer {
     Array(Vec<Fingerprint>),
     Object {
@@ -42,39 +42,39 @@ enum OpenContainer {
 }
 
 impl Fingerprinter {
-    /// The fingerprints of the values in `text`, which are separated by commas. Keys that come twice in an object count
-    /// the last time. Nothing recurses.
+    /// The fingerprints of the values in `text`, which are separated by commas. If an object has a key twice, the last
+    /// entry counts. Nothing recurses.
     ///
     /// # Errors
-    /// If the text is malformed. (What is accepted is not checked in every detail.)
+    /// If the text is malformed. Not every error is found.
     pub fn values(&self, text: &[u8], numbers: Numbers) -> Result<Vec<Fingerprint>, NotJson> {
-        let mut rest = FingerprintParser { text, at: 0 };
+        let mut parser = FingerprintParser { text, at: 0 };
         let mut values = Vec::new();
         let mut open: Vec<OpenContainer> = Vec::new();
-        if rest.peek().is_none() {
+        if parser.peek().is_none() {
             return Ok(values);
         }
         loop {
-            let mut value = match rest.peek().ok_or(NotJson)? {
-                b'[' if rest.opens_empty(b']') => Some(self.array(&[])),
+            let mut value = match parser.peek().ok_or(NotJson)? {
+                b'[' if parser.opens_empty(b']') => Some(self.array(&[])),
                 b'[' => {
                     open.push(OpenContainer::Array(Vec::new()));
                     None
                 }
-                b'{' if rest.opens_empty(b'}') => Some(self.object(Vec::new())),
+                b'{' if parser.opens_empty(b'}') => Some(self.object(Vec::new())),
                 b'{' => {
                     open.push(OpenContainer::Object {
-                        key: self.key(&mut rest)?,
+                        key: self.key(&mut parser)?,
                         entries: Vec::new(),
                     });
                     None
                 }
-                b'"' => Some(self.of(b'"', &rest.string()?)),
-                _ => Some(self.scalar(rest.word(), numbers)?),
+                b'"' => Some(self.of(b'"', &parser.string()?)),
+                _ => Some(self.scalar(parser.word(), numbers)?),
             };
-            // What follows a value: the ends of containers, then a comma.
+            // After a value: the ends of containers, then a comma.
             while let Some(whole) = value.take() {
-                let next = rest.next();
+                let next = parser.next();
                 match (open.last_mut(), next) {
                     (None, Some(b',')) => values.push(whole),
                     (None, None) => {
@@ -89,7 +89,7 @@ impl Fingerprinter {
                     }
                     (Some(OpenContainer::Object { key, entries }), Some(b',')) => {
                         entries.push((*key, whole));
-                        *key = self.key(&mut rest)?;
+                        *key = self.key(&mut parser)?;
                     }
                     (Some(OpenContainer::Object { key, entries }), Some(b'}')) => {
                         entries.push((*key, whole));
@@ -102,12 +102,12 @@ impl Fingerprinter {
         }
     }
 
-    fn key(&self, rest: &mut FingerprintParser<'_>) -> Result<Fingerprint, NotJson> {
-        let key = match rest.peek() {
-            Some(b'"') => self.of(b'"', &rest.string()?),
+    fn key(&self, parser: &mut FingerprintParser<'_>) -> Result<Fingerprint, NotJson> {
+        let key = match parser.peek() {
+            Some(b'"') => self.of(b'"', &parser.string()?),
             _ => return Err(NotJson),
         };
-        (rest.next() == Some(b':')).then_some(key).ok_or(NotJson)
+        (parser.next() == Some(b':')).then_some(key).ok_or(NotJson)
     }
 
     fn scalar(&self, word: &[u8], numbers: Numbers) -> Result<Fingerprint, NotJson> {
@@ -125,8 +125,8 @@ impl Fingerprinter {
         }
     }
 
-    /// Of a number's decimal value: its digits, from the first to the last that is not 0, and the power of ten that they
-    /// are multiplied with. -0 is 0.
+    /// The fingerprint of a number's decimal value: its digits without leading and trailing zeros, and the power of
+    /// ten. -0 is 0.
     fn number(&self, text: &str) -> Fingerprint {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (sign, mantissa) = match mantissa.strip_prefix('-') {
@@ -153,7 +153,7 @@ impl Fingerprinter {
     }
 
     fn object(&self, mut entries: Vec<(Fingerprint, Fingerprint)>) -> Fingerprint {
-        // The last of several entries with one key comes first, and it alone is kept.
+        // Of several entries with the same key, retain the last: after `reverse` it is the first.
         entries.reverse();
         entries.sort_by_key(|(key, _)| *key);
         entries.dedup_by_key(|(key, _)| *key);
@@ -161,20 +161,20 @@ impl Fingerprinter {
     }
 
     fn of(&self, kind: u8, bytes: &[u8]) -> Fingerprint {
-        self.hashed(|hasher| {
+        self.hash(|hasher| {
             hasher.write_u8(kind);
             hasher.write(bytes);
         })
     }
 
     fn of_all(&self, kind: u8, parts: impl Iterator<Item = Fingerprint> + Clone) -> Fingerprint {
-        self.hashed(|hasher| {
+        self.hash(|hasher| {
             hasher.write_u8(kind);
             parts.clone().for_each(|part| hasher.write_u128(part.0));
         })
     }
 
-    fn hashed(&self, write: impl Fn(&mut dyn Hasher)) -> Fingerprint {
+    fn hash(&self, write: impl Fn(&mut dyn Hasher)) -> Fingerprint {
         let [high, low] = self.keys.each_ref().map(|key| {
             let mut hasher = key.build_hasher();
             write(&mut hasher);
@@ -184,7 +184,7 @@ impl Fingerprinter {
     }
 }
 
-/// What is still to be read.
+/// Reads a text from `at` on.
 struct FingerprintParser<'a> {
     text: &'a [u8],
     at: usize,
@@ -199,14 +199,14 @@ impl FingerprintParser<'_> {
         self.text.get(self.at).copied()
     }
 
-    /// Takes it.
+    /// Consumes the next byte that is not whitespace.
     fn next(&mut self) -> Option<u8> {
         let next = self.peek();
         self.at += usize::from(next.is_some());
         next
     }
 
-    /// Takes the bracket that comes next, and if the container is empty, its end. Tells whether it is empty.
+    /// Consumes the opening bracket, and the closing one if the container is empty. Returns whether it is empty.
     fn opens_empty(&mut self, end: u8) -> bool {
         self.at += 1;
         let empty = self.peek() == Some(end);
@@ -214,7 +214,7 @@ impl FingerprintParser<'_> {
         empty
     }
 
-    /// Takes the number or name that comes next.
+    /// Consumes a number or name.
     fn word(&mut self) -> &[u8] {
         let start = self.at;
         while let Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') = self.text.get(self.at) {
@@ -223,8 +223,8 @@ impl FingerprintParser<'_> {
         &self.text[start..self.at]
     }
 
-    /// Takes the string that comes next and gives its content; surrogates that stand alone as three bytes each, as UTF-8
-    /// would have them.
+    /// Consumes a string and returns its content. A lone surrogate becomes three bytes, like other code points of its
+    /// size in UTF-8.
     fn string(&mut self) -> Result<Vec<u8>, NotJson> {
         let mut content = Vec::new();
         self.at += 1;
@@ -260,7 +260,7 @@ impl FingerprintParser<'_> {
         Ok(())
     }
 
-    /// The code point that begins with this UTF-16 unit, of which the other half is taken, if there is one.
+    /// The code point that begins with this UTF-16 unit. Consumes the low surrogate, if there is one.
     fn with_low_half(&mut self, unit: u32) -> u32 {
         if !(0xd800..0xdc00).contains(&unit) || self.text.get(self.at..self.at + 2) != Some(b"\\u") {
             return unit;

@@ -1,10 +1,10 @@
-//! JSON as bytes: is it valid, and where do its items end. No tree is ever built here: turning text into objects is the
-//! business of whoever has objects (the Ruby extension).
+//! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension turns
+//! the text into objects.
 //!
-//! * [`validate`]: is this exactly one JSON value?
-//! * [`Splitter`]: a response's JSON array, cut into blocks of complete items while it arrives.
-//! * [`Fingerprinter`]: are two values the same, however they are written?
-//! * [`scan`]: the byte-level searches both are made of.
+//! * [`validate`] checks that a text is exactly one JSON value.
+//! * [`Splitter`] splits a response's JSON into blocks of complete items while it arrives.
+//! * [`Fingerprinter`] compares values independently of how they are written.
+//! * [`scan`] has the byte searches that these use.
 
 mod array;
 mod block;

@@ -1,14 +1,15 @@
-//! What a splitter carries from one piece of a body to the next: the unfinished item, and where in the body it is.
+//! The state that both splitters carry from one piece of a body to the next: the unfinished item and its position.
 
 use super::block::{Limits, SplitError, SplitReason};
 use bytes::Bytes;
 
-/// The item that is not complete yet, as far as it lies in earlier pieces, and the counting of items.
+/// The unfinished item, as far as it lies in earlier pieces, and the limits and counts of items.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    /// How many items must still be dropped.
     pub(super) skip: u64,
     pub(super) limits: Limits,
-    /// Bytes of the body before the present piece.
+    /// The number of bytes of the body before the current piece.
     pub(super) before: u64,
     unfinished: UnfinishedItem,
 }
@@ -17,7 +18,7 @@ pub(super) struct Pending {
 enum UnfinishedItem {
     #[default]
     None,
-    /// The end of one piece, not copied while nothing follows.
+    /// The end of one piece. It is copied only when more of the item comes.
     Piece(Bytes),
     Copied(Vec<u8>),
 }
@@ -65,7 +66,7 @@ impl Pending {
         };
     }
 
-    /// What is held, which is nothing afterwards.
+    /// Takes the unfinished item, and leaves none.
     pub(super) fn take(&mut self) -> Bytes {
         match std::mem::take(&mut self.unfinished) {
             UnfinishedItem::None => Bytes::new(),
@@ -74,7 +75,7 @@ impl Pending {
         }
     }
 
-    /// As [`Pending::take`], as bytes to go on writing to. Copies where only one piece is held.
+    /// Takes the unfinished item as a buffer that can grow. Copies it if it is a slice of one piece.
     pub(super) fn take_copied(&mut self) -> Vec<u8> {
         match std::mem::take(&mut self.unfinished) {
             UnfinishedItem::None => Vec::new(),
@@ -83,17 +84,17 @@ impl Pending {
         }
     }
 
-    /// Checks the item that consists of what is held and of `rest`, which ends at `at` of the present piece.
+    /// Checks a complete item: the unfinished one, and its `rest`, which ends at `at` in the current piece.
     #[inline]
     pub(super) fn check(&self, rest: &[u8], at: usize) -> Result<(), SplitError> {
-        let held = self.unfinished();
-        if is_blank(rest) && is_blank(held) {
+        let unfinished = self.unfinished();
+        if is_blank(rest) && is_blank(unfinished) {
             return self.error(at, SplitReason::EmptyItem);
         }
-        self.check_size(held.len() + rest.len(), at)
+        self.check_size(unfinished.len() + rest.len(), at)
     }
 
-    /// Refuses an item (or the part of it that is known) of `len` bytes where that is more than the limit.
+    /// Refuses an item, or its known part, if its `len` bytes are more than the limit.
     #[inline]
     pub(super) fn check_size(&self, len: usize, at: usize) -> Result<(), SplitError> {
         let limit = self.limits.item_bytes;
@@ -105,7 +106,7 @@ impl Pending {
     }
 }
 
-/// JSON's whitespace.
+/// Whether a byte is whitespace in JSON.
 #[inline]
 pub(super) fn is_blank_byte(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')

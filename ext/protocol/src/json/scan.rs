@@ -1,26 +1,30 @@
-//! Searching JSON text many bytes at a time: SSE2 where the target has it (every x86-64), plain 64-bit words elsewhere.
+//! Searches JSON text many bytes at a time: with SSE2 on x86-64, with 64-bit words elsewhere.
 //!
-//! Written by hand because it was measured: one pass of `rake bench:core` with criterion's `--quick` on a machine that
-//! others used too (which tells what is faster, not by how many tenths), x86-64 without further CPU features, GiB/s,
-//! objects of 103 bytes and nested ones of 390. Cutting a body into items: 3.4 and 4.6 here, 1.2 and 1.4 with sonic-rs
-//! (lazy values), 1.0 and 1.4 with serde_json (raw values), 0.7 and 1.0 with simd-json (its tape). Checking one value: 1.4
-//! and 1.6 here (2.8 and 2.4 since, with that machine to itself), 1.4 and 1.4 with serde_json, 0.8 and 0.8 with sonic-rs,
-//! 0.6 and 0.9 with simd-json. None of them cuts a body that is still arriving.
+//! It is written by hand because it is faster, and because no library splits a body that is still arriving. Measured in
+//! GiB/s with one run of `rake bench:core` (criterion's `--quick`) on x86-64 without further CPU features, for objects
+//! of 103 bytes and nested ones of 390. The machine was shared, so small differences mean nothing.
+//!
+//! | | here | sonic-rs | serde_json | simd-json |
+//! | --- | --- | --- | --- | --- |
+//! | split a body into items | 3.4, 4.6 | 1.2, 1.4 (lazy values) | 1.0, 1.4 (raw values) | 0.7, 1.0 (tape) |
+//! | validate one value | 1.4, 1.6 | 0.8, 0.8 | 1.4, 1.4 | 0.6, 0.9 |
+//!
+//! Validation has become faster since: 2.8 and 2.4, on an idle machine.
 
-/// How many bytes [`Strings::step`] looks at in one go.
+/// How many bytes [`Strings::step`] reads at once.
 pub const STEP: usize = 64;
 
-/// What [`plain_run`] found.
+/// The result of [`plain_run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainRun {
-    /// Index of the first byte that is not plain, or the length of the text.
+    /// The index of the first byte that is not plain, or the length of the text.
     pub end: usize,
     /// Whether all bytes before `end` are ASCII.
     pub ascii: bool,
 }
 
-/// Finds where a run of plain string content that begins at `from` ends: at a quote, a backslash, a control character
-/// (below 0x20), or the end of `text`.
+/// Finds the end of the plain string content that begins at `from`: a quote, a backslash, a control character (below
+/// 0x20), or the end of `text`.
 #[inline]
 pub fn plain_run(text: &[u8], from: usize) -> PlainRun {
     let mut at = from;
@@ -41,7 +45,7 @@ pub fn plain_run(text: &[u8], from: usize) -> PlainRun {
     if let Some(chunk) = text.last_chunk::<{ simd::WIDTH }>()
         && at < text.len()
     {
-        // What is left, and as much before it as makes it full: shifted out again.
+        // Read the last full chunk of the text, and shift out the bytes before `at`.
         let (seen, found) = (at + simd::WIDTH - text.len(), simd::special(chunk));
         let (stop, high) = (found.stop >> seen, found.high >> seen);
         let before = stop.trailing_zeros().min((text.len() - at) as u32);
@@ -61,24 +65,23 @@ pub fn plain_run(text: &[u8], from: usize) -> PlainRun {
     PlainRun { end: at, ascii }
 }
 
-/// Which of up to [`STEP`] bytes of text end a run of plain string content, and which are not ASCII. Bit `n` stands for
-/// byte `n`.
+/// Which of up to [`STEP`] bytes end plain string content, and which are not ASCII. Bit `n` stands for byte `n`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stops {
     /// Quotes, backslashes and control characters (below 0x20).
     pub stop: u64,
-    /// Bytes from 0x80 on.
+    /// Bytes that are not ASCII (0x80 and above).
     pub high: u64,
 }
 
-/// Looks at the bytes from `from` on, once for all of the short strings among them. None for a text of less than [`STEP`]
-/// bytes, where that is no gain.
+/// Classifies the bytes from `from` on, so that several short strings share one search. `None` for a text of less than
+/// [`STEP`] bytes, where it is not faster.
 #[inline]
 pub fn stops(text: &[u8], from: usize) -> Option<Stops> {
     if let Some(next) = text.get(from..).and_then(<[u8]>::first_chunk::<STEP>) {
         return Some(collect_stops(next, simd::special));
     }
-    // What is left, and as much before it as makes it full: shifted out again.
+    // Read the last full step of the text, and shift out the bytes before `from`.
     let found = collect_stops(text.last_chunk::<STEP>()?, simd::special);
     let seen = (STEP - text.len().saturating_sub(from)) as u32;
     Some(Stops {
@@ -87,7 +90,7 @@ pub fn stops(text: &[u8], from: usize) -> Option<Stops> {
     })
 }
 
-/// What `special` finds in all of the bytes.
+/// Applies `special` to each chunk, and joins the results.
 #[inline]
 fn collect_stops<const WIDTH: usize>(bytes: &[u8; STEP], special: impl Fn(&[u8; WIDTH]) -> Special) -> Stops {
     let mut stops = Stops::default();
@@ -99,7 +102,7 @@ fn collect_stops<const WIDTH: usize>(bytes: &[u8; STEP], special: impl Fn(&[u8; 
     stops
 }
 
-/// Structural bytes of up to 64 bytes of text, strings left out. Bit `n` stands for byte `n`.
+/// The structural bytes outside of strings, in up to 64 bytes of text. Bit `n` stands for byte `n`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Structure {
     /// `[` and `{`.
@@ -110,28 +113,28 @@ pub struct Structure {
     pub comma: u64,
 }
 
-/// Knows, from one step to the next, whether the text is inside a string and whether a backslash is at work.
+/// Tracks from one step to the next whether the text is inside a string and whether the next byte is escaped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Strings {
-    /// All ones inside a string, else zero.
+    /// All ones inside a string, otherwise zero.
     inside: u64,
-    /// 1 if the next byte is escaped by the last one, else 0.
+    /// 1 if the last byte escapes the next one, otherwise 0.
     escaped_next: u64,
 }
 
 impl Strings {
-    /// Whether the text seen so far ends inside a string.
+    /// Whether the text so far ends inside a string.
     pub fn inside(&self) -> bool {
         self.inside != 0
     }
 
-    /// Reads the next bytes of the text, at most [`STEP`] of them (more are ignored), and tells what is structure there.
+    /// Reads the next [`STEP`] bytes of the text at most, ignores more, and returns their structure.
     #[inline]
     pub fn step(&mut self, text: &[u8]) -> Structure {
         match text.first_chunk::<STEP>() {
             Some(full) => self.read(full, STEP),
             None => {
-                // Blanks are neutral: they change neither strings nor structure.
+                // Blanks change neither strings nor structure.
                 let mut padded = [b' '; STEP];
                 padded[..text.len()].copy_from_slice(text);
                 self.read(&padded, text.len())
@@ -144,7 +147,7 @@ impl Strings {
         let found = simd::classify(bytes);
         let escaped = self.escaped(found.backslash, len);
         let within = prefix_xor(found.quote & !escaped) ^ self.inside;
-        // The sign bit, spread over the whole word.
+        // Spread the sign bit over the whole word.
         self.inside = ((within as i64) >> 63) as u64;
         Structure {
             open: found.open & !within,
@@ -153,7 +156,7 @@ impl Strings {
         }
     }
 
-    /// The bytes that a backslash before them makes ordinary (after simdjson's find_escaped).
+    /// The bytes that the backslash before them escapes (after simdjson's find_escaped).
     #[inline]
     fn escaped(&mut self, backslash: u64, len: usize) -> u64 {
         const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
@@ -172,8 +175,8 @@ impl Strings {
     }
 }
 
-/// Finds where the item that begins at `from` ends: at the comma after it, or at the end of `text`. Only strings and
-/// brackets are looked at, so this works for items that are not valid JSON, too.
+/// Finds the end of the item that begins at `from`: the comma after it, or the end of `text`. It reads strings and
+/// brackets only, and so works for items that are not valid JSON.
 pub fn item_end(text: &[u8], from: usize) -> usize {
     let mut strings = Strings::default();
     let (mut at, mut depth) = (from, 0_usize);
@@ -196,7 +199,7 @@ pub fn item_end(text: &[u8], from: usize) -> usize {
     text.len()
 }
 
-/// Bit `n` of the result is the parity of bits `0..=n`: ones from each opening quote up to its closing one.
+/// Bit `n` of the result is the parity of bits `0..=n`: ones from each opening quote to before its closing quote.
 #[inline]
 fn prefix_xor(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
@@ -205,14 +208,14 @@ fn prefix_xor(mut bits: u64) -> u64 {
     bits
 }
 
-/// Which of a chunk's bytes end a plain run, and which are not ASCII.
+/// Which bytes of a chunk end a plain run, and which are not ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Special {
     stop: u32,
     high: u32,
 }
 
-/// Which of 64 bytes are which; strings are not considered yet.
+/// The classes of 64 bytes, inside and outside of strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Classes {
     quote: u64,
@@ -238,8 +241,8 @@ mod sse2 {
 
     #[inline]
     pub(super) fn special(chunk: &[u8; WIDTH]) -> Special {
-        // SAFETY: pure arithmetic on registers; SSE2 is part of x86-64 itself, and the unaligned load reads exactly the
-        // 16 bytes borrowed. No Ruby, no unwinding.
+        // SAFETY: every x86-64 has SSE2. The unaligned load reads exactly the 16 bytes of `chunk`; the rest computes on
+        // registers. No Ruby, no unwinding.
         unsafe {
             let bytes = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
             let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
@@ -257,10 +260,11 @@ mod sse2 {
     pub(super) fn classify(bytes: &[u8; STEP]) -> Classes {
         let mut classes = Classes::default();
         for (index, chunk) in bytes.chunks_exact(WIDTH).enumerate() {
-            // SAFETY: as above; `chunks_exact` hands out 16 bytes each time.
+            // SAFETY: as in `special`; every chunk of `chunks_exact` has 16 bytes.
             unsafe {
                 let bytes = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
-                // Square and curly brackets differ in this bit alone, and share it with nothing else.
+                // This bit is the only difference between square and curly brackets. No other byte becomes a bracket by
+                // setting it.
                 let bracket = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
                 let mask = |with: __m128i, byte: u8| {
                     let equal = _mm_cmpeq_epi8(with, _mm_set1_epi8(byte as i8));
@@ -287,13 +291,13 @@ mod words {
     const SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     const HIGH: u64 = 0x8080_8080_8080_8080;
 
-    /// Gathers the top bit of each byte: bit `n` of the result is that of byte `n`.
+    /// Collects the top bit of each byte: bit `n` of the result is the top bit of byte `n`.
     #[inline]
     fn gather(tops: u64) -> u64 {
         (tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
     }
 
-    /// The top bit of every byte that equals `byte`; exact, without borrows between bytes.
+    /// Sets the top bit of every byte that equals `byte`. Exact: no borrow crosses bytes.
     #[inline]
     fn equal(word: u64, byte: u8) -> u64 {
         let differs = word ^ (LOW * u64::from(byte));
@@ -303,7 +307,7 @@ mod words {
     #[inline]
     pub(super) fn special(chunk: &[u8; WIDTH]) -> Special {
         let word = u64::from_le_bytes(*chunk);
-        // Below 0x20: none of the three top bits is set.
+        // A byte is below 0x20 if none of its three top bits is set.
         let control = !(((word & 0x6060_6060_6060_6060) + SEVEN) | word) & HIGH;
         let stop = equal(word, b'"') | equal(word, b'\\') | control;
         Special {
@@ -379,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_run_ends_where_a_byte_loop_ends_it() {
+    fn finds_the_end_of_a_plain_run_as_a_byte_loop_does() {
         let mut random = fastrand::Rng::with_seed(2);
         for _ in 0..20_000 {
             let text: Vec<u8> = (0..random.usize(..80))
@@ -402,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_stops_of_a_byte_loop_from_any_start() {
+    fn finds_the_stops_from_any_start_as_a_byte_loop_does() {
         let mut random = fastrand::Rng::with_seed(4);
         for _ in 0..5_000 {
             let mut text: Vec<u8> = (0..4).flat_map(|_| noise(&mut random)).collect();

@@ -1,20 +1,21 @@
-//! [`JsonForm::Sequence`](super::JsonForm::Sequence): values one after another, arrays among them flattened by one level.
+//! [`JsonForm::Sequence`](super::JsonForm::Sequence): a sequence of values, with arrays flattened by one level.
 //!
-//! Such a body is mostly many small arrays, so items are gathered into one block for each piece rather than sliced out
-//! one by one: this form copies every item once.
+//! Such a body usually consists of many small arrays. So this form copies every item once, into one block for each
+//! piece, instead of slicing out many small blocks.
 
 use super::block::{Block, Limits, SplitError, SplitReason};
 use super::pending::{Pending, is_blank, is_blank_byte};
 use super::scan::{STEP, Strings, plain_run};
 use bytes::Bytes;
 
-/// What the text at hand is part of.
+/// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequenceState {
+    /// Nothing: it is between two values.
     Between,
-    /// A number, true, false or null at the top.
+    /// A number, true, false or null at the top level.
     Scalar,
-    /// A string at the top.
+    /// A string at the top level.
     String {
         escaped: bool,
     },
@@ -24,19 +25,19 @@ enum SequenceState {
     },
 }
 
-/// The state of one body.
+/// Splits one body.
 #[derive(Debug)]
 pub(super) struct SequenceSplitter {
     pub(super) pending: Pending,
     state: SequenceState,
-    /// Follows strings inside the container at hand.
+    /// Tracks strings inside the current container.
     strings: Strings,
-    /// Brackets open, the outermost included.
+    /// The number of open brackets, the outermost included.
     depth: u64,
     ready: Ready,
 }
 
-/// Complete items that were not handed out yet, the last of them held back.
+/// Complete items that were not handed out yet. The last one remains here until the next piece or the end.
 #[derive(Debug, Default)]
 struct Ready {
     text: Vec<u8>,
@@ -56,13 +57,13 @@ impl Ready {
         }
     }
 
-    /// Hands out all items but the last.
+    /// Hands out all items except the last.
     fn flush_but_last(&mut self, out: &mut dyn FnMut(Block)) {
         if self.items < 2 {
             return;
         }
         let last = self.text.split_off(self.last);
-        // The comma before the last item.
+        // Remove the comma before the last item.
         self.text.pop();
         let text = std::mem::replace(&mut self.text, last);
         out(Block {
@@ -95,11 +96,11 @@ impl SequenceSplitter {
     }
 
     pub(super) fn push(&mut self, piece: &Bytes, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
-        // Where the item at hand begins in this piece.
+        // Where the current item begins in this piece.
         let mut start = 0;
         let result = self.read(piece, &mut start, out);
         if result.is_err() {
-            // What was complete before the error is handed out, whatever pieces the body came in.
+            // Hand out all complete items before the error, so that the result does not depend on the pieces.
             self.ready.flush(out);
         } else {
             self.ready.flush_but_last(out);
@@ -181,13 +182,13 @@ impl SequenceSplitter {
                 self.state = SequenceState::Between;
             }
             Some(b'\\') => self.state = SequenceState::String { escaped: true },
-            // A control character; the item's parser will say so.
+            // A control character. The parser of the item reports it.
             Some(_) => {}
         }
         Ok(end + 1)
     }
 
-    /// Reads on inside an array or object, up to its end or for one step.
+    /// Reads inside an array or object, up to its end or for one step.
     fn container(
         &mut self,
         piece: &[u8],
@@ -234,7 +235,7 @@ impl SequenceSplitter {
         }
     }
 
-    /// An item ends: what is held of it, and this piece from `start` to `end`.
+    /// An item is complete: the unfinished item, and this piece from `start` to `end`.
     fn complete(
         &mut self,
         piece: &[u8],
@@ -244,17 +245,17 @@ impl SequenceSplitter {
     ) -> Result<(), SplitError> {
         let rest = &piece[start..end];
         self.pending.check(rest, end)?;
-        let mut held = self.pending.take_copied();
+        let mut item = self.pending.take_copied();
         if self.pending.skip > 0 {
             self.pending.skip -= 1;
-        } else if held.is_empty() {
+        } else if item.is_empty() {
             self.ready.add(rest);
         } else {
-            // It may be large: it becomes a block in its place rather than being copied behind the others.
+            // The item may be large. It becomes a block of its own, instead of being copied into the others' block.
             self.ready.flush(out);
-            held.extend_from_slice(rest);
+            item.extend_from_slice(rest);
             self.ready = Ready {
-                text: held,
+                text: item,
                 items: 1,
                 last: 0,
             };
@@ -265,13 +266,13 @@ impl SequenceSplitter {
     pub(super) fn finish(&mut self) -> Result<Option<Block>, SplitError> {
         match self.state {
             SequenceState::Between => {}
-            // Only the body's end can end it.
+            // The end of the body ends it.
             SequenceState::Scalar => {
-                let held = self.pending.take();
+                let item = self.pending.take();
                 self.state = SequenceState::Between;
                 match self.pending.skip.checked_sub(1) {
-                    Some(left) => self.pending.skip = left,
-                    None => self.ready.add(&held),
+                    Some(remaining) => self.pending.skip = remaining,
+                    None => self.ready.add(&item),
                 }
             }
             SequenceState::String { .. } | SequenceState::Object | SequenceState::Array { .. } => {

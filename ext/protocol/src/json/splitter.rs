@@ -1,16 +1,15 @@
-//! Cuts the body of a JSON response, while it arrives, into blocks of complete items.
+//! Splits the body of a JSON response into blocks of complete items while it arrives.
 //!
-//! Sans-IO: pieces of the body go in, [`Block`]s come out. Only strings and brackets are followed; whether an item is
-//! valid JSON inside is for whoever parses it to say. Every byte is looked at once, however the body was cut and however
-//! large an item is, and what a piece holds of complete items is handed on as a slice of that piece. Only an item that
-//! lies in several pieces is copied.
+//! Pieces of the body go in, [`Block`]s come out. The splitter tracks strings and brackets only; the parser of the
+//! items finds any other errors. It reads every byte once, regardless of the sizes of pieces and items. The complete
+//! items of one piece are a slice of that piece; only an item that spans several pieces is copied.
 
 use super::array::ArraySplitter;
 use super::block::{Block, JsonForm, Limits, SplitError};
 use super::sequence::SequenceSplitter;
 use bytes::Bytes;
 
-/// Cuts a body into blocks of items. One splitter serves one body.
+/// Splits one body into blocks of items.
 #[derive(Debug)]
 pub struct Splitter {
     form: FormState,
@@ -33,8 +32,8 @@ impl Splitter {
         Self { form, failed: None }
     }
 
-    /// Drops the first `items` items instead of handing them out: for a body that is read again after it broke off.
-    /// To be called before the first piece. See [`Splitter::left_to_skip`].
+    /// Drops the first `items` items, for a body that is read again after it broke off. Call this before the first
+    /// piece. See [`Splitter::left_to_skip`].
     #[must_use]
     pub fn skip(mut self, items: u64) -> Self {
         match &mut self.form {
@@ -44,7 +43,7 @@ impl Splitter {
         self
     }
 
-    /// How many items are still to be dropped. More than 0 at the body's end: it holds fewer items than were to be
+    /// How many items must still be dropped. If this is not 0 at the end, the body has fewer items than were to be
     /// skipped.
     pub fn left_to_skip(&self) -> u64 {
         match &self.form {
@@ -53,13 +52,13 @@ impl Splitter {
         }
     }
 
-    /// Takes the next piece of the body and hands every block that is complete now to `out`. An item is complete once
-    /// what separates it from the next one was seen, so the last item of a body only comes from [`Splitter::finish`].
+    /// Adds the next piece of the body, and passes every complete block to `out`. An item is complete once the
+    /// separator after it was read. So only [`Splitter::finish`] returns the last item of a body.
     ///
     /// # Errors
     ///
-    /// [`SplitError`] where the body cannot be right any more. Items that were complete before that place have been
-    /// handed out. Every later call returns the same error.
+    /// [`SplitError`] if the body is malformed. The complete items before the error have been passed to `out`. Every
+    /// later call returns the same error.
     pub fn push(&mut self, piece: &Bytes, mut out: impl FnMut(Block)) -> Result<(), SplitError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -72,11 +71,11 @@ impl Splitter {
         result
     }
 
-    /// Says that the body is complete, and returns what was held back. An empty body holds no items.
+    /// Ends the body and returns its last item. An empty body has no items.
     ///
     /// # Errors
     ///
-    /// [`SplitError`] where the body ends too early, or had gone wrong before.
+    /// [`SplitError`] if the body ends too early, or was malformed.
     pub fn finish(&mut self) -> Result<Option<Block>, SplitError> {
         if let Some(error) = self.failed {
             return Err(error);

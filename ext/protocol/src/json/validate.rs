@@ -1,4 +1,4 @@
-//! Is a text exactly one JSON value (RFC 8259), in valid UTF-8?
+//! Checks that a text is exactly one JSON value (RFC 8259) in valid UTF-8.
 
 use super::scan::{STEP, plain_run, stops};
 use std::fmt;
@@ -6,9 +6,9 @@ use std::fmt;
 /// Why a text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidJson {
-    /// Byte offset of the first byte that is wrong; the length of the text where it ends too early.
+    /// The offset of the first wrong byte. If the text ends too early, this is its length.
     pub offset: usize,
-    /// What is wrong there, in words.
+    /// What is wrong, for humans.
     pub reason: &'static str,
 }
 
@@ -20,14 +20,15 @@ impl fmt::Display for InvalidJson {
 
 impl std::error::Error for InvalidJson {}
 
-/// Checks that `text` is exactly one JSON value as RFC 8259 defines it, whitespace around it allowed, in valid UTF-8.
+/// Checks that `text` is exactly one JSON value as RFC 8259 defines it, in valid UTF-8. Whitespace around it is
+/// allowed.
 ///
-/// Any depth of nesting is fine: what is open is remembered as one bit a level, and nothing recurses. Duplicate keys,
-/// numbers of any size and escaped lone surrogates are valid, as the RFC has it.
+/// Nesting may have any depth: each level takes one bit, and nothing recurses. Duplicate keys, numbers of any size and
+/// escaped lone surrogates are valid, as in the RFC.
 ///
 /// # Errors
 ///
-/// [`InvalidJson`] says where the text stops being JSON, and why.
+/// [`InvalidJson`] has the position of the first error, and the reason.
 pub fn validate(text: &[u8]) -> Result<(), InvalidJson> {
     let ascii = document(text)?;
     if !ascii && let Err(error) = std::str::from_utf8(text) {
@@ -36,63 +37,62 @@ pub fn validate(text: &[u8]) -> Result<(), InvalidJson> {
     Ok(())
 }
 
-/// Reads all of it, and says whether all its strings are ASCII: outside of them nothing else is let through.
+/// Reads the whole text. Returns whether it is ASCII. (Only strings can have other characters.)
 ///
-/// One loop for values and one, inside it, for what follows them: most of what a text is made of goes from one to the
-/// other without asking again what was expected.
+/// The outer loop reads values, the inner loop what follows them. So most steps need no check of what is expected next.
 fn document(text: &[u8]) -> Result<bool, InvalidJson> {
     let mut open = ContainerStack::default();
-    // Apart from the rest, and nothing of the rest is lent to a function of its own: that stays in registers.
+    // Separate from `open`: only inlined functions borrow `open` and `parser`, so both can be in registers.
     let mut deep = Vec::new();
-    let mut rest = Validator {
+    let mut parser = Validator {
         text,
         at: 0,
         ahead: Lookahead::default(),
     };
     loop {
-        match rest.value(open.depth > 0)? {
+        match parser.value(open.depth > 0)? {
             Value::Whole => {}
             Value::Array => {
                 open.push(Container::Array, &mut deep);
-                if rest.skip_blanks() != Some(b']') {
+                if parser.skip_blanks() != Some(b']') {
                     continue;
                 }
-                rest.at += 1;
+                parser.at += 1;
                 open.pop(&mut deep);
             }
             Value::Object => {
                 open.push(Container::Object, &mut deep);
-                if rest.skip_blanks() != Some(b'}') {
-                    rest.key()?;
+                if parser.skip_blanks() != Some(b'}') {
+                    parser.key()?;
                     continue;
                 }
-                rest.at += 1;
+                parser.at += 1;
                 open.pop(&mut deep);
             }
         }
         while let Some(container) = open.innermost() {
-            match (container, rest.skip_blanks()) {
+            match (container, parser.skip_blanks()) {
                 (Container::Array, Some(b',')) => {
-                    rest.at += 1;
+                    parser.at += 1;
                     break;
                 }
                 (Container::Object, Some(b',')) => {
-                    rest.at += 1;
-                    rest.key()?;
+                    parser.at += 1;
+                    parser.key()?;
                     break;
                 }
                 (Container::Array, Some(b']')) | (Container::Object, Some(b'}')) => {
-                    rest.at += 1;
+                    parser.at += 1;
                     open.pop(&mut deep);
                 }
-                (Container::Array, _) => return fail(rest.at, "expected ',' or ']' in an array"),
-                (Container::Object, _) => return fail(rest.at, "expected ',' or '}' in an object"),
+                (Container::Array, _) => return fail(parser.at, "expected ',' or ']' in an array"),
+                (Container::Object, _) => return fail(parser.at, "expected ',' or '}' in an object"),
             }
         }
         if open.depth == 0 {
-            return match rest.skip_blanks() {
-                None => Ok(!rest.ahead.beyond_ascii),
-                Some(_) => fail(rest.at, "more text after the value"),
+            return match parser.skip_blanks() {
+                None => Ok(!parser.ahead.beyond_ascii),
+                Some(_) => fail(parser.at, "more text after the value"),
             };
         }
     }
@@ -104,16 +104,16 @@ enum Container {
     Object,
 }
 
-/// The containers that are open, innermost last: one bit each, 64 to a word.
+/// The open containers, innermost last: one bit each, 64 in a word.
 #[derive(Default)]
 struct ContainerStack {
     depth: usize,
-    /// The levels of the word that is being filled; the innermost is the lowest bit, 1 for an object.
+    /// The last 64 levels at most. The lowest bit is the innermost container; 1 is an object.
     word: u64,
 }
 
 impl ContainerStack {
-    /// `deep` takes full words, outermost first.
+    /// `deep` has the full words, outermost first.
     #[inline(always)]
     fn push(&mut self, container: Container, deep: &mut Vec<u64>) {
         if self.depth.is_multiple_of(64) && self.depth > 0 {
@@ -142,29 +142,29 @@ impl ContainerStack {
     }
 }
 
-/// The last stretch of text that was searched for the ends of strings: what a few short strings share.
+/// The last [`STEP`] bytes that were searched for the ends of strings. Several short strings share one search.
 #[derive(Clone, Copy, Default)]
 struct Lookahead {
-    /// The bytes at which plain string content ends: bit `n` is byte `from + n`.
+    /// Where plain string content ends: bit `n` is byte `from + n`.
     stop: u64,
     from: usize,
-    /// The end of the stretch, which may lie behind that of the text.
+    /// The end of the searched bytes, which may be after the end of the text.
     to: usize,
-    /// Whether there was anything but ASCII in it, or in one before it.
+    /// Whether any byte searched so far is not ASCII.
     beyond_ascii: bool,
 }
 
-/// What a value has turned out to be.
+/// The kind of a value, and how far it was read.
 enum Value {
-    /// Read to its end.
+    /// A complete value.
     Whole,
-    /// Its first bracket is read.
+    /// The opening bracket of an array.
     Array,
-    /// Its first brace is read.
+    /// The opening brace of an object.
     Object,
 }
 
-/// What is still to be read.
+/// Reads a text from `at` on.
 struct Validator<'a> {
     text: &'a [u8],
     at: usize,
@@ -183,7 +183,7 @@ impl Validator<'_> {
         }
     }
 
-    /// Reads a value, or the beginning of one that holds others.
+    /// Reads a scalar value, or the opening bracket of a container.
     #[inline(always)]
     fn value(&mut self, inside: bool) -> Result<Value, InvalidJson> {
         match self.skip_blanks() {
@@ -239,7 +239,7 @@ impl Validator<'_> {
         }
     }
 
-    /// Moves to where plain string content ends, or the text.
+    /// Moves to the end of plain string content, or of the text.
     #[inline(always)]
     fn skip_plain(&mut self) {
         if self.at >= self.ahead.to {
@@ -259,7 +259,7 @@ impl Validator<'_> {
         }
     }
 
-    /// Moves to where plain string content ends that goes on at least to `from`.
+    /// Moves to the end of plain string content that reaches at least to `from`.
     #[inline(always)]
     fn skip_run(&mut self, from: usize) {
         let run = plain_run(self.text, from.min(self.text.len()));
@@ -273,7 +273,7 @@ impl Validator<'_> {
             self.at += 1;
         }
         match self.text.get(self.at) {
-            // Nothing may follow a leading zero: "01" fails as text after the number.
+            // No digit may follow a leading zero: "01" fails because of the text after the number.
             Some(b'0') => self.at += 1,
             Some(b'1'..=b'9') => self.digits("")?,
             _ => return fail(self.at, "expected a digit after '-'"),
@@ -292,7 +292,7 @@ impl Validator<'_> {
         Ok(())
     }
 
-    /// Reads one digit or more; `reason` says what is missing where there is none.
+    /// Reads one or more digits. Without a digit, it fails with `reason`.
     #[inline(always)]
     fn digits(&mut self, reason: &'static str) -> Result<(), InvalidJson> {
         let start = self.at;
@@ -316,7 +316,7 @@ impl Validator<'_> {
     }
 }
 
-/// Where the escape that begins at `at` ends.
+/// The position after the escape that begins at `at`.
 fn after_escape(text: &[u8], at: usize) -> Result<usize, InvalidJson> {
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),

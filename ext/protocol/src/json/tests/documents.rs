@@ -1,4 +1,4 @@
-//! JSON texts made at random: all kinds of values, odd whitespace, escapes, and damage.
+//! Random JSON texts: all kinds of values, odd whitespace, escapes, and damage.
 
 use fastrand::Rng;
 
@@ -8,7 +8,7 @@ pub fn blank(random: &mut Rng) -> &'static str {
     BLANKS[random.usize(..BLANKS.len())]
 }
 
-/// A value's text, nested at most `depth` levels.
+/// The text of a random value with at most `depth` levels.
 pub fn value(random: &mut Rng, depth: usize) -> String {
     match random.u8(..if depth == 0 { 8 } else { 12 }) {
         0 => random.i64(..).to_string(),
@@ -89,7 +89,7 @@ pub fn string(random: &mut Rng) -> String {
     text
 }
 
-/// Damages a text in one place: a byte changed, removed, or put in.
+/// Damages a text in one place: changes, removes or inserts a byte, or truncates the text.
 pub fn damage(random: &mut Rng, text: &[u8]) -> Vec<u8> {
     const BYTES: &[u8] = b"\"\\[]{},: 01-+.eEtu\x00\x1f\x80\xff\xed\n";
     let mut text = text.to_vec();

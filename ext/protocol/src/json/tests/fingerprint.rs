@@ -1,4 +1,4 @@
-//! Which texts count as the same value.
+//! Which texts are the same value.
 
 use crate::json::{Fingerprint, Fingerprinter, Numbers};
 
@@ -7,14 +7,14 @@ fn values(fingerprinter: &Fingerprinter, text: &str, numbers: Numbers) -> Vec<Fi
     taken.unwrap_or_else(|_| panic!("malformed: {text}"))
 }
 
-/// Whether `read`, as it is written, is the value `sent`, where numbers count as said.
+/// Whether `read` is the value `sent`. `numbers` applies to `sent`; `read` is taken exactly.
 fn same(sent: &str, read: &str, numbers: Numbers) -> bool {
     let fingerprinter = Fingerprinter::default();
     values(&fingerprinter, sent, numbers) == values(&fingerprinter, read, Numbers::Exact)
 }
 
 #[test]
-fn a_value_is_the_same_however_it_is_written() {
+fn a_value_is_the_same_in_any_notation() {
     for (one, other) in [
         ("1", "1.0"),
         ("-0", "0.00e5"),
@@ -34,7 +34,7 @@ fn a_value_is_the_same_however_it_is_written() {
 }
 
 #[test]
-fn other_values_are_told_apart() {
+fn different_values_are_different() {
     let values = [
         "1",
         "-1",
@@ -74,7 +74,7 @@ fn other_values_are_told_apart() {
 }
 
 #[test]
-fn numbers_count_as_what_a_server_with_doubles_makes_of_them() {
+fn doubles_compares_numbers_as_a_server_writes_them() {
     for (sent, read) in [
         ("9007199254740993", "9007199254740992"),
         ("12345678901234567890", "12345678901234567000"),
@@ -89,7 +89,7 @@ fn numbers_count_as_what_a_server_with_doubles_makes_of_them() {
 }
 
 #[test]
-fn malformed_text_is_an_error_and_deep_text_is_not() {
+fn refuses_malformed_text_but_not_deep_text() {
     let fingerprinter = Fingerprinter::default();
     for text in [
         "[1",

@@ -1,4 +1,4 @@
-//! Checks against serde_json, over documents made at random and cut at random.
+//! Compares the results with serde_json's, for random documents cut at random.
 
 mod documents;
 mod fingerprint;

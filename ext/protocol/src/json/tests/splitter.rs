@@ -3,7 +3,7 @@ use crate::json::{Block, JsonForm, Limits, SplitError, SplitReason, Splitter};
 use bytes::Bytes;
 use serde_json::Value;
 
-/// All blocks of a body that comes in the given pieces.
+/// All blocks of a body in these pieces.
 fn split(splitter: &mut Splitter, pieces: &[&[u8]]) -> (Vec<Block>, Result<(), SplitError>) {
     let mut blocks = Vec::new();
     for piece in pieces {
@@ -16,7 +16,7 @@ fn split(splitter: &mut Splitter, pieces: &[&[u8]]) -> (Vec<Block>, Result<(), S
     (blocks, result)
 }
 
-/// The items of blocks, each of which must hold as many as it says.
+/// The items of blocks. Checks that each block has as many items as it says.
 fn items(blocks: &[Block]) -> Vec<Value> {
     let mut items = Vec::new();
     for Block { text, items: count } in blocks {
@@ -31,20 +31,20 @@ fn items(blocks: &[Block]) -> Vec<Value> {
     items
 }
 
-fn cut<'a>(random: &mut fastrand::Rng, text: &'a [u8]) -> Vec<&'a [u8]> {
+fn random_pieces<'a>(random: &mut fastrand::Rng, text: &'a [u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    let most = [1, 3, 70, 500, 5000][random.usize(..5)];
+    let max_bytes = [1, 3, 70, 500, 5000][random.usize(..5)];
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(random.usize(0..=most).min(rest.len()));
+        let (piece, after) = rest.split_at(random.usize(0..=max_bytes).min(rest.len()));
         pieces.push(piece);
         rest = after;
     }
     pieces
 }
 
-fn array_text(random: &mut fastrand::Rng, most: usize, depth: usize) -> String {
-    let values: Vec<String> = (0..random.usize(..most))
+fn array_text(random: &mut fastrand::Rng, max_items: usize, depth: usize) -> String {
+    let values: Vec<String> = (0..random.usize(..max_items))
         .map(|_| format!("{}{}{}", blank(random), value(random, depth), blank(random)))
         .collect();
     format!(
@@ -69,7 +69,7 @@ fn an_array_cut_anywhere_yields_its_items() {
     for _ in 0..8_000 {
         let text = array_text(&mut random, 12, 3);
         let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
-        let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+        let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), parsed(&text), "{text}");
     }
@@ -87,12 +87,12 @@ fn a_sequence_cut_anywhere_yields_its_items() {
                 value(&mut random, 2)
             };
             expected.extend(parsed(&value));
-            // Numbers and words need something between them; the rest does not.
+            // Numbers and words need whitespace between them. Other values do not.
             let parted = text.ends_with(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with(['"', '[', '{']);
             text = format!("{text}{}{value}{}", if parted { " " } else { "" }, blank(&mut random));
         }
         let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default());
-        let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+        let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), expected, "{text}");
     }
@@ -201,8 +201,8 @@ fn refuses_malformed_bodies_cut_anywhere() {
                 let (blocks, result) = split(&mut splitter, &[&text.as_bytes()[..at], &text.as_bytes()[at..]]);
                 assert_eq!(result, Err(SplitError { offset, reason }), "{text}");
                 assert_eq!(items(&blocks).len(), before, "{text}");
-                let again = splitter.push(&Bytes::from_static(b"[1,2]"), |_| panic!("nothing may follow"));
-                assert_eq!((again, splitter.finish().err()), (result, result.err()));
+                let next = splitter.push(&Bytes::from_static(b"[1,2]"), |_| panic!("no item may follow an error"));
+                assert_eq!((next, splitter.finish().err()), (result, result.err()));
             }
         }
     }
@@ -217,7 +217,7 @@ fn skipping_drops_the_first_items_and_counts_down() {
         let skip = random.usize(..14);
         for form in [JsonForm::Array, JsonForm::Sequence] {
             let mut splitter = Splitter::new(form, Limits::default()).skip(skip as u64);
-            let (blocks, result) = split(&mut splitter, &cut(&mut random, text.as_bytes()));
+            let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
             assert_eq!(result, Ok(()), "{text}");
             assert_eq!(items(&blocks), expected[skip.min(expected.len())..], "{text}");
             assert_eq!(splitter.left_to_skip(), skip.saturating_sub(expected.len()) as u64);
@@ -249,7 +249,7 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
         if form == JsonForm::Array {
             assert_eq!(handed, 1);
         }
-        // In one piece, too, with its comma in sight.
+        // The same for a complete item in one piece.
         let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
         let whole = Bytes::from(format!("[1,\"{}\",2]", "a".repeat(99)));
         let mut handed = 0;

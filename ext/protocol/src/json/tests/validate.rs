@@ -1,9 +1,9 @@
 use super::documents::{blank, damage, value};
 use crate::json::{InvalidJson, validate};
 
-/// serde_json's answer to the same question; none where it refuses what is valid JSON (numbers beyond f64, escaped lone
+/// Whether serde_json accepts the text. `None` if it refuses JSON that the RFC allows (numbers beyond f64, escaped lone
 /// surrogates).
-fn oracle(text: &[u8]) -> Option<bool> {
+fn serde_json_accepts(text: &[u8]) -> Option<bool> {
     match serde_json::from_slice::<serde_json::Value>(text) {
         Ok(_) => Some(true),
         Err(error) => {
@@ -24,16 +24,16 @@ fn accepts_and_refuses_random_documents_as_serde_json_does() {
         let text = format!("{}{}{}", blank(&mut random), value(&mut random, 4), blank(&mut random));
         assert_eq!(validate(text.as_bytes()), Ok(()), "{text}");
         let damaged = damage(&mut random, text.as_bytes());
-        let verdict = validate(&damaged);
-        if let Some(valid) = oracle(&damaged) {
+        let result = validate(&damaged);
+        if let Some(valid) = serde_json_accepts(&damaged) {
             assert_eq!(
-                verdict.is_ok(),
+                result.is_ok(),
                 valid,
-                "{} {verdict:?}",
+                "{} {result:?}",
                 String::from_utf8_lossy(&damaged)
             );
         }
-        if let Err(InvalidJson { offset, .. }) = verdict {
+        if let Err(InvalidJson { offset, .. }) = result {
             refused += 1;
             assert!(offset <= damaged.len());
         }
