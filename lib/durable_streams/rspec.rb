@@ -6,13 +6,12 @@ require_relative "testing/server"
 
 module DurableStreams
   module Testing
-    # Gives examples a real server: one for the whole run, started when an example first asks for it, stopped at the
-    # end. Every process has its own, so runs may go on side by side. Its streams stay from example to example: give
-    # each example a path of its own, or have it delete what it made.
+    # Gives examples a real server: one for the whole run. It starts when an example first uses it, and stops at the end
+    # of the run. Every process has its own server, so runs can be parallel. Streams persist between examples: use a
+    # path of its own in each example, or delete the stream.
     #
-    # The program is found as {Server.program} says. A run that is killed, or interrupted twice, which is the same to
-    # RSpec, stops nothing: it leaves the server's folder behind, and the server itself unless the interrupts came from
-    # a terminal, which sends them to the server too.
+    # {Server.program} finds the program. A run that is killed, or interrupted twice, does not clean up: the server's
+    # folder remains, and the server keeps running unless the interrupts came from a terminal, which interrupts it too.
     #
     # @example
     #   require "durable_streams/rspec"
@@ -27,14 +26,14 @@ module DurableStreams
       @server = nil
 
       class << self
-        # @return [Server] the run's server, started when first asked for
-        # @raise [Server::StartError] if there is none, or it does not start
+        # @return [Server] the run's server; the first call starts it
+        # @raise [Server::StartError] if there is no server program, or it does not start
         def server
-          # At exit too: who asks for it outside a suite has no hooks.
+          # at_exit as well: code outside a suite has no hooks.
           LOCK.synchronize { @server ||= Server.start.tap { |started| at_exit { started.stop } } }
         end
 
-        # @return [Boolean] whether an example has asked for the server
+        # @return [Boolean] whether an example has used the server
         def started?
           !@server.nil?
         end
@@ -50,7 +49,7 @@ module DurableStreams
       end
 
       # @return [String] the base URL of the run's server
-      # @raise [Server::StartError] if there is none, or it does not start
+      # @raise [Server::StartError] if there is no server program, or it does not start
       def test_server_url
         TestServer.server.url
       end

@@ -12,8 +12,8 @@ require_relative "testing/mock_transport"
 require_relative "testing/matchers" if defined?(RSpec)
 
 module DurableStreams
-  # For the tests of programs that use this library: streams that live in memory, without a network. Everything but the
-  # sending of HTTP requests is the library's own code, retries, batching, readers and producers included.
+  # For tests of applications: streams in memory, without a network. Only the transport is replaced: retries, batching,
+  # readers and producers are the real ones.
   #
   # @example With RSpec
   #   require "durable_streams/testing"
@@ -29,7 +29,7 @@ module DurableStreams
   #     expect(DurableStreams::Testing.messages_for("/events")).to eq([{ "event" => "test" }])
   #   end
   module Testing
-    # What paths are joined to while no base_url is configured.
+    # The URL that paths are joined to if no base_url is configured.
     BASE_URL = "http://durable-streams.test"
 
     LOCK = Mutex.new
@@ -39,9 +39,9 @@ module DurableStreams
     @configuration = nil
 
     class << self
-      # Has streams that are made from now on, by whatever client, live in {mock_transport}. Paths need no base_url.
-      # @param strict [Boolean] whether a stream that was never created is not found, as on a server; otherwise it reads
-      #   as an empty one of JSON, and what is appended creates it
+      # Connects streams that are created from now on, by any client, to {mock_transport}. Paths need no base_url.
+      # @param strict [Boolean] whether requests for a stream that was never created get a 404, as from a server; if
+      #   not, it reads as an empty JSON stream, and the first append creates it
       # @return [nil]
       def install!(strict: false)
         LOCK.synchronize { @configuration ||= DurableStreams.configuration }
@@ -51,13 +51,13 @@ module DurableStreams
         nil
       end
 
-      # @return [Boolean] whether {install!} was called, and {reset!} not since
+      # @return [Boolean] whether {install!} was called, without a later {reset!}
       def installed?
         !Context.transport.nil?
       end
 
-      # Has streams that are made from now on use the network again, forgets all there is in memory, and goes back to
-      # the configuration there was at {install!}.
+      # Connects streams that are created from now on to the network again, discards the mock transport, and restores
+      # the configuration that {install!} found.
       # @return [nil]
       def reset!
         Context.transport = nil
@@ -70,29 +70,29 @@ module DurableStreams
         nil
       end
 
-      # Forgets streams, requests and the answers set by {MockTransport#on}.
+      # Deletes the streams, the recorded requests and the rules of {MockTransport#on}.
       # @return [nil]
       def clear!
         mock_transport.clear!
       end
 
-      # @return [MockTransport] where the streams live, and what says how requests are answered
+      # @return [MockTransport] the transport with the streams and the rules for responses
       def mock_transport
         LOCK.synchronize { @mock_transport ||= MockTransport.new }
       end
 
-      # @return [MockTransport, nil] nil unless it is installed
+      # @return [MockTransport, nil] nil if it is not installed
       def transport_if_installed
         Context.transport
       end
 
       # @param path [String] a stream's path (or URL)
-      # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others
+      # @return [Array] its messages: on a JSON stream as JSON.parse returns them, on others Strings
       def messages_for(path)
         mock_transport.messages_for(path)
       end
 
-      # @return [Array<Hash>] the requests that were made, as {MockTransport#requests} has them
+      # @return [Array<Hash>] the recorded requests: see {MockTransport#requests}
       def requests
         mock_transport.requests
       end

@@ -81,6 +81,6 @@ RSpec.describe "durable_streams/rspec" do
                               chdir: folder)
     expect(output).to include("`cargo install durable-streams`", "DURABLE_STREAMS_SERVER", "1 example, 1 failure")
     expect(run(text, "DURABLE_STREAMS_SERVER" => "/nowhere"))
-      .to include('DURABLE_STREAMS_SERVER names "/nowhere", which is no program that can be run')
+      .to include('DURABLE_STREAMS_SERVER is "/nowhere", which is not an executable file')
   end
 end

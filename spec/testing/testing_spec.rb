@@ -435,7 +435,7 @@ RSpec.describe DurableStreams::Testing do
       mock.on(:head, "/v1/events") { 401 }
       expect { stream.head }.to raise_error(DurableStreams::UnauthorizedError)
       mock.on(:head, "/v1/events") { Object.new }
-      expect { stream.head }.to raise_error(ArgumentError, /the block must give/)
+      expect { stream.head }.to raise_error(ArgumentError, /the block must return/)
       expect(seen).to eq(%w{[1] [2]})
     end
 

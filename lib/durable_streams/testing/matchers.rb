@@ -2,8 +2,8 @@
 
 require "rspec/expectations"
 
-# Passes if a message was appended to the stream at a path (or seeded there); with data, one like it: of a Hash, the
-# given keys, in whatever form; RSpec's matchers may stand anywhere in it.
+# Passes if the stream at a path has a message. With data, a message must match it: a Hash matches if the message has
+# its keys (Symbols or Strings) with matching values. The data may contain RSpec matchers.
 #
 #   expect(DurableStreams::Testing).to have_appended_to("/events").with(type: "order.created")
 RSpec::Matchers.define :have_appended_to do |path|
@@ -18,10 +18,10 @@ RSpec::Matchers.define :have_appended_to do |path|
 
   failure_message do
     messages = DurableStreams::Testing.messages_for(path)
-    "expected that #{expectation}, but there #{messages.empty? ? "are no messages" : "is #{messages.inspect}"}"
+    "expected that #{expectation}, but the stream has #{messages.empty? ? "no messages" : messages.inspect}"
   end
 
-  failure_message_when_negated { "expected that not #{expectation}" }
+  failure_message_when_negated { "unexpected: #{expectation}" }
 
   description { "have appended to #{path}" }
 
@@ -30,8 +30,8 @@ RSpec::Matchers.define :have_appended_to do |path|
   end
 end
 
-# Passes if a request was made; to a path, and with a body that includes a String (or, for anything else, is JSON like
-# it).
+# Passes if a request was made. With a path, it must match the request's. With a body, a String must be part of the
+# request's body; any other value must match its JSON.
 #
 #   expect(DurableStreams::Testing).to have_made_request(:post).to("/events").with_body("order.created")
 RSpec::Matchers.define :have_made_request do |method|
@@ -61,11 +61,11 @@ end
 
 module DurableStreams
   module Testing
-    # What the matchers take for alike.
+    # Compares messages and bodies with the expected data of the matchers.
     # @api private
     module Matching
       class << self
-        # @param expected [Object] of a Hash, the keys that matter
+        # @param expected [Object] a Hash may have fewer keys than the actual one
         # @param actual [Object]
         # @return [Boolean]
         def match?(expected, actual)

@@ -2,19 +2,19 @@
 
 module DurableStreams
   module Testing
-    # A long-poll that waits until there is something to answer.
+    # A long-poll request that waits for data.
     # @api private
     class MockLongPoll
       # @param request [Native::Request]
-      # @param from [Integer] how many messages its reader has
+      # @param from [Integer] number of messages that the reader has
       def initialize(request, from)
         @request = request
         @from = from
       end
 
-      # Answers if there is something new.
+      # Responds if there is new data.
       # @param stream [MockStream]
-      # @return [Boolean] whether it waits no more
+      # @return [Boolean] whether it no longer waits
       def done?(stream)
         return true unless @request.wanted?
         return false unless stream.size > @from || stream.closed
@@ -23,18 +23,18 @@ module DurableStreams
         true
       end
 
-      # The stream is there no more.
+      # Responds that the stream does not exist any more.
       # @return [nil]
       def stream_deleted
         MockResponse.new(status: 404).send_to(@request)
       end
     end
 
-    # A connection of server-sent events.
+    # An SSE connection.
     # @api private
     class MockEventStream
       # @param request [Native::Request]
-      # @param from [Integer] how many messages its reader has
+      # @param from [Integer] number of messages that the reader has
       # @param stream [MockStream]
       def initialize(request, from, stream)
         @request = request
@@ -47,12 +47,12 @@ module DurableStreams
         request.respond(200, headers, nil)
       end
 
-      # Sends what is new.
+      # Sends new data and the new position.
       # @param stream [MockStream]
-      # @return [Boolean] whether it waits no more
+      # @return [Boolean] whether it no longer waits
       def done?(stream)
         return true unless @request.wanted?
-        # It was not there at first, and is something else: who waits for it asks again.
+        # The stream was created meanwhile with a type that SSE encodes differently: the reader has to reconnect.
         return stream_deleted || true unless ContentType.plain_in_sse?(stream.content_type) == @plain
 
         state = [stream.size, stream.closed]
@@ -65,7 +65,7 @@ module DurableStreams
         stream.closed
       end
 
-      # The stream is there no more.
+      # Ends the response, because the stream does not exist any more.
       # @return [nil]
       def stream_deleted
         @request.finish

@@ -2,19 +2,19 @@
 
 module DurableStreams
   module Testing
-    # Offsets of the streams in memory: how many messages lie before them, so that they sort byte by byte.
+    # Offsets of streams in memory: the number of messages before them, in 16 digits so that they sort bytewise.
     # @api private
     module MockOffset
       class << self
-        # @param count [Integer] of messages
+        # @param count [Integer] number of messages
         # @return [String]
         def of(count)
           format("%016d", count)
         end
 
-        # @param offset [String, nil] as a client sends it
-        # @param size [Integer] of the stream, in messages
-        # @return [Integer, nil] how many messages lie before it; nil if it is no offset of the stream
+        # @param offset [String, nil] the offset of a request
+        # @param size [Integer] the stream's number of messages
+        # @return [Integer, nil] the number of messages before it; nil if it is not an offset of the stream
         def parse(offset, size)
           case offset
           when nil, "-1" then 0

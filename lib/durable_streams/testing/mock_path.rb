@@ -2,13 +2,13 @@
 
 module DurableStreams
   module Testing
-    # What streams in memory are known by.
+    # The keys of streams in memory.
     # @api private
     module MockPath
       class << self
         # @param path [String, URI, Symbol] a stream's path (or URL)
-        # @return [String] the path as requests have it: percent-encoded, without a query
-        # @raise [ArgumentError] if it is none, or one that a stream cannot have: see {Context#resolve_url}
+        # @return [String] the path as in requests: percent-encoded, without a query
+        # @raise [ArgumentError] if no stream can have this path: see {Context#resolve_url}
         def of(path)
           path = Text.utf8(path.to_s, "path")
           Native.url_path(Context.absolute?(path) ? path : Native.join_url(BASE_URL, path))

@@ -2,7 +2,7 @@
 
 module DurableStreams
   module Testing
-    # What a stream in memory knows of its idempotent producers.
+    # The idempotent producers of a stream in memory: the last batch of each (PROTOCOL.md 5.2.1).
     # @api private
     class MockProducers
       Batch = Struct.new(:epoch, :seq)
@@ -16,22 +16,22 @@ module DurableStreams
         @closed_by = nil
       end
 
-      # @param headers [Hash{String => String}] of a request
-      # @return [Array(String, Integer, Integer), MockResponse, nil] id, epoch and number; nil for a request without
-      #   them; what it is answered if some are missing, or are no whole numbers
+      # @param headers [Hash{String => String}] headers of a request
+      # @return [Array(String, Integer, Integer), MockResponse, nil] id, epoch and sequence number; nil if the request
+      #   has none of them; the 400 response if some are missing or not whole numbers
       def self.request(headers)
         id, *numbers = headers.values_at(*NAMES)
         return if id.nil? && numbers.none?
 
         unless id && !id.empty? && numbers.all?(/\A(0|[1-9]\d{0,15})\z/)
-          return MockResponse.new(status: 400, body: "Producer-Id, Producer-Epoch and Producer-Seq go together")
+          return MockResponse.new(status: 400, body: "Producer-Id, Producer-Epoch and Producer-Seq must be given " \
+                                                     "together, the last two as whole numbers")
         end
 
         [id, *numbers.map(&:to_i)]
       end
 
-      # Whether a request is to be stored, and if not, the answer it gets.
-      # @return [MockResponse, nil] nil if it is new
+      # @return [MockResponse, nil] the response to a batch that is not stored; nil for the next batch, which is
       def response_unless_new(id, epoch, seq)
         last = @last.fetch(id) { Batch.new(epoch, -1) }
         if epoch < last.epoch
@@ -45,7 +45,7 @@ module DurableStreams
         end
       end
 
-      # Notes that a request was stored.
+      # Records a batch that was stored.
       # @return [nil]
       def record(id, epoch, seq, closes)
         @last[id] = Batch.new(epoch, seq)
@@ -53,7 +53,7 @@ module DurableStreams
         nil
       end
 
-      # @return [Boolean] whether it is the very request that closed the stream
+      # @return [Boolean] whether this is the request that closed the stream
       def closed_by?(request)
         !request.nil? && @closed_by == request
       end

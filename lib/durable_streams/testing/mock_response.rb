@@ -2,7 +2,7 @@
 
 module DurableStreams
   module Testing
-    # An answer to a request.
+    # A response to a request.
     class MockResponse
       # @return [Integer] HTTP status
       attr_reader :status
@@ -12,9 +12,9 @@ module DurableStreams
       attr_reader :headers
 
       # @param status [Integer] from 100 to 999
-      # @param body [String, Object] anything but a String is sent as JSON
-      # @param headers [Hash] name => value; nil leaves a header out
-      # @raise [ArgumentError] for a status that is none
+      # @param body [String, Object] any other object than a String is sent as JSON
+      # @param headers [Hash] name => value; nil omits a header
+      # @raise [ArgumentError] if the status is out of range
       def initialize(status:, body: "", headers: {})
         unless status.is_a?(Integer) && status.between?(100, 999)
           raise ArgumentError, "status must be an Integer from 100 to 999, got #{status.inspect}"
@@ -36,7 +36,7 @@ module DurableStreams
         @headers[header.to_s.downcase]
       end
 
-      # The same answer with headers that it lacks.
+      # Returns a copy with default headers where it has none.
       # @api private
       # @param defaults [Hash{String => String, nil}]
       # @return [MockResponse]
@@ -44,8 +44,9 @@ module DurableStreams
         self.class.new(status: status, body: body, headers: defaults.merge(headers))
       end
 
+      # Sends the response.
       # @api private
-      # @param request [Native::Request] gets the answer
+      # @param request [Native::Request]
       # @return [nil]
       def send_to(request)
         request.respond(status, headers.compact, body)

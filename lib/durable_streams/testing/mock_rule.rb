@@ -2,10 +2,10 @@
 
 module DurableStreams
   module Testing
-    # How certain requests are answered: what {MockTransport#on} was given.
+    # A rule of {MockTransport#on}: which requests it applies to, and their response.
     # @api private
     class MockRule
-      # What can go wrong instead of an answer.
+      # Failures that a rule can cause instead of a response.
       FAULTS = %i[refused connection timeout].freeze
       METHODS = %i[get head put post delete].freeze
 
@@ -14,7 +14,7 @@ module DurableStreams
         @method = method.to_s.downcase.to_sym
         raise ArgumentError, "method must be one of #{METHODS}, got #{method.inspect}" unless METHODS.include?(@method)
         unless [response, error, block].compact.size == 1
-          raise ArgumentError, "one of status:, error: and a block says how to answer"
+          raise ArgumentError, "give exactly one of status:, error: and a block"
         end
         unless times.nil? || (times.is_a?(Integer) && times.positive?)
           raise ArgumentError, "times must be an Integer above 0, got #{times.inspect}"
@@ -26,9 +26,9 @@ module DurableStreams
         @remaining = times
       end
 
-      # Counts the use. Called under the transport's lock.
+      # Checks whether the rule applies to the request, and counts it. Called under the transport's lock.
       # @param request [Hash]
-      # @return [Boolean] whether it is for this request
+      # @return [Boolean]
       def use?(request)
         return false unless @method == request[:method] && @path === request[:path] && @remaining != 0 # rubocop:disable Style/CaseEquality
 
@@ -36,10 +36,10 @@ module DurableStreams
         true
       end
 
-      # Runs the block, if there is one, so not under a lock.
+      # Runs the block, if there is one. Not called under the lock, because it is the application's code.
       # @param request [Hash]
-      # @return [MockResponse, Symbol, nil] an answer, a fault, or nil: as if there were no rule
-      # @raise [ArgumentError] if the block gave something else
+      # @return [MockResponse, Symbol, nil] a response, a fault, or nil: as if there were no rule
+      # @raise [ArgumentError] if the block returned anything else
       def result(request)
         return @result unless @block
 
@@ -49,8 +49,8 @@ module DurableStreams
         when Hash then MockResponse.new(**result)
         when Symbol then fault(result)
         else
-          raise ArgumentError, "the block must give a status, a Hash of status:, body: and headers:, a MockResponse, " \
-                               "one of #{FAULTS}, or nil, got #{result.class}"
+          raise ArgumentError, "the block must return a status, a Hash of status:, body: and headers:, " \
+                               "a MockResponse, one of #{FAULTS}, or nil, got #{result.class}"
         end
       end
 

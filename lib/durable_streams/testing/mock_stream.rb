@@ -2,10 +2,10 @@
 
 module DurableStreams
   module Testing
-    # One stream in memory, as the protocol has it: what its requests are answered. Used under {MockTransport}'s lock.
+    # One stream in memory: computes the protocol's responses. Used under {MockTransport}'s lock.
     # @api private
     class MockStream
-      # @return [Array] what JSON.parse makes of the messages on a JSON stream, Strings on others
+      # @return [Array] the messages: on a JSON stream as JSON.parse returns them, on others Strings
       attr_accessor :messages
       # @return [String]
       attr_reader :content_type
@@ -13,7 +13,7 @@ module DurableStreams
       attr_reader :closed
 
       # @param content_type [String]
-      # @param settings [Hash{String => String}] the headers that say how it was created
+      # @param settings [Hash{String => String}] headers of the request that created it
       # @param messages [Array]
       def initialize(content_type, settings: {}, messages: [])
         @content_type = content_type
@@ -30,19 +30,19 @@ module DurableStreams
         essence(@content_type) == "application/json"
       end
 
-      # @return [Boolean] whether it was created so, and not as something else
+      # @return [Boolean] whether it was created with this configuration
       def created_as?(content_type, settings)
         (content_type.nil? || essence(content_type) == essence(@content_type)) && settings == @settings
       end
 
-      # @return [Integer] how many messages there are
+      # @return [Integer] number of messages
       def size
         @messages.size
       end
 
-      # Ends the creation: a stream that is created closed is so with its first content.
+      # Completes the creation: stores the first content, then closes the stream if it is created closed.
       # @param body [String, nil]
-      # @return [MockResponse, nil] nil unless the content is rejected
+      # @return [MockResponse, nil] the error response if the content is invalid
       def store_first(body)
         unless body.nil? || body.empty?
           rejection = store(body, empty_allowed: true)
@@ -53,7 +53,7 @@ module DurableStreams
       end
 
       # @param status [Integer]
-      # @return [MockResponse] what HEAD and PUT answer
+      # @return [MockResponse] the response to HEAD and PUT
       def describe(status)
         lifetime = @settings.slice(STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER)
         respond(status, lifetime.merge("content-type" => @content_type))
@@ -61,7 +61,7 @@ module DurableStreams
 
       # @param headers [Hash{String => String}]
       # @param body [String, nil]
-      # @return [MockResponse] what POST answers
+      # @return [MockResponse] the response to POST
       def append(headers, body)
         closes = headers[STREAM_CLOSED_HEADER] == "true"
         producer = MockProducers.request(headers)
@@ -79,15 +79,15 @@ module DurableStreams
         respond(200, { PRODUCER_EPOCH_HEADER => producer[1], PRODUCER_SEQ_HEADER => producer[2] })
       end
 
-      # @param from [Integer] how many messages to leave out
-      # @return [MockResponse] what a read answers that does not wait
+      # @param from [Integer] number of messages to skip
+      # @return [MockResponse] the response to a read that does not wait
       def read(from, status: 200)
         respond(status, { "content-type" => @content_type, STREAM_UP_TO_DATE_HEADER => "true",
                           STREAM_CURSOR_HEADER => (@closed ? nil : size) }, body: status == 204 ? "" : content(from))
       end
 
-      # @param from [Integer] how many messages to leave out
-      # @return [String] the others, as a read's body has them
+      # @param from [Integer] number of messages to skip
+      # @return [String] the other messages, as a response body
       def content(from)
         rest = @messages.drop(from)
         json? ? JSON.generate(rest, max_nesting: 0) : rest.map(&:b).join
@@ -95,7 +95,7 @@ module DurableStreams
 
       # @param status [Integer]
       # @param headers [Hash]
-      # @return [MockResponse] with what every answer says
+      # @return [MockResponse] a response with the stream's position
       def respond(status, headers = {}, body: "")
         position = { STREAM_NEXT_OFFSET_HEADER => MockOffset.of(size) }
         position[STREAM_CLOSED_HEADER] = "true" if @closed
@@ -114,7 +114,7 @@ module DurableStreams
         respond(409, body: "the stream is closed")
       end
 
-      # Stores the content, or says why not.
+      # Stores the content, or returns the response that rejects it.
       def rejection_of(headers, body, closes, producer)
         empty = body.nil? || body.empty?
         return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes

@@ -4,15 +4,14 @@ require "uri"
 
 module DurableStreams
   module Testing
-    # Streams in memory, and how requests to them are answered: as a server would, unless {#on} says otherwise. Streams
-    # are known by the paths of their URLs. May be used from any number of threads.
+    # A transport with streams in memory. It responds as a server would, unless a rule ({#on}) says otherwise. A stream
+    # is identified by the path of its URL. Any number of threads may use it.
     #
-    # Some things differ from a server. Unless {#strict} is set, streams need not be created: one that never was reads
-    # as an empty one of JSON, and what is appended creates it; only looking it up (`head`, `exists?`), forking and
-    # deleting say that it is not there. Streams do not expire. And a live read's poll ends only when there is something
-    # new.
+    # Differences from a server: Unless {#strict} is set, streams need not be created. One that was never created reads
+    # as an empty JSON stream, and the first append creates it; only metadata (`head`, `exists?`), forks and deletes
+    # respond with 404. Streams do not expire. A live read's poll ends only when there is new data.
     class MockTransport
-      # How a stream was created, as far as creating it again must say the same.
+      # Headers of a stream's configuration. Creating it again must send the same.
       SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
       private_constant :SETTINGS
 
@@ -21,51 +20,50 @@ module DurableStreams
         @strict = false
         @requests = []
         @rules = []
-        # The tests' own, by path: messages and nothing else.
+        # Messages by path; tests may change this Hash.
         @streams = {}
-        # What there is to a stream beside its messages, by path: it outlives that a test replaces them.
+        # The streams by path; they persist when a test replaces their messages.
         @states = {}
         @deleted = {}
         @live_reads = Hash.new { |live_reads, path| live_reads[path] = [] }
       end
 
-      # @return [Boolean] whether a stream that was never created is not found, for whatever request
+      # @return [Boolean] whether every request for a stream that was never created gets a 404
       attr_accessor :strict
 
-      # The requests that were made, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers`
-      # (names in lower case, which `[]` takes in any case) and `body` (a String, or nil). No copy: `requests.clear`
-      # forgets them.
+      # The recorded requests, in order: `method` (a Symbol, such as :post), `url`, `path`, `query`, `headers` (names in
+      # lower case; `[]` takes any case) and `body` (a String or nil). Not a copy: `requests.clear` clears the record.
       # @return [Array<Hash{Symbol => Object}>]
       attr_reader :requests
 
-      # The streams' messages by their paths, percent-encoded as requests have them. No copy: what is added, replaced or
-      # deleted here is so for the next request (a live read that waits already sees it with what comes next). A stream
-      # that is put here is one of JSON, unless there was one at its path.
+      # Messages by path, percent-encoded as in requests. Not a copy: changes take effect with the next request (a
+      # waiting live read sees them with the next append). A stream that is added here is a JSON stream, unless one
+      # existed at its path.
       # @return [Hash{String => Array}]
       attr_reader :streams
 
-      # Says how requests are answered from now on, in place of what a server would do. What is said later goes first.
+      # Adds a rule: how to respond to certain requests from now on. Later rules take precedence.
       #
-      # A success that lacks headers of the protocol gets those that the stream in memory has; nil leaves one out. With
-      # a block, the block decides for each request, which it gets as {#requests} has it: a status, a Hash of `status:`,
-      # `body:` and `headers:`, one of the faults below, or nil for the usual answer. What it raises reaches whoever
-      # made the request.
+      # A success response without the protocol's headers gets those of the stream in memory; nil omits one. A block
+      # decides for each request, which it receives as in {#requests}. It returns a status, a Hash of `status:`, `body:`
+      # and `headers:`, one of the faults below, or nil for the normal response. Its exceptions reach the caller of the
+      # operation.
       #
       # @example A server that is overloaded twice
       #   transport.on(:post, "/events", status: 503, times: 2)
-      # @example A connection that is lost
+      # @example A lost connection
       #   transport.on(:post, "/events", error: :connection)
       # @param method [Symbol] :get, :head, :put, :post or :delete
-      # @param path [String, Regexp] of the URL; a Regexp is matched with the path as it is sent, percent-encoded
-      # @param status [Integer, nil] of the answer
-      # @param body [String, Object] of the answer; anything but a String is sent as JSON
-      # @param headers [Hash] of the answer
-      # @param error [Symbol, nil] :connection, lost after the request was sent; :refused, so that it was not sent;
-      #   :timeout, no answer in time (without waiting for it)
-      # @param times [Integer, nil] how often; nil: always
+      # @param path [String, Regexp] path of the URL; a Regexp is matched with the percent-encoded path
+      # @param status [Integer, nil] status of the response
+      # @param body [String, Object] body of the response; any other object than a String is sent as JSON
+      # @param headers [Hash] headers of the response
+      # @param error [Symbol, nil] :connection: lost after the request was sent; :refused: the request was not sent;
+      #   :timeout: no response within the timeout (raised without waiting)
+      # @param times [Integer, nil] number of requests that the rule applies to; nil: no limit
       # @yieldparam request [Hash]
       # @return [nil]
-      # @raise [ArgumentError] unless one of status, error and a block is given
+      # @raise [ArgumentError] unless exactly one of status, error and a block is given
       def on(method, path, status: nil, body: "", headers: {}, error: nil, times: nil, &block)
         response = status && MockResponse.new(status: status, body: body, headers: headers)
         path = MockPath.of(path) unless path.is_a?(Regexp)
@@ -74,11 +72,11 @@ module DurableStreams
         nil
       end
 
-      # Adds messages to a stream, which is created if it is not there.
+      # Adds messages to a stream. Creates it if it does not exist.
       # @param path [String] the stream's path (or URL)
-      # @param messages [Array] anything that JSON can say on a JSON stream, Strings on others
-      # @param content_type [String, Symbol] of a stream that is created, as {Stream#create} takes it
-      # @return [Array] all its messages
+      # @param messages [Array] JSON values on a JSON stream, Strings on others
+      # @param content_type [String, Symbol] of a created stream; see {Stream#create}
+      # @return [Array] all messages of the stream
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
         @lock.synchronize do
@@ -91,14 +89,14 @@ module DurableStreams
       end
 
       # @param path [String] the stream's path (or URL)
-      # @return [Array] its messages: what JSON.parse makes of them on a JSON stream, Strings on others; none if there
-      #   is no such stream
+      # @return [Array] its messages: on a JSON stream as JSON.parse returns them, on others Strings; empty if there is
+      #   no such stream
       def messages_for(path)
         path = MockPath.of(path)
         @lock.synchronize { @streams[path].to_a.dup }
       end
 
-      # Forgets streams, requests and the answers set by {#on}. Reads that wait are answered as for a deleted stream.
+      # Deletes the streams, the recorded requests and the rules. Waiting reads end as for a deleted stream.
       # @return [nil]
       def clear!
         @lock.synchronize do
@@ -112,7 +110,7 @@ module DurableStreams
         nil
       end
 
-      # Answers a request that the library makes; a live read perhaps later, from whatever thread has something for it.
+      # Responds to a request of the library. To a live read it may respond later, from any thread.
       # @api private
       # @param native [Native::Request]
       # @return [nil]
@@ -126,24 +124,24 @@ module DurableStreams
         nil
       end
 
-      # Answers a request, without waiting for anything.
+      # Returns the response to a request, without waiting.
       # @param method [Symbol] :get, :head, :put, :post or :delete
       # @param url [String]
       # @param headers [Hash{String => String}]
       # @param body [String, nil]
       # @return [MockResponse]
-      # @raise [ConnectionError, TimeoutError] where {#on} says so
+      # @raise [ConnectionError, TimeoutError] if a rule says so
       def request(method, url, headers: {}, body: nil, **)
         request = record(method, url, headers.to_h { |name, value| [name.to_s.downcase, value.to_s] }, body)
         case (result = result_of_rules(request))
-        when :timeout then raise TimeoutError.new("no answer", url: url)
+        when :timeout then raise TimeoutError.new("no response within the timeout", url: url)
         when Symbol then raise ConnectionError.new("the connection was lost", url: url)
         when MockResponse then result
         else @lock.synchronize { response_to(request, stream_for(request)) }
         end
       end
 
-      # Answers a request, as {#request} does.
+      # Yields the response to a request; see {#request}.
       # @yieldparam response [MockResponse]
       # @return [Object] the block's value
       def stream_request(method, url, headers: {}, **)
@@ -173,12 +171,12 @@ module DurableStreams
       end
 
       # @param lookup [Boolean] whether the request only prepares for reading or writing
-      # @return [MockStream, nil] what a request is answered by
+      # @return [MockStream, nil] the stream that responds to a request
       def stream_for(request, lookup: false)
         stream_at(request[:path]) || implicit_stream(request, lookup)
       end
 
-      # @return [MockStream, nil] what a request is answered by where no stream ever was
+      # @return [MockStream, nil] the stream that responds if no stream was ever created at the path
       def implicit_stream(request, lookup)
         return if @strict || @deleted[request[:path]]
 
@@ -210,7 +208,7 @@ module DurableStreams
         request
       end
 
-      # What {#on} was told for this request.
+      # Returns the response or fault of the first rule that applies; nil if there is none.
       def result_of_rules(request)
         rule = @lock.synchronize { @rules.find { |candidate| candidate.use?(request) } }
         result = rule&.result(request)
@@ -227,7 +225,7 @@ module DurableStreams
         defaults
       end
 
-      # Answers now, or keeps the request until there is something for it.
+      # Responds now, or stores a live read until there is data for it.
       def respond(request, native)
         stream = stream_for(request, lookup: native.lookup?)
         live = request[:query]["live"] if request[:method] == :get && stream
@@ -241,7 +239,7 @@ module DurableStreams
         @live_reads[request[:path]] << live_read unless live_read.done?(stream)
       end
 
-      # What a server answers at once. Under the lock.
+      # Returns the immediate response. Called under the lock.
       def response_to(request, stream)
         path = request[:path]
         return create(path, request) if request[:method] == :put
@@ -270,7 +268,7 @@ module DurableStreams
         type = headers["content-type"]
         settings = headers.slice(*SETTINGS)
         if settings.key?(STREAM_TTL_HEADER) && settings.key?(STREAM_EXPIRES_AT_HEADER)
-          return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At exclude each other")
+          return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At must not both be given")
         end
 
         existing = stream_at(path)
@@ -307,7 +305,7 @@ module DurableStreams
         copy
       end
 
-      # What a fork has after its offset: so many messages, or bytes.
+      # Returns the messages (or bytes) of a fork after its offset.
       def after_offset(source, count, headers)
         more = headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i
         return [] if more.zero?

@@ -8,9 +8,9 @@ require "tmpdir"
 
 module DurableStreams
   module Testing
-    # A real Durable Streams server (`durable-streams-server`) in a process of its own, on loopback, on a port and with
-    # a folder of its own. Knows how to start, stop, kill and restart it; knows nothing of RSpec, and needs nothing else
-    # of this library.
+    # Runs a real Durable Streams server (`durable-streams-server`) in its own process, on a free loopback port, with
+    # its own data folder. Starts, stops, kills and restarts it. Depends neither on RSpec nor on the rest of this
+    # library.
     #
     # @example
     #   server = DurableStreams::Testing::Server.start(durability: :wal)
@@ -19,26 +19,26 @@ module DurableStreams
     #   server.restart  # same port, same data
     #   server.stop
     class Server
-      # The server did not come up, or could not be found. The message carries what it logged.
+      # The server did not start, or its program was not found. The message includes the server's log.
       class StartError < StandardError; end
 
       HOST = "127.0.0.1"
-      # The program's name.
+      # Name of the program.
       PROGRAM = "durable-streams-server"
-      # Seconds a server may take until it listens, and after a TERM until it is gone.
+      # Seconds that a server may take to listen, and to end after a TERM.
       START_TIMEOUT = 20
       STOP_TIMEOUT = 3
-      # Another process may take the port between our finding it free and the server's binding it.
+      # Another process may take the free port before the server binds it.
       START_ATTEMPTS = 5
-      # What the server prints once it accepts connections.
+      # Printed when the server accepts connections.
       LISTENING = /listening on/
-      # What it logs if another process has the port.
+      # Logged if another process has the port.
       PORT_TAKEN = /AddrInUse|EADDRINUSE/
 
-      # Starts a server and returns it once it accepts connections.
-      # @param options [Hash] as {#initialize} takes them
+      # Starts a server and returns it when it accepts connections.
+      # @param options [Hash] see {#initialize}
       # @return [Server]
-      # @raise [StartError] if there is none, or it does not start
+      # @raise [StartError] if there is no server program, or it does not start
       def self.start(**options)
         server = new(**options)
         server.start
@@ -47,15 +47,14 @@ module DurableStreams
         raise
       end
 
-      # @return [String] the program: what the environment's DURABLE_STREAMS_SERVER names, else what is on PATH, else
-      #   what `cargo install` has put into its folder
+      # @return [String] path of the program: DURABLE_STREAMS_SERVER, or the one on PATH, or the one in cargo's folder
       # @raise [StartError] if there is none
       def self.program
         named = ENV.fetch("DURABLE_STREAMS_SERVER", "")
         unless named.empty?
           return named if program?(named)
 
-          raise StartError, "DURABLE_STREAMS_SERVER names #{named.inspect}, which is no program that can be run"
+          raise StartError, "DURABLE_STREAMS_SERVER is #{named.inspect}, which is not an executable file"
         end
 
         folders = ENV.fetch("PATH", "").split(File::PATH_SEPARATOR)
@@ -63,12 +62,12 @@ module DurableStreams
         folders << File.join(cargo, "bin") if cargo
         files = folders.map { |folder| File.join(folder, PROGRAM + RbConfig::CONFIG["EXEEXT"]) }
         files.find { |file| program?(file) } ||
-          raise(StartError, "there is no #{PROGRAM} on PATH. `cargo install durable-streams` gets one (with Rust: " \
-                            "https://rustup.rs); one that is elsewhere is used if DURABLE_STREAMS_SERVER is its path")
+          raise(StartError, "#{PROGRAM} is not on PATH. Install it with `cargo install durable-streams` (needs Rust, " \
+                            "https://rustup.rs), or set DURABLE_STREAMS_SERVER to its path")
       end
 
       # @param file [String]
-      # @return [Boolean] whether it is a program that can be run
+      # @return [Boolean] whether it is an executable file
       def self.program?(file)
         File.file?(file) && File.executable?(file)
       end
@@ -83,11 +82,12 @@ module DurableStreams
       # @return [String] the file with everything the server printed, over all its starts
       attr_reader :log_path
 
-      # @param durability [Symbol, String] :memory (fast, survives #restart only after #stop) or :wal (survives #kill)
-      # @param data_dir [String, nil] kept after #stop if given, else a temporary folder that #stop removes
-      # @param port [Integer, nil] a free one if nil
-      # @param long_poll_timeout_ms [Integer, nil] how long the server holds a long-poll open; its own default if nil
-      # @param log_path [String, nil] inside a temporary folder that #stop removes if nil
+      # @param durability [Symbol, String] :memory (fast; data survives #restart only after #stop) or :wal (survives
+      #   #kill)
+      # @param data_dir [String, nil] a folder that remains after #stop; nil: a temporary folder that #stop removes
+      # @param port [Integer, nil] nil: a free one
+      # @param long_poll_timeout_ms [Integer, nil] how long the server holds a long-poll open; nil: the server's default
+      # @param log_path [String, nil] nil: in a temporary folder that #stop removes
       # @param binary [String] the server program; see {Server.program}
       # @raise [StartError] if there is none
       def initialize(durability: :memory, data_dir: nil, port: nil, long_poll_timeout_ms: nil, log_path: nil,
@@ -103,7 +103,7 @@ module DurableStreams
         @owner = Process.pid
       end
 
-      # @return [String] the base URL, without a slash at the end
+      # @return [String] the base URL, without a trailing slash
       def url
         "http://#{HOST}:#{port}"
       end
@@ -129,9 +129,8 @@ module DurableStreams
         !@waiter.nil? && @waiter.alive?
       end
 
-      # Ends the server and removes what is temporary. Data that are to be kept are given STOP_TIMEOUT seconds for an
-      # orderly end (the server waits for open long-polls). Only the process that made this object does any of it: in a
-      # forked child this does nothing.
+      # Stops the server and removes temporary folders. If the data is to remain, the server has STOP_TIMEOUT seconds
+      # for an orderly end (it waits for open long-polls). In a forked child this does nothing.
       # @return [nil]
       def stop
         return if Process.pid != @owner
@@ -142,7 +141,7 @@ module DurableStreams
         nil
       end
 
-      # Ends the server at once, as a crash would. Its data stay.
+      # Kills the server, as a crash would. Its data remains.
       # @return [nil]
       def kill
         signal("KILL")
@@ -158,7 +157,7 @@ module DurableStreams
         start
       end
 
-      # Suspends the server: connections are still accepted by the kernel, and nothing is answered until #resume.
+      # Suspends the server: the kernel still accepts connections, but there are no responses until #resume.
       # @return [nil]
       def suspend
         signal("STOP")
@@ -183,7 +182,7 @@ module DurableStreams
         command
       end
 
-      # Starts the process and reads what it prints until it says that it listens, or ends.
+      # Starts the process and reads its output until it listens or ends.
       # @return [Boolean] whether it listens
       def launch
         @output&.close
@@ -197,8 +196,7 @@ module DurableStreams
         false
       end
 
-      # The pipe stays open and unread afterwards: the server prints nothing more to it, and would not survive a closed
-      # one.
+      # The pipe remains open and unread: the server prints nothing more to it, but would not survive if it were closed.
       def listening?
         deadline = now + START_TIMEOUT
         printed = +""
@@ -216,7 +214,7 @@ module DurableStreams
       def shut_down
         return unless running?
 
-        signal("CONT") # a suspended process does not hear a TERM
+        signal("CONT") # a suspended process does not handle TERM
         signal("TERM")
         @waiter.join(STOP_TIMEOUT) || kill
       end
@@ -225,7 +223,7 @@ module DurableStreams
         Process.kill(name, @pid) if running?
         nil
       rescue Errno::ESRCH
-        nil # it ended between the look and the signal
+        nil # it ended between the check and the signal
       end
 
       def free_port
