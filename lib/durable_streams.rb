@@ -3,8 +3,8 @@
 require "json"
 require "rbconfig"
 
-# The documentation's examples use SecureRandom in a header without requiring it, and code written for the pure-Ruby
-# client finds Timeout and Logger there, which its HTTP library and itself load.
+# The documented examples use SecureRandom without requiring it. Code written for the pure-Ruby client relies on Timeout
+# and Logger, which that client loads.
 autoload :Logger, "logger"
 autoload :SecureRandom, "securerandom"
 autoload :Timeout, "timeout"
@@ -17,8 +17,8 @@ require_relative "durable_streams/producer_error"
 require_relative "durable_streams/values"
 require_relative "durable_streams/batches"
 
-# A precompiled gem has one extension for each Ruby; one that was built here has one for all. Which of them is there is
-# looked at, not tried: an extension that is there and does not load has a reason that must be seen.
+# A precompiled gem has one extension for each Ruby version. A gem built from source has one extension for all. Check
+# which file exists instead of trying both: if an existing extension fails to load, its own error must reach the user.
 precompiled = File.join(__dir__, "durable_streams", RUBY_VERSION[/\A\d+\.\d+/],
                         "durable_streams.#{RbConfig::CONFIG["DLEXT"]}")
 begin
@@ -26,9 +26,9 @@ begin
 rescue LoadError => e
   raise unless e.path == "durable_streams/durable_streams"
 
-  raise LoadError, "#{e.message}: the extension of durable_streams is not built for Ruby #{RUBY_VERSION} on " \
-                   "#{RUBY_PLATFORM}. `gem pristine durable_streams` builds that of an installed gem, which takes " \
-                   "Rust (https://rustup.rs), a C compiler and libclang; bin/setup that of a checkout."
+  raise LoadError, "#{e.message}: the native extension of durable_streams is not built for Ruby #{RUBY_VERSION} on " \
+                   "#{RUBY_PLATFORM}. Installed gem: run `gem pristine durable_streams` (needs Rust, " \
+                   "https://rustup.rs, a C compiler and libclang). Checkout: run bin/setup, then `rake compile`."
 end
 
 require_relative "durable_streams/redaction"

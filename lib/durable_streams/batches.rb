@@ -1,26 +1,26 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # What {JsonBatch} and {ByteChunk} share: what one server response (or SSE data event) brought, and the position after
-  # it. The content is the first member of each.
+  # The part that {JsonBatch} and {ByteChunk} share: the position after one server response (or SSE data event). The
+  # content is the first member of each struct.
   # @api private
   module ResponsePart
     include OffsetAlias
 
     # @!attribute [r] next_offset
-    #   @return [String] the position after it: save it, and go on from there with `read(offset: …)`
+    #   @return [String] the position after this content: save it, and continue there with `read(offset: …)`
     # @!attribute [r] cursor
-    #   @return [String, nil] for `read(cursor: …)`: helps caches, means nothing else
+    #   @return [String, nil] an opaque value for `read(cursor: …)`; it helps caches to merge requests
     # @!attribute [r] up_to_date
-    #   @return [Boolean] whether nothing more existed when the server answered
+    #   @return [Boolean] whether the stream had no more data when the server responded
     # @!attribute [r] stream_closed
     #   @return [Boolean] whether this is the end of a closed stream
 
-    # How the library builds them.
+    # Builds a value without the Hash that keyword arguments cost.
     # @api private
     module Building
       # @param content [Array, String] frozen if it is an Array
-      # @param position [Array(String, String, Boolean, Boolean)] see {Reader}
+      # @param position [Array(String, String, Boolean, Boolean)] next_offset, cursor, up_to_date, stream_closed
       # @return [JsonBatch, ByteChunk]
       def of(content, position)
         part = allocate
@@ -30,7 +30,7 @@ module DurableStreams
       end
     end
 
-    # @return [Boolean] whether nothing more existed when the server answered
+    # @return [Boolean] whether the stream had no more data when the server responded
     def up_to_date?
       up_to_date ? true : false
     end
@@ -47,7 +47,7 @@ module DurableStreams
     extend ResponsePart::Building
 
     # @!attribute [r] items
-    #   @return [Array] frozen; what JSON.parse would give for each message (of a repeated key the last value)
+    #   @return [Array] frozen; each message as JSON.parse returns it (if a key repeats, its last value counts)
 
     # @param items [Array]
     # @param next_offset [String, nil] also as `offset`
@@ -68,7 +68,7 @@ module DurableStreams
     extend ResponsePart::Building
 
     # @!attribute [r] data
-    #   @return [String] binary; UTF-8 on a text stream where it is valid
+    #   @return [String] binary; on a text stream UTF-8 where valid
 
     # @param data [String]
     # @param next_offset [String, nil] also as `offset`

@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Reads the bytes of a stream. Data of text streams is UTF-8 where it is valid, all other data is binary.
+  # Reads the bytes of a stream. Data of text streams is UTF-8 where valid; all other data is binary.
   class ByteReader < Reader
-    # @param stream [Stream] asked for its content type (HEAD) if it does not know it
-    # @param offset [String, nil] as {Stream#read} takes it
-    # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
-    # @param cursor [String, nil] as {Stream#read} takes it
+    # @param stream [Stream] if its content type is not known, a HEAD request looks it up
+    # @param offset [String, nil] see {Stream#read}
+    # @param live [Symbol, Boolean, nil] see {Stream#read}
+    # @param cursor [String, nil] see {Stream#read}
     def initialize(stream, offset: "-1", live: :off, cursor: nil)
       @text = ContentType.text?(stream.known_content_type(:read))
       super(stream, @text ? :text : :bytes, offset: offset, live: live, cursor: cursor)
     end
 
-    # Yields chunks, each one server response or SSE data event.
+    # Yields chunks. One chunk is one server response or SSE data event.
     # @yieldparam chunk [ByteChunk]
     # @return [ByteReader, Enumerator] self; without a block, an Enumerator
     # @raise [ClosedError] if the reader is closed
@@ -23,8 +23,8 @@ module DurableStreams
     end
     alias each_item each
 
-    # Writes the bytes to an IO while they arrive, so that never more than a window of them is in memory. What a
-    # failing write was given is given to the next one again.
+    # Writes the bytes to an IO as they arrive, so only a bounded window of them is in memory. If a write raises, the
+    # next call writes the same part again.
     # @param io [#write]
     # @return [Integer] bytes written
     # @raise [ClosedError] if the reader is closed
@@ -37,7 +37,7 @@ module DurableStreams
       written
     end
 
-    # All that is left, in one String.
+    # Reads the rest of the stream into one String.
     # @return [String]
     def body
       body = String.new(encoding: Encoding::BINARY)
@@ -45,7 +45,7 @@ module DurableStreams
       labelled(body)
     end
 
-    # All that is left, as UTF-8, whatever the stream's content type. Not checked: see String#valid_encoding?.
+    # Reads the rest of the stream as UTF-8, whatever its content type. Does not check it: see String#valid_encoding?.
     # @return [String]
     def text
       body.force_encoding(Encoding::UTF_8)
@@ -69,7 +69,7 @@ module DurableStreams
       @buffer
     end
 
-    # Each part has an encoding of its own: a character may be cut between them.
+    # Joins as bytes: each part has its own encoding, and a character may be split between two parts.
     def joined(first, second)
       labelled(first.b << second.b)
     end

@@ -1,55 +1,56 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The Ruby threads that do for producers what only Ruby can do while no caller waits. Those of one kind compute the
-  # values that requests ask callables for: there is one more of them whenever all are busy, so that a callable that is
-  # stuck holds up its own producer only. One other thread calls the callbacks, so that these may be slow, or wait for
-  # their producer, while requests go on.
+  # The callback threads: Ruby threads that run Ruby code for producers while no caller waits.
   #
-  # They are started when a producer needs them. One that dies while there is something to do starts its successor: what
-  # ends a thread (Thread#kill, Thread.exit in a callback) runs the code that does so. A forked child has its own, and
-  # they never keep a process alive. The extension counts them, by numbers that it gives out.
+  # There are two kinds. `:values` threads run value callables; another one starts whenever all are busy, so a stuck
+  # callable delays only its own producer. One `:notices` thread runs the callbacks of all producers, so they may be
+  # slow, or wait for their producer, while requests go on.
+  #
+  # A producer starts the threads it needs. If a thread ends while work remains (by Thread#kill, or Thread.exit in a
+  # callback), its `ensure` block starts another. A forked child starts its own threads. They never prevent the process
+  # from exiting. The extension tracks the threads by numbers that it assigns.
   # @api private
   module CallbackThreads
-    # The threads' names, by their kind.
+    # Thread names, by kind.
     NAMES = { values: "durable_streams headers", notices: "durable_streams callbacks" }.freeze
-    # The thread variable that has the number of a thread that computes values.
+    # The thread variable with the number of a `:values` thread.
     VARIABLE = :__durable_streams_values
     private_constant :NAMES, :VARIABLE
 
-    # Whether the log has been told that threads cannot be started.
+    # Whether a failure to start threads has been logged.
     @warned = false
 
     class << self
       # @return [nil]
-      # @raise [Ractor::IsolationError] outside of the main Ractor, whose threads these are
+      # @raise [Ractor::IsolationError] outside the main Ractor, which owns the callback threads
       def check_ractor
         return if Ractor.current == Ractor.main
 
-        raise Ractor::IsolationError, "producers with callbacks or callables belong to the main Ractor"
+        raise Ractor::IsolationError, "a producer with callbacks or value callables works only in the main Ractor"
       end
 
-      # Starts a thread, if another one is of use. Works in trap handlers: there is no lock.
+      # Starts a thread if another one is needed. Takes no lock, so it works in trap handlers.
       # @param kind [Symbol] :values or :notices
-      # @return [Boolean] false if it is of use and cannot be started, and others serve
-      # @raise [ThreadError] if it cannot be started, and there is no other
+      # @return [Boolean] false if a needed thread cannot be started, but others of its kind run
+      # @raise [ThreadError] if it cannot be started, and no other of its kind runs
       def keep_running(kind)
-        # Nothing may come between the number and the thread that has it.
+        # An interrupt between the two calls would leave a number without a thread.
         Thread.handle_interrupt(Object => :never) do
           number = Native.join(kind)
           number.nil? || start(kind, number)
         end
       end
 
-      # @return [Boolean] whether requests wait for what this thread computes
+      # @return [Boolean] whether this thread is running a value callable that a request waits for
       def running_value_callables?
         number = Thread.current.thread_variable_get(VARIABLE)
-        # A forked child's thread has the number of its parent's, for which nobody waits there.
+        # After a fork inside a callable, the child's thread still has its parent's number, but no request waits for it.
         !number.nil? && Native.serves?(:values, number)
       end
 
-      # Calls the callbacks that are due, for the end of the process.
-      # @param limit [Numeric] seconds to wait for them at most
+      # Runs the remaining callbacks at process exit.
+      # @param limit [Numeric] the most seconds to wait for them
       # @return [nil]
       def finish(limit)
         Native.finish_notices(limit)
@@ -57,7 +58,7 @@ module DurableStreams
 
       private
 
-      # To be called without interrupts, which the thread then begins without, too: it reaches its `ensure`.
+      # Must be called with interrupts off. The thread inherits that, so it always reaches its `ensure`.
       # @return [Boolean] whether it was started
       def start(kind, number)
         thread = Thread.new { run(kind, number) }
@@ -72,17 +73,17 @@ module DurableStreams
         false
       end
 
-      # Once, until a thread can be started again: whatever needs one tries.
+      # Warns once until a thread can be started again: every producer that needs a thread tries to start one.
       def warn_of_shortage(kind, error)
         return if @warned
 
         @warned = true
-        DurableStreams.report(:warn, "durable_streams: cannot start another thread, so that producers' #{kind} may " \
-                                     "have to wait for one another: #{error.message}")
+        DurableStreams.report(:warn, "durable_streams: cannot start another thread for producers' #{kind}; " \
+                                     "producers may have to wait for one another: #{error.message}")
       end
 
-      # Of no thread group of the application's, so that nobody joins or kills it with theirs; some cannot be left, or
-      # joined.
+      # Moves the thread out of the application's thread group, so that the application does not join or kill it with
+      # its own threads. Enclosed and frozen groups do not allow that.
       def leave_group(thread)
         groups = [thread.group, ThreadGroup::Default].compact
         ThreadGroup::Default.add(thread) if groups.none? { |group| group.enclosed? || group.frozen? }
@@ -108,13 +109,13 @@ module DurableStreams
         end
       end
 
-      # For a thread at its end. The main thread is not alive any more while the process ends all others; none can be
-      # started then.
+      # Starts the successor of a thread that ends. While the process exits, the main thread is no longer alive and no
+      # thread can be started.
       def replace(kind, number)
         needed = Native.leave(kind, number)
         keep_running(kind) if needed && Thread.main.alive?
       rescue ThreadError => e
-        DurableStreams.report(:error, "durable_streams: a thread for producers' #{kind} has ended, and another one " \
+        DurableStreams.report(:error, "durable_streams: the thread for producers' #{kind} ended, and another one " \
                                       "cannot be started: #{e.message}")
       end
     end

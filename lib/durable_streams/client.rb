@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # A server (or several), how to talk to it, and the connections to it. One client serves any number of threads, and
-  # goes on working after fork, in parent and child. Making one opens no connection.
+  # Settings for one or more servers, and the connection pool for them. Any number of threads may share a client. It
+  # works before and after `fork`, in parent and child. Creating a client opens no connection.
   #
-  # Requests go through the proxies of the environment, which is read at the client's first request in each process:
-  # `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in upper case too, as curl takes them. A proxy that cannot
-  # be used is a {ConnectionError} for the requests that need it.
+  # Requests use the proxies of the environment, which each process reads at the client's first request: `http_proxy`,
+  # `https_proxy`, `all_proxy` and `no_proxy`, in lower or upper case, as curl does. A proxy setting that is not usable
+  # raises {ConnectionError} for the requests that need it.
   #
   # @example
   #   client = DurableStreams::Client.new(base_url: "https://streams.example.com",
@@ -16,8 +16,8 @@ module DurableStreams
     # @return [Context] the client's settings
     attr_reader :context
 
-    # Makes a client; with a block, closes it when the block ends, however it ends.
-    # @param options [Hash] as {#initialize} takes them
+    # Creates a client. With a block, closes the client when the block ends or raises.
+    # @param options [Hash] see {#initialize}
     # @yieldparam client [Client]
     # @return [Object] the block's value; without a block, the client
     def self.open(**options)
@@ -31,24 +31,26 @@ module DurableStreams
       end
     end
 
-    # @param base_url [String, URI, nil] what paths are joined to; a path in it is kept, and no `..` leads out of it
-    # @param headers [Hash] headers of every request: name => String, or an object with `call` that is asked anew for
-    #   every request that goes out, retries included, on a thread that waits for it and whose call ends with what is
-    #   raised meanwhile (a producer's: on a thread of the library's); nil leaves the header out
-    # @param params [Hash] query parameters of every request, values as in headers
-    # @param timeout [Numeric] seconds of silence to give up after: connecting, waiting for the answer, between bytes of
-    #   it. Does not bound a download that flows, nor a live read that the server holds open
+    # @param base_url [String, URI, nil] the URL that stream paths are joined to. Its own path is a prefix that no `..`
+    #   can leave
+    # @param headers [Hash] headers of every request: name => String, or a value callable, which is called for every
+    #   HTTP request, retries included. It runs on a thread that waits for the request, and its exception is raised
+    #   there. (Producers call it on a callback thread.) nil omits the header
+    # @param params [Hash] query parameters of every request; values as in headers
+    # @param timeout [Numeric] seconds of silence before a request fails: while connecting, while waiting for the
+    #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
     # @param retry_policy [RetryPolicy, nil] nil: {RetryPolicy.default}
-    # @param live_timeout [Numeric] seconds without a byte after which a live read takes its connection for dead and
-    #   makes another: nothing is missed, nothing raised. Notices what TCP's keep-alive cannot see
-    # @param max_message_bytes [Integer] the largest JSON item, and the largest SSE event, that a read takes, and how
-    #   much a server may send by SSE without saying where in the stream it is; beyond it is a {ParseError}
-    # @param ca_file [String, Pathname, nil] file of certificates (PEM) to trust beside the system's
-    # @param client_cert [String, Pathname, nil] file with a certificate (PEM, its issuers' after it) for servers that
-    #   want one from clients. Read at the first request; what cannot be used is a {ConnectionError} then. A redirect to
-    #   another origin does not show it there. An https proxy for https URLs is shown it too if it wants one
-    # @param client_key [String, Pathname, nil] file with its private key (PEM, not encrypted); nil: the same file
-    # @raise [ArgumentError] for values that cannot be meant, and for unknown keywords
+    # @param live_timeout [Numeric] a live read reconnects from the last offset after this many seconds of silence.
+    #   This detects dead connections that TCP keep-alive does not
+    # @param max_message_bytes [Integer] the largest JSON item or SSE event that a read accepts, and the most data that
+    #   an SSE response may send without a control event. Beyond it, the read raises {ParseError}
+    # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
+    # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
+    #   first request reads it and raises {ConnectionError} if it is not usable. It is never presented to another origin
+    #   after a redirect. An https proxy for https URLs receives it too if it requests one
+    # @param client_key [String, Pathname, nil] PEM file with the certificate's private key, not encrypted; nil: the
+    #   file of client_cert
+    # @raise [ArgumentError] if an option is invalid or unknown
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
@@ -67,21 +69,21 @@ module DurableStreams
       end
     end
 
-    # A handle for a stream. No request is made.
-    # @param url [String, URI] a path to join to base_url, or absolute: then on any server, which gets the client's
-    #   headers and parameters
-    # @param options [Hash] `content_type:`, `headers:`, `params:`, `batching:` as {Stream#initialize} takes them
+    # Returns a handle for a stream. Sends no request.
+    # @param url [String, URI] a path to join to base_url, or an absolute URL on any server. That server receives the
+    #   client's headers and parameters
+    # @param options [Hash] `content_type:`, `headers:`, `params:`, `batching:`: see {Stream#initialize}
     # @return [Stream]
-    # @raise [ArgumentError] for a URL, header or keyword that cannot be used
+    # @raise [ArgumentError] if the URL, a header or an option is invalid
     def stream(url, **options)
       Stream.new(url, context: @context, **options)
     end
 
-    # A handle for a stream that is there: asks the server (HEAD).
+    # Returns a handle for an existing stream. Sends a HEAD request.
     # @param url [String, URI] absolute, or a path to join to base_url
-    # @param options [Hash] as for {#stream}
+    # @param options [Hash] see {#stream}
     # @return [Stream]
-    # @raise [StreamNotFoundError] if it is not there
+    # @raise [StreamNotFoundError] if the stream does not exist
     def connect(url, **options)
       Stream.connect(url, context: @context, **options)
     end
@@ -89,15 +91,15 @@ module DurableStreams
     # Creates a stream on the server.
     # @param url [String, URI] absolute, or a path to join to base_url
     # @param content_type [String, Symbol, nil] a MIME type, :json, :bytes, :text; nil: see {Stream#create}
-    # @param options [Hash] as {Stream.create} takes them
+    # @param options [Hash] see {Stream.create}
     # @return [Stream]
-    # @raise [StreamExistsError] if it exists with another configuration
+    # @raise [StreamExistsError] if the stream exists with another configuration
     def create(url, content_type: nil, **options)
       Stream.create(url, content_type: content_type, context: @context, **options)
     end
 
-    # Drops idle connections. Requests raise {ClosedError} from then on; those that are out come to their end, which for
-    # server-sent events is when the server ends them, or the reader is closed. Closing twice is fine.
+    # Closes idle connections. Later requests raise {ClosedError}. Requests in flight continue until they complete; an
+    # SSE read continues until the server ends the response or the reader is closed. A second call does nothing.
     # @return [nil]
     def close
       @context.close

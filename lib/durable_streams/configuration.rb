@@ -1,48 +1,48 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # The settings that streams are made with. Values are checked when they are set; the configuration is frozen, all
-  # through, when the block of {DurableStreams.configure}, {DurableStreams.new_context} or {Context#initialize} ends.
+  # The settings of clients and streams. Setters check their values. The configuration is deeply frozen when the block
+  # of {DurableStreams.configure}, {DurableStreams.new_context} or {Context#initialize} ends.
   class Configuration
-    # Seconds of silence after which a request is given up.
+    # Seconds of silence after which a request fails.
     DEFAULT_TIMEOUT = 30
 
-    # Seconds of silence after which a live read replaces its connection. Servers hold a request for about a minute.
+    # Seconds of silence after which a live read reconnects. Servers hold a live request open for about a minute.
     DEFAULT_LIVE_TIMEOUT = 120
 
-    # Bytes of the largest message that a read takes: 1 GiB.
+    # The largest message that a read accepts, in bytes: 1 GiB.
     DEFAULT_MAX_MESSAGE_BYTES = 1 << 30
 
-    # What any machine can count to.
+    # The largest size that fits a signed 32-bit integer, so that it is valid on every platform.
     LARGEST_SIZE = (1 << 31) - 1
     private_constant :LARGEST_SIZE
 
-    # What a reader's `each` may yield where a call to read does not say.
+    # Values of {#each_yields}.
     EACH_YIELDS = %i[batches items].freeze
 
-    # @return [String, nil] what paths are joined to
+    # @return [String, nil] the URL that stream paths are joined to
     attr_reader :base_url
-    # @return [String, Symbol, nil] the type of streams that are created without saying one; :json at first
+    # @return [String, Symbol, nil] content type of streams created without one; initially :json
     attr_reader :default_content_type
-    # @return [Hash] headers of every request: name => String or object with `call`
+    # @return [Hash] headers of every request: name => String or value callable
     attr_reader :default_headers
-    # @return [Hash] query parameters of every request: name => String or object with `call`
+    # @return [Hash] query parameters of every request: name => String or value callable
     attr_reader :default_params
-    # @return [Numeric] seconds of silence (connecting, waiting for the answer, between its bytes) to give up after
+    # @return [Numeric] seconds of silence (connecting, waiting for the response, between its bytes) before it fails
     attr_reader :timeout
-    # @return [Numeric] seconds without a byte after which a live read takes its connection for dead and replaces it
+    # @return [Numeric] seconds of silence after which a live read reconnects
     attr_reader :live_timeout
-    # @return [Integer] bytes of the largest JSON item or SSE event that a read takes
+    # @return [Integer] the largest JSON item or SSE event that a read accepts, in bytes
     attr_reader :max_message_bytes
     # @return [RetryPolicy]
     attr_reader :retry_policy
-    # @return [Symbol] what a reader's `each` yields where read is called without `format:`: :batches or :items
+    # @return [Symbol] what a reader's `each` yields if read is called without `format:`: :batches or :items
     attr_reader :each_yields
-    # @return [String, nil] file of certificates (PEM) to trust beside the system's
+    # @return [String, nil] PEM file of certificates to trust in addition to the system's
     attr_reader :ca_file
-    # @return [String, nil] file with the certificate (PEM) for servers that want one
+    # @return [String, nil] PEM file with the client's certificate
     attr_reader :client_cert
-    # @return [String, nil] file with the private key (PEM) of client_cert; nil: the same file
+    # @return [String, nil] PEM file with the private key of client_cert; nil: the file of client_cert
     attr_reader :client_key
 
     def initialize
@@ -60,7 +60,7 @@ module DurableStreams
       @client_key = nil
     end
 
-    # @param url [String, URI, nil] absolute, http or https; a path in it is kept in front of the streams' paths
+    # @param url [String, URI, nil] an absolute http or https URL; its path is a prefix of the streams' paths
     # @raise [ArgumentError] if it is not such a URL
     def base_url=(url)
       url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
@@ -72,41 +72,41 @@ module DurableStreams
       @base_url = url && -url
     end
 
-    # @param content_type [String, Symbol, nil] a MIME type, :json, :bytes, :text; nil: the server's own default
-    # @raise [ArgumentError] for anything else
+    # @param content_type [String, Symbol, nil] a MIME type, :json, :bytes, :text; nil: the server's default
+    # @raise [ArgumentError] if it is anything else
     def default_content_type=(content_type)
       ContentType.normalize(content_type)
       @default_content_type = content_type
     end
 
-    # @param headers [Hash, nil] name => String or object with `call`
-    # @raise [ArgumentError] for anything else
+    # @param headers [Hash, nil] name => String or value callable
+    # @raise [ArgumentError] if it is anything else
     def default_headers=(headers)
       RequestOptions.normalize(headers, "headers")
       @default_headers = headers.to_h.dup
     end
 
-    # @param params [Hash, nil] name => String or object with `call`
-    # @raise [ArgumentError] for anything else
+    # @param params [Hash, nil] name => String or value callable
+    # @raise [ArgumentError] if it is anything else
     def default_params=(params)
       RequestOptions.normalize(params, "params")
       @default_params = params.to_h.dup
     end
 
     # @param seconds [Numeric] above 0
-    # @raise [ArgumentError] for anything else
+    # @raise [ArgumentError] if it is anything else
     def timeout=(seconds)
       @timeout = positive_seconds("timeout", seconds)
     end
 
     # @param seconds [Numeric] above 0
-    # @raise [ArgumentError] for anything else
+    # @raise [ArgumentError] if it is anything else
     def live_timeout=(seconds)
       @live_timeout = positive_seconds("live_timeout", seconds)
     end
 
     # @param bytes [Integer] above 0, below 2 ** 31
-    # @raise [ArgumentError] for anything else
+    # @raise [ArgumentError] if it is anything else
     def max_message_bytes=(bytes)
       unless bytes.is_a?(Integer) && bytes.between?(1, LARGEST_SIZE)
         raise ArgumentError, "max_message_bytes must be an Integer from 1 to #{LARGEST_SIZE}, got #{bytes.inspect}"
@@ -115,8 +115,8 @@ module DurableStreams
       @max_message_bytes = bytes
     end
 
-    # @param policy [RetryPolicy, nil] nil: {RetryPolicy.default}; a copy is kept
-    # @raise [ArgumentError] for anything else, and for impossible values in it
+    # @param policy [RetryPolicy, nil] nil: {RetryPolicy.default}; the configuration stores a copy
+    # @raise [ArgumentError] if it is anything else, or has an invalid value
     def retry_policy=(policy)
       policy ||= RetryPolicy.default
       raise ArgumentError, "retry_policy must be a RetryPolicy, got #{policy.class}" unless policy.is_a?(RetryPolicy)
@@ -124,8 +124,8 @@ module DurableStreams
       @retry_policy = policy.dup.validate!
     end
 
-    # @param unit [Symbol] :batches, or :items for code that was written for the pure-Ruby client
-    # @raise [ArgumentError] for anything else
+    # @param unit [Symbol] :batches, or :items for code written for the pure-Ruby client
+    # @raise [ArgumentError] if it is anything else
     def each_yields=(unit)
       unless EACH_YIELDS.include?(unit)
         raise ArgumentError, "each_yields must be :batches or :items, got #{unit.inspect}"
@@ -135,33 +135,32 @@ module DurableStreams
     end
 
     # @param path [String, Pathname, nil]
-    # @raise [ArgumentError] if it is not the path of a file that can be read
+    # @raise [ArgumentError] if it is not the path of a readable file
     def ca_file=(path)
       @ca_file = readable_file("ca_file", path)
     end
 
-    # @param path [String, Pathname, nil] holds the certificate first, and then those of its issuers
-    # @raise [ArgumentError] if it is not the path of a file that can be read
+    # @param path [String, Pathname, nil] PEM file: the certificate first, then those of its issuers
+    # @raise [ArgumentError] if it is not the path of a readable file
     def client_cert=(path)
       @client_cert = readable_file("client_cert", path)
     end
 
-    # @param path [String, Pathname, nil] holds a key that is not encrypted
-    # @raise [ArgumentError] if it is not the path of a file that can be read
+    # @param path [String, Pathname, nil] PEM file with a key that is not encrypted
+    # @raise [ArgumentError] if it is not the path of a readable file
     def client_key=(path)
       @client_key = readable_file("client_key", path)
     end
 
-    # The files of the client's certificate and its key.
-    # @api private
-    # @return [Array(String, String), nil]
+    # @return [Array(String, String), nil] the files of the client's certificate and its key
     # @raise [ArgumentError] if there is a key without a certificate
+    # @api private
     def identity
       return [client_cert, client_key || client_cert] if client_cert
-      raise ArgumentError, "client_key needs a client_cert" if client_key
+      raise ArgumentError, "client_key is set without client_cert: set client_cert too" if client_key
     end
 
-    # Freezes the settings and all that is in them. Callables, and the objects that the caller gave, are left alone.
+    # Deeply freezes the settings. Callables, and objects passed by the caller, are not frozen.
     # @return [Configuration] self
     def freeze
       return self if frozen?
@@ -172,7 +171,7 @@ module DurableStreams
       super
     end
 
-    # Names what is set; never the value of a header or parameter.
+    # Shows names of headers and parameters, never their values.
     # @return [String]
     def inspect
       "#<#{self.class} base_url=#{Redaction.url(base_url).inspect} timeout=#{timeout} " \
@@ -193,7 +192,7 @@ module DurableStreams
         raise ArgumentError, "#{name} must be a path, got #{path.class}"
       end
       if path && !(File.file?(path) && File.readable?(path))
-        raise ArgumentError, "#{name} #{path.to_s.inspect} is not a file that can be read"
+        raise ArgumentError, "#{name} #{path.to_s.inspect} is not a readable file"
       end
 
       path && File.path(path).dup.freeze

@@ -1,35 +1,35 @@
 # frozen_string_literal: true
 
-# The protocol's header names, in the lower case in which {DurableStreamError#headers} holds them.
+# The protocol's header names, in lower case as in {DurableStreamError#headers}.
 module DurableStreams
-  # Position after the data of an answer; what a reader saves and hands back as its offset.
+  # Response: the offset after the response's data. Readers save it and continue there.
   STREAM_NEXT_OFFSET_HEADER = "stream-next-offset"
-  # "true" on an answer after which nothing more exists right now.
+  # Response: "true" if the stream has no more data at the moment.
   STREAM_UP_TO_DATE_HEADER = "stream-up-to-date"
-  # Opaque value that a live reader sends back with its next request, so that caches can merge requests.
+  # An opaque value of the response that a live read sends with its next request, so that caches can merge requests.
   STREAM_CURSOR_HEADER = "stream-cursor"
-  # Lifetime of a stream in whole seconds, counted anew from every access.
+  # Lifetime of a stream in whole seconds. Every access restarts it.
   STREAM_TTL_HEADER = "stream-ttl"
-  # Moment at which a stream expires, as RFC 3339 has it.
+  # Time at which a stream expires, in RFC 3339 format.
   STREAM_EXPIRES_AT_HEADER = "stream-expires-at"
-  # Writer's sequence value: byte-wise increasing per stream.
+  # A writer's sequence value: must increase bytewise within a stream.
   STREAM_SEQ_HEADER = "stream-seq"
-  # "true" on a request that closes a stream, and on answers of a closed one.
+  # "true" on a request that closes a stream, and on responses for a closed stream.
   STREAM_CLOSED_HEADER = "stream-closed"
-  # Server path of the stream that a new one is a fork of.
+  # Path of the source stream of a fork, on the same server.
   STREAM_FORKED_FROM_HEADER = "stream-forked-from"
-  # Offset in the source at which a fork begins.
+  # Offset in the source at which the fork begins.
   STREAM_FORK_OFFSET_HEADER = "stream-fork-offset"
-  # Messages (JSON) or bytes past the fork offset at which a fork begins.
+  # Number of messages (JSON) or bytes after the fork offset at which the fork begins.
   STREAM_FORK_SUB_OFFSET_HEADER = "stream-fork-sub-offset"
-  # Name of an idempotent producer.
+  # Id of an idempotent producer.
   PRODUCER_ID_HEADER = "producer-id"
-  # Epoch of an idempotent producer: a higher one fences the lower ones off.
+  # Epoch of an idempotent producer: a higher epoch fences lower ones.
   PRODUCER_EPOCH_HEADER = "producer-epoch"
-  # Number of a producer's batch, from 0 in each epoch.
+  # Sequence number of a producer's batch, from 0 in each epoch.
   PRODUCER_SEQ_HEADER = "producer-seq"
-  # The batch number that the server waits for, on a sequence gap.
+  # Response to a sequence gap: the sequence number that the server expected.
   PRODUCER_EXPECTED_SEQ_HEADER = "producer-expected-seq"
-  # The batch number that the server got instead, on a sequence gap.
+  # Response to a sequence gap: the sequence number that the server received.
   PRODUCER_RECEIVED_SEQ_HEADER = "producer-received-seq"
 end

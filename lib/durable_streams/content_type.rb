@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # What the library needs to know about content types. What they mean, the extension says.
+  # Checks content types and classifies them. The extension has the rules of the classification.
   # @api private
   module ContentType
-    # Short names for the usual ones.
+    # Short names for common content types.
     NAMES = { json: "application/json", bytes: "application/octet-stream", text: "text/plain" }.freeze
 
-    # What data is taken for where nobody says.
+    # The content type of a stream whose server names none.
     FALLBACK = NAMES[:bytes]
 
     class << self
       # @param content_type [String, Symbol, nil]
-      # @return [String, nil] a MIME type; nil stays nil
+      # @return [String, nil] a MIME type; nil for nil
       # @raise [ArgumentError] for any other Symbol, a String without a slash, or another class
       def normalize(content_type)
         case content_type
@@ -38,7 +38,7 @@ module DurableStreams
       end
 
       # @param content_type [String, nil]
-      # @return [Boolean] whether SSE carries such data as it is, without base64
+      # @return [Boolean] whether SSE carries this type unencoded, without base64
       def plain_in_sse?(content_type)
         !content_type.nil? && Native.plain_in_sse?(content_type)
       end

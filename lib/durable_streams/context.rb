@@ -1,31 +1,31 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # A frozen configuration and the connections that belong to it. A {Client} has one of its own; the module's own
-  # methods share {DurableStreams.default_context}. May be used from any number of threads, before and after fork.
+  # A frozen configuration and its connection pool. Each {Client} has its own context. The methods of {DurableStreams}
+  # share {DurableStreams.default_context}. Any number of threads may use a context, before and after `fork`.
   class Context
     # @return [Configuration] frozen
     attr_reader :config
 
-    # Where requests of streams that are made from now on go, if not over the network.
+    # Process-wide settings for tests. They apply to streams created afterwards.
     # @api private
     class << self
-      # @return [#call, nil] gets a {Native::Request}, and answers it; nil: the network
+      # @return [#call, nil] the transport: receives a {Native::Request} and responds to it; nil: the network
       attr_accessor :transport
 
-      # @return [String, nil] what paths are joined to where no base_url is configured
+      # @return [String, nil] the URL that paths are joined to if no base_url is configured
       attr_accessor :fallback_base_url
 
       # @param url [String]
-      # @return [Boolean] whether it begins with a scheme and `://`; otherwise it is a path
+      # @return [Boolean] whether it begins with a scheme and `://`; if not, it is a path
       def absolute?(url)
         url.match?(%r{\A[a-z][a-z0-9+.-]*://}i)
       end
     end
 
-    # @param parent_config [Configuration] what to start from
-    # @yieldparam config [Configuration] a copy, to be changed
-    # @raise [ArgumentError] for settings that cannot be meant
+    # @param parent_config [Configuration] initial values
+    # @yieldparam config [Configuration] a copy of it to change
+    # @raise [ArgumentError] if a setting is invalid
     def initialize(parent_config = DurableStreams.configuration)
       @config = parent_config.dup
       yield @config if block_given?
@@ -37,19 +37,22 @@ module DurableStreams
       check
     end
 
-    # An absolute URL as it is, on any server: the headers and parameters of the configuration go there. A path joined
-    # to the base_url with exactly one slash. What begins with a scheme and `://` is absolute; the rest is a path.
+    # Joins a path to the base_url with exactly one slash. Returns an absolute URL (scheme and `://`) unchanged; its
+    # server receives the configuration's headers and parameters.
     # @param url [String, URI]
-    # @param stand_in [String, nil] what a path is joined to where there is no base_url
+    # @param stand_in [String, nil] the URL that a path is joined to if there is no base_url
     # @return [String]
-    # @raise [ArgumentError] if it is neither; if it is a path and there is no base_url; if it is a path that leaves the
-    #   base_url's path by `..` (encoded or not), as any server may read it, or has a fragment
+    # @raise [ArgumentError] if the url is neither a URL nor a path; if it is a path and there is no base_url; if the
+    #   path has a fragment, or leaves the base_url's path by `..` (encoded or not) in any server's reading
     def resolve_url(url, stand_in: Context.fallback_base_url)
       url = url_text(url)
       return url if Context.absolute?(url)
 
       base = @config.base_url || stand_in
-      raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured" unless base
+      unless base
+        raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured: " \
+                             "set base_url or give an absolute URL"
+      end
 
       Native.join_url(base, url)
     end
@@ -59,7 +62,7 @@ module DurableStreams
       "#<#{self.class} #{@config.inspect}>"
     end
 
-    # Closes the connections; requests raise {ClosedError} from then on.
+    # Closes idle connections. Later requests raise {ClosedError}.
     # @api private
     # @return [nil]
     def close
@@ -73,13 +76,13 @@ module DurableStreams
       @native.closed?
     end
 
-    # The extension's handle for a stream: this context's connections, headers and parameters, and the stream's own.
+    # Creates the native handle of a stream, with the headers and parameters of this context and the stream's own.
     # @api private
     # @param url [String] absolute
-    # @param headers [Hash] as {RequestOptions.normalize} returns them
-    # @param params [Hash] as {RequestOptions.normalize} returns them
+    # @param headers [Hash] normalized: see {RequestOptions.normalize}
+    # @param params [Hash] normalized: see {RequestOptions.normalize}
     # @return [Native::Stream]
-    # @raise [ArgumentError] for a URL, name or value that cannot be sent
+    # @raise [ArgumentError] if the URL, a name or a value is invalid
     def native_stream(url, headers, params)
       Native::Stream.new(@native, url, RequestOptions.merge_headers(@config.default_headers, headers),
                          RequestOptions.merge_params(@config.default_params, params), Context.transport)
@@ -87,7 +90,7 @@ module DurableStreams
 
     private
 
-    # What the extension would refuse of every stream's settings, it refuses now.
+    # Creates a native handle only to let the extension check the settings now, not at the first stream.
     def check
       native_stream(@config.base_url || "http://localhost", RequestOptions::NONE, RequestOptions::NONE)
     end
@@ -105,11 +108,11 @@ module DurableStreams
       url
     end
 
-    # Spaces around a URL and control characters in it would be dropped later without a word, and missing slashes after
-    # its scheme make a path of it.
+    # URL parsers silently drop control characters and surrounding spaces, and a URL without its two slashes would be
+    # taken for a path.
     def mistake(url)
       case url
-      when /[[:cntrl:]]|\A\s|\s\z/ then "not have control characters, nor spaces around it"
+      when /[[:cntrl:]]|\A\s|\s\z/ then "not contain control characters or begin or end with a space"
       when %r{\Ahttps?:(?!//)}i then "have two slashes after its scheme"
       end
     end

@@ -1,34 +1,35 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Checks what a stream is created with, and puts it into the form that the extension takes.
+  # Checks the options of stream creation and converts them for the extension.
   # @api private
   module Creation
-    # The largest number that the protocol's headers can be relied on to carry.
+    # The largest integer that every server parses exactly, whatever its language.
     LARGEST = (2**53) - 1
 
+    # A base URL for resolving the path of a fork's source. Only the path of the result is used.
     ANY_SERVER = "http://any"
     private_constant :ANY_SERVER
 
     class << self
       # @param ttl_seconds [Integer, nil]
       # @param expires_at [String, Time, nil]
-      # @return [Hash{Symbol => Object}] both, each nil where it was nil
-      # @raise [ArgumentError] for both at once, and for what is neither
+      # @return [Hash{Symbol => Object}] ttl_seconds: and expires_at:, each nil if not given
+      # @raise [ArgumentError] if both are given, or one is invalid
       def expiry(ttl_seconds, expires_at)
-        raise ArgumentError, "a stream takes ttl_seconds or expires_at, not both" if ttl_seconds && expires_at
+        raise ArgumentError, "give ttl_seconds or expires_at, not both" if ttl_seconds && expires_at
 
         { ttl_seconds: whole(ttl_seconds, "ttl_seconds"), expires_at: timestamp(expires_at) }
       end
 
-      # @param source [Stream, String, nil] a stream, its URL, or its path as the context joins it
+      # @param source [Stream, String, nil] a stream, its URL, or a path that the context resolves
       # @param offset [String, nil]
       # @param sub_offset [Integer, nil]
       # @param context [Context]
       # @return [Hash{Symbol => Object}] the source's path on its server, the offset, the sub-offset
-      # @raise [ArgumentError] for anything else, and for an offset without a source
+      # @raise [ArgumentError] if a value is invalid, or an offset is given without a source
       def fork(source, offset, sub_offset, context)
-        raise ArgumentError, "fork_offset and fork_sub_offset need forked_from" if !source && (offset || sub_offset)
+        raise ArgumentError, "fork_offset and fork_sub_offset require forked_from" if !source && (offset || sub_offset)
 
         unless offset.nil? || offset.is_a?(String)
           raise ArgumentError, "fork_offset must be a String, got #{offset.class}"
@@ -46,7 +47,7 @@ module DurableStreams
         source = source.url if source.is_a?(Stream)
         raise ArgumentError, "forked_from must be a String or a Stream, got #{source.class}" unless source.is_a?(String)
 
-        # A path alone is enough: the server is the fork's.
+        # A path needs no base_url: the source is on the fork's server.
         Native.url_path(context.resolve_url(source, stand_in: ANY_SERVER))
       end
 

@@ -1,23 +1,23 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Reads the messages of a JSON stream, as JSON.parse would give them.
+  # Reads the messages of a JSON stream. Items equal what JSON.parse returns.
   #
-  # `each_batch` yields {JsonBatch}es. `each_item` yields items while the answer is still arriving, so that the first
-  # ones of a huge answer come at once and never more than a window of it is in memory; `next_offset` moves with the
-  # last item of each answer. `each` is one of the two: see {Stream#read} and {Stream#read_json}.
+  # `each_batch` yields {JsonBatch}es. `each_item` yields items while the response is still arriving: the first items of
+  # a large response come at once, and only a bounded window of it is in memory. `next_offset` advances with the last
+  # item of a response. `each` is one of the two: see {Stream#read} and {Stream#read_json}.
   class JsonReader < Reader
     # @param stream [Stream]
-    # @param offset [String, nil] as {Stream#read} takes it
-    # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
-    # @param cursor [String, nil] as {Stream#read} takes it
-    # @param each_yields [Symbol, nil] :batches or :items; nil: as the configuration has it
+    # @param offset [String, nil] see {Stream#read}
+    # @param live [Symbol, Boolean, nil] see {Stream#read}
+    # @param cursor [String, nil] see {Stream#read}
+    # @param each_yields [Symbol, nil] :batches or :items; nil: the configuration's
     def initialize(stream, offset: "-1", live: :off, cursor: nil, each_yields: nil)
       super(stream, :json, offset: offset, live: live, cursor: cursor)
       @items = (each_yields || stream.context.config.each_yields) == :items
     end
 
-    # Yields batches, or items where the read asked for them.
+    # Yields batches or items: see {Stream#read}.
     # @yieldparam batch [JsonBatch, Object]
     # @return [JsonReader, Enumerator] self; without a block, an Enumerator
     # @raise [ClosedError] if the reader is closed
@@ -43,7 +43,7 @@ module DurableStreams
       self
     end
 
-    # All that is left, as `each` would yield it.
+    # Reads the rest of the stream into an Array of what `each` yields.
     # @return [Array]
     def to_a(*)
       return super unless @items
@@ -64,11 +64,11 @@ module DurableStreams
 
     private
 
-    # Yields the items that are items. Between taking one and yielding it no method is called, and no branch taken: an
-    # interrupt there would lose it. The block may close the reader, or take items itself.
+    # Yields the buffered items. Between taking an item and yielding it, the code calls no method and takes no branch:
+    # Ruby could run an interrupt there, which would lose the item. The block may close the reader or read items.
     def yield_items
       items = @buffer
-      # rubocop:disable Style/IdenticalConditionalBranches -- a jump to one `yield` would be such a branch
+      # rubocop:disable Style/IdenticalConditionalBranches -- a shared `yield` after the `if` would need a branch
       while items.equal?(@buffer) && !@closed
         item = items[@index]
         if @index + 1 < items.size

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# Durable Streams: append-only streams that live at a URL, are read from any position, and tailed live.
+# Durable Streams: append-only streams at a URL that readers can read from any position and follow live.
 #
-# The methods here use one configuration for the whole process. {Client} is for whoever needs several, or wants to say
-# when connections are closed.
+# The module's methods share one process-wide configuration. Use a {Client} for several configurations, or to control
+# when connections close.
 module DurableStreams
   class << self
-    # Where the library reports what it cannot raise to anyone. Warnings and worse go to standard error at first.
+    # The logger for problems that no caller can rescue. By default it logs warnings and errors to standard error.
     # @return [Logger, nil]
     def logger
       return @logger if defined?(@logger)
@@ -14,10 +14,10 @@ module DurableStreams
       @logger = Logger.new($stderr, level: Logger::WARN)
     end
 
-    # @param logger [Logger, nil] anything with Logger's methods; nil for silence
+    # @param logger [Logger, nil] an object with Logger's methods; nil: log nothing
     attr_writer :logger
 
-    # Reports what cannot be raised to anyone: to the logger, or, where that cannot be reached, as a warning.
+    # Logs a problem that no caller can rescue. Outside the main Ractor, which owns the logger, it calls Kernel#warn.
     # @param severity [Symbol] the logger's method
     # @param message [String]
     # @return [nil]
@@ -31,8 +31,8 @@ module DurableStreams
       nil
     end
 
-    # Reports what producers have to warn of. Not in a trap handler, where loggers cannot lock: it is kept for the next
-    # call then.
+    # Logs the pending warnings of producers. In a trap handler, where loggers cannot lock, it leaves them for the next
+    # call.
     # @return [nil]
     # @api private
     def report_warnings
@@ -43,46 +43,46 @@ module DurableStreams
       end
     end
 
-    # @return [Configuration] the configuration of the process, frozen: {configure} changes it
+    # @return [Configuration] the process-wide configuration, frozen; {configure} replaces it
     attr_reader :configuration
 
-    # Changes the configuration of the process. Streams that exist keep the one they were made with.
+    # Changes the process-wide configuration. Existing streams keep the one they were created with.
     #
     # @example
     #   DurableStreams.configure do |config|
     #     config.base_url = ENV["DURABLE_STREAMS_URL"]
     #     config.default_headers = { "Authorization" => -> { "Bearer #{token}" } }
     #   end
-    # @yieldparam config [Configuration] a copy of the present one, frozen after the block
+    # @yieldparam config [Configuration] a copy of the current configuration; frozen after the block
     # @return [Configuration]
-    # @raise [ArgumentError] for settings that cannot be meant; nothing is changed then
+    # @raise [ArgumentError] if a setting is invalid; nothing is changed then
     def configure
       config = configuration.dup
       yield config
       install(config)
     end
 
-    # Goes back to the configuration that the process started with.
+    # Restores the default configuration.
     # @return [Configuration]
     def reset_configuration!
       install(Configuration.new)
     end
 
-    # A context of its own, with its own connections, that starts from the configuration of the process.
-    # @yieldparam config [Configuration] a copy, to be changed
+    # Creates a context with its own connection pool, based on the process-wide configuration.
+    # @yieldparam config [Configuration] a copy to change
     # @return [Context]
-    # @raise [ArgumentError] for settings that cannot be meant
+    # @raise [ArgumentError] if a setting is invalid
     def new_context(&block)
       Context.new(configuration, &block)
     end
 
-    # @return [Context] the context of the configuration of the process
+    # @return [Context] the context of the process-wide configuration
     attr_reader :default_context
 
-    # A handle for a stream. No request is made.
+    # Returns a handle for a stream. Sends no request.
     # @param url [String, URI] absolute, or a path to join to the base_url
     # @param context [Context]
-    # @param options [Hash] what else {Stream#initialize} takes
+    # @param options [Hash] further options of {Stream#initialize}
     # @return [Stream]
     def stream(url, context: default_context, **options)
       Stream.new(url, context: context, **options)
@@ -90,34 +90,34 @@ module DurableStreams
 
     # Creates a stream on the server.
     # @param url [String, URI] absolute, or a path to join to the base_url
-    # @param content_type [String, Symbol, nil] as {Stream#create} takes it
+    # @param content_type [String, Symbol, nil] see {Stream#create}
     # @param context [Context]
-    # @param options [Hash] what else {Stream.create} takes
+    # @param options [Hash] further options of {Stream.create}
     # @return [Stream]
-    # @raise [StreamExistsError] if it exists with another configuration
+    # @raise [StreamExistsError] if the stream exists with another configuration
     def create(url, content_type: nil, context: default_context, **options)
       Stream.create(url, content_type: content_type, context: context, **options)
     end
 
     # Appends one message.
     # @param url [String, URI] absolute, or a path to join to the base_url
-    # @param data [Object] as {Stream#append} takes it
-    # @param seq [String, nil] as {Stream#append} takes it
+    # @param data [Object] see {Stream#append}
+    # @param seq [String, nil] see {Stream#append}
     # @param context [Context]
-    # @param options [Hash] what else {Stream#initialize} takes; a content_type spares a request
+    # @param options [Hash] further options of {Stream#initialize}; `content_type:` saves a request
     # @return [AppendResult]
     def append(url, data, seq: nil, context: default_context, **options)
       Stream.new(url, context: context, **options).append(data, seq: seq)
     end
 
-    # Reads from a stream. The reader's `each` yields items on a JSON stream, {ByteChunk}s on others.
+    # Returns a reader of a stream. Its `each` yields items on a JSON stream and {ByteChunk}s on other streams.
     # @param url [String, URI] absolute, or a path to join to the base_url
-    # @param offset [String, nil] as {Stream#read} takes it
-    # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
+    # @param offset [String, nil] see {Stream#read}
+    # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param format [Symbol] :auto, :json or :bytes
-    # @param cursor [String, nil] as {Stream#read} takes it
+    # @param cursor [String, nil] see {Stream#read}
     # @param context [Context]
-    # @param options [Hash] what else {Stream#initialize} takes; a content_type spares a request
+    # @param options [Hash] further options of {Stream#initialize}; `content_type:` saves a request
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
     def read(url, offset: "-1", live: :off, format: :auto, cursor: nil, context: default_context, **options, &block)
@@ -126,41 +126,41 @@ module DurableStreams
     end
 
     # @param content_type [String, nil]
-    # @return [Boolean] whether messages of such a stream are JSON values: application/json, or anything ending in +json
+    # @return [Boolean] whether such streams contain JSON values: application/json, or a type that ends in +json
     def json_content_type?(content_type)
       ContentType.json?(content_type)
     end
 
     # @param content_type [String, nil]
-    # @return [Boolean] whether SSE carries such data as it is; all other data goes through it as base64
+    # @return [Boolean] whether SSE carries such data unencoded; it carries other data as base64
     def sse_compatible?(content_type)
       ContentType.plain_in_sse?(content_type)
     end
 
     # @param offset [#to_s, nil]
-    # @return [String] the offset; "-1", the beginning, for nil and ""
+    # @return [String] the offset; "-1", the beginning, if it is nil or empty
     def normalize_offset(offset)
       offset.nil? || offset.to_s.empty? ? "-1" : offset.to_s
     end
 
-    # The error that an answer with a status that is no success means, by this library's table of errors.
+    # Returns the error that this library raises for a response with an error status.
     #
-    # A 403 is a {StaleEpochError} where the answer names the producer's epoch. A 409 is told by its headers: a closed
-    # stream, a gap in a producer's numbers, a `Stream-Seq`; without any it is a {StreamExistsError}.
+    # A 403 whose headers name a producer epoch is a {StaleEpochError}. The headers of a 409 identify a closed stream,
+    # a sequence gap and a `Stream-Seq` conflict; without them it is a {StreamExistsError}.
     # @param status [Integer]
-    # @param url [#to_s, nil] of the stream
-    # @param body [String, nil] of the answer; begins the message where it says more than the status
-    # @param headers [Hash, nil] of the answer, names in any case
-    # @param operation [#to_s, nil] what was being done, for the message
+    # @param url [#to_s, nil] URL of the stream
+    # @param body [String, nil] body of the response; the message begins with it if it says more than the status
+    # @param headers [Hash, nil] headers of the response, names in any case
+    # @param operation [#to_s, nil] the operation that failed, for the message
     # @return [DurableStreamError]
     def error_from_status(status, url: nil, body: nil, headers: nil, operation: nil)
       Status.error(status, url, body, headers, operation)
     end
 
-    # What an answer says of the position that it leads to.
-    # @param response [#[]] gives a header's value by its name in lower case: a Hash, a {Testing::MockResponse}, a
+    # Extracts the position from a response's headers.
+    # @param response [#[]] returns a header's value for its name in lower case: a Hash, a {Testing::MockResponse}, a
     #   Net::HTTPResponse
-    # @param defaults [Hash] `next_offset:` and `cursor:` where the answer has none
+    # @param defaults [Hash] `next_offset:` and `cursor:` to use if the response has none
     # @return [Hash{Symbol => Object}] `next_offset:` and `cursor:` (String or nil), `up_to_date:` (Boolean)
     def parse_stream_headers(response, defaults = {})
       { next_offset: response[STREAM_NEXT_OFFSET_HEADER] || defaults[:next_offset],
@@ -176,10 +176,10 @@ module DurableStreams
       true
     end
 
-    # Makes the context at once: a lock to make it under later could not be had in a trap handler.
+    # Creates the context now. Creating it on first use would need a lock, which a trap handler cannot take.
     def install(config)
       context = Context.new(config.freeze)
-      # Nothing is called in between, so that no other thread gets its turn there.
+      # No method call in between: another thread cannot run there and see one without the other.
       @default_context = context
       @configuration = config
     end

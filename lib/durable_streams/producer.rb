@@ -1,65 +1,67 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Writes to one stream, fire and forget, exactly once: messages are sent in batches in the background, and a batch
-  # whose answer was lost is sent again without being stored twice.
+  # Appends to one stream in the background, exactly once. Messages go out in batches. A batch whose response was lost
+  # is sent again and stored once.
   #
-  # The server knows a producer by its id and epoch, and its batches by their numbers in the epoch. One id is for one
-  # live producer at a time.
+  # The server identifies a producer by id and epoch, and its batches by their sequence numbers in the epoch. Only one
+  # live producer may use an id at a time.
   #
-  # A program may use the same id and epoch each time it runs. To the server, the second run looks like the first one
-  # repeating itself: it answers the first batch as a duplicate and stores nothing. So the producer does not take that
-  # answer for a success. It asks for the end of the stream (HEAD) before it sends its first batch, and if that batch is
-  # answered as a duplicate, it reads the stream from there and looks for the batch. (It receives 64 MiB at most, for
-  # 30 s or the client's `timeout`, whichever is longer.) If the batch is there, it was delivered: a lost answer, or a
-  # proxy that sent the request twice. If not, an earlier run has used the epoch. With `auto_claim: true` the producer
-  # then takes the next epoch and sends the batch again: nothing is lost and nothing is stored twice. Without it the
-  # producer fails with {EpochReusedError}, and `undelivered` has every message.
+  # A program may use the same id and epoch each time it runs. To the server, the second run looks like a repetition of
+  # the first: it responds to the first batch as a duplicate and stores nothing. So the producer does not accept that
+  # response as a success. It requests the end of the stream (HEAD) before its first batch. If the response to that
+  # batch is a duplicate, it reads the stream from that end and looks for the batch. (It reads at most 64 MiB, for 30 s
+  # or the client's `timeout`, whichever is longer.)
   #
-  # It treats later batches in the same way: two programs may run at the same time under one id and epoch, by mistake.
-  # The one whose batch the other one's has taken the place of takes the next epoch or fails; once both have stored
-  # something in the epoch, it fails with {StaleEpochError}.
+  # * If the batch is found, it was delivered: its response was lost, or a proxy sent the request twice.
+  # * If not, an earlier run has used the epoch. With `auto_claim: true` the producer claims the next epoch and sends
+  #   the batch again: nothing is lost, and nothing is stored twice. Without it the producer fails with
+  #   {EpochReusedError}, and `undelivered` lists every message.
   #
-  # In two cases another producer cannot be told from this one. Then the batch counts as delivered, and a warning in the
-  # log says that this is not certain:
+  # Later batches are checked in the same way, because two programs may run under one id and epoch by mistake. The
+  # producer whose batch was displaced by the other's claims the next epoch or fails. Once both have stored something in
+  # the epoch, it fails with {StaleEpochError}.
   #
-  # * The end of the stream cannot be asked for, or the stream cannot be read.
-  # * The batch was sent once, answered as a duplicate, and an equal one is in the stream, stored after the last time
-  #   that this producer learned the stream's end: by another producer, or by a proxy that sent the request twice. (On
-  #   streams of bytes: anything that contains the bytes of the batch.)
+  # In two cases the producer cannot distinguish its batch from another producer's. It then counts the batch as
+  # delivered and logs a warning:
   #
-  # A batch that was sent again because its answer was lost counts as delivered if it is answered as a duplicate, the
-  # first one if it is found.
+  # * The HEAD request or the read fails.
+  # * The batch was sent once, the response is a duplicate, and the stream has an equal batch, stored after this
+  #   producer last learned the stream's end. Another producer wrote it, or a proxy sent the request twice. (On streams
+  #   of bytes: any data that contains the bytes of the batch.)
   #
-  # With `next_seq:` the producer goes on where the application says that an earlier one left off. It asks for nothing,
-  # and a batch that the server has counts as delivered.
+  # A batch that was sent again after a lost response counts as delivered if the response is a duplicate. For the first
+  # batch this also requires that it is found in the stream.
   #
-  # A program that is killed does not know which of its messages were stored. examples/restartable_writer.rb finds that
-  # out when it is run again, so that each message is stored once, however often it is killed.
+  # With `next_seq:` the producer continues where the application says that an earlier one stopped. It sends no HEAD,
+  # and a duplicate counts as delivered.
   #
-  # May be used from any number of threads. It belongs to the process that made it: after `fork` the child's copy raises
-  # {ProducerError}, and nothing is sent twice.
+  # A killed program does not know which of its messages were stored. examples/restartable_writer.rb finds out on its
+  # next run, so that each message is stored once, however often it is killed.
+  #
+  # Any number of threads may use a producer. It belongs to the process that created it: after `fork`, the child's copy
+  # raises {ProducerError} and sends nothing.
   class Producer
-    # Seconds that a process which ends with messages pending may take to send them.
+    # Seconds that process exit may take to send pending messages.
     EXIT_LIMIT = 5.0
-    # Seconds that its callbacks are given at least.
+    # Minimum seconds that process exit gives to callbacks.
     CALLBACK_LIMIT = 1.0
     private_constant :EXIT_LIMIT, :CALLBACK_LIMIT
 
     class << self
-      # Makes a producer; with a block, flushes and closes it however the block ends. An exception from the block is not
-      # masked by one from the closing, which is logged then, unless both tell of the same failure.
-      # @param options [Hash] as {#initialize} takes them
+      # Creates a producer. With a block, flushes and closes it when the block ends or raises. If both the block and
+      # close raise, the block's exception is raised and close's is logged, unless both are for the same failure.
+      # @param options [Hash] see {#initialize}
       # @yieldparam producer [Producer]
       # @return [Producer, Object] with a block, the block's value
-      # @raise [ProducerError] if what was appended could not be delivered
+      # @raise [ProducerError] if a message could not be delivered
       def open(**options)
         producer = new(**options)
         return producer unless block_given?
 
         begin
           yield producer
-        rescue Exception => e # rubocop:disable Lint/RescueException -- whatever it is, it goes on
+        rescue Exception => e # rubocop:disable Lint/RescueException -- always raised again
           raised = e
           raise
         ensure
@@ -67,8 +69,8 @@ module DurableStreams
         end
       end
 
-      # Sends what is pending and calls the callbacks, for some seconds at most, and logs what did not reach its stream
-      # and nobody was told of, also where a signal ends this early. For the end of the process.
+      # Sends pending messages and runs callbacks at process exit, for a few seconds at most. Logs the messages that
+      # were not stored and that no caller learned of, also if a signal interrupts it.
       # @api private
       # @return [nil]
       def flush_before_exit
@@ -80,16 +82,16 @@ module DurableStreams
         report_losses(took)
       end
 
-      # Has the end of the process send what is pending. Called when the library is loaded, and by the first append
-      # after that was done: an at_exit block that is older than the library's runs after it, and some run the whole
-      # application (sinatra's, and that of minitest/autorun).
+      # Registers an at_exit block that sends pending messages. Called when the library is loaded, and again by the
+      # first append after the block ran: at_exit blocks registered earlier run after it, and some of them run the whole
+      # application (those of sinatra and minitest/autorun).
       # @api private
       # @return [nil]
       def send_at_exit
         at_exit do
           flush_before_exit
         ensure
-          # As the last thing: what callbacks append meanwhile, or a thread in a loop, is not waited for again.
+          # Must be last: exit does not wait again for what callbacks or looping threads append meanwhile.
           Native.at_exit_has_run
         end
         nil
@@ -97,13 +99,13 @@ module DurableStreams
 
       private
 
-      # @param took [Float, nil] seconds that were spent on sending; nil: it was interrupted
+      # @param took [Float, nil] seconds spent on sending; nil if it was interrupted
       def report_losses(took)
         timed_out = !took.nil? && took >= EXIT_LIMIT
-        otherwise = timed_out ? "no answer within #{EXIT_LIMIT} s" : "the process ended before they were acknowledged"
+        default = timed_out ? "no response within #{EXIT_LIMIT} s" : "the process ended before they were acknowledged"
         Native.lost_messages.each do |url, count, reason|
-          DurableStreams.report(:warn, "durable_streams: the process ends and #{count} appended messages did not " \
-                                       "reach #{url}: #{reason || otherwise}")
+          DurableStreams.report(:warn, "durable_streams: the process exits, and #{count} appended messages did not " \
+                                       "reach #{url}: #{reason || default}")
         end
       end
 
@@ -112,49 +114,47 @@ module DurableStreams
       rescue StandardError => e
         return if e.is_a?(DeliveryFailure) && e.same_failure?(raised)
 
-        DurableStreams.report(:warn, "durable_streams: closing a producer failed after another exception: " \
+        DurableStreams.report(:warn, "durable_streams: closing a producer failed after its block raised: " \
                                      "#{e.class}: #{e.message}")
       end
     end
 
-    # Now, so that it runs after whatever the application registers later.
+    # Registered at load time, so that it runs after the at_exit blocks that the application registers later.
     send_at_exit
 
     # @return [String] URL of the stream
     attr_reader :url
-    # @return [String] what the server knows the producer by
+    # @return [String] the id under which the server knows the producer
     attr_reader :producer_id
 
-    # Nothing is sent before something is appended, except a HEAD if the content type of `stream` is not known. Without
-    # `next_seq`, a HEAD goes out before the first batch, too; {#append} does not wait for it.
-    # @param stream [Stream, nil] what to write to; or `url`
-    # @param url [String, URI, nil] absolute, or a path joined to the client's (or the configuration's) base_url
-    # @param producer_id [String] stable, not empty, of characters a header can carry
+    # Sends nothing before the first append, except a HEAD if the content type of `stream` is not known. Without
+    # `next_seq`, another HEAD goes out before the first batch; {#append} does not wait for it.
+    # @param stream [Stream, nil] the stream to append to; give either `stream` or `url`
+    # @param url [String, URI, nil] absolute, or a path to join to the client's (or the configuration's) base_url
+    # @param producer_id [String] stable, not empty, of printable characters
     # @param epoch [Integer] from 0 to 2^53-1
-    # @param auto_claim [Boolean] whether to go on in a new epoch, the server's + 1, when a newer epoch has the id or an
-    #   earlier run has used this epoch
-    # @param max_batch_bytes [Integer] a batch goes out at this size, in bytes; a larger message travels alone
-    # @param max_batch_items [Integer, nil] a batch goes out at so many messages; nil: no such limit
-    # @param linger_ms [Numeric] how long a message waits for company, in milliseconds; 0: not at all
-    # @param max_in_flight [Integer] how many requests are out at a time
+    # @param auto_claim [Boolean] whether to claim the server's epoch + 1 if a newer epoch has the id, or an earlier run
+    #   has used this epoch
+    # @param max_batch_bytes [Integer] a batch is sent at this size, in bytes; a larger message has its own batch
+    # @param max_batch_items [Integer, nil] a batch is sent at this number of messages; nil: no such limit
+    # @param linger_ms [Numeric] milliseconds that a message waits for others in its batch; 0: it does not wait
+    # @param max_in_flight [Integer] how many requests may be in flight at a time
     # @param max_buffered_bytes [Integer] how many bytes may be unacknowledged, in flight included
-    # @param when_full [Symbol] what {#append} does then: :block waits for room, :raise raises {ProducerError}
+    # @param when_full [Symbol] what {#append} does at that limit: :block waits for room, :raise raises {ProducerError}
     # @param content_type [String, Symbol, nil] nil: the stream's; with `url`, application/json
-    # @param headers [Hash] beside (and instead of) the stream's, as {Stream#initialize} takes them; callables are asked
-    #   once for every batch that goes out, on a thread of the library's, for one batch at a time. One that is slow or
-    #   stuck delays this producer only. The producer fails if one ends its thread, twice for the same batch
-    # @param next_seq [Integer, nil] the first number to use in an epoch that this application has used before; nil: 0,
-    #   in an epoch that should be new
-    # @param client [Client, nil] whose connections and settings to use with `url`; to be closed after the producer
+    # @param headers [Hash] added to the stream's headers, or replacing them: see {Stream#initialize}. Value callables
+    #   run once for every batch sent, on a callback thread, for one batch at a time. A slow or stuck callable delays
+    #   only this producer. If a callable ends its thread twice for the same batch, the producer fails
+    # @param next_seq [Integer, nil] the first sequence number, in an epoch that this application has used before; nil:
+    #   0, in an epoch that should be new
+    # @param client [Client, nil] with `url`: whose connection pool and settings to use; close it after the producer
     # @param retry_policy [RetryPolicy, nil] nil: the client's
-    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages, for every batch that
-    #   the server has acknowledged (as stored, or as a duplicate: `duplicate?`), in order, on the one thread that calls
-    #   the callbacks of all producers. Nothing else waits for it: requests and appends go on, and what it is still to
-    #   be told queues meanwhile, some hundred bytes for each batch and without a limit. So what takes long, or may
-    #   never return, is to be handed on to another thread
+    # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages for every acknowledged
+    #   batch (stored or `duplicate?`), in order. One callback thread serves all producers. Requests and appends do not
+    #   wait for it: pending calls queue without a limit, with some hundred bytes each. Move slow work to another thread
     # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
-    # @raise [ArgumentError] for values that cannot be meant
-    # @raise [ThreadError] if a thread that callables or callbacks need cannot be started
+    # @raise [ArgumentError] if an option is invalid
+    # @raise [ThreadError] if a callback thread is needed and cannot be started
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
@@ -183,14 +183,14 @@ module DurableStreams
     # Appends a message and returns at once; the message is sent in the background. Waits only while
     # `max_buffered_bytes` are unacknowledged (or raises, with `when_full: :raise`).
     #
-    # What is sent is what the data are now: they may be changed afterwards, and appended again.
-    # @param data [Object] as {Stream#append} takes it
+    # The data is encoded or copied now: the object may be changed afterwards, and appended again.
+    # @param data [Object] see {Stream#append}
     # @return [nil]
     # @raise [ClosedError] if the producer is closed
     # @raise [ParseError] if a String is not valid JSON, on a JSON stream
-    # @raise [ArgumentError] if the stream does not take such data
-    # @raise [ProducerError] if the producer has failed, with what did not land in `undelivered`
-    # @raise [ThreadError] if it would have to wait for room in the callable of a header, which deliveries wait for
+    # @raise [ArgumentError] if the stream does not accept such data
+    # @raise [ProducerError] if the producer has failed; `undelivered` lists the messages that were not stored
+    # @raise [ThreadError] if a value callable of this producer would have to wait for room: that would be a deadlock
     def append(data)
       append_encoded(data) unless @native.take(data)
     end
@@ -203,27 +203,27 @@ module DurableStreams
       self
     end
 
-    # Appends a message and waits until the server has acknowledged it. What was appended before it is sent too.
-    # @param data [Object] as {#append} takes it
+    # Appends a message and waits until the server has acknowledged it. Earlier messages are sent too.
+    # @param data [Object] see {#append}
     # @return [ProducerResult]
-    # @raise [ProducerError] if it could not be delivered; and as {#append} raises
+    # @raise [ProducerError] if it could not be delivered; also raises what {#append} raises
     def append!(data)
       next_offset, duplicate, epoch, seq = waiting { @native.append_acknowledged(encode(data), data) }
       ProducerResult.new(next_offset: next_offset, duplicate: duplicate, epoch: epoch, seq: seq)
     end
 
-    # Sends what waits, and returns when all that was appended before is acknowledged. An interrupted flush harms
-    # nothing: flush again.
+    # Sends all buffered messages, and returns when all earlier appends are acknowledged. If interrupted, it can be
+    # called again.
     # @return [nil]
-    # @raise [ProducerError] if something could not be delivered
+    # @raise [ProducerError] if a message could not be delivered
     def flush
       waiting { @native.flush }
     end
 
-    # Flushes and ends the producer; the stream stays open. Closing twice is fine.
-    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the retry policy lasts
+    # Flushes and ends the producer; the stream remains open. A second call does nothing.
+    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the retry policy allows
     # @return [nil]
-    # @raise [ProducerError] if something could not be delivered: each time, in whichever thread it was closed first
+    # @raise [ProducerError] if a message could not be delivered; every call raises it, in any thread
     def close(timeout: nil)
       limit = ProducerOptions.timeout(timeout)
       return if @delivered
@@ -232,21 +232,21 @@ module DurableStreams
       nil
     end
 
-    # Flushes, then closes the stream for good, exactly once, and ends the producer. Called again, with the same data or
-    # with none, it gives the same result.
-    # @param data [Object, nil] a last message, as {#append} takes it, in the same atomic step
+    # Flushes, closes the stream permanently and exactly once, and ends the producer. A second call with the same data,
+    # or without data, returns the same result.
+    # @param data [Object, nil] a last message, stored in the same atomic step; see {#append}
     # @return [CloseResult]
-    # @raise [ClosedError] if the producer was closed without the stream
-    # @raise [StreamClosedError] if another writer has closed the stream, a ProducerError too; and if this producer has
-    #   closed it before, with other data than these or without, so that these are not stored
+    # @raise [ClosedError] if the producer was closed without closing the stream
+    # @raise [StreamClosedError] if another writer has closed the stream (also a ProducerError); or if this producer
+    #   closed it with other data or none, so that `data` is not stored
     # @raise [ParseError] if data is a String that is not valid JSON, on a JSON stream
-    # @raise [ProducerError] if something could not be delivered
+    # @raise [ProducerError] if a message could not be delivered
     def close_stream(data: nil)
       return @close_result if @close_result && data.nil?
 
       text = encode(data) unless data.nil?
       offset = finish { @native.close_stream(text, data) }
-      # Answers to a repetition do not tell; the stream has not moved since.
+      # The response to a repeated request has no offset. The stream's end has not changed since.
       @close_result ||= CloseResult.new(final_offset: offset || @stream.head.next_offset)
       @close_result
     end
@@ -256,17 +256,17 @@ module DurableStreams
       @closed || @native.ending?
     end
 
-    # @return [Integer] the epoch in use: above the one given if the id was claimed back
+    # @return [Integer] the current epoch; above the given one if the producer has claimed another
     def epoch
       @native.epoch
     end
 
-    # @return [Integer] the last sequence number used, one for every batch; -1 before the first
+    # @return [Integer] the sequence number of the last batch; -1 before the first
     def seq
       @native.seq
     end
 
-    # @return [Integer] how many messages are not acknowledged yet
+    # @return [Integer] number of messages that are not acknowledged yet
     def pending
       @native.pending
     end
@@ -278,7 +278,7 @@ module DurableStreams
 
     private
 
-    # Appends what is not a String that is accepted at once.
+    # Appends data that `@native.take` did not accept directly.
     def append_encoded(data)
       @native.append(encode(data), data, deadlock_reason)
     end
@@ -287,7 +287,7 @@ module DurableStreams
       data.is_a?(String) ? data : Message.encode(data, @json, @stream.content_type)
     end
 
-    # The end: but for an interrupt, after which it can be asked for again and goes on.
+    # Marks the producer as closed, unless an interrupt raised: then it can be closed again.
     def finish(&work)
       value = waiting(&work)
       @delivered = @closed = true
@@ -297,8 +297,8 @@ module DurableStreams
       raise
     end
 
-    # Runs what waits for deliveries.
-    # @raise [ThreadError] where that would wait for itself
+    # Runs a block that waits for deliveries.
+    # @raise [ThreadError] if it would wait for itself
     def waiting
       reason = deadlock_reason
       raise ThreadError, reason if reason
@@ -306,11 +306,11 @@ module DurableStreams
       yield
     end
 
-    # @return [String, nil] why nothing may wait for deliveries here; nil if it may
+    # @return [String, nil] why this thread must not wait for deliveries; nil if it may
     def deadlock_reason
       return unless @value_callables && CallbackThreads.running_value_callables?
 
-      "the callable of a header cannot wait for deliveries, which wait for it"
+      "deadlock: a value callable cannot wait for deliveries, because they wait for the callable"
     end
   end
 end

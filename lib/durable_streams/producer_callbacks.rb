@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Calls a producer's callbacks, on a thread of the {CallbackThreads}'s. What a callback raises is logged, and changes
-  # nothing.
+  # Calls a producer's callbacks on a callback thread (see {CallbackThreads}). Their exceptions are logged and have no
+  # other effect.
   # @api private
   class ProducerCallbacks
-    # What a callback may raise without ending the thread: all but what is meant to end it, or the process.
+    # Exceptions of a callback that do not end the thread. Others are meant to end the thread or the process.
     RESCUED = [StandardError, ScriptError, SystemStackError, NoMemoryError, SecurityError].freeze
     private_constant :RESCUED
 
     # @param on_delivery [#call, nil]
     # @param on_error [#call, nil]
-    # @return [ProducerCallbacks, nil] nil if there is nothing to call
-    # @raise [ArgumentError] if a callback cannot be called
+    # @return [ProducerCallbacks, nil] nil if there are no callbacks
+    # @raise [ArgumentError] if a callback does not respond to `call`
     def self.for(on_delivery, on_error)
       { on_delivery: on_delivery, on_error: on_error }.each do |name, callback|
         next if callback.nil? || callback.respond_to?(:call)
@@ -27,13 +27,13 @@ module DurableStreams
       @on_error = on_error
     end
 
-    # @return [Boolean] whether deliveries are to be told, and not only a failure
+    # @return [Boolean] whether there is a callback for deliveries, and not only for a failure
     def deliveries?
       !@on_delivery.nil?
     end
 
     # @param event [Symbol] :delivered or :failed
-    # @param details [Array] as Native.next_notice gives them
+    # @param details [Array] see Native.next_notice
     # @return [nil]
     def notify(event, *details)
       event == :delivered ? delivered(*details) : @on_error&.call(*details)

@@ -1,34 +1,33 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Marks an error as the failure of a producer's delivery. A particular error (a {StaleEpochError}, say) keeps its
-  # class, so that both `rescue StaleEpochError` and `rescue ProducerError` catch it.
+  # Marks an error as a producer's delivery failure. The error keeps its class, such as {StaleEpochError}. So both
+  # `rescue StaleEpochError` and `rescue ProducerError` catch it.
   module DeliveryFailure
-    # The messages that did not reach the stream, as they were passed to append, in that order. An object that has been
-    # changed since, so that it would not be encoded as it was, is there as the JSON it was encoded as: a String, which
-    # appended again gives exactly what was to be sent.
+    # The messages that were not stored, in append order, as they were passed to append. If an object has changed since,
+    # the list has its encoded JSON instead: a String that can be appended again.
     # @return [Array] frozen
     def undelivered
       @undelivered || NOTHING_UNDELIVERED
     end
 
     # @api private
-    # @param messages [Array] becomes `undelivered`
+    # @param messages [Array] the value of `undelivered`
     # @return [DeliveryFailure] self
     def failed_to_deliver(messages)
       @undelivered = messages.freeze
       self
     end
 
-    # Every error that one failure of a producer is raised as has the same list of messages.
+    # All errors raised for one failure share one list of messages.
     # @api private
     # @param error [Exception]
-    # @return [Boolean] whether both tell of the same failure of the same producer
+    # @return [Boolean] whether both are for the same failure of the same producer
     def same_failure?(error)
       error.is_a?(DeliveryFailure) && undelivered.equal?(error.undelivered)
     end
 
-    # True for {ProducerError} too, as the error acts as one.
+    # Also true for {ProducerError}.
     # @param klass [Module]
     # @return [Boolean]
     def is_a?(klass)
@@ -40,12 +39,12 @@ module DurableStreams
     private_constant :NOTHING_UNDELIVERED
   end
 
-  # A producer could not deliver. `rescue ProducerError` catches whatever flush, close, close_stream, append and append!
-  # of a producer raise for a delivery: instances of this class, and errors of other classes that are marked as
-  # {DeliveryFailure}. (`rescue` asks `ProducerError === error`, and that is answered here.)
+  # A producer could not deliver messages. `rescue ProducerError` catches every delivery failure that flush,
+  # close, close_stream, append and append! raise: instances of this class, and errors of other classes marked as
+  # {DeliveryFailure}. (`rescue` calls `ProducerError.===`, which this class overrides.)
   #
-  # An instance of this class itself is raised where no other class of the table says it better. `cause` is then what
-  # led to it, such as the exception of a header's callable.
+  # Instances of this class itself are raised if no other error class fits. `cause` is then the original exception, such
+  # as that of a value callable.
   class ProducerError < DurableStreamError
     include DeliveryFailure
 
@@ -53,34 +52,34 @@ module DurableStreams
     DEFAULTS = { message: "Producer failed", status: nil, code: nil }.freeze
 
     # @param message [String, nil] see {DurableStreamError#initialize}
-    # @param undelivered [Array] the messages that did not reach the stream
-    # @param attributes [Hash] as {DurableStreamError#initialize} takes them
+    # @param undelivered [Array] the messages that were not stored
+    # @param attributes [Hash] see {DurableStreamError#initialize}
     def initialize(message = nil, undelivered: [], **attributes)
       @undelivered = undelivered.frozen? ? undelivered : undelivered.dup.freeze
       super(message, **attributes)
     end
 
     class << self
-      # Whether the object is an error of a producer's delivery, of whatever class. Subclasses match as classes do.
+      # Whether the object is a delivery failure of any class. Subclasses of ProducerError match only their instances.
       # @param object [Object]
       # @return [Boolean]
       def ===(object)
         super || (equal?(ProducerError) && object.is_a?(DeliveryFailure))
       end
 
-      # An error of this library as a producer's failure: it keeps its class, and `rescue ProducerError` catches it.
+      # Marks an error of this library as a delivery failure. It keeps its class.
       # @api private
       # @param error [DurableStreamError]
-      # @param undelivered [Array] the messages that did not reach the stream
+      # @param undelivered [Array] the messages that were not stored
       # @return [DurableStreamError] the same error
       def mark(error, undelivered)
         error.extend(DeliveryFailure).failed_to_deliver(undelivered)
       end
 
-      # The failure of a producer because of something that the application's own code raised.
+      # Creates the failure for an exception of the application's own code.
       # @api private
-      # @param exception [Exception] becomes the `cause`
-      # @param undelivered [Array] the messages that did not reach the stream
+      # @param exception [Exception] the `cause`
+      # @param undelivered [Array] the messages that were not stored
       # @return [ProducerError]
       def caused_by(exception, undelivered)
         raise new("Producer failed: #{exception.message}", undelivered: undelivered.freeze), cause: exception

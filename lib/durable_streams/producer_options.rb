@@ -1,22 +1,22 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Checks what {Producer#initialize} is given.
+  # Checks the options of {Producer#initialize}.
   # @api private
   module ProducerOptions
-    # The largest number that epochs and sequences can have (protocol, "Idempotent producers").
+    # The largest epoch and sequence number (PROTOCOL.md 5.2.1).
     MAX_NUMBER = (2**53) - 1
-    # The largest batch the extension builds, in bytes.
+    # The largest batch that the extension builds, in bytes.
     MAX_BATCH_BYTES = 2**30
 
     class << self
-      # @return [Stream] the handle to write through
+      # @return [Stream] the handle to append through
       def stream(stream, url, client, content_type, headers)
-        raise ArgumentError, "stream or url must be given, and not both" if stream.nil? == url.nil?
+        raise ArgumentError, "give exactly one: stream or url" if stream.nil? == url.nil?
 
         instance("stream", stream, Stream)
         instance("client", client, Client)
-        raise ArgumentError, "client goes with url: a stream has its own" if stream && client
+        raise ArgumentError, "give client only with url: a stream already has its client" if stream && client
 
         type = ContentType.normalize(content_type)
         return stream.with(content_type: type, headers: headers) if stream
@@ -31,10 +31,11 @@ module DurableStreams
         raise ArgumentError, "producer_id must not be empty" if id.empty?
         return -id if id.match?(/\A[[:print:]]+\z/) && id == id.strip
 
-        raise ArgumentError, "producer_id must be of printable characters, without spaces around it, got #{id.inspect}"
+        raise ArgumentError, "producer_id must contain only printable characters and no surrounding spaces, " \
+                             "got #{id.inspect}"
       end
 
-      # @return [Hash{Symbol => Object}] the settings as the extension takes them
+      # @return [Hash{Symbol => Object}] the settings for the extension
       def settings(epoch:, next_seq:, auto_claim:, max_batch_bytes:, max_batch_items:, linger_ms:, max_in_flight:,
                    max_buffered_bytes:, when_full:)
         { epoch: integer("epoch", epoch, 0..MAX_NUMBER),
@@ -48,7 +49,7 @@ module DurableStreams
           block_when_full: blocks?(when_full) }
       end
 
-      # @return [Hash, nil] the policy as the extension takes it
+      # @return [Hash, nil] the policy for the extension
       def retry_policy(policy)
         instance("retry_policy", policy, RetryPolicy)
         policy&.to_native

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Checks what a read is started with.
+  # Checks the options of a read.
   # @api private
   module ReadOptions
     LIVE_MODES = { off: :off, long_poll: :long_poll, sse: :sse, auto: :auto, false => :off, nil => :off,
@@ -11,14 +11,14 @@ module DurableStreams
       # @param offset [String, Symbol, Integer, nil]
       # @param live [Symbol, Boolean, nil]
       # @param cursor [String, nil]
-      # @return [Hash{Symbol => Object}] offset:, live:, cursor: as a reader takes them
-      # @raise [ArgumentError] naming what cannot be meant
+      # @return [Hash{Symbol => Object}] offset:, live: and cursor: for a reader
+      # @raise [ArgumentError] if one is invalid
       def normalize(offset, live, cursor)
         { offset: offset(offset), live: live(live), cursor: cursor(cursor) }
       end
 
       # @param format [Symbol, nil]
-      # @yieldreturn [Boolean] whether the stream is JSON, asked where the format does not say
+      # @yieldreturn [Boolean] whether the stream is JSON; called only if the format does not decide
       # @return [Boolean]
       # @raise [ArgumentError]
       def json?(format)

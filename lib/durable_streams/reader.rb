@@ -1,24 +1,25 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # What JsonReader and ByteReader have in common: a place in a stream, and going on from it.
+  # The common part of {JsonReader} and {ByteReader}: a position in a stream, and reading from there.
   #
-  # A reader ends when it is up to date (`live: :off`), at the end of a closed stream, and when it is closed. Whoever
-  # breaks out of an iteration can iterate again: it goes on after the last thing that was handed out. One reader is for
-  # one thread at a time: of what two iterate at the same moment, some may be lost, or come to both. `close` may come
-  # from any. Whoever reads it from within its own read (in the callable of a header, or a trap handler that interrupts
-  # it) gets a ThreadError, since each would wait for the other.
+  # A reader ends when it is up to date (`live: :off`), at the end of a closed stream, and when it is closed. After a
+  # `break`, another iteration continues after the last batch or item yielded.
   #
-  # Inside, a position is the Array [next_offset, cursor, up_to_date, stream_closed], as the extension hands it out: one
-  # object, so that it is replaced in one step.
+  # Use a reader from one thread at a time: if two threads iterate at once, data may be lost or yielded twice. `close`
+  # may come from any thread. Reading a reader from inside its own read (in a value callable, or in a trap handler that
+  # interrupts it) raises ThreadError, because each would wait for the other.
+  #
+  # Internally, a position is an Array [next_offset, cursor, up_to_date, stream_closed]. It is a single object so that
+  # one assignment replaces it.
   class Reader
     include Enumerable
 
     # @param stream [Stream]
     # @param format [Symbol] :json, :bytes or :text
-    # @param offset [String, nil] as {Stream#read} takes it
-    # @param live [Symbol, Boolean, nil] as {Stream#read} takes it
-    # @param cursor [String, nil] as {Stream#read} takes it
+    # @param offset [String, nil] see {Stream#read}
+    # @param live [Symbol, Boolean, nil] see {Stream#read}
+    # @param cursor [String, nil] see {Stream#read}
     # @api private
     def initialize(stream, format, offset:, live:, cursor:)
       start = ReadOptions.normalize(offset, live, cursor)
@@ -27,17 +28,16 @@ module DurableStreams
       @position = [start[:offset], start[:cursor], false, false].freeze
       @closed = false
       @stepping = false
-      # What the extension has handed over and Ruby not yet handed out, and the position after it: nil while the
-      # response it belongs to is still arriving.
+      # Content received from the extension and not yet yielded, and the position after it. The position is nil while
+      # the response is still arriving.
       @buffer = nil
       @buffer_position = nil
-      @index = 0 # of the next item in what is held
-      # What the extension has handed over and is not held yet, and the position after it, where an interrupt came in
-      # between; mostly empty.
+      @index = 0 # of the next item in the buffer
+      # The extension writes [content, position] here. Not empty only if an interrupt came before fill_buffer took it.
       @received = []
     end
 
-    # The position after the last batch (or chunk) that was handed out, the last item of it included. Save it: a new
+    # The position after the last batch or chunk that was completely yielded, including its last item. Save it: a new
     # reader that starts there neither misses nor repeats anything.
     # @return [String]
     def next_offset
@@ -50,7 +50,7 @@ module DurableStreams
       @position[1]
     end
 
-    # @return [Boolean] whether nothing more existed when the server gave the last batch
+    # @return [Boolean] whether the stream had no more data when the server sent the last batch
     def up_to_date?
       @position[2]
     end
@@ -61,12 +61,13 @@ module DurableStreams
       @position[3]
     end
 
-    # @return [Integer, nil] HTTP status of the last answer
+    # @return [Integer, nil] HTTP status of the last response
     def status
       @native.status
     end
 
-    # Ends the reader and its request. A blocked iteration in another thread ends quietly. Closing twice is fine.
+    # Closes the reader and cancels its request. An iteration in another thread ends without an error. A second call
+    # does nothing.
     # @return [nil]
     def close
       @closed = true
@@ -79,7 +80,7 @@ module DurableStreams
       @closed
     end
 
-    # Yields batches (or chunks), each one server response or SSE data event.
+    # Yields batches (or chunks). One batch is one server response or SSE data event.
     # @yieldparam batch [JsonBatch, ByteChunk]
     # @return [Reader, Enumerator] self; without a block, an Enumerator
     # @raise [ClosedError] if the reader is closed
@@ -95,7 +96,7 @@ module DurableStreams
           @position = @buffer_position
           @buffer = nil
           yield batch
-          batch = nil # or it would stay in memory while the next one is awaited
+          batch = nil # lets the GC free it while the next one is awaited
         end
       ensure
         @native.cancel
@@ -103,31 +104,31 @@ module DurableStreams
       self
     end
 
-    # The next thing that `each` would yield, without a block to give it to.
+    # Returns the next batch or item, as `each` would yield it.
     # @return [Object]
-    # @raise [StopIteration] at the end; `loop { reader.next }` ends there
-    # @raise [ClosedError] if the reader was closed before it was used
+    # @raise [StopIteration] at the end; it ends `loop { reader.next }`
+    # @raise [ClosedError] if the reader was closed before its first use
     def next
       value = peek
       consume
       value
     end
 
-    # What {#next} will return. The position does not move.
+    # Returns what {#next} will return. The position does not move.
     # @return [Object]
     # @raise [StopIteration] at the end
-    # @raise [ClosedError] if the reader was closed before it was used
+    # @raise [ClosedError] if the reader was closed before its first use
     def peek
       begin_iteration unless @stepping && @closed
       @stepping = true
       return upcoming if buffer_upcoming && !@closed
 
-      # The next call asks the server anew, as a second `each` would.
+      # The next call sends a new request, as a second `each` would.
       @native.cancel
       raise StopIteration, "the reader has reached the end"
     end
 
-    # Gives the reader to the block and closes it afterwards.
+    # Yields the reader and closes it afterwards.
     # @api private
     # @return [Object] the block's value
     def use
@@ -149,7 +150,7 @@ module DurableStreams
       raise ClosedError.new("Reader is closed: #{Redaction.url(@url)}", url: Redaction.url(@url))
     end
 
-    # Makes sure that the rest of a response is held, all of it.
+    # Fills the buffer with the rest of a response.
     # @return [Boolean] false at the end
     def buffer_response
       until @buffer && @buffer_position
@@ -162,7 +163,7 @@ module DurableStreams
       true
     end
 
-    # Makes sure that something is held that can be handed out, as soon as it is there.
+    # Fills the buffer with the next part of a response, as soon as it has arrived.
     # @return [Boolean] false at the end
     def buffer_part
       while @buffer.nil? || @buffer.empty?
@@ -175,13 +176,15 @@ module DurableStreams
       true
     end
 
-    # Whether to ask the extension: an interrupted call may have received something, and at the end nothing comes.
-    # Whoever wants to know asks it with no frame in between: thousands of parked fibers would each pay a page for it.
+    # Whether to receive from the extension: not if an interrupted call has already received something, nor at the end.
+    # The callers call the extension themselves, not in a helper: thousands of parked fibers would each need another
+    # memory page for the extra frame.
     def nothing_received?
       @received.empty? && !ended?
     end
 
-    # Holds what was received. Nothing is called meanwhile: an interrupt there would lose it, or repeat it.
+    # Moves received content into the buffer. Calls no method between the assignments: Ruby could run an interrupt
+    # there, which would lose or repeat the content.
     def fill_buffer(payload, position)
       @buffer = payload
       @buffer_position = position
@@ -189,13 +192,13 @@ module DurableStreams
       @received = []
     end
 
-    # Drops what is held once all of it is handed out, and moves on if a response is complete with it.
+    # Empties the buffer after all of it was yielded, and moves the position if that completed a response.
     def finish_buffer
       @position = @buffer_position if @buffer_position
       @buffer = nil
     end
 
-    # A closed stream has nothing after its end: no need to ask.
+    # At the end of a closed stream no request is needed.
     def ended?
       @buffer.nil? && @position[3]
     end

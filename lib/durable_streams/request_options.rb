@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Checks and merges the headers and query parameters that users give. What a value may contain is checked by the
-  # extension; messages here name the header, never its value.
+  # Checks and merges the headers and query parameters of users. The extension checks the content of values. Error
+  # messages contain the name, never the value.
   # @api private
   module RequestOptions
     NONE = {}.freeze
     BATCHING = [true, false, :shared_values].freeze
 
     class << self
-      # @param options [Hash, nil] name => String, Symbol, number, boolean, object with `call`, or nil
-      # @param argument [String] the keyword, for messages
+      # @param options [Hash, nil] name => String, Symbol, number, boolean, value callable, or nil
+      # @param argument [String] the keyword, for error messages
       # @return [Hash{String => String, #call, nil}] frozen
-      # @raise [ArgumentError] for anything else
+      # @raise [ArgumentError] if a name or value is anything else
       def normalize(options, argument)
         return NONE if options.nil? || options.equal?(NONE)
         raise ArgumentError, "#{argument} must be a Hash, got #{options.class}" unless options.is_a?(Hash)
@@ -21,7 +21,7 @@ module DurableStreams
         options.to_h { |name, value| [name_of(name, argument), value_of(value, name, argument)] }.freeze
       end
 
-      # Headers by their names without regard to case: what the handle has replaces what the client has.
+      # Merges headers; names match in any case. The handle's own headers replace the client's.
       # @param defaults [Hash{String => Object}] normalized
       # @param own [Hash{String => Object}] normalized
       # @return [Hash{String => Object}]
@@ -41,7 +41,7 @@ module DurableStreams
       end
 
       # @param batching [Boolean, Symbol]
-      # @return [Boolean, Symbol] the same
+      # @return [Boolean, Symbol] the argument
       # @raise [ArgumentError] unless it is true, false or :shared_values
       def batching(batching)
         return batching if BATCHING.include?(batching)
@@ -55,7 +55,7 @@ module DurableStreams
         case name
         when String then -name
         when Symbol then name.name
-        else raise ArgumentError, "#{argument} must have Strings as names, got #{name.class}"
+        else raise ArgumentError, "#{argument} must have String or Symbol names, got #{name.class}"
         end
       end
 

@@ -1,10 +1,11 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # How often, and after what pauses, a request that failed is sent again. The pause before the n-th retry is drawn at
-  # random between 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`. A server's Retry-After is kept.
+  # How often, and after which pauses, a failed request is sent again. The pause before the n-th retry is random between
+  # 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`. It is at least as long as a server's
+  # Retry-After; if that exceeds `max_delay`, the error is raised without a retry.
   #
-  # A policy may be changed until it is used; {Client} and {DurableStreams.configure} keep a copy.
+  # {Client} and {DurableStreams.configure} copy the policy, so later changes to it have no effect on them.
   RetryPolicy = Struct.new(:max_retries, :initial_delay, :max_delay, :multiplier, :retryable_statuses,
                            keyword_init: true) do
     # @!attribute max_retries
@@ -14,11 +15,11 @@ module DurableStreams
     # @!attribute max_delay
     #   @return [Numeric] seconds, initial_delay or more
     # @!attribute multiplier
-    #   @return [Numeric] growth of the pause from one retry to the next, 1 or more
+    #   @return [Numeric] factor from one pause to the next, 1 or more
     # @!attribute retryable_statuses
-    #   @return [Array<Integer>] answers that are worth another try
+    #   @return [Array<Integer>] response statuses that are retried
 
-    # The policy that is used where none is given.
+    # The default policy.
     # @return [RetryPolicy] frozen
     def self.default
       new.freeze
@@ -29,7 +30,7 @@ module DurableStreams
     # @param max_delay [Numeric] seconds
     # @param multiplier [Numeric]
     # @param retryable_statuses [Array<Integer>]
-    # @raise [ArgumentError] for values that cannot be meant
+    # @raise [ArgumentError] if a value is invalid
     def initialize(max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
                    retryable_statuses: RetryPolicy::RETRYABLE_STATUSES)
       super
@@ -37,7 +38,7 @@ module DurableStreams
     end
 
     # @return [RetryPolicy] self
-    # @raise [ArgumentError] naming the first value that cannot be meant
+    # @raise [ArgumentError] if a value is invalid; names the first one
     def validate!
       check(:max_retries, "an Integer from 0 to 4294967295") do |value|
         value.is_a?(Integer) && value.between?(0, 4_294_967_295)
@@ -51,17 +52,17 @@ module DurableStreams
       self
     end
 
-    # Frozen all through.
+    # Deeply freezes the policy.
     # @return [RetryPolicy] self
     def freeze
       self.retryable_statuses = retryable_statuses.dup.freeze unless frozen? || retryable_statuses.frozen?
       super
     end
 
-    # The policy as the extension takes it.
+    # The policy in the form that the extension takes.
     # @api private
     # @return [Hash{Symbol => Object}]
-    # @raise [ArgumentError] for values that cannot be meant
+    # @raise [ArgumentError] if a value is invalid
     def to_native
       validate!
       to_h.merge!(initial_delay: initial_delay.to_f, max_delay: max_delay.to_f, multiplier: multiplier.to_f)
@@ -81,6 +82,6 @@ module DurableStreams
     end
   end
 
-  # Statuses that pass by themselves: too many requests, and the server's (or a gateway's) own trouble.
+  # Statuses of usually temporary problems: too many requests, and failures of the server or a gateway.
   RetryPolicy::RETRYABLE_STATUSES = [429, 500, 502, 503, 504].freeze
 end

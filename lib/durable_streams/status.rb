@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # What an HTTP status means, for code that makes requests of its own: what it means to the extension.
+  # Maps an HTTP status to an error, for code that makes its own requests. The extension has the table.
   # @api private
   module Status
-    # The answers whose bodies say no more than their errors do.
+    # Statuses whose errors say as much as their response bodies.
     GENERIC = [404, 409, 410, 429].freeze
     private_constant :GENERIC
 

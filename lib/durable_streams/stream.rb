@@ -1,41 +1,41 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # A handle for one stream: a URL, and how to talk to it. Making one sends nothing. May be used from any number of
-  # threads; their appends through one handle share a request while another is out (see `batching:`).
+  # A handle for one stream: its URL, and the headers and parameters of its requests. Creating a handle sends nothing.
+  # Any number of threads may share a handle; their appends can share requests (see `batching:`).
   class Stream
-    # A moment as RFC 3339 has it: up to the second, the rest of it, the offset.
+    # An RFC 3339 timestamp: date and time up to the second, fraction, time zone.
     TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
     private_constant :TIMESTAMP
 
     # @return [String] absolute URL
     attr_reader :url
-    # @return [String, nil] MIME type; nil as long as nobody said it and no answer brought it
+    # @return [String, nil] MIME type; nil until it is given or a response names it
     attr_reader :content_type
     # @return [Context]
     attr_reader :context
 
     # Creates a stream on the server.
     # @param url [String, URI] absolute, or a path to join to the context's base_url
-    # @param content_type [String, Symbol, nil] as {#create} takes it
+    # @param content_type [String, Symbol, nil] see {#create}
     # @param context [Context]
-    # @param headers [Hash] as {#initialize} takes them
-    # @param params [Hash] as {#initialize} takes them
-    # @param batching [Boolean, Symbol] as {#initialize} takes it
-    # @param options [Hash] what else {#create} takes
+    # @param headers [Hash] see {#initialize}
+    # @param params [Hash] see {#initialize}
+    # @param batching [Boolean, Symbol] see {#initialize}
+    # @param options [Hash] further options of {#create}
     # @return [Stream] a handle for it
-    # @raise [StreamExistsError] if it exists with another configuration
+    # @raise [StreamExistsError] if the stream exists with another configuration
     def self.create(url, content_type: nil, context: DurableStreams.default_context, headers: {}, params: {},
                     batching: true, **options)
       new(url, content_type: content_type, context: context, headers: headers, params: params, batching: batching)
         .create(**options)
     end
 
-    # A handle for a stream that is there: asks the server (HEAD).
+    # Returns a handle for an existing stream. Sends a HEAD request.
     # @param url [String, URI] absolute, or a path to join to the context's base_url
-    # @param options [Hash] as {#initialize} takes them
-    # @return [Stream] knows its content type
-    # @raise [StreamNotFoundError] if it is not there
+    # @param options [Hash] see {#initialize}
+    # @return [Stream] a handle that knows the content type
+    # @raise [StreamNotFoundError] if the stream does not exist
     def self.connect(url, **options)
       stream = new(url, **options)
       stream.look_up(:connect)
@@ -43,29 +43,29 @@ module DurableStreams
     end
 
     # @param url [String, URI] absolute, or a path to join to the context's base_url
-    # @param options [Hash] as {#initialize} takes them
-    # @return [Boolean] whether the server has such a stream
+    # @param options [Hash] see {#initialize}
+    # @return [Boolean] whether the stream exists on the server
     def self.exists?(url, **options)
       new(url, **options).exists?
     end
 
     # @param content_type [String, Symbol] a MIME type, or :json, :bytes, :text
-    # @return [String] the MIME type; what is no name of one is given back as text
+    # @return [String] the MIME type; any other value as a String
     def self.normalize_content_type(content_type)
       ContentType::NAMES.fetch(content_type) { content_type.to_s }
     end
 
     # @param url [String, URI] absolute, or a path to join to the context's base_url
     # @param context [Context]
-    # @param content_type [String, Symbol, nil] the stream's type, which spares the request that asks for it: a MIME
-    #   type, :json, :bytes or :text
-    # @param headers [Hash] headers beside (and instead of) the context's: name => String, or an object with `call`
-    #   that is asked anew for every request; nil leaves one out
-    # @param params [Hash] query parameters, values as in headers
-    # @param batching [Boolean, Symbol] true: appends of several threads share a request while another is out, unless
-    #   headers or params, here or in the context, have callables; :shared_values: they do so then too, with the values
-    #   that the callables return for the first append of the request; false: every append has a request of its own
-    # @raise [ArgumentError] for a URL, type, name, value or batching that cannot be used
+    # @param content_type [String, Symbol, nil] the stream's type: a MIME type, :json, :bytes or :text. If it is given,
+    #   no HEAD request is needed to learn it
+    # @param headers [Hash] added to the context's headers, or replacing them: name => String, or a value callable,
+    #   which is called for every request; nil omits a header
+    # @param params [Hash] query parameters; values as in headers
+    # @param batching [Boolean, Symbol] whether appends of several threads share a request while another is in flight.
+    #   true: they do, unless this handle or its context has value callables; :shared_values: they do in any case, and
+    #   the callables run once, for the first append of the request; false: every append has its own request
+    # @raise [ArgumentError] if the URL or an option is invalid
     def initialize(url, context: DurableStreams.default_context, content_type: nil, headers: {}, params: {},
                    batching: true)
       @context = context
@@ -78,20 +78,21 @@ module DurableStreams
       learn(ContentType.normalize(content_type))
     end
 
-    # Creates the stream on the server. If it is there with the same configuration, that is a success too.
-    # @param content_type [String, Symbol, nil] a MIME type, :json, :bytes or :text; nil: the handle's, else the
-    #   configuration's `default_content_type`; a fork without one has its source's
-    # @param ttl_seconds [Integer, nil] lifetime in seconds, counted anew from every access
-    # @param expires_at [Time, String, nil] when it expires; a String as RFC 3339 has it
-    # @param body [Object, nil] the first message, as {#append} takes it
-    # @param closed [Boolean] whether it is closed from the beginning
-    # @param forked_from [Stream, String, nil] a stream on the same server whose content this one starts with
-    # @param fork_offset [String, nil] where in the source the fork begins, as the server gave it; nil: at its end
-    # @param fork_sub_offset [Integer, nil] how many messages (JSON) or bytes after fork_offset
+    # Creates the stream on the server. Succeeds if it exists with the same configuration.
+    # @param content_type [String, Symbol, nil] a MIME type, :json, :bytes or :text; nil: the handle's, or the
+    #   configuration's `default_content_type`. A fork without a type has its source's
+    # @param ttl_seconds [Integer, nil] lifetime in seconds; every access restarts it
+    # @param expires_at [Time, String, nil] when it expires; a String in RFC 3339 format
+    # @param body [Object, nil] the first message; see {#append}
+    # @param closed [Boolean] whether to create it closed
+    # @param forked_from [Stream, String, nil] source of a fork, on the same server; the new stream starts with its
+    #   content
+    # @param fork_offset [String, nil] offset in the source at which the fork begins; nil: its end
+    # @param fork_sub_offset [Integer, nil] number of messages (JSON) or bytes to include after fork_offset
     # @return [Stream] self
-    # @raise [StreamExistsError] if it exists with another configuration
+    # @raise [StreamExistsError] if the stream exists with another configuration
     # @raise [StreamNotFoundError] if forked_from does not exist
-    # @raise [ArgumentError] for values that cannot be used, and for both expiries at once
+    # @raise [ArgumentError] if an option is invalid, or both ttl_seconds and expires_at are given
     def create(content_type: nil, ttl_seconds: nil, expires_at: nil, body: nil, closed: false, forked_from: nil,
                fork_offset: nil, fork_sub_offset: nil)
       type = ContentType.normalize(content_type) || @content_type
@@ -99,28 +100,28 @@ module DurableStreams
       expiry = Creation.expiry(ttl_seconds, expires_at)
       json = ContentType.json?(type)
       unless body.nil?
-        raise ArgumentError, "body needs a content_type" unless type
+        raise ArgumentError, "body requires a content_type" unless type
 
         body = Message.encode(body, json, type)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
-      answered = @native.create(content_type: type, closed: closed ? true : false, body: body, json: json,
-                                **expiry, **fork)
-      learn(answered || type)
+      responded = @native.create(content_type: type, closed: closed ? true : false, body: body, json: json,
+                                 **expiry, **fork)
+      learn(responded || type)
       self
     end
     alias create_stream create
 
     # Creates a stream that starts with this one's content, on the same server.
     # @param to [String, URI] URL of the new stream, absolute or a path
-    # @param offset [String, nil] where in this stream the fork begins, as the server gave it; nil: at its end
-    # @param sub_offset [Integer, nil] how many messages (JSON) or bytes after offset
-    # @param headers [Hash] as {#initialize} takes them; nil: this handle's
-    # @param params [Hash] as {#initialize} takes them; nil: this handle's
-    # @param options [Hash] what else {#create} takes
+    # @param offset [String, nil] offset in this stream at which the fork begins; nil: its end
+    # @param sub_offset [Integer, nil] number of messages (JSON) or bytes to include after offset
+    # @param headers [Hash] see {#initialize}; nil: this handle's
+    # @param params [Hash] see {#initialize}; nil: this handle's
+    # @param options [Hash] further options of {#create}
     # @return [Stream] a handle for the fork
     # @raise [StreamNotFoundError] if this stream does not exist
-    # @raise [StreamExistsError] if the other exists with another configuration
+    # @raise [StreamExistsError] if the new stream exists with another configuration
     def fork(to, offset: nil, sub_offset: nil, headers: nil, params: nil, **options)
       Stream.new(to, context: @context, headers: headers || @headers, params: params || @params, batching: @batching)
             .create(forked_from: self, fork_offset: offset, fork_sub_offset: sub_offset, **options)
@@ -128,21 +129,23 @@ module DurableStreams
 
     # Appends one message.
     #
-    # A JSON stream takes a Hash, an Array (one message that is an array), a number, true, false, nil, an object with
-    # its own to_json, or a String, which is JSON already. Other streams take Strings, sent byte for byte.
+    # A JSON stream accepts a Hash, an Array (one message that is an array), a number, true, false, nil, an object with
+    # its own to_json, or a String of JSON. Other streams accept Strings, sent byte for byte.
     #
-    # Appends of several threads share a request while another is out; each gets its own result or error. Where headers
-    # or parameters have callables, every append has a request of its own, and the callables are called on its thread:
-    # a value may belong to that thread. See `batching:` of {#initialize}.
+    # Appends of several threads share a request while another is in flight; each call has its own result or error. If
+    # headers or parameters have value callables, every append has its own request, and the callables run on its thread,
+    # because a value may belong to that thread. See `batching:` of {#initialize}.
     #
-    # A request whose answer was lost is not repeated, unless it has a `seq`: see {DurableStreamError#outcome_unknown?}.
+    # If the response is lost, the request is not repeated, unless it has a `seq`: see
+    # {DurableStreamError#outcome_unknown?}.
     # @param data [Object]
-    # @param seq [String, nil] must be above the last one of the stream, byte by byte, or {SeqConflictError} is raised
+    # @param seq [String, nil] sequence value; must be above the stream's last one, compared bytewise
     # @return [AppendResult]
+    # @raise [SeqConflictError] if seq is not above the stream's last one
     # @raise [StreamClosedError] if the stream is closed
-    # @raise [StreamNotFoundError] if it does not exist
+    # @raise [StreamNotFoundError] if the stream does not exist
     # @raise [ParseError] if a String is not valid JSON, on a JSON stream
-    # @raise [ArgumentError] if the stream does not take such data
+    # @raise [ArgumentError] if the stream does not accept such data
     def append(data, seq: nil)
       known_content_type(:append) if @json.nil?
       data = Message.encode(data, @json, @content_type) unless data.is_a?(String)
@@ -159,11 +162,11 @@ module DurableStreams
       self
     end
 
-    # Closes the stream for good: it takes no more data, and its readers end. Cannot be undone.
-    # @param data [Object, nil] a last message, as {#append} takes it, in the same atomic step
+    # Closes the stream permanently: it accepts no more data, and its readers end.
+    # @param data [Object, nil] a last message, stored in the same atomic step; see {#append}
     # @param content_type [String, Symbol, nil] type of data; nil: the stream's
     # @return [CloseResult]
-    # @raise [StreamClosedError] if there is data and the stream is closed already; without data that is a success
+    # @raise [StreamClosedError] if data is given and the stream is already closed; without data that is a success
     # @raise [StreamNotFoundError] if the stream does not exist
     def close_stream(data: nil, content_type: nil)
       type = ContentType.normalize(content_type)
@@ -175,11 +178,10 @@ module DurableStreams
       CloseResult.new(final_offset: @native.close_stream(data, type, json))
     end
 
-    # Lets go of the handle. The stream on the server stays as it is, and connections belong to the {Client}, so there
-    # is nothing left to do: this is for code written for the pure-Ruby client. What closes the stream is
-    # {#close_stream}.
+    # Does nothing: connections belong to the {Client}, and the stream on the server remains open. Exists for code
+    # written for the pure-Ruby client. {#close_stream} closes the stream.
     # @return [nil]
-    # @raise [ArgumentError] if given anything, as then close_stream is meant
+    # @raise [ArgumentError] if there are arguments: those belong to {#close_stream}
     def close(*arguments, **options)
       return if arguments.empty? && options.empty?
 
@@ -189,20 +191,20 @@ module DurableStreams
 
     # Deletes the stream on the server.
     # @return [nil]
-    # @raise [StreamNotFoundError] if it does not exist
+    # @raise [StreamNotFoundError] if the stream does not exist
     def delete
       @native.delete
       nil
     end
 
-    # Asks the server about the stream (HEAD).
+    # Requests the stream's metadata (HEAD).
     # @return [HeadResult]
-    # @raise [StreamNotFoundError] if it does not exist
+    # @raise [StreamNotFoundError] if the stream does not exist
     def head
       look_up(nil)
     end
 
-    # @return [Boolean] whether the server has the stream (HEAD)
+    # @return [Boolean] whether the stream exists on the server (HEAD)
     def exists?
       head
       true
@@ -210,25 +212,25 @@ module DurableStreams
       false
     end
 
-    # @return [Boolean] whether messages are JSON values; asks the server once (HEAD) where the type is not known
+    # @return [Boolean] whether messages are JSON values; sends a HEAD request if the content type is not known
     def json?
       known_content_type(nil)
       @json
     end
 
-    # Reads from a position on. The reader is an Enumerable; nothing is sent before it is used, but a HEAD where the
-    # content type is not known.
+    # Returns a reader that starts at a position. Readers are Enumerable. Before the first use, only a HEAD is sent, if
+    # the content type is not known.
     #
-    # Its `each` yields {JsonBatch}es or {ByteChunk}s. With `format:` (or `each_yields = :items` in the configuration)
-    # it yields items on a JSON stream, as the pure-Ruby client does; `each_batch` and `each_item` are always there.
-    # @param offset [String, nil] a position from the server, "-1" (also nil, ""): the beginning, or "now"
+    # `each` yields {JsonBatch}es or {ByteChunk}s. With `format:` (or `each_yields = :items` in the configuration) it
+    # yields items on a JSON stream, as the pure-Ruby client does. `each_batch` and `each_item` are always available.
+    # @param offset [String, nil] an offset from the server, "-1" (also nil, ""): the beginning, or "now": the end
     # @param live [Symbol, Boolean, nil] what to do at the end of the data: :off (false, nil) ends, :long_poll and :sse
     #   wait for more, :auto (true) waits by SSE where the content type allows it, else by long-poll
     # @param format [Symbol, nil] :auto, :json or :bytes
     # @param cursor [String, nil] a cursor from an earlier read
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
-    # @raise [ArgumentError] for an offset, mode, format or cursor that cannot be meant
+    # @raise [ArgumentError] if an option is invalid
     def read(offset: "-1", live: :off, format: nil, cursor: nil, &block)
       start = ReadOptions.normalize(offset, live, cursor)
       unit = format ? :items : @context.config.each_yields
@@ -240,39 +242,39 @@ module DurableStreams
       block ? reader.use(&block) : reader
     end
 
-    # Reads JSON items from a position on: `each` yields items, as they arrive.
-    # @param offset [String, nil] as for {#read}
-    # @param live [Symbol, Boolean, nil] as for {#read}
-    # @param cursor [String, nil] as for {#read}
+    # Returns a reader of JSON items: `each` yields items, as they arrive.
+    # @param offset [String, nil] see {#read}
+    # @param live [Symbol, Boolean, nil] see {#read}
+    # @param cursor [String, nil] see {#read}
     # @yieldparam reader [JsonReader] closed after the block
     # @return [JsonReader, Object] with a block, the block's value
-    # @raise [ArgumentError] as for {#read}
+    # @raise [ArgumentError] if an option is invalid
     def read_json(offset: "-1", live: :off, cursor: nil, &block)
       reader = JsonReader.new(self, offset: offset, live: live, cursor: cursor, each_yields: :items)
       block ? reader.use(&block) : reader
     end
 
-    # Reads bytes from a position on: `each` yields {ByteChunk}s, on a JSON stream too (JSON arrays, as the server
-    # writes them; at the end of the stream, an empty one).
-    # @param offset [String, nil] as for {#read}
-    # @param live [Symbol, Boolean, nil] as for {#read}
-    # @param cursor [String, nil] as for {#read}
+    # Returns a reader of bytes: `each` yields {ByteChunk}s. On a JSON stream, each chunk is a JSON array as the server
+    # sends it, and an empty one at the end of the stream.
+    # @param offset [String, nil] see {#read}
+    # @param live [Symbol, Boolean, nil] see {#read}
+    # @param cursor [String, nil] see {#read}
     # @yieldparam reader [ByteReader] closed after the block
     # @return [ByteReader, Object] with a block, the block's value
-    # @raise [ArgumentError] as for {#read}
+    # @raise [ArgumentError] if an option is invalid
     def read_bytes(offset: "-1", live: :off, cursor: nil, &block)
       reader = ByteReader.new(self, **ReadOptions.normalize(offset, live, cursor))
       block ? reader.use(&block) : reader
     end
 
-    # Reads all there is now.
-    # @param offset [String, nil] as for {#read}
+    # Reads all current data.
+    # @param offset [String, nil] see {#read}
     # @return [Array] items; on streams that are not JSON, {ByteChunk}s
     def read_all(offset: "-1")
       read(offset: offset, format: :auto, &:to_a)
     end
 
-    # Reads all there is now, one by one.
+    # Yields all current data, item by item.
     # @yieldparam item [Object] an item; on streams that are not JSON, a {ByteChunk}
     # @return [Stream, Enumerator] self; without a block, an Enumerator
     def each(&block)
@@ -282,9 +284,9 @@ module DurableStreams
       self
     end
 
-    # The context's headers and this handle's, as a request that was made now would have them: callables are called, on
-    # this thread, and what they give as nil is left out.
-    # @param extra [Hash] headers that replace those, as they are
+    # Returns the headers that a request would have now: the context's and this handle's. Calls value callables on this
+    # thread and omits nil values.
+    # @param extra [Hash] headers that replace others, used unchanged
     # @return [Hash{String => Object}] names as they were given
     def resolved_headers(extra = {})
       headers = RequestOptions.merge_headers(@context.config.default_headers, @headers)
@@ -296,7 +298,7 @@ module DurableStreams
       "#<#{self.class} #{Redaction.url(url)} content_type=#{content_type.inspect}>"
     end
 
-    # Starts a read in the extension, for a {Reader}.
+    # Creates the native reader for a {Reader}.
     # @api private
     # @param format [Symbol] :json, :bytes or :text
     # @param live [Symbol] :off, :long_poll, :sse or :auto
@@ -307,19 +309,19 @@ module DurableStreams
       Native::Reader.new(@native, format: format, live: live, offset: offset, cursor: cursor)
     end
 
-    # Starts a producer in the extension, for a {Producer}.
+    # Creates the native producer for a {Producer}.
     # @api private
-    # @param settings [Hash] as the extension takes them, but for what the stream knows
+    # @param settings [Hash] the extension's settings, except the content type
     # @return [Native::Producer]
     def native_producer(**settings)
       type = known_content_type(:produce)
       Native::Producer.new(@native, content_type: type, json: @json, **settings)
     end
 
-    # Another handle for the same stream, with headers and a content type of its own.
+    # Returns another handle for the same stream, with other headers and another content type.
     # @api private
     # @param content_type [String, nil] nil: this handle's
-    # @param headers [Hash] beside (and instead of) this handle's
+    # @param headers [Hash] added to this handle's, or replacing them
     # @return [Stream]
     def with(content_type: nil, headers: {})
       return self if content_type.nil? && (headers.nil? || headers.empty?)
@@ -331,16 +333,16 @@ module DurableStreams
       stream
     end
 
-    # Whether requests ask callables for values.
+    # Whether headers or parameters have value callables.
     # @api private
     # @return [Boolean]
     def value_callables?
       @native.value_callables?
     end
 
-    # Asks the server about the stream.
+    # Requests the stream's metadata (HEAD) and remembers its content type.
     # @api private
-    # @param purpose [Symbol, nil] what for, which an error names: :connect; nil: for itself
+    # @param purpose [Symbol, nil] the operation that an error names: :connect; nil: head
     # @return [HeadResult]
     def look_up(purpose)
       head = @native.head(purpose)
@@ -348,9 +350,9 @@ module DurableStreams
       HeadResult.new(**head, expires_at: moment(head[:expires_at]))
     end
 
-    # The content type, asked for (HEAD) if nobody said it yet.
+    # Returns the content type; sends a HEAD request if it is not known.
     # @api private
-    # @param purpose [Symbol, nil] what for, which an error names: :append, :close, :read or :produce; nil: for itself
+    # @param purpose [Symbol, nil] the operation that an error names: :append, :close, :read or :produce; nil: head
     # @return [String]
     def known_content_type(purpose)
       learn(@native.head(purpose)[:content_type] || ContentType::FALLBACK) if @json.nil?
@@ -359,8 +361,8 @@ module DurableStreams
 
     protected
 
-    # Takes a content type for the stream's, as it is: what a server says need not be a MIME type.
-    # The type goes first: threads that see @json set must find a type beside it.
+    # Remembers the content type without checking it: a server's need not be a MIME type. @content_type is set first,
+    # because threads that see @json set rely on it.
     def learn(content_type)
       return if content_type.nil?
 
@@ -376,11 +378,11 @@ module DurableStreams
       date_and_time, fraction, zone = timestamp.match(TIMESTAMP)&.captures
       return Time.new(*date_and_time.scan(/\d+/), zone.upcase) + fraction.to_r if zone
 
-      require "time" unless Time.respond_to?(:iso8601) # where a Ractor may not require
+      require "time" unless Time.respond_to?(:iso8601) # a Ractor may not be able to require
       Time.iso8601(timestamp)
     rescue ArgumentError
       url = Redaction.url(@url)
-      raise ParseError.new("head #{url}: Stream-Expires-At is not a time: #{timestamp.inspect}", url: url)
+      raise ParseError.new("head #{url}: the server's Stream-Expires-At is not a time: #{timestamp.inspect}", url: url)
     end
   end
 end

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Brings Strings that go into URLs and headers into the one encoding that the extension takes.
+  # Converts Strings for URLs and headers to UTF-8, the encoding that the extension takes.
   # @api private
   module Text
     class << self
-      # @param string [String] in any encoding; a binary one is taken for UTF-8
-      # @param name [String] what it is, for the message
+      # @param string [String] in any encoding; a binary one is treated as UTF-8
+      # @param name [String] the argument's name, for error messages
       # @return [String] the same text in UTF-8
       # @raise [ArgumentError] if it is not valid text
       def utf8(string, name)

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# What the calls return: frozen structs, readable as methods, by `[:symbol]`, through `to_h` and by pattern matching.
-# The class method `of` is how the library builds them: without the Hash that keywords cost.
+# The results of operations: frozen structs, readable as methods, by `[:symbol]`, with `to_h` and by pattern matching.
+# The library creates them with the class method `of`, which saves the Hash that keyword arguments cost.
 module DurableStreams
-  # Makes `offset` another name of `next_offset` in every way of reading a value.
+  # Makes `offset` an alias of `next_offset` in every way to read a value.
   # @api private
   module OffsetAlias
-    # The same as `next_offset`: where to go on reading.
+    # The same as `next_offset`: where to continue reading.
     # @return [String, nil]
     def offset
       next_offset
@@ -20,7 +20,7 @@ module DurableStreams
     end
 
     # @param member [Symbol, String, Integer]
-    # @param path [Array] what to look up further in
+    # @param path [Array] further keys
     # @return [Object, nil]
     def dig(member, *path)
       super(OffsetAlias.resolve(member), *path)
@@ -46,23 +46,23 @@ module DurableStreams
     end
   end
 
-  # What results of writes have that may be of a repetition.
+  # For results of writes that may be repetitions.
   # @api private
   module DuplicateFlag
-    # @return [Boolean] whether the server had the data already
+    # @return [Boolean] whether the server had already stored the data
     def duplicate?
       duplicate ? true : false
     end
   end
 
-  # What an append returns.
+  # The result of an append.
   AppendResult = Struct.new(:next_offset, :duplicate, keyword_init: true) do
     include DuplicateFlag
 
     # @!attribute [r] next_offset
     #   @return [String] the stream's end after the append
     # @!attribute [r] duplicate
-    #   @return [Boolean] whether the server had the data already
+    #   @return [Boolean] whether the server had already stored the data
 
     # @api private
     # @param next_offset [String]
@@ -82,10 +82,10 @@ module DurableStreams
     end
   end
 
-  # What close_stream returns.
+  # The result of close_stream.
   CloseResult = Struct.new(:final_offset, keyword_init: true) do
     # @!attribute [r] final_offset
-    #   @return [String] the stream's end, for good
+    #   @return [String] the offset of the stream's end, which is final
 
     # @param final_offset [String, nil]
     def initialize(final_offset: nil)
@@ -94,15 +94,15 @@ module DurableStreams
     end
   end
 
-  # What head returns.
+  # The result of head.
   HeadResult = Struct.new(:exists, :content_type, :next_offset, :etag, :cache_control, :stream_closed, :ttl_seconds,
                           :expires_at, keyword_init: true) do
     include OffsetAlias
 
     # @!attribute [r] exists
-    #   @return [Boolean] true: head raises for a stream that does not exist
+    #   @return [Boolean] always true: head raises if the stream does not exist
     # @!attribute [r] content_type
-    #   @return [String, nil] as the server gives it
+    #   @return [String, nil] as the server sent it
     # @!attribute [r] next_offset
     #   @return [String, nil] the stream's end: where the next append goes
     # @!attribute [r] etag
@@ -110,13 +110,13 @@ module DurableStreams
     # @!attribute [r] cache_control
     #   @return [String, nil]
     # @!attribute [r] stream_closed
-    #   @return [Boolean] whether the stream takes no more data
+    #   @return [Boolean] whether the stream is closed and accepts no more data
     # @!attribute [r] ttl_seconds
-    #   @return [Integer, nil] lifetime in seconds, counted anew from every access
+    #   @return [Integer, nil] lifetime in seconds; every access restarts it
     # @!attribute [r] expires_at
     #   @return [Time, nil] when the stream expires
 
-    # @param members [Hash] as the attributes; `offset` is another name of `next_offset`
+    # @param members [Hash] the attributes; `offset` is an alias of `next_offset`
     def initialize(exists: true, content_type: nil, offset: nil, next_offset: offset, etag: nil, cache_control: nil,
                    stream_closed: false, ttl_seconds: nil, expires_at: nil)
       super(exists: exists, content_type: content_type, next_offset: next_offset, etag: etag,
@@ -130,25 +130,25 @@ module DurableStreams
       exists ? true : false
     end
 
-    # @return [Boolean] whether the stream takes no more data
+    # @return [Boolean] whether the stream is closed and accepts no more data
     def closed?
       stream_closed
     end
     alias_method :stream_closed?, :closed?
   end
 
-  # What a producer's acknowledged append gave.
+  # The result of a producer's acknowledged append.
   ProducerResult = Struct.new(:next_offset, :duplicate, :epoch, :seq, keyword_init: true) do
     include DuplicateFlag
 
     # @!attribute [r] next_offset
-    #   @return [String, nil] the stream's end after the batch that the message went out with
+    #   @return [String, nil] the stream's end after the message's batch
     # @!attribute [r] duplicate
-    #   @return [Boolean] whether the server had the batch already
+    #   @return [Boolean] whether the server had already stored the batch
     # @!attribute [r] epoch
-    #   @return [Integer] the epoch that it was sent in
+    #   @return [Integer] the epoch of its batch
     # @!attribute [r] seq
-    #   @return [Integer] the number of its batch
+    #   @return [Integer] the sequence number of its batch
 
     # @param next_offset [String, nil]
     # @param duplicate [Boolean]

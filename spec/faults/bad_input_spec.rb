@@ -11,13 +11,13 @@ RSpec.describe "Invalid input", :faults do
   describe "a URL" do
     it "raises ArgumentError for a path without a base_url" do
       expect { DurableStreams::Client.new.stream("/s") }
-        .to raise_error(ArgumentError, 'url "/s" is a path, and no base_url is configured')
+        .to raise_error(ArgumentError, %r{\Aurl "/s" is a path, and no base_url is configured})
     end
 
     { nil => /url must be a String.*got NilClass/, 7 => /got Integer/, "" => /not be empty/, "  " => /not be empty/,
       "http://" => /url cannot be used: empty host/, "http://h:port/" => /url cannot be used: invalid port/,
       "ftp://h/s" => /scheme is "ftp"/, "http://h/\n" => /control characters/, "http://[::1/s" => /url cannot be used/,
-      " http://h/s" => /spaces around it/ }.each do |url, message|
+      " http://h/s" => /begin or end with a space/ }.each do |url, message|
       it "raises ArgumentError for #{url.inspect}" do
         expect { DurableStreams::Client.new.stream(url) }.to raise_error(ArgumentError, message)
       end

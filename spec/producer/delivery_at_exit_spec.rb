@@ -105,7 +105,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     output = nil
     took = timed { output, = run("3.times { |i| producer << i }", timeout: 60) }
     expect(took).to be_between(4, 5 + AtOnce::SECONDS)
-    expect(output).to include("3 appended messages did not reach #{faults.url(path)}: no answer within 5.0 s")
+    expect(output).to include("3 appended messages did not reach #{faults.url(path)}: no response within 5.0 s")
   end
 
   it "logs how much was lost, and why, when the producer fails at the end" do

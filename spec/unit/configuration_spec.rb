@@ -40,7 +40,7 @@ RSpec.describe DurableStreams::Configuration do
     expect { config.default_params = [] }.to raise_error(ArgumentError, "params must be a Hash, got Array")
     expect { config.default_headers = { "Authorization" => ["secret"] } }
       .to raise_error(ArgumentError, 'headers["Authorization"] must be a String or respond to call, got Array')
-    expect { config.default_headers = { 7 => "x" } }.to raise_error(ArgumentError, /Strings as names, got Integer/)
+    expect { config.default_headers = { 7 => "x" } }.to raise_error(ArgumentError, /Symbol names, got Integer/)
   end
 
   it "takes a URI and a Pathname" do

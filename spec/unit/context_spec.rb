@@ -62,7 +62,7 @@ RSpec.describe DurableStreams::Context do
 
     it "says what is wrong with anything else" do
       { nil => "got NilClass", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
-        " \n" => "must not be empty", "/a\r\nX: y" => "must not have control", " /a" => "nor spaces around",
+        " \n" => "must not be empty", "/a\r\nX: y" => "must not contain control", " /a" => "begin or end with a space",
         "/\xFF" => "valid in its encoding" }.each do |url, message|
         expect { context("http://host").resolve_url(url) }.to raise_error(ArgumentError, /\Aurl .*#{message}/)
       end
@@ -75,7 +75,7 @@ RSpec.describe DurableStreams::Context do
 
     it "wants a base_url for a path" do
       expect { context(nil).resolve_url("/a") }
-        .to raise_error(ArgumentError, %(url "/a" is a path, and no base_url is configured))
+        .to raise_error(ArgumentError, %r{\Aurl "/a" is a path, and no base_url is configured})
     end
   end
 

@@ -54,7 +54,7 @@ RSpec.describe "An installation" do
     end
 
     it "says that it is not built, and what builds it" do
-      expect(required).to include("cannot load such file -- durable_streams/durable_streams: the extension",
+      expect(required).to include("cannot load such file -- durable_streams/durable_streams: the native extension",
                                   "Ruby #{RUBY_VERSION}", "`gem pristine durable_streams`", "#<LoadError: cannot load")
     end
 
