@@ -1,4 +1,4 @@
-//! Passes on what rb-sys knows of the Ruby it builds for (`ruby_gte_3_2` and the like as cfg flags).
+//! Sets the cfg flags of rb-sys for the Ruby that the extension is built for (`ruby_gte_3_2` and the like).
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     rb_sys_env::activate()?;

@@ -27,14 +27,14 @@ RSpec.describe "An installation" do
 
     it "ends with what is missing, and where to get it" do
       output, succeeded = ruby(extconf, **without_rust)
-      expect(output).to include("There is no `cargo`", "https://rustup.rs")
+      expect(output).to include("`cargo` was not found", "https://rustup.rs")
       expect(succeeded).to be(false)
       expect(File).not_to exist("Makefile")
     end
 
     it "says so before rb_sys tries to get it, as it does under RubyGems" do
       output, = ruby(extconf, **without_rust, SOURCE_DATE_EPOCH: "0")
-      expect(output).to include("There is no `cargo`", "https://rustup.rs")
+      expect(output).to include("`cargo` was not found", "https://rustup.rs")
       expect(File).to exist("Makefile")
     end
   end

@@ -1,17 +1,16 @@
-//! `DurableStreams::Native::Producer`: appends copy into the producer's buffer; only full buffers, flushes and ends wait.
+//! `DurableStreams::Native::Producer`: an append copies its message into the producer's buffer. Only flush, close, and appends
+//! to a full buffer wait.
+//!
+//! Read [`Producer`] and [`ProducerOptions`] first.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{
-    self, Message, Producer as CoreProducer, ProducerError, Refused, drain_all, has_warnings, next_warning,
+    Message, Producer as CoreProducer, ProducerError, Refused, has_warnings, next_warning,
 };
 use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
-use magnus::encoding::{Coderange, EncodingCapable};
-use magnus::r_hash::ForEach;
-use magnus::rb_sys::AsRawValue;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
@@ -32,34 +31,35 @@ use crate::wait::wait;
 mod appends;
 mod exceptions;
 mod exit;
+mod originals;
 
-/// A producer, which belongs to the process that made it.
+use originals::SWEEP_EVERY;
+
+/// A producer. It belongs to the process that made it.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Producer", free_immediately, mark, size)]
 pub(crate) struct Producer {
     running: ProcessBound<CoreProducer>,
     json: bool,
-    /// From this size on (bytes) messages are not copied.
+    /// Messages of this size (bytes) and more are sent from pinned strings.
     pin_from: usize,
     block_when_full: bool,
-    /// What was appended and does not come back from its bytes, by its token, so that `undelivered` gives it back as it was
-    /// passed. Entries go with a flush, or some appends after their message was acknowledged.
+    /// The originals of messages by token, see [`originals`]. Also stores `undelivered`, see `producer_error`.
     originals: Opaque<RHash>,
-    /// What its requests ask, and its callbacks.
+    /// The stream handle, whose application code the requests run.
     stream: Opaque<Obj<Stream>>,
+    /// Gets the notices for callbacks.
     listener: Option<Opaque<Value>>,
-    /// What of these its work refers to.
+    /// The handles of the Ruby objects above that native work refers to.
     handles: Vec<WorkHandle>,
-    /// At how many originals an append drops those that were acknowledged.
+    /// With this many originals, an append drops those of acknowledged messages.
     sweep_at: Cell<usize>,
-    /// How many bytes were appended since the GC was last told.
+    /// How many bytes were appended since the buffer's size was last reported to the GC.
     unreported: Cell<usize>,
     memory: ReportedMemory,
 }
 
-/// After how many new originals an append drops the acknowledged ones; a flush does so too.
-const SWEEP: usize = 1_024;
-/// After how many bytes the GC is told what the buffer holds.
+/// After how many appended bytes the buffer's size is reported to the GC.
 const REPORT_EVERY: usize = 256 * 1024;
 
 impl DataTypeFunctions for Producer {
@@ -74,7 +74,7 @@ impl DataTypeFunctions for Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // Nothing can be appended any more.
+        // From here on nothing can be appended, so no work can start.
         for handle in &self.handles {
             handle.release();
         }
@@ -82,7 +82,7 @@ impl Drop for Producer {
 }
 
 options! {
-    /// A producer's options. What they mean is said where Ruby takes them, and at the fields of [`ProducerConfig`].
+    /// A producer's options. `lib/durable_streams/producer.rb` and the fields of [`ProducerConfig`] describe them.
     pub(crate) struct ProducerOptions {
         producer_id: String,
         content_type: String,
@@ -102,7 +102,7 @@ options! {
         block_when_full: bool,
         /// nil: the client's.
         retry_policy: Option<RetryPolicyOptions>,
-        /// What is told of deliveries and failures, if anything is.
+        /// Gets the notices of deliveries and failures. nil: no callbacks.
         listener: Option<Value>,
     }
 }
@@ -112,10 +112,10 @@ impl Producer {
     fn new(ruby: &Ruby, stream: Obj<Stream>, options: ProducerOptions) -> Result<Obj<Producer>, Error> {
         guard(ruby, || {
             let (json, listener) = (options.json, options.listener);
-            let asked = stream.application.as_ref().map(|_| WorkHandle::new(stream));
-            let endpoint = match &asked {
+            let work_stream = stream.application.as_ref().map(|_| WorkHandle::new(stream));
+            let endpoint = match &work_stream {
                 None => Arc::clone(&stream.endpoint),
-                Some(asked) => Arc::new(stream.endpoint.with_application(&dispatch::call_sender(asked.clone()))),
+                Some(handle) => Arc::new(stream.endpoint.with_application(&dispatch::call_sender(handle.clone()))),
             };
             let retry = match options.retry_policy {
                 Some(retry) => policy(ruby, retry)?,
@@ -135,8 +135,8 @@ impl Producer {
                 retry,
             };
             let originals = ruby.hash_new();
-            let mut handles: Vec<WorkHandle> = asked.into_iter().collect();
-            let told = match listener {
+            let mut handles: Vec<WorkHandle> = work_stream.into_iter().collect();
+            let notices = match listener {
                 None => None,
                 Some(listener) => {
                     let deliveries: bool = listener.funcall("deliveries?", ())?;
@@ -147,7 +147,7 @@ impl Producer {
             };
             let pin_from = if json { usize::MAX } else { config.max_batch_bytes };
             dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
-            let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, told);
+            let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, notices);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for handle in &handles {
                 handle.keep_alive_while(started.has_work());
@@ -162,30 +162,30 @@ impl Producer {
                 stream: stream.into(),
                 listener: listener.map(Opaque::from),
                 handles,
-                sweep_at: Cell::new(SWEEP),
+                sweep_at: Cell::new(SWEEP_EVERY),
                 unreported: Cell::new(0),
                 memory: ReportedMemory::default(),
             });
-            // Until the object is there, nothing but the caller's frames and this one refer to them.
+            // Until the Ruby object exists, only the caller's frames and this one refer to them.
             std::hint::black_box((originals, stream, listener));
             Ok(producer)
         })
     }
 
-    /// `append(text, original, unwaiting)` -> nil. Text of a JSON stream is one value and is checked; original is what it
-    /// was made of, or the text itself. Waits while the buffer is full, unless told why it must not.
+    /// `append(text, original, no_wait_reason)` -> nil. Text for a JSON stream is one value and is checked. `original` is what the
+    /// text was made from, or the text itself. Waits while the buffer is full; with a reason, raises it instead.
     fn append(
         ruby: &Ruby,
         this: &Producer,
         text: RString,
         original: Value,
-        unwaiting: Option<String>,
+        no_wait_reason: Option<String>,
     ) -> Result<(), Error> {
         guard(ruby, || {
-            let token = this.accept(ruby, text, unwaiting.as_deref(), |running, message| {
+            let token = this.accept(ruby, text, no_wait_reason.as_deref(), |running, message| {
                 running.append(message)
             })?;
-            this.keep(ruby, token, text, original)
+            this.store_original(ruby, token, text, original)
         })
     }
 
@@ -195,7 +195,7 @@ impl Producer {
             let accepted = this.accept(ruby, text, None, |running, message| {
                 running.append_acknowledged(message)
             })?;
-            this.keep(ruby, accepted.token, text, original)?;
+            this.store_original(ruby, accepted.token, text, original)?;
             let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
@@ -208,19 +208,19 @@ impl Producer {
         })
     }
 
-    /// Checks the message and has `append` take it, as soon as there is room: now, where there is a reason not to wait.
+    /// Checks the message and appends it as soon as there is room. With a reason not to wait, raises it if there is none.
     fn accept<T>(
         &self,
         ruby: &Ruby,
         text: RString,
-        unwaiting: Option<&str>,
+        no_wait_reason: Option<&str>,
         append: impl Fn(&CoreProducer, Message<'_>) -> Result<T, Refused>,
     ) -> Result<T, Error> {
         report_warnings(ruby)?;
         let running = self.running(ruby)?;
         loop {
             self.keep_served(ruby)?;
-            // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run; after a wait
+            // SAFETY: the bytes are read while this thread has the GVL, before any Ruby code can run; after a wait
             // for room they are read anew.
             let message = unsafe { text.as_slice() };
             if self.json {
@@ -231,25 +231,25 @@ impl Producer {
                     self.report(ruby, running, message.len());
                     return Ok(appended);
                 }
-                Err(refused) => self.wait_after(ruby, running, refused, unwaiting)?,
+                Err(refused) => self.wait_after(ruby, running, refused, no_wait_reason)?,
             }
         }
     }
 
-    /// Waits until what was refused may be accepted, if waiting helps.
+    /// Waits until a refused message may be accepted, if waiting helps.
     fn wait_after(
         &self,
         ruby: &Ruby,
         running: &CoreProducer,
         refused: Refused,
-        unwaiting: Option<&str>,
+        no_wait_reason: Option<&str>,
     ) -> Result<(), Error> {
         let full = match refused {
             Refused::Full(since) if self.block_when_full => Some(since),
             Refused::Failing => None,
             refused => return Err(self.refusal(ruby, &refused)),
         };
-        if let Some(reason) = unwaiting {
+        if let Some(reason) = no_wait_reason {
             return Err(errors::deadlock(ruby, reason.to_owned()));
         }
         let waited = match full {
@@ -259,14 +259,14 @@ impl Producer {
         waited.map_err(|failed| self.failure(ruby, &failed))
     }
 
-    /// `text`, whose bytes are `bytes`, as it is appended: what is as large as a batch is not copied. (JSON is: something
-    /// comes around it.)
+    /// The message for `text`, whose bytes are `bytes`. A message as large as a batch is pinned instead of copied, except JSON,
+    /// which is put into an array.
     fn message<'a>(&self, text: RString, bytes: &'a [u8]) -> Message<'a> {
-        let shared = if bytes.len() >= self.pin_from { pin(text) } else { None };
-        shared.map_or(Message::Copied(bytes), Message::Shared)
+        let pinned = if bytes.len() >= self.pin_from { pin(text) } else { None };
+        pinned.map_or(Message::Copied(bytes), Message::Shared)
     }
 
-    /// Now and then tells the GC how much the buffer holds; `appended` bytes have just come to it.
+    /// Reports the buffer's size to the GC now and then. `appended` bytes were just added.
     fn report(&self, ruby: &Ruby, running: &CoreProducer, appended: usize) {
         let since = self.unreported.get() + appended;
         if since < REPORT_EVERY {
@@ -276,47 +276,14 @@ impl Producer {
         self.memory.set(ruby, running.buffered());
     }
 
-    /// The end of a wait for acknowledgements, after which the buffer holds less.
+    /// To be called after waiting for acknowledgements: the buffer is smaller now. Returns the outcome, or raises the failure.
     fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, ProducerError>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
         report_warnings(ruby)?;
         outcome.map_err(|failed| self.failure(ruby, &failed))
     }
 
-    /// Keeps what a message was made of, where it does not come back from its bytes. Nothing else of Ruby runs between
-    /// its being accepted and this.
-    fn keep(&self, ruby: &Ruby, token: u64, text: RString, original: Value) -> Result<(), Error> {
-        let original = if original.as_raw() != text.as_raw() {
-            original
-        } else if comes_back(ruby, text) {
-            return Ok(());
-        } else {
-            RString::new_frozen(text).as_value()
-        };
-        let originals = ruby.get_inner(self.originals);
-        originals.aset(token, original)?;
-        if originals.len() >= self.sweep_at.get() {
-            self.sweep(ruby, self.running(ruby)?)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets the originals of what was acknowledged: they are the oldest, so this looks at no more than it drops.
-    fn sweep(&self, ruby: &Ruby, running: &CoreProducer) -> Result<(), Error> {
-        let originals = ruby.get_inner(self.originals);
-        let delivered = running.delivered();
-        originals.foreach(|token: u64, _: Value| {
-            Ok(if token < delivered {
-                ForEach::Delete
-            } else {
-                ForEach::Stop
-            })
-        })?;
-        self.sweep_at.set(originals.len() + SWEEP);
-        Ok(())
-    }
-
-    /// `flush` -> nil, when all that was appended before is acknowledged.
+    /// `flush` -> nil, when everything appended before is acknowledged.
     fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
@@ -327,7 +294,7 @@ impl Producer {
         })
     }
 
-    /// `close(timeout)` -> nil: flushes and ends; with a timeout (seconds) gives up after it.
+    /// `close(timeout)` -> nil: flushes and ends the producer; gives up after `timeout` seconds unless it is nil.
     fn close(ruby: &Ruby, this: &Producer, timeout: Option<f64>) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
@@ -346,7 +313,8 @@ impl Producer {
         })
     }
 
-    /// `close_stream(text, original)` -> the final offset, if the server told. Both as `append` takes them, or nil.
+    /// `close_stream(text, original)` -> the final offset, or nil if the server did not send it. The arguments are as for `append`,
+    /// or nil.
     fn close_stream(
         ruby: &Ruby,
         this: &Producer,
@@ -356,7 +324,7 @@ impl Producer {
         guard(ruby, || {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
-            // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
+            // SAFETY: the bytes are read while this thread has the GVL, before any Ruby code can run.
             let last = text.as_ref().map(|text| unsafe { text.as_slice() });
             if let (Some(last), true) = (last, this.json) {
                 this.check_json(ruby, last)?;
@@ -364,7 +332,7 @@ impl Producer {
             let closing = running.close_stream(last);
             let accepted = closing.map_err(|refused| this.refusal(ruby, &refused))?;
             if let (Some(token), Some(text)) = (accepted.token, text) {
-                this.keep(ruby, token, text, original)?;
+                this.store_original(ruby, token, text, original)?;
             }
             let offset = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
@@ -386,12 +354,12 @@ impl Producer {
         Ok(this.running(ruby)?.pending())
     }
 
-    /// `ending?`: whether it was asked to end and accepts nothing more for that.
+    /// `ending?`: whether `close` or `close_stream` was called, so that nothing more is accepted.
     fn ending(&self) -> bool {
         self.running.get().is_some_and(CoreProducer::ending)
     }
 
-    /// Makes sure that threads serve it, where it needs some, and that the end of the process waits for it.
+    /// Makes sure that the threads it needs exist, and that the end of the process sends what is pending.
     fn keep_served(&self, ruby: &Ruby) -> Result<(), Error> {
         exit::send_at_exit(ruby)?;
         match self.handles.is_empty() {
@@ -413,30 +381,7 @@ impl Producer {
     }
 }
 
-/// Whether `text` is what `exception` makes of its bytes: UTF-8 where they are that, else binary.
-fn comes_back(ruby: &Ruby, text: RString) -> bool {
-    let encoding = text.enc_get();
-    match text.enc_coderange_scan() {
-        Coderange::SevenBit => true,
-        Coderange::Valid if encoding == ruby.utf8_encindex() => true,
-        // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.
-        _ => encoding == ruby.ascii8bit_encindex() && std::str::from_utf8(unsafe { text.as_slice() }).is_err(),
-    }
-}
-
-/// `Native.drain_producers(seconds)` -> nil, when all of this process's producers have sent what they had, or have failed,
-/// or the time is over.
-fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
-    guard(ruby, || {
-        let limit: Duration = seconds(ruby, "limit", limit)?;
-        if let Some(draining) = drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
-            wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error))?;
-        }
-        report_warnings(ruby)
-    })
-}
-
-/// Has the log tell what producers have to warn of. May run Ruby code: not to be called while the bytes of a string are read.
+/// Makes the library log the warnings of producers. May run Ruby code: do not call it while reading the bytes of a string.
 #[inline]
 fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
     if has_warnings() {
@@ -446,21 +391,8 @@ fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Native.lost_messages` -> `[[url, count, reason | nil], …]`: what is lost if the process ends now, and nobody was told.
-fn lost_messages(ruby: &Ruby) -> Result<RArray, Error> {
-    guard(ruby, || {
-        let lost = ruby.ary_new();
-        for messages in producer::lost_messages() {
-            lost.push((messages.url, messages.count, messages.reason))?;
-        }
-        Ok(lost)
-    })
-}
-
-/// Defines the class and the module function.
+/// Defines the class and the module functions.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    native.define_singleton_method("drain_producers", function!(drain_producers, 1))?;
-    native.define_singleton_method("lost_messages", function!(lost_messages, 0))?;
     native.define_singleton_method("next_warning", function!(next_warning, 0))?;
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();

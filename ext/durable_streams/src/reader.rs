@@ -20,12 +20,10 @@ use durable_streams_protocol::read::payload::{Format, Part};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, Ruby, Symbol, TryConvert, TypedData, Value,
-    function, gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, Ruby, Symbol, TypedData, function, gc, method,
 };
 
 use crate::caller::Caller;
-use crate::convert::{self, Buffer};
 use crate::errors::{self, ErrorContext, guard};
 use crate::memory::ReportedMemory;
 use crate::options::options;
@@ -33,9 +31,11 @@ use crate::ruby_calls::wait_with_calls;
 use crate::stream::{Stream, frozen};
 use crate::wait::{may_run_inline, wait};
 
+mod batch;
 mod lock;
 mod state;
 
+use batch::{BatchBuilder, ContentKind};
 use lock::{ReaderLock, is_within};
 use state::{ActiveSession, CloseSignal, ITEMS_BATCH_BYTES, ReaderState};
 
@@ -57,14 +57,6 @@ impl DataTypeFunctions for Reader {
     fn mark(&self, marker: &gc::Marker) {
         marker.mark(self.stream);
     }
-}
-
-/// What Ruby gets.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ContentKind {
-    Items,
-    Bytes,
-    Text,
 }
 
 /// As `ITEMS_BATCH_BYTES`, for plain bytes.
@@ -395,60 +387,6 @@ fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
     array.push(progress.up_to_date)?;
     array.push(progress.closed)?;
     Ok(array)
-}
-
-/// A batch in the making, as Ruby objects. It lives on the stack of the thread that builds it, where the GC finds them.
-enum BatchBuilder {
-    /// One array of items for each part, and the total number of items. A single growing array would become old to the GC,
-    /// which would then scan all of it at every minor collection.
-    Items(RArray, usize),
-    Bytes(Buffer, bool),
-}
-
-impl BatchBuilder {
-    fn new(ruby: &Ruby, kind: ContentKind) -> BatchBuilder {
-        match kind {
-            ContentKind::Items => BatchBuilder::Items(ruby.ary_new(), 0),
-            ContentKind::Bytes => BatchBuilder::Bytes(Buffer::new(ruby), false),
-            ContentKind::Text => BatchBuilder::Bytes(Buffer::new(ruby), true),
-        }
-    }
-
-    fn add(&mut self, ruby: &Ruby, part: &Part, context: ErrorContext<'_>) -> Result<(), Error> {
-        match (self, part) {
-            (BatchBuilder::Items(parts, total), Part::Items { text, count }) => {
-                let items = convert::parse_items(ruby, text, *count, Some(context))?;
-                *total += items.len();
-                parts.push(items)
-            }
-            (BatchBuilder::Bytes(buffer, _), part) => buffer.append(part.bytes()),
-            (BatchBuilder::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
-        }
-    }
-
-    /// So many bytes will follow.
-    fn expect(&mut self, bytes: usize) -> Result<(), Error> {
-        match self {
-            BatchBuilder::Items(..) => Ok(()),
-            BatchBuilder::Bytes(buffer, _) => buffer.expect(bytes),
-        }
-    }
-
-    fn finish(self, ruby: &Ruby) -> Result<Value, Error> {
-        match self {
-            BatchBuilder::Items(parts, total) => match parts.len() {
-                1 => parts.entry(0),
-                _ => {
-                    let items = ruby.ary_new_capa(total);
-                    for part in parts.into_iter() {
-                        items.concat(RArray::try_convert(part)?)?;
-                    }
-                    Ok(items.as_value())
-                }
-            },
-            BatchBuilder::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
-        }
-    }
 }
 
 /// Defines the class.

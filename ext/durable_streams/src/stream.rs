@@ -1,5 +1,5 @@
-//! `DurableStreams::Native::Stream`: one stream's requests. Each method starts the request, waits for it in the one
-//! door, and gives back plain values.
+//! `DurableStreams::Native::Stream`: the requests of one stream. Each method starts a request, waits for it, and returns plain
+//! values.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,14 +31,14 @@ use crate::ruby_calls::{self, ApplicationCode, CallReceiver, run_job_with_calls,
 use crate::values::given;
 use crate::wait::wait_soon;
 
-/// A stream's URL and what its requests carry.
+/// A stream's URL, and what its requests need.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::Stream", free_immediately, mark, size)]
 pub(crate) struct Stream {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) application: Option<ApplicationCode>,
     appender: ProcessLocal<Appender>,
-    /// Whether its last read that came to an end brought little.
+    /// Whether the last read that reached its end was small.
     pub(crate) reads_are_small: AtomicBool,
 }
 
@@ -51,13 +51,13 @@ impl DataTypeFunctions for Stream {
 }
 
 options! {
-    /// What a stream is created with.
+    /// The options of a create request.
     pub(crate) struct CreateOptions {
         content_type: Option<String>,
         ttl_seconds: Option<u64>,
         expires_at: Option<String>,
         closed: bool,
-        /// The source's path, of a fork.
+        /// For a fork: the source's path.
         forked_from: Option<String>,
         fork_offset: Option<String>,
         fork_sub_offset: Option<u64>,
@@ -68,8 +68,8 @@ options! {
 }
 
 impl Stream {
-    /// `Native::Stream.new(client, url, headers, params, transport)`: the transport is nil, or answers requests in the
-    /// network's stead by its `call`, which gets a `Native::Request`.
+    /// `Native::Stream.new(client, url, headers, params, transport)`: the transport is nil, or executes requests instead of the
+    /// network. It responds to `call` with a `Native::Request`.
     fn new(
         ruby: &Ruby,
         client: &Client,
@@ -82,21 +82,21 @@ impl Stream {
             let given = given(ruby, headers, params)?;
             let pins = given.pins;
             let application = ApplicationCode::new(given.callables, transport);
-            // Each call, and each reader, is asked for its own requests (`call_endpoint`); here is nobody to ask.
-            let (nobody, _) = ruby_calls::channel();
+            // Every call and every reader has its own channel (see `call_endpoint`). This sender has no receiver.
+            let (sender, _) = ruby_calls::channel();
             let values = application.as_ref().filter(|application| application.has_values());
-            let values = values.map(|_| Arc::clone(&nobody));
-            let answers = application.as_ref().filter(|application| application.has_transport());
-            let answers = answers.map(|_| nobody);
+            let values = values.map(|_| Arc::clone(&sender));
+            let transport_sender = application.as_ref().filter(|application| application.has_transport());
+            let transport_sender = transport_sender.map(|_| sender);
             let endpoint = Endpoint::new(
                 Arc::clone(&client.0),
                 &url,
                 given.fixed,
-                values.map(|asking| asking as _),
+                values.map(|sender| sender as _),
             );
             let mut endpoint = endpoint.map_err(|error| errors::raise(ruby, error))?;
-            if let Some(asking) = answers {
-                endpoint = endpoint.with_transport(asking);
+            if let Some(sender) = transport_sender {
+                endpoint = endpoint.with_transport(sender);
             }
             let stream = ruby.obj_wrap(Stream {
                 endpoint: Arc::new(endpoint),
@@ -105,32 +105,32 @@ impl Stream {
                 reads_are_small: AtomicBool::new(false),
             });
             drop(pins);
-            // Until the object is there, nothing but the caller's frames and this one may refer to it.
+            // Until the Ruby object exists, only the caller's frames and this one refer to the transport.
             std::hint::black_box(transport);
             Ok(stream)
         })
     }
 
-    /// Whether requests ask Ruby for something.
+    /// `value_callables?`: whether requests run the application's code: value callables, or a Ruby transport.
     fn has_value_callables(&self) -> bool {
         self.application.is_some()
     }
 
-    /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`, `ttl_seconds`
-    /// and `expires_at`. The purpose, nil or as [`purpose`] takes it, is what errors name.
+    /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`, `ttl_seconds` and
+    /// `expires_at`. The purpose, nil or a Symbol for [`purpose`], is named in errors.
     fn head(ruby: &Ruby, this: &Stream, purpose: Option<Symbol>) -> Result<RHash, Error> {
         let purpose = purpose.map(|name| self::purpose(ruby, name)).transpose()?;
         let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint, purpose)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
-        let told = ruby.hash_new();
-        told.aset(ruby.to_symbol("content_type"), text(&head.content_type))?;
-        told.aset(ruby.to_symbol("next_offset"), text(&head.next_offset))?;
-        told.aset(ruby.to_symbol("etag"), text(&head.etag))?;
-        told.aset(ruby.to_symbol("cache_control"), text(&head.cache_control))?;
-        told.aset(ruby.to_symbol("stream_closed"), head.closed)?;
-        told.aset(ruby.to_symbol("ttl_seconds"), head.ttl_seconds)?;
-        told.aset(ruby.to_symbol("expires_at"), text(&head.expires_at))?;
-        Ok(told)
+        let hash = ruby.hash_new();
+        hash.aset(ruby.to_symbol("content_type"), text(&head.content_type))?;
+        hash.aset(ruby.to_symbol("next_offset"), text(&head.next_offset))?;
+        hash.aset(ruby.to_symbol("etag"), text(&head.etag))?;
+        hash.aset(ruby.to_symbol("cache_control"), text(&head.cache_control))?;
+        hash.aset(ruby.to_symbol("stream_closed"), head.closed)?;
+        hash.aset(ruby.to_symbol("ttl_seconds"), head.ttl_seconds)?;
+        hash.aset(ruby.to_symbol("expires_at"), text(&head.expires_at))?;
+        Ok(hash)
     }
 
     /// `create(**options)` -> the stream's content type, or nil. See [`CreateOptions`].
@@ -232,7 +232,7 @@ impl Stream {
         this.request(ruby, |endpoint| Ok(requests::delete(endpoint)))
     }
 
-    /// The endpoint for the requests that one call waits for, or one reader, and what they ask.
+    /// The endpoint for the requests of one call or one reader, and the receiver of their Ruby calls.
     pub(crate) fn call_endpoint(&self) -> (Arc<Endpoint>, Option<CallReceiver>) {
         match self.application {
             None => (Arc::clone(&self.endpoint), None),
@@ -243,7 +243,7 @@ impl Stream {
         }
     }
 
-    /// Makes a request and waits for what comes of it.
+    /// Runs a request and waits for its result.
     fn request<T: Send + 'static>(
         &self,
         ruby: &Ruby,
@@ -263,9 +263,9 @@ impl Stream {
         outcome.map_err(|error| errors::raise(ruby, error))
     }
 
-    /// `data` as it is now, which on a JSON stream must be one JSON value.
+    /// A copy of `data`, or `data` as a pinned string. On a JSON stream it must be one JSON value.
     fn checked(&self, ruby: &Ruby, operation: Operation, data: RString, json: bool) -> Result<Bytes, Error> {
-        // SAFETY: the bytes are read, and copied or shared, before any Ruby code can run.
+        // SAFETY: the bytes are read, and copied or pinned, before any Ruby code can run.
         let bytes = unsafe { data.as_slice() };
         if json {
             self.check_json(ruby, operation, bytes)?;
@@ -284,7 +284,7 @@ impl Stream {
         Ok(one_message(bytes))
     }
 
-    /// Checks what is sent for `operation`. Raises `DurableStreams::ParseError`, which says where it is not JSON and why.
+    /// Checks JSON text before it is sent. Raises `DurableStreams::ParseError` with the position and the reason.
     pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
         let context = ErrorContext(operation, self.endpoint.display());
         validate(text).map_err(|invalid| {
@@ -309,14 +309,14 @@ fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
     }
 }
 
-/// A frozen UTF-8 string, as metadata is given back.
+/// A frozen UTF-8 string, for metadata.
 pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
     let string = ruby.str_new(text);
     string.freeze();
     string
 }
 
-/// `Native.url_path(url)` -> the path in a URL as requests have it: percent-encoded.
+/// `Native.url_path(url)` -> the URL's path as requests have it: percent-encoded.
 fn url_path(ruby: &Ruby, url: String) -> Result<RString, Error> {
     let path = path_of(&url).map_err(|error| errors::raise(ruby, error))?;
     Ok(frozen(ruby, &path))

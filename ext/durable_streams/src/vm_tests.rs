@@ -1,4 +1,4 @@
-//! What can only be tested in a running Ruby: the waiting door, the converter, and what becomes of panics.
+//! Tests that need a running Ruby: waiting, conversion, and panics.
 
 use std::future::{pending, poll_fn};
 use std::panic::{catch_unwind, resume_unwind};
@@ -15,15 +15,15 @@ use crate::convert;
 use crate::errors::guard;
 use crate::wait::wait;
 
-/// A test, and where to say how it ended.
+/// A test, and the sender of its result.
 type TestRun = (fn(&Ruby), SyncSender<std::thread::Result<()>>);
 
-/// To the VM's main thread, which runs one test after another, each for as long as it takes: `with_ruby_vm` of the test
-/// helpers allows ten seconds, which a GC at every allocation may need on a busy machine.
+/// Runs tests on the VM's main thread, one after another, without a time limit. `with_ruby_vm` of the test helpers allows ten
+/// seconds, and a GC at every allocation may need more on a busy machine.
 static MAIN_THREAD: LazyLock<Sender<TestRun>> = LazyLock::new(|| {
     let (give, given) = channel::<TestRun>();
     std::thread::spawn(move || {
-        // SAFETY: once, on the thread that is the VM's main one from then on.
+        // SAFETY: called once, on the thread that becomes the VM's main thread.
         unsafe { setup_ruby_unguarded() };
         for (test, ended) in given {
             ended.send(catch_unwind(|| with_library(test))).unwrap();
@@ -58,7 +58,7 @@ fn class_and_message(error: &Error) -> (String, String) {
 }
 
 #[test]
-fn a_wait_returns_the_value_of_a_native_thread() {
+fn waits_for_the_value_of_a_native_thread() {
     in_ruby(|ruby| {
         let (give, given) = oneshot::channel();
         let giver = std::thread::spawn(move || give.send(7));
@@ -68,12 +68,12 @@ fn a_wait_returns_the_value_of_a_native_thread() {
 }
 
 #[test]
-fn an_exception_ends_the_wait_and_drops_the_work() {
+fn drops_the_future_when_an_exception_ends_the_wait() {
     struct Dropped(oneshot::Sender<()>);
     in_ruby(|ruby| {
         let (sender, mut dropped) = oneshot::channel();
         let work = Dropped(sender);
-        // Another Ruby thread, which runs because the wait lets go of the GVL.
+        // Another Ruby thread, which runs because the wait releases the GVL.
         ruby.eval::<Value>(
             "main = Thread.current; Thread.new { Thread.pass until main.stop?; main.raise(IOError, 'enough') }",
         )
@@ -89,7 +89,7 @@ fn an_exception_ends_the_wait_and_drops_the_work() {
 }
 
 #[test]
-fn a_wake_up_that_raises_nothing_changes_nothing() {
+fn goes_on_waiting_after_a_wake_up_that_raises_nothing() {
     in_ruby(|ruby| {
         let wake = "$woken = 0
             main = Thread.current
@@ -106,7 +106,7 @@ fn a_wake_up_that_raises_nothing_changes_nothing() {
 }
 
 #[test]
-fn a_panic_is_one_exception_and_the_next_call_works() {
+fn raises_a_panic_once_and_the_next_call_works() {
     in_ruby(|ruby| {
         type Panics = fn(&Ruby) -> Result<(), Error>;
         let panics: [Panics; 3] = [
@@ -133,9 +133,9 @@ fn a_panic_is_one_exception_and_the_next_call_works() {
 }
 
 #[test]
-fn a_call_that_fails_keeps_the_current_exception() {
+fn a_failed_call_does_not_change_the_current_exception() {
     in_ruby(|ruby| {
-        // SAFETY: on the VM's main thread with the GVL; the exception is referred to from this frame.
+        // SAFETY: on the VM's main thread with the GVL; this frame refers to the exception.
         let (set, current) = unsafe {
             let exception: Value = ruby.eval("RuntimeError.new('first')").unwrap();
             rb_sys::rb_set_errinfo(magnus::rb_sys::AsRawValue::as_raw(exception));

@@ -1,4 +1,4 @@
-//! What a producer raises: that it refuses a message, and that it has failed.
+//! The exceptions of a producer: it refuses a message, or it has failed.
 
 use durable_streams_client::producer::{ProducerError, Refused};
 use durable_streams_protocol::error::Operation;
