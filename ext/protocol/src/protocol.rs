@@ -1,40 +1,40 @@
-//! The protocol's vocabulary: header names, query parameters, and what a content type means.
+//! The protocol's header names and special offsets, and how to read headers and content types.
 
 use std::fmt;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 
-/// Where the next read starts; what a user checkpoints.
+/// Where the next read starts. Applications save it as a checkpoint.
 pub const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
-/// `true` when nothing more exists right now.
+/// `true` if the response reaches the stream's present tail.
 pub const STREAM_UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");
-/// An opaque value that live reads hand back, so that CDNs can collapse requests.
+/// An opaque value that live reads send back, so that CDNs can collapse requests.
 pub const STREAM_CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
-/// Sliding time to live, in whole seconds.
+/// The sliding time to live, in whole seconds.
 pub const STREAM_TTL: HeaderName = HeaderName::from_static("stream-ttl");
-/// Absolute expiry, RFC 3339.
+/// The absolute expiry (RFC 3339).
 pub const STREAM_EXPIRES_AT: HeaderName = HeaderName::from_static("stream-expires-at");
-/// The writer's own sequence, byte-wise strictly increasing.
+/// The writer's own sequence. It increases strictly, compared byte by byte.
 pub const STREAM_SEQ: HeaderName = HeaderName::from_static("stream-seq");
-/// On a request: close the stream. On an answer: it is closed (and, on a read, this is its end).
+/// On a request: close the stream. On a response: the stream is closed. On a read's response: this is also its end.
 pub const STREAM_CLOSED: HeaderName = HeaderName::from_static("stream-closed");
-/// The source of a fork: a path on the same server.
+/// The source of a fork, as a path on the same server.
 pub const STREAM_FORKED_FROM: HeaderName = HeaderName::from_static("stream-forked-from");
 /// Where in its source a fork begins.
 pub const STREAM_FORK_OFFSET: HeaderName = HeaderName::from_static("stream-fork-offset");
 /// Messages (or bytes) past the fork offset.
 pub const STREAM_FORK_SUB_OFFSET: HeaderName = HeaderName::from_static("stream-fork-sub-offset");
-/// Says that SSE data events are base64.
+/// The encoding of SSE data events: `base64`.
 pub const SSE_DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
-/// An idempotent producer's name.
+/// An idempotent producer's id.
 pub const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
 /// An idempotent producer's epoch.
 pub const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("producer-epoch");
-/// The number of a producer's request within its epoch.
+/// The sequence number of a producer's request within its epoch.
 pub const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
-/// The number the server waits for, on a gap.
+/// After a gap: the sequence number that the server expects.
 pub const PRODUCER_EXPECTED_SEQ: HeaderName = HeaderName::from_static("producer-expected-seq");
-/// The number the server got, on a gap.
+/// After a gap: the sequence number that the server received.
 pub const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-received-seq");
 
 /// The start of every stream.
@@ -55,19 +55,18 @@ pub fn is_text(content_type: &str) -> bool {
     essence(content_type).starts_with(TEXT)
 }
 
-/// Whether SSE carries data of this content type as it is; all other data goes through it as base64.
+/// Whether SSE events carry data of this content type unencoded. Other data is sent as base64.
 pub fn is_plain_in_events(content_type: &str) -> bool {
     let essence = essence(content_type);
     essence == JSON || essence.starts_with(TEXT)
 }
 
-/// What a content type means to a reader.
+/// The kinds of content type that a reader distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     /// `application/json`: a stream of messages.
     Json,
-    /// `application/*+json`: JSON for the client, but servers store it as it came, so that one response may hold
-    /// several JSON values after one another.
+    /// `application/*+json`: servers store it as bytes, so one response may have several JSON values.
     JsonSequence,
     /// `text/*`.
     Text,
@@ -76,7 +75,7 @@ pub enum Media {
 }
 
 impl Media {
-    /// What `content_type` means. Parameters and case do not matter.
+    /// The kind of `content_type`. Parameters and case do not matter.
     pub fn of(content_type: &str) -> Media {
         let essence = essence(content_type);
         if essence == JSON {
@@ -90,42 +89,42 @@ impl Media {
         }
     }
 
-    /// Whether items rather than bytes are read.
+    /// Whether readers get items instead of bytes.
     pub fn is_json(self) -> bool {
         matches!(self, Media::Json | Media::JsonSequence)
     }
 }
 
-/// A header's value as text, `None` where it is missing or not text.
+/// A header's value as text; `None` if it is missing or not text.
 pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Whether a header says `true`.
+/// Whether a header's value is `true`.
 pub fn flag(headers: &HeaderMap, name: &HeaderName) -> bool {
     text(headers, name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// A header's value as a whole number.
+/// A header's value as a number; `None` if it is missing or not a number.
 pub fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text(headers, name).and_then(|value| value.trim().parse().ok())
 }
 
-/// How long an offset or a cursor may be, in bytes. Both go into the URL of the next request, percent-encoded, and a URL
-/// has 64 KiB at most.
+/// The largest size of an offset or a cursor. Both are percent-encoded in the URL of the next request, and a URL has 64
+/// KiB at most.
 const MAX_POSITION_BYTES: usize = 8 * 1024;
 
-/// Why a response does not say where the next read starts.
+/// Why a response has no usable position for the next read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionError {
-    /// It has no `Stream-Next-Offset`. `html`: it is a web page.
+    /// It has no `Stream-Next-Offset`.
     Missing {
-        /// Whether it is HTML.
+        /// Whether it is a web page.
         html: bool,
     },
-    /// This field has characters that cannot be sent back.
+    /// The named field has characters that cannot be sent back.
     NotText(&'static str),
-    /// This field is too long to be sent back.
+    /// The named field is too long to be sent back.
     TooLong(&'static str),
 }
 
@@ -133,10 +132,10 @@ impl fmt::Display for PositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PositionError::Missing { html } => {
-                let what = if *html { "is HTML and " } else { "" };
+                let page = if *html { "is HTML and " } else { "" };
                 write!(
                     f,
-                    "the response {what}has no Stream-Next-Offset: this does not look like a Durable Streams server"
+                    "the response {page}has no Stream-Next-Offset: this does not look like a Durable Streams server"
                 )
             }
             PositionError::NotText(field) => {
@@ -160,8 +159,8 @@ pub fn is_html(headers: &HeaderMap) -> bool {
 /// The `Stream-Next-Offset` of a response.
 ///
 /// # Errors
-/// Why it cannot be used. Every success has one, but those of a DELETE, of a read by SSE and of a repeated producer
-/// request.
+/// If it is missing or cannot be sent back. Every successful response has one, except to a DELETE, to a read by SSE and
+/// to a duplicate producer request.
 pub fn next_offset(headers: &HeaderMap) -> Result<&str, PositionError> {
     const NAME: &str = "Stream-Next-Offset";
     let value = headers.get(STREAM_NEXT_OFFSET).filter(|value| !value.is_empty());
@@ -170,10 +169,10 @@ pub fn next_offset(headers: &HeaderMap) -> Result<&str, PositionError> {
     check_position_size(offset, NAME).map(|()| offset)
 }
 
-/// Whether an offset or cursor, which the server gave in `field`, can be sent back.
+/// Checks the size of an offset or cursor, which the server sent in `field`.
 ///
 /// # Errors
-/// If it is too long.
+/// If it is too long to be sent back.
 pub fn check_position_size(value: &str, field: &'static str) -> Result<(), PositionError> {
     match value.len() <= MAX_POSITION_BYTES {
         true => Ok(()),
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_is_what_can_be_sent_back() {
+    fn accepts_only_offsets_that_can_be_sent_back() {
         assert_eq!(next_offset(&offset(b"1_2")), Ok("1_2"));
         assert_eq!(next_offset(&offset(b"")), Err(PositionError::Missing { html: false }));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Where the requests to a stream go: its URL, and the headers and parameters that each of them carries.
+//! The target of a stream's requests: its URL, and the headers and parameters of every request.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 
-/// Headers and query parameters, in the order they were given.
+/// Headers and query parameters, in their given order.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     /// Headers.
@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 impl fmt::Debug for Target {
-    /// Leaves out headers and parameters: they may be secrets.
+    /// Without headers and parameters, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("url", &self.display)
@@ -37,8 +37,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The path of the stream at `url` (absolute, http or https), written as requests for it have it: percent-encoded, without
-/// `.` and `..`.
+/// The path of the stream at `url` (absolute, http or https) as requests have it: percent-encoded, without `.` and
+/// `..`.
 ///
 /// # Errors
 /// `Kind::Argument` if the URL cannot be used.
@@ -57,7 +57,7 @@ fn parse(url: &str) -> Result<Url> {
     Ok(parsed)
 }
 
-/// One request's target and headers.
+/// One request's URL and headers.
 pub struct Prepared {
     /// The URL, with all parameters.
     pub url: Url,
@@ -66,7 +66,7 @@ pub struct Prepared {
 }
 
 impl Target {
-    /// The stream at `url` (absolute, http or https). A user and password in it become an `Authorization` header and
+    /// The stream at `url` (absolute, http or https). Credentials in the URL become an `Authorization` header, and
     /// appear in no message.
     ///
     /// # Errors
@@ -92,12 +92,12 @@ impl Target {
         &self.url
     }
 
-    /// The URL as messages show it: without credentials, and without its query, which may hold a token.
+    /// The URL for messages: without credentials, and without its query, which may contain a token.
     pub fn display(&self) -> &str {
         &self.display
     }
 
-    /// The same target, with these values in every request.
+    /// The same target, with these additional values in every request.
     #[must_use]
     pub fn with(&self, values: Values) -> Target {
         let mut with = self.clone();
@@ -106,8 +106,8 @@ impl Target {
         with
     }
 
-    /// The URL and headers of a request. `dynamic` are the values that were computed for it. `own` are the protocol's
-    /// headers and `query` its parameters; they win over the user's.
+    /// The URL and headers of a request. `dynamic` has the results of value callables. `own` has the protocol's headers
+    /// and `query` its parameters; they override the user's.
     pub fn prepare(&self, dynamic: &Values, own: &HeaderMap, query: &[(&str, &str)]) -> Prepared {
         let mut headers = HeaderMap::with_capacity(own.len() + self.fixed.headers.len() + dynamic.headers.len());
         for (name, value) in self.fixed.headers.iter().chain(&dynamic.headers) {
@@ -122,25 +122,25 @@ impl Target {
         }
     }
 
-    /// The URL with all parameters, sorted by name: it keeps cache keys stable (protocol.md, "Offsets").
-    fn with_query(&self, asked: &[(String, String)], query: &[(&str, &str)]) -> Url {
-        if asked.is_empty() && query.is_empty() && self.fixed.params.is_empty() {
+    /// The URL with all parameters, sorted by name, so that caches see one key (protocol.md, "Offsets").
+    fn with_query(&self, dynamic: &[(String, String)], query: &[(&str, &str)]) -> Url {
+        if dynamic.is_empty() && query.is_empty() && self.fixed.params.is_empty() {
             return self.url.clone();
         }
         let mut url = self.url.clone();
-        let alone = url.query().is_none() && asked.is_empty() && self.fixed.params.is_empty();
-        if alone && query.is_sorted_by_key(|(name, _)| *name) {
-            // Most streams have no parameters of their own, and the protocol's come in their order.
+        let only_protocol = url.query().is_none() && dynamic.is_empty() && self.fixed.params.is_empty();
+        if only_protocol && query.is_sorted_by_key(|(name, _)| *name) {
+            // The usual case: only the protocol's parameters, which are sorted already.
             url.query_pairs_mut().extend_pairs(query);
             return url;
         }
         let mut pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
-        for (name, value) in self.fixed.params.iter().chain(asked) {
-            pairs.retain(|(held, _)| held != name);
+        for (name, value) in self.fixed.params.iter().chain(dynamic) {
+            pairs.retain(|(existing, _)| existing != name);
             pairs.push((name.clone(), value.clone()));
         }
         for (name, value) in query {
-            pairs.retain(|(held, _)| held != name);
+            pairs.retain(|(existing, _)| existing != name);
             pairs.push(((*name).to_owned(), (*value).to_owned()));
         }
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -149,26 +149,26 @@ impl Target {
     }
 }
 
-/// A URL as messages show it: without credentials, and without its query and fragment, which may hold a token.
+/// A URL for messages: without credentials, and without its query and fragment, which may contain a token.
 pub(crate) fn displayed(url: &Url) -> String {
     let mut bare = url.clone();
-    // URLs that cannot have credentials refuse both.
+    // A URL that cannot have credentials refuses both calls.
     let _refused = bare.set_username("").and_then(|()| bare.set_password(None));
     bare.set_query(None);
     bare.set_fragment(None);
-    let more = if url.query().is_some() || url.fragment().is_some() {
+    let suffix = if url.query().is_some() || url.fragment().is_some() {
         "?…"
     } else {
         ""
     };
-    format!("{bare}{more}")
+    format!("{bare}{suffix}")
 }
 
 fn bad_url(reason: String) -> Error {
     Error::plain(Kind::Argument, format!("url cannot be used: {reason}"))
 }
 
-/// Takes user and password out of the URL, as the header that says the same.
+/// Removes user and password from the URL, and returns them as an `Authorization` value.
 fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -178,7 +178,7 @@ fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     plain.extend(percent_decode_str(url.password().unwrap_or_default()));
     let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(plain))).ok()?;
     value.set_sensitive(true);
-    // Only URLs that cannot have a host refuse this; http and https ones have one.
+    // Only URLs without a host refuse this; http and https URLs have one.
     let removed = url.set_username("").and_then(|()| url.set_password(None));
     removed.ok().map(|()| value)
 }
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn sorts_parameters_and_lets_the_protocols_replace_the_users() {
+    fn sorts_parameters_and_replaces_the_users_by_the_protocols() {
         let target = target("http://h/s?z=1&offset=x", &[("m", "a b"), ("live", "no")]).unwrap();
         let url = target.with_query(&[], &[("offset", "-1"), ("live", "sse"), ("cursor", "c")]);
         assert_eq!(url.query(), Some("cursor=c&live=sse&m=a+b&offset=-1&z=1"));
     }
 
     #[test]
-    fn parameters_of_the_protocol_alone_are_sorted_too() {
+    fn sorts_parameters_if_only_the_protocols_exist() {
         let target = target("http://h/s", &[]).unwrap();
         let url = target.with_query(&[], &[("cursor", "a b"), ("live", "sse"), ("offset", "1_2")]);
         assert_eq!(url.as_str(), "http://h/s?cursor=a+b&live=sse&offset=1_2");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_move_from_the_url_to_a_header_and_are_not_shown() {
+    fn moves_credentials_from_the_url_to_a_header_and_hides_them() {
         let target = target("http://me:p%40ss@h/s", &[]).unwrap();
         assert_eq!(target.display(), "http://h/s");
         let (name, value) = &target.fixed.headers[0];
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_is_not_shown() {
+    fn hides_the_query() {
         assert_eq!(target("http://h/s?token=x", &[]).unwrap().display(), "http://h/s?…");
     }
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_refused() {
+    fn refuses_other_schemes() {
         assert!(matches!(target("ftp://h/s", &[]).unwrap_err().kind(), Kind::Argument));
         assert!(matches!(target("/s", &[]).unwrap_err().kind(), Kind::Argument));
     }

@@ -1,5 +1,6 @@
-//! URLs as text that a user gave: a path joined to a base, and a URL without its secrets. Both ask the parser that
-//! requests are made with, so that no two parsers disagree about where a host or a path ends.
+//! URLs from users: joins a path to a base URL, and removes secrets from a URL for messages.
+//!
+//! Both use the URL parser of the requests, so that there is one opinion on where a host or a path ends.
 
 use std::borrow::Cow;
 
@@ -8,15 +9,15 @@ use url::Url;
 use crate::error::{Error, Kind, Result};
 use crate::target::displayed;
 
-/// In http URLs the parser takes a backslash for a slash.
+/// The parser treats a backslash in an http URL as a slash.
 const SLASHES: [char; 2] = ['/', '\\'];
 
-/// The URL of `path`, which may have a query, below `base`, with exactly one slash between them.
+/// The URL of `path` below `base`, with exactly one slash between them. `path` may have a query.
 ///
 /// # Errors
-/// `Kind::Argument` if the path has a fragment, which no request would carry, or if some server may read it as a path
-/// that leaves the base by `..` segments. Servers differ: some merge slashes, decode `%2F` or `%5C`, or drop what follows
-/// a `;`, before they resolve such segments. So a path with an encoded slash may have none at all.
+/// `Kind::Argument` if the path has a fragment, which requests do not send, or if a server may resolve its `..`
+/// segments to a path outside the base. Servers differ: before they resolve `..`, some merge slashes, decode `%2F` or
+/// `%5C`, or drop the text after a `;`. So a path with an encoded slash may not have any `..` segment.
 pub fn join(base: &str, path: &str) -> Result<String> {
     let path = path.trim_start_matches(SLASHES);
     if path.contains('#') {
@@ -29,7 +30,7 @@ pub fn join(base: &str, path: &str) -> Result<String> {
     Ok(format!("{}/{path}", base.trim_end_matches(SLASHES)))
 }
 
-/// `text`, a URL or what somebody took for one, as messages may show it: without userinfo, query and fragment.
+/// `text`, a URL or a mistyped one, for messages: without userinfo, query and fragment.
 pub fn shown(text: &str) -> String {
     match Url::parse(text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => displayed(&url),
@@ -42,10 +43,11 @@ fn refused(path: &str, reason: &str) -> Error {
     Error::plain(Kind::Argument, format!("url {:?} {reason}", shown(&format!("/{path}"))))
 }
 
-/// Whether a relative path climbs above where it starts, on its way or in the end, as any server may read it.
+/// Whether some server may resolve a relative path to one above its start, at any segment.
 ///
-/// Every other reading splits the path at fewer slashes. So if this one has no `..` segment, none has. Where no slash is
-/// encoded, all split it alike, and one that counts empty segments is never higher up than this one.
+/// This function splits the path at every slash, encoded or not. Servers split it at the same slashes or at fewer. So
+/// if it finds no `..` segment, no server does. Without encoded slashes, all servers split at the same slashes. It
+/// ignores empty segments, so a server that counts them is never higher up.
 fn may_escape(path: &str) -> bool {
     let path = path.to_ascii_lowercase().replace("%2e", ".");
     let split = path.replace("%2f", "/").replace("%5c", "/");
@@ -62,16 +64,17 @@ fn may_escape(path: &str) -> bool {
     false
 }
 
-/// A segment without its parameters, and without what URL parsers drop: tabs and newlines, and at the end of a URL spaces
-/// and control characters.
+/// A segment without its parameters and without the characters that URL parsers drop: tabs and newlines, and at the end
+/// of a URL spaces and control characters.
 fn name(segment: &str) -> String {
     let name = segment.split(';').next().unwrap_or_default();
     let name = name.trim_end_matches(|c| c <= ' ');
     name.replace(['\t', '\n', '\r'], "")
 }
 
-/// Text that the parser finds no host in, or that it refuses, may still be meant as a URL with a password, which other
-/// parsers would find: nothing up to the last `@` is kept but a scheme and slashes. One slash alone begins a path.
+/// Removes possible userinfo from text that the parser refuses or finds no host in. The text may be a mistyped URL with
+/// a password. So only a scheme and slashes remain of everything before the last `@`. Text that begins with one slash
+/// is a path, and does not change.
 fn without_userinfo(text: &str) -> Cow<'_, str> {
     let Some(at) = text.rfind('@') else {
         return Cow::Borrowed(text);
@@ -84,9 +87,9 @@ fn without_userinfo(text: &str) -> Cow<'_, str> {
     if scheme == 0 && slashes == 1 {
         return Cow::Borrowed(text);
     }
-    // A slash may itself be the last thing before the `@`.
-    let kept = &text[..(scheme + slashes).min(at)];
-    Cow::Owned(format!("{kept}…{}", &text[at..]))
+    // The `@` may come directly after the slashes.
+    let prefix = &text[..(scheme + slashes).min(at)];
+    Cow::Owned(format!("{prefix}…{}", &text[at..]))
 }
 
 fn is_scheme(name: &str) -> bool {
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_joined_with_one_slash() {
+    fn joins_a_path_with_one_slash() {
         let cases = [
             ("http://h", "s", "http://h/s"),
             ("http://h//", "//s", "http://h/s"),
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_leave_the_base_are_refused() {
+    fn refuses_paths_that_leave_the_base() {
         let climbing = [
             "..",
             "/..",
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_joined_is_below_the_base_to_the_parser() {
+    fn joined_paths_are_below_the_base_for_the_parser() {
         let mut random = fastrand::Rng::with_seed(7);
         let mut joined = 0;
         for _ in 0..20_000 {
@@ -213,7 +216,7 @@ mod tests {
             .collect()
     }
 
-    /// What a server does with a path before it resolves `..` segments.
+    /// How a server changes a path before it resolves `..` segments.
     #[derive(Clone, Copy, Debug)]
     struct ServerRules {
         decodes_slashes: bool,
@@ -234,7 +237,7 @@ mod tests {
             })
         }
 
-        /// The path without `..` segments; `None` if it climbs above the root.
+        /// The path with `..` segments resolved; `None` if it leads above the root.
         fn resolved(self, path: &str) -> Option<String> {
             let mut path = path.replace("%2e", ".").replace("%2E", ".");
             if self.decodes_slashes {
@@ -246,22 +249,22 @@ mod tests {
             if self.backslash_is_slash {
                 path = path.replace('\\', "/");
             }
-            let mut kept = Vec::new();
+            let mut segments = Vec::new();
             for segment in path.split('/').skip(1) {
                 let parameters = segment.find(';').filter(|_| self.drops_parameters);
                 match &segment[..parameters.unwrap_or(segment.len())] {
                     "." => {}
                     "" if self.merges_slashes => {}
-                    ".." => drop(kept.pop()?),
-                    name => kept.push(name),
+                    ".." => drop(segments.pop()?),
+                    name => segments.push(name),
                 }
             }
-            Some(format!("/{}", kept.join("/")))
+            Some(format!("/{}", segments.join("/")))
         }
     }
 
     #[test]
-    fn whatever_is_joined_is_below_the_base_to_every_server_and_to_one_behind_it() {
+    fn joined_paths_are_below_the_base_for_every_server_and_for_one_behind_it() {
         let is_below = |path: &str| path == "/v1/x" || path.starts_with("/v1/x/");
         let mut random = fastrand::Rng::with_seed(8);
         let mut joined = 0;
@@ -292,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_fragment_is_refused() {
+    fn refuses_a_path_with_a_fragment() {
         assert!(is_refused("/rooms/#general"));
     }
 
     #[test]
-    fn userinfo_is_not_shown_in_any_form() {
+    fn hides_userinfo_in_any_form() {
         let leaky = [
             "http://me:s3cret@h/p",
             "http://s3cret@h/p",
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_shown_as_it_was_given() {
+    fn shows_text_without_secrets_unchanged() {
         for text in [
             "http://h",
             "https://h/@me/a:b@c",
