@@ -1,4 +1,4 @@
-//! The part of a producer that runs on the runtime's threads: requests, timers, and what the machine has to tell.
+//! The part of a producer that runs on the runtime's threads: its requests, timers and events.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,8 +13,8 @@ use super::notice::NoticeListener;
 use super::sender::RequestSender;
 use super::state::Shared;
 
-/// Runs the producer to its end. Then what it was given is dropped, and requests that are still out (there are some only
-/// after a failure) are cancelled.
+/// Runs the producer until it ends. Then `sender` and `listener` are dropped and requests that are still out are
+/// cancelled. There are some only after a failure.
 pub(super) async fn drive(shared: Arc<Shared>, sender: RequestSender, listener: Option<NoticeListener>) {
     struct DriverGuard(Arc<Shared>);
     impl Drop for DriverGuard {
@@ -24,8 +24,8 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: RequestSender, listener: 
     }
     let guard = DriverGuard(shared);
     let (shared, sender) = (&guard.0, &sender);
-    // Polled here, one after the other: tasks of their own would start in any order, and requests that overtake one
-    // another are refused by the server and have to be sent again.
+    // They are polled here, in the order of the batches. Separate tasks would start in any order, and the server
+    // refuses requests that overtake others, so that they have to be sent again.
     let mut requests = FuturesUnordered::new();
     let mut lookups = FuturesUnordered::new();
     loop {
@@ -72,7 +72,7 @@ impl Shared {
         let mut state = self.state.lock();
         let now = Instant::now();
         match outcome {
-            Ok(answer) => state.machine.handle_response(now, id, answer),
+            Ok(response) => state.machine.handle_response(now, id, response),
             Err(failure) => state.machine.handle_failure(now, id, failure),
         }
     }

@@ -1,4 +1,4 @@
-//! A producer's failure: what the machine says it is, as the error that its owner gets.
+//! A producer's error: made from the machine's failure, with the messages that were not delivered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use durable_streams_protocol::error::{Error, Kind, Operation};
 use durable_streams_protocol::producer::{DeliveryOutcome, ProducerFailure, UndeliveredMessage};
 
-/// A producer that has failed: why, and what did not land.
+/// Why a producer has failed, and which messages were not delivered.
 #[derive(Clone, Debug)]
 pub struct ProducerError(Arc<ErrorDetails>);
 
@@ -14,12 +14,12 @@ pub struct ProducerError(Arc<ErrorDetails>);
 struct ErrorDetails {
     error: Error,
     undelivered: Vec<UndeliveredMessage>,
-    /// Whether the owner knows.
+    /// Whether the owner has got this error.
     reported: AtomicBool,
 }
 
 impl ProducerError {
-    /// The end of the producer at `url`.
+    /// The error of the producer on the stream at `url`.
     pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> ProducerError {
         let error = error(url, failure);
         let unknown = undelivered
@@ -28,7 +28,7 @@ impl ProducerError {
         ProducerError::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
     }
 
-    /// For those who wait when the driver has ended without a word.
+    /// The error for callers that wait when the driver has ended without an outcome, by a panic.
     pub(super) fn silent(url: &str) -> ProducerError {
         let reason = "internal error: the producer's sending task ended unexpectedly";
         ProducerError::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
@@ -42,28 +42,28 @@ impl ProducerError {
         }))
     }
 
-    /// Why.
+    /// The error.
     pub fn error(&self) -> &Error {
         &self.0.error
     }
 
-    /// The messages that were accepted and not delivered, in append order.
+    /// The messages that were accepted but not delivered, in append order.
     pub fn undelivered(&self) -> &[UndeliveredMessage] {
         &self.0.undelivered
     }
 
-    /// The owner was told.
+    /// Records that the owner has got this error.
     pub fn mark_reported(&self) {
         self.0.reported.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the owner was told.
+    /// Whether the owner has got this error.
     pub fn reported(&self) -> bool {
         self.0.reported.load(Ordering::Relaxed)
     }
 }
 
-/// What a failure means: what its request came to, or what the machine has found out by itself.
+/// The error of a failure: its request's error, or one that the machine has found by itself.
 fn error(url: &str, failure: &ProducerFailure) -> Error {
     let (kind, reason) = match failure {
         ProducerFailure::Request(error) => return error.clone(),
@@ -75,7 +75,7 @@ fn error(url: &str, failure: &ProducerFailure) -> Error {
         ),
         ProducerFailure::EpochReused { epoch } => (
             Kind::EpochReused { epoch: *epoch },
-            "this producer id and epoch were used before, so the server takes new messages for repetitions and stores \
+            "this producer id and epoch were used before, so the server treats new messages as duplicates and stores \
              none: use a higher epoch, or auto_claim: true",
         ),
         ProducerFailure::NumbersExhausted => (Kind::Status, "the epoch has no more sequence numbers"),

@@ -1,4 +1,4 @@
-//! What a producer looks up on the server before it trusts an epoch: where the stream ends, and whether a batch is in it.
+//! A producer's lookups before it trusts an epoch: the stream's tail, and whether a batch is in the stream.
 
 use durable_streams_protocol::error::{Kind, Operation, Result};
 use durable_streams_protocol::operations;
@@ -15,29 +15,31 @@ use super::sender::RequestSender;
 use crate::exchange::retry::send_with_policy;
 use crate::reader::Session;
 
-/// What a lookup has come to.
+/// The result of a lookup.
 pub(super) enum LookupResult {
-    /// The end of the stream, if it could be learned.
+    /// The stream's tail, if the server reported it.
     Tail(Option<String>),
-    /// Whether a batch is in it.
+    /// Whether the batch is in the stream.
     Batch(SearchResult),
 }
 
 impl RequestSender {
+    /// Carries out one lookup.
     pub(super) async fn look_up(&self, lookup: Lookup) -> LookupResult {
         match lookup {
             Lookup::Tail { once } => LookupResult::Tail(self.tail(once).await),
             Lookup::Batch { from, wanted } => {
                 let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
                 let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
-                // After a failure the batch counts as assumed, or the producer fails: the machine reports either.
+                // If the search fails, the machine assumes that the batch was delivered, or fails the producer. It
+                // reports either.
                 LookupResult::Batch(found.map_or(SearchResult::Unknown, |found| found.unwrap_or(SearchResult::Unknown)))
             }
         }
     }
 
-    /// Where the stream ends. Repeated as a HEAD is, unless one try is enough, but no longer than one try may take: batches
-    /// wait. Why there is no answer, the batch's own requests will tell.
+    /// The stream's tail, by a HEAD. It is retried unless `once`, but for no longer than one try may take, because
+    /// batches wait for it. Errors are ignored: the requests of the batches will report them.
     async fn tail(&self, once: bool) -> Option<String> {
         let mut retry = self.retry.clone();
         if once {
@@ -51,7 +53,7 @@ impl RequestSender {
         protocol::next_offset(headers).ok().map(str::to_owned)
     }
 
-    /// Reads from an offset on and looks for a batch.
+    /// Reads from an offset on and searches for a batch.
     async fn read_back(&self, from: &str, wanted: &WantedBatch) -> Result<SearchResult> {
         let format = match wanted.kind {
             BodyKind::Json => Format::Json,
@@ -62,7 +64,7 @@ impl RequestSender {
             position: Position::new(from, None),
             format,
             media: None,
-            // What a cache has kept may be older than the batch.
+            // A cached response may be older than the batch.
             no_cache: true,
             max_bytes: MOST_READ_BACK,
         };
@@ -73,10 +75,10 @@ impl RequestSender {
             && let Some(event) = events.next(1).await.transpose()?
         {
             match event {
-                ReadEvent::Part(part) => self.take(&mut search, &part)?,
+                ReadEvent::Part(part) => self.search_part(&mut search, &part)?,
                 ReadEvent::End(last, progress) => {
                     closed = progress.closed;
-                    last.iter().try_for_each(|part| self.take(&mut search, part))?;
+                    last.iter().try_for_each(|part| self.search_part(&mut search, part))?;
                 }
                 ReadEvent::Length(_) | ReadEvent::Position(_) => {}
             }
@@ -84,7 +86,8 @@ impl RequestSender {
         Ok(search.found(closed))
     }
 
-    fn take(&self, search: &mut Search, part: &Part) -> Result<()> {
+    /// Searches one part of the stream.
+    fn search_part(&self, search: &mut Search, part: &Part) -> Result<()> {
         match part {
             Part::Bytes(bytes) => search.bytes(bytes),
             Part::Items { text, .. } => search.items(text).map_err(|_| {
@@ -114,7 +117,7 @@ mod tests {
     use crate::endpoint::Endpoint;
     use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
 
-    /// A stream that hardly ends: each response brings these bytes and says that there is more.
+    /// A very long stream: each response has these bytes and says that there are more.
     struct EndlessStream(Bytes, Arc<AtomicUsize>);
 
     impl Transport for EndlessStream {
@@ -132,7 +135,7 @@ mod tests {
         }
     }
 
-    /// The lookup of a first batch that was answered as a duplicate.
+    /// The lookup after a first batch whose response said duplicate.
     fn lookup(endpoint: &Endpoint) -> Lookup {
         let now = Instant::now();
         let config = ProducerConfig {
@@ -164,7 +167,7 @@ mod tests {
         machine.poll_lookup(now).unwrap()
     }
 
-    /// What comes of looking the batch up in such a stream, and after how many responses.
+    /// The result of looking up a batch in such a stream, and after how many responses.
     async fn look_up(body: Bytes) -> (SearchResult, usize) {
         let responses = Arc::new(AtomicUsize::new(0));
         let endpoint = Endpoint::new(Client::new(Config::for_tests()), "http://h/s", Values::default(), None).unwrap();
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_read_back_is_bounded_by_the_bytes_that_come() {
+    async fn limits_the_bytes_that_are_read_back() {
         let whitespace = [b"[7", &vec![b' '; MOST_READ_BACK / 4][..], b"]"].concat();
         let (found, responses) = look_up(whitespace.into()).await;
         assert_eq!(found, SearchResult::Unknown);
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_to_read_back_is_bounded() {
+    async fn limits_the_time_to_read_back() {
         let (found, _) = look_up(Bytes::from_static(b"[7]")).await;
         assert_eq!(found, SearchResult::Unknown);
     }

@@ -1,21 +1,21 @@
-//! Messages that did not reach their stream.
+//! Reports of messages that did not reach their stream.
 
-/// Messages that were accepted, did not reach their stream, and whose owner was not told so.
+/// Messages that were accepted and did not reach their stream, and for which the producer's owner got no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostMessages {
-    /// Where they were to go.
+    /// The stream's URL, without credentials.
     pub url: String,
-    /// How many.
+    /// How many messages.
     pub count: u64,
     /// Why the producer has failed; `None` if it only ran out of time.
     pub reason: Option<String>,
 }
 
-/// Where a producer puts what its owner may not come to know otherwise.
+/// Where a producer reports what its owner may not learn otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReportSink {
-    /// Gets what is lost when nobody holds the producer any more.
+    /// Gets the lost messages when the producer is dropped.
     pub(super) record_lost: fn(LostMessages),
-    /// Gets a line for the log.
+    /// Gets a warning for the log.
     pub(super) warn: fn(String),
 }

@@ -1,8 +1,10 @@
-//! Runs a producer's [`ProducerMachine`] over HTTP: sends what it wants sent, tells it what became of it, and wakes those who
-//! wait for a flush, for room, for an acknowledgement or for the end. Here is what the owner calls; what runs on the
-//! runtime's threads is in `driver`, what both share in `state`.
+//! Runs a producer's [`ProducerMachine`] over HTTP. Read [`Producer`] first.
 //!
-//! Appending takes a lock and copies, but for what is shared.
+//! This file has the methods for the producer's owner. `driver` runs on the runtime's threads: it sends the batches and
+//! lookups that the machine wants sent and reports the outcomes to it. `state` is what both share; it wakes the callers
+//! that wait for a flush, for buffer space, for an acknowledgement or for the end.
+//!
+//! An append takes a lock and copies the message, except for [`Message::Shared`].
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -35,62 +37,63 @@ use sender::RequestSender;
 pub use state::WaitOutcome;
 use state::{ProducerState, Shared, WaitFor};
 
-/// What is appended.
+/// A message to append.
 #[derive(Debug)]
 pub enum Message<'a> {
-    /// Copied into the batch that is being filled.
+    /// Copied into the current batch.
     Copied(&'a [u8]),
-    /// A batch of its own; bytes are sent from where they are. For what is about as large as a batch.
+    /// Sent as a batch of its own, without copying. For messages that are about as large as a batch.
     Shared(Bytes),
 }
 
 /// Why a message was not accepted.
 #[derive(Debug)]
 pub enum Refused {
-    /// The buffer is full. What it holds is for [`Producer::wait_for_space`].
+    /// The buffer is full. Pass the value to [`Producer::wait_for_space`].
     Full(SpaceGeneration),
-    /// A message without bytes.
+    /// The message is empty.
     Empty,
     /// The producer is closed.
     Closed,
-    /// The stream was closed before, or is being closed, without this last message. What it was closed with counts.
+    /// The stream is being closed, or was closed, with another last message or none.
     StreamClosing,
-    /// The producer is failing. [`Producer::ended`] tells why, as soon as it is known what became of every message.
+    /// The producer is failing. [`Producer::ended`] gives the error as soon as every message's outcome is known.
     Failing,
     /// The producer has failed.
     Failed(ProducerError),
 }
 
-/// What was accepted, and the future that tells what became of it; given up, nothing is harmed.
+/// An accepted message and the future of its outcome. The future may be dropped at any time.
 #[derive(Debug)]
 pub struct Accepted<Token, Outcome> {
-    /// What it is called.
+    /// The message's token.
     pub token: Token,
-    /// The future.
+    /// The future of its outcome.
     pub outcome: Outcome,
 }
 
-/// How closing a stream ended: its end, as far as the server told it.
+/// The outcome of closing a stream: the final offset, if the server reported it.
 pub type CloseOutcome = std::result::Result<Option<String>, ProducerError>;
 
-/// An idempotent producer at work. Dropped with messages pending, it sends them all the same and then ends.
+/// An idempotent producer. If it is dropped with messages pending, it still sends them and then ends.
 pub struct Producer {
     shared: Arc<Shared>,
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // One that has failed is at its end already.
+        // A producer that has failed has ended already.
         let _refused = self.shared.state.lock().machine.close();
         self.shared.driver_wakeup.notify_one();
     }
 }
 
 impl Producer {
-    /// Starts a producer named `id` on `endpoint`. What happens is told to `listener`, if given.
+    /// Starts a producer with the id `id` on `endpoint`. `listener` gets its notices.
     ///
     /// # Errors
-    /// `Kind::Argument` for settings or an id that cannot be used; if the client is closed or the runtime cannot start.
+    /// `Kind::Argument` if a setting or the id is invalid; another kind if the client is closed or the runtime cannot
+    /// start.
     pub fn start(
         endpoint: &Arc<Endpoint>,
         id: &str,
@@ -122,10 +125,10 @@ impl Producer {
         Ok(Producer { shared })
     }
 
-    /// Accepts one message (checked by the caller: valid JSON where the stream is JSON). Gives its token.
+    /// Accepts one message and gives its token. The caller guarantees that messages of a JSON stream are valid JSON.
     ///
     /// # Errors
-    /// See [`Refused`]; nothing was accepted then.
+    /// See [`Refused`]. The message was not accepted then.
     pub fn append(&self, message: Message<'_>) -> std::result::Result<u64, Refused> {
         let mut state = self.shared.state.lock();
         let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.driver_wakeup.notify_one())?;
@@ -136,43 +139,47 @@ impl Producer {
         Ok(token)
     }
 
-    /// Accepts one message, as [`Producer::append`] does, and sends it without waiting for company. The outcome is
-    /// its acknowledgement, or the producer's failure.
+    /// Accepts one message like [`Producer::append`], and sends it without lingering. The outcome is the message's
+    /// acknowledgement or the producer's error.
     ///
     /// # Errors
-    /// See [`Refused`]; nothing was accepted then.
+    /// See [`Refused`]. The message was not accepted then.
     pub fn append_acknowledged(
         &self,
         message: Message<'_>,
     ) -> std::result::Result<Accepted<u64, impl Future<Output = WaitOutcome> + use<>>, Refused> {
         let mut state = self.shared.state.lock();
         let (token, _) = accept(&mut state, message).inspect_err(|_| self.shared.driver_wakeup.notify_one())?;
-        let told = state.waiter(WaitFor::Delivered(token + 1));
-        // Just accepted, so it has not failed: the flush only says that there is no time for company.
+        let receiver = state.waiter(WaitFor::Delivered(token + 1));
+        // The message was accepted, so the producer has not failed. Flushing only ends the linger.
         let _flushing = state.machine.flush();
         drop(state);
         self.shared.driver_wakeup.notify_one();
         let shared = Arc::clone(&self.shared);
-        let acknowledged = async move { told.await.unwrap_or_else(|_| Err(ProducerError::silent(&shared.url))) };
+        let acknowledged = async move {
+            receiver
+                .await
+                .unwrap_or_else(|_| Err(ProducerError::silent(&shared.url)))
+        };
         Ok(Accepted {
             token,
             outcome: acknowledged,
         })
     }
 
-    /// Sends what waits, and waits until all that was appended so far is acknowledged. Given up, nothing is harmed.
+    /// Sends all pending messages and waits until they are acknowledged. The future may be dropped at any time.
     ///
     /// # Errors
-    /// The producer's failure.
+    /// The producer's error.
     pub fn flush(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.flush().await }
     }
 
-    /// Waits until there is room again.
+    /// Waits until buffer space has become free since `since`.
     ///
     /// # Errors
-    /// The producer's failure.
+    /// The producer's error.
     pub fn wait_for_space(
         &self,
         since: SpaceGeneration,
@@ -181,28 +188,29 @@ impl Producer {
         async move { shared.wait(WaitFor::Space(since)).await.map(|_| ()) }
     }
 
-    /// Waits until the producer is at its end, which this does not ask for.
+    /// Waits until the producer has ended. This does not end it.
     ///
     /// # Errors
-    /// The producer's failure.
+    /// The producer's error.
     pub fn ended(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.wait(WaitFor::Ended).await.map(|_| ()) }
     }
 
-    /// Accepts nothing more, sends what waits and waits until it is acknowledged. Twice is fine.
+    /// Accepts no further messages, sends the pending ones and waits until they are acknowledged. May be called again.
     ///
     /// # Errors
-    /// The producer's failure.
+    /// The producer's error.
     pub fn close(&self) -> impl Future<Output = std::result::Result<(), ProducerError>> + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.close().await }
     }
 
-    /// As [`Producer::close`], but gives up after `limit`: what is not acknowledged then is reported as undelivered.
+    /// Like [`Producer::close`], but aborts the producer after `limit`. Messages that are not acknowledged then are
+    /// undelivered.
     ///
     /// # Errors
-    /// If the runtime cannot be started; the inner result is the producer's failure.
+    /// If the runtime cannot be started. The inner result has the producer's error.
     pub fn close_within(&self, limit: Duration) -> Result<Task<std::result::Result<(), ProducerError>>> {
         let shared = Arc::clone(&self.shared);
         Task::spawn(async move {
@@ -214,12 +222,12 @@ impl Producer {
         })
     }
 
-    /// Accepts nothing more, sends what waits, then closes the stream, with `last` as its last message. The token is
-    /// that of `last`, the first time. Twice is fine, with the same last message or none.
+    /// Accepts no further messages, sends the pending ones, and closes the stream with `last` as its last message. The
+    /// first call gives the token of `last`. May be called again, with the same last message or none.
     ///
     /// # Errors
-    /// [`Refused::Closed`] if it was closed without the stream, [`Refused::StreamClosing`] if the stream was closed without
-    /// this last message.
+    /// [`Refused::Closed`] if the producer was closed by [`Producer::close`]. [`Refused::StreamClosing`] if the stream
+    /// was closed with another last message or none.
     pub fn close_stream(
         &self,
         last: Option<&[u8]>,
@@ -227,7 +235,7 @@ impl Producer {
         let mut state = self.shared.state.lock();
         let token = match state.machine.close_stream(last) {
             Ok(token) => token,
-            // The wait tells why it has failed.
+            // The wait below gives the producer's error.
             Err(AppendError::Failed) => None,
             Err(error) => return Err(refused(error, &state)),
         };
@@ -247,23 +255,23 @@ impl Producer {
         self.shared.state.lock().machine.epoch()
     }
 
-    /// The last number used; one less than the first where none was.
+    /// The last sequence number used. If none was used, one less than the first.
     pub fn seq(&self) -> i64 {
         self.shared.state.lock().machine.seq()
     }
 
-    /// How many messages are not acknowledged.
+    /// How many messages are not yet acknowledged.
     pub fn pending(&self) -> u64 {
         self.shared.state.lock().machine.pending()
     }
 
-    /// How many bytes are not acknowledged.
+    /// How many bytes are not yet acknowledged.
     pub fn buffered(&self) -> usize {
         self.shared.state.lock().machine.buffered()
     }
 
-    /// Tells, whenever it is asked, whether there is something to do or to tell: whether the listener and what the endpoint
-    /// asks may be needed before more is asked of the producer. In a forked child there is not.
+    /// Gives a function that says whether the producer still has to send, close or report something. Until then it may
+    /// use its listener and its endpoint's values and transport. In a forked child the function returns false.
     pub fn has_work(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let shared = ProcessBound::new(Arc::downgrade(&self.shared));
         move || {
@@ -272,18 +280,18 @@ impl Producer {
         }
     }
 
-    /// Whether it was asked to end, and accepts nothing more for that.
+    /// Whether it was closed, so that it accepts no further messages.
     pub fn ending(&self) -> bool {
         self.shared.state.lock().machine.ending()
     }
 
-    /// All tokens below it are acknowledged.
+    /// All messages with a lower token are acknowledged.
     pub fn delivered(&self) -> u64 {
         self.shared.state.lock().delivered
     }
 }
 
-/// Accepts one message. Gives its token, and whether the driver has something to do.
+/// Accepts one message. Gives its token, and whether the driver must be woken.
 fn accept(state: &mut ProducerState, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
     if let Some(failed) = &state.failed {
         return Err(Refused::Failed(failed.clone()));

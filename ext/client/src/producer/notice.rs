@@ -1,22 +1,23 @@
-//! What a producer tells while it works, and the moments at which it had no room.
+//! The notices that a producer sends to its listener, and its count of free buffer space.
 
 use durable_streams_protocol::producer::Delivery;
 
 use super::error::ProducerError;
 
-/// A moment at which there was no room.
+/// How often buffer space had become free when an append found the buffer full. A wait that gets it ends when space
+/// becomes free again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceGeneration(pub(super) u64);
 
-/// What a producer reports to its listener while it works.
+/// A notice for a producer's listener.
 #[derive(Debug)]
 pub enum Notice {
-    /// A batch is in the stream.
+    /// A batch was delivered.
     Delivered(Delivery),
     /// The producer has failed.
     Failed(ProducerError),
 }
 
-/// Who is told. Called on the runtime's threads and under a lock: to be quick, and not to call the producer. Dropped
-/// when the producer is at its end.
+/// Gets a producer's notices. It is called on the runtime's threads and under a lock, so it must be quick and must not
+/// call the producer. It is dropped when the producer ends.
 pub type NoticeListener = Box<dyn Fn(Notice) + Send + Sync>;

@@ -1,4 +1,4 @@
-//! The producers of this process, for its end: what they have not sent is sent then, or its lost is told.
+//! The producers of this process. At its exit their pending messages are sent, and lost messages are reported.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,13 @@ static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
 #[derive(Default)]
 struct Registry {
     live: Mutex<Vec<Weak<Shared>>>,
-    /// Of producers that are gone, each stream and reason once.
+    /// The lost messages of dropped producers: one entry for each stream and reason.
     lost: Mutex<Vec<LostMessages>>,
-    /// Warnings that nobody has taken yet.
+    /// Warnings that are not logged yet.
     warnings: Mutex<VecDeque<String>>,
 }
 
-/// Notes a producer that was started.
+/// Adds a producer that was started.
 pub(super) fn add(shared: &Arc<Shared>) {
     let registry = REGISTRY.get_or_make(Registry::default);
     let mut live = registry.live.lock();
@@ -39,10 +39,10 @@ impl Registry {
     }
 }
 
-/// Where the producers of this process report to.
+/// Where the producers of this process report.
 pub(super) const REPORT_SINK: ReportSink = ReportSink { record_lost, warn };
 
-/// Records what a producer that is gone has lost.
+/// Records the lost messages of a dropped producer.
 fn record_lost(lost: LostMessages) {
     let Some(registry) = REGISTRY.get() else { return };
     let mut recorded = registry.lost.lock();
@@ -58,7 +58,7 @@ fn record_lost(lost: LostMessages) {
 /// Whether there are warnings. Changed under the lock of `Registry::warnings` alone.
 static WARNED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps a warning for the log.
+/// Stores a warning for the log.
 fn warn(warning: String) {
     if let Some(registry) = REGISTRY.get() {
         let mut warnings = registry.warnings.lock();
@@ -67,14 +67,14 @@ fn warn(warning: String) {
     }
 }
 
-/// Whether [`next_warning`] has one: asked by every append, it costs no more than a load. A forked child may be told that of
-/// its parent.
+/// Whether [`next_warning`] has one. Every append calls it, so it is only an atomic load. In a forked child it may
+/// return the parent's value.
 #[inline]
 pub fn has_warnings() -> bool {
     WARNED.load(Ordering::Relaxed)
 }
 
-/// The oldest warning of this process's producers that nobody has taken yet, for the log.
+/// Takes the oldest warning of this process's producers, for the log.
 pub fn next_warning() -> Option<String> {
     let Some(registry) = REGISTRY.get() else {
         WARNED.store(false, Ordering::Relaxed);
@@ -86,7 +86,7 @@ pub fn next_warning() -> Option<String> {
     next
 }
 
-/// What is lost if the process ends now. The lost of a producer that is gone is given once.
+/// The messages that are lost if the process ends now. Those of a dropped producer are given once.
 pub fn lost_messages() -> Vec<LostMessages> {
     let Some(registry) = REGISTRY.get() else {
         return Vec::new();
@@ -96,14 +96,14 @@ pub fn lost_messages() -> Vec<LostMessages> {
     gone.into_iter().chain(running).collect()
 }
 
-/// Whether a producer of this process has something to do, or to tell, before anything more is asked of it.
+/// Whether a producer of this process still has to send, close or report something.
 pub fn is_busy() -> bool {
     let live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
     live.into_iter().any(|shared| shared.busy())
 }
 
-/// Has every producer of this process send what it has, and waits until each has or has failed, but not longer than
-/// `limit`; `None` if there is nothing to wait for. Starts nothing where there was no producer.
+/// Flushes all producers of this process and waits until each has succeeded or failed, for `limit` at most. `None` if
+/// no producer has pending messages; then it does not start the runtime.
 ///
 /// # Errors
 /// If the runtime cannot be started.
@@ -119,11 +119,11 @@ pub fn drain_all(limit: Duration) -> Result<Option<Task<()>>> {
     let draining = Task::spawn(async move {
         let drained = async {
             for shared in &live {
-                // Whether it has failed shows in its lost.
+                // Its lost messages show whether it has failed.
                 let _failed = shared.flush().await;
             }
         };
-        // Whether time ran out shows in what is still pending.
+        // The pending messages show whether the time ran out.
         let _late = tokio::time::timeout(limit, drained).await;
         Ok(())
     })?;

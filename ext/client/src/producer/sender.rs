@@ -1,4 +1,4 @@
-//! What a producer's requests are made with, and what becomes of them.
+//! Sends a producer's requests.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::attempt;
 
-/// What a producer's requests are made with.
+/// What a producer's requests have in common.
 pub(super) struct RequestSender {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) pool: Pool,
-    /// The headers that every request carries: the content type and the producer's id.
+    /// The headers of every request: the content type and the producer's id.
     pub(super) headers: HeaderMap,
-    /// How requests are repeated.
+    /// How requests are retried.
     pub(super) retry: RetryPolicy,
 }
 

@@ -1,4 +1,4 @@
-//! What a producer's owner and its driver share: the machine, those who wait for it, and how it ended.
+//! What a producer's owner and its driver share: the machine, the callers that wait, and how the producer ended.
 
 use durable_streams_protocol::producer::{Delivery, ProducerEvent, ProducerMachine};
 use tokio::sync::{Notify, oneshot};
@@ -8,41 +8,41 @@ use super::lost_messages::{LostMessages, ReportSink};
 use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
 
-/// What a wait comes to: the delivery that ended it, if one did.
+/// The outcome of a wait: the delivery that ended it, if it was one.
 pub type WaitOutcome = std::result::Result<Option<Delivery>, ProducerError>;
 
-/// What somebody waits for.
+/// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitFor {
-    /// All messages below this token are acknowledged.
+    /// All messages with a lower token are acknowledged.
     Delivered(u64),
-    /// There was room since.
+    /// Buffer space has become free since.
     Space(SpaceGeneration),
-    /// The producer is at its end.
+    /// The producer has ended.
     Ended,
 }
 
 struct Waiter {
-    until: WaitFor,
-    owner: oneshot::Sender<WaitOutcome>,
+    condition: WaitFor,
+    sender: oneshot::Sender<WaitOutcome>,
 }
 
 pub(crate) struct Shared {
-    /// Of the stream, without credentials.
+    /// The stream's URL, without credentials.
     pub(super) url: String,
     pub(super) state: Mutex<ProducerState>,
-    /// There is something to do for the driver.
+    /// Wakes the driver.
     pub(super) driver_wakeup: Notify,
     sink: ReportSink,
 }
 
 pub(super) struct ProducerState {
     pub(super) machine: ProducerMachine,
-    /// All tokens below it are acknowledged.
+    /// All messages with a lower token are acknowledged.
     pub(super) delivered: u64,
-    /// The token after the last one that was given out.
+    /// The token of the next message.
     pub(super) appended: u64,
-    /// How often there was room again.
+    /// How often buffer space has become free.
     pub(super) space_generation: u64,
     pub(super) final_offset: Option<String>,
     pub(super) ended: bool,
@@ -80,10 +80,10 @@ impl Shared {
         }
     }
 
-    /// Has what waits for company sent. Gives the token after the last one.
+    /// Has lingering messages sent now. Gives the token of the next message.
     pub(super) fn flush_soon(&self) -> u64 {
         let mut state = self.state.lock();
-        // A machine that has failed refuses; whoever waits is told why.
+        // A machine that has failed refuses. Callers that wait get the error.
         let _refused = state.machine.flush();
         let target = state.appended;
         drop(state);
@@ -97,27 +97,27 @@ impl Shared {
     }
 
     pub(super) async fn close(&self) -> std::result::Result<(), ProducerError> {
-        // A machine that has failed refuses; the wait tells why.
+        // A machine that has failed refuses. The wait below gives the error.
         let _refused = self.state.lock().machine.close();
         self.driver_wakeup.notify_one();
         self.wait(WaitFor::Ended).await.map(|_| ())
     }
 
-    pub(super) async fn wait(&self, until: WaitFor) -> WaitOutcome {
-        let told = {
+    pub(super) async fn wait(&self, condition: WaitFor) -> WaitOutcome {
+        let receiver = {
             let mut state = self.state.lock();
             if let Some(failed) = &state.failed {
                 return Err(failed.clone());
             }
-            if state.reached(until) {
+            if state.reached(condition) {
                 return Ok(None);
             }
-            state.waiter(until)
+            state.waiter(condition)
         };
-        told.await.unwrap_or_else(|_| Err(ProducerError::silent(&self.url)))
+        receiver.await.unwrap_or_else(|_| Err(ProducerError::silent(&self.url)))
     }
 
-    /// What is lost if the process ends now and nobody asks any more.
+    /// The messages that are lost if the process ends now, unless the owner has got the producer's error.
     pub(super) fn lost_messages(&self) -> Option<LostMessages> {
         let state = self.state.lock();
         let (count, reason) = match &state.failed {
@@ -132,14 +132,14 @@ impl Shared {
         (count > 0).then_some(LostMessages { url, count, reason })
     }
 
-    /// Whether the driver has something to do, or to tell.
+    /// Whether the producer still has to send, close or report something.
     pub(super) fn busy(&self) -> bool {
         let state = self.state.lock();
         let under_way = state.delivered < state.appended || state.machine.ending();
         under_way && !state.ended && state.failed.is_none()
     }
 
-    /// The driver is at its end. One that has told nothing has panicked.
+    /// Call it when the driver ends. If the producer has neither ended nor failed, the driver has panicked.
     pub(super) fn driver_ended(&self) {
         let mut state = self.state.lock();
         if !state.ended && state.failed.is_none() {
@@ -149,25 +149,25 @@ impl Shared {
 }
 
 impl ProducerState {
-    /// Registers somebody who waits, and forgets those who gave up.
-    pub(super) fn waiter(&mut self, until: WaitFor) -> oneshot::Receiver<WaitOutcome> {
-        let (owner, told) = oneshot::channel();
-        self.waiters.retain(|waiter| !waiter.owner.is_closed());
-        self.waiters.push(Waiter { until, owner });
-        told
+    /// Adds a waiting caller, and removes those that have given up.
+    pub(super) fn waiter(&mut self, condition: WaitFor) -> oneshot::Receiver<WaitOutcome> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiters.retain(|waiter| !waiter.sender.is_closed());
+        self.waiters.push(Waiter { condition, sender });
+        receiver
     }
 
-    fn reached(&self, until: WaitFor) -> bool {
-        match until {
+    fn reached(&self, condition: WaitFor) -> bool {
+        match condition {
             WaitFor::Delivered(token) => self.delivered >= token,
             WaitFor::Space(SpaceGeneration(before)) => self.space_generation > before,
             WaitFor::Ended => self.ended,
         }
     }
 
-    /// Takes what the machine has to tell.
+    /// Handles the machine's events.
     pub(super) fn take_events(&mut self, url: &str, listener: Option<&NoticeListener>) {
-        let tell = |notice| {
+        let notify = |notice| {
             if let Some(listener) = listener {
                 listener(notice);
             }
@@ -177,7 +177,7 @@ impl ProducerState {
                 ProducerEvent::Delivered(delivery) => {
                     self.delivered = delivery.first + delivery.count;
                     self.wake(Some(&delivery));
-                    tell(Notice::Delivered(delivery));
+                    notify(Notice::Delivered(delivery));
                 }
                 ProducerEvent::Assumed {
                     count, epoch, found, ..
@@ -195,7 +195,7 @@ impl ProducerState {
                     let undelivered = undelivered.messages().collect();
                     let failed = ProducerError::new(url, &failure, undelivered);
                     self.fail(failed.clone());
-                    tell(Notice::Failed(failed));
+                    notify(Notice::Failed(failed));
                 }
                 // The epoch in use is read from the machine.
                 ProducerEvent::Claimed { .. } => {}
@@ -206,23 +206,23 @@ impl ProducerState {
     fn fail(&mut self, failed: ProducerError) {
         self.failed = Some(failed.clone());
         for waiter in self.waiters.drain(..) {
-            // Whoever gave up waiting wants no answer.
-            let _gone = waiter.owner.send(Err(failed.clone()));
+            // A caller that has given up needs no outcome.
+            let _given_up = waiter.sender.send(Err(failed.clone()));
         }
     }
 
-    /// Answers those whose wait is over, with the delivery that ended it, if one did.
+    /// Wakes the callers whose wait is over, with the delivery that ended it, if it was one.
     fn wake(&mut self, delivery: Option<&Delivery>) {
         let waiters = std::mem::take(&mut self.waiters).into_iter();
-        let (ready, waiting): (Vec<_>, Vec<_>) = waiters.partition(|waiter| self.reached(waiter.until));
+        let (ready, waiting): (Vec<_>, Vec<_>) = waiters.partition(|waiter| self.reached(waiter.condition));
         self.waiters = waiting;
         for waiter in ready {
-            let _gone = waiter.owner.send(Ok(delivery.cloned()));
+            let _given_up = waiter.sender.send(Ok(delivery.cloned()));
         }
     }
 }
 
-/// The warning for a batch that may be another producer's.
+/// The warning for a batch that another producer may have stored.
 fn assumed(url: &str, count: u64, epoch: u64, found: bool) -> String {
     let what = match count {
         0 => format!("{url} is closed"),
@@ -230,14 +230,14 @@ fn assumed(url: &str, count: u64, epoch: u64, found: bool) -> String {
         _ => format!("{count} messages reached {url}"),
     };
     let why = if found {
-        "Equal data are in the stream. Either something on the way has sent the request twice, or another producer with the \
-         same id and epoch has stored them"
+        "Equal data are in the stream. Either a proxy sent the request twice, or another producer with the same id \
+         and epoch stored them"
     } else {
-        "The stream could not be searched to find out whether this producer stored it, or another one with the same id and \
-         epoch"
+        "The stream could not be searched, so it is unknown whether this producer or another one with the same id \
+         and epoch stored the request"
     };
     format!(
-        "it is not certain that {what}: the server says that it had the request's number in epoch {epoch} \
-         already. {why}"
+        "it is not certain that {what}: the server reports that it already had a request with this sequence number \
+         in epoch {epoch}. {why}"
     )
 }

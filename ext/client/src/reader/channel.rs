@@ -1,5 +1,5 @@
-//! The way from a read under way to the application: events in order, a bounded number of bytes at a time, and for parts of
-//! an answer a wake-up when there are as many as whoever waits thinks worth one.
+//! The channel between a session and the application: it delivers events in order and buffers a bounded number of
+//! bytes. It wakes a waiting receiver for parts of a response only when they have as many bytes as the receiver wants.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,16 +12,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::lock::Mutex;
 
-/// How many bytes may lie between the network and the application.
+/// How many bytes the channel buffers.
 const WINDOW: u32 = 1024 * 1024;
-/// What an event costs beside its bytes, so that empty ones are bounded too.
+/// Counted for each event beside its bytes, so that empty events are bounded too.
 const OVERHEAD: usize = 512;
 
-/// A new way; nothing is on it.
+/// Makes an empty channel.
 pub(crate) fn channel() -> (EventSender, EventReceiver) {
     let channel = Arc::new(Channel {
         state: Mutex::new(ChannelState::default()),
-        room: Arc::new(Semaphore::new(WINDOW as usize)),
+        space: Arc::new(Semaphore::new(WINDOW as usize)),
     });
     let sender = EventSender {
         channel: Arc::clone(&channel),
@@ -30,10 +30,10 @@ pub(crate) fn channel() -> (EventSender, EventReceiver) {
     (sender, EventReceiver(channel))
 }
 
-/// What both ends share.
+/// What the sender and the receiver share.
 struct Channel {
     state: Mutex<ChannelState>,
-    room: Arc<Semaphore>,
+    space: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -41,16 +41,16 @@ struct ChannelState {
     queue: VecDeque<QueuedEvent>,
     /// The bytes of the parts in the queue.
     bytes: usize,
-    /// What is in the queue is to be taken now, however little it is.
+    /// Whether the queued events may be taken now, however few bytes they have.
     ready: bool,
-    /// Nothing more is to come.
+    /// Whether the sender has ended.
     ended: bool,
-    /// Who waits, and from how many bytes on it is to be woken.
+    /// The waiting receiver, and how many bytes must be queued to wake it.
     waiting: Option<(Waker, usize)>,
 }
 
 impl ChannelState {
-    /// Whether what is in the queue, if anything, is worth taking for whoever wants `least` bytes.
+    /// Whether a receiver that wants `least` bytes may take the queued events, if there are any.
     fn is_ready(&self, least: usize) -> bool {
         self.ready || self.ended || self.bytes >= least
     }
@@ -59,12 +59,12 @@ impl ChannelState {
 struct QueuedEvent {
     event: Result<ReadEvent>,
     bytes: usize,
-    _room: Option<OwnedSemaphorePermit>,
+    _space: Option<OwnedSemaphorePermit>,
     _request_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Channel {
-    /// Changes the state, and wakes who waits if it has something to wait for no longer.
+    /// Changes the state, and wakes the receiver if it need not wait any longer.
     fn change(&self, change: impl FnOnce(&mut ChannelState)) {
         let mut state = self.state.lock();
         change(&mut state);
@@ -79,7 +79,8 @@ impl Channel {
     }
 }
 
-/// The network's end. Dropped before [`EventSender::end`], it is a failure: what ends by accident is no end of a stream.
+/// The session's end of the channel. If it is dropped without [`EventSender::end`], the receiver gets an error, so that
+/// a panic is not mistaken for the end of the stream.
 pub(crate) struct EventSender {
     channel: Arc<Channel>,
     request_permit: Arc<Semaphore>,
@@ -87,9 +88,9 @@ pub(crate) struct EventSender {
 
 impl Drop for EventSender {
     fn drop(&mut self) {
-        let declared = self.channel.state.lock().ended;
-        if !declared {
-            let reason = "internal error: the read ended without saying why".to_owned();
+        let has_ended = self.channel.state.lock().ended;
+        if !has_ended {
+            let reason = "internal error: the read ended without an outcome".to_owned();
             self.send_unbounded(Err(Error::plain(Kind::Internal, reason)));
             self.channel.change(|state| state.ended = true);
         }
@@ -97,36 +98,36 @@ impl Drop for EventSender {
 }
 
 impl EventSender {
-    /// Hands out what does not count: the beginning of an answer, or what the read has failed by.
+    /// Sends an event that is not counted: the length of a response, or the read's error.
     pub(crate) fn send_unbounded(&self, event: Result<ReadEvent>) {
         self.push(event, 0, None, None);
     }
 
-    /// Hands out an event as soon as there is room. `permit` is given back when it was taken.
+    /// Sends an event as soon as the channel has space. `permit` is released when the receiver takes the event.
     pub(crate) async fn send(&self, event: ReadEvent, permit: Option<OwnedSemaphorePermit>) {
         let bytes = match &event {
             ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => part.bytes().len(),
             ReadEvent::End(None, _) | ReadEvent::Position(_) | ReadEvent::Length(_) => 0,
         };
         let weight = u32::try_from(bytes + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
-        let room = match Arc::clone(&self.channel.room).try_acquire_many_owned(weight) {
-            Ok(room) => Some(room),
-            // The semaphore is never closed; without a permit the event is only not counted.
+        let space = match Arc::clone(&self.channel.space).try_acquire_many_owned(weight) {
+            Ok(space) => Some(space),
+            // Never happens, because the semaphore is never closed. The event would only not be counted.
             Err(TryAcquireError::Closed) => None,
             Err(TryAcquireError::NoPermits) => {
                 self.channel.change(|state| state.ready = true);
-                Arc::clone(&self.channel.room).acquire_many_owned(weight).await.ok()
+                Arc::clone(&self.channel.space).acquire_many_owned(weight).await.ok()
             }
         };
-        self.push(Ok(event), bytes, room, permit);
+        self.push(Ok(event), bytes, space, permit);
     }
 
-    /// There is nothing more to come.
+    /// Ends the channel: no further event follows.
     pub(crate) fn end(self) {
         self.channel.change(|state| state.ended = true);
     }
 
-    /// Waits until the application has taken the end of the last answer.
+    /// Waits until the application has taken the end of the last response.
     pub(crate) async fn request_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.request_permit).acquire_owned().await.ok()
     }
@@ -135,7 +136,7 @@ impl EventSender {
         &self,
         event: Result<ReadEvent>,
         bytes: usize,
-        room: Option<OwnedSemaphorePermit>,
+        space: Option<OwnedSemaphorePermit>,
         permit: Option<OwnedSemaphorePermit>,
     ) {
         self.channel.change(|state| {
@@ -144,19 +145,19 @@ impl EventSender {
             state.queue.push_back(QueuedEvent {
                 event,
                 bytes,
-                _room: room,
+                _space: space,
                 _request_permit: permit,
             });
         });
     }
 }
 
-/// The application's end.
+/// The application's end of the channel.
 pub(crate) struct EventReceiver(Arc<Channel>);
 
 impl EventReceiver {
-    /// The next event, `None` after the last one. Where parts of an answer are all there is, it waits until they are
-    /// `least` bytes together, or there is no room for more. Given up at any time, nothing is lost.
+    /// The next event, or `None` after the last one. While only parts of a response are queued, it waits until they
+    /// have `least` bytes or the channel is full. The future may be dropped at any time; no event is lost.
     pub(crate) async fn next(&mut self, least: usize) -> Option<Result<ReadEvent>> {
         poll_fn(|context| self.poll_next(context, least)).await
     }
@@ -168,7 +169,7 @@ impl EventReceiver {
         match next {
             Some(queued) => {
                 state.bytes -= queued.bytes;
-                // Else there is more to be taken without waiting.
+                // The events behind it may be taken without waiting.
                 state.ready = !state.queue.is_empty();
                 drop(state);
                 Poll::Ready(Some(queued.event))
@@ -182,22 +183,23 @@ impl EventReceiver {
         }
     }
 
-    /// What tells how much is on the way.
+    /// Makes a gauge of this channel.
     pub(crate) fn gauge(&self) -> BufferGauge {
         BufferGauge(Arc::clone(&self.0))
     }
 }
 
-/// Tells how much is on the way.
+/// Measures how many bytes a channel buffers.
 pub(crate) struct BufferGauge(Arc<Channel>);
 
 impl BufferGauge {
-    /// How many bytes, about.
+    /// How many bytes are buffered, about.
     pub(crate) fn bytes(&self) -> usize {
-        (WINDOW as usize).saturating_sub(self.0.room.available_permits())
+        (WINDOW as usize).saturating_sub(self.0.space.available_permits())
     }
 
-    /// Waits until [`EventReceiver::next`] would not. For use while nobody is in there: one alone is woken.
+    /// Waits until [`EventReceiver::next`] would not wait. Do not use both at the same time: the channel wakes only one
+    /// of them.
     pub(crate) async fn reached(&mut self, least: usize) {
         poll_fn(|context| {
             let mut state = self.0.state.lock();
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wakes_the_receiver_when_enough_parts_are_there_and_gives_it_all() {
+    async fn wakes_the_receiver_when_enough_bytes_are_there_and_gives_it_all_parts() {
         let (sender, mut receiver) = channel();
         sender.send(part(3), None).await;
         assert!(receiver.next(10).now_or_never().is_none());

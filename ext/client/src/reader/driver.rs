@@ -20,14 +20,14 @@ use crate::endpoint::Endpoint;
 use crate::exchange::{self, LiveBodyError};
 use crate::runtime::panicked;
 
-/// A read under way, as the network sees it.
+/// The network side of a read.
 pub(super) struct Driver {
     endpoint: Arc<Endpoint>,
     pool: Pool,
     machine: ReadMachine,
-    /// The response that the machine is being fed with.
+    /// The response whose body goes to the machine.
     response: Option<Response>,
-    /// Given back by the application when it takes the end of the response.
+    /// The permit for the current response. It is released when the application takes the response's end.
     request_permit: Option<OwnedSemaphorePermit>,
     sender: EventSender,
 }
@@ -53,13 +53,13 @@ impl Driver {
         }
     }
 
-    /// Runs to the end. On the heap from here on: handed on by value through the many functions that start a task, its
-    /// kilobytes would stay in the stack of every fiber that reads.
+    /// Runs the read to its end. The future is boxed here: it has kilobytes, and moved by value through the functions
+    /// that start a task, it would leave a large stack in every fiber that reads.
     #[inline(never)]
     pub(super) fn drive(mut self) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
         Box::pin(async move {
-            let ran = AssertUnwindSafe(self.run()).catch_unwind().await;
-            if let Err(error) = ran.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))) {
+            let outcome = AssertUnwindSafe(self.run()).catch_unwind().await;
+            if let Err(error) = outcome.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))) {
                 self.sender.send_unbounded(Err(error));
             }
             self.sender.end();
@@ -70,7 +70,7 @@ impl Driver {
     async fn run(&mut self) -> Result<()> {
         loop {
             while let Some(event) = self.machine.poll_event() {
-                self.hand_out(event).await;
+                self.send_event(event).await;
             }
             match self.machine.poll_action(Instant::now()) {
                 ReadAction::End(outcome) => return outcome.map_or(Ok(()), Err),
@@ -85,7 +85,7 @@ impl Driver {
         }
     }
 
-    async fn hand_out(&mut self, event: ReadEvent) {
+    async fn send_event(&mut self, event: ReadEvent) {
         match event {
             ReadEvent::Length(_) => self.sender.send_unbounded(Ok(event)),
             ReadEvent::Part(_) => self.sender.send(event, None).await,
@@ -120,7 +120,7 @@ impl Driver {
             return self.fail(RequestFailure::Final(self.lacks_response()));
         };
         let piece = if live {
-            // The server sends what comes next unasked, so there is nothing to wait for before the next request.
+            // The server sends further data without a request, so there is no response end to wait for.
             self.request_permit = None;
             exchange::next_live_piece(&self.endpoint, Operation::Read, response).await
         } else {
@@ -139,9 +139,9 @@ impl Driver {
         let Some(response) = self.response.take() else {
             return self.fail(RequestFailure::Final(self.lacks_response()));
         };
-        let answer = exchange::read_response(&self.endpoint, Operation::Read, response).await;
+        let response = exchange::read_response(&self.endpoint, Operation::Read, response).await;
         self.machine
-            .handle_error_response(Instant::now(), SystemTime::now(), answer);
+            .handle_error_response(Instant::now(), SystemTime::now(), response);
     }
 
     fn lacks_response(&self) -> Error {

@@ -1,7 +1,8 @@
-//! Runs a read ([`ReadMachine`](durable_streams_protocol::read::ReadMachine)) over HTTP, and hands out what it brings.
+//! Runs a read ([`ReadMachine`](durable_streams_protocol::read::ReadMachine)) over HTTP. Read [`Session`] first.
 //!
-//! A session reads ahead by one answer at most, and by a bounded number of bytes: the next answer is asked for when
-//! the end of the last one was taken. An answer that breaks off is read again, and what was handed out of it is left out.
+//! A session reads ahead by one response at most, and by a bounded number of bytes: it sends the next request when the
+//! application has taken the end of the last response. If a response breaks off, the session requests it again and
+//! skips the part that the application already has.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,27 +25,27 @@ mod tests;
 use channel::{BufferGauge, EventReceiver, channel};
 use driver::Driver;
 
-/// What a connection and the work on it take, about.
+/// How many bytes of memory a connection and its task use, about.
 const CONNECTION: usize = 32 * 1024;
 
 /// How many bytes a small response has at most.
 const SMALL: usize = 64 * 1024;
-/// How long the rest of a small response may take, once there is something to hand out.
+/// How long a small response may take after its first event.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// A read under way. Dropped, it is cancelled.
+/// The network side of one iteration of a reader. Dropping it cancels the read.
 pub struct Session {
     receiver: Arc<Mutex<EventReceiver>>,
     gauge: BufferGauge,
-    /// Unless its waiter carries it out.
+    /// `None` if an inline job carries out the read.
     _reading: Option<Task<()>>,
 }
 
-/// One reader's turn at a session's events: no other can take any meanwhile.
+/// The right to take a session's events, which one caller at a time has.
 pub struct EventsLock(OwnedMutexGuard<EventReceiver>);
 
 impl Session {
-    /// Starts reading, on the runtime's threads.
+    /// Starts a read on the runtime's threads.
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
@@ -55,10 +56,11 @@ impl Session {
         Ok(Session::of(receiver, Some(Task::spawn(driver.drive())?)))
     }
 
-    /// A read that has not begun, and the work that it is: whether all its events are there now. If they are not, there is more
-    /// to read than a small response, and the session is of no use: nothing goes on with it.
+    /// Makes a read that has not begun, and the job that carries it out. For a read that is not live and is expected to
+    /// be small.
     ///
-    /// For a read that is not live, and is expected to be small.
+    /// The job's outcome says whether all events of the read have arrived. If it is false, there is more than a small
+    /// response to read; the read has been cancelled, so drop the session.
     pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Job<bool>) {
         let (sender, receiver) = channel();
         let (to, mut gauge) = (Arc::clone(endpoint), receiver.gauge());
@@ -66,7 +68,7 @@ impl Session {
             tokio::select! {
                 biased;
                 ended = Driver::new(to, pool, options, sender).drive() => ended.map(|()| true),
-                () = is_large(&mut gauge) => Ok(false),
+                () = outgrows_small(&mut gauge) => Ok(false),
             }
         });
         (Session::of(receiver, None), job)
@@ -80,12 +82,13 @@ impl Session {
         }
     }
 
-    /// How much memory it holds, in bytes: connections' buffers, about, and what was read and not yet taken.
+    /// How many bytes of memory the session uses, about: the connection's buffers and the events that are not yet
+    /// taken.
     pub fn memory(&self) -> usize {
         CONNECTION + self.gauge.bytes()
     }
 
-    /// Waits for the turn to take events.
+    /// Waits until no other caller takes events.
     pub fn lock_events(&self) -> impl Future<Output = EventsLock> + use<> {
         let receiver = Arc::clone(&self.receiver);
         async move { EventsLock(receiver.lock_owned().await) }
@@ -93,16 +96,16 @@ impl Session {
 }
 
 impl EventsLock {
-    /// The next event; `None` after the last one. Where an answer's end is not there yet, it waits until there are `least`
-    /// bytes of it to be taken, or as many as are read ahead. Waiting can be given up at any time, and nothing is lost.
+    /// The next event, or `None` after the last one. Before a response's end has arrived, it waits until `least` bytes
+    /// of it have, or as many as the session reads ahead. The future may be dropped at any time; no event is lost.
     pub async fn next(&mut self, least: usize) -> Option<Result<ReadEvent>> {
         self.0.next(least).await
     }
 }
 
-/// Ends when more has come than a small response, or the rest of one does not come.
-async fn is_large(gauge: &mut BufferGauge) {
+/// Ends when the read has more than a small response, or when a small response takes too long.
+async fn outgrows_small(gauge: &mut BufferGauge) {
     gauge.reached(1).await;
-    // Either way it is outgrown.
+    // In both cases the read is not small.
     let _late = tokio::time::timeout(PATIENCE, gauge.reached(SMALL)).await;
 }

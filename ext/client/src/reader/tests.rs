@@ -12,7 +12,7 @@ use super::*;
 use crate::connections::{Client, Config};
 use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
 
-/// Answers every request in the same way.
+/// Responds to every request in the same way.
 struct OneResponse(fn() -> ResponseFuture);
 
 impl Transport for OneResponse {
@@ -44,24 +44,24 @@ fn session(respond: fn() -> ResponseFuture) -> Session {
     Session::start(&endpoint, options).unwrap()
 }
 
-/// An answer that ends a read that is not live.
+/// A response that ends a read that is not live.
 fn whole() -> ResponseFuture {
     let mut headers = HeaderMap::new();
     headers.insert("stream-next-offset", "3".parse().unwrap());
     headers.insert("stream-up-to-date", "true".parse().unwrap());
-    let answer = TransportResponse {
+    let response = TransportResponse {
         status: StatusCode::OK,
         headers,
         body: TransportBody::Whole(Bytes::from_static(b"abc")),
     };
-    Box::pin(async { Ok(answer) })
+    Box::pin(async { Ok(response) })
 }
 
 fn panicking() -> ResponseFuture {
     Box::pin(async { panic!("at the worst moment") })
 }
 
-/// All that a read brings, as bytes, and what it fails with.
+/// The bytes of a read, or its error.
 async fn all(events: &mut EventsLock) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(event) = events.next(1).await {
@@ -73,7 +73,7 @@ async fn all(events: &mut EventsLock) -> Result<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_read_is_an_error() {
+async fn a_panic_in_a_read_becomes_an_error() {
     let session = session(panicking);
     let failure = all(&mut session.lock_events().await).await.unwrap_err();
     assert!(matches!(failure.kind(), Kind::Internal));
@@ -81,13 +81,13 @@ async fn a_panic_in_a_read_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_read_goes_on_by_itself() {
+async fn a_session_reads_without_a_waiting_caller() {
     let session = session(whole);
     assert_eq!(all(&mut session.lock_events().await).await.unwrap(), b"abc");
 }
 
 #[tokio::test]
-async fn an_unfinished_request_ends_with_its_session() {
+async fn dropping_a_session_cancels_its_request() {
     static GONE: std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>> = std::sync::Mutex::new(None);
     let (sender, gone) = std::sync::mpsc::channel();
     *GONE.lock().unwrap() = Some(sender);
@@ -99,13 +99,13 @@ async fn an_unfinished_request_ends_with_its_session() {
         })
     });
     drop(session);
-    // A request that ends before it was begun has not taken it.
+    // A request that was cancelled before it began has not taken the sender.
     drop(GONE.lock().unwrap().take());
     assert!(gone.recv().is_err());
 }
 
 #[tokio::test]
-async fn a_small_read_is_whole_when_its_work_is_done() {
+async fn a_small_read_is_complete_when_its_job_is_done() {
     let (endpoint, options) = reading(whole);
     let (session, job) = Session::inline(&endpoint, options);
     assert!(job.spawn().unwrap().await.unwrap());
@@ -115,16 +115,16 @@ async fn a_small_read_is_whole_when_its_work_is_done() {
 }
 
 #[tokio::test]
-async fn work_ends_when_a_read_is_more_than_one_small_response() {
+async fn a_job_ends_early_if_its_read_has_more_than_one_small_response() {
     let (endpoint, options) = reading(|| {
         let mut headers = HeaderMap::new();
         headers.insert("stream-next-offset", "3".parse().unwrap());
-        let answer = TransportResponse {
+        let response = TransportResponse {
             status: StatusCode::OK,
             headers,
             body: TransportBody::Whole(Bytes::from_static(b"abc")),
         };
-        Box::pin(async { Ok(answer) })
+        Box::pin(async { Ok(response) })
     });
     let (_session, job) = Session::inline(&endpoint, options);
     assert!(!job.spawn().unwrap().await.unwrap());
