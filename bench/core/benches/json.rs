@@ -1,5 +1,5 @@
-//! JSON as the core handles it: checking one value, cutting a body into items; and what parsing into a tree costs, which
-//! neither the core nor the extension does.
+//! JSON in the protocol crate: validating a value and splitting a body into items. For comparison: parsing into a tree,
+//! which neither the crate nor the extension does.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use sonic_rs::JsonValueTrait as _;
 
-/// How large the pieces of a response's body are.
-const PIECE: usize = 64 * 1024;
+/// The size of the pieces of a response's body, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 
 fn inputs() -> [(&'static str, Vec<String>); 2] {
     [("messages", messages()), ("documents", documents())]
@@ -27,7 +27,7 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str, bytes: usize) -> Benchmar
     group
 }
 
-/// Is this one JSON value? Asked of every message on its own, as appending does.
+/// Validates every message, as an append does.
 fn validation(criterion: &mut Criterion) {
     for (name, items) in inputs() {
         let bytes = items.iter().map(String::len).sum();
@@ -53,7 +53,7 @@ fn validation(criterion: &mut Criterion) {
             });
         });
         group.bench_function("simd-json (tape)", |bench| {
-            // It writes into its input.
+            // simd-json writes into its input.
             let fresh = || items.iter().map(|item| item.clone().into_bytes()).collect::<Vec<_>>();
             let mut buffers = simd_json::Buffers::default();
             bench.iter_batched(
@@ -69,7 +69,7 @@ fn validation(criterion: &mut Criterion) {
     }
 }
 
-/// Where does each item of a body end?
+/// Splits a body into items.
 fn splitting(criterion: &mut Criterion) {
     for (name, items) in inputs() {
         let body = array(&items);
@@ -80,8 +80,8 @@ fn splitting(criterion: &mut Criterion) {
             bench.iter(|| {
                 let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
                 let mut items = 0;
-                for from in (0..body.len()).step_by(PIECE) {
-                    let piece = body.slice(from..body.len().min(from + PIECE));
+                for from in (0..body.len()).step_by(PIECE_BYTES) {
+                    let piece = body.slice(from..body.len().min(from + PIECE_BYTES));
                     splitter
                         .push(&piece, |block| items += block.items)
                         .expect("a valid body");
@@ -114,7 +114,7 @@ fn splitting(criterion: &mut Criterion) {
     }
 }
 
-/// What it would cost to parse into a tree first, before any Ruby object is made of it.
+/// Parses a body into a tree: the cost of doing so before Ruby objects are built.
 fn trees(criterion: &mut Criterion) {
     for (name, items) in inputs() {
         let body = array(&items);

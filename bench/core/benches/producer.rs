@@ -1,4 +1,4 @@
-//! What an append costs the producer: its message is copied into the batch that goes on the wire.
+//! The cost of an append to a producer, which copies the message into the batch to send.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +18,7 @@ fn config() -> ProducerConfig {
     ProducerConfig {
         body: BodyKind::Json,
         epoch: 0,
-        // No tail to be looked up.
+        // Given, so that the machine does not look up the tail.
         next_seq: Some(0),
         auto_claim: false,
         claims: ClaimLimits::default(),
@@ -37,7 +37,7 @@ fn config() -> ProducerConfig {
     }
 }
 
-/// What a server that is always content answers.
+/// A successful response.
 fn accepted() -> BatchResponse {
     let response = request::Response {
         status: StatusCode::OK,
@@ -56,9 +56,9 @@ fn accepted() -> BatchResponse {
     BatchResponse::new(&context, response)
 }
 
-/// Appends all messages and lets a server that is always content acknowledge every batch.
+/// Appends all messages. A server acknowledges every batch at once.
 fn produce(messages: &[String], now: Instant) -> u64 {
-    let mut machine = ProducerMachine::new(config(), Box::new(|| 0.5)).expect("the settings are within bounds");
+    let mut machine = ProducerMachine::new(config(), Box::new(|| 0.5)).expect("valid settings");
     let mut delivered = 0;
     let mut round = |machine: &mut ProducerMachine| {
         while let Some(transmit) = machine.poll_transmit(now) {
@@ -71,12 +71,12 @@ fn produce(messages: &[String], now: Instant) -> u64 {
     for message in messages {
         let appended = machine
             .append(black_box(message.as_bytes()))
-            .expect("the machine takes it");
+            .expect("the machine accepts the message");
         if appended.wake {
             round(&mut machine);
         }
     }
-    machine.flush().expect("the machine goes on");
+    machine.flush().expect("the machine has not failed");
     round(&mut machine);
     assert_eq!(machine.pending(), 0);
     delivered

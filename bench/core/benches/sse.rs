@@ -1,4 +1,4 @@
-//! Server-Sent Events as the core decodes them, against memcpy and against a search for the lines alone.
+//! Decoding Server-Sent Events, compared with memcpy and with only a search for line ends.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use core_benches::{array, copy, messages};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use durable_streams_protocol::sse::{Encoding, EventDecoder};
 
-/// How large the pieces of a response's body are.
-const PIECE: usize = 64 * 1024;
+/// The size of the pieces of a response's body, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 
-/// A response of `events` data events, each with its control event, that together hold all messages.
+/// A response with all messages in `events` data events, each followed by a control event.
 fn body(events: usize) -> Bytes {
     let messages = messages();
     let mut body = Vec::new();
@@ -39,8 +39,8 @@ fn decoding(criterion: &mut Criterion) {
             bench.iter(|| {
                 let mut decoder = EventDecoder::new(Encoding::Plain);
                 let mut events = 0;
-                for from in (0..body.len()).step_by(PIECE) {
-                    decoder.push(body.slice(from..body.len().min(from + PIECE)));
+                for from in (0..body.len()).step_by(PIECE_BYTES) {
+                    decoder.push(body.slice(from..body.len().min(from + PIECE_BYTES)));
                     while decoder.next_event().expect("a valid body").is_some() {
                         events += 1;
                     }

@@ -1,14 +1,14 @@
-//! What the micro-benchmarks are run on: the same bytes every time.
+//! The input of the micro-benchmarks: the same bytes in every run.
 
 use std::fmt::Write as _;
 
-/// Bytes of one message, as in `bin/bench`.
+/// The size of a message in bytes, as in `bin/bench`.
 pub const MESSAGE_BYTES: usize = 103;
 
-/// Messages in a body: about a megabyte.
+/// The number of messages in a body, which has about a megabyte.
 pub const MESSAGES: usize = 10_000;
 
-/// What `memcpy` does with as many bytes: the floor of everything that copies.
+/// Copies the bytes: the lower bound for everything that copies.
 pub fn copy(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
@@ -29,7 +29,7 @@ pub fn messages() -> Vec<String> {
         .collect()
 }
 
-/// Objects as other APIs have them: nested, with blanks, floats, escapes and text that is not ASCII.
+/// Objects as in other APIs: nested, with blanks, floats, escapes and text that is not ASCII.
 pub fn documents() -> Vec<String> {
     (0..MESSAGES / 4)
         .map(|number| {
@@ -53,7 +53,7 @@ pub fn documents() -> Vec<String> {
         .collect()
 }
 
-/// The body of a response that holds these items.
+/// A response's body with these items.
 pub fn array(items: &[String]) -> Vec<u8> {
     format!("[{}]", items.join(",")).into_bytes()
 }
