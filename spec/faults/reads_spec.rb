@@ -178,7 +178,7 @@ RSpec.describe "Reads through faults", :faults do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "-1", up_to_date: false) }
       %i[read_json read_bytes].each do |read|
         expect { fault_stream.public_send(read).each(&:itself) }
-          .to raise_error(DurableStreams::FetchError, /does not move the offset/)
+          .to raise_error(DurableStreams::FetchError, /no data and the same offset/)
       end
       expect(faults.requests.size).to eq(12)
     end

@@ -1,7 +1,7 @@
 //! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension turns
 //! the text into objects.
 //!
-//! * [`validate`] checks that a text is exactly one JSON value.
+//! * [`validate()`] checks that a text is exactly one JSON value.
 //! * [`Splitter`] splits a response's JSON into blocks of complete items while it arrives.
 //! * [`Fingerprinter`] compares values independently of how they are written.
 //! * [`scan`] has the byte searches that these use.

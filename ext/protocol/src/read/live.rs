@@ -56,7 +56,7 @@ impl ReadMachine {
         self.state = ReadState::Events(events);
     }
 
-    /// Hands out the data events before a control event as one batch. Returns whether there were any data.
+    /// Hands out the data events before a control event as one batch. Returns whether there was any data.
     fn event_batch(&mut self, now: Instant, batch: EventBatch) -> Result<bool, ReadOutcome> {
         let EventBatch { data, control } = batch;
         protocol::check_position_size(&control.next_offset, "streamNextOffset")

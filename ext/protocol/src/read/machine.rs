@@ -279,8 +279,8 @@ impl ReadMachine {
     }
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
-        let max_bytes = self.config.max_message_bytes;
-        let mut content = match ResponseContent::new(&self.cursor, self.format, status, headers, max_bytes) {
+        let max_message_bytes = self.config.max_message_bytes;
+        let mut content = match ResponseContent::new(&self.cursor, self.format, status, headers, max_message_bytes) {
             Ok(content) => content,
             Err(error) => {
                 return self.end_request(now, ReadOutcome::Fatal(self.position_error(status, headers, error)));
@@ -341,7 +341,7 @@ impl ReadMachine {
         );
     }
 
-    /// Refuses data without a new offset: they would be read again and again.
+    /// Refuses data without a new offset: it would be read again and again.
     pub(super) fn check_new_offset(&self, progress: &Progress) -> Result<(), Error> {
         if self.cursor.moves(progress) {
             return Ok(());
