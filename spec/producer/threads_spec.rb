@@ -151,7 +151,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     producer = direct(headers: { "x" => -> { Thread.exit } })
     producer << { lost: 1 }
     error = failure { producer.flush }
-    expect(error.cause).to be_a(ThreadError).and have_attributes(message: /ended the thread/)
+    expect(error.cause).to be_a(ThreadError).and have_attributes(message: /ended the callback thread/)
     expect(error.undelivered).to eq([{ lost: 1 }])
     other.append!("other".to_json)
     expect(stored).to eq(["other"])

@@ -5,7 +5,7 @@
 //! - `convert`: the one module that builds Ruby objects from content;
 //! - `errors`: the one map from errors to exceptions; `producer_error`: the exception for a failed producer;
 //! - `ruby_calls`: what requests need from Ruby; `values`: headers and parameters; `nested`: appends within value callables;
-//! - `dispatch`, `queue`: work of the callback threads;
+//! - `callback_threads`, `queue`: work of the callback threads;
 //! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without copying;
 //!   `memory`: native memory reported to the GC;
 //! - `options`: options that cross the bridge by name;
@@ -18,11 +18,11 @@
 
 use magnus::{Error, Module, Ruby};
 
+mod callback_threads;
 mod caller;
 mod client;
 mod content_type;
 mod convert;
-mod dispatch;
 mod errors;
 mod fiber_guard;
 mod handles;
@@ -67,5 +67,5 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]
     panics::init(native)?;
-    dispatch::init(native)
+    callback_threads::init(native)
 }

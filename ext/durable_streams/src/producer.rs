@@ -18,8 +18,8 @@ use magnus::{
     gc, method,
 };
 
+use crate::callback_threads;
 use crate::client::{RetryPolicyOptions, policy, seconds};
-use crate::dispatch;
 use crate::errors::{self, guard};
 use crate::handles::WorkHandle;
 use crate::memory::ReportedMemory;
@@ -115,7 +115,11 @@ impl Producer {
             let work_stream = stream.application.as_ref().map(|_| WorkHandle::new(stream));
             let endpoint = match &work_stream {
                 None => Arc::clone(&stream.endpoint),
-                Some(handle) => Arc::new(stream.endpoint.with_application(&dispatch::call_sender(handle.clone()))),
+                Some(handle) => Arc::new(
+                    stream
+                        .endpoint
+                        .with_application(&callback_threads::call_sender(handle.clone())),
+                ),
             };
             let retry = match options.retry_policy {
                 Some(retry) => policy(ruby, retry)?,
@@ -142,11 +146,11 @@ impl Producer {
                     let deliveries: bool = listener.funcall("deliveries?", ())?;
                     let (listener, originals) = (WorkHandle::new(listener), WorkHandle::new(originals));
                     handles.extend([listener.clone(), originals.clone()]);
-                    Some(dispatch::listener(listener, originals, deliveries))
+                    Some(callback_threads::listener(listener, originals, deliveries))
                 }
             };
             let pin_from = if json { usize::MAX } else { config.max_batch_bytes };
-            dispatch::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
+            callback_threads::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
             let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, notices);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
             for handle in &handles {
@@ -364,7 +368,7 @@ impl Producer {
         exit::send_at_exit(ruby)?;
         match self.handles.is_empty() {
             true => Ok(()),
-            false => dispatch::keep_served(
+            false => callback_threads::keep_served(
                 ruby,
                 ruby.get_inner(self.stream).application.is_some(),
                 self.listener.is_some(),

@@ -67,15 +67,17 @@ const BYTES_BATCH_BYTES: usize = 512 * 1024;
 const SMALL_READ_BYTES: usize = 14 * 1024;
 
 /// The message for a read that would wait for itself.
-const WITHIN_ITSELF: &str = "a reader cannot be read from within its own read, which waits for this one: from the callable \
-    of a header, a trap handler, or another fiber of the thread";
+const WITHIN_ITSELF: &str = "deadlock: this thread is already reading from this reader. A value callable, a trap handler or \
+    another fiber of the thread cannot read from it meanwhile";
 
 /// What one wait returned.
 enum ReadStep {
     /// The response has so many bytes.
     Length(usize),
     Part(Part),
+    /// The last part of the batch, if there is one, and the position after it.
     Rest(Option<Part>, Progress),
+    /// The read ended, or the reader was closed.
     End,
 }
 
@@ -235,7 +237,7 @@ impl Reader {
     /// Reports to the GC how much memory the session uses.
     fn report(&self, ruby: &Ruby) {
         let bytes = match &self.state.lock().session {
-            Some(session) => session.get().map_or(0, |running| running.session.memory()),
+            Some(session) => session.get().map_or(0, |active| active.session.memory()),
             None => 0,
         };
         self.memory.set(ruby, bytes);
@@ -324,10 +326,10 @@ impl Reader {
                         Session::start(&endpoint, options).map(|session| (session, None))
                     };
                     started.map(|(session, job)| {
-                        let running = Arc::new(ProcessBound::new(ActiveSession::new(session, calls, job)));
-                        state.session = Some(Arc::clone(&running));
+                        let active = Arc::new(ProcessBound::new(ActiveSession::new(session, calls, job)));
+                        state.session = Some(Arc::clone(&active));
                         state.taken = 0;
-                        running
+                        active
                     })
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Ruby code runs on Ruby threads only. So a request sends a [`RubyCall`] and waits for its reply. The receiver is the caller
 //! that waits for this request (see [`wait_with_calls`]), or, for a producer, the queue of the callback threads
-//! (`dispatch`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an interrupt meant
+//! (`callback_threads`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an interrupt meant
 //! for that thread, belongs to that caller. If several callers wait for one request and the first one gives up, the request
 //! sends a new Ruby call to the next one.
 //!
@@ -137,7 +137,7 @@ impl ApplicationCode {
     /// owns it while Ruby code runs.
     ///
     /// # Errors
-    /// Whatever the application's code raises; it belongs to the caller, who stops waiting. So `wait_state` is dropped first
+    /// Whatever the application's code raises; it belongs to the caller, which stops waiting. So `wait_state` is dropped first
     /// and the call after it: a request that others wait for then sends its call to one of them.
     fn run_for_caller<T: Send + 'static>(&self, ruby: &Ruby, call: RubyCall, wait_state: T) -> Result<T, Error> {
         if call.is_cancelled() {
@@ -239,8 +239,8 @@ impl ApplicationCode {
     }
 }
 
-/// The exception that the request's waiter is to raise. It is `Err` for what concerns the thread itself: a signal, the end
-/// of the process, or no exception at all.
+/// The exception that the request fails with. It is `Err` for what concerns the thread itself: a signal, the end of the
+/// process, or a jump without an exception.
 fn exception_of(ruby: &Ruby, error: Error) -> Result<GcHandle, Error> {
     if error.is_kind_of(ruby.exception_signal()) || error.is_kind_of(ruby.exception_system_exit()) {
         return Err(error);

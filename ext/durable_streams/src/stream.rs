@@ -304,7 +304,7 @@ fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
         "produce" => Ok(Purpose::Produce),
         other => Err(errors::argument(
             ruby,
-            format!("a stream is not looked up for :{other}"),
+            format!("purpose must be :connect, :append, :close, :read or :produce, got :{other}"),
         )),
     }
 }

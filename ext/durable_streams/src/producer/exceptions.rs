@@ -31,9 +31,12 @@ impl Producer {
             Refused::StreamClosing => self.refuse(
                 ruby,
                 "StreamClosedError",
-                "close_stream was called before with other data, or without, so these data are not stored",
+                "close_stream was called before, with other data or without data: this data is not stored",
             ),
-            Refused::Empty => errors::argument(ruby, "data must not be empty: there is no empty message".to_owned()),
+            Refused::Empty => errors::argument(
+                ruby,
+                "data must not be empty: the protocol has no empty messages".to_owned(),
+            ),
             Refused::Full(_) => self.refuse(ruby, "ProducerError", "the producer's buffer is full"),
             Refused::Failing => self.refuse(ruby, "ProducerError", "the producer is failing"),
         }

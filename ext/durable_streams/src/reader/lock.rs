@@ -19,21 +19,21 @@ use crate::ruby_calls::CallReceiver;
 use crate::wait::{InlineOutcome, start_inline};
 
 /// Whether `caller` is inside a call that has the reader lock or waits for it. Waiting for the lock would be a deadlock.
-pub(super) fn is_within(running: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
-    let holds_up = |running: &ActiveSession| running.callers.lock().iter().any(|other| caller.holds_up(*other));
-    running.get().is_some_and(holds_up)
+pub(super) fn is_within(session: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
+    let holds_up = |session: &ActiveSession| session.callers.lock().iter().any(|other| caller.holds_up(*other));
+    session.get().is_some_and(holds_up)
 }
 
 /// The entry of a caller in [`ActiveSession::callers`]. Dropping it removes the entry.
 struct CallerEntry {
-    running: Arc<ProcessBound<ActiveSession>>,
+    session: Arc<ProcessBound<ActiveSession>>,
     caller: Caller,
 }
 
 impl Drop for CallerEntry {
     fn drop(&mut self) {
-        if let Some(running) = self.running.get() {
-            running.callers.lock().retain(|other| *other != self.caller);
+        if let Some(session) = self.session.get() {
+            session.callers.lock().retain(|other| *other != self.caller);
         }
     }
 }
@@ -52,12 +52,12 @@ impl ReaderLock {
     /// Waits for the reader lock; `None` in a forked child. The previous owner may have discarded the session: see
     /// [`ReaderLock::is_current`].
     pub(super) async fn acquire(
-        running: Arc<ProcessBound<ActiveSession>>,
+        session: Arc<ProcessBound<ActiveSession>>,
         caller: Caller,
         state: Arc<Mutex<ReaderState>>,
     ) -> Option<ReaderLock> {
-        let entry = CallerEntry { running, caller };
-        let mine = entry.running.get()?;
+        let entry = CallerEntry { session, caller };
+        let mine = entry.session.get()?;
         mine.callers.lock().push(caller);
         let (events, calls) = (mine.session.lock_events(), mine.calls.clone());
         let events = events.await;
@@ -78,7 +78,7 @@ impl ReaderLock {
     /// a third of the processor time of a small read. `None` if the read turned out not to be small or cannot run inline: the
     /// session ends with this lock, before anything was taken from it.
     pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<ReaderLock>, Error> {
-        let job = self.entry.running.get().and_then(|running| running.job.lock().take());
+        let job = self.entry.session.get().and_then(|session| session.job.lock().take());
         let Some(job) = job else {
             return Ok(Some(self));
         };
@@ -120,7 +120,7 @@ impl ReaderLock {
         let session = &self.state.lock().session;
         session
             .as_ref()
-            .is_some_and(|session| Arc::ptr_eq(session, &self.entry.running))
+            .is_some_and(|session| Arc::ptr_eq(session, &self.entry.session))
     }
 }
 
