@@ -44,6 +44,9 @@ module DurableStreams
     #   This detects dead connections that TCP keep-alive does not
     # @param max_message_bytes [Integer] the largest JSON item or SSE event that a read accepts, and the most data that
     #   an SSE response may send without a control event. Beyond it, the read raises {ParseError}
+    # @param trusted_origins [Array<String, URI>, #call, nil] other origins, such as `["https://node2:4437"]`, to which
+    #   a redirect may take headers, parameters and the client's certificate; or a callable that gets an origin and
+    #   returns whether it is trusted. No other origin gets any of them
     # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
     # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
     #   first request reads it and raises {ConnectionError} if it is not usable. It is never presented to another origin
@@ -54,7 +57,7 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil)
+                   client_key: nil, trusted_origins: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
@@ -66,6 +69,7 @@ module DurableStreams
         config.ca_file = ca_file
         config.client_cert = client_cert
         config.client_key = client_key
+        config.trusted_origins = trusted_origins
       end
     end
 

@@ -38,6 +38,8 @@ module DurableStreams
     attr_reader :retry_policy
     # @return [Symbol] what a reader's `each` yields if read is called without `format:`: :batches or :items
     attr_reader :each_yields
+    # @return [Array<String>, #call] origins to which redirects may take headers and parameters
+    attr_reader :trusted_origins
     # @return [String, nil] PEM file of certificates to trust in addition to the system's
     attr_reader :ca_file
     # @return [String, nil] PEM file with the client's certificate
@@ -55,6 +57,7 @@ module DurableStreams
       @max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES
       @retry_policy = RetryPolicy.default
       @each_yields = :batches
+      @trusted_origins = [].freeze
       @ca_file = nil
       @client_cert = nil
       @client_key = nil
@@ -134,6 +137,18 @@ module DurableStreams
       @each_yields = unit
     end
 
+    # @param origins [Array<String, URI>, #call, nil] such as `["https://node2:4437"]`; or a callable that gets an
+    #   origin and returns whether it is trusted
+    # @raise [ArgumentError] if it is neither, or if an origin has a path, a query or credentials
+    def trusted_origins=(origins)
+      unless origins.nil? || origins.is_a?(Array) || origins.respond_to?(:call)
+        raise ArgumentError, "trusted_origins must be an Array of origins or respond to call, got #{origins.class}"
+      end
+
+      origins = origins.to_a.map { |origin| trusted_origin(origin) }.freeze unless origins.respond_to?(:call)
+      @trusted_origins = origins
+    end
+
     # @param path [String, Pathname, nil]
     # @raise [ArgumentError] if it is not the path of a readable file
     def ca_file=(path)
@@ -185,6 +200,17 @@ module DurableStreams
       raise ArgumentError, "#{name} must be seconds above 0, got #{seconds.inspect}" unless valid
 
       seconds
+    end
+
+    def trusted_origin(origin)
+      origin = origin.to_s if defined?(::URI::Generic) && origin.is_a?(::URI::Generic)
+      raise ArgumentError, "trusted_origins must have Strings, got #{origin.class}" unless origin.is_a?(String)
+
+      Native.origin(Text.utf8(origin, "trusted_origins"))
+    rescue ArgumentError => e
+      raise if e.message.start_with?("trusted_origins")
+
+      raise ArgumentError, "trusted_origins has #{Redaction.url(origin).inspect}: #{e.message}"
     end
 
     def readable_file(name, path)

@@ -33,6 +33,7 @@ module DurableStreams
       @native = Native::Client.new(timeout: @config.timeout.to_f, live_timeout: @config.live_timeout.to_f,
                                    max_message_bytes: @config.max_message_bytes,
                                    retry_policy: @config.retry_policy.to_native,
+                                   trusted_origins: trusted_origins_callable ? [] : @config.trusted_origins,
                                    ca_file: @config.ca_file, identity: @config.identity)
       check
     end
@@ -84,11 +85,17 @@ module DurableStreams
     # @return [Native::Stream]
     # @raise [ArgumentError] if the URL, a name or a value is invalid
     def native_stream(url, headers, params)
-      Native::Stream.new(@native, url, RequestOptions.merge_headers(@config.default_headers, headers),
-                         RequestOptions.merge_params(@config.default_params, params), Context.transport)
+      Native::Stream.new(@native, url,
+                         headers: RequestOptions.merge_headers(@config.default_headers, headers),
+                         params: RequestOptions.merge_params(@config.default_params, params),
+                         transport: Context.transport, trusted_origins: trusted_origins_callable)
     end
 
     private
+
+    def trusted_origins_callable
+      @config.trusted_origins if @config.trusted_origins.respond_to?(:call)
+    end
 
     # Creates a native handle only to let the extension check the settings now, not at the first stream.
     def check

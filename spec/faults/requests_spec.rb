@@ -149,20 +149,6 @@ RSpec.describe "Requests through faults", :faults do
         end
         expect(sent(kind)).to eq(1)
       end
-
-      if kind.verb == "HEAD"
-        it "follows a redirect" do
-          faults.on("HEAD", "/s") { |reply| reply.redirect("/other") }
-          faults.on("HEAD", "/other") { |reply| kind.respond_to(reply) }
-          expect(kind).to be_success(kind.send_on(stream))
-        end
-      else
-        it "follows no redirect" do
-          faults.on(kind.verb, "/s") { |reply| reply.redirect("/other") }
-          expect { kind.send_on(stream) }.to raise_error(DurableStreams::FetchError, /307/)
-          expect(faults.requests(path: "/other")).to be_empty
-        end
-      end
     end
   end
 

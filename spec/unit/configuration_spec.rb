@@ -13,6 +13,17 @@ RSpec.describe DurableStreams::Configuration do
                                       retry_policy: DurableStreams::RetryPolicy.default)
   end
 
+  it "takes trusted origins as a list, or as a callable" do
+    config.trusted_origins = ["HTTPS://Node2:4437", "http://node3:80/", URI("https://node4")]
+    expect(config.trusted_origins).to eq(%w[https://node2:4437 http://node3 https://node4])
+    expect(config.trusted_origins).to be_frozen
+    callable = ->(_origin) { true }
+    config.trusted_origins = callable
+    expect(config.trusted_origins).to be(callable)
+    config.trusted_origins = nil
+    expect(config.trusted_origins).to eq([])
+  end
+
   {
     base_url: [["example.com", ""], ["/path", ""], ["", ""], ["ftp://host", ""], ["http://host?token=secret", "secret"],
                ["http://", ""], [7, "7"], ["http://host/a b", ""], ["http:///me:secret@host", "secret"],
@@ -23,6 +34,8 @@ RSpec.describe DurableStreams::Configuration do
     retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
     each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
     default_content_type: [[:xml, ""], [7, ""], ["", ""]],
+    trusted_origins: [["https://h", ""], [7, ""], [[7], ""], [["h:80"], ""], [["https://h/path"], ""],
+                      [["https://h?q"], ""], [["https://me:secret@h"], "secret"]],
     ca_file: [[7, "7"], ["/no/such/file.pem", ""]]
   }.each do |name, values|
     values.each do |value, hidden|

@@ -99,8 +99,8 @@ RSpec.describe DurableStreams::Context do
       context.native_stream("http://host/a", DurableStreams::RequestOptions.normalize(headers, "headers"),
                             DurableStreams::RequestOptions.normalize(params, "params"))
       given = nil
-      expect(DurableStreams::Native::Stream).to(have_received(:new) { |*arguments| given = arguments })
-      given[2..3]
+      expect(DurableStreams::Native::Stream).to(have_received(:new) { |*, **options| given = options })
+      given.values_at(:headers, :params)
     end
 
     it "sends what is configured" do

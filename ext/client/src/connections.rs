@@ -20,6 +20,7 @@ use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::proxy::{Proxy, Unusable};
+use crate::redirect_targets::RedirectTargets;
 
 /// An idle connection is dropped after this long: servers and balancers close them silently not much later.
 pub(crate) const IDLE: Duration = Duration::from_secs(15);
@@ -40,6 +41,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// A file of PEM certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Origins, such as `https://node2:4437`, that redirects may take the user's headers to.
+    pub trusted_origins: Vec<String>,
     /// What the client shows to servers of a stream's origin that want a certificate.
     pub identity: Option<Identity>,
     /// What requests call themselves.
@@ -71,6 +74,7 @@ impl Config {
                 statuses: vec![429, 500, 502, 503, 504],
             },
             ca_file: None,
+            trusted_origins: Vec::new(),
             identity: None,
             user_agent: String::new(),
         }
@@ -96,6 +100,7 @@ pub struct Client {
     id: u64,
     config: Config,
     closed: AtomicBool,
+    redirect_targets: RedirectTargets,
 }
 
 /// One client's connections on one runtime. Built when first needed; plain HTTP does not wait for certificates.
@@ -177,11 +182,17 @@ impl Pool {
         }
     }
 
-    /// The pool beside it that serves `url`, which is not of the stream's origin and does not get the client's identity.
-    pub(crate) fn elsewhere(&self, client: &Client, url: &Url) -> std::result::Result<Pool, Unavailable> {
+    /// The pool beside it that serves `url`, where a request was redirected to. Only a trusted server gets the client's
+    /// certificate.
+    pub(crate) fn elsewhere(
+        &self,
+        client: &Client,
+        url: &Url,
+        is_trusted: bool,
+    ) -> std::result::Result<Pool, Unavailable> {
         let pool = client.pool_of(&self.pools, url)?;
         Ok(Pool {
-            is_anonymous: true,
+            is_anonymous: !is_trusted,
             ..pool
         })
     }
@@ -215,12 +226,18 @@ impl Client {
             id,
             config,
             closed: AtomicBool::new(false),
+            redirect_targets: RedirectTargets::default(),
         })
     }
 
     /// What it was made with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where redirects have led writes.
+    pub(crate) fn redirect_targets(&self) -> &RedirectTargets {
+        &self.redirect_targets
     }
 
     /// Drops idle connections and refuses further requests; those under way go on to their end. Twice is fine.

@@ -26,12 +26,22 @@ pub trait DynamicValues: Send + Sync {
     fn resolve(&self) -> ValuesFuture;
 }
 
+/// Whether the user's headers may go to an origin. An error fails the operation.
+pub type TrustFuture = Pin<Box<dyn Future<Output = std::result::Result<bool, Kind>> + Send>>;
+
+/// The application's decision which origins are trusted.
+pub trait OriginTrust: Send + Sync {
+    /// Whether redirects may take the user's headers to `origin`, such as `https://node2:4437`.
+    fn trusts(&self, origin: &str) -> TrustFuture;
+}
+
 /// A stream's URL and what each request to it carries.
 pub struct Endpoint {
     client: Arc<Client>,
     target: Target,
     dynamic: Option<Arc<dyn DynamicValues>>,
     transport: Option<Arc<dyn Transport>>,
+    trust: Option<Arc<dyn OriginTrust>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -60,6 +70,7 @@ impl Endpoint {
             target: Target::new(url, fixed)?,
             dynamic,
             transport: None,
+            trust: None,
         })
     }
 
@@ -70,14 +81,25 @@ impl Endpoint {
         self
     }
 
+    /// Lets the application decide which other origins are trusted.
+    #[must_use]
+    pub fn with_origin_trust(mut self, trust: Arc<dyn OriginTrust>) -> Endpoint {
+        self.trust = Some(trust);
+        self
+    }
+
     /// The same endpoint, which asks somebody else for whatever it asks the application for.
     #[must_use]
-    pub fn with_application<A: DynamicValues + Transport + 'static>(&self, application: &Arc<A>) -> Endpoint {
+    pub fn with_application<A>(&self, application: &Arc<A>) -> Endpoint
+    where
+        A: DynamicValues + Transport + OriginTrust + 'static,
+    {
         Endpoint {
             client: Arc::clone(&self.client),
             target: self.target.clone(),
             dynamic: self.dynamic.as_ref().map(|_| Arc::clone(application) as _),
             transport: self.transport.as_ref().map(|_| Arc::clone(application) as _),
+            trust: self.trust.as_ref().map(|_| Arc::clone(application) as _),
         }
     }
 
@@ -89,6 +111,7 @@ impl Endpoint {
             target: self.target.with(values),
             dynamic: None,
             transport: self.transport.clone(),
+            trust: self.trust.clone(),
         })
     }
 
@@ -101,6 +124,21 @@ impl Endpoint {
             let reason = "a header or parameter could not be computed";
             Error::new(kind, operation, self.display(), reason)
         })
+    }
+
+    /// Whether redirects may take the user's headers to `origin`, which is not the stream's own.
+    pub(crate) async fn trusts(&self, operation: Operation, origin: &str) -> Result<bool> {
+        let Some(trust) = &self.trust else {
+            return Ok(self
+                .client
+                .config()
+                .trusted_origins
+                .iter()
+                .any(|trusted| trusted == origin));
+        };
+        let reason = "trusted_origins could not be computed";
+        let trusts = trust.trusts(origin).await;
+        trusts.map_err(|kind| Error::new(kind, operation, self.display(), reason))
     }
 
     /// The client it belongs to.
@@ -161,9 +199,15 @@ impl Endpoint {
         Cow::Owned(url)
     }
 
-    /// The pool beside `pool` for a URL of another origin, to which a request was led.
-    pub(crate) fn pool_elsewhere(&self, operation: Operation, pool: &Pool, url: &Url) -> Result<Pool> {
-        let other = pool.elsewhere(&self.client, &self.url_of_pool(url));
+    /// The pool beside `pool` for a URL that a request was redirected to.
+    pub(crate) fn pool_elsewhere(
+        &self,
+        operation: Operation,
+        pool: &Pool,
+        url: &Url,
+        is_trusted: bool,
+    ) -> Result<Pool> {
+        let other = pool.elsewhere(&self.client, &self.url_of_pool(url), is_trusted);
         other.map_err(|why| why.at(operation, self.display()))
     }
 

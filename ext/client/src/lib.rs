@@ -46,6 +46,7 @@
 //!         statuses: vec![429, 500, 502, 503, 504],
 //!     },
 //!     ca_file: None,
+//!     trusted_origins: Vec::new(),
 //!     identity: None,
 //!     user_agent: "example".to_owned(),
 //! });
@@ -93,6 +94,7 @@ pub mod lock;
 pub mod producer;
 mod proxy;
 pub mod reader;
+mod redirect_targets;
 pub mod requests;
 pub mod runtime;
 pub mod transport;

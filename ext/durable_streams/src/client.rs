@@ -40,6 +40,8 @@ options! {
         max_message_bytes: usize,
         retry_policy: RetryPolicyOptions,
         ca_file: Option<PathBuf>,
+        /// Origins as `Native.origin` writes them.
+        trusted_origins: Vec<String>,
         /// The paths of a certificate and its key.
         identity: Option<(PathBuf, PathBuf)>,
     }
@@ -54,6 +56,7 @@ impl Client {
             max_message_bytes: options.max_message_bytes,
             retry: policy(ruby, options.retry_policy)?,
             ca_file: options.ca_file,
+            trusted_origins: options.trusted_origins,
             identity: options.identity.map(|(certificate, key)| Identity { certificate, key }),
             user_agent: USER_AGENT.to_owned(),
         })))

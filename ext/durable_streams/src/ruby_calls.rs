@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use durable_streams_client::endpoint::{DynamicValues, ValuesFuture};
+use durable_streams_client::endpoint::{DynamicValues, OriginTrust, TrustFuture, ValuesFuture};
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::inline::job::Job;
 use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::fiber_guard::FiberGuard;
 use crate::handles::GcHandle;
+use crate::nested::computing;
 use crate::request::{self, Request};
 use crate::values::Callables;
 use crate::wait::{InlineOutcome, start_inline, wait};
@@ -35,6 +36,8 @@ use crate::wait::{InlineOutcome, start_inline, wait};
 pub(crate) enum RubyCall {
     /// Evaluate the value callables.
     Values(oneshot::Sender<Result<Values, Kind>>),
+    /// Ask `trusted_origins` whether redirects may take the user's headers to this origin.
+    Trust(String, oneshot::Sender<Result<bool, Kind>>),
     /// Pass the request to the Ruby transport, which responds instead of a server.
     Execute(Box<TransportRequest>, request::ResponseSender),
 }
@@ -44,6 +47,7 @@ impl RubyCall {
     fn is_cancelled(&self) -> bool {
         match self {
             RubyCall::Values(reply) => reply.is_closed(),
+            RubyCall::Trust(_, reply) => reply.is_closed(),
             RubyCall::Execute(_, reply) => reply.is_closed(),
         }
     }
@@ -54,6 +58,7 @@ impl RubyCall {
         // Sending fails only if the request was cancelled meanwhile.
         match self {
             RubyCall::Values(reply) => drop(reply.send(Err(Kind::Application(exception)))),
+            RubyCall::Trust(_, reply) => drop(reply.send(Err(Kind::Application(exception)))),
             RubyCall::Execute(_, reply) => drop(reply.send(Err(TransportError::Application(exception)))),
         }
     }
@@ -90,6 +95,14 @@ impl DynamicValues for CallSender {
     }
 }
 
+impl OriginTrust for CallSender {
+    fn trusts(&self, origin: &str) -> TrustFuture {
+        let (reply, replied) = oneshot::channel();
+        (self.0)(RubyCall::Trust(origin.to_owned(), reply));
+        Box::pin(async move { replied.await.unwrap_or(Err(Kind::Abandoned)) })
+    }
+}
+
 impl Transport for CallSender {
     fn execute(&self, request: TransportRequest) -> ResponseFuture {
         let (reply, replied) = oneshot::channel();
@@ -98,18 +111,26 @@ impl Transport for CallSender {
     }
 }
 
-/// The application's code that requests of a stream handle run: value callables and a transport.
+/// The application's code that requests of a stream handle run.
 pub(crate) struct ApplicationCode {
     callables: Option<Callables>,
     transport: Option<Opaque<Value>>,
+    trusted_origins: Option<Opaque<Value>>,
 }
 
 impl ApplicationCode {
-    /// `None` if there is neither. The transport responds to `call` with a `Native::Request`.
-    pub(crate) fn new(callables: Option<Callables>, transport: Option<Value>) -> Option<ApplicationCode> {
-        (callables.is_some() || transport.is_some()).then(|| ApplicationCode {
+    /// `None` if there is none. The transport responds to `call` with a `Native::Request`, `trusted_origins` to `call` with
+    /// an origin.
+    pub(crate) fn new(
+        callables: Option<Callables>,
+        transport: Option<Value>,
+        trusted_origins: Option<Value>,
+    ) -> Option<ApplicationCode> {
+        let is_some = callables.is_some() || transport.is_some() || trusted_origins.is_some();
+        is_some.then(|| ApplicationCode {
             callables,
             transport: transport.map(Opaque::from),
+            trusted_origins: trusted_origins.map(Opaque::from),
         })
     }
 
@@ -123,14 +144,35 @@ impl ApplicationCode {
         self.transport.is_some()
     }
 
+    /// Whether a callable decides which origins are trusted.
+    pub(crate) fn has_trusted_origins(&self) -> bool {
+        self.trusted_origins.is_some()
+    }
+
     /// Marks the Ruby objects for the GC.
     pub(crate) fn mark(&self, marker: &gc::Marker) {
         if let Some(callables) = &self.callables {
             callables.mark(marker);
         }
-        if let Some(transport) = self.transport {
-            marker.mark(transport);
+        for object in [self.transport, self.trusted_origins].into_iter().flatten() {
+            marker.mark(object);
         }
+    }
+
+    /// What the callable says of an origin. Runs Ruby code: with the GVL, and no lock locked.
+    fn trusts(&self, ruby: &Ruby, origin: &str) -> Result<bool, Error> {
+        let Some(callable) = self.trusted_origins else {
+            return Ok(false);
+        };
+        let trusts: Value = computing(ruby, || ruby.get_inner(callable).funcall("call", (origin,)))?;
+        Ok(trusts.to_bool())
+    }
+
+    /// The values of the value callables. Runs Ruby code, as [`ApplicationCode::trusts`] does.
+    fn values(&self, ruby: &Ruby) -> Result<Values, Error> {
+        self.callables
+            .as_ref()
+            .map_or_else(|| Ok(Values::default()), |callables| callables.evaluate(ruby))
     }
 
     /// Runs `call` for the caller that waits for the request. `wait_state` is what the caller waits with; a fiber guard
@@ -144,26 +186,8 @@ impl ApplicationCode {
             return Ok(wait_state);
         }
         match call {
-            RubyCall::Values(reply) => {
-                let Some(callables) = &self.callables else {
-                    return Ok(wait_state);
-                };
-                let guard = FiberGuard::new(ruby, (wait_state, reply));
-                let values = callables.evaluate(ruby);
-                let (wait_state, reply) = guard.take(ruby)?;
-                match values {
-                    Ok(values) => {
-                        // Fails only if the request was cancelled meanwhile.
-                        let _cancelled = reply.send(Ok(values));
-                        Ok(wait_state)
-                    }
-                    Err(error) => {
-                        drop(wait_state);
-                        drop(reply);
-                        Err(error)
-                    }
-                }
-            }
+            RubyCall::Values(reply) => reply_for_caller(ruby, wait_state, reply, || self.values(ruby)),
+            RubyCall::Trust(origin, reply) => reply_for_caller(ruby, wait_state, reply, || self.trusts(ruby, &origin)),
             RubyCall::Execute(request, reply) => {
                 let Some(transport) = self.transport else {
                     return Ok(wait_state);
@@ -200,24 +224,16 @@ impl ApplicationCode {
         }
         match call {
             RubyCall::Values(reply) => {
-                let Some(callables) = &self.callables else {
-                    return Ok(());
-                };
-                let mut reply = ProcessBound::new(Some(reply));
-                let values = callables.evaluate(ruby);
-                let Some(reply) = reply.get_mut().and_then(Option::take) else {
-                    return values.map(|_| ());
-                };
-                let values = match values.map_err(|error| exception_of(ruby, error)) {
-                    Ok(values) => Ok(values),
-                    Err(Ok(exception)) => Err(Kind::Application(Arc::new(exception))),
-                    Err(Err(error)) => {
-                        retry(RubyCall::Values(reply))?;
-                        return Err(error);
-                    }
-                };
-                // Fails only if the request was cancelled meanwhile.
-                let _cancelled = reply.send(values);
+                if let Err((reply, error)) = reply_from_callback_thread(ruby, reply, || self.values(ruby))? {
+                    retry(RubyCall::Values(reply))?;
+                    return Err(error);
+                }
+            }
+            RubyCall::Trust(origin, reply) => {
+                if let Err((reply, error)) = reply_from_callback_thread(ruby, reply, || self.trusts(ruby, &origin))? {
+                    retry(RubyCall::Trust(origin, reply))?;
+                    return Err(error);
+                }
             }
             RubyCall::Execute(request, reply) => {
                 let Some(transport) = self.transport else { return Ok(()) };
@@ -237,6 +253,55 @@ impl ApplicationCode {
         }
         Ok(())
     }
+}
+
+/// Runs `compute` for the caller that waits with `wait_state`, and sends the result to the request. See
+/// [`ApplicationCode::run_for_caller`].
+fn reply_for_caller<T: Send + 'static, R: Send + 'static>(
+    ruby: &Ruby,
+    wait_state: T,
+    reply: oneshot::Sender<Result<R, Kind>>,
+    compute: impl FnOnce() -> Result<R, Error>,
+) -> Result<T, Error> {
+    let guard = FiberGuard::new(ruby, (wait_state, reply));
+    let computed = compute();
+    let (wait_state, reply) = guard.take(ruby)?;
+    match computed {
+        Ok(value) => {
+            // Fails only if the request was cancelled meanwhile.
+            let _cancelled = reply.send(Ok(value));
+            Ok(wait_state)
+        }
+        Err(error) => {
+            drop(wait_state);
+            drop(reply);
+            Err(error)
+        }
+    }
+}
+
+/// Runs `compute` on a callback thread, and sends what it comes to. What ends the thread is returned with the reply that was not
+/// sent. See [`ApplicationCode::run_on_callback_thread`].
+#[expect(clippy::type_complexity, reason = "the reply goes back to its one caller")]
+fn reply_from_callback_thread<R>(
+    ruby: &Ruby,
+    reply: oneshot::Sender<Result<R, Kind>>,
+    compute: impl FnOnce() -> Result<R, Error>,
+) -> Result<Result<(), (oneshot::Sender<Result<R, Kind>>, Error)>, Error> {
+    let mut reply = ProcessBound::new(Some(reply));
+    let computed = compute();
+    // `compute` has forked, and this is the child.
+    let Some(reply) = reply.get_mut().and_then(Option::take) else {
+        return computed.map(|_| Ok(()));
+    };
+    let computed = match computed.map_err(|error| exception_of(ruby, error)) {
+        Ok(value) => Ok(value),
+        Err(Ok(exception)) => Err(Kind::Application(Arc::new(exception))),
+        Err(Err(error)) => return Ok(Err((reply, error))),
+    };
+    // Fails only if the request was cancelled meanwhile.
+    let _cancelled = reply.send(computed);
+    Ok(Ok(()))
 }
 
 /// The exception that the request fails with. It is `Err` for what concerns the thread itself: a signal, the end of the

@@ -67,36 +67,37 @@ options! {
     }
 }
 
-impl Stream {
-    /// `Native::Stream.new(client, url, headers, params, transport)`: the transport is nil, or executes requests instead of the
-    /// network. It responds to `call` with a `Native::Request`.
-    fn new(
-        ruby: &Ruby,
-        client: &Client,
-        url: String,
+options! {
+    /// What the requests of a stream handle carry, and the application's code that they run.
+    pub(crate) struct StreamOptions {
         headers: RHash,
         params: RHash,
+        /// Responds to requests by its `call`, which gets a `Native::Request`; nil: the network.
         transport: Option<Value>,
-    ) -> Result<Obj<Stream>, Error> {
+        /// Says by its `call` whether an origin is trusted; nil: the client's list counts.
+        trusted_origins: Option<Value>,
+    }
+}
+
+impl Stream {
+    /// `Native::Stream.new(client, url, **options)`: see [`StreamOptions`].
+    fn new(ruby: &Ruby, client: &Client, url: String, options: StreamOptions) -> Result<Obj<Stream>, Error> {
         guard(ruby, || {
-            let given = given(ruby, headers, params)?;
+            let (transport, trusted_origins) = (options.transport, options.trusted_origins);
+            let given = given(ruby, options.headers, options.params)?;
             let pins = given.pins;
-            let application = ApplicationCode::new(given.callables, transport);
+            let application = ApplicationCode::new(given.callables, transport, trusted_origins);
             // Every call and every reader has its own channel (see `call_endpoint`). This sender has no receiver.
             let (sender, _) = ruby_calls::channel();
-            let values = application.as_ref().filter(|application| application.has_values());
-            let values = values.map(|_| Arc::clone(&sender));
-            let transport_sender = application.as_ref().filter(|application| application.has_transport());
-            let transport_sender = transport_sender.map(|_| sender);
-            let endpoint = Endpoint::new(
-                Arc::clone(&client.0),
-                &url,
-                given.fixed,
-                values.map(|sender| sender as _),
-            );
+            let has = |code: fn(&ApplicationCode) -> bool| application.as_ref().is_some_and(code);
+            let values = has(ApplicationCode::has_values).then(|| Arc::clone(&sender) as _);
+            let endpoint = Endpoint::new(Arc::clone(&client.0), &url, given.fixed, values);
             let mut endpoint = endpoint.map_err(|error| errors::raise(ruby, error))?;
-            if let Some(sender) = transport_sender {
-                endpoint = endpoint.with_transport(sender);
+            if has(ApplicationCode::has_transport) {
+                endpoint = endpoint.with_transport(Arc::clone(&sender) as _);
+            }
+            if has(ApplicationCode::has_trusted_origins) {
+                endpoint = endpoint.with_origin_trust(sender);
             }
             let stream = ruby.obj_wrap(Stream {
                 endpoint: Arc::new(endpoint),
@@ -105,8 +106,8 @@ impl Stream {
                 reads_are_small: AtomicBool::new(false),
             });
             drop(pins);
-            // Until the Ruby object exists, only the caller's frames and this one refer to the transport.
-            std::hint::black_box(transport);
+            // Until the Ruby object exists, only the caller's frames and this one refer to these objects.
+            std::hint::black_box((transport, trusted_origins));
             Ok(stream)
         })
     }
@@ -327,7 +328,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_singleton_method("url_path", function!(url_path, 1))?;
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_singleton_method("new", function!(Stream::new, 5))?;
+    class.define_singleton_method("new", function!(Stream::new, 3))?;
     class.define_method("value_callables?", method!(Stream::has_value_callables, 0))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 1))?;

@@ -1,6 +1,6 @@
 //! URLs for Ruby, with the parser that requests are made with.
 
-use durable_streams_protocol::url;
+use durable_streams_protocol::{redirect, url};
 use magnus::{Error, Object, RModule, RString, Ruby, function};
 
 use crate::errors;
@@ -19,8 +19,15 @@ fn shown(ruby: &Ruby, text: RString) -> RString {
     ruby.str_new(&url::shown(&text))
 }
 
+/// `Native.origin(text)` -> the origin as redirects are compared with it. Raises `ArgumentError` if it is none.
+fn origin(ruby: &Ruby, text: String) -> Result<RString, Error> {
+    let origin = redirect::parse_origin(&text).map_err(|error| errors::raise(ruby, error))?;
+    Ok(frozen(ruby, &origin))
+}
+
 /// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
     native.define_singleton_method("join_url", function!(join, 2))?;
+    native.define_singleton_method("origin", function!(origin, 1))?;
     native.define_singleton_method("shown_url", function!(shown, 1))
 }

@@ -6,6 +6,7 @@
 //! - [`target`] and [`request`]: the parts of a request. [`operations`]: the request of each operation, and what its
 //!   response says.
 //! - [`url`]: parses and joins the URLs that users pass.
+//! - [`redirect`]: which redirects a request follows.
 //! - [`meaning`]: maps a response to an [`error`]. [`retry`]: decides whether a request is sent again.
 //! - [`append`]: which appends share a request, and which caller sends it.
 //! - [`read`]: the position of a reader, and its next request. [`sse`] and [`json`] decode the responses.
@@ -20,6 +21,7 @@ pub mod operations;
 pub mod producer;
 pub mod protocol;
 pub mod read;
+pub mod redirect;
 pub mod request;
 pub mod retry;
 pub mod sse;

@@ -1,0 +1,99 @@
+//! Sends a request and follows its redirects, as [`Redirects`] decides. The user's headers and certificate go to another
+//! origin only if the user trusts it.
+
+use durable_streams_protocol::error::{Kind, Result};
+use durable_streams_protocol::redirect::{RedirectStep, Redirects, is_at_home, origin_of};
+use durable_streams_protocol::request::{Request, RequestFailure};
+use durable_streams_protocol::target::Prepared;
+use reqwest::header::LOCATION;
+use reqwest::{Method, Response};
+
+use super::single::send_to;
+use crate::connections::Pool;
+use crate::endpoint::Endpoint;
+use crate::redirect_targets::RedirectTarget;
+
+/// Sends the request once, follows its redirects, and returns when the response's headers have arrived.
+pub(crate) async fn send(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+) -> std::result::Result<Response, RequestFailure> {
+    let query: Vec<(&str, &str)> = request
+        .query
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let prepared = endpoint
+        .prepare(request.operation, &request.headers, &query)
+        .await
+        .map_err(RequestFailure::Final)?;
+    let targets = endpoint.client().redirect_targets();
+    let remembered = match request.method {
+        Method::GET | Method::HEAD => None,
+        _ => targets.get(&prepared.url),
+    };
+    let was_remembered = remembered.is_some();
+    let mut target = remembered.unwrap_or_else(|| RedirectTarget {
+        url: prepared.url.clone(),
+        is_trusted: true,
+    });
+    let mut redirects = Redirects::new(&request.method, target.url.clone());
+    let outcome = follow(endpoint, pool, request, &prepared, &mut target, &mut redirects).await;
+    let status = outcome.as_ref().map(Response::status).ok();
+    if status.is_some_and(|status| redirects.is_remembered_after(status)) {
+        targets.remember(prepared.url, target);
+    } else if was_remembered && !status.is_some_and(is_at_home) {
+        targets.forget(&prepared.url);
+    }
+    outcome
+}
+
+/// Sends the request to `target`, and on from there. `target` ends as the last one.
+async fn follow(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+    prepared: &Prepared,
+    target: &mut RedirectTarget,
+    redirects: &mut Redirects,
+) -> std::result::Result<Response, RequestFailure> {
+    loop {
+        let headers = match target.is_trusted {
+            true => prepared.headers.clone(),
+            false => request.headers.clone(),
+        };
+        let elsewhere = pool_for(endpoint, pool, request, prepared, target).map_err(RequestFailure::Final)?;
+        let pool = elsewhere.as_ref().unwrap_or(pool);
+        let response = send_to(endpoint, pool, request, target.url.clone(), headers).await?;
+        let about = endpoint.about(request.operation);
+        match redirects.handle_response(response.status(), response.headers().get(LOCATION)) {
+            RedirectStep::Done => return Ok(response),
+            RedirectStep::Circle(reason) => return Err(RequestFailure::NotSent(about.error(Kind::Status, reason))),
+            RedirectStep::Unusable(reason) => return Err(RequestFailure::Final(about.error(Kind::Status, reason))),
+            RedirectStep::Follow(url) => {
+                // What an origin that is not trusted redirects to is its choice, the stream's own origin included.
+                if target.is_trusted && url.origin() != prepared.url.origin() {
+                    let trusts = endpoint.trusts(request.operation, &origin_of(&url)).await;
+                    target.is_trusted = trusts.map_err(RequestFailure::Final)?;
+                }
+                target.url = url;
+            }
+        }
+    }
+}
+
+/// The pool for `target`, if it is not that of the stream's own origin. The client's certificate goes where headers go.
+fn pool_for(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+    prepared: &Prepared,
+    target: &RedirectTarget,
+) -> Result<Option<Pool>> {
+    if target.is_trusted && target.url.origin() == prepared.url.origin() {
+        return Ok(None);
+    }
+    let elsewhere = endpoint.pool_elsewhere(request.operation, pool, &target.url, target.is_trusted);
+    elsewhere.map(Some)
+}
