@@ -46,7 +46,7 @@ pub(crate) fn pin(string: RString) -> Option<Bytes> {
     Some(Bytes::from_owner(PinnedString { bytes, _string: handle }))
 }
 
-/// Whether Ruby frees Strings when the process ends, while other threads still run. Leak checkers ask for that.
+/// Whether Ruby frees Strings when the process ends, while other threads still run. Leak checkers use that.
 fn frees_at_exit() -> bool {
     static FREES: OnceLock<bool> = OnceLock::new();
     *FREES.get_or_init(|| std::env::var_os("RUBY_FREE_AT_EXIT").is_some())

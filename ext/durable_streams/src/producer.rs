@@ -7,15 +7,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use durable_streams_client::fork::ProcessBound;
-use durable_streams_client::producer::{
-    Message, Producer as CoreProducer, ProducerError, Refused, has_warnings, next_warning,
-};
+use durable_streams_client::producer::{Message, Producer as CoreProducer, ProducerError, Refused};
 use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function,
-    gc, method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, TypedData, Value, function, gc,
+    method,
 };
 
 use crate::callback_threads;
@@ -32,8 +30,10 @@ mod appends;
 mod exceptions;
 mod exit;
 mod originals;
+mod warnings;
 
-use originals::SWEEP_EVERY;
+use originals::Originals;
+use warnings::report_warnings;
 
 /// A producer. It belongs to the process that made it.
 #[derive(TypedData)]
@@ -44,16 +44,13 @@ pub(crate) struct Producer {
     /// Messages of this size (bytes) and more are sent from pinned strings.
     pin_from: usize,
     block_when_full: bool,
-    /// The originals of messages by token, see [`originals`]. Also stores `undelivered`, see `producer_error`.
-    originals: Opaque<RHash>,
+    originals: Originals,
     /// The stream handle, whose application code the requests run.
     stream: Opaque<Obj<Stream>>,
     /// Gets the notices for callbacks.
     listener: Option<Opaque<Value>>,
     /// The handles of the Ruby objects above that native work refers to.
     handles: Vec<WorkHandle>,
-    /// With this many originals, an append drops those of acknowledged messages.
-    sweep_at: Cell<usize>,
     /// How many bytes were appended since the buffer's size was last reported to the GC.
     unreported: Cell<usize>,
     memory: ReportedMemory,
@@ -64,7 +61,7 @@ const REPORT_EVERY: usize = 256 * 1024;
 
 impl DataTypeFunctions for Producer {
     fn mark(&self, marker: &gc::Marker) {
-        marker.mark(self.originals);
+        self.originals.mark(marker);
         marker.mark(self.stream);
         if let Some(listener) = self.listener {
             marker.mark(listener);
@@ -162,11 +159,10 @@ impl Producer {
                 json,
                 pin_from,
                 block_when_full: options.block_when_full,
-                originals: originals.into(),
+                originals: Originals::new(originals),
                 stream: stream.into(),
                 listener: listener.map(Opaque::from),
                 handles,
-                sweep_at: Cell::new(SWEEP_EVERY),
                 unreported: Cell::new(0),
                 memory: ReportedMemory::default(),
             });
@@ -189,7 +185,7 @@ impl Producer {
             let token = this.accept(ruby, text, no_wait_reason.as_deref(), |running, message| {
                 running.append(message)
             })?;
-            this.store_original(ruby, token, text, original)
+            this.originals.store(ruby, this.running(ruby)?, token, text, original)
         })
     }
 
@@ -199,7 +195,8 @@ impl Producer {
             let accepted = this.accept(ruby, text, None, |running, message| {
                 running.append_acknowledged(message)
             })?;
-            this.store_original(ruby, accepted.token, text, original)?;
+            this.originals
+                .store(ruby, this.running(ruby)?, accepted.token, text, original)?;
             let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
@@ -293,7 +290,7 @@ impl Producer {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
             let flushed = wait(ruby, running.flush())?;
-            this.sweep(ruby, running)?;
+            this.originals.sweep(ruby, running)?;
             this.settled(ruby, flushed)
         })
     }
@@ -336,7 +333,7 @@ impl Producer {
             let closing = running.close_stream(last);
             let accepted = closing.map_err(|refused| this.refusal(ruby, &refused))?;
             if let (Some(token), Some(text)) = (accepted.token, text) {
-                this.store_original(ruby, token, text, original)?;
+                this.originals.store(ruby, running, token, text, original)?;
             }
             let offset = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
@@ -385,19 +382,8 @@ impl Producer {
     }
 }
 
-/// Makes the library log the warnings of producers. May run Ruby code: do not call it while reading the bytes of a string.
-#[inline]
-fn report_warnings(ruby: &Ruby) -> Result<(), Error> {
-    if has_warnings() {
-        let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-        let _nil: Value = library.funcall("report_warnings", ())?;
-    }
-    Ok(())
-}
-
 /// Defines the class and the module functions.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    native.define_singleton_method("next_warning", function!(next_warning, 0))?;
     let class = native.define_class("Producer", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Producer::new, 2))?;
@@ -411,5 +397,6 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
     class.define_method("ending?", method!(Producer::ending, 0))?;
+    warnings::init(native)?;
     exit::init(native)
 }

@@ -114,8 +114,8 @@ impl ReadyProducer {
 /// Runs the next Ruby call of a producer.
 ///
 /// # Errors
-/// What ends the thread. The call is run once more on another thread, since whoever killed this one may not have meant the
-/// call. It is not run a third time: a callable that ends its thread would do so for ever.
+/// What ends the thread. The call is then run once more, since the thread may have been killed for a reason of its own. It is
+/// not run a third time: a callable that ends its thread would do so for ever.
 pub(super) fn run_next(ruby: &Ruby, producer: &ProcessBound<ReadyProducer>) -> Result<(), Error> {
     let Some(QueuedCall {
         stream,

@@ -4,8 +4,9 @@ use durable_streams_protocol::json::validate;
 use magnus::encoding::EncodingCapable;
 use magnus::{Error, RString, Ruby, Value};
 
+use super::Producer;
 use super::originals::equals_its_bytes;
-use super::{Producer, report_warnings};
+use super::warnings::report_warnings;
 use crate::errors::guard;
 
 impl Producer {

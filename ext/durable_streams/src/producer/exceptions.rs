@@ -43,6 +43,6 @@ impl Producer {
     }
 
     pub(super) fn failure(&self, ruby: &Ruby, failed: &ProducerError) -> Error {
-        exception(ruby, failed, ruby.get_inner(self.originals)).map_or_else(|failed| failed, Error::from)
+        exception(ruby, failed, self.originals.hash(ruby)).map_or_else(|failed| failed, Error::from)
     }
 }

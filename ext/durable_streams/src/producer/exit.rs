@@ -9,7 +9,7 @@ use durable_streams_client::producer::{self, drain_all};
 use magnus::value::ReprValue;
 use magnus::{Error, Module, Object, RArray, RClass, RModule, Ruby, Value, function};
 
-use super::report_warnings;
+use super::warnings::report_warnings;
 use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::wait::wait;

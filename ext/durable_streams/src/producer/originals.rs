@@ -1,21 +1,55 @@
 //! The originals of a producer's messages: what was passed to `append`, if the message's bytes do not give it back.
 //! `undelivered` returns them. An original is dropped by a flush, or by some append after its message was acknowledged.
 
+use std::cell::Cell;
+
 use durable_streams_client::producer::Producer as CoreProducer;
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
-use magnus::value::ReprValue;
-use magnus::{Error, RString, Ruby, Value};
-
-use super::Producer;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{Error, RHash, RString, Ruby, Value, gc};
 
 /// After how many new originals an append drops the acknowledged ones. A flush does so too.
-pub(super) const SWEEP_EVERY: usize = 1_024;
+const SWEEP_EVERY: usize = 1_024;
 
-impl Producer {
-    /// Stores the original of a message, unless its bytes give it back. No other Ruby code runs between the append and this.
-    pub(super) fn store_original(&self, ruby: &Ruby, token: u64, text: RString, original: Value) -> Result<(), Error> {
+/// The originals of one producer, by token.
+pub(super) struct Originals {
+    /// Also has `undelivered` after a failure, see `producer_error`.
+    hash: Opaque<RHash>,
+    /// With this many originals, an append drops those of acknowledged messages.
+    sweep_at: Cell<usize>,
+}
+
+impl Originals {
+    /// Stores originals in `hash`.
+    pub(super) fn new(hash: RHash) -> Originals {
+        Originals {
+            hash: hash.into(),
+            sweep_at: Cell::new(SWEEP_EVERY),
+        }
+    }
+
+    /// Marks the Hash for the GC.
+    pub(super) fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.hash);
+    }
+
+    /// The Hash.
+    pub(super) fn hash(&self, ruby: &Ruby) -> RHash {
+        ruby.get_inner(self.hash)
+    }
+
+    /// Stores the original of a message that `running` has accepted, unless its bytes give it back. No other Ruby code runs
+    /// between the append and this.
+    pub(super) fn store(
+        &self,
+        ruby: &Ruby,
+        running: &CoreProducer,
+        token: u64,
+        text: RString,
+        original: Value,
+    ) -> Result<(), Error> {
         let original = if original.as_raw() != text.as_raw() {
             original
         } else if equals_its_bytes(ruby, text) {
@@ -23,26 +57,26 @@ impl Producer {
         } else {
             RString::new_frozen(text).as_value()
         };
-        let originals = ruby.get_inner(self.originals);
-        originals.aset(token, original)?;
-        if originals.len() >= self.sweep_at.get() {
-            self.sweep(ruby, self.running(ruby)?)?;
+        let hash = self.hash(ruby);
+        hash.aset(token, original)?;
+        if hash.len() >= self.sweep_at.get() {
+            self.sweep(ruby, running)?;
         }
         Ok(())
     }
 
     /// Drops the originals of acknowledged messages. They are the oldest, so this visits only one more than it drops.
     pub(super) fn sweep(&self, ruby: &Ruby, running: &CoreProducer) -> Result<(), Error> {
-        let originals = ruby.get_inner(self.originals);
+        let hash = self.hash(ruby);
         let delivered = running.delivered();
-        originals.foreach(|token: u64, _: Value| {
+        hash.foreach(|token: u64, _: Value| {
             Ok(if token < delivered {
                 ForEach::Delete
             } else {
                 ForEach::Stop
             })
         })?;
-        self.sweep_at.set(originals.len() + SWEEP_EVERY);
+        self.sweep_at.set(hash.len() + SWEEP_EVERY);
         Ok(())
     }
 }
