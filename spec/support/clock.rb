@@ -17,4 +17,4 @@ module Clock
   end
 end
 
-RSpec.configure { |config| config.include Clock } if defined?(RSpec::Core)
+RSpec.configure { |config| config.include Clock } if defined?(RSpec.configure)
