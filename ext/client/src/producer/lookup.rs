@@ -3,7 +3,7 @@
 use durable_streams_protocol::error::{Kind, Operation, Result};
 use durable_streams_protocol::operations;
 use durable_streams_protocol::producer::{
-    BodyKind, Lookup, MOST_READ_BACK, READ_BACK_LIMIT, Search, SearchResult, WantedBatch,
+    BodyKind, Lookup, MAX_READ_BACK_BYTES, READ_BACK_TIMEOUT, Search, SearchResult, WantedBatch,
 };
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::read::cursor::{Live, Position};
@@ -29,7 +29,7 @@ impl RequestSender {
         match lookup {
             Lookup::Tail { once } => LookupResult::Tail(self.tail(once).await),
             Lookup::Batch { from, wanted } => {
-                let limit = self.endpoint.client().config().timeout.max(READ_BACK_LIMIT);
+                let limit = self.endpoint.client().config().timeout.max(READ_BACK_TIMEOUT);
                 let found = tokio::time::timeout(limit, self.read_back(&from, &wanted)).await;
                 // If the search fails, the machine assumes that the batch was delivered, or fails the producer. It
                 // reports either.
@@ -66,7 +66,7 @@ impl RequestSender {
             media: None,
             // A cached response may be older than the batch.
             no_cache: true,
-            max_bytes: MOST_READ_BACK,
+            max_bytes: MAX_READ_BACK_BYTES,
         };
         let session = Session::start(&self.endpoint, options)?;
         let mut events = session.lock_events().await;
@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn limits_the_bytes_that_are_read_back() {
-        let whitespace = [b"[7", &vec![b' '; MOST_READ_BACK / 4][..], b"]"].concat();
+        let whitespace = [b"[7", &vec![b' '; MAX_READ_BACK_BYTES / 4][..], b"]"].concat();
         let (found, responses) = look_up(whitespace.into()).await;
         assert_eq!(found, SearchResult::Unknown);
         assert!(responses <= 5, "{responses}");

@@ -1,7 +1,9 @@
-//! Whose batch does the server have? A server answers 204 to a batch that it has already, and another producer under the
-//! same id and epoch may have stored it. Before the first batch of an epoch a producer learns where the stream ends. If a
-//! batch is answered by 204 and [`ProducerMachine::author`] cannot tell whose it is, the batch is disputed: the stream is read
-//! back from that end on. See "An epoch that others may use" in the module.
+//! Finds out which producer stored a batch that the server says it has. The response 204 means that the server has a
+//! batch with this sequence number already. Another producer with the same id and epoch may have stored it.
+//!
+//! If [`ProducerMachine::author`] cannot decide, the batch is *disputed*: the stream is read back to search for it,
+//! from its last known end. See "An epoch that others may use" in the
+//! module's documentation.
 
 use std::time::Instant;
 
@@ -13,19 +15,19 @@ use super::machine::{Phase, ProducerMachine, SentRequest};
 use super::response::BatchResponse;
 use super::search::{SearchResult, WantedBatch};
 
-/// How many batches that were answered as duplicates are kept, to tell them from one that is looked for.
-const MOST_SINCE: usize = 16;
+/// The most bodies of duplicates to store. A search must not mistake one of them for the batch that it searches for.
+const MAX_STORED_SINCE: usize = 16;
 
-/// Who stored the batch that the server says it has.
+/// The producer that stored a batch.
 enum Author {
     ThisProducer,
     Another,
-    /// This one or another: reading back decides.
+    /// This one or another. A search decides.
     Either,
 }
 
 impl ProducerMachine {
-    /// The next thing to look up, if there is one.
+    /// The next lookup, if there is one.
     pub fn poll_lookup(&mut self, now: Instant) -> Option<Lookup> {
         while self.sent.is_empty()
             && let Some(BatchState::Disputed { looked_up: false, .. }) = self.queue.front().map(|batch| &batch.state)
@@ -37,7 +39,7 @@ impl ProducerMachine {
                 *looked_up = true;
                 return lookup;
             }
-            // The next one may be disputed too.
+            // The next batch may be disputed too.
             self.lookup_failed(now, self.base);
             self.settle(now);
         }
@@ -58,8 +60,8 @@ impl ProducerMachine {
         Some(Lookup::Tail { once })
     }
 
-    /// How to look up the oldest batch. There is no way if it is not known where the stream ended, or if other batches
-    /// that this producer has sent since would be taken for it.
+    /// The lookup of the oldest batch. `None` if the end of the stream is unknown, or if the search would mistake other
+    /// batches that this producer has sent since for this one.
     fn lookup_of_front(&self) -> Option<Lookup> {
         let (front, TailState::Known(known)) = (self.queue.front()?, &self.tail) else {
             return None;
@@ -70,21 +72,21 @@ impl ProducerMachine {
             body: front.body.clone(),
         };
         let later = self.queue.iter().skip(1).filter(|batch| batch.seq.is_some());
-        let others = known.since.iter().chain(later.map(|batch| &batch.body));
+        let others = known.stored_since.iter().chain(later.map(|batch| &batch.body));
         (!wanted.resembles(others)).then(|| Lookup::Batch {
             from: known.offset.clone(),
             wanted,
         })
     }
 
-    /// The stream ends at `tail`; `None` if that cannot be known.
+    /// The result of [`Lookup::Tail`]: the offset where the stream ends, or `None` if the lookup failed.
     pub fn handle_tail(&mut self, tail: Option<String>) {
         if matches!(self.tail, TailState::Requested) {
             self.tail = tail.map_or(TailState::Unknown, TailState::at);
         }
     }
 
-    /// What a search for a batch has come to.
+    /// The result of [`Lookup::Batch`].
     pub fn handle_search_result(&mut self, now: Instant, found: SearchResult) {
         let Some(BatchState::Disputed {
             looked_up: true,
@@ -95,7 +97,7 @@ impl ProducerMachine {
             return;
         };
         match found {
-            // An equal batch of another would be found too.
+            // The search would find an equal batch of another producer too.
             SearchResult::Yes if *sent_once => self.assume(now, self.base, true),
             SearchResult::Yes => self.batch_stored(now, self.base, next_offset.clone(), true),
             SearchResult::No => self.stored_by_another(now, self.base),
@@ -104,8 +106,8 @@ impl ProducerMachine {
         self.settle(now);
     }
 
-    /// The oldest batch is delivered. Keeps what is needed if a later one is disputed: where the stream ended, and what this
-    /// producer has stored since.
+    /// The oldest batch is delivered. If a later one is disputed, its lookup needs the end of the stream and the bodies
+    /// that this producer has stored after it.
     pub(super) fn remember(&mut self, next_offset: Option<&String>, duplicate: bool, body: Body) {
         if !self.others_may_write() {
             return;
@@ -113,30 +115,30 @@ impl ProducerMachine {
         if let (Some(offset), false) = (next_offset, duplicate) {
             self.tail = TailState::at(offset.clone());
         } else if let TailState::Known(known) = &mut self.tail {
-            known.since.push(body);
-            if known.since.len() > MOST_SINCE {
+            known.stored_since.push(body);
+            if known.stored_since.len() > MAX_STORED_SINCE {
                 self.tail = TailState::Unknown;
             }
         }
     }
 
-    /// Whether another producer may write in the epoch: this one has claimed it, or started at number 0 without being told to.
-    /// With [`ProducerConfig::next_seq`] the owner has said that the epoch is this producer's.
+    /// Whether another producer may write in the epoch: this one has claimed the epoch, or the owner has not set
+    /// [`next_seq`](super::ProducerConfig::next_seq), which says that the epoch is this producer's.
     pub(super) fn others_may_write(&self) -> bool {
         self.claims.any() || self.config.next_seq.is_none()
     }
 
-    /// Whether the epoch may be another's altogether: no answer has said that this producer stored something in it.
+    /// Whether the epoch may be another producer's: no response says that this one has stored anything in it.
     pub(super) fn epoch_may_be_anothers(&self) -> bool {
         !self.established && self.others_may_write()
     }
 
-    /// Whether nothing may be sent for want of the tail.
+    /// Whether sending has to wait for [`Lookup::Tail`].
     pub(super) fn tail_is_missing(&self) -> bool {
         self.epoch_may_be_anothers() && !self.tail.is_settled()
     }
 
-    /// When the oldest batch may be tried again, if it waits for that.
+    /// When the oldest batch may be sent again, if it is backing off.
     pub(super) fn next_try(&self) -> Option<Instant> {
         match self.queue.front()?.state {
             BatchState::BackOff(until) => Some(until),
@@ -144,20 +146,21 @@ impl ProducerMachine {
         }
     }
 
-    /// A request has surely not reached the server, or was surely refused.
+    /// A request has ended and its batch is not stored. If that is certain, a failed lookup of the tail may be repeated
+    /// before the batch is sent again.
     pub(super) fn retry_tail_lookup(&mut self, outcome_unknown: bool) {
         if !outcome_unknown && self.epoch_may_be_anothers() && matches!(self.tail, TailState::Unknown) {
             self.tail = TailState::ToRequestAgain;
         }
     }
 
-    /// Whether the tail is being asked for, or will be as soon as somebody looks.
+    /// Whether the lookup of the tail is in flight, or will be after the next `poll_lookup`.
     pub(super) fn tail_lookup_pending(&self) -> bool {
         self.tail_is_missing() && !matches!(self.tail, TailState::ToRequestAgain)
     }
 
-    /// The server has the batch (200 or 204). Acknowledges it if it is known to be this producer's; otherwise the batch is
-    /// disputed until reading back decides.
+    /// The server has the batch (200 or 204). Acknowledges it if this producer is known to have stored it. Otherwise it
+    /// is disputed until a lookup decides.
     pub(super) fn stored_or_disputed(
         &mut self,
         now: Instant,
@@ -180,17 +183,17 @@ impl ProducerMachine {
         }
     }
 
-    /// Who stored the batch that the server says it has. The first line that applies counts:
+    /// The producer that stored the batch. The first row that applies counts:
     ///
-    /// | answer | epoch | batch | author |
+    /// | response | epoch | batch | author |
     /// | --- | --- | --- | --- |
     /// | 200 | any | any | this producer |
-    /// | 204 | `next_seq` was given, and not claimed since | any | this producer: the owner repeats batches |
-    /// | 204, `Producer-Seq` above all that was sent | any | any | another |
-    /// | 204 | nothing is known to be stored by this producer | any | either |
-    /// | 204 | this producer has stored something in it | only closes the stream | this producer: the first time is a 204 too |
+    /// | 204 | `next_seq` was set, and no claim since | any | this producer: the owner sends batches again |
+    /// | 204, `Producer-Seq` higher than all that were sent | any | any | another |
+    /// | 204 | this producer is not known to have stored anything in it | any | either |
+    /// | 204 | this producer has stored something in it | only closes the stream | this producer: the first response is a 204 too |
     /// | 204 | the same | sent once | either |
-    /// | 204 | the same | sent before, without an answer | this producer: a lost answer is the likely cause |
+    /// | 204 | the same | sent before, without a response | this producer: a lost response is the likely cause |
     fn author(&mut self, sent: &SentRequest, response: &BatchResponse, duplicate: bool) -> Author {
         if !duplicate || !self.others_may_write() {
             return Author::ThisProducer;
@@ -207,7 +210,7 @@ impl ProducerMachine {
         }
     }
 
-    /// The server has the batch at `number`, and it is not known who stored it: reading back decides.
+    /// The server has the batch at `position`, and it is not known who stored it. A lookup decides.
     pub(super) fn dispute(&mut self, position: u64, next_offset: Option<String>) {
         let Some(batch) = self.queue.get_mut((position - self.base) as usize) else {
             return;
@@ -224,7 +227,7 @@ impl ProducerMachine {
         batch.outcome_unknown = true;
     }
 
-    /// The batch at `number` is not known to be in the stream, or (`doubt`: false) known not to be.
+    /// The batch at `position` may be in the stream or not, or (`outcome_unknown`: false) it is not.
     fn end_dispute(&mut self, position: u64, outcome_unknown: bool) {
         if let Some(batch) = self.queue.get_mut((position - self.base) as usize) {
             batch.state = BatchState::AwaitsEarlier;
@@ -234,7 +237,7 @@ impl ProducerMachine {
         }
     }
 
-    /// The server has a batch of another producer's under the number of this one, which is not stored.
+    /// Another producer has stored a batch under the sequence number of this one, which is not stored.
     fn stored_by_another(&mut self, now: Instant, position: u64) {
         let epoch = self.epoch;
         if !self.epoch_may_be_anothers() {
@@ -253,7 +256,7 @@ impl ProducerMachine {
         }
     }
 
-    /// This producer and another write in one epoch, so its numbers prove nothing.
+    /// This producer and another one write in the same epoch, so sequence numbers prove nothing. Fails the producer.
     fn two_writers(&mut self, now: Instant, position: u64) {
         self.end_dispute(position, true);
         self.claims.collided = true;
@@ -261,8 +264,9 @@ impl ProducerMachine {
         self.fail(now, ProducerFailure::StaleEpoch { current_epoch });
     }
 
-    /// It cannot be looked up who stored the batch. In an epoch that the owner chose it is assumed to be this producer's, and so
-    /// is a request that only closes; in a claimed epoch, others have claimed it too.
+    /// A lookup cannot decide who stored the batch. In an epoch that the owner chose, the batch is assumed to be this
+    /// producer's; so is a batch that only closes the stream. In a claimed epoch, another producer may have claimed it
+    /// too.
     fn lookup_failed(&mut self, now: Instant, position: u64) {
         let epoch_may_be_anothers = self.epoch_may_be_anothers();
         if epoch_may_be_anothers {
@@ -277,7 +281,8 @@ impl ProducerMachine {
         }
     }
 
-    /// The disputed batch counts as delivered, although it may be another's. `found`: an equal one is in the stream.
+    /// Counts the disputed batch as delivered, although another producer may have stored it. `found`: an equal batch is
+    /// in the stream.
     fn assume(&mut self, now: Instant, position: u64, found: bool) {
         let Some(batch) = self.batch_at(position) else { return };
         let BatchState::Disputed { next_offset, .. } = &batch.state else {
@@ -285,7 +290,7 @@ impl ProducerMachine {
         };
         let (next_offset, first, count) = (next_offset.clone(), batch.first, batch.count);
         let epoch_may_be_anothers = self.epoch_may_be_anothers();
-        // That the stream is closed is all that a request asks for which only closes it.
+        // A batch without messages only closes the stream, and the stream is closed.
         let certain = found && count == 0;
         if !certain {
             self.claims.collided = true;
@@ -299,7 +304,7 @@ impl ProducerMachine {
         }
         self.batch_stored(now, position, next_offset, true);
         if epoch_may_be_anothers && !certain {
-            // The next batch travels alone too, and its answer is not trusted either.
+            // The next batch is sent alone too, and may be disputed too.
             self.established = false;
             if !found {
                 self.tail = TailState::NotRequested;

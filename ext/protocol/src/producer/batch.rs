@@ -1,4 +1,5 @@
-//! Batches: built as the bytes that go on the wire, kept until they are acknowledged, taken apart again on failure.
+//! [`OpenBatch`] collects messages as the bytes of a request body. [`ProducerBatch`] is a complete batch, stored until
+//! it is acknowledged. [`Body::message`] returns a single message after a failure.
 
 use std::time::Instant;
 
@@ -6,17 +7,17 @@ use bytes::Bytes;
 
 use crate::retry::policy::Schedule;
 
-/// How the messages of a batch make up the body of its request.
+/// How the messages of a batch are combined into a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
-    /// A JSON array with one element for each message (an array among the messages stays one element).
+    /// A JSON array with one element per message. A message that is an array remains one element.
     Json,
-    /// The messages, one after the other.
+    /// The messages, concatenated.
     Bytes,
 }
 
 impl BodyKind {
-    /// The bytes of a body beside its messages: what opens it, and what follows each message.
+    /// How many bytes precede the first message, and how many follow each message.
     fn framing(self) -> (usize, usize) {
         match self {
             BodyKind::Json => (1, 1),
@@ -24,14 +25,14 @@ impl BodyKind {
         }
     }
 
-    /// The most bytes that one more message of `len` bytes can add to what is buffered.
+    /// The most bytes that a message of `len` bytes adds to the buffer.
     pub(super) fn cost(self, len: usize) -> usize {
         let (opening, following) = self.framing();
         len.saturating_add(opening + following)
     }
 }
 
-/// Where the messages of a body are: enough to give each back as it was appended.
+/// A request body, and where its messages start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     pub bytes: Bytes,
@@ -39,7 +40,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// A body of one message, or of none.
+    /// A body of one message or none.
     pub fn of(kind: BodyKind, message: Option<&[u8]>) -> Body {
         let Some(message) = message else { return Body::default() };
         let mut open = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
@@ -47,7 +48,7 @@ impl Body {
         open.seal()
     }
 
-    /// A body of one message, which is sent from where it is if nothing comes around it.
+    /// A body of one message. Bytes are not copied; JSON is, because brackets surround it.
     pub fn shared(kind: BodyKind, message: Bytes) -> Body {
         match kind {
             BodyKind::Json => Body::of(kind, Some(&message)),
@@ -58,12 +59,12 @@ impl Body {
         }
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// The message at `index`, sharing the body's memory.
+    /// The message at `index`. It shares the memory of the body.
     pub fn message(&self, kind: BodyKind, index: usize) -> Option<Bytes> {
         let (_, following) = kind.framing();
         let start = *self.starts.get(index)? as usize;
@@ -83,14 +84,14 @@ pub(super) struct OpenBatch {
     starts: Vec<u32>,
     /// The token of its first message.
     pub first: u64,
-    /// When it goes out if nothing happens before; unknown until the first poll after its start.
+    /// When its linger time ends. Set by the first poll after its start.
     pub due: Option<Instant>,
-    /// Somebody waits for it: it goes out as soon as there is room.
+    /// Whether to send it without waiting for the linger time, because a caller waits for it.
     pub urgent: bool,
 }
 
 impl OpenBatch {
-    /// An empty one, with room for `bytes` and `items` before its memory grows.
+    /// An empty batch with capacity for `bytes` and `items`.
     pub fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> OpenBatch {
         let mut open = OpenBatch {
             kind,
@@ -106,17 +107,17 @@ impl OpenBatch {
         open
     }
 
-    /// How many messages it holds.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// The bytes of its body, were it sealed now (of an empty one too).
+    /// The size of its body if it were sealed now.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Adds a message. The position fits in 32 bits because a batch that has reached its bound is sealed.
+    /// Adds a message. Its position fits in 32 bits, because a batch is sealed at `max_batch_bytes`.
     #[inline]
     pub fn push(&mut self, message: &[u8]) {
         self.starts.push(self.bytes.len() as u32);
@@ -126,14 +127,14 @@ impl OpenBatch {
         }
     }
 
-    /// Whether a message of `len` bytes fits below `max` bytes.
+    /// Whether the body has at most `max` bytes after another message of `len` bytes.
     #[inline]
     pub fn fits(&self, len: usize, max: usize) -> bool {
         let (_, following) = self.kind.framing();
         self.bytes.len().saturating_add(len + following) <= max
     }
 
-    /// The finished body. No copy: the last separator becomes the closing bracket.
+    /// The complete body. Nothing is copied: the last separator becomes the closing bracket.
     pub fn seal(mut self) -> Body {
         if self.kind == BodyKind::Json {
             self.bytes.pop();
@@ -146,58 +147,58 @@ impl OpenBatch {
     }
 }
 
-/// What is known of a batch in its epoch.
+/// The state of a batch in the current epoch.
 #[derive(Debug)]
 pub(super) enum BatchState {
     /// Never sent in this epoch.
     Unsent,
-    /// A request is out.
+    /// A request is in flight.
     InFlight,
-    /// To be sent again, not before this moment.
+    /// Waits to be sent again, not before this time.
     BackOff(Instant),
-    /// Refused because those before it are not in: to be sent again when they are. (While the producer settles:
-    /// whatever is not in flight any more and not acknowledged.)
+    /// Waits to be sent again when all earlier batches are acknowledged: it was rejected because they were not stored.
+    /// While the producer settles: neither in flight nor acknowledged.
     AwaitsEarlier,
-    /// The server says that it has the batch, or may have it: that it is this producer's is being looked up.
+    /// The server has the batch or may have it, and another producer may have stored it. A lookup decides.
     Disputed {
-        /// Whether the lookup was handed out.
+        /// Whether the lookup has been requested.
         looked_up: bool,
-        /// The position after it, where the answer told.
+        /// The offset after it, if the response had it.
         next_offset: Option<String>,
-        /// Whether no request before the one that was answered can have stored it.
+        /// Whether no earlier request can have stored it.
         sent_once: bool,
     },
     /// In the stream.
     Acknowledged {
-        /// The position after it, where an answer told.
+        /// The offset after it, if a response had it.
         next_offset: Option<String>,
-        /// Whether the answer was for data that the server had already.
+        /// Whether the server had the batch already.
         duplicate: bool,
     },
 }
 
-/// A batch that is complete and not yet reported.
+/// A complete batch that is not reported yet.
 #[derive(Debug)]
 pub(super) struct ProducerBatch {
     /// The token of its first message.
     pub first: u64,
-    /// How many messages it has; the body is dropped before this is needed for the last time.
+    /// The number of its messages. Needed after the body is dropped.
     pub count: u64,
     pub body: Body,
     /// Whether its request closes the stream.
     pub closes: bool,
-    /// Its number in the epoch, from its first request on.
+    /// Its sequence number in the epoch, assigned with the first request.
     pub seq: Option<u64>,
     pub state: BatchState,
-    /// A request of this epoch went out and no answer told what became of it.
+    /// Whether a request of this epoch ended without a known outcome.
     pub outcome_unknown: bool,
-    /// How many requests were made of it in this epoch.
+    /// The number of requests for it in this epoch.
     pub attempts: u32,
     pub retries: Schedule,
 }
 
 impl ProducerBatch {
-    /// A batch that was never sent.
+    /// A batch that has not been sent.
     pub fn new(first: u64, body: Body, closes: bool) -> ProducerBatch {
         let count = body.len() as u64;
         ProducerBatch {
@@ -213,7 +214,7 @@ impl ProducerBatch {
         }
     }
 
-    /// As new, for another epoch.
+    /// Resets the batch for another epoch.
     pub fn renew(&mut self) {
         self.seq = None;
         self.state = BatchState::Unsent;
@@ -227,7 +228,7 @@ impl ProducerBatch {
         matches!(self.state, BatchState::Acknowledged { .. })
     }
 
-    /// Whether it is being looked up whose it is.
+    /// Whether another producer may have stored it.
     pub fn disputed(&self) -> bool {
         matches!(self.state, BatchState::Disputed { .. })
     }
@@ -237,7 +238,7 @@ impl ProducerBatch {
         matches!(self.state, BatchState::BackOff(_) | BatchState::AwaitsEarlier)
     }
 
-    /// Whether it may be in the stream although no answer said so.
+    /// Whether it may be in the stream without an acknowledgement.
     pub fn may_be_stored(&self) -> bool {
         self.outcome_unknown || matches!(self.state, BatchState::InFlight)
     }

@@ -1,4 +1,4 @@
-//! The epochs that a producer has claimed, and what is done once the outcome of every request is known.
+//! [`Claims`] counts the epochs that a producer has claimed. [`Settling`] is what follows when every request has ended.
 
 use std::time::Instant;
 
@@ -6,53 +6,53 @@ use super::config::ClaimLimits;
 use super::event::ProducerFailure;
 use crate::error::Error;
 
-/// What is done when all is known.
+/// What to do when the outcome of every batch is known.
 #[derive(Debug)]
 pub(super) enum Settling {
-    /// The epoch is over: take the id back.
+    /// Claim the next epoch, because this one is fenced or not the producer's.
     Claim {
         current_epoch: u64,
-        /// The response that said so, if one did.
+        /// The response that fenced the epoch, if there was one.
         response: Option<Error>,
     },
-    /// The producer is over.
+    /// Fail the producer.
     Fail(ProducerFailure),
 }
 
 /// The claims of one producer.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// When the epoch in use was claimed.
+    /// When the current epoch was claimed.
     since: Option<Instant>,
-    /// How many claims there were since an epoch was last held.
-    pub in_a_row: u32,
-    /// How many batches were acknowledged since the last claim.
+    /// The number of claims since an epoch was last stable. See [`ClaimLimits`].
+    pub claims_in_a_row: u32,
+    /// The number of batches acknowledged since the last claim.
     acknowledged: u32,
-    /// The epoch in use is another's too, or there is reason to think so: numbers prove nothing in it.
+    /// Another producer uses the current epoch too, or may do so. Then sequence numbers prove nothing.
     pub collided: bool,
 }
 
 impl Claims {
-    /// Whether the epoch in use is a claimed one.
+    /// Whether the current epoch was claimed.
     pub fn any(&self) -> bool {
         self.since.is_some()
     }
 
-    /// A batch was acknowledged: an epoch that is held makes earlier claims forgotten.
+    /// A batch was acknowledged. If the epoch is stable now, earlier claims no longer count.
     pub fn acknowledged(&mut self, now: Instant, limits: &ClaimLimits) {
         self.acknowledged = self.acknowledged.saturating_add(1);
-        let lasted = self
+        let lasted_long_enough = self
             .since
             .is_some_and(|since| now.saturating_duration_since(since) >= limits.stable_for);
-        if lasted && self.acknowledged >= limits.stable_batches {
-            self.in_a_row = 0;
+        if lasted_long_enough && self.acknowledged >= limits.stable_batches {
+            self.claims_in_a_row = 0;
         }
     }
 
-    /// The id was claimed.
+    /// A new epoch was claimed.
     pub fn claim(&mut self, now: Instant) {
         self.since = Some(now);
-        self.in_a_row += 1;
+        self.claims_in_a_row += 1;
         self.acknowledged = 0;
         self.collided = false;
     }

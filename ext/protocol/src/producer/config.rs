@@ -1,4 +1,4 @@
-//! What a producer is told at its birth, and the bounds of it.
+//! [`ProducerConfig`]: the settings of a producer, and their bounds.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::batch::BodyKind;
 use crate::retry;
 
-/// The largest value of `Producer-Epoch` and `Producer-Seq`: 2^53 - 1 (protocol, "Idempotent producers").
+/// The largest value of `Producer-Epoch` and `Producer-Seq`: 2^53 - 1 (PROTOCOL.md 5.2.1).
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
-/// The largest `max_batch_bytes`: message positions within a body are kept in 32 bits.
+/// The largest `max_batch_bytes`. The position of a message within a body has 32 bits.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 
-/// When repeated claims of one id are given up as a fight with another claimant.
+/// How often a producer claims its id before it fails, because another producer claims the same id again and again.
 #[derive(Clone, Debug)]
 pub struct ClaimLimits {
-    /// How many claims may follow one another without the epoch being held in between; 0 never claims.
+    /// The most consecutive claims without a stable epoch in between. 0 means no claims at all.
     pub max_claims: u32,
-    /// An epoch was held once it lasted this long after its claim and `stable_batches` were acknowledged in it.
+    /// An epoch is stable this long after its claim, if `stable_batches` were acknowledged in it.
     pub stable_for: Duration,
-    /// See `stable_for`. Both are asked for: neither a quick fight nor a slow one passes for holding the id.
+    /// See `stable_for`. Both are required, so that neither fast nor slow alternating claims look stable.
     pub stable_batches: u32,
 }
 
@@ -36,33 +36,34 @@ impl Default for ClaimLimits {
 /// The settings of one producer.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
-    /// How messages are joined into a body.
+    /// How messages are combined into a body.
     pub body: BodyKind,
     /// The epoch to start in.
     pub epoch: u64,
-    /// The first number to use in it. Above 0 the epoch counts as established on the server. `None` is 0 in an epoch that
-    /// should be new: whether it is shows in the answer to the first batch.
+    /// The first sequence number to use in the epoch. The owner thereby says that the epoch is this producer's. `None`
+    /// means 0 in an epoch that should be new; the response to the first batch shows whether it is.
     pub next_seq: Option<u64>,
-    /// Whether a fenced producer takes its id back, and one whose epoch was used before takes the next.
+    /// Whether the producer claims the next epoch when it is fenced, or when its epoch was used before.
     pub auto_claim: bool,
-    /// How often it may.
+    /// How often it may claim.
     pub claims: ClaimLimits,
-    /// The most bytes of a body, separators included. A message that is larger travels alone.
+    /// The most bytes of a body, separators included. A larger message has a batch of its own.
     pub max_batch_bytes: usize,
     /// The most messages of a batch.
     pub max_batch_items: usize,
-    /// How long a message may wait for company.
+    /// How long a batch waits for more messages.
     pub linger: Duration,
-    /// The most requests out at a time.
+    /// The most requests in flight.
     pub max_in_flight: usize,
-    /// The most bytes that may be unacknowledged, those in flight included. One message may exceed it when it is alone.
+    /// The most bytes that may be unacknowledged, including those in flight. A single message may exceed it if there
+    /// are no others.
     pub max_buffered_bytes: usize,
-    /// How requests without a final answer are repeated.
+    /// How often a batch is sent again.
     pub retry: retry::policy::RetryPolicy,
 }
 
 impl ProducerConfig {
-    /// Settings to test with, with this retry policy: users get theirs from Ruby, where the defaults are.
+    /// Settings for tests. The defaults for users are in Ruby.
     #[cfg(test)]
     pub(crate) fn new(retry: retry::policy::RetryPolicy) -> ProducerConfig {
         ProducerConfig {
@@ -80,7 +81,7 @@ impl ProducerConfig {
         }
     }
 
-    /// Checks the bounds; the error names the first setting that breaks one.
+    /// Checks the bounds. The error names the first setting that violates one.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let error = |setting, rule| Err(ConfigError { setting, rule });
         if self.epoch > MAX_NUMBER {
@@ -105,7 +106,7 @@ impl ProducerConfig {
     }
 }
 
-/// A setting outside its bounds.
+/// A setting is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The name of the setting.

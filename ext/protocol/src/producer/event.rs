@@ -1,103 +1,103 @@
-//! What a producer has to tell its owner.
+//! [`ProducerEvent`]: what a producer reports to its owner.
 
 use bytes::Bytes;
 
 use super::batch::{Body, BodyKind};
 use crate::error::Error;
 
-/// Something to tell, in the order in which it came to be.
+/// A report to the owner. Events come in the order in which they happened.
 #[derive(Debug)]
 pub enum ProducerEvent {
-    /// A batch is in the stream. Deliveries come in append order and without a hole (but for a failure: a server that
-    /// accepts a batch and refuses the one before it leaves one, which `Failed` names).
+    /// A batch is in the stream. Deliveries come in append order and without gaps. The exception is a server that
+    /// accepts a batch and rejects an earlier one; `Failed` then lists the missing messages.
     Delivered(Delivery),
-    /// The batch whose delivery comes next may be another's: the server said that it has it, in an epoch that
-    /// an earlier run or another live producer may use too.
+    /// The next `Delivered` may be wrong. The server says that it has the batch, but an earlier run or another producer
+    /// may use the same epoch and have stored another batch.
     Assumed {
         /// The token of its first message.
         first: u64,
-        /// How many messages it has; none if it only closes the stream.
+        /// The number of its messages. 0 if it only closes the stream.
         count: u64,
         /// The epoch.
         epoch: u64,
-        /// Whether an equal batch is in the stream, stored since the tail was last known: this one, which something on the
-        /// way has sent twice, or another producer's. If not, the stream could not be read.
+        /// Whether an equal batch was found in the stream. It is this one, sent twice by an intermediary, or another
+        /// producer's. If false, the stream could not be read.
         found: bool,
     },
-    /// There is room again after `append` said [`AppendError::Full`](super::AppendError::Full): whoever waits tries again.
+    /// There is room again after [`AppendError::Full`](super::AppendError::Full). Waiting callers should try again.
     Room,
-    /// The id was taken back: what was not acknowledged goes out under the new epoch.
+    /// The producer has claimed a new epoch. It sends all unacknowledged batches again in that epoch.
     Claimed {
-        /// The epoch that was fenced.
+        /// The epoch before.
         from: u64,
-        /// The epoch in use from now on.
+        /// The new epoch.
         to: u64,
     },
-    /// The stream is closed at the request of this producer.
+    /// The producer has closed the stream.
     StreamClosed {
-        /// The end of the stream, where the server told.
+        /// The offset where the stream ends, if the server reported it.
         final_offset: Option<String>,
     },
-    /// All is delivered and the producer is at its end. Nothing comes after this.
+    /// The producer has ended and delivered everything. No event follows.
     Closed,
-    /// The producer is at its end and not all was delivered. Nothing comes after this.
+    /// The producer has failed. No event follows.
     Failed {
-        /// Why.
+        /// The reason.
         failure: ProducerFailure,
-        /// Every message that was accepted and not delivered.
+        /// All messages that were accepted and not delivered.
         undelivered: Undelivered,
     },
 }
 
-/// One batch that is in the stream.
+/// A batch that is in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The token of its first message; the others follow it.
+    /// The token of its first message. The tokens of the others follow.
     pub first: u64,
-    /// How many messages it has. 0 for a request that only closes the stream.
+    /// The number of its messages. 0 if it only closes the stream.
     pub count: u64,
-    /// The position after it. Servers leave it out of answers to duplicates, and there is none where the answer was
+    /// The offset after the batch. There is none if the response to a duplicate did not have it, or if the response was
     /// lost and a later one proved the delivery.
     pub next_offset: Option<String>,
-    /// Whether the answer was for data that the server had already: an earlier answer was lost, or (in the first
-    /// epoch, with `attempts` 1) somebody used this number before.
+    /// Whether the server had the batch already when the request arrived. An earlier response was lost, or (in the
+    /// first epoch, with `attempts` 1) another producer used this sequence number before.
     pub duplicate: bool,
-    /// The epoch and the number under which it landed.
+    /// The epoch in which it was stored.
     pub epoch: u64,
-    /// See `epoch`.
+    /// Its sequence number in that epoch.
     pub seq: u64,
-    /// How many requests it took in this epoch.
+    /// The number of requests for it in this epoch.
     pub attempts: u32,
 }
 
-/// Why a producer accepts nothing more.
+/// Why a producer has failed.
 #[derive(Clone, Debug)]
 pub enum ProducerFailure {
-    /// What the decisive request came to: what its response means, or why there was none.
+    /// The error of the request that failed for good.
     Request(Error),
-    /// The id belongs to another producer, which no response has said in so many words.
+    /// Another producer uses the id. No response with a newer epoch said so; the producer concluded it.
     StaleEpoch {
-        /// The epoch that holds the id, as far as is known.
+        /// The current epoch of the id, as far as it is known.
         current_epoch: u64,
     },
-    /// The epoch was used before, under the same id: the server takes what is sent in it for a repetition, and it was not
-    /// to be replaced by a new one.
+    /// The epoch was used before under the same id, so the server regards new batches as duplicates. `auto_claim` is
+    /// off.
     EpochReused {
         /// The epoch.
         epoch: u64,
     },
-    /// 2^53 - 1 was used up: the epoch has no more numbers.
+    /// The epoch has no more sequence numbers: the last one was 2^53 - 1.
     NumbersExhausted,
-    /// The owner gave up waiting.
+    /// The owner called `abort`.
     Aborted,
 }
 
-/// Whether an undelivered message is in the stream.
+/// Whether an undelivered message may be in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// It is not, and will not be.
+    /// It is not in the stream, and never will be.
     NotDelivered,
-    /// Nobody can tell: a request with it went out, and its answer never came.
+    /// Unknown: a request with it was sent, and no response proves its outcome.
     Unknown,
 }
 
@@ -118,11 +118,11 @@ pub(super) struct UndeliveredBatch {
 /// One message that was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndeliveredMessage {
-    /// What `append` called it.
+    /// The token that `append` returned.
     pub token: u64,
-    /// What was appended, sharing the memory of its batch.
+    /// The message. It shares the memory of its batch.
     pub data: Bytes,
-    /// What is known of it.
+    /// Whether it may be in the stream.
     pub outcome: DeliveryOutcome,
 }
 
@@ -141,17 +141,17 @@ impl Undelivered {
         })
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.batches.iter().map(|batch| batch.body.len()).sum()
     }
 
-    /// Whether all was delivered that was accepted (the failure hit a request without messages, or came before any).
+    /// Whether there are none: the failure concerned a request without messages, or no message was accepted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether any message's outcome is unknown.
+    /// Whether the outcome of any message is unknown.
     pub fn any_unknown(&self) -> bool {
         self.batches
             .iter()

@@ -1,55 +1,56 @@
-//! What a producer looks up on the server, and what it knows from it.
+//! [`Lookup`] is what the producer has to read from the server. [`TailState`] is what it knows about the end of the
+//! stream.
 
 use super::batch::Body;
 use super::search::WantedBatch;
 
-/// Something to look up on the server, apart from the requests that send batches. At most one is out at a time.
+/// Something to read from the server. At most one lookup is in flight.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// Where the stream ends; the result is for [`ProducerMachine::handle_tail`](super::ProducerMachine::handle_tail).
+    /// The end of the stream. Pass the result to [`ProducerMachine::handle_tail`](super::ProducerMachine::handle_tail).
     Tail {
-        /// The batch that waits for it is about to be tried again, so one try is enough: if it fails, the batch's may too.
+        /// Whether to try only once. The batch that waits for the result is retried afterwards in any case.
         once: bool,
     },
-    /// Whether this batch is in the stream, which is to be read from the offset on to its end; the result is for
+    /// Whether a batch is in the stream, between an offset and the end. Pass the result to
     /// [`ProducerMachine::handle_search_result`](super::ProducerMachine::handle_search_result).
     Batch {
-        /// Where to begin.
+        /// The offset to read from.
         from: String,
-        /// What to look for.
+        /// The batch to search for.
         wanted: WantedBatch,
     },
 }
 
-/// What is known of where the stream ended.
+/// What is known about the end of the stream.
 #[derive(Debug, Default)]
 pub(super) enum TailState {
     #[default]
     NotRequested,
-    /// It was asked for in vain, and so was the batch tried: it is asked for again before the next try.
+    /// The lookup failed, and so did a try of the batch. Look up again before the next try.
     ToRequestAgain,
     Requested,
     Known(KnownTail),
-    /// It was asked for in vain.
+    /// The lookup failed.
     Unknown,
 }
 
-/// Where the stream ended once, and what this producer has stored behind that place since.
+/// An offset where the stream ended once, and the bodies that this producer has stored after it.
 #[derive(Debug)]
 pub(super) struct KnownTail {
     pub offset: String,
-    pub since: Vec<Body>,
+    pub stored_since: Vec<Body>,
 }
 
 impl TailState {
     pub fn at(offset: String) -> TailState {
         TailState::Known(KnownTail {
             offset,
-            since: Vec::new(),
+            stored_since: Vec::new(),
         })
     }
 
-    /// Whether there is no point in waiting for it.
+    /// Whether no lookup is needed or pending.
     pub fn is_settled(&self) -> bool {
         matches!(self, TailState::Known(_) | TailState::Unknown)
     }

@@ -1,5 +1,5 @@
-//! The machine itself: what it holds, what its owner asks of it, and what it hands out. What answers do to it is in
-//! `outcome`, how it ends or changes its epoch in `settle`.
+//! [`ProducerMachine`]: its state, the methods for its owner, and its requests and events. `outcome` handles the end of
+//! requests. `settle` ends the producer or changes its epoch.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,61 +14,61 @@ use super::event::{ProducerEvent, ProducerFailure};
 use super::lookup::TailState;
 use super::window::Window;
 
-/// The most batches between the oldest that is not acknowledged and the newest that is sent: bounds what is kept of
-/// batches that were acknowledged before an older one.
-const WINDOW: u64 = 1024;
+/// The most batches from the oldest unacknowledged one to the newest one sent. Limits the memory for batches that were
+/// acknowledged before an older one.
+const MAX_BATCHES_AHEAD: u64 = 1024;
 
-/// The longest time ahead that a timer is set to.
-const FAR: Duration = Duration::from_secs(86_400 * 365);
+/// The longest linger time. A later moment may overflow `Instant` on some systems.
+const LONGEST_LINGER: Duration = Duration::from_secs(86_400 * 365);
 
-/// Where the jitter of delays comes from: a number between 0 and 1 at each call.
+/// Returns a random number from 0 to 1, which randomizes a delay.
 pub type ProducerJitter = Box<dyn FnMut() -> f64 + Send>;
 
-/// One request that was handed out.
+/// Identifies a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransmitId(u64);
 
 /// A request to send: a POST with the producer's headers and this body.
 #[derive(Clone, Debug)]
 pub struct Transmit {
-    /// What to report its end under.
+    /// The id for reporting its end.
     pub id: TransmitId,
     /// `Producer-Epoch`.
     pub epoch: u64,
     /// `Producer-Seq`.
     pub seq: u64,
-    /// The body; empty only where `closes` is set.
+    /// The body. Empty only if `closes` is set.
     pub body: Bytes,
-    /// Whether `Stream-Closed: true` goes with it.
+    /// Whether to send `Stream-Closed: true`.
     pub closes: bool,
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// What the message is called from now on: 0 for the first, then counting up.
+    /// Identifies the message. Tokens count up from 0.
     pub token: u64,
-    /// Whether the driver has something to do (a batch was started or finished).
+    /// Whether the driver has to poll the machine: a batch was started or completed.
     pub wake: bool,
 }
 
 /// Why a message was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// `max_buffered_bytes` are waiting. Nothing was copied; [`ProducerEvent::Room`] tells when to try again. The driver has
-    /// to look at the machine now: what waits for company goes out at once.
+    /// There are `max_buffered_bytes` unacknowledged. Try again after [`ProducerEvent::Room`]. The driver has to poll
+    /// the machine now, because the open batch is sent without waiting for more messages.
     Full,
-    /// A message without bytes: there is no such thing in this protocol.
+    /// The message is empty. The protocol has no empty messages.
     Empty,
-    /// The producer was closed.
+    /// The producer is closed.
     Closed,
-    /// [`ProducerMachine::close_stream`] was called before, without this last message.
+    /// [`ProducerMachine::close_stream`] was called before with another last message or none.
     StreamClosing,
-    /// The producer has failed: see [`ProducerMachine::failure`].
+    /// The producer has failed. See [`ProducerMachine::failure`].
     Failed,
 }
 
-/// How far the owner has asked the producer to end.
+/// What the owner has requested to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     NotRequested,
@@ -79,54 +79,54 @@ pub(super) enum Ending {
 /// What the machine is doing.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Sending.
+    /// It sends.
     Running,
-    /// Not sending, waiting for answers that decide what became of what was sent.
+    /// It sends nothing, and waits for responses that decide the outcome of batches.
     Settling(Settling),
-    /// At its end, with all delivered.
+    /// It has ended, and everything is delivered.
     Closed,
-    /// At its end, with the rest reported.
+    /// It has failed and reported the undelivered messages.
     Failed(ProducerFailure),
 }
 
-/// A request that is out.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct SentRequest {
-    /// The position of its batch since the beginning of the producer.
+    /// The position of its batch, counted from 0 over the producer's lifetime.
     pub position: u64,
-    /// Its number in the epoch.
+    /// The sequence number.
     pub seq: u64,
-    /// The lowest number that was not acknowledged when it was sent: the server had all below it at that time.
+    /// The lowest unacknowledged sequence number when it was sent. The server had all lower ones at that time.
     pub floor: u64,
 }
 
-/// An idempotent producer without IO. See the module for how to run it.
+/// An idempotent producer without I/O. The [module](super) documents how to run it.
 pub struct ProducerMachine {
     pub(super) config: ProducerConfig,
     pub(super) jitter: ProducerJitter,
     pub(super) phase: Phase,
     pub(super) ending: Ending,
-    /// The last message, if the stream is to be closed with one.
+    /// The last message, if `close_stream` was called with one.
     last: Option<Bytes>,
     pub(super) epoch: u64,
     pub(super) next_seq: u64,
-    /// Whether the server has acknowledged this epoch.
+    /// Whether the server has acknowledged a batch of this epoch.
     pub(super) established: bool,
     pub(super) claims: Claims,
     pub(super) tail: TailState,
-    /// Complete batches that were not reported as delivered, in append order.
+    /// The complete batches that are not reported as delivered, in append order.
     pub(super) queue: VecDeque<ProducerBatch>,
-    /// The position of the first of them since the beginning of the producer.
+    /// The position of the first batch in the queue.
     pub(super) base: u64,
-    /// The position of the first batch that was never sent in this epoch.
+    /// The position of the first batch that has not been sent in this epoch.
     pub(super) unsent: u64,
-    /// How many batches of the queue wait to be sent again.
+    /// The number of batches in the queue that wait to be sent again.
     pub(super) awaiting_retry: usize,
-    /// How many batches of the queue are disputed.
+    /// The number of disputed batches in the queue.
     pub(super) disputes: usize,
-    /// How many requests may be out at a time.
+    /// The limit of requests in flight.
     pub(super) window: Window,
-    /// A request failed and there was no progress since: only the oldest batch is tried.
+    /// A request failed and there was no progress since. Only the oldest batch is sent.
     pub(super) probing: bool,
     pub(super) open_batch: Option<OpenBatch>,
     pub(super) sent: HashMap<TransmitId, SentRequest>,
@@ -134,9 +134,9 @@ pub struct ProducerMachine {
     pub(super) buffered: usize,
     pub(super) pending: u64,
     pub(super) next_token: u64,
-    /// `Full` was answered since the last `Room`.
+    /// Whether `append` has returned `Full` since the last `Room`.
     pub(super) full_reported: bool,
-    /// How much the last batch held: what the memory of the next is sized by.
+    /// The bytes and messages of the last batch. The next one is allocated with this capacity.
     last_size: (usize, usize),
     pub(super) events: VecDeque<ProducerEvent>,
 }
@@ -153,10 +153,10 @@ impl fmt::Debug for ProducerMachine {
 }
 
 impl ProducerMachine {
-    /// A producer that has sent nothing yet. `jitter` spreads its delays.
+    /// A new producer. `jitter` randomizes its delays.
     ///
     /// # Errors
-    /// When a setting is outside its bounds.
+    /// If a setting is out of bounds.
     pub fn new(config: ProducerConfig, jitter: ProducerJitter) -> Result<ProducerMachine, ConfigError> {
         config.check()?;
         Ok(ProducerMachine {
@@ -189,11 +189,11 @@ impl ProducerMachine {
         })
     }
 
-    /// Accepts one message: valid JSON in UTF-8 where the body is JSON, any bytes elsewhere. The machine copies it and
-    /// does not look into it: the owner has checked it, so that no message can spoil a batch.
+    /// Accepts a copy of one message. For JSON bodies it has to be valid JSON in UTF-8. The caller guarantees that; the
+    /// machine does not check it, and one invalid message would make the server reject the whole batch.
     ///
     /// # Errors
-    /// See [`AppendError`]; nothing was accepted then.
+    /// See [`AppendError`]. The message is not accepted then.
     #[inline]
     pub fn append(&mut self, message: &[u8]) -> Result<Appended, AppendError> {
         let cost = self.admit_message(message.len())?;
@@ -224,11 +224,11 @@ impl ProducerMachine {
         Ok(Appended { token, wake })
     }
 
-    /// Accepts one message, as [`ProducerMachine::append`] does, as a batch of its own. Bytes are sent from where they are, without
-    /// a copy; what the message refers to is dropped when it is acknowledged, or with the report of its failure.
+    /// Like [`ProducerMachine::append`], but the message is a batch of its own, and bytes are not copied. The message
+    /// is dropped after its acknowledgement, or with the report of its failure.
     ///
     /// # Errors
-    /// See [`AppendError`]; nothing was accepted then.
+    /// See [`AppendError`]. The message is not accepted then.
     pub fn append_shared(&mut self, message: Bytes) -> Result<Appended, AppendError> {
         self.admit_message(message.len())?;
         self.seal();
@@ -238,10 +238,11 @@ impl ProducerMachine {
         Ok(Appended { token, wake: true })
     }
 
-    /// Has all that was appended so far sent at once. [`ProducerEvent::Delivered`] tells when it is in the stream.
+    /// Sends the open batch without waiting for more messages. [`ProducerEvent::Delivered`] reports when it is in the
+    /// stream.
     ///
     /// # Errors
-    /// When the producer has failed.
+    /// If the producer has failed.
     pub fn flush(&mut self) -> Result<(), ProducerFailure> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
@@ -250,10 +251,11 @@ impl ProducerMachine {
         Ok(())
     }
 
-    /// Accepts nothing more, sends what is left and ends with [`ProducerEvent::Closed`]. Asking again changes nothing.
+    /// Accepts no more messages, sends the remaining ones and ends with [`ProducerEvent::Closed`]. Another call has no
+    /// effect.
     ///
     /// # Errors
-    /// When the producer has failed.
+    /// If the producer has failed.
     pub fn close(&mut self) -> Result<(), ProducerFailure> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone());
@@ -266,12 +268,13 @@ impl ProducerMachine {
         Ok(())
     }
 
-    /// Accepts nothing more, sends what is left and then a request that closes the stream, with `last` as its data:
-    /// [`ProducerEvent::StreamClosed`], then [`ProducerEvent::Closed`]. Answers the token of `last`. Asking again, with the same data or
-    /// none, changes nothing.
+    /// Accepts no more messages, sends the remaining ones, and then closes the stream with `last` as the last message.
+    /// Ends with [`ProducerEvent::StreamClosed`] and [`ProducerEvent::Closed`]. Returns the token of `last`. Another
+    /// call with the same message or none has no effect.
     ///
     /// # Errors
-    /// When the producer has failed, or was closed without the stream, or with other data (or none) where there are some now.
+    /// If the producer has failed, if `close` was called before, or if `close_stream` was called before with another
+    /// message or none, and this call has one.
     pub fn close_stream(&mut self, last: Option<&[u8]>) -> Result<Option<u64>, AppendError> {
         let last = last.filter(|last| !last.is_empty());
         if self.ending == Ending::Stream && self.failure().is_none() {
@@ -290,10 +293,10 @@ impl ProducerMachine {
         Ok(token)
     }
 
-    /// The next request to send, while there is one that may go out at `now`.
+    /// The next request to send at `now`, if there is one.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if let Some(open) = &mut self.open_batch {
-            let linger = self.config.linger.min(FAR);
+            let linger = self.config.linger.min(LONGEST_LINGER);
             open.due.get_or_insert_with(|| now + linger);
         }
         let position = self.next_to_send(now)?;
@@ -326,7 +329,7 @@ impl ProducerMachine {
         })
     }
 
-    /// When to call `poll_transmit` again although nothing else happened; `None` for never.
+    /// When to poll again if nothing else happens before. `None` means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !matches!(self.phase, Phase::Running) || self.tail_lookup_pending() {
             return None;
@@ -340,39 +343,39 @@ impl ProducerMachine {
         self.open_batch.as_ref().filter(|_| idle).and_then(|open| open.due)
     }
 
-    /// The next thing to tell.
+    /// The next event, if there is one.
     pub fn poll_event(&mut self) -> Option<ProducerEvent> {
         self.events.pop_front()
     }
 
-    /// The epoch in use.
+    /// The current epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The last number used in the epoch; one less than the first where none was, so -1 for a new epoch.
+    /// The last sequence number used in the epoch. If none was used, one less than the first one: -1 for a new epoch.
     pub fn seq(&self) -> i64 {
         self.next_seq as i64 - 1
     }
 
-    /// How many messages are accepted and not acknowledged (after a failure: not delivered).
+    /// The number of messages that are accepted and not acknowledged (after a failure: not delivered).
     pub fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// How many bytes are accepted and not acknowledged.
+    /// The number of bytes that are accepted and not acknowledged.
     pub fn buffered(&self) -> usize {
         self.buffered
     }
 
-    /// Whether the owner has asked for the end.
+    /// Whether the owner has called `close` or `close_stream`.
     pub fn ending(&self) -> bool {
         self.ending != Ending::NotRequested
     }
 
-    /// Why the producer accepts nothing more, from the moment it is known; [`ProducerEvent::Failed`] follows when the outcome of
-    /// all messages is. It turns from `None` to `Some` within the call that brought the fatal answer (which is then
-    /// the one to quote), or for `StaleEpoch` later, when nothing can be claimed.
+    /// Why the producer has failed. [`ProducerEvent::Failed`] follows when the outcome of all messages is known. The
+    /// failure is set by the call that passes in the fatal response, except for `StaleEpoch`: that one is set later,
+    /// when no epoch can be claimed.
     pub fn failure(&self) -> Option<&ProducerFailure> {
         match &self.phase {
             Phase::Failed(failure) | Phase::Settling(Settling::Fail(failure)) => Some(failure),
@@ -391,7 +394,7 @@ impl ProducerMachine {
         }
     }
 
-    /// Whether a message of `len` bytes may be appended now, and the most that it can add to what is buffered.
+    /// Checks whether a message of `len` bytes may be appended now. Returns the most bytes that it adds to the buffer.
     #[inline]
     fn admit_message(&mut self, len: usize) -> Result<usize, AppendError> {
         self.admit()?;
@@ -407,7 +410,7 @@ impl ProducerMachine {
         Ok(cost)
     }
 
-    /// Takes a batch that is complete from the start.
+    /// Adds a complete batch to the queue.
     fn enqueue(&mut self, batch: ProducerBatch) {
         self.next_token += batch.count;
         self.pending += batch.count;
@@ -415,14 +418,14 @@ impl ProducerMachine {
         self.queue.push_back(batch);
     }
 
-    /// What is being filled goes out as soon as there is room.
+    /// Lets the open batch be sent as soon as the window allows.
     fn send_open_batch_now(&mut self) {
         if let Some(open) = &mut self.open_batch {
             open.urgent = true;
         }
     }
 
-    /// Completes what is being filled.
+    /// Completes the open batch.
     pub(super) fn seal(&mut self) {
         if let Some(open) = self.open_batch.take() {
             self.last_size = (open.size().min(self.config.max_batch_bytes), open.len());
@@ -430,18 +433,18 @@ impl ProducerMachine {
         }
     }
 
-    /// Whether a batch that was never sent may go out.
+    /// Whether an unsent batch may be sent.
     fn may_send_new(&self) -> bool {
         self.sent.len() < self.window.size()
             && self.awaiting_retry == 0
             && self.disputes == 0
             && !self.probing
             && (self.established || self.sent.is_empty())
-            && self.unsent - self.base < WINDOW
+            && self.unsent - self.base < MAX_BATCHES_AHEAD
     }
 
-    /// The position of the batch to send now. One that is sent again goes when all before it are acknowledged, and
-    /// nothing new goes while one waits for that: it would only be refused.
+    /// The position of the batch to send now. A batch is sent again when all earlier ones are acknowledged. Meanwhile
+    /// no unsent batch is sent, because the server would reject it.
     fn next_to_send(&mut self, now: Instant) -> Option<u64> {
         if !matches!(self.phase, Phase::Running) || self.tail_is_missing() {
             return None;
@@ -463,11 +466,11 @@ impl ProducerMachine {
             self.seal();
         }
         let batch = self.queue.get((self.unsent - self.base) as usize)?;
-        // The request that closes the stream travels when all else is in.
+        // The request that closes the stream is sent when all batches are acknowledged.
         (!batch.closes || self.unsent == self.base).then_some(self.unsent)
     }
 
-    /// The number of a batch in the epoch, given on its first request.
+    /// The sequence number of a batch, assigned with its first request.
     fn seq_of(&mut self, position: u64) -> Result<u64, ProducerFailure> {
         let batch = self.queue.get((position - self.base) as usize);
         if let Some(seq) = batch.and_then(|batch| batch.seq) {

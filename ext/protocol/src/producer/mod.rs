@@ -1,67 +1,79 @@
-//! The idempotent producer as a state machine without IO: it decides, a driver beside it talks.
+//! The idempotent producer (PROTOCOL.md 5.2.1) as a state machine without I/O: no socket, no clock, no lock, no thread.
+//! The driver in `durable-streams-client` sends its requests. Read [`ProducerMachine`], [`ProducerEvent`] and
+//! [`ProducerConfig`] first.
 //!
-//! In go messages ([`ProducerMachine::append`]), requests to flush and close, and what became of each request
-//! ([`ProducerMachine::handle_response`], [`ProducerMachine::handle_failure`]) and of each lookup
-//! ([`ProducerMachine::handle_tail`], [`ProducerMachine::handle_search_result`]); out come lookups ([`ProducerMachine::poll_lookup`]), requests to send
-//! ([`ProducerMachine::poll_transmit`]), the moment to look again ([`ProducerMachine::poll_timeout`]) and what there is to tell
-//! ([`ProducerMachine::poll_event`]). Time is passed in. There is no socket, no clock, no lock and no thread here.
+//! The owner passes in messages ([`ProducerMachine::append`]) and calls of `flush` and `close`. The driver passes in
+//! the end of each request ([`ProducerMachine::handle_response`], [`ProducerMachine::handle_failure`]), the result of
+//! each lookup ([`ProducerMachine::handle_tail`], [`ProducerMachine::handle_search_result`]) and the current time. It
+//! takes out lookups ([`ProducerMachine::poll_lookup`]), requests ([`ProducerMachine::poll_transmit`]), the next
+//! deadline ([`ProducerMachine::poll_timeout`]) and events ([`ProducerMachine::poll_event`]).
 //!
 //! # How a driver runs it
-//! After *every* call that takes `&mut ProducerMachine`: look up what `poll_lookup` returns, send all that `poll_transmit`
-//! returns, hand on all that `poll_event` returns, and set one timer to `poll_timeout`; when it fires, the same round
-//! again. `append` says with [`Appended::wake`] whether that round is needed, so that most appends cost no more than a
-//! copy. Every [`Transmit`] ends in exactly one of `handle_response` and `handle_failure`, and every
-//! [`Lookup`] in `handle_tail` or `handle_search_result`, within a time that the driver bounds (a failure is told when the answers
-//! that decide what landed are in). After [`ProducerEvent::Failed`] what is still out is dropped. The driver's own transport
-//! repeats no [`Transmit`].
+//! After *every* call that takes `&mut ProducerMachine`, poll it: carry out the lookup of `poll_lookup`, send all
+//! requests of `poll_transmit`, pass on all events of `poll_event`, and set one timer to `poll_timeout`. When the timer
+//! expires, poll again. `append` is the exception: it returns in [`Appended::wake`] whether to poll, so that most
+//! appends are only a copy.
 //!
-//! # What is promised
-//! All that [`ProducerEvent::Delivered`] names is in the stream once, in append order. What is not is named, message by
-//! message, by [`ProducerEvent::Failed`], each with an [`DeliveryOutcome`]: `NotDelivered` is proven, `Unknown` means that the
-//! protocol gives no way to tell. The proofs rest on three things the protocol says: a server takes the numbers of an
-//! epoch in order (so an accepted number proves all lower ones, and a refused one rules out all higher ones), an
-//! epoch never goes down (so nothing of an old epoch lands once a newer one was seen), and an answer speaks for its
-//! request: where it is a refusal, no copy of the request was or will be taken. (Copies of requests that were accepted,
-//! or not answered, do no harm. A proxy that repeats a request unseen, and passes on that the repetition was refused,
-//! takes the last proof away.)
+//! Every [`Transmit`] ends in exactly one call of `handle_response` or `handle_failure`, and every [`Lookup`] in one of
+//! `handle_tail` or `handle_search_result`. The driver limits the time until then, because a failure is reported only
+//! when the responses that decide what is stored have arrived. After [`ProducerEvent::Failed`] it drops the requests in
+//! flight. The driver never sends a [`Transmit`] twice.
+//!
+//! # Guarantees
+//! All messages of [`ProducerEvent::Delivered`] are in the stream once, in append order. [`ProducerEvent::Failed`]
+//! lists every other message with a [`DeliveryOutcome`]: `NotDelivered` is proven, `Unknown` means that the protocol
+//! allows no proof.
+//!
+//! The proofs rely on three rules of the protocol:
+//!
+//! - A server accepts the sequence numbers of an epoch in order. An accepted number proves that all lower ones were
+//!   accepted, and a rejected one that no higher one was.
+//! - The epoch never decreases. After a newer epoch, nothing of an older one is stored.
+//! - A rejection holds for every copy of the request: none was stored or will be. Copies of requests that were
+//!   accepted, or had no response, do no harm. A proxy that sends a request twice and passes on only the rejection of
+//!   the second copy invalidates this rule.
 //!
 //! # An epoch that others may use
-//! To a server, a program that is run again under the same id and epoch is one that repeats itself, and so are two programs
-//! that run under them at the same time: it answers 204, and stores nothing. So does a server that gets a request twice,
-//! from a proxy or after a lost answer. So a machine trusts no 204 to a batch that it sent once, unless its owner has said
-//! where to go on in the epoch ([`ProducerConfig::next_seq`]). Before the first batch it learns where the stream ends
-//! ([`Lookup::Tail`]), and it sends nothing beside that batch until an answer says that something was stored. If a batch
-//! is answered by 204:
+//! A program that runs again with the same id and epoch looks to the server like one that sends its batches again. So
+//! do two programs that use them at the same time. In both cases the server responds with 204 and stores nothing. It
+//! also responds with 204 to a request that arrives twice, through a proxy or after a lost response.
 //!
-//! - `Producer-Seq` is beyond what was sent: the epoch is another's.
-//! - Otherwise, when all that was sent is answered, the stream is read from that tail on, or from the offset that the last
-//!   answer told, and the batch looked for ([`Lookup::Batch`], [`Search`]). If it is not there, another has stored one
-//!   under its number. If it is there, it is delivered; what stood before, with the same content perhaps, was not read.
-//!   But an equal batch of another's would be found too. So [`ProducerEvent::Assumed`] tells of a batch that was found and sent
-//!   only once, before the delivery.
-//! - It cannot be looked up (the stream cannot be read, or other batches sent since have the same content): in an epoch of
-//!   the owner's choice it counts as delivered, which [`ProducerEvent::Assumed`] tells too. In a claimed epoch the producer fails
-//!   with [`ProducerFailure::StaleEpoch`] and the batch is `Unknown`.
+//! So the producer does not trust a 204 to a batch that it sent once, unless its owner has set
+//! [`ProducerConfig::next_seq`]. Before the first batch it looks up where the stream ends ([`Lookup::Tail`]). It sends
+//! no other batch until a response says that the first one was stored. After a 204:
 //!
-//! If nothing is known to be stored by this producer, the epoch is another's: with `auto_claim` the next one is claimed and
-//! the batch sent in it, else the producer fails with [`ProducerFailure::EpochReused`]. After a batch that was assumed, the next one
-//! travels alone too, as only an answer 200 says that this producer has stored something. If it has, both write in the
-//! epoch: the producer fails with `StaleEpoch`, and the batch is `Unknown`.
+//! - If `Producer-Seq` is higher than all numbers that were sent, the epoch is another producer's.
+//! - Otherwise the producer waits until no request is in flight. Then the stream is read from the looked-up end, or
+//!   from the offset of the last response, and searched for the batch ([`Lookup::Batch`], [`Search`]). If the batch is
+//!   not found, another producer has stored one under its number. If it is found, it is delivered; earlier batches with
+//!   the same content are not read. If it was sent only once, the search may have found an equal batch of another
+//!   producer, so [`ProducerEvent::Assumed`] comes before the delivery.
+//! - If the lookup is impossible (the stream cannot be read, or other batches sent since have the same content): in an
+//!   epoch that the owner chose, the batch counts as delivered, after [`ProducerEvent::Assumed`]. In a claimed epoch
+//!   the producer fails with [`ProducerFailure::StaleEpoch`], and the batch is `Unknown`.
 //!
-//! What remains: a batch that was sent again after a lost answer is taken for this producer's, the first one if an equal one
-//! is found; and so is a later request that only closes the stream, which servers answer by 204 the first time too.
+//! If another producer has stored the batch, and this one is not known to have stored anything in the epoch, the epoch
+//! is another's. With `auto_claim` the producer claims the next epoch and sends the batch in it. Otherwise it fails
+//! with [`ProducerFailure::EpochReused`]. If this producer has stored something in the epoch, both write in it: the
+//! producer fails with `StaleEpoch`, and the batch is `Unknown`. After an assumed batch, the next one is sent alone
+//! too, because only a 200 proves that this producer has stored something.
 //!
-//! # Cases in doubt
-//! - **Fenced (403) after a lost answer.** The lost request landed before the id was taken, or it did not; asking again
-//!   under the old epoch gives 403 either way. Where a higher number was accepted it landed; where a lower one was
-//!   refused for good it did not; the first batch of an epoch that may not be new is looked up, as nothing of a fenced
-//!   epoch can land any more; otherwise it is `Unknown`, and then nothing is sent under a new epoch: to re-send could be a
-//!   duplicate, to leave it out a loss, so the producer fails with [`ProducerFailure::StaleEpoch`] although `auto_claim` is on. A
-//!   claim is made only when the outcome of every request of the old epoch is known.
-//! - **5xx answers** may come from a gateway after the server took the request, so they count as lost answers. 4xx
-//!   answers, 429 among them, prove that the request was refused.
-//! - **Fighting over an id.** Each claim that was not followed by holding the epoch for a while ([`ClaimLimits`])
-//!   counts, and one too many fails with `StaleEpoch`. Every claim is told ([`ProducerEvent::Claimed`]).
+//! Two cases cannot be detected. A batch that was sent again after a lost response counts as this producer's; the first
+//! batch of an epoch does so only if an equal one is found. A later request that only closes the stream counts as this
+//! producer's, because servers respond to it with 204 the first time too.
+//!
+//! # Uncertain outcomes
+//! - **Fenced (403) after a lost response.** The request may have been stored before the new epoch or not. Sending it
+//!   again in the old epoch gives 403 in both cases. The batch is stored if a higher number was accepted. It is not
+//!   stored if a lower one was rejected for good. The first batch of an epoch that may not be new is looked up, because
+//!   nothing of a fenced epoch can be stored any more. Otherwise it is `Unknown`. Then the producer fails with
+//!   [`ProducerFailure::StaleEpoch`], even with `auto_claim`: to send the batch again in a new epoch could duplicate
+//!   it, to omit it could lose it. So the producer claims an epoch only when the outcome of every request of the old
+//!   epoch is known.
+//! - **5xx.** A gateway may send it after the server accepted the request, so it counts as a lost response. A 4xx,
+//!   including 429, proves that the request was rejected.
+//! - **Alternating claims.** Consecutive claims without a stable epoch in between are counted ([`ClaimLimits`]). After
+//!   too many, the producer fails with `StaleEpoch`. Every claim is reported ([`ProducerEvent::Claimed`]).
 //!
 //! # Example
 //! ```
@@ -69,7 +81,9 @@
 //!
 //! use bytes::Bytes;
 //! use durable_streams_protocol::error::{About, Operation};
-//! use durable_streams_protocol::producer::{BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerEvent, ProducerMachine};
+//! use durable_streams_protocol::producer::{
+//!     BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerEvent, ProducerMachine,
+//! };
 //! use durable_streams_protocol::request::{self, Context};
 //! use durable_streams_protocol::retry::policy::RetryPolicy;
 //! use http::{HeaderMap, StatusCode};
@@ -85,7 +99,7 @@
 //!     ProducerConfig {
 //!         body: BodyKind::Json,
 //!         epoch: 0,
-//!         next_seq: Some(0), // It goes on in the epoch, so nothing is looked up before the first batch.
+//!         next_seq: Some(0), // The epoch is this producer's, so nothing is looked up before the first batch.
 //!         auto_claim: false,
 //!         claims: ClaimLimits::default(),
 //!         max_batch_bytes: 1 << 20,
@@ -101,14 +115,14 @@
 //! machine.append(b"{\"n\":2}").unwrap();
 //! machine.flush().unwrap();
 //!
-//! // One request goes out …
+//! // One request is sent …
 //! let now = Instant::now();
 //! let transmit = machine.poll_transmit(now).unwrap();
 //! assert_eq!((transmit.epoch, transmit.seq), (0, 0));
 //! assert_eq!(transmit.body, "[{\"n\":1},{\"n\":2}]");
 //! assert!(machine.poll_transmit(now).is_none());
 //!
-//! // … and this comes back.
+//! // … and this is its response.
 //! let response = request::Response {
 //!     status: StatusCode::OK,
 //!     headers: HeaderMap::new(),
@@ -145,4 +159,4 @@ pub use event::{Delivery, DeliveryOutcome, ProducerEvent, ProducerFailure, Undel
 pub use lookup::Lookup;
 pub use machine::{AppendError, Appended, ProducerJitter, ProducerMachine, Transmit, TransmitId};
 pub use response::BatchResponse;
-pub use search::{MOST_READ_BACK, READ_BACK_LIMIT, Search, SearchResult, WantedBatch};
+pub use search::{MAX_READ_BACK_BYTES, READ_BACK_TIMEOUT, Search, SearchResult, WantedBatch};

@@ -1,4 +1,4 @@
-//! What the end of a request does to the machine.
+//! The end of a request: acknowledges its batch, schedules a retry, or fails the producer.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::request;
 
 impl ProducerMachine {
-    /// An answer came. One to a request that is not out any more is ignored.
+    /// A response arrived. It is ignored if its request is not in flight any more.
     pub fn handle_response(&mut self, now: Instant, id: TransmitId, response: BatchResponse) {
         let Some(sent) = self.sent.remove(&id) else { return };
         match response.verdict(sent.seq) {
@@ -21,24 +21,25 @@ impl ProducerMachine {
         self.settle(now);
     }
 
-    /// A request ended without an answer. `Final` fails the producer: the request was not sent, and will not be.
+    /// A request ended without a response. [`RequestFailure::Final`](request::RequestFailure::Final) fails the
+    /// producer: the request was not sent, and will not be.
     pub fn handle_failure(&mut self, now: Instant, id: TransmitId, failure: request::RequestFailure) {
         let Some(sent) = self.sent.remove(&id) else { return };
         self.batch_not_stored(now, &sent, without_response(failure));
         self.settle(now);
     }
 
-    /// The batch of a request that is out; nothing else is done with its entry until the answer.
+    /// The batch of a request in flight. It remains in the queue until the request has ended.
     pub(super) fn batch(&mut self, sent: &SentRequest) -> Option<&mut ProducerBatch> {
         self.queue.get_mut(sent.position.checked_sub(self.base)? as usize)
     }
 
-    /// The batch at `number` is in the stream.
+    /// The batch at `position` is in the stream.
     pub(super) fn batch_stored(&mut self, now: Instant, position: u64, next_offset: Option<String>, duplicate: bool) {
         self.acknowledge(position, next_offset, duplicate);
         self.established = true;
         self.probing = false;
-        self.window.passed();
+        self.window.accepted();
         if self.awaiting_retry > 0 {
             let waiting = self
                 .queue
@@ -61,8 +62,8 @@ impl ProducerMachine {
             Verdict::Gap { expected, error } => {
                 self.await_retry(sent, BatchState::AwaitsEarlier, false);
                 self.window.overtaken(sent.position, self.unsent);
-                // The server lacked what it had acknowledged before this request was sent; else the requests merely
-                // overtook one another, and by the time the batch is sent again all before it are acknowledged.
+                // If the server lacks a batch that it had acknowledged before this request was sent, it has lost data.
+                // Otherwise the requests overtook one another, and the batch is sent again after all earlier ones.
                 if expected.map_or(sent.floor == sent.seq, |expected| expected < sent.floor) {
                     self.fail(now, ProducerFailure::Request(error));
                 }
@@ -112,7 +113,7 @@ impl ProducerMachine {
         }
     }
 
-    /// The request of a batch is over and it is not known to be in the stream.
+    /// The request of a batch has ended, and the batch is not known to be in the stream.
     pub(super) fn await_retry(&mut self, sent: &SentRequest, state: BatchState, may_be_stored: bool) {
         let Some(batch) = self.batch(sent) else { return };
         batch.state = state;
@@ -120,7 +121,7 @@ impl ProducerMachine {
         self.awaiting_retry += 1;
     }
 
-    /// Marks a batch as being in the stream and drops its bytes. `report` tells, when those before it are too.
+    /// Marks a batch as stored. `report` reports it when all earlier ones are stored too.
     pub(super) fn acknowledge(&mut self, position: u64, next_offset: Option<String>, duplicate: bool) {
         let may_be_compared = self.others_may_write();
         let Some(batch) = self.queue.get_mut((position - self.base) as usize) else {
@@ -134,7 +135,8 @@ impl ProducerMachine {
         }
         batch.state = BatchState::Acknowledged { next_offset, duplicate };
         self.buffered -= batch.body.bytes.len();
-        // It may be needed to tell this batch from a disputed one, until its turn has come.
+        // A lookup of an earlier batch may have to distinguish that batch from this one, so the body is stored until
+        // then.
         if !may_be_compared {
             batch.body = Body::default();
         }
@@ -145,7 +147,7 @@ impl ProducerMachine {
         }
     }
 
-    /// Tells of the deliveries and the end that acknowledgements have brought about.
+    /// Reports the deliveries that the acknowledgements allow, and the end of the producer.
     pub(super) fn report(&mut self) {
         while self.queue.front().is_some_and(ProducerBatch::acknowledged) {
             let Some(batch) = self.queue.pop_front() else { break };
@@ -156,7 +158,7 @@ impl ProducerMachine {
         self.end_if_drained();
     }
 
-    /// Tells of one delivery.
+    /// Reports one delivery.
     pub(super) fn report_delivery(&mut self, batch: ProducerBatch) {
         let BatchState::Acknowledged { next_offset, duplicate } = batch.state else {
             return;
@@ -177,7 +179,7 @@ impl ProducerMachine {
         }
     }
 
-    /// Ends the producer if it was asked to and nothing is left.
+    /// Ends the producer if the owner has called `close` and nothing remains to be sent.
     pub(super) fn end_if_drained(&mut self) {
         let drained = self.queue.is_empty() && self.open_batch.is_none();
         if drained && self.ending != Ending::NotRequested && !matches!(self.phase, Phase::Closed | Phase::Failed(_)) {
@@ -186,7 +188,7 @@ impl ProducerMachine {
         }
     }
 
-    /// The id belongs to a newer epoch, as a response says.
+    /// A response says that the id has a newer epoch.
     fn fenced(&mut self, now: Instant, current_epoch: u64, error: Error) {
         match &mut self.phase {
             Phase::Running if self.config.auto_claim && current_epoch > self.epoch => {

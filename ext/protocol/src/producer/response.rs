@@ -1,4 +1,5 @@
-//! What the end of a request means to a producer.
+//! The meaning of a request's end for its batch: [`BatchResponse`] and [`Verdict`]. The machine applies it in
+//! `outcome`.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use crate::meaning::retry_after;
 use crate::protocol::{self, number};
 use crate::request::{self, Context};
 
-/// A response to one of a producer's requests: the parts of it that matter to the machine.
+/// The parts of a response to a batch that the machine needs.
 #[derive(Debug)]
 pub struct BatchResponse {
     pub(super) next_offset: Option<String>,
-    /// The highest number that the server has accepted in the epoch.
+    /// The last sequence number that the server has accepted in the epoch.
     pub(super) producer_seq: Option<u64>,
-    /// What the server asks to wait, from now on.
+    /// The delay that the server requested.
     pub(super) retry_after: Option<Duration>,
     outcome: ResponseOutcome,
 }
@@ -22,25 +23,25 @@ pub struct BatchResponse {
 #[derive(Debug)]
 enum ResponseOutcome {
     Accepted { duplicate: bool },
-    Refused { error: Error, may_be_stored: bool },
+    Rejected { error: Error, may_be_stored: bool },
 }
 
-/// What the end of a request means for the batch it belongs to.
+/// The meaning of a request's end for its batch.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is in the stream.
+    /// The batch is in the stream.
     Stored { duplicate: bool },
-    /// Its epoch is over.
+    /// A newer epoch has fenced the epoch of the batch.
     Fenced { current_epoch: u64, error: Error },
-    /// Those before it were not in when the server saw it.
+    /// The server had not stored all earlier batches when the request arrived.
     Gap { expected: Option<u64>, error: Error },
-    /// Worth another try.
+    /// Send the batch again.
     Retry {
         error: Error,
         retry_after: Option<Duration>,
         may_be_stored: bool,
     },
-    /// There is no point in going on.
+    /// Fail the producer.
     Fatal {
         failure: ProducerFailure,
         may_be_stored: bool,
@@ -48,7 +49,7 @@ pub(super) enum Verdict {
 }
 
 impl BatchResponse {
-    /// Reads a response to a request of the producer that `context` is about, with its retry policy.
+    /// Reads a response to a batch. `context` is the producer's, with its retry policy.
     pub fn new(context: &Context<'_>, response: request::Response) -> BatchResponse {
         let headers = &response.headers;
         BatchResponse {
@@ -58,7 +59,7 @@ impl BatchResponse {
             outcome: match response.status.as_u16() {
                 200 => ResponseOutcome::Accepted { duplicate: false },
                 204 => ResponseOutcome::Accepted { duplicate: true },
-                _ => ResponseOutcome::Refused {
+                _ => ResponseOutcome::Rejected {
                     may_be_stored: context.meaning(&response).may_be_stored,
                     error: context.error(response),
                 },
@@ -66,17 +67,17 @@ impl BatchResponse {
         }
     }
 
-    /// What this answer to the request with number `seq` means.
+    /// The meaning of this response for the batch with the sequence number `seq`.
     pub(super) fn verdict(&self, seq: u64) -> Verdict {
         let (error, may_be_stored) = match &self.outcome {
             ResponseOutcome::Accepted { duplicate } => return Verdict::Stored { duplicate: *duplicate },
-            ResponseOutcome::Refused { error, may_be_stored } => (error.clone(), *may_be_stored),
+            ResponseOutcome::Rejected { error, may_be_stored } => (error.clone(), *may_be_stored),
         };
         match *error.kind() {
             Kind::StaleEpoch {
                 current_epoch: Some(current_epoch),
             } => Verdict::Fenced { current_epoch, error },
-            // With a higher number it is no gap: the server would have taken this number, or has it.
+            // If the server expects `seq` or a higher number, there is no gap: it should have accepted this batch.
             Kind::SequenceGap { expected, .. } if expected.is_none_or(|expected| expected < seq) => {
                 Verdict::Gap { expected, error }
             }
@@ -93,16 +94,16 @@ impl BatchResponse {
     }
 }
 
-/// What a request that ended without an answer means for its batch.
+/// The meaning of a request without a response for its batch.
 pub(super) fn without_response(failure: request::RequestFailure) -> Verdict {
-    let again = |error, may_be_stored| Verdict::Retry {
+    let retry = |error, may_be_stored| Verdict::Retry {
         error,
         retry_after: None,
         may_be_stored,
     };
     match failure {
-        request::RequestFailure::NotSent(error) => again(error, false),
-        request::RequestFailure::ResponseLost(error) => again(error, true),
+        request::RequestFailure::NotSent(error) => retry(error, false),
+        request::RequestFailure::ResponseLost(error) => retry(error, true),
         request::RequestFailure::Final(error) => Verdict::Fatal {
             failure: ProducerFailure::Request(error),
             may_be_stored: false,

@@ -1,4 +1,4 @@
-//! Whether a batch is among what was read back from its stream.
+//! [`Search`] finds out whether a batch is in the part of the stream that was read back.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use memchr::memmem;
 use super::batch::{Body, BodyKind};
 use crate::json::{Fingerprint, Fingerprinter, NotJson, Numbers};
 
-/// The most bytes that are received to read back. Beyond it the result is [`SearchResult::Unknown`].
-pub const MOST_READ_BACK: usize = 64 << 20;
+/// The most bytes to receive when reading back. Beyond this, the result is [`SearchResult::Unknown`].
+pub const MAX_READ_BACK_BYTES: usize = 64 << 20;
 
-/// The least time that reading back may take before the result is [`SearchResult::Unknown`]; where one request may take longer, it
-/// may take as long.
-pub const READ_BACK_LIMIT: Duration = Duration::from_secs(30);
+/// The time limit for reading back, unless the timeout of a request is longer. Beyond this, the result is
+/// [`SearchResult::Unknown`].
+pub const READ_BACK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A batch to look for.
+/// A batch to search for.
 #[derive(Clone, Debug)]
 pub struct WantedBatch {
-    /// How its messages make up its body: the stream is to be read as JSON items, or as bytes.
+    /// How its messages are combined: read the stream as JSON items, or as bytes.
     pub kind: BodyKind,
-    /// Whether it closes the stream: it is there only if the stream is closed.
+    /// Whether the batch closes the stream. Then it is in the stream only if the stream is closed.
     pub closes: bool,
     pub(super) body: Body,
 }
@@ -28,19 +28,19 @@ pub struct WantedBatch {
 /// Whether a batch is in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchResult {
-    /// It is.
+    /// It is in the stream.
     Yes,
-    /// It is not: all there was to read was read.
+    /// It is not: the stream was read to its end.
     No,
-    /// Nobody can tell: what would tell could not be read, or there is too much of it.
+    /// Unknown: the stream could not be read, or there is too much to read.
     Unknown,
 }
 
-/// A search under way: what is read goes in, piece by piece, in the order of the stream.
+/// A search in progress. Pass it what is read, in the order of the stream, in pieces of any size.
 ///
-/// The messages of a batch stand together, as servers store a request as a whole. JSON messages are compared by value, as
-/// servers may write them anew; first as they were sent, then as servers do that read numbers as doubles. Bytes are
-/// compared as they are. Where one read ends and the next begins makes no difference.
+/// A server stores a request as a whole, so the messages of a batch are adjacent. JSON messages are compared by value,
+/// because a server may serialize them again. Numbers are compared exactly and as doubles, because some servers parse
+/// them as doubles. Bytes are compared as they are.
 #[derive(Debug)]
 pub struct Search {
     closes: bool,
@@ -49,7 +49,7 @@ pub struct Search {
 
 #[derive(Debug)]
 enum SearchContent {
-    /// It has no messages.
+    /// The batch has no messages.
     Nothing,
     Json {
         fingerprinter: Fingerprinter,
@@ -63,20 +63,20 @@ enum SearchContent {
 }
 
 impl WantedBatch {
-    /// Whether it would be found among these batches, one after the other, although it is none of them.
+    /// Whether a search would find this batch in the concatenation of other batches.
     pub(super) fn resembles<'a>(&self, batches: impl Iterator<Item = &'a Body>) -> bool {
         let mut search = self.search();
         for body in batches.filter(|body| body.len() > 0) {
             match self.kind {
                 BodyKind::Bytes => search.bytes(&body.bytes),
-                // Valid JSON, as every message is.
+                // Every message is valid JSON.
                 BodyKind::Json => drop(search.items(&inner(&body.bytes))),
             }
         }
         self.body.len() > 0 && search.has_messages()
     }
 
-    /// Begins to look for it.
+    /// Starts a search for it.
     pub fn search(&self) -> Search {
         let content = match self.kind {
             _ if self.body.len() == 0 => SearchContent::Nothing,
@@ -87,7 +87,7 @@ impl WantedBatch {
             BodyKind::Json => {
                 let fingerprinter = Fingerprinter::default();
                 let inner = inner(&self.body.bytes);
-                // The messages are valid JSON. Were one not, what there is nothing of would not be found.
+                // Every message is valid JSON. If one were not, nothing would be found.
                 let values = |numbers| RunMatcher::of(fingerprinter.values(&inner, numbers).unwrap_or_default());
                 let (exact, doubles) = (values(Numbers::Exact), values(Numbers::Doubles));
                 SearchContent::Json {
@@ -104,18 +104,18 @@ impl WantedBatch {
     }
 }
 
-/// The messages of a JSON body, without the brackets around them.
+/// The messages of a JSON body, without the surrounding brackets.
 fn inner(body: &Bytes) -> Bytes {
     body.slice(1..body.len() - 1)
 }
 
 impl Search {
-    /// Whether what was read decides already.
+    /// Whether the result is known before the end of the stream.
     pub fn is_over(&self) -> bool {
         matches!(self.content, SearchContent::Json { .. }) && !self.closes && self.has_messages()
     }
 
-    /// Takes the next JSON items, separated by commas.
+    /// Adds the next JSON items, separated by commas.
     ///
     /// # Errors
     /// If they are not JSON.
@@ -134,14 +134,14 @@ impl Search {
         Ok(())
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn bytes(&mut self, bytes: &Bytes) {
         if let SearchContent::Bytes { seen, .. } = &mut self.content {
             seen.extend_from_slice(bytes);
         }
     }
 
-    /// What was found, when reading is over or has come to the end. `stream_closed`: whether the stream is closed there.
+    /// The result at the end of the stream, or when the search is over. `stream_closed`: whether the stream is closed.
     pub fn found(&self, stream_closed: bool) -> SearchResult {
         if self.has_messages() && (stream_closed || !self.closes) {
             SearchResult::Yes
@@ -159,19 +159,19 @@ impl Search {
     }
 }
 
-/// The search for a run of values in a longer one, which is seen once (Knuth, Morris, Pratt).
+/// Searches a sequence of values for `wanted` in one pass (Knuth, Morris, Pratt).
 #[derive(Debug)]
 struct RunMatcher<T> {
     wanted: Vec<T>,
-    /// For each length of a beginning of `wanted`, the longest shorter beginning that it ends with.
+    /// For each length of a prefix of `wanted`: the length of its longest proper prefix that is also its suffix.
     fall_back: Vec<u32>,
-    /// How many values of `wanted` the last ones seen are.
+    /// How many values at the start of `wanted` the latest values match.
     matched: usize,
     found: bool,
 }
 
 impl<T: PartialEq> RunMatcher<T> {
-    /// A search for `wanted`. Nothing is found where nothing is wanted.
+    /// A search for `wanted`. If that is empty, nothing is found.
     fn of(wanted: Vec<T>) -> RunMatcher<T> {
         let mut run = RunMatcher {
             fall_back: vec![0; 2],
@@ -188,7 +188,7 @@ impl<T: PartialEq> RunMatcher<T> {
         run
     }
 
-    /// How many are matched when `value` follows those that are. Less than all are matched.
+    /// The new `matched` after `value`. Not all values are matched yet.
     fn after(&self, value: &T) -> usize {
         let mut matched = self.matched;
         while matched > 0 && self.wanted[matched] != *value {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_found_wherever_one_read_ends() {
+    fn bytes_are_found_across_pieces() {
         let stream = "aabaabaaab";
         for cut in 0..stream.len() {
             let (before, after) = stream.split_at(cut);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn every_run_of_a_text_is_found_and_no_other() {
+    fn exactly_the_substrings_of_a_text_are_found() {
         let text: Vec<u8> = (0..10).map(|_| fastrand::u8(b'a'..=b'b')).collect();
         for bits in 0..64_u32 {
             let sought: Vec<u8> = (0..5).map(|bit| b'a' + (bits >> bit & 1) as u8).collect();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_found_by_value_and_together() {
+    fn adjacent_messages_are_found_by_value() {
         let messages = [r#"{"b":1.0,"a":"é"}"#, "[1,2]", "9007199254740993"];
         let stored = r#"{"a":"\u00e9","b":1},[1,2],9007199254740993"#;
         assert_eq!(items_found(&messages, &["0", stored]), SearchResult::Yes);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_closes_is_there_if_the_stream_is_closed() {
+    fn a_closing_batch_is_found_only_if_the_stream_is_closed() {
         for (messages, read, closed, found) in [
             (&[][..], "", true, SearchResult::Yes),
             (&[], "x", false, SearchResult::No),

@@ -1,4 +1,5 @@
-//! How an epoch or the producer ends: what became of every batch is worked out before anything is claimed or reported.
+//! The end of an epoch or of the producer. The outcome of every batch is determined first. Then the producer claims the
+//! next epoch, or reports its failure.
 
 use std::time::Instant;
 
@@ -9,19 +10,20 @@ use super::event::{DeliveryOutcome, ProducerEvent, ProducerFailure, Undelivered,
 use super::lookup::TailState;
 use super::machine::{Phase, ProducerMachine};
 
-/// What is known of a batch when its epoch is over.
+/// What is known about a batch at the end of its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BatchOutcome {
     Stored,
     NotStored,
-    /// Its request is out, and the answer decides.
+    /// Its request is in flight, and the response decides.
     Undecided,
     Unknown,
 }
 
 impl ProducerMachine {
-    /// Gives up: reports at once what is not acknowledged. What is in flight is `Unknown` (unless the order of numbers
-    /// rules it out); answers that still come are ignored, and the driver drops those requests.
+    /// Fails the producer at once and reports everything that is not acknowledged. The outcome of a batch in flight is
+    /// `Unknown`, unless the order of sequence numbers proves it. Later responses are ignored. The driver drops those
+    /// requests.
     pub fn abort(&mut self, now: Instant) {
         self.fail(now, ProducerFailure::Aborted);
         if let Phase::Settling(Settling::Fail(failure)) = &self.phase {
@@ -30,7 +32,7 @@ impl ProducerMachine {
         }
     }
 
-    /// Nothing more is sent or accepted. The first failure counts.
+    /// Fails the producer: it sends and accepts nothing more. Only the first failure counts.
     pub(super) fn fail(&mut self, now: Instant, failure: ProducerFailure) {
         match self.phase {
             Phase::Closed | Phase::Failed(_) | Phase::Settling(Settling::Fail(_)) => return,
@@ -41,14 +43,14 @@ impl ProducerMachine {
         self.settle(now);
     }
 
-    /// Whoever waits for room learns of the failure by trying again.
+    /// A caller that waits for room tries again and gets the failure.
     fn report_room(&mut self) {
         if std::mem::take(&mut self.full_reported) {
             self.events.push_back(ProducerEvent::Room);
         }
     }
 
-    /// Goes on when the answers that were waited for are in.
+    /// Continues when the outcome of all requests in flight is known.
     pub(super) fn settle(&mut self, now: Instant) {
         match &self.phase {
             Phase::Settling(Settling::Claim {
@@ -68,25 +70,25 @@ impl ProducerMachine {
         }
     }
 
-    /// What is known of each batch, by the two rules of the order of numbers: what is below an accepted one landed,
-    /// what is above one that did not land did not either.
+    /// The outcome of each batch. Servers accept sequence numbers in order, so every batch before an accepted one is
+    /// stored, and no batch after one that is not stored is stored.
     fn outcomes(&self) -> Vec<BatchOutcome> {
-        // Another may have used these numbers too.
+        // Another producer may have used these sequence numbers too.
         let shared = self.claims.collided || self.disputes > 0;
         let proven = if shared {
             None
         } else {
             self.queue.iter().rposition(ProducerBatch::acknowledged)
         };
-        let mut absent = false;
+        let mut not_stored = false;
         let outcome = |(index, batch): (usize, &ProducerBatch)| {
-            let below_accepted = proven.is_some_and(|proven| index < proven);
-            if batch.acknowledged() || (below_accepted && batch.may_be_stored()) {
+            let before_accepted = proven.is_some_and(|proven| index < proven);
+            if batch.acknowledged() || (before_accepted && batch.may_be_stored()) {
                 return BatchOutcome::Stored;
             }
-            absent |= !batch.may_be_stored() && !shared;
+            not_stored |= !batch.may_be_stored() && !shared;
             match batch.state {
-                _ if absent || !batch.may_be_stored() => BatchOutcome::NotStored,
+                _ if not_stored || !batch.may_be_stored() => BatchOutcome::NotStored,
                 BatchState::InFlight => BatchOutcome::Undecided,
                 _ => BatchOutcome::Unknown,
             }
@@ -94,7 +96,7 @@ impl ProducerMachine {
         self.queue.iter().enumerate().map(outcome).collect()
     }
 
-    /// Acknowledges what is proven to have landed, and reports it.
+    /// Acknowledges and reports the batches that are proven to be stored.
     fn acknowledge_proven(&mut self, outcomes: &[BatchOutcome]) {
         for (index, outcome) in outcomes.iter().enumerate() {
             if *outcome == BatchOutcome::Stored && !self.queue.get(index).is_some_and(ProducerBatch::acknowledged) {
@@ -104,20 +106,21 @@ impl ProducerMachine {
         self.report();
     }
 
-    /// All requests of the epoch are over: takes the id back if that can be done without a doubt, or else fails as `stale`
-    /// has it.
+    /// All requests of the epoch have ended. Claims the next epoch if the outcome of every batch is known. Otherwise
+    /// fails with `stale`.
     fn claim_or_fail(&mut self, now: Instant, current_epoch: u64, stale: ProducerFailure) {
         if self.queue.front().is_some_and(ProducerBatch::disputed) {
             return;
         }
         let outcomes = self.outcomes();
         let outcome_unknown = outcomes.contains(&BatchOutcome::Unknown);
-        // Only the first batch of the epoch was sent, and the epoch is over: what is in the stream by now stays the answer.
+        // Only the first batch of the epoch was sent, and the server accepts nothing of this epoch any more. So a
+        // lookup now decides.
         if outcome_unknown && self.epoch_may_be_anothers() && matches!(self.tail, TailState::Known(_)) {
             return self.dispute(self.base, None);
         }
-        let fought = self.claims.in_a_row >= self.config.claims.max_claims;
-        if outcome_unknown || fought || current_epoch >= MAX_NUMBER {
+        let too_many_claims = self.claims.claims_in_a_row >= self.config.claims.max_claims;
+        if outcome_unknown || too_many_claims || current_epoch >= MAX_NUMBER {
             return self.finish(stale);
         }
         self.acknowledge_proven(&outcomes);
@@ -125,7 +128,7 @@ impl ProducerMachine {
             return;
         }
         if self.queue.iter().any(ProducerBatch::acknowledged) {
-            // The server accepted a number above one that it refused: nothing it says can be built on.
+            // The server accepted a sequence number above a rejected one, so its responses prove nothing.
             return self.finish(stale);
         }
         let from = std::mem::replace(&mut self.epoch, current_epoch + 1);
@@ -134,7 +137,7 @@ impl ProducerMachine {
         self.probing = false;
         self.awaiting_retry = 0;
         self.disputes = 0;
-        // Others may have written since the tail was last known.
+        // Other producers may have written since the last lookup.
         self.tail = TailState::NotRequested;
         self.unsent = self.base;
         self.queue.iter_mut().for_each(ProducerBatch::renew);
@@ -143,8 +146,8 @@ impl ProducerMachine {
         self.events.push_back(ProducerEvent::Claimed { from, to: self.epoch });
     }
 
-    /// Reports every batch: delivered, or not and why. Where all turns out to be delivered and the owner has asked for
-    /// the end, the end is a good one.
+    /// Reports every batch as delivered or undelivered, and ends the producer. If all are delivered and the owner has
+    /// called `close`, the producer ends without a failure.
     fn finish(&mut self, failure: ProducerFailure) {
         let outcomes = self.outcomes();
         self.acknowledge_proven(&outcomes);

@@ -1,18 +1,18 @@
-//! How many requests may be out at a time: as many as allowed where requests arrive in the order in which they were
-//! sent, fewer where they overtake one another. One that was overtaken is refused and has to be sent again alone, so that
-//! many requests at a time are then slower than few.
+//! Limits the requests in flight. While requests arrive in the order in which they were sent, the limit is
+//! `max_in_flight`. When one overtakes another, the server rejects the later one, and it has to be sent again alone.
+//! Then fewer requests in flight are faster, so the limit shrinks.
 
-/// How many answers without an overtaking make the window grow by one.
-const CALM: u32 = 16;
+/// After this many responses without overtaking, the window grows by one.
+const GROW_AFTER: u32 = 16;
 
-/// The number of requests that may be out.
+/// The number of requests that may be in flight.
 #[derive(Debug)]
 pub(super) struct Window {
     size: usize,
     max: usize,
-    /// Answers since the last overtaking or growth.
-    calm: u32,
-    /// Batches before this position were sent before the window was last made smaller: they say nothing about its size.
+    /// Responses since the last overtaking or growth.
+    in_order: u32,
+    /// Batches before this position were sent before the window last shrank, so they say nothing about its new size.
     since: u64,
 }
 
@@ -21,7 +21,7 @@ impl Window {
         Window {
             size: max,
             max,
-            calm: 0,
+            in_order: 0,
             since: 0,
         }
     }
@@ -31,17 +31,17 @@ impl Window {
     }
 
     /// A batch was accepted.
-    pub fn passed(&mut self) {
-        self.calm += 1;
-        if self.calm >= CALM {
-            self.calm = 0;
+    pub fn accepted(&mut self) {
+        self.in_order += 1;
+        if self.in_order >= GROW_AFTER {
+            self.in_order = 0;
             self.size = self.max.min(self.size + 1);
         }
     }
 
-    /// The batch at `number` was overtaken; the next new one is at `unsent`.
+    /// The batch at `position` was overtaken. The next unsent batch is at `unsent`.
     pub fn overtaken(&mut self, position: u64, unsent: u64) {
-        self.calm = 0;
+        self.in_order = 0;
         if position >= self.since {
             self.since = unsent;
             self.size = (self.size / 2).max(1);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_halves_once_for_all_that_was_out_and_grows_back_slowly() {
+    fn it_halves_once_for_the_requests_in_flight_and_grows_back_slowly() {
         let mut window = Window::new(5);
         for position in 2..5 {
             window.overtaken(position, 5);
@@ -63,8 +63,8 @@ mod tests {
         window.overtaken(5, 7);
         window.overtaken(7, 8);
         assert_eq!(window.size(), 1);
-        for _ in 0..CALM * 10 {
-            window.passed();
+        for _ in 0..GROW_AFTER * 10 {
+            window.accepted();
         }
         assert_eq!(window.size(), 5);
     }
