@@ -138,9 +138,9 @@ RSpec.describe "TLS" do
       other = server.client_files.last
       encrypted = File.join(server.folder, "encrypted.key")
       File.write(encrypted, OpenSSL::PKey.read(File.read(key)).private_to_pem(OpenSSL::Cipher.new("aes-128-cbc"), "pw"))
-      { [key, key] => /client_cert .*holds no certificate/, [cert, cert] => /client_key .*holds no private key/,
+      { [key, key] => /client_cert .*contains no certificate/, [cert, cert] => /client_key .*contains no private key/,
         [cert, encrypted] => /client_key .*without a password/,
-        [cert, other] => /client_key .*is not the key of client_cert/ }
+        [cert, other] => /client_key .*does not belong to client_cert/ }
         .each do |(client_cert, client_key), message|
         error = refusal(client_cert: client_cert, client_key: client_key)
         expect(error).to be_a(DurableStreams::ConnectionError).and have_attributes(message: message)

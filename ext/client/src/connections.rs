@@ -1,4 +1,4 @@
-//! Connections: what a client is configured with, and the reqwest pools that serve it in this process.
+//! A client's configuration, and its connection pools in this process. Read [`Client`] first.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,30 +22,30 @@ use crate::lock::Mutex;
 use crate::proxy::{Proxy, Unusable};
 use crate::redirect_targets::RedirectTargets;
 
-/// An idle connection is dropped after this long: servers and balancers close them silently not much later.
+/// How long a connection may be idle. Servers and load balancers close idle connections silently not much later.
 pub(crate) const IDLE: Duration = Duration::from_secs(15);
-/// How the system (TCP) and HTTP/2 find out that a silent peer is gone.
+/// How often the system (TCP) and HTTP/2 check a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_PROBES: u32 = 3;
 
-/// What a client is made with.
+/// A client's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Bounds silence: connecting, waiting for an answer, any gap between bytes of it.
+    /// Limits connecting, waiting for a response, and each gap between bytes of it.
     pub timeout: Duration,
-    /// Bounds silence where the server holds a live read open: after it the connection is taken for dead and replaced.
+    /// Limits silence in a live read. After it the read reconnects.
     pub live_timeout: Duration,
-    /// The largest message (a JSON item, the data of an SSE event) that a read takes, in bytes.
+    /// The largest message (a JSON item, the data of an SSE event) that a read accepts, in bytes.
     pub max_message_bytes: usize,
-    /// When failed requests are repeated.
+    /// When failed requests are retried.
     pub retry: RetryPolicy,
-    /// A file of PEM certificates to trust beside the system's.
+    /// A file of PEM certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// Origins, such as `https://node2:4437`, that redirects may take the user's headers to.
     pub trusted_origins: Vec<String>,
-    /// What the client shows to servers of a stream's origin that want a certificate.
+    /// The certificate for servers that want one. A redirect to an origin that is not trusted does not send it.
     pub identity: Option<Identity>,
-    /// What requests call themselves.
+    /// The value of `User-Agent`.
     pub user_agent: String,
 }
 
@@ -60,7 +60,7 @@ pub struct Identity {
 
 #[cfg(any(test, debug_assertions))]
 impl Config {
-    /// Settings to try things out with: users get theirs from Ruby, where the defaults are. Only in builds for development.
+    /// Settings for tests. (The defaults for users are in Ruby.) Only in development builds.
     pub fn for_tests() -> Config {
         Config {
             timeout: Duration::from_secs(1),
@@ -83,7 +83,7 @@ impl Config {
 
 /// The pools of every client on the process's runtime.
 static POOLS: ProcessLocal<Mutex<HashMap<u64, Arc<Pools>>>> = ProcessLocal::new();
-/// What else has to forget a client's connections: the inline runtimes, which this module does not know.
+/// Closes a client's connections on the inline runtimes, which this module does not import.
 static ON_FORGET: OnceLock<fn(u64)> = OnceLock::new();
 
 /// Has `forget` called with the id of each client whose connections are to be closed, if it had any.
@@ -92,9 +92,9 @@ pub(crate) fn on_forget(forget: fn(u64)) {
     let _known = ON_FORGET.set(forget);
 }
 
-/// A client: configuration, and an identity under which each process keeps its connections.
+/// A client: its settings, and an id under which each process has its connections.
 ///
-/// It holds nothing that a fork could break; the connections are in `POOLS`.
+/// A forked child can use it too, because its connections are in `POOLS`.
 #[derive(Debug)]
 pub struct Client {
     id: u64,
@@ -103,7 +103,7 @@ pub struct Client {
     redirect_targets: RedirectTargets,
 }
 
-/// One client's connections on one runtime. Built when first needed; plain HTTP does not wait for certificates.
+/// One client's connections on one runtime. Made when first needed, so that plain HTTP does not read certificates.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     plain: OnceLock<Connections>,
@@ -115,13 +115,13 @@ pub(crate) struct Pools {
 #[derive(Clone, Debug)]
 struct Connections {
     client: reqwest::Client,
-    /// The same without the client's identity.
+    /// The same, without the client's certificate.
     anonymous: reqwest::Client,
     unusable_proxy: Option<Arc<Unusable>>,
 }
 
 impl Pools {
-    /// Those of the same client on another runtime.
+    /// Pools of the same client for another runtime.
     pub(crate) fn elsewhere(&self) -> Pools {
         Pools {
             tls_settings: Arc::clone(&self.tls_settings),
@@ -130,12 +130,14 @@ impl Pools {
     }
 }
 
-/// One client's TLS settings in one process: certificates are read once, and sessions resumed on any connection.
+/// One client's TLS settings in one process. Certificates are read once, and any connection can resume a TLS session.
 #[derive(Debug, Default)]
 struct TlsSettings {
+    /// Trusts no certificate, for plain HTTP.
     without_roots: OnceLock<ClientConfig>,
+    /// Trusts the system's certificates and those of `ca_file`.
     with_roots: OnceLock<ClientConfig>,
-    /// The authorities, and the client's identity.
+    /// As `with_roots`, with the client's certificate.
     with_identity: OnceLock<ClientConfig>,
 }
 
@@ -156,7 +158,7 @@ impl PoolSet {
     }
 }
 
-/// The pool for a request, and those beside it.
+/// The connection pool for a request, and the client's other pools on the same runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     pools: Arc<Pools>,
@@ -165,7 +167,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Where requests are carried out. [`Pool::check`] comes first.
+    /// The connections for the request. Call [`Pool::check`] first.
     pub(crate) fn connections(&self) -> &reqwest::Client {
         match self.is_anonymous {
             true => &self.connections.anonymous,
@@ -174,7 +176,7 @@ impl Pool {
     }
 
     /// # Errors
-    /// If the environment wants `url` asked through a proxy that cannot be used.
+    /// If the environment names a proxy for `url` that cannot be used.
     pub(crate) fn check(&self, url: &Url) -> std::result::Result<(), Unavailable> {
         match &self.connections.unusable_proxy {
             None => Ok(()),
@@ -182,7 +184,7 @@ impl Pool {
         }
     }
 
-    /// The pool beside it that serves `url`, where a request was redirected to. Only a trusted server gets the client's
+    /// The pool beside it that serves `url`, to which a request was redirected. Only a trusted server gets the client's
     /// certificate.
     pub(crate) fn elsewhere(
         &self,
@@ -198,17 +200,17 @@ impl Pool {
     }
 }
 
-/// Why there are no connections to be had.
+/// Why there are no connections for a request.
 #[derive(Debug)]
 pub(crate) enum Unavailable {
     /// The client was closed.
     Closed,
-    /// The settings cannot be used, such as a file without certificates, or a proxy.
+    /// A setting cannot be used, such as a file without certificates or a proxy.
     Unusable(String),
 }
 
 impl Unavailable {
-    /// The failure of an operation on `url` (without credentials) that this is.
+    /// The error of an operation on `url`, which must have no credentials.
     pub(crate) fn at(self, operation: Operation, url: &str) -> Error {
         match self {
             Unavailable::Closed => Error::new(Kind::Closed, operation, url, "the client is closed"),
@@ -218,7 +220,7 @@ impl Unavailable {
 }
 
 impl Client {
-    /// A client. Nothing is opened until a request needs it.
+    /// Makes a client. Opens no connection until a request needs one.
     pub fn new(config: Config) -> Arc<Client> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +232,7 @@ impl Client {
         })
     }
 
-    /// What it was made with.
+    /// The client's settings.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -240,7 +242,7 @@ impl Client {
         &self.redirect_targets
     }
 
-    /// Drops idle connections and refuses further requests; those under way go on to their end. Twice is fine.
+    /// Closes idle connections and refuses further requests. Running requests go on to their end. May be called again.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.forget_connections();
@@ -251,14 +253,14 @@ impl Client {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The pool for `url` on the process's runtime. Called on the application's thread, since the first call reads the
-    /// environment (proxies, certificate files), which other threads must not do while the application may change it.
+    /// The pool for `url` on the process's runtime. Call it on the application's thread: the first call reads the
+    /// environment (proxies, certificate files), which no other thread may do while the application may change it.
     pub(crate) fn pool(&self, url: &Url) -> std::result::Result<Pool, Unavailable> {
         let pools = self.pools();
         self.pool_of(&pools, url)
     }
 
-    /// The pool for `url` on the runtime that `set` belongs to. See [`Client::pool`] for the thread it wants.
+    /// The pool for `url` on the runtime of `set`. Call it on the application's thread, like [`Client::pool`].
     pub(crate) fn pool_in(&self, set: &mut PoolSet, url: &Url) -> std::result::Result<Pool, Unavailable> {
         let pools = match set.0.get(&self.id) {
             Some(pools) => Arc::clone(pools),
@@ -289,7 +291,7 @@ impl Client {
             Some(connections) => connections.clone(),
             None => {
                 let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
-                // Connections to a plain URL may begin with TLS all the same, to the proxy.
+                // The connection to a proxy may use TLS even for a plain URL.
                 let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
                 let tls = self
                     .tls(&pools.tls_settings, certificates)
@@ -328,7 +330,7 @@ impl Client {
         Ok(slot.get_or_init(|| tls).clone())
     }
 
-    /// `anonymous` with the client's identity, if it has one.
+    /// `anonymous` with the client's certificate, if it has one.
     fn identified(
         &self,
         tls_settings: &TlsSettings,
@@ -345,7 +347,7 @@ impl Client {
         let key = key.map_err(|error| identity.refusal(&error))?;
         let mut tls = anonymous.clone();
         tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
-        // Sessions that know the identity are its own.
+        // TLS sessions with the certificate must not be resumed without it.
         tls.resumption = Resumption::default();
         Ok(Some(tls_settings.with_identity.get_or_init(|| tls).clone()))
     }
@@ -357,7 +359,7 @@ impl Client {
         tls: ClientConfig,
         tls_settings: &TlsSettings,
     ) -> std::result::Result<Connections, String> {
-        // A plain URL's server sees no certificate, and its proxy is not to.
+        // The server of a plain URL gets no certificate, and its proxy must not get one.
         let identified = match scheme {
             Scheme::Tls => self.identified(tls_settings, &tls)?,
             Scheme::Plain => None,
@@ -380,12 +382,13 @@ impl Client {
 
     fn build(&self, scheme: Scheme, proxy: &Proxy, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
         let unusable = |e: reqwest::Error| root_cause(&e);
-        // Else it would read the environment itself.
+        // Without this, reqwest would read the environment itself.
         let mut builder = reqwest::Client::builder().no_proxy();
         if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
             builder = builder.proxy(proxy);
         } else if scheme == Scheme::Plain {
-            // What it repeats is what HTTP/2 refuses, which is not spoken here: it need not copy every request for that.
+            // reqwest retries only what HTTP/2 refuses, and plain connections use HTTP/1.1. Without retries it does not
+            // copy every request.
             builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
         }
         builder
@@ -406,7 +409,7 @@ impl Client {
     }
 
     fn forget_connections(&self) {
-        // Clients are freed in forked children and at exit too: nothing is made for that.
+        // Clients are freed in forked children and at exit too. `get` makes no pools then.
         let Some(pools) = POOLS.get() else { return };
         let known = pools.lock().remove(&self.id).is_some();
         if known && let Some(forget) = ON_FORGET.get() {
@@ -421,7 +424,7 @@ impl Drop for Client {
     }
 }
 
-/// What a pool is for.
+/// The URL scheme of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Plain,
@@ -436,10 +439,10 @@ impl Identity {
     fn read(&self) -> std::result::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let chain = certificates(&self.certificate).map_err(|reason| format!("{}: {reason}", self.named()))?;
         if chain.is_empty() {
-            return Err(format!("{}: holds no certificate", self.named()));
+            return Err(format!("{} contains no certificate", self.named()));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| match error {
-            PemError::NoItemsFound => "holds no private key that can be read without a password".to_owned(),
+            PemError::NoItemsFound => "contains no private key that can be read without a password".to_owned(),
             error => error.to_string(),
         });
         let key = key.map_err(|reason| format!("client_key {}: {reason}", self.key.display()))?;
@@ -449,21 +452,21 @@ impl Identity {
     fn refusal(&self, error: &rustls::Error) -> String {
         match error {
             rustls::Error::InconsistentKeys(_) => {
-                format!("client_key {}: is not the key of {}", self.key.display(), self.named())
+                format!("client_key {} does not belong to {}", self.key.display(), self.named())
             }
             error => format!("{}, client_key {}: {error}", self.named(), self.key.display()),
         }
     }
 }
 
-/// All certificates of a PEM file.
+/// The certificates of a PEM file.
 fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|e| e.to_string())
 }
 
-/// The system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` say where, if set) and those of `ca_file`.
+/// The certificates of the system (or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, if set) and of `ca_file`.
 fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -472,7 +475,7 @@ fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String>
         let certificates = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
-            return Err(format!("ca_file {}: holds no certificate", path.display()));
+            return Err(format!("ca_file {} contains no certificate", path.display()));
         }
     }
     if roots.is_empty() {

@@ -1,5 +1,5 @@
-//! Where requests go and what each carries: a stream's URL, and headers and parameters that are fixed or asked for
-//! anew for every request.
+//! Endpoints: a stream's URL with its headers and parameters, which are fixed or computed for every request. Read
+//! [`Endpoint`] first.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,10 +17,10 @@ use reqwest::header::HeaderMap;
 use crate::connections::{Client, Pool, PoolSet, Unavailable};
 use crate::transport::Transport;
 
-/// What a request for dynamic values comes back as.
+/// The future of computed values.
 pub type ValuesFuture = Pin<Box<dyn Future<Output = std::result::Result<Values, Kind>> + Send>>;
 
-/// Values the application computes anew for every HTTP request.
+/// Headers and parameters that the application computes for every HTTP request, by value callables.
 pub trait DynamicValues: Send + Sync {
     /// Asks the application. `Err` (a `Kind::Application` or `Kind::Abandoned`) ends the operation.
     fn resolve(&self) -> ValuesFuture;
@@ -35,7 +35,7 @@ pub trait OriginTrust: Send + Sync {
     fn trusts(&self, origin: &str) -> TrustFuture;
 }
 
-/// A stream's URL and what each request to it carries.
+/// A stream's URL, with the client and the headers and parameters of its requests.
 pub struct Endpoint {
     client: Arc<Client>,
     target: Target,
@@ -54,8 +54,8 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The stream at `url` (absolute, http or https). A user and password in it become an `Authorization` header and
-    /// appear in no message.
+    /// Makes the endpoint of the stream at `url` (absolute, http or https). A user and password in it become an
+    /// `Authorization` header and appear in no message.
     ///
     /// # Errors
     /// `Kind::Argument` if the URL cannot be used.
@@ -74,7 +74,7 @@ impl Endpoint {
         })
     }
 
-    /// Has the application answer the requests, and not the network.
+    /// The same endpoint, whose requests `transport` executes instead of the network.
     #[must_use]
     pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Endpoint {
         self.transport = Some(transport);
@@ -88,7 +88,7 @@ impl Endpoint {
         self
     }
 
-    /// The same endpoint, which asks somebody else for whatever it asks the application for.
+    /// The same endpoint, with `application` in place of its values, transport and origin trust, where it has them.
     #[must_use]
     pub fn with_application<A>(&self, application: &Arc<A>) -> Endpoint
     where
@@ -115,7 +115,7 @@ impl Endpoint {
         })
     }
 
-    /// The values that the application computes for the next request.
+    /// The computed values for the next request.
     async fn dynamic_values(&self, operation: Operation) -> Result<Values> {
         let Some(dynamic) = &self.dynamic else {
             return Ok(Values::default());
@@ -151,13 +151,13 @@ impl Endpoint {
         self.target.display()
     }
 
-    /// What an error of `operation` is about.
+    /// What an error of `operation` names: the operation and this URL.
     pub(crate) fn about(&self, operation: Operation) -> About<'_> {
         let url = self.display();
         About { operation, url }
     }
 
-    /// What it takes to say what an answer to a request of `operation` means.
+    /// The context in which a response to a request of `operation` is judged.
     pub(crate) fn context(&self, operation: Operation) -> Context<'_> {
         Context {
             about: self.about(operation),
@@ -166,23 +166,23 @@ impl Endpoint {
         }
     }
 
-    /// Who answers the requests, if it is not the network.
+    /// What executes the requests, if it is not the network.
     pub(crate) fn transport(&self) -> Option<&dyn Transport> {
         self.transport.as_deref()
     }
 
-    /// Whether requests ask the application for values.
+    /// Whether the application computes values for each request.
     pub(crate) fn is_dynamic(&self) -> bool {
         self.dynamic.is_some()
     }
 
-    /// The pool for requests on the process's runtime. See [`Client::pool`] for the thread it wants.
+    /// The pool for requests on the process's runtime. [`Client::pool`] says on which thread to call it.
     pub(crate) fn pool(&self, operation: Operation) -> Result<Pool> {
         let pool = self.client.pool(&self.url_of_pool(self.target.url()));
         pool.map_err(|why| why.at(operation, self.display()))
     }
 
-    /// The pool for requests on the runtime that `set` belongs to. See [`Client::pool`] for the thread it wants.
+    /// The pool for requests on the runtime of `set`. [`Client::pool`] says on which thread to call it.
     pub(crate) fn pool_in(&self, set: &mut PoolSet, operation: Operation) -> Result<Pool> {
         let pool = self.client.pool_in(set, &self.url_of_pool(self.target.url()));
         pool.map_err(|why| why.at(operation, self.display()))
@@ -192,9 +192,9 @@ impl Endpoint {
         if self.transport.is_none() {
             return Cow::Borrowed(url);
         }
-        // Nothing goes through it, so no certificates are needed for it.
+        // A transport sends nothing through the pool, so certificates are not needed.
         let mut url = url.clone();
-        // `https` may become `http`, so it is never refused.
+        // Changing `https` to `http` never fails.
         let _allowed = url.set_scheme("http");
         Cow::Owned(url)
     }
@@ -220,7 +220,7 @@ impl Endpoint {
         }
     }
 
-    /// The next request's URL and headers. `own` are the protocol's headers; they win over the user's.
+    /// The next request's URL and headers. `own` are the protocol's headers, which replace the user's.
     pub(crate) async fn prepare(
         &self,
         operation: Operation,

@@ -1,8 +1,8 @@
-//! `fork`: what tells a forked child that it is one, and values that belong to one process.
+//! Detects forks, and has values that belong to one process: [`ProcessLocal`] and [`ProcessBound`].
 //!
-//! The child finds none of its parent's runtime, connections or producers, and makes its own on first use. The parent's are
-//! leaked there on purpose: dropping them would join threads that do not exist, and touch sockets that are the parent's.
-//! `pthread_atfork` tells the child, so that this holds for every way to fork, Ruby's or C's.
+//! A forked child never uses its parent's runtime, connections or producers; it makes its own on first use. The
+//! parent's are leaked in the child on purpose: dropping them would join threads that do not exist there, and use the
+//! parent's sockets. `pthread_atfork` detects every fork, whether Ruby or C calls it.
 
 use std::convert::Infallible;
 use std::mem::ManuallyDrop;
@@ -19,12 +19,12 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Has the system tell every forked child that it is one. Best called before the process has threads; starts nothing.
+/// Starts to detect forks. Call it before the process has threads. Starts no thread.
 pub fn watch_forks() {
     AT_FORK.call_once(|| {
         #[cfg(unix)]
-        // SAFETY: registers a handler that does nothing but add to an atomic, which is safe in a forked child of a
-        // process with threads. The library is never unloaded, so the handler stays callable.
+        // SAFETY: the handler only adds to an atomic, which is safe in a forked child of a process with threads. The
+        // library is never unloaded, so the handler remains callable.
         unsafe {
             libc::pthread_atfork(None, None, Some(in_child));
         }
@@ -36,13 +36,13 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What becomes, in a forked child, of work that its parent started.
+/// The error, in a forked child, of an operation that its parent started.
 pub fn forked() -> Error {
-    let reason = "the process forked while this was under way".to_owned();
+    let reason = "the process forked during this operation, which belongs to the parent process".to_owned();
     Error::plain(Kind::Connection, reason)
 }
 
-/// A value that is of use only in the process that made it. In a forked child it is neither seen nor dropped.
+/// A value for the process that made it alone. A forked child can neither read nor drop it.
 pub struct ProcessBound<T> {
     generation: u64,
     value: ManuallyDrop<T>,
@@ -99,7 +99,7 @@ impl<T> ProcessLocal<T> {
     /// This process's value, if there is one. Makes nothing.
     pub fn get(&self) -> Option<Arc<T>> {
         let found = self.current.load(Ordering::Acquire);
-        // SAFETY: a pointer in `current` is null or a leaked box that is freed in `drop` alone, which has `&mut self`.
+        // SAFETY: a pointer in `current` is null, or a leaked box that only `drop` frees, which has `&mut self`.
         match unsafe { found.as_ref() } {
             Some((generation, value)) if *generation == self::generation() => Some(Arc::clone(value)),
             _ => None,
@@ -117,7 +117,7 @@ impl<T> ProcessLocal<T> {
     /// This process's value, made by `make` if there is none yet.
     ///
     /// # Errors
-    /// What `make` says. The next call tries again.
+    /// The error of `make`. The next call tries again.
     pub fn get_or_try_make<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         let found = self.current.load(Ordering::Acquire);
         if let Some(value) = self.get() {
@@ -130,12 +130,12 @@ impl<T> ProcessLocal<T> {
         {
             Ok(_) => made,
             Err(winner) => {
-                // SAFETY: `made` lost the race and was never shared.
+                // SAFETY: `made` was not stored, so no other thread has the pointer.
                 drop(unsafe { Box::from_raw(made) });
                 winner
             }
         };
-        // SAFETY: as in `get`; whatever was swapped in or won the race is not null.
+        // SAFETY: as in `get`. `current` is `made` or a pointer that another thread has stored, so it is not null.
         Ok(Arc::clone(unsafe { &(*current).1 }))
     }
 }
@@ -143,7 +143,8 @@ impl<T> ProcessLocal<T> {
 impl<T> Drop for ProcessLocal<T> {
     fn drop(&mut self) {
         let current = *self.current.get_mut();
-        // SAFETY: nobody else can reach the pointer any more; a foreign process's value is left alone.
+        // SAFETY: `&mut self`, so no other thread has the pointer. The box is valid as in `get`; one that another
+        // process made is not freed.
         unsafe {
             if current
                 .as_ref()

@@ -1,14 +1,14 @@
-//! A Durable Streams client: HTTP and concurrency around the decisions of `durable-streams-protocol`. Nothing here knows
-//! that Ruby exists.
+//! A Durable Streams client: HTTP and concurrency around `durable-streams-protocol`, which makes the protocol's
+//! decisions. It contains nothing of Ruby.
 //!
-//! - [`endpoint`]: a stream's URL, and the client and application behind it; [`connections`]: a client and its pools.
+//! - [`endpoint`]: a stream's URL with its headers and parameters; [`connections`]: a client and its connection pools.
 //! - [`requests`], [`append`], [`reader`], [`producer`]: the operations.
-//! - [`inline`]: requests that their waiter carries out; [`runtime`]: the threads that carry out all others.
-//! - [`fork`], [`lock`]: living in a process that forks.
-//! - [`transport`]: an application that answers requests in the network's stead.
+//! - [`inline`]: jobs that the waiting thread carries out; [`runtime`]: the threads that carry out all others.
+//! - [`fork`], [`lock`]: state in a process that forks.
+//! - [`transport`]: transports that execute requests instead of the network.
 //!
 //! # Example
-//! Reads a stream. A small server of one response stands in for a real one.
+//! Reads a stream from a small server that has one response.
 //! ```
 //! use std::io::{Read, Write};
 //! use std::sync::Arc;

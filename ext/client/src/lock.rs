@@ -1,23 +1,23 @@
-//! The one kind of lock that this library blocks on: a panic does not poison it, and a fork cannot break it.
+//! The mutex of this library: a panic does not poison it, and a fork does not break it.
 //!
-//! parking_lot would keep all sleepers in one table for the whole process. A forked child inherits that table with the
-//! entries of threads that it does not have, and walks over them. The standard library's locks are each for themselves.
+//! It is not parking_lot's, which has one table of sleeping threads for the process. A forked child inherits that table
+//! with the entries of threads that do not exist in it, and follows them. The standard library's locks share nothing.
 
 use std::sync::PoisonError;
 
 pub use std::sync::MutexGuard;
 
-/// A mutual exclusion. What it protects is left consistent at every point where a panic could happen.
+/// A mutex. Code that has the lock must leave the value consistent at every point that may panic.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// A lock around `value`.
+    /// Makes a mutex around `value`.
     pub const fn new(value: T) -> Mutex<T> {
         Mutex(std::sync::Mutex::new(value))
     }
 
-    /// Waits for the lock.
+    /// Waits for the lock and takes it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_works_after_a_panic_under_it() {
+    fn locks_after_a_panic_with_the_lock() {
         let lock = Mutex::new(1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = lock.lock();

@@ -1,7 +1,6 @@
-//! The proxy that requests go through: what the environment says, by curl's rules.
-//!
-//! `http_proxy` and `https_proxy` are for the URLs of their scheme, `all_proxy` for both; `no_proxy` lists the hosts that
-//! are asked directly, `*` stands for all. Each may be in upper case too; lower case comes first. An empty value is none.
+//! The proxy that the environment names, by curl's rules. Read [`Proxy`] first. `http_proxy` and `https_proxy` are for
+//! the URLs of their scheme, `all_proxy` for both. `no_proxy` lists the hosts to connect to directly; `*` means all.
+//! The names may be in upper case too; the lower case one is preferred. An empty value counts as not set.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -10,18 +9,18 @@ use durable_streams_protocol::url::shown;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{NoProxy, Url};
 
-/// What the environment says for the URLs of one scheme.
+/// The proxy for the URLs of one scheme.
 #[derive(Debug)]
 pub(crate) enum Proxy {
-    /// All requests go to their hosts.
+    /// There is no proxy.
     Direct,
-    /// Requests go through the proxy, but those to the hosts of a list (`no_proxy`).
+    /// Requests go through this proxy, except those to the listed hosts (`no_proxy`).
     Through(Url, String),
-    /// There is to be a proxy, and it cannot be used.
+    /// The environment names a proxy that cannot be used.
     Unusable(Arc<Unusable>),
 }
 
-/// A proxy that cannot be used. It has to be for every host but those that are asked directly.
+/// A proxy that cannot be used. Only requests to the hosts of `no_proxy` are possible.
 #[derive(Debug)]
 pub(crate) struct Unusable {
     reason: String,
@@ -30,7 +29,7 @@ pub(crate) struct Unusable {
 
 impl Unusable {
     /// # Errors
-    /// If a request to `url` has to go through the proxy: why it cannot.
+    /// The reason, if a request to `url` has to go through the proxy.
     pub(crate) fn check(&self, url: &Url) -> Result<(), String> {
         let is_direct = url
             .as_str()
@@ -44,7 +43,7 @@ impl Unusable {
 }
 
 impl Proxy {
-    /// The proxy for URLs of a scheme ("http" or "https"). `variable` looks up the environment.
+    /// The proxy for URLs of a scheme ("http" or "https"). `variable` reads an environment variable.
     pub(crate) fn from_environment(scheme: &str, variable: impl Fn(&str) -> Option<OsString>) -> Proxy {
         let value = |name: &str| {
             let value = variable(name)?.to_string_lossy().trim().to_owned();
@@ -52,7 +51,7 @@ impl Proxy {
         };
         let either = |name: &str| {
             let upper = name.to_ascii_uppercase();
-            // CGI hands a request's Proxy header to programs under this name.
+            // CGI passes a request's Proxy header to programs under this name.
             let is_a_header = upper == "HTTP_PROXY" && variable("REQUEST_METHOD").is_some();
             let named = |name: String| value(&name).map(|value| (name, value));
             named(name.to_owned()).or_else(|| named(upper).filter(|_| !is_a_header))
@@ -75,12 +74,12 @@ impl Proxy {
         )
     }
 
-    /// Whether the connection to the proxy is a TLS connection.
+    /// Whether the connection to the proxy uses TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
         matches!(self, Proxy::Through(url, _) if url.scheme() == "https")
     }
 
-    /// The same for reqwest; `None` where it is to use no proxy.
+    /// The proxy for reqwest; `None` if reqwest must not use one.
     pub(crate) fn to_reqwest(&self) -> reqwest::Result<Option<reqwest::Proxy>> {
         match self {
             Proxy::Direct | Proxy::Unusable(_) => Ok(None),
@@ -92,7 +91,8 @@ impl Proxy {
     }
 }
 
-/// The entries of a `no_proxy` list, between commas: spaces separate too, and IPv6 addresses may have brackets.
+/// A `no_proxy` list, separated by commas alone. The variable's may also have spaces, and brackets around IPv6
+/// addresses.
 fn entries(list: &str) -> String {
     let is_separator = |c: char| c == ',' || c.is_whitespace();
     let bare = |entry: &str| entry.replace(['[', ']'], "");
@@ -104,7 +104,7 @@ fn entries(list: &str) -> String {
     entries.join(",")
 }
 
-/// A proxy's URL; without a scheme, `http` is meant.
+/// A proxy's URL. Without a scheme it is `http`.
 fn parse(proxy: &str) -> Result<Url, String> {
     let text = match proxy.contains("://") {
         true => proxy.to_owned(),
@@ -116,7 +116,7 @@ fn parse(proxy: &str) -> Result<Url, String> {
         let reason = format!("its scheme is {:?}; http and https can be used", url.scheme());
         return Err(refused(reason));
     }
-    // Connections are made with this parser, which knows fewer hosts.
+    // Connections use this parser, which accepts fewer hosts.
     match url.as_str().parse::<http::Uri>() {
         Ok(_) => Ok(url),
         Err(error) => Err(refused(error.to_string())),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_has_its_variable_and_lower_case_comes_first() {
+    fn each_scheme_has_its_variable_and_lower_case_is_preferred() {
         let both = [
             ("http_proxy", "http://a"),
             ("HTTP_PROXY", "http://b"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_none() {
+    fn an_empty_variable_counts_as_not_set() {
         let empty = [
             ("http_proxy", ""),
             ("HTTP_PROXY", " "),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cgi_request_said_is_no_proxy() {
+    fn ignores_the_proxy_header_of_a_cgi_request() {
         let cgi = [("HTTP_PROXY", "http://evil"), ("REQUEST_METHOD", "GET")];
         assert_eq!(url("http", &cgi), None);
         let cgi = [cgi[0], cgi[1], ("http_proxy", "a")];
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_in_no_proxy_switches_proxies_off_even_unusable_ones() {
+    fn a_star_in_no_proxy_disables_proxies_and_unusable_ones_too() {
         for list in ["*", " * ", "a.example,*", "127.0.0.1 *"] {
             for proxy in ["http://a", "socks5://a"] {
                 assert_eq!(url("http", &[("http_proxy", proxy), ("NO_PROXY", list)]), None);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_proxy_is_an_error_that_names_its_variable_and_no_password() {
+    fn an_unusable_proxy_is_an_error_with_its_variable_and_without_its_password() {
         for value in [
             "http://me:s3cret@h:port",
             "socks5://me:s3cret@h",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_proxy_is_not_missed_by_hosts_that_are_asked_directly() {
+    fn hosts_in_no_proxy_do_not_need_an_unusable_proxy() {
         let variables = [
             ("https_proxy", "socks5://h"),
             ("no_proxy", "internal.example, 10.0.0.0/8 [::1],127.0.0.1"),

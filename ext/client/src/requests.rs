@@ -1,4 +1,5 @@
-//! The operations that are not reads, each as one request to carry out.
+//! The operations that are not reads, each as a [`Job`]. They share no request; for appends that do, see
+//! [`append`](mod@crate::append).
 
 use std::sync::Arc;
 
@@ -11,15 +12,16 @@ use crate::endpoint::Endpoint;
 use crate::exchange::retry::send_with_retries;
 use crate::inline::job::Job;
 
-/// Asks for a stream's metadata (HEAD), for its own sake or for what it is needed for.
+/// Gets a stream's metadata (HEAD). `purpose` is the operation that needs it, if there is one.
 pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Job<Head> {
     job(endpoint, operations::head(purpose), Head::of)
 }
 
-/// Creates a stream (PUT), or finds it there with the same configuration. Gives its content type, where the server says it.
+/// Creates a stream (PUT). It is a success if the stream exists with the same configuration. Gives the content type, if
+/// the server reports it.
 ///
 /// # Errors
-/// `Kind::Argument` for a value that no header can carry.
+/// `Kind::Argument` if a value is invalid in a header.
 pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Job<Option<String>>> {
     let request = operations::create(endpoint.display(), how)?;
     Ok(job(endpoint, request, operations::created))
@@ -30,10 +32,11 @@ pub fn delete(endpoint: &Arc<Endpoint>) -> Job<()> {
     job(endpoint, operations::delete(), operations::deleted)
 }
 
-/// Closes a stream for good (POST with `Stream-Closed`), after appending `body` if there is one. Gives the final offset.
+/// Closes a stream permanently (POST with `Stream-Closed`), with `body` as its last message if there is one. Gives the
+/// final offset.
 ///
 /// # Errors
-/// `Kind::Argument` for a content type that no header can carry.
+/// `Kind::Argument` if the content type is invalid in a header.
 pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<Bytes>) -> Result<Job<String>> {
     let with_data = body.is_some();
     let request = operations::close(endpoint.display(), content_type, body)?;
@@ -44,12 +47,13 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
 /// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
 ///
 /// # Errors
-/// `Kind::Argument` for a content type or a `seq` that no header can carry.
+/// `Kind::Argument` if the content type or `seq` is invalid in a header.
 pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Job<String>> {
     let request = operations::append(endpoint.display(), content_type, body, seq)?;
     Ok(job(endpoint, request, operations::appended))
 }
 
+/// A job that sends `request`, with retries. `meaning` makes the outcome from the response.
 fn job<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,

@@ -1,4 +1,4 @@
-//! The tokio runtime that requests run on, one for each process, and tasks on it.
+//! The tokio runtime with its worker threads, one for each process, and [`Task`]s on it.
 
 use std::any::Any;
 use std::future::Future;
@@ -17,11 +17,11 @@ use crate::lock::Mutex;
 
 static NETWORK: ProcessLocal<Network> = ProcessLocal::new();
 
-/// The runtime with its threads. The one in `NETWORK` lives as long as the process.
+/// The runtime with its threads. The one in `NETWORK` exists until the process ends.
 struct Network(Option<Runtime>);
 
 impl Drop for Network {
-    /// One that lost the race to be the process's own.
+    /// Only for a runtime that another thread's was preferred to, when both made one.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -29,7 +29,7 @@ impl Drop for Network {
     }
 }
 
-/// The runtime that requests run on, started if this process has none.
+/// The process's runtime, started if there is none.
 ///
 /// # Errors
 /// `Kind::Connection` if the system refuses threads or descriptors.
@@ -43,9 +43,9 @@ pub fn runtime() -> Result<Handle> {
 }
 
 fn build_runtime() -> Result<Runtime> {
-    // Each hop from one worker to another costs more than what most requests do there: few workers, even on large
-    // machines, since it is Ruby that has little to give them. (On two cores one instead of two: an append's CPU time
-    // falls from 50 to 33 microseconds.)
+    // A switch from one worker to another costs more than most requests do there, and Ruby gives them little work. So
+    // there are few workers even on large machines. (On two cores, one worker instead of two lowers an append's CPU
+    // time from 50 to 33 microseconds.)
     let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 4));
     let refused = |why: &str| Error::plain(Kind::Connection, format!("cannot start the network threads: {why}"));
     try_threads(workers).map_err(|error| refused(&error.to_string()))?;
@@ -57,25 +57,25 @@ fn build_runtime() -> Result<Runtime> {
             .enable_all()
             .build()
     };
-    // Threads may have been refused since.
+    // The system may refuse threads now that it gave before.
     let built = catch_unwind(build).map_err(|payload| refused(text_of(payload.as_ref())))?;
     built.map_err(|error| refused(&error.to_string()))
 }
 
-/// Whether the system gives this process so many more threads. tokio panics if it does not: the message goes to standard
-/// error, and of several workers those that were started are waited for, for ever.
+/// Starts and ends `count` threads, to learn whether the system gives that many. If it does not, tokio panics, writes
+/// to standard error, and waits for ever for those of several workers that it has started.
 fn try_threads(count: usize) -> io::Result<()> {
-    let gate = Mutex::new(());
+    let lock = Mutex::new(());
     thread::scope(|scope| {
-        let _closed = gate.lock();
+        let _guard = lock.lock();
         (0..count).try_for_each(|_| {
-            let started = thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+            let started = thread::Builder::new().spawn_scoped(scope, || drop(lock.lock()));
             started.map(drop)
         })
     })
 }
 
-/// Work under way. Dropped before its end, it is cancelled (and its connection with it).
+/// A running request. If it is dropped before its end, the request is cancelled and its connection is closed.
 pub struct Task<T>(ProcessBound<AbortOnDrop<T>>);
 
 struct AbortOnDrop<T>(JoinHandle<Result<T>>);
@@ -87,12 +87,12 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 impl<T: Send + 'static> Task<T> {
-    /// Starts `work` on the runtime's threads.
+    /// Starts `future` on the runtime's threads.
     ///
     /// # Errors
     /// If the runtime cannot be started.
-    pub fn spawn(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<Task<T>> {
-        Ok(Task(ProcessBound::new(AbortOnDrop(runtime()?.spawn(work)))))
+    pub fn spawn(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<Task<T>> {
+        Ok(Task(ProcessBound::new(AbortOnDrop(runtime()?.spawn(future)))))
     }
 }
 
@@ -109,7 +109,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// A task that gave no result: it panicked, or the runtime is going down.
+/// The error of a task without a result: it panicked, or the runtime is shutting down.
 fn ended(error: tokio::task::JoinError) -> Error {
     if !error.is_panic() {
         return Error::plain(Kind::Connection, "the request was cancelled".to_owned());
@@ -117,7 +117,7 @@ fn ended(error: tokio::task::JoinError) -> Error {
     panicked(error.into_panic().as_ref())
 }
 
-/// What becomes of a panic.
+/// The error that a panic becomes.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
     Error::plain(Kind::Internal, format!("internal error: {}", text_of(payload)))
 }

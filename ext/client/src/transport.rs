@@ -1,5 +1,5 @@
-//! Where requests are answered: by the network, or by the application itself, which is what its tests do. Everything
-//! above the sending of one request is the same for both.
+//! Transports that execute requests in memory, instead of the network. `durable_streams/testing` uses one. Retries,
+//! reads and producers are the same for both. Read [`Transport`] first.
 
 use std::any::Any;
 use std::future::Future;
@@ -12,22 +12,22 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::mpsc;
 
-/// A request as it would go over the wire.
+/// A request, with all that the network would send.
 #[derive(Clone, Debug)]
 pub struct TransportRequest {
-    /// What it is for.
+    /// The operation that it belongs to.
     pub operation: Operation,
     /// The method.
     pub method: Method,
     /// The URL, query included.
     pub url: Url,
-    /// The headers: the protocol's and the user's.
+    /// The protocol's and the user's headers.
     pub headers: HeaderMap,
     /// The body, if it has one.
     pub body: Option<Bytes>,
 }
 
-/// An answer as it would come over the wire.
+/// A response.
 #[derive(Debug)]
 pub struct TransportResponse {
     /// The status.
@@ -38,37 +38,38 @@ pub struct TransportResponse {
     pub body: TransportBody,
 }
 
-/// An answer's body.
+/// A response's body.
 #[derive(Debug)]
 pub enum TransportBody {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
-    /// What comes, until the sending end is dropped.
+    /// The body's pieces as they arrive. It ends when the sender is dropped.
     Streamed(mpsc::UnboundedReceiver<Bytes>),
 }
 
-/// Why there is no answer.
+/// Why a request has no response.
 #[derive(Clone, Debug)]
 pub enum TransportError {
-    /// There is no connection; the request was not sent.
+    /// The connection was refused. The request was not sent.
     Refused,
     /// The connection was lost after the request was sent.
     Lost,
-    /// Nothing came for as long as the client waits.
+    /// No response arrived within the client's time limit.
     TimedOut,
-    /// Whoever would have answered is gone.
+    /// The transport is closed.
     Closed,
-    /// Whoever was to answer waits no more; others may wait for the same, and be asked.
+    /// The caller that was to execute the request does not wait for it any more. If another caller waits for the same
+    /// request, it is tried again by that one.
     Abandoned,
-    /// The application failed; it holds what the application said.
+    /// The application raised this error.
     Application(Arc<dyn Any + Send + Sync>),
 }
 
-/// What an answer comes as.
+/// The future of a response.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<TransportResponse, TransportError>> + Send>>;
 
-/// An application that answers requests in the network's stead.
+/// What executes requests instead of the network.
 pub trait Transport: Send + Sync {
-    /// Answers one request. The future is dropped if the request is given up.
+    /// Executes one request. The future is dropped if the request is cancelled.
     fn execute(&self, request: TransportRequest) -> ResponseFuture;
 }

@@ -1,5 +1,5 @@
-//! Sends a request and follows its redirects, as [`Redirects`] decides. The user's headers and certificate go to another
-//! origin only if the user trusts it.
+//! Sends a request and follows its redirects, as [`Redirects`] decides. The user's headers and certificate go to
+//! another origin only if the user trusts it.
 
 use durable_streams_protocol::error::{Kind, Result};
 use durable_streams_protocol::redirect::{RedirectStep, Redirects, is_at_home, origin_of};

@@ -1,4 +1,4 @@
-//! What a forked child sees of its parent's.
+//! Tests of what a forked child has of its parent's state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::{ProcessBound, ProcessLocal, generation, watch_forks};
 use crate::runtime::runtime;
 
-/// Whether `body` holds in a forked child, which ends with it.
+/// Whether `body` returns true in a forked child, which then exits.
 fn holds_in_child(body: impl FnOnce() -> bool) -> bool {
     watch_forks();
-    // SAFETY: the child of a process with threads does what a Ruby child does as well: it allocates, takes no lock that
-    // another thread may hold, and ends without running anything of the parent's.
+    // SAFETY: the parent has threads. The child allocates, as a child of Ruby does too. It takes no lock that a thread
+    // of the parent may have, and `_exit` runs none of the parent's exit handlers.
     unsafe {
         match libc::fork() {
             0 => {
@@ -47,7 +47,7 @@ fn a_child_has_another_generation() {
 }
 
 #[test]
-fn a_child_neither_sees_nor_drops_what_is_bound_to_the_parent() {
+fn a_child_neither_reads_nor_drops_a_value_bound_to_the_parent() {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut bound = Some(ProcessBound::new(Counted(Arc::clone(&drops))));
     assert!(bound.as_ref().is_some_and(|bound| bound.get().is_some()));
@@ -61,7 +61,7 @@ fn a_child_neither_sees_nor_drops_what_is_bound_to_the_parent() {
 }
 
 #[test]
-fn a_child_makes_its_own_value_and_leaves_the_parents_alone() {
+fn a_child_makes_its_own_value_and_does_not_drop_the_parents() {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut local = Some(ProcessLocal::new());
     let make = |local: &Option<ProcessLocal<Counted>>, drops: &Arc<AtomicUsize>| {

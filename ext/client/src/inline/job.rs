@@ -1,4 +1,5 @@
-//! Work that has not begun: one request, to be carried out by the runtime's threads or by whoever waits for it.
+//! Jobs: requests that have not started. A job runs on the runtime's threads ([`Job::spawn`]), or inline, on the thread
+//! that waits for it (`Job::into_inline`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,19 +11,19 @@ use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::runtime::Task;
 
-/// What whoever carries out work turns to.
+/// Whether the thread that runs an inline job pauses or resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PauseEvent {
-    /// Something else: the work does not move meanwhile.
+    /// The thread does something else. The job makes no progress meanwhile.
     Paused,
-    /// The work again.
+    /// The thread runs the job again.
     Resumed,
 }
 
 type PauseHook = Box<dyn Fn(PauseEvent) + Send>;
 type JobFuture<T> = Box<dyn Future<Output = Result<T>> + Send>;
 
-/// A request that has not begun, and what becomes of its answer. Dropped, it never begins.
+/// A request that has not started, and what its response means. If it is dropped, the request is never sent.
 pub struct Job<T> {
     endpoint: Arc<Endpoint>,
     operation: Operation,
@@ -44,13 +45,13 @@ impl<T: Send + 'static> Job<T> {
         }
     }
 
-    /// Has `pause_hook` called when whoever carries it out turns to something else for a while, and when he is back.
+    /// Has `pause_hook` called when the thread that runs the job inline pauses or resumes it.
     pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Job<T> {
         self.pause_hook = Some(Box::new(pause_hook));
         self
     }
 
-    /// Begins it on the runtime's threads.
+    /// Starts the job on the runtime's threads.
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
@@ -62,7 +63,7 @@ impl<T: Send + 'static> Job<T> {
 
 #[cfg(debug_assertions)]
 impl<T: Send + 'static> Job<T> {
-    /// Work that panics when it is carried out, to see what becomes of that. Only in builds for development.
+    /// A job that panics, for tests of what happens then. Only in development builds.
     pub fn panicking(endpoint: &Arc<Endpoint>, message: &'static str) -> Job<T> {
         Job::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
     }
@@ -88,12 +89,12 @@ mod inline_job {
     use crate::fork::{ProcessBound, forked};
     use crate::inline::runtime::{InlineRuntime, Notifier, existing_inline_runtimes, inline_runtimes};
 
-    /// Work that its waiter carries out. It goes on only in [`InlineJob::run`]; dropped before its end, it is cancelled (and
-    /// its connection with it).
+    /// A job that the thread that waits for it carries out. It makes progress only in [`InlineJob::run`]. If it is
+    /// dropped before its end, its request is cancelled and its connection is closed.
     pub struct InlineJob<T>(ProcessBound<Box<StartedJob<T>>>);
 
     struct StartedJob<T> {
-        /// There until it is dropped.
+        /// `None` only while it is being dropped.
         inline_runtime: Option<InlineRuntime>,
         future: Pin<JobFuture<T>>,
         pause_hook: Option<PauseHook>,
@@ -101,18 +102,18 @@ mod inline_job {
         done: bool,
     }
 
-    /// Why a run has ended.
+    /// Why [`InlineJob::run`] has returned.
     pub enum RunOutcome<T, A> {
-        /// The work is done; there must be no other run.
+        /// The job is done. `run` must not be called again.
         Done(Result<T>),
-        /// There is something else to do first.
+        /// `poll_other` was ready first. Call `run` again to go on.
         Other(A),
-        /// Whoever carries it out is wanted elsewhere.
+        /// The thread was interrupted. Call `run` again to go on.
         Interrupted,
     }
 
     impl<T: Send + 'static> Job<T> {
-        /// Lets the caller carry it out, or gives it back if that cannot be: then it is for [`Job::spawn`].
+        /// Makes this an inline job, or gives it back if all inline runtimes are in use. Then use [`Job::spawn`].
         ///
         /// # Errors
         /// If the client is closed or the runtime cannot be started.
@@ -138,9 +139,9 @@ mod inline_job {
     }
 
     impl<T> InlineJob<T> {
-        /// Carries the work out on the calling thread, to its end, until `poll_other` is ready, or until `interrupted` says so:
-        /// it is asked at the beginning, when `notifier` has become readable, and as often as `period` says, if there is one.
-        /// Another run goes on with the work.
+        /// Runs the job on the calling thread until it is done, `poll_other` is ready or `interrupted` returns true.
+        /// Calls `interrupted` at the beginning, when `notifier` becomes readable, and once in every `period` if there
+        /// is one.
         pub fn run<A>(
             &mut self,
             notifier: BorrowedFd<'static>,
@@ -225,24 +226,30 @@ mod inline_job {
         }
     }
 
-    /// Lets connections learn what happened to them while nobody was in the inline runtime, a server's closing them above all: the
-    /// first turn asks the system, the second has them act on it.
+    /// Lets connections notice what happened to them while the inline runtime was not running, above all that the
+    /// server has closed them. The first yield polls the system, the second lets the connections' tasks run.
     async fn settle() {
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
 
-    /// The notifier, as the inline runtime knows it: made known once, since it is mostly the same one.
+    /// The notifier, registered with the inline runtime. It is registered again only when it is another descriptor,
+    /// which is rare.
     fn registered<'a>(known: &'a mut Option<Notifier>, notifier: BorrowedFd<'static>) -> Result<&'a Notifier> {
         if known
             .as_ref()
             .is_none_or(|known| known.as_raw_fd() != notifier.as_raw_fd())
         {
             *known = None;
-            // SAFETY: the descriptor stays open as long as the process lives, and keeps its number: the type says so. Any
-            // thread; nothing of Ruby.
-            let listening = unsafe { AsyncFd::register_with_interest(notifier, Interest::READABLE) };
-            *known = Some(listening.map_err(|e| Error::plain(Kind::Connection, format!("cannot wait: {e}")))?);
+            // SAFETY: `BorrowedFd<'static>` guarantees that the descriptor remains open, with the same number, until
+            // the process ends. May run on any thread; touches nothing of Ruby.
+            let registration = unsafe { AsyncFd::register_with_interest(notifier, Interest::READABLE) };
+            *known = Some(registration.map_err(|e| {
+                Error::plain(
+                    Kind::Connection,
+                    format!("cannot watch the notifier of this thread: {e}"),
+                )
+            })?);
         }
         known.as_ref().ok_or_else(|| {
             Error::plain(
@@ -252,7 +259,7 @@ mod inline_job {
         })
     }
 
-    /// Whether `interrupted`, which is asked once in every `period`, says so.
+    /// Calls `interrupted` once in every `period`. Whether it returned true.
     fn due_check_found(
         next_check: &mut Option<Pin<Box<Sleep>>>,
         context: &mut Context<'_>,
@@ -260,7 +267,8 @@ mod inline_job {
         interrupted: &impl Fn() -> bool,
     ) -> bool {
         let Some(period) = period else { return false };
-        // The timer goes on from one run to the next: to set one takes a system call, which cost an append 5 % of its time.
+        // The timer is used again by the next run: setting one takes a system call, which cost an append 5 % of its
+        // time.
         let next_check = next_check.get_or_insert_with(|| Box::pin(sleep(period)));
         while next_check.as_mut().poll(context).is_ready() {
             next_check.as_mut().reset(Instant::now() + period);
@@ -271,10 +279,10 @@ mod inline_job {
         false
     }
 
-    /// Whether the notifier rang and means it.
+    /// Whether the notifier became readable and `interrupted` returned true.
     fn notified(notifier: &Notifier, context: &mut Context<'_>, interrupted: &impl Fn() -> bool) -> bool {
         while let Poll::Ready(readable) = notifier.poll_read_ready(context) {
-            // That it cannot be listened to any more does not happen before the runtime ends.
+            // An error means that the runtime has ended, which does not happen during a run.
             let Ok(mut readable) = readable else { return true };
             readable.clear_ready();
             if interrupted() {
@@ -298,17 +306,17 @@ mod tests {
     use super::*;
     use crate::connections::{Client, Config};
 
-    /// A descriptor that never becomes readable: a pipe whose other end stays open.
+    /// A descriptor that never becomes readable: a pipe whose writer is never closed.
     fn silent() -> BorrowedFd<'static> {
         let (reader, writer) = std::io::pipe().unwrap();
         std::mem::forget(writer);
         let reader = Box::leak(Box::new(reader));
-        // SAFETY: leaked, so open as long as the process lives.
+        // SAFETY: the reader is leaked, so the descriptor is open until the process ends.
         unsafe { BorrowedFd::borrow_raw(reader.as_raw_fd()) }
     }
 
     #[test]
-    fn an_interrupt_without_a_notification_is_found_within_a_period() {
+    fn finds_an_interrupt_without_a_notification_within_a_period() {
         let endpoint = Endpoint::new(Client::new(Config::for_tests()), "http://h/s", Values::default(), None);
         let endpoint = Arc::new(endpoint.unwrap());
         let job: Job<()> = Job::new(&endpoint, Operation::Head, |_| pending());

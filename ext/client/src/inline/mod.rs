@@ -1,4 +1,5 @@
-//! Inline requests: the thread that waits for a request carries it out, on a runtime of its own without threads.
+//! Inline jobs: the thread that waits for a request carries it out, on a single-threaded runtime. Read [`job::Job`]
+//! first.
 
 pub mod job;
 pub(crate) mod runtime;

@@ -1,8 +1,9 @@
-//! Lanes: runtimes without threads, on which whoever waits for a request carries it out.
+//! Inline runtimes: single-threaded tokio runtimes on which the thread that waits for a request carries it out. Read
+//! [`InlineRuntimes`] first.
 //!
-//! A request that another thread carries out costs two switches between threads, which is more than all the rest of a
-//! small one. A runtime has connections of its own. Nothing moves on it while nobody is in it: so it is for single requests,
-//! and an idle one does not live long.
+//! If another thread carries out a request, that costs two thread switches, which is more than the rest of a small
+//! request. Each inline runtime has its own connections. They make no progress while no thread runs the runtime, so it
+//! is for single requests only, and an idle one is ended soon.
 
 #[cfg(unix)]
 use std::pin::Pin;
@@ -19,45 +20,47 @@ use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime;
 
-/// How many runtimes a process has at most. Further requests are carried out by the runtime's threads.
+/// How many inline runtimes a process has at most. Further requests run on the threads of the process's runtime.
 const MOST: usize = 32;
 
-/// A descriptor that a runtime's runtime listens to.
+/// A notifier's descriptor, registered with an inline runtime.
 #[cfg(unix)]
 pub(crate) type Notifier = tokio::io::unix::AsyncFd<std::os::fd::BorrowedFd<'static>>;
 
-/// A runtime, and each client's connections on it.
+/// A single-threaded runtime, with the connections of each client on it.
 pub(crate) struct InlineRuntime {
     pub(crate) runtime: Runtime,
     pub(crate) pools: PoolSet,
-    /// What interrupts who is in it.
+    /// Interrupts the thread that runs it.
     #[cfg(unix)]
     pub(crate) notifier: Option<Notifier>,
-    /// When who is in it next looks for interrupts that ring no notifier.
+    /// When to look next for interrupts that the notifier does not report.
     #[cfg(unix)]
     pub(crate) next_check: Option<Pin<Box<Sleep>>>,
-    /// When it was given back.
-    since: Instant,
-    /// How many clients had been forgotten when it was made or last known to be without them.
+    /// When it was last given back.
+    idle_since: Instant,
+    /// How many clients had been forgotten when it was last known to have none of their connections.
     forgotten: u64,
 }
 
-/// The runtimes of a process.
+/// The inline runtimes of a process.
 #[derive(Default)]
 pub(crate) struct InlineRuntimes(Mutex<RuntimesState>);
 
 #[derive(Default)]
 struct RuntimesState {
-    /// The one that was left last is the last.
+    /// The one that was given back last is the last.
     idle: Vec<InlineRuntime>,
     taken: usize,
+    /// How many clients have been forgotten.
     forgotten: u64,
+    /// Whether a task ends idle runtimes.
     sweeping: bool,
 }
 
 static INLINE_RUNTIMES: ProcessLocal<InlineRuntimes> = ProcessLocal::new();
 
-/// This process's runtimes, made if there are none.
+/// This process's inline runtimes, made if there are none.
 pub(crate) fn inline_runtimes() -> Arc<InlineRuntimes> {
     INLINE_RUNTIMES.get_or_make(|| {
         on_forget(|client| {
@@ -69,13 +72,13 @@ pub(crate) fn inline_runtimes() -> Arc<InlineRuntimes> {
     })
 }
 
-/// This process's runtimes, if there are any.
+/// This process's inline runtimes, if there are any.
 pub(crate) fn existing_inline_runtimes() -> Option<Arc<InlineRuntimes>> {
     INLINE_RUNTIMES.get()
 }
 
 impl InlineRuntimes {
-    /// A runtime for one request at a time, if there is one to be had.
+    /// Takes an idle inline runtime or makes one. `None` if all are in use.
     pub(crate) fn take(&self) -> Option<InlineRuntime> {
         let mut state = self.0.lock();
         if let Some(runtime) = state.idle.pop() {
@@ -85,15 +88,15 @@ impl InlineRuntimes {
         if state.taken >= MOST {
             return None;
         }
-        // That the system refuses one is no failure: the runtime's threads have what they need.
+        // If the system refuses to make one, the request runs on the threads of the process's runtime.
         let runtime = InlineRuntime::new(state.forgotten).ok()?;
         state.taken += 1;
         Some(runtime)
     }
 
-    /// Gives a runtime back for others, or ends it with all that still goes on in it.
+    /// Gives an inline runtime back. If it is not `usable`, it is ended and its requests are cancelled.
     pub(crate) fn give_back(&self, mut inline_runtime: InlineRuntime, usable: bool) {
-        inline_runtime.since = Instant::now();
+        inline_runtime.idle_since = Instant::now();
         let mut state = self.0.lock();
         state.taken -= 1;
         if !usable || inline_runtime.forgotten != state.forgotten {
@@ -106,13 +109,13 @@ impl InlineRuntimes {
         if begin {
             match runtime::runtime() {
                 Ok(runtime) => drop(runtime.spawn(sweep())),
-                // The system refuses threads. The next runtime that is given back leads to another try.
+                // The system refuses threads. The next runtime that is given back causes another try.
                 Err(_) => self.0.lock().sweeping = false,
             }
         }
     }
 
-    /// Closes the connections of a client: idle ones now, others when their requests have ended.
+    /// Closes the connections of a client: idle ones now, the others when their requests have ended.
     pub(crate) fn forget(&self, client: u64) {
         let mut state = self.0.lock();
         state.forgotten += 1;
@@ -128,12 +131,12 @@ impl InlineRuntimes {
         ended.into_iter().for_each(InlineRuntime::end);
     }
 
-    /// Ends runtimes that nobody has been in for a while; whether there are any left.
+    /// Ends runtimes that have been idle for long. Whether idle ones remain.
     fn sweep(&self) -> bool {
         let mut state = self.0.lock();
         let ended: Vec<InlineRuntime> = state
             .idle
-            .extract_if(.., |runtime| runtime.since.elapsed() >= IDLE)
+            .extract_if(.., |runtime| runtime.idle_since.elapsed() >= IDLE)
             .collect();
         state.sweeping = !state.idle.is_empty();
         let go_on = state.sweeping;
@@ -143,6 +146,7 @@ impl InlineRuntimes {
     }
 }
 
+/// Ends idle runtimes until none is idle.
 async fn sweep() {
     loop {
         tokio::time::sleep(IDLE + Duration::from_secs(1)).await;
@@ -167,12 +171,12 @@ impl InlineRuntime {
             notifier: None,
             #[cfg(unix)]
             next_check: None,
-            since: Instant::now(),
+            idle_since: Instant::now(),
             forgotten,
         })
     }
 
-    /// Closes all connections, at once and on any thread.
+    /// Closes all its connections at once. May be called on any thread.
     fn end(self) {
         #[cfg(unix)]
         drop((self.notifier, self.next_check));
@@ -185,22 +189,22 @@ impl InlineRuntime {
 mod tests {
     use super::*;
 
-    fn has_pools(runtime: &mut InlineRuntime, client: u64) {
+    fn add_pools(runtime: &mut InlineRuntime, client: u64) {
         runtime.pools.add(client);
     }
 
     #[test]
-    fn the_lane_that_was_left_last_is_taken_first() {
+    fn takes_the_runtime_first_that_was_given_back_last() {
         let runtimes = InlineRuntimes::default();
         let (mut first, second) = (runtimes.take().unwrap(), runtimes.take().unwrap());
-        has_pools(&mut first, 1);
+        add_pools(&mut first, 1);
         runtimes.give_back(second, true);
         runtimes.give_back(first, true);
         assert!(runtimes.take().unwrap().pools.has(1));
     }
 
     #[test]
-    fn there_are_no_more_than_a_process_is_to_have() {
+    fn makes_no_more_runtimes_than_the_limit() {
         let runtimes = InlineRuntimes::default();
         let mut taken: Vec<InlineRuntime> = (0..MOST).map_while(|_| runtimes.take()).collect();
         assert_eq!(taken.len(), MOST);
@@ -210,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_clients_lanes_end_the_idle_ones_at_once() {
+    fn ends_the_runtimes_of_a_forgotten_client_and_the_idle_ones_at_once() {
         let runtimes = InlineRuntimes::default();
         let (mut used, other, busy) = (
             runtimes.take().unwrap(),
             runtimes.take().unwrap(),
             runtimes.take().unwrap(),
         );
-        has_pools(&mut used, 1);
+        add_pools(&mut used, 1);
         runtimes.give_back(used, true);
         runtimes.give_back(other, true);
         runtimes.forget(1);
@@ -230,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_nobody_was_in_for_a_while_ends() {
+    fn ends_a_runtime_that_was_idle_for_long() {
         let runtimes = InlineRuntimes::default();
         let (long_ago, lately) = (runtimes.take().unwrap(), runtimes.take().unwrap());
         runtimes.give_back(lately, true);
         runtimes.give_back(long_ago, true);
         if let Some(earlier) = Instant::now().checked_sub(IDLE) {
-            runtimes.0.lock().idle[1].since = earlier;
+            runtimes.0.lock().idle[1].idle_since = earlier;
             assert!(runtimes.sweep());
             assert_eq!(runtimes.0.lock().idle.len(), 1);
         }

@@ -33,7 +33,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// A read that has not begun. What it brings goes to `out`.
+    /// Makes a read that has not begun. Its events go to `sender`.
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, sender: EventSender) -> Driver {
         let client = endpoint.client().config();
         let config = ReadConfig {
