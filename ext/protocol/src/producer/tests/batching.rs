@@ -162,7 +162,7 @@ fn what_is_shared_waits_for_room_and_is_given_back_as_all_else() {
     bench.accept(&sent[0]);
     assert!(bench.machine.append_shared(message).is_ok());
     let sent = bench.send();
-    bench.answer(&sent[0], status(400));
+    bench.respond(&sent[0], status(400));
     let (_, undelivered) = bench.failed().expect("a failure");
     assert_eq!(undelivered, [not_delivered("bbb")]);
 }

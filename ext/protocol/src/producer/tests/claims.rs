@@ -13,7 +13,7 @@ fn claiming() -> ProducerConfig {
 fn claimed(messages: &[&str]) -> (Bench, Vec<Transmit>) {
     let mut bench = Bench::new(claiming());
     let first = bench.append_and_send(messages);
-    bench.answer(&first[0], stale(5));
+    bench.respond(&first[0], stale(5));
     let sent = bench.send();
     assert!(matches!(
         bench.events()[..],
@@ -26,8 +26,8 @@ fn claimed(messages: &[&str]) -> (Bench, Vec<Transmit>) {
 fn the_id_is_taken_back_and_everything_is_sent_anew_in_order() {
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b", "c"]);
     bench.append(&["d"]);
-    bench.answer(&sent[2], stale(5));
-    bench.answer(&sent[1], stale(5));
+    bench.respond(&sent[2], stale(5));
+    bench.respond(&sent[1], stale(5));
     assert!(bench.send().is_empty(), "the first may have landed");
     bench.accept(&sent[0]);
     let claim = bench.send();
@@ -41,9 +41,9 @@ fn the_id_is_taken_back_and_everything_is_sent_anew_in_order() {
 #[test]
 fn messages_may_be_appended_while_a_claim_is_prepared() {
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
-    bench.answer(&sent[1], stale(5));
+    bench.respond(&sent[1], stale(5));
     assert!(bench.append_and_send(&["c"]).is_empty());
-    bench.answer(&sent[0], stale(5));
+    bench.respond(&sent[0], stale(5));
     let claim = bench.send();
     assert_eq!(bodies(&claim), [(0, "a".to_owned())]);
 }
@@ -52,8 +52,8 @@ fn messages_may_be_appended_while_a_claim_is_prepared() {
 fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() {
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.lose(&sent[0]);
-    bench.answer(&sent[1], stale(5));
-    let failure = Why::StaleEpoch { current_epoch: 5 };
+    bench.respond(&sent[1], stale(5));
+    let failure = FailureReason::StaleEpoch { current_epoch: 5 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
 }
 
@@ -61,7 +61,7 @@ fn a_request_that_was_lost_before_the_fence_is_unknown_and_nothing_is_claimed() 
 fn a_request_that_was_lost_behind_one_that_was_refused_is_not_in_doubt() {
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b"]);
     bench.lose(&sent[1]);
-    bench.answer(&sent[0], stale(5));
+    bench.respond(&sent[0], stale(5));
     let claim = bench.send();
     assert_eq!(bodies(&claim), [(0, "a".to_owned())]);
     bench.accept(&claim[0]);
@@ -72,7 +72,7 @@ fn a_request_that_was_lost_behind_one_that_was_refused_is_not_in_doubt() {
 fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
     let (mut bench, sent) = Bench::sending(claiming(), &["a", "b", "c"]);
     bench.lose(&sent[0]);
-    bench.answer(&sent[2], stale(5));
+    bench.respond(&sent[2], stale(5));
     bench.accept(&sent[1]);
     assert_eq!(bodies(&bench.send()), [(0, "c".to_owned())]);
     assert_eq!(bench.delivered(), [(1, 1, 1), (2, 1, 2)]);
@@ -81,8 +81,8 @@ fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
 #[test]
 fn a_claim_that_is_answered_as_a_duplicate_and_not_found_was_somebody_elses() {
     let (mut bench, sent) = claimed(&["a", "b"]);
-    bench.answer(&sent[0], ok(204, 0));
-    assert_eq!(bench.looked_for(SearchResult::No), "tail");
+    bench.respond(&sent[0], ok(204, 0));
+    assert_eq!(bench.finish_search(SearchResult::No), "tail");
     let next = bench.send();
     assert_eq!((next[0].epoch, bodies(&next)), (7, vec![(0, "a".to_owned())]));
     bench.accept(&next[0]);
@@ -96,8 +96,8 @@ fn a_claim_that_is_answered_as_a_duplicate_and_found_was_its_own() {
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
-    bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(SearchResult::Yes);
+    bench.respond(&again[0], ok(204, 0));
+    bench.finish_search(SearchResult::Yes);
     assert_eq!(bench.delivered(), [(0, 1, 0)]);
     assert_eq!(bench.machine.epoch(), 6);
 }
@@ -105,9 +105,9 @@ fn a_claim_that_is_answered_as_a_duplicate_and_found_was_its_own() {
 #[test]
 fn a_claim_of_which_nobody_can_tell_whose_it_was_is_unknown() {
     let (mut bench, sent) = claimed(&["a", "b"]);
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::Unknown);
-    let failure = Why::StaleEpoch { current_epoch: 6 };
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::Unknown);
+    let failure = FailureReason::StaleEpoch { current_epoch: 6 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
 }
 
@@ -115,13 +115,13 @@ fn a_claim_of_which_nobody_can_tell_whose_it_was_is_unknown() {
 fn claims_that_all_turn_out_to_be_anothers_are_a_fight() {
     let (mut bench, mut sent) = claimed(&["a"]);
     for _ in 0..2 {
-        bench.answer(&sent[0], ok(204, 0));
-        bench.looked_for(SearchResult::No);
+        bench.respond(&sent[0], ok(204, 0));
+        bench.finish_search(SearchResult::No);
         sent = bench.send();
     }
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::No);
-    let failure = Why::StaleEpoch { current_epoch: 8 };
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::No);
+    let failure = FailureReason::StaleEpoch { current_epoch: 8 };
     assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
 }
 
@@ -130,17 +130,17 @@ fn a_later_batch_of_a_claimed_epoch_that_a_proxy_doubled_is_found() {
     let (mut bench, sent) = claimed(&["a", "b", "c", "d"]);
     bench.accept(&sent[0]);
     let sent = bench.send();
-    bench.answer(&sent[0], ok(204, 1));
+    bench.respond(&sent[0], ok(204, 1));
     bench.accept(&sent[2]);
     assert!(
         bench.machine.poll_lookup(bench.now).is_none(),
         "one of those sent since is still out"
     );
-    bench.answer(&sent[1], ok(204, 2));
+    bench.respond(&sent[1], ok(204, 2));
     bench.append(&["e"]);
     assert!(bench.machine.poll_transmit(bench.now).is_none(), "it may be in vain");
-    assert_eq!(bench.looked_for(SearchResult::Yes), "after 0");
-    assert_eq!(bench.looked_for(SearchResult::Yes), "after 0");
+    assert_eq!(bench.finish_search(SearchResult::Yes), "after 0");
+    assert_eq!(bench.finish_search(SearchResult::Yes), "after 0");
     assert_eq!(bodies(&bench.send()), [(4, "e".to_owned())]);
     assert_eq!(bench.delivered(), [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 3)]);
 }
@@ -151,9 +151,9 @@ fn a_later_batch_of_a_claimed_epoch_that_others_resemble_cannot_be_found() {
     bench.accept(&sent[0]);
     let sent = bench.send();
     bench.accept(&sent[1]);
-    bench.answer(&sent[0], ok(204, 2));
+    bench.respond(&sent[0], ok(204, 2));
     assert!(bench.machine.poll_lookup(bench.now).is_none());
-    let failure = Why::StaleEpoch { current_epoch: 6 };
+    let failure = FailureReason::StaleEpoch { current_epoch: 6 };
     assert_eq!(bench.failed(), Some((failure, vec![unknown("b")])));
 }
 
@@ -173,10 +173,10 @@ fn a_number_beyond_what_was_sent_in_a_claimed_epoch_is_somebody_elses() {
     let (mut bench, sent) = claimed(&["a", "b"]);
     bench.accept(&sent[0]);
     let sent = bench.send();
-    bench.answer(&sent[0], ok(204, 9));
+    bench.respond(&sent[0], ok(204, 9));
     assert_eq!(
         bench.failed(),
-        Some((Why::StaleEpoch { current_epoch: 6 }, vec![unknown("b")]))
+        Some((FailureReason::StaleEpoch { current_epoch: 6 }, vec![unknown("b")]))
     );
 }
 
@@ -185,21 +185,24 @@ fn in_an_epoch_that_two_claimed_numbers_prove_nothing() {
     let (mut bench, sent) = claimed(&["a", "b", "c", "d"]);
     bench.accept(&sent[0]);
     let sent = bench.send();
-    bench.answer(&sent[0], status(429));
+    bench.respond(&sent[0], status(429));
     bench.lose(&sent[1]);
-    bench.answer(&sent[2], ok(204, 9));
+    bench.respond(&sent[2], ok(204, 9));
     let rest = vec![not_delivered("b"), unknown("c"), unknown("d")];
-    assert_eq!(bench.failed(), Some((Why::StaleEpoch { current_epoch: 6 }, rest)));
+    assert_eq!(
+        bench.failed(),
+        Some((FailureReason::StaleEpoch { current_epoch: 6 }, rest))
+    );
 }
 
 #[test]
 fn a_stale_answer_without_a_newer_epoch_is_no_claim() {
     let mut bench = Bench::new(claiming());
     let sent = bench.append_and_send(&["a"]);
-    bench.answer(&sent[0], stale(0));
+    bench.respond(&sent[0], stale(0));
     assert_eq!(
         bench.failed(),
-        Some((Why::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
+        Some((FailureReason::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
     );
 }
 
@@ -207,11 +210,11 @@ fn a_stale_answer_without_a_newer_epoch_is_no_claim() {
 fn there_is_no_epoch_beyond_the_last() {
     let mut bench = Bench::new(claiming());
     let sent = bench.append_and_send(&["a"]);
-    bench.answer(&sent[0], stale(MAX_NUMBER));
+    bench.respond(&sent[0], stale(MAX_NUMBER));
     assert!(matches!(
         bench.failed(),
         Some((
-            Why::StaleEpoch {
+            FailureReason::StaleEpoch {
                 current_epoch: MAX_NUMBER
             },
             _
@@ -228,7 +231,7 @@ fn fight(bench: &mut Bench, pause: Duration, batches: u32, rounds: u64) -> u64 {
             bench.pass(pause);
         }
         let sent = bench.append_and_send(&["b"]);
-        bench.answer(&sent[0], stale(round * 2));
+        bench.respond(&sent[0], stale(round * 2));
         if bench.machine.failure().is_some() {
             return round - 1;
         }
@@ -245,7 +248,7 @@ fn a_quick_fight_ends() {
     assert_eq!(fight(&mut bench, Duration::from_millis(1), 100, 50), 3);
     assert_eq!(
         bench.failed(),
-        Some((Why::StaleEpoch { current_epoch: 8 }, vec![not_delivered("b")]))
+        Some((FailureReason::StaleEpoch { current_epoch: 8 }, vec![not_delivered("b")]))
     );
 }
 

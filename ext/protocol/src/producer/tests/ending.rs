@@ -72,9 +72,9 @@ fn closing_the_stream_is_the_last_request_and_travels_alone() {
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
     assert!(again[0].closes && again[0].seq == 2);
-    bench.answer(
+    bench.respond(
         &again[0],
-        Said {
+        SimulatedResponse {
             stream_closed: true,
             ..ok(204, 2)
         },
@@ -102,14 +102,14 @@ fn closing_the_stream_without_data_sends_no_body() {
     assert_eq!(bench.machine.close_stream(None), Ok(None));
     let sent = bench.send();
     assert!(sent[0].closes && sent[0].body.is_empty());
-    bench.answer(
+    bench.respond(
         &sent[0],
-        Said {
+        SimulatedResponse {
             stream_closed: true,
             ..ok(204, 0)
         },
     );
-    bench.looked_for(SearchResult::Yes);
+    bench.finish_search(SearchResult::Yes);
     assert!(matches!(
         bench.events()[..],
         [
@@ -128,16 +128,16 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
     });
     bench.machine.close_stream(None).expect("running");
     let sent = bench.send();
-    bench.answer(&sent[0], stale(5));
+    bench.respond(&sent[0], stale(5));
     let claim = bench.send();
-    bench.answer(
+    bench.respond(
         &claim[0],
-        Said {
+        SimulatedResponse {
             stream_closed: true,
             ..ok(204, 0)
         },
     );
-    bench.looked_for(SearchResult::Yes);
+    bench.finish_search(SearchResult::Yes);
     assert!(
         bench
             .events()
@@ -148,7 +148,7 @@ fn closing_without_data_is_not_mistaken_for_anothers_claim() {
 
 #[test]
 fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
-    let closed = || Said {
+    let closed = || SimulatedResponse {
         stream_closed: true,
         next_offset: Some("9".to_owned()),
         ..status(409)
@@ -156,11 +156,11 @@ fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
     let mut bench = Bench::new(config());
     bench.machine.close_stream(None).expect("running");
     let sent = bench.send();
-    bench.answer(&sent[0], closed());
+    bench.respond(&sent[0], closed());
     assert_eq!(
         bench.failed(),
         Some((
-            Why::StreamClosed {
+            FailureReason::StreamClosed {
                 final_offset: Some("9".to_owned())
             },
             vec![]
@@ -170,8 +170,10 @@ fn a_stream_that_somebody_else_closed_is_a_failure_even_with_nothing_to_add() {
     let mut bench = Bench::new(config());
     bench.machine.close_stream(Some(b"1")).expect("running");
     let sent = bench.send();
-    bench.answer(&sent[0], closed());
-    assert!(matches!(bench.failed(), Some((Why::StreamClosed { .. }, undelivered)) if undelivered.len() == 1));
+    bench.respond(&sent[0], closed());
+    assert!(
+        matches!(bench.failed(), Some((FailureReason::StreamClosed { .. }, undelivered)) if undelivered.len() == 1)
+    );
 }
 
 #[test]
@@ -182,7 +184,7 @@ fn a_fence_after_everything_was_delivered_does_not_spoil_the_close() {
     bench.machine.close().expect("running");
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
-    bench.answer(&again[0], stale(5));
+    bench.respond(&again[0], stale(5));
     assert!(matches!(
         bench.events()[..],
         [
@@ -206,7 +208,10 @@ fn giving_up_tells_what_is_known_at_once() {
     bench.machine.abort(bench.now);
     assert_eq!(
         bench.failed(),
-        Some((Why::Aborted, vec![unknown("a"), unknown("b"), not_delivered("c")]))
+        Some((
+            FailureReason::Aborted,
+            vec![unknown("a"), unknown("b"), not_delivered("c")]
+        ))
     );
     bench.accept(&sent[0]);
     bench.machine.abort(bench.now);
@@ -237,7 +242,7 @@ fn whoever_waits_for_room_is_woken_by_a_failure() {
     });
     let sent = bench.append_and_send(&["a"]);
     assert_eq!(bench.machine.append(b"b"), Err(AppendError::Full));
-    bench.answer(&sent[0], status(404));
+    bench.respond(&sent[0], status(404));
     assert!(matches!(
         bench.events()[..],
         [ProducerEvent::Room, ProducerEvent::Failed { .. }]

@@ -51,7 +51,7 @@ fn without_retries() -> ProducerConfig {
 
 /// What a server says.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct SimulatedResponse {
     status: u16,
     next_offset: Option<String>,
     producer_epoch: Option<u64>,
@@ -62,9 +62,9 @@ struct Said {
     retry_after: Option<Duration>,
 }
 
-impl Said {
+impl SimulatedResponse {
     /// What the machine is given of it.
-    fn answer(&self) -> BatchResponse {
+    fn to_batch_response(&self) -> BatchResponse {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         let headers = [
             (protocol::STREAM_NEXT_OFFSET, self.next_offset.clone()),
@@ -92,39 +92,39 @@ impl Said {
             policy: &RetryPolicy::for_tests(),
             now: SystemTime::UNIX_EPOCH,
         };
-        let mut answer = BatchResponse::new(&context, response);
+        let mut response = BatchResponse::new(&context, response);
         // A header has whole seconds only.
-        answer.retry_after = self.retry_after;
-        answer
+        response.retry_after = self.retry_after;
+        response
     }
 }
 
-fn ok(status: u16, seq: u64) -> Said {
-    Said {
+fn ok(status: u16, seq: u64) -> SimulatedResponse {
+    SimulatedResponse {
         status,
         producer_seq: Some(seq),
         next_offset: Some(format!("after {seq}")),
-        ..Said::default()
+        ..SimulatedResponse::default()
     }
 }
 
-fn status(status: u16) -> Said {
-    Said {
+fn status(status: u16) -> SimulatedResponse {
+    SimulatedResponse {
         status,
-        ..Said::default()
+        ..SimulatedResponse::default()
     }
 }
 
-fn gap(expected: u64, received: u64) -> Said {
-    Said {
+fn gap(expected: u64, received: u64) -> SimulatedResponse {
+    SimulatedResponse {
         expected_seq: Some(expected),
         received_seq: Some(received),
         ..status(409)
     }
 }
 
-fn stale(epoch: u64) -> Said {
-    Said {
+fn stale(epoch: u64) -> SimulatedResponse {
+    SimulatedResponse {
         producer_epoch: Some(epoch),
         ..status(403)
     }
@@ -134,7 +134,7 @@ fn not_sent() -> request::RequestFailure {
     request::RequestFailure::NotSent(Error::plain(Kind::Connection, "not sent".to_owned()))
 }
 
-fn unanswered() -> request::RequestFailure {
+fn response_lost() -> request::RequestFailure {
     request::RequestFailure::ResponseLost(Error::plain(Kind::Timeout, "lost".to_owned()))
 }
 
@@ -142,9 +142,9 @@ fn no_headers() -> request::RequestFailure {
     request::RequestFailure::Final(Error::plain(Kind::Abandoned, "no headers".to_owned()))
 }
 
-/// Why a producer has failed, in a form that can be compared.
+/// FailureReason a producer has failed, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq)]
-enum Why {
+enum FailureReason {
     StaleEpoch {
         current_epoch: u64,
     },
@@ -160,38 +160,38 @@ enum Why {
     },
     ContentTypeMismatch,
     /// Any other response, by its status.
-    Refused(u16),
+    Rejected(u16),
     /// No response, by the error's text.
-    NoAnswer(String),
+    NoResponse(String),
     NumbersExhausted,
     Aborted,
 }
 
-impl From<&ProducerFailure> for Why {
-    fn from(failure: &ProducerFailure) -> Why {
+impl From<&ProducerFailure> for FailureReason {
+    fn from(failure: &ProducerFailure) -> FailureReason {
         let error = match failure {
             ProducerFailure::StaleEpoch { current_epoch } => {
                 let current_epoch = *current_epoch;
-                return Why::StaleEpoch { current_epoch };
+                return FailureReason::StaleEpoch { current_epoch };
             }
-            ProducerFailure::EpochReused { epoch } => return Why::EpochReused { epoch: *epoch },
-            ProducerFailure::NumbersExhausted => return Why::NumbersExhausted,
-            ProducerFailure::Aborted => return Why::Aborted,
+            ProducerFailure::EpochReused { epoch } => return FailureReason::EpochReused { epoch: *epoch },
+            ProducerFailure::NumbersExhausted => return FailureReason::NumbersExhausted,
+            ProducerFailure::Aborted => return FailureReason::Aborted,
             ProducerFailure::Request(error) => error,
         };
         match error.kind().clone() {
             Kind::StaleEpoch {
                 current_epoch: Some(current_epoch),
-            } => Why::StaleEpoch { current_epoch },
+            } => FailureReason::StaleEpoch { current_epoch },
             Kind::SequenceGap {
                 expected,
                 received: Some(received),
-            } => Why::SequenceGap { expected, received },
-            Kind::StreamClosed { final_offset } => Why::StreamClosed { final_offset },
-            Kind::ContentTypeMismatch => Why::ContentTypeMismatch,
+            } => FailureReason::SequenceGap { expected, received },
+            Kind::StreamClosed { final_offset } => FailureReason::StreamClosed { final_offset },
+            Kind::ContentTypeMismatch => FailureReason::ContentTypeMismatch,
             _ => match error.status() {
-                Some(status) => Why::Refused(status),
-                None => Why::NoAnswer(error.message().to_owned()),
+                Some(status) => FailureReason::Rejected(status),
+                None => FailureReason::NoResponse(error.message().to_owned()),
             },
         }
     }
@@ -214,7 +214,7 @@ impl Bench {
         let first = bench.append_and_send(&["first"]);
         bench
             .machine
-            .handle_response(bench.now, first[0].id, ok(200, 0).answer());
+            .handle_response(bench.now, first[0].id, ok(200, 0).to_batch_response());
         bench.events();
         bench
     }
@@ -243,7 +243,7 @@ impl Bench {
     }
 
     /// Has a batch looked for, with this result. Tells from where on.
-    fn looked_for(&mut self, found: SearchResult) -> String {
+    fn finish_search(&mut self, found: SearchResult) -> String {
         let Some(Lookup::Batch { from, .. }) = self.machine.poll_lookup(self.now) else {
             panic!("no batch is looked for")
         };
@@ -256,16 +256,17 @@ impl Bench {
         self.send()
     }
 
-    fn answer(&mut self, transmit: &Transmit, said: Said) {
-        self.machine.handle_response(self.now, transmit.id, said.answer());
+    fn respond(&mut self, transmit: &Transmit, response: SimulatedResponse) {
+        self.machine
+            .handle_response(self.now, transmit.id, response.to_batch_response());
     }
 
     fn accept(&mut self, transmit: &Transmit) {
-        self.answer(transmit, ok(200, transmit.seq));
+        self.respond(transmit, ok(200, transmit.seq));
     }
 
     fn lose(&mut self, transmit: &Transmit) {
-        self.machine.handle_failure(self.now, transmit.id, unanswered());
+        self.machine.handle_failure(self.now, transmit.id, response_lost());
     }
 
     fn pass(&mut self, time: Duration) {
@@ -290,16 +291,16 @@ impl Bench {
         deliveries.collect()
     }
 
-    /// Why the producer accepts nothing more.
-    fn failure(&self) -> Option<Why> {
-        self.machine.failure().map(Why::from)
+    /// FailureReason the producer accepts nothing more.
+    fn failure(&self) -> Option<FailureReason> {
+        self.machine.failure().map(FailureReason::from)
     }
 
     /// The failure that was told, and the undelivered messages with their outcomes.
-    fn failed(&mut self) -> Option<(Why, Vec<(String, DeliveryOutcome)>)> {
+    fn failed(&mut self) -> Option<(FailureReason, Vec<(String, DeliveryOutcome)>)> {
         self.events().into_iter().find_map(|event| match event {
             ProducerEvent::Failed { failure, undelivered } => Some((
-                Why::from(&failure),
+                FailureReason::from(&failure),
                 undelivered
                     .messages()
                     .map(|m| (String::from_utf8_lossy(&m.data).into_owned(), m.outcome))

@@ -90,14 +90,14 @@ fn a_first_number_that_the_owner_gave_makes_a_duplicate_a_success() {
         ..config()
     });
     let sent = bench.append_and_send(&["a"]);
-    bench.answer(&sent[0], ok(204, 9));
+    bench.respond(&sent[0], ok(204, 9));
     assert_eq!(bench.delivered(), [(0, 1, 0)]);
 }
 
 #[test]
 fn a_number_beyond_what_was_sent_is_an_earlier_runs() {
     let (mut bench, sent) = fresh(true);
-    bench.answer(&sent[0], ok(204, 9));
+    bench.respond(&sent[0], ok(204, 9));
     let claim = bench.send();
     assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
     assert!(matches!(
@@ -112,12 +112,12 @@ fn a_number_beyond_what_was_sent_is_an_earlier_runs() {
 #[test]
 fn a_batch_that_is_not_found_was_an_earlier_runs() {
     let (mut bench, sent) = fresh(true);
-    bench.answer(&sent[0], status(204));
+    bench.respond(&sent[0], status(204));
     assert!(
         bench.machine.poll_transmit(bench.now).is_none(),
         "it is not known whose epoch it is"
     );
-    assert_eq!(bench.looked_for(SearchResult::No), "tail");
+    assert_eq!(bench.finish_search(SearchResult::No), "tail");
     let claim = bench.send();
     assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "a".to_owned())]));
 }
@@ -127,13 +127,13 @@ fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_
     for beyond in [false, true] {
         let (mut bench, sent) = fresh(false);
         match beyond {
-            true => bench.answer(&sent[0], ok(204, 9)),
+            true => bench.respond(&sent[0], ok(204, 9)),
             false => {
-                bench.answer(&sent[0], ok(204, 0));
-                bench.looked_for(SearchResult::No);
+                bench.respond(&sent[0], ok(204, 0));
+                bench.finish_search(SearchResult::No);
             }
         }
-        let failure = Why::EpochReused { epoch: 0 };
+        let failure = FailureReason::EpochReused { epoch: 0 };
         assert_eq!(
             bench.failed(),
             Some((failure, vec![not_delivered("a"), not_delivered("b")]))
@@ -144,8 +144,8 @@ fn without_auto_claim_an_epoch_that_was_used_before_is_a_failure_and_nothing_is_
 #[test]
 fn a_request_that_a_proxy_doubled_is_found() {
     let (mut bench, sent) = fresh(true);
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::Yes);
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::Yes);
     assert_eq!(bodies(&bench.send()), [(1, "b".to_owned())]);
     assert_eq!((bench.machine.epoch(), bench.delivered()), (0, vec![(0, 1, 0)]));
 }
@@ -153,8 +153,8 @@ fn a_request_that_a_proxy_doubled_is_found() {
 #[test]
 fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_that_is_told() {
     let (mut bench, sent) = fresh(true);
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::Unknown);
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::Unknown);
     let events = bench.events();
     assert_eq!(assumed(&events), [0]);
     assert!(matches!(events[..], [_, ProducerEvent::Delivered(_)]), "{events:?}");
@@ -167,12 +167,12 @@ fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_that_is_told() {
 fn after_one_that_could_not_be_looked_up_the_next_is() {
     let (mut bench, sent) = fresh(true);
     bench.append(&["c"]);
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::Unknown);
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::Unknown);
     let second = bench.send();
     assert_eq!(bodies(&second), [(1, "b".to_owned())]);
-    bench.answer(&second[0], status(204));
-    bench.looked_for(SearchResult::No);
+    bench.respond(&second[0], status(204));
+    bench.finish_search(SearchResult::No);
     assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
     assert_eq!(bench.machine.epoch(), 1);
 }
@@ -181,20 +181,20 @@ fn after_one_that_could_not_be_looked_up_the_next_is() {
 fn a_batch_that_was_sent_once_and_found_may_be_anothers_and_so_may_the_epoch() {
     for auto_claim in [false, true] {
         let (mut bench, sent) = fresh(auto_claim);
-        bench.answer(&sent[0], ok(204, 0));
-        bench.looked_for(SearchResult::Yes);
+        bench.respond(&sent[0], ok(204, 0));
+        bench.finish_search(SearchResult::Yes);
         bench.append(&["c"]);
         assert_eq!(assumed(&bench.events()), [0]);
         let second = bench.send();
         assert_eq!(bodies(&second), [(1, "b".to_owned())], "it travels alone");
-        bench.answer(&second[0], ok(204, 1));
-        assert_eq!(bench.looked_for(SearchResult::No), "tail");
+        bench.respond(&second[0], ok(204, 1));
+        assert_eq!(bench.finish_search(SearchResult::No), "tail");
         if auto_claim {
             assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
             assert_eq!(bench.machine.epoch(), 1);
         } else {
             let rest = vec![not_delivered("b"), not_delivered("c")];
-            assert_eq!(bench.failed(), Some((Why::EpochReused { epoch: 0 }, rest)));
+            assert_eq!(bench.failed(), Some((FailureReason::EpochReused { epoch: 0 }, rest)));
         }
     }
 }
@@ -205,8 +205,8 @@ fn a_batch_that_was_sent_again_after_a_lost_answer_and_is_found_is_certain() {
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
-    bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(SearchResult::Yes);
+    bench.respond(&again[0], ok(204, 0));
+    bench.finish_search(SearchResult::Yes);
     assert!(matches!(bench.events()[..], [ProducerEvent::Delivered(_)]));
 }
 
@@ -215,11 +215,11 @@ fn a_later_batch_that_was_sent_once_and_is_a_duplicate_is_looked_up() {
     for found in [SearchResult::Yes, SearchResult::No, SearchResult::Unknown] {
         let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
         bench.accept(&sent[1]);
-        bench.answer(&sent[0], ok(204, 1));
+        bench.respond(&sent[0], ok(204, 1));
         assert!(bench.events().is_empty());
-        assert_eq!(bench.looked_for(found), "after 0");
+        assert_eq!(bench.finish_search(found), "after 0");
         if found == SearchResult::No {
-            let failure = Why::StaleEpoch { current_epoch: 0 };
+            let failure = FailureReason::StaleEpoch { current_epoch: 0 };
             assert_eq!(bench.failed(), Some((failure, vec![unknown("a")])));
         } else {
             let events = bench.events();
@@ -240,9 +240,9 @@ fn later_batches_that_cannot_be_looked_up_are_assumed_one_after_the_other() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "a", "b"]);
     bench.append(&["c"]);
     for (transmit, seq) in sent.iter().zip(1..) {
-        bench.answer(transmit, ok(204, seq));
+        bench.respond(transmit, ok(204, seq));
     }
-    bench.looked_for(SearchResult::Yes);
+    bench.finish_search(SearchResult::Yes);
     let events = bench.events();
     assert_eq!(assumed(&events), [1, 2, 3], "{events:?}");
 }
@@ -250,22 +250,22 @@ fn later_batches_that_cannot_be_looked_up_are_assumed_one_after_the_other() {
 #[test]
 fn after_a_batch_that_may_be_anothers_numbers_prove_nothing() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
-    bench.answer(&sent[0], ok(204, 1));
+    bench.respond(&sent[0], ok(204, 1));
     bench.lose(&sent[1]);
     bench.accept(&sent[2]);
-    bench.looked_for(SearchResult::Yes);
+    bench.finish_search(SearchResult::Yes);
     bench.machine.abort(bench.now);
-    assert_eq!(bench.failed(), Some((Why::Aborted, vec![unknown("b")])));
+    assert_eq!(bench.failed(), Some((FailureReason::Aborted, vec![unknown("b")])));
 }
 
 #[test]
 fn a_first_batch_that_is_equal_to_one_that_was_found_is_assumed_and_the_next_one_goes_out() {
     let mut bench = Bench::new(config());
     let sent = bench.append_and_send(&["a", "a", "b"]);
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::Yes);
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::Yes);
     let second = bench.send();
-    bench.answer(&second[0], ok(204, 1));
+    bench.respond(&second[0], ok(204, 1));
     assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
     assert_eq!(assumed(&bench.events()), [0, 1]);
 }
@@ -276,7 +276,7 @@ fn a_later_batch_that_was_sent_again_after_a_lost_answer_is_not_looked_up() {
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));
     let again = bench.send();
-    bench.answer(&again[0], ok(204, 1));
+    bench.respond(&again[0], ok(204, 1));
     assert!(matches!(bench.events()[..], [ProducerEvent::Delivered(_)]));
 }
 
@@ -285,12 +285,12 @@ fn closing_the_stream_under_an_earlier_runs_epoch_closes_it_under_the_next() {
     let mut bench = Bench::new(claiming());
     bench.machine.close_stream(None).expect("an open producer");
     let sent = bench.send();
-    bench.answer(&sent[0], ok(204, 0));
-    bench.looked_for(SearchResult::No);
+    bench.respond(&sent[0], ok(204, 0));
+    bench.finish_search(SearchResult::No);
     let again = bench.send();
     assert_eq!((again[0].epoch, again[0].closes), (1, true));
-    bench.answer(&again[0], ok(204, 0));
-    bench.looked_for(SearchResult::Yes);
+    bench.respond(&again[0], ok(204, 0));
+    bench.finish_search(SearchResult::Yes);
     assert!(matches!(bench.events().last(), Some(ProducerEvent::Closed)));
 }
 
@@ -301,14 +301,14 @@ fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_bac
         bench.lose(&sent[0]);
         bench.pass(Duration::from_secs(1));
         let again = bench.send();
-        bench.answer(&again[0], stale(5));
-        bench.looked_for(found);
+        bench.respond(&again[0], stale(5));
+        bench.finish_search(found);
         let rest = bodies(&bench.send());
         match found {
             SearchResult::Yes => assert_eq!(rest, [(0, "b".to_owned())]),
             SearchResult::No => assert_eq!(rest, [(0, "a".to_owned())]),
             SearchResult::Unknown => {
-                let failure = Why::StaleEpoch { current_epoch: 5 };
+                let failure = FailureReason::StaleEpoch { current_epoch: 5 };
                 assert_eq!(bench.failed(), Some((failure, vec![unknown("a"), not_delivered("b")])));
             }
         }
@@ -318,11 +318,11 @@ fn a_lost_first_request_before_a_fence_is_looked_up_and_then_the_id_is_taken_bac
 #[test]
 fn giving_up_while_a_batch_is_looked_up_leaves_it_unknown() {
     let (mut bench, sent) = fresh(true);
-    bench.answer(&sent[0], ok(204, 0));
+    bench.respond(&sent[0], ok(204, 0));
     bench.machine.abort(bench.now);
     assert_eq!(
         bench.failed(),
-        Some((Why::Aborted, vec![unknown("a"), not_delivered("b")]))
+        Some((FailureReason::Aborted, vec![unknown("a"), not_delivered("b")]))
     );
     bench.machine.handle_search_result(bench.now, SearchResult::Yes);
     assert!(bench.events().is_empty());

@@ -57,7 +57,7 @@ fn a_lost_answer_repeats_the_same_request_after_a_delay() {
     let again = bench.send();
     assert_eq!((again[0].epoch, again[0].seq, &again[0].body), (0, 0, &first[0].body));
     assert_eq!(again[0].body.as_ptr(), first[0].body.as_ptr(), "no copy is made");
-    bench.answer(&again[0], ok(204, 0));
+    bench.respond(&again[0], ok(204, 0));
     let Some(ProducerEvent::Delivered(delivery)) = bench.machine.poll_event() else {
         panic!("no delivery")
     };
@@ -72,9 +72,9 @@ fn a_lost_answer_repeats_the_same_request_after_a_delay() {
 fn what_the_server_asks_for_is_waited_for() {
     let mut bench = Bench::new(config());
     let first = bench.append_and_send(&["a"]);
-    bench.answer(
+    bench.respond(
         &first[0],
-        Said {
+        SimulatedResponse {
             retry_after: Some(Duration::from_secs(2)),
             ..status(429)
         },
@@ -127,8 +127,11 @@ fn progress_starts_the_count_of_retries_anew() {
 #[test]
 fn being_refused_for_now_leaves_nothing_unknown() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
-    bench.answer(&sent[0], status(429));
-    assert_eq!(bench.failed(), Some((Why::Refused(429), vec![not_delivered("a")])));
+    bench.respond(&sent[0], status(429));
+    assert_eq!(
+        bench.failed(),
+        Some((FailureReason::Rejected(429), vec![not_delivered("a")]))
+    );
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn out_of_retries_is_a_failure_and_the_outcome_is_unknown() {
     }
     assert_eq!(
         bench.failed(),
-        Some((Why::NoAnswer("lost".to_owned()), vec![unknown("a")]))
+        Some((FailureReason::NoResponse("lost".to_owned()), vec![unknown("a")]))
     );
 }
 
@@ -173,8 +176,8 @@ fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
 #[test]
 fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
-    bench.answer(&sent[1], gap(1, 2));
-    bench.answer(&sent[2], gap(1, 3));
+    bench.respond(&sent[1], gap(1, 2));
+    bench.respond(&sent[2], gap(1, 3));
     assert!(bench.append_and_send(&["d"]).is_empty(), "it would only be refused too");
     bench.accept(&sent[0]);
     let again = bench.send();
@@ -187,15 +190,15 @@ fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
 fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
     bench.accept(&sent[0]);
-    bench.answer(&sent[1], gap(1, 2));
+    bench.respond(&sent[1], gap(1, 2));
     assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
 }
 
 #[test]
 fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
-    bench.answer(&sent[0], gap(0, 1));
-    let failure = Why::SequenceGap {
+    bench.respond(&sent[0], gap(0, 1));
+    let failure = FailureReason::SequenceGap {
         expected: Some(0),
         received: 1,
     };
@@ -209,8 +212,8 @@ fn a_wrong_first_number_is_a_sequence_gap() {
         ..config()
     });
     let sent = bench.append_and_send(&["a", "b"]);
-    bench.answer(&sent[1], gap(3, 8));
-    let failure = Why::SequenceGap {
+    bench.respond(&sent[1], gap(3, 8));
+    let failure = FailureReason::SequenceGap {
         expected: Some(3),
         received: 8,
     };
@@ -220,18 +223,18 @@ fn a_wrong_first_number_is_a_sequence_gap() {
 #[test]
 fn a_gap_without_its_number_is_mended_once() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
-    let vague = Said {
+    let vague = SimulatedResponse {
         received_seq: Some(2),
         ..status(409)
     };
-    bench.answer(&sent[1], vague.clone());
+    bench.respond(&sent[1], vague.clone());
     bench.accept(&sent[0]);
     let again = bench.send();
-    bench.answer(&again[0], vague);
+    bench.respond(&again[0], vague);
     assert!(matches!(
         bench.failed(),
         Some((
-            Why::SequenceGap {
+            FailureReason::SequenceGap {
                 expected: None,
                 received: 2
             },
@@ -242,7 +245,7 @@ fn a_gap_without_its_number_is_mended_once() {
 
 #[test]
 fn refusals_are_told_apart() {
-    let closed = Said {
+    let closed = SimulatedResponse {
         stream_closed: true,
         next_offset: Some("end".to_owned()),
         ..status(409)
@@ -250,23 +253,23 @@ fn refusals_are_told_apart() {
     let cases = [
         (
             closed,
-            Why::StreamClosed {
+            FailureReason::StreamClosed {
                 final_offset: Some("end".to_owned()),
             },
         ),
-        (status(409), Why::ContentTypeMismatch),
-        (status(400), Why::Refused(400)),
-        (status(401), Why::Refused(401)),
-        (status(403), Why::Refused(403)),
-        (status(404), Why::Refused(404)),
-        (status(410), Why::Refused(410)),
-        (status(413), Why::Refused(413)),
-        (stale(3), Why::StaleEpoch { current_epoch: 3 }),
+        (status(409), FailureReason::ContentTypeMismatch),
+        (status(400), FailureReason::Rejected(400)),
+        (status(401), FailureReason::Rejected(401)),
+        (status(403), FailureReason::Rejected(403)),
+        (status(404), FailureReason::Rejected(404)),
+        (status(410), FailureReason::Rejected(410)),
+        (status(413), FailureReason::Rejected(413)),
+        (stale(3), FailureReason::StaleEpoch { current_epoch: 3 }),
     ];
-    for (answer, failure) in cases {
+    for (response, failure) in cases {
         let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
         bench.append(&["c"]);
-        bench.answer(&sent[0], answer);
+        bench.respond(&sent[0], response);
         let rest = ["a", "b", "c"].map(not_delivered).to_vec();
         assert_eq!(bench.failed(), Some((failure, rest)));
         assert_eq!(bench.machine.append(b"d"), Err(AppendError::Failed));
@@ -278,8 +281,8 @@ fn refusals_are_told_apart() {
 #[test]
 fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
-    bench.answer(&sent[1], status(413));
-    assert_eq!(bench.failure(), Some(Why::Refused(413)));
+    bench.respond(&sent[1], status(413));
+    assert_eq!(bench.failure(), Some(FailureReason::Rejected(413)));
     assert!(bench.events().is_empty(), "the first may have landed");
     bench.accept(&sent[0]);
     let (_, undelivered) = bench.failed().expect("all is known");
@@ -291,7 +294,7 @@ fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.lose(&sent[0]);
     bench.accept(&sent[1]);
-    bench.answer(&sent[2], status(404));
+    bench.respond(&sent[2], status(404));
     let events = bench.events();
     assert!(
         matches!(&events[..], [ProducerEvent::Delivered(a), ProducerEvent::Delivered(b), ProducerEvent::Failed { .. }]
@@ -302,8 +305,8 @@ fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
 #[test]
 fn a_gateway_error_may_hide_a_success() {
     let (mut bench, sent) = Bench::sending(without_retries(), &["a"]);
-    bench.answer(&sent[0], status(502));
-    assert_eq!(bench.failed(), Some((Why::Refused(502), vec![unknown("a")])));
+    bench.respond(&sent[0], status(502));
+    assert_eq!(bench.failed(), Some((FailureReason::Rejected(502), vec![unknown("a")])));
 }
 
 #[test]
@@ -312,7 +315,10 @@ fn headers_that_cannot_be_made_fail_the_producer() {
     bench.machine.handle_failure(bench.now, sent[0].id, no_headers());
     assert_eq!(
         bench.failed(),
-        Some((Why::NoAnswer("no headers".to_owned()), vec![not_delivered("a")]))
+        Some((
+            FailureReason::NoResponse("no headers".to_owned()),
+            vec![not_delivered("a")]
+        ))
     );
 }
 
@@ -326,7 +332,10 @@ fn numbers_end_at_two_to_the_53() {
     assert_eq!(sent[0].seq, MAX_NUMBER);
     bench.accept(&sent[0]);
     assert!(bench.append_and_send(&["b"]).is_empty());
-    assert_eq!(bench.failed(), Some((Why::NumbersExhausted, vec![not_delivered("b")])));
+    assert_eq!(
+        bench.failed(),
+        Some((FailureReason::NumbersExhausted, vec![not_delivered("b")]))
+    );
 }
 
 #[test]

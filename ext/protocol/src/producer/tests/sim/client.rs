@@ -8,14 +8,14 @@ use crate::producer::{
     TransmitId, Undelivered,
 };
 
-pub struct Client {
+pub struct ProducerClient {
     pub owner: usize,
     pub machine: ProducerMachine,
     config: ProducerConfig,
     /// What was accepted, by token.
     pub appended: Vec<Vec<u8>>,
     pub delivered: Vec<u64>,
-    /// Those of which the machine has said that they may be another's.
+    /// Those of which the machine has response that they may be another's.
     pub assumed: HashSet<u64>,
     /// How often that was because the stream could not be read.
     pub assumptions: u32,
@@ -26,7 +26,7 @@ pub struct Client {
     pub open: HashMap<TransmitId, (u64, u64)>,
     established: HashSet<u64>,
     pub waits_for_room: bool,
-    pub end: Option<End>,
+    pub end: Option<ProducerEnd>,
     pub stream_closed: bool,
     pub claims: u32,
     pub transmits: u64,
@@ -34,16 +34,16 @@ pub struct Client {
     hole: bool,
 }
 
-pub enum End {
+pub enum ProducerEnd {
     Closed,
     Failed(ProducerFailure, Undelivered),
 }
 
-impl Client {
-    pub fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> Client {
+impl ProducerClient {
+    pub fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> ProducerClient {
         let mut rng = fastrand::Rng::with_seed(seed);
         let machine = ProducerMachine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
-        Client {
+        ProducerClient {
             owner,
             machine,
             appended: Vec::new(),
@@ -84,13 +84,13 @@ impl Client {
     /// Appends the next message; answers whether it was accepted.
     pub fn append(&mut self, size: usize) -> bool {
         let message = self.message(self.appended.len() as u64, size);
-        let held = self.machine.buffered();
+        let buffered = self.machine.buffered();
         match self.machine.append(&message) {
             Ok(appended) => {
                 assert_eq!(appended.token, self.appended.len() as u64);
                 let limit = self.config.max_buffered_bytes;
                 assert!(
-                    held == 0 || self.machine.buffered() <= limit,
+                    buffered == 0 || self.machine.buffered() <= limit,
                     "more is buffered than allowed"
                 );
                 self.appended.push(message);
@@ -114,7 +114,7 @@ impl Client {
         }
     }
 
-    pub fn ask_to_end(&mut self, close_stream: Option<bool>, size: usize) {
+    pub fn request_end(&mut self, close_stream: Option<bool>, size: usize) {
         match close_stream {
             None => drop(self.machine.close()),
             Some(with_data) => {
@@ -152,7 +152,7 @@ impl Client {
         transmits
     }
 
-    /// The driver's report of a success, seen from outside.
+    /// The driver's report of a success, lookup_result from outside.
     pub fn saw_success(&mut self, epoch: u64) {
         self.established.insert(epoch);
     }
@@ -194,15 +194,17 @@ impl Client {
                     self.claims += 1;
                 }
                 ProducerEvent::StreamClosed { .. } => self.stream_closed = true,
-                ProducerEvent::Closed => self.end = Some(End::Closed),
-                ProducerEvent::Failed { failure, undelivered } => self.end = Some(End::Failed(failure, undelivered)),
+                ProducerEvent::Closed => self.end = Some(ProducerEnd::Closed),
+                ProducerEvent::Failed { failure, undelivered } => {
+                    self.end = Some(ProducerEnd::Failed(failure, undelivered))
+                }
             }
         }
     }
 
-    /// The promise: `landed` is what the server holds of this producer.
-    pub fn verify(&self, landed: &[Vec<u8>], must_succeed: bool) {
-        let tokens: Vec<u64> = landed
+    /// The promise: `stored` is what the server holds of this producer.
+    pub fn verify(&self, stored: &[Vec<u8>], must_succeed: bool) {
+        let tokens: Vec<u64> = stored
             .iter()
             .map(|message| {
                 let token = self.appended.iter().position(|appended| appended == message);
@@ -210,29 +212,29 @@ impl Client {
             })
             .collect();
         assert!(tokens.is_sorted_by(|a, b| a < b), "out of order or twice: {tokens:?}");
-        let landed: HashSet<u64> = tokens.into_iter().collect();
+        let stored: HashSet<u64> = tokens.into_iter().collect();
         let all = self.appended.len() as u64;
         for token in &self.delivered {
             assert!(
-                landed.contains(token) || self.assumed.contains(token),
+                stored.contains(token) || self.assumed.contains(token),
                 "{token} was reported as delivered and is not there"
             );
         }
         match self.end.as_ref().expect("the producer came to an end") {
-            End::Closed => {
+            ProducerEnd::Closed => {
                 assert_eq!(self.delivered, (0..all).collect::<Vec<_>>());
                 assert_eq!((self.machine.pending(), self.machine.buffered()), (0, 0));
             }
-            End::Failed(failure, undelivered) => {
+            ProducerEnd::Failed(failure, undelivered) => {
                 assert!(!must_succeed, "failed for no reason: {failure:?}");
                 if matches!(failure, ProducerFailure::EpochReused { .. }) {
-                    assert!(landed.is_subset(&self.assumed) && !undelivered.any_unknown() && !self.config.auto_claim);
+                    assert!(stored.is_subset(&self.assumed) && !undelivered.any_unknown() && !self.config.auto_claim);
                 }
                 let mut reported = self.delivered.clone();
                 for message in undelivered.messages() {
                     let token = message.token;
                     assert_eq!(message.data, self.appended[token as usize], "other data given back");
-                    let there = landed.contains(&token);
+                    let there = stored.contains(&token);
                     let wrong = there && message.outcome == DeliveryOutcome::NotDelivered;
                     assert!(!wrong, "{token} is there, and {failure:?} says that it is not");
                     reported.push(token);

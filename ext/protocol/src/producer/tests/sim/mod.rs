@@ -11,7 +11,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use run::{Ended, Run};
+use run::{EndLabel, ProducerRun};
 
 /// Seeds that once failed: a hole behind a collision, a copy of a refused request, answers reordered by a pause, a request
 /// doubled after a claim, a second duplicate behind one that could not be looked up, two such duplicates at a time, a
@@ -22,18 +22,18 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run(seed: u64) -> Run {
-    struct Report(u64);
-    impl Drop for Report {
+fn run(seed: u64) -> ProducerRun {
+    struct ProducerSeedReport(u64);
+    impl Drop for ProducerSeedReport {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("producer simulation failed: PRODUCER_SIM_SEED={}", self.0);
             }
         }
     }
-    let _report = Report(seed);
-    let mut run = Run::new(seed);
-    run.go();
+    let _report = ProducerSeedReport(seed);
+    let mut run = ProducerRun::new(seed);
+    run.run();
     run
 }
 
@@ -47,7 +47,7 @@ fn what_lands_is_what_was_appended_or_is_reported() {
     let asked = number("PRODUCER_SIM_SEEDS");
     let until = Instant::now() + Duration::from_secs(8);
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
-    let mut count = |ended: Vec<Ended>| ended.into_iter().for_each(|end| *ends.entry(end.0).or_default() += 1);
+    let mut count = |ended: Vec<EndLabel>| ended.into_iter().for_each(|end| *ends.entry(end.0).or_default() += 1);
     let mut runs = 0;
     for seed in 0..asked.unwrap_or(8_000) {
         if asked.is_none() && Instant::now() > until {
@@ -70,8 +70,8 @@ fn what_lands_is_what_was_appended_or_is_reported() {
             "twin StaleEpoch",
             "twin EpochReused",
             "StreamClosed",
-            "Refused",
-            "NoAnswer",
+            "Rejected",
+            "NoResponse",
             "Aborted",
         ] {
             assert!(

@@ -12,7 +12,7 @@ use crate::retry::policy::RetryPolicy;
 pub struct Faults {
     pub not_sent: u32,
     pub request_lost: u32,
-    pub answer_lost: u32,
+    pub response_lost: u32,
     /// The request arrives long after the client has given it up.
     pub late: u32,
     pub doubled: u32,
@@ -26,7 +26,7 @@ pub struct Faults {
 
 /// An earlier run in the epoch that this one starts in: chosen by its owner, or claimed by `auto_claim`.
 #[derive(Clone, Debug)]
-pub struct Earlier {
+pub struct EarlierRun {
     /// How many batches it has stored, with the messages that this run begins with too.
     pub stored: u64,
     /// How many more are on their way when this run starts.
@@ -49,9 +49,9 @@ pub struct Plan {
     pub rival_claims: u32,
     pub rival_races: bool,
     /// The epoch that the id is in when the run starts.
-    pub held_epoch: Option<u64>,
+    pub initial_epoch: Option<u64>,
     /// What an earlier run under the same id left behind.
-    pub earlier: Option<Earlier>,
+    pub earlier: Option<EarlierRun>,
     pub closed_by_other: bool,
     pub gone: bool,
     pub max_body: usize,
@@ -65,8 +65,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn draw(rng: &mut Rng) -> Plan {
-        let held_epoch = (rng.u32(..4) == 0).then(|| rng.u64(3..9));
-        let producers = if held_epoch.is_some() && rng.u32(..4) == 0 {
+        let initial_epoch = (rng.u32(..4) == 0).then(|| rng.u64(3..9));
+        let producers = if initial_epoch.is_some() && rng.u32(..4) == 0 {
             2
         } else {
             1
@@ -82,12 +82,12 @@ impl Plan {
         );
         let calm = one_in(5);
         let few_retries = one_in(6);
-        let auto_claim = if held_epoch.is_some() { !one_in(4) } else { one_in(2) };
+        let auto_claim = if initial_epoch.is_some() { !one_in(4) } else { one_in(2) };
         let mut up_to = |most: u32| if calm || rng.bool() { 0 } else { rng.u32(..most) };
         let faults = Faults {
             not_sent: up_to(200),
             request_lost: up_to(150),
-            answer_lost: up_to(200),
+            response_lost: up_to(200),
             late: up_to(100),
             doubled: up_to(200),
             status_429: up_to(150),
@@ -107,7 +107,7 @@ impl Plan {
         let max_batch_bytes = *rng.choice(&[1, 20, 100, 500, 5_000]).unwrap_or(&100);
         let config = ProducerConfig {
             body: if rng.bool() { BodyKind::Json } else { BodyKind::Bytes },
-            epoch: if held_epoch.is_some() { rng.u64(0..3) } else { 0 },
+            epoch: if initial_epoch.is_some() { rng.u64(0..3) } else { 0 },
             next_seq: None,
             auto_claim,
             claims: ClaimLimits {
@@ -131,7 +131,7 @@ impl Plan {
             delay: *rng.choice(&[0, 10, 1_000, 10_000]).unwrap_or(&0),
             rival_claims: if rivals { rng.u32(1..6) } else { 0 },
             rival_races: rivals && rng.bool(),
-            held_epoch,
+            initial_epoch,
             earlier: None,
             closed_by_other,
             gone,
@@ -147,7 +147,7 @@ impl Plan {
 
     /// The same, now and then with a producer that goes on in an epoch where an earlier one left off.
     pub fn resumed(mut self, rng: &mut Rng) -> Plan {
-        if self.held_epoch.is_none() && rng.u32(..6) == 0 {
+        if self.initial_epoch.is_none() && rng.u32(..6) == 0 {
             self.config.epoch = rng.u64(..4);
             self.config.next_seq = Some(rng.u64(1..9));
         }
@@ -162,11 +162,11 @@ impl Plan {
         if rng.u32(..4) == 0 {
             self.faults.lookups = rng.u32(1..700);
         }
-        if self.held_epoch.is_none() && rng.u32(..3) == 0 {
+        if self.initial_epoch.is_none() && rng.u32(..3) == 0 {
             self.config.epoch = rng.u64(..4);
             self.config.auto_claim = rng.u32(..4) > 0;
             let stored = rng.u64(..4);
-            self.earlier = Some(Earlier {
+            self.earlier = Some(EarlierRun {
                 stored,
                 // A run sends nothing beside its first request until that is acknowledged. What comes late after a batch
                 // that was only taken for this run's cannot be told from this run's either.
@@ -186,7 +186,7 @@ impl Plan {
     /// answer is lost, or while one is still to come, holds only in an epoch that no other uses: so no answer is lost, nothing
     /// fails but by the other, and nobody gives up.
     pub fn twinned(mut self, rng: &mut Rng) -> Plan {
-        let plain = self.held_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
+        let plain = self.initial_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
         if !plain || rng.u32(..3) > 0 {
             return self;
         }
@@ -202,7 +202,7 @@ impl Plan {
         self.config.retry.max_retries = 60;
         (self.rival_claims, self.rival_races, self.pauses, self.abort_after) = (0, false, 0, None);
         (self.gone, self.closed_by_other, self.max_body) = (false, false, usize::MAX);
-        // A request that only closes is answered in the same way if it closes nothing.
+        // A request that only closes is responds in the same way if it closes nothing.
         self.close_stream = self.close_stream.filter(|with_data| *with_data);
         self
     }
@@ -219,17 +219,17 @@ impl Plan {
     /// Whether nothing in this run excuses a failure.
     pub fn must_succeed(&self) -> bool {
         let faults = &self.faults;
-        // After a pause a timeout may be seen before the answer that came in time.
+        // After a pause a timeout may be lookup_result before the answer that came in time.
         let claims_in_doubt = self.pauses > 0
             || faults.request_lost
-                + faults.answer_lost
+                + faults.response_lost
                 + faults.late
                 + faults.status_5xx_before
                 + faults.status_5xx_after
                 > 0;
         // What the first request has come to is looked up, and in a claimed epoch what any doubled one has.
         let looked_up = self.config.next_seq.is_none() && self.faults.lookups == 0;
-        let claim = match self.held_epoch {
+        let claim = match self.initial_epoch {
             Some(_) => self.may_claim() && (looked_up || !claims_in_doubt && faults.doubled == 0),
             None if self.earlier.is_some() => self.may_claim() && looked_up,
             None => true,

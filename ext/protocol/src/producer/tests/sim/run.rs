@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::client::{Client, End};
-use super::plan::{Earlier, Plan};
-use super::server::{EARLIER, Owner, RIVAL, Server};
-use crate::producer::tests::{Said, Why, no_headers, not_sent, unanswered};
+use super::client::{ProducerClient, ProducerEnd};
+use super::plan::{EarlierRun, Plan};
+use super::server::{EARLIER, Owner, ProducerServer, RIVAL};
+use crate::producer::tests::{FailureReason, SimulatedResponse, no_headers, not_sent, response_lost};
 use crate::producer::{BodyKind, DeliveryOutcome, Lookup, SearchResult, Transmit, TransmitId};
 use crate::request;
 
@@ -18,16 +18,16 @@ use crate::request;
 const TIMEOUT: u64 = 60_000;
 
 /// How a run ended, for counting.
-pub struct Ended(pub String);
+pub struct EndLabel(pub String);
 
-enum Happening {
+enum SimulationEvent {
     Script(Owner),
     Timer(Owner),
     Abort(Owner),
     AtServer {
         owner: Owner,
         request: Transmit,
-        answered: bool,
+        responds: bool,
     },
     AtClient {
         owner: Owner,
@@ -48,115 +48,115 @@ enum Happening {
         seq: u64,
     },
     LookUp(Owner, Lookup),
-    Seen(Owner, Seen),
+    LookupEnded(Owner, LookupResult),
 }
 
-enum Seen {
+enum LookupResult {
     Tail(Option<String>),
     Batch(SearchResult),
 }
 
 enum RequestEnd {
-    Response(Said),
+    Response(SimulatedResponse),
     Lost(request::RequestFailure),
 }
 
-pub struct Run {
+pub struct ProducerRun {
     plan: Plan,
     rng: Rng,
     start: Instant,
     now: u64,
     order: u64,
     due: BinaryHeap<Reverse<(u64, u64)>>,
-    happenings: std::collections::HashMap<u64, Happening>,
-    server: Server,
-    pub clients: Vec<Client>,
+    events: std::collections::HashMap<u64, SimulationEvent>,
+    server: ProducerServer,
+    pub clients: Vec<ProducerClient>,
     paused_until: Vec<u64>,
-    asked_to_end: Vec<bool>,
+    end_requested: Vec<bool>,
     rival_budget: u32,
 }
 
-impl Run {
-    pub fn new(seed: u64) -> Run {
+impl ProducerRun {
+    pub fn new(seed: u64) -> ProducerRun {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng)
             .resumed(&mut Rng::with_seed(!seed))
             .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
             .twinned(&mut Rng::with_seed(seed ^ 0x2222));
-        Run::of(plan, rng)
+        ProducerRun::of(plan, rng)
     }
 
-    pub fn of(plan: Plan, mut rng: Rng) -> Run {
+    pub fn of(plan: Plan, mut rng: Rng) -> ProducerRun {
         let used = plan
             .config
             .next_seq
             .and_then(|next| next.checked_sub(1))
             .map(|last| (plan.config.epoch, last));
-        let server = Server {
-            state: plan.held_epoch.map(|epoch| (epoch, rng.u64(..3))).or(used),
+        let server = ProducerServer {
+            state: plan.initial_epoch.map(|epoch| (epoch, rng.u64(..3))).or(used),
             max_body: plan.max_body,
             offset_on_duplicate: plan.offset_on_duplicate,
-            ..Server::default()
+            ..ProducerServer::default()
         };
         let clients: Vec<_> = (0..plan.producers)
-            .map(|owner| Client::new(owner, plan.config.clone(), plan.twins, rng.u64(..)))
+            .map(|owner| ProducerClient::new(owner, plan.config.clone(), plan.twins, rng.u64(..)))
             .collect();
-        let mut run = Run {
+        let mut run = ProducerRun {
             start: Instant::now(),
             now: 0,
             order: 0,
             due: BinaryHeap::new(),
-            happenings: Default::default(),
+            events: Default::default(),
             server,
             paused_until: vec![0; clients.len()],
-            asked_to_end: vec![false; clients.len()],
+            end_requested: vec![false; clients.len()],
             clients,
             rival_budget: 20,
             plan,
             rng,
         };
-        run.set_the_stage();
+        run.schedule_initial_events();
         run
     }
 
-    fn set_the_stage(&mut self) {
+    fn schedule_initial_events(&mut self) {
         for owner in 0..self.clients.len() {
-            self.soon(50, Happening::Script(owner));
+            self.soon(50, SimulationEvent::Script(owner));
             for _ in 0..self.plan.pauses {
                 let length = self.rng.u64(..200_000);
-                self.soon(100_000, Happening::Pause(owner, length));
+                self.soon(100_000, SimulationEvent::Pause(owner, length));
             }
         }
-        if let Some(Earlier { stored, on_the_way }) = self.plan.earlier {
+        if let Some(EarlierRun { stored, on_the_way }) = self.plan.earlier {
             for seq in 0..stored {
                 let (epoch, first) = (self.plan.config.epoch, self.clients[0].message(seq, 0));
                 let body = self.body(&[&first]);
                 self.server.post(EARLIER, epoch, seq, &body, false);
             }
             for seq in stored..stored + on_the_way {
-                self.soon(20_000, Happening::EarlierArrives { seq });
+                self.soon(20_000, SimulationEvent::EarlierArrives { seq });
             }
         }
         for _ in 0..self.plan.rival_claims {
-            self.soon(100_000, Happening::RivalClaims { epoch: None });
+            self.soon(100_000, SimulationEvent::RivalClaims { epoch: None });
         }
         if self.plan.closed_by_other {
-            self.soon(50_000, Happening::ClosedByOther);
+            self.soon(50_000, SimulationEvent::ClosedByOther);
         }
         if self.plan.gone {
-            self.soon(50_000, Happening::Gone);
+            self.soon(50_000, SimulationEvent::Gone);
         }
     }
 
-    fn at(&mut self, time: u64, happening: Happening) {
+    fn at(&mut self, time: u64, event: SimulationEvent) {
         self.order += 1;
         self.due.push(Reverse((time, self.order)));
-        self.happenings.insert(self.order, happening);
+        self.events.insert(self.order, event);
     }
 
-    fn soon(&mut self, within: u64, happening: Happening) {
+    fn soon(&mut self, within: u64, event: SimulationEvent) {
         let time = self.now + self.rng.u64(0..=within);
-        self.at(time, happening);
+        self.at(time, event);
     }
 
     fn chance(&mut self, per_mille: u32) -> bool {
@@ -167,14 +167,14 @@ impl Run {
         self.start + Duration::from_micros(self.now)
     }
 
-    pub fn go(&mut self) {
+    pub fn run(&mut self) {
         let mut steps = 0;
         while let Some(Reverse((time, order))) = self.due.pop() {
             steps += 1;
             assert!(steps < 500_000, "no end in sight: {:?}", self.plan);
-            let happening = self.happenings.remove(&order).expect("what is due");
+            let event = self.events.remove(&order).expect("what is due");
             self.now = time;
-            self.happen(happening);
+            self.handle(event);
         }
         for client in &self.clients {
             let readable = self.plan.faults.lookups == 0 && !self.plan.gone;
@@ -186,56 +186,56 @@ impl Run {
             let closed = self.server.closed.is_some();
             let assumed = client.assumptions + client.found > 0;
             assert!(closed || !client.stream_closed || assumed, "not closed");
-            client.verify(&self.landed(client.owner), self.plan.must_succeed());
+            client.verify(&self.stored(client.owner), self.plan.must_succeed());
         }
-        self.nothing_in_excess();
+        self.check_request_count();
     }
 
-    fn happen(&mut self, happening: Happening) {
-        let owner = match &happening {
-            Happening::Script(owner)
-            | Happening::Timer(owner)
-            | Happening::Seen(owner, _)
-            | Happening::AtClient { owner, .. } => Some(*owner),
+    fn handle(&mut self, event: SimulationEvent) {
+        let owner = match &event {
+            SimulationEvent::Script(owner)
+            | SimulationEvent::Timer(owner)
+            | SimulationEvent::LookupEnded(owner, _)
+            | SimulationEvent::AtClient { owner, .. } => Some(*owner),
             _ => None,
         };
         if let Some(until) = owner
             .map(|owner| self.paused_until[owner])
             .filter(|until| *until > self.now)
         {
-            return self.at(until, happening);
+            return self.at(until, event);
         }
-        match happening {
-            Happening::Script(owner) => self.script(owner),
-            Happening::Timer(owner) => self.pump(owner),
-            Happening::Abort(owner) => {
+        match event {
+            SimulationEvent::Script(owner) => self.script(owner),
+            SimulationEvent::Timer(owner) => self.pump(owner),
+            SimulationEvent::Abort(owner) => {
                 let now = self.instant();
                 self.clients[owner].machine.abort(now);
                 self.pump(owner);
             }
-            Happening::AtServer {
+            SimulationEvent::AtServer {
                 owner,
                 request,
-                answered,
-            } => self.at_server(owner, request, answered),
-            Happening::AtClient { owner, id, end } => self.at_client(owner, id, end),
-            Happening::RivalClaims { epoch } => {
+                responds,
+            } => self.at_server(owner, request, responds),
+            SimulationEvent::AtClient { owner, id, end } => self.at_client(owner, id, end),
+            SimulationEvent::RivalClaims { epoch } => {
                 let epoch = epoch.unwrap_or_else(|| self.server.state.map_or(1, |(epoch, _)| epoch + 1));
                 self.rival(epoch, 0);
             }
-            Happening::RivalGoesOn { epoch, seq } => self.rival(epoch, seq),
-            Happening::EarlierArrives { seq } => {
+            SimulationEvent::RivalGoesOn { epoch, seq } => self.rival(epoch, seq),
+            SimulationEvent::EarlierArrives { seq } => {
                 let body = self.body(&[match self.plan.config.body {
                     BodyKind::Json => b"\"earlier\"",
                     BodyKind::Bytes => b"<earlier>",
                 }]);
                 self.server.post(EARLIER, self.plan.config.epoch, seq, &body, false);
             }
-            Happening::LookUp(owner, lookup) => self.look_up(owner, &lookup),
-            Happening::Seen(owner, seen) => self.seen(owner, seen),
-            Happening::ClosedByOther => self.server.closed = self.server.closed.or(Some(None)),
-            Happening::Gone => self.server.gone = true,
-            Happening::Pause(owner, length) => {
+            SimulationEvent::LookUp(owner, lookup) => self.look_up(owner, &lookup),
+            SimulationEvent::LookupEnded(owner, lookup_result) => self.lookup_result(owner, lookup_result),
+            SimulationEvent::ClosedByOther => self.server.closed = self.server.closed.or(Some(None)),
+            SimulationEvent::Gone => self.server.gone = true,
+            SimulationEvent::Pause(owner, length) => {
                 self.paused_until[owner] = self.paused_until[owner].max(self.now + length);
             }
         }
@@ -259,16 +259,16 @@ impl Run {
         }
         let all =
             self.clients[owner].appended.len() as u64 >= messages || self.clients[owner].machine.failure().is_some();
-        if all && !self.asked_to_end[owner] && self.clients[owner].end.is_none() {
-            self.asked_to_end[owner] = true;
+        if all && !self.end_requested[owner] && self.clients[owner].end.is_none() {
+            self.end_requested[owner] = true;
             let (close, size) = (self.plan.close_stream, self.plan.message_bytes);
-            self.clients[owner].ask_to_end(close, size);
-            if let Some(patience) = self.plan.abort_after {
-                self.at(self.now + patience, Happening::Abort(owner));
+            self.clients[owner].request_end(close, size);
+            if let Some(delay) = self.plan.abort_after {
+                self.at(self.now + delay, SimulationEvent::Abort(owner));
             }
         }
         if !all && !self.clients[owner].waits_for_room {
-            self.soon(2_000, Happening::Script(owner));
+            self.soon(2_000, SimulationEvent::Script(owner));
         }
         self.pump(owner);
     }
@@ -277,7 +277,7 @@ impl Run {
     fn pump(&mut self, owner: Owner) {
         let now = self.instant();
         if let Some(lookup) = self.clients[owner].machine.poll_lookup(now) {
-            self.soon(self.plan.delay, Happening::LookUp(owner, lookup));
+            self.soon(self.plan.delay, SimulationEvent::LookUp(owner, lookup));
         }
         for transmit in self.clients[owner].transmits(now) {
             self.send(owner, transmit);
@@ -285,34 +285,34 @@ impl Run {
         let waited = self.clients[owner].waits_for_room;
         self.clients[owner].events();
         if waited && !self.clients[owner].waits_for_room {
-            self.soon(10, Happening::Script(owner));
+            self.soon(10, SimulationEvent::Script(owner));
         }
         if let Some(timeout) = self.clients[owner].machine.poll_timeout() {
             // A little late, as timers are.
             let time = timeout.duration_since(self.start).as_micros() as u64 + 1;
-            self.at(time, Happening::Timer(owner));
+            self.at(time, SimulationEvent::Timer(owner));
         }
     }
 
     fn look_up(&mut self, owner: Owner, lookup: &Lookup) {
         let fails = self.chance(self.plan.faults.lookups);
-        let seen = match lookup {
-            Lookup::Tail { .. } => Seen::Tail(self.server.tail().filter(|_| !fails)),
-            Lookup::Batch { .. } if fails || self.server.gone => Seen::Batch(SearchResult::Unknown),
+        let lookup_result = match lookup {
+            Lookup::Tail { .. } => LookupResult::Tail(self.server.tail().filter(|_| !fails)),
+            Lookup::Batch { .. } if fails || self.server.gone => LookupResult::Batch(SearchResult::Unknown),
             Lookup::Batch { from, wanted } => {
                 let pieces = self.rng.usize(1..50);
-                Seen::Batch(self.server.look_for(wanted, from, pieces))
+                LookupResult::Batch(self.server.look_for(wanted, from, pieces))
             }
         };
-        self.soon(self.plan.delay, Happening::Seen(owner, seen));
+        self.soon(self.plan.delay, SimulationEvent::LookupEnded(owner, lookup_result));
     }
 
-    fn seen(&mut self, owner: Owner, seen: Seen) {
+    fn lookup_result(&mut self, owner: Owner, lookup_result: LookupResult) {
         let now = self.instant();
         let machine = &mut self.clients[owner].machine;
-        match seen {
-            Seen::Tail(tail) => machine.handle_tail(tail),
-            Seen::Batch(found) => machine.handle_search_result(now, found),
+        match lookup_result {
+            LookupResult::Tail(tail) => machine.handle_tail(tail),
+            LookupResult::Batch(found) => machine.handle_search_result(now, found),
         }
         self.pump(owner);
     }
@@ -329,17 +329,17 @@ impl Run {
         let id = request.id;
         let faults = self.plan.faults.clone();
         let delay = self.plan.delay;
-        let end = |end| Happening::AtClient { owner, id, end };
+        let end = |end| SimulationEvent::AtClient { owner, id, end };
         if self.chance(faults.headers) {
             return self.soon(100, end(RequestEnd::Lost(no_headers())));
         }
         if self.chance(faults.not_sent) {
             return self.soon(1_000, end(RequestEnd::Lost(not_sent())));
         }
-        self.at(self.now + TIMEOUT, end(RequestEnd::Lost(unanswered())));
+        self.at(self.now + TIMEOUT, end(RequestEnd::Lost(response_lost())));
         if self.chance(faults.request_lost) {
             if self.rng.bool() {
-                self.soon(10_000, end(RequestEnd::Lost(unanswered())));
+                self.soon(10_000, end(RequestEnd::Lost(response_lost())));
             }
             return;
         }
@@ -353,69 +353,72 @@ impl Run {
             let first = self.now + self.rng.u64(0..=delay);
             self.at(
                 first,
-                Happening::AtServer {
+                SimulationEvent::AtServer {
                     owner,
                     request: request.clone(),
-                    answered: false,
+                    responds: false,
                 },
             );
         }
         self.at(
             arrival,
-            Happening::AtServer {
+            SimulationEvent::AtServer {
                 owner,
                 request,
-                answered: !late,
+                responds: !late,
             },
         );
     }
 
-    fn at_server(&mut self, owner: Owner, request: Transmit, answered: bool) {
+    fn at_server(&mut self, owner: Owner, request: Transmit, responds: bool) {
         let faults = self.plan.faults.clone();
         let id = request.id;
         let retry_after = (self.rng.u32(..4) == 0).then(|| Duration::from_millis(self.rng.u64(..30)));
-        let answer = if self.chance(faults.status_429) {
+        let response = if self.chance(faults.status_429) {
             self.server.overloaded(429, retry_after)
         } else if self.chance(faults.status_5xx_before) {
             self.server.overloaded(503, retry_after)
         } else {
-            let answer = self
+            let response = self
                 .server
                 .post(owner, request.epoch, request.seq, &request.body, request.closes);
             if self.chance(faults.status_5xx_after) {
                 self.server.overloaded(502, None)
             } else {
-                answer
+                response
             }
         };
         // A copy that comes later: of a request that was taken, or whose answer nobody saw.
-        let lost = !answered || self.chance(faults.answer_lost);
-        if (lost || matches!(answer.status, 200 | 204)) && self.chance(faults.doubled) {
+        let lost = !responds || self.chance(faults.response_lost);
+        if (lost || matches!(response.status, 200 | 204)) && self.chance(faults.doubled) {
             self.soon(
                 5 * self.plan.delay,
-                Happening::AtServer {
+                SimulationEvent::AtServer {
                     owner,
                     request,
-                    answered: false,
+                    responds: false,
                 },
             );
         }
-        if let (403, Some(epoch), true) = (answer.status, answer.producer_epoch, self.plan.rival_races)
+        if let (403, Some(epoch), true) = (response.status, response.producer_epoch, self.plan.rival_races)
             && self.rng.bool()
         {
-            self.soon(3 * self.plan.delay, Happening::RivalClaims { epoch: Some(epoch + 1) });
+            self.soon(
+                3 * self.plan.delay,
+                SimulationEvent::RivalClaims { epoch: Some(epoch + 1) },
+            );
         }
-        if !answered {
+        if !responds {
             return;
         }
         if lost {
             if self.rng.bool() {
                 self.soon(
                     10_000,
-                    Happening::AtClient {
+                    SimulationEvent::AtClient {
                         owner,
                         id,
-                        end: RequestEnd::Lost(unanswered()),
+                        end: RequestEnd::Lost(response_lost()),
                     },
                 );
             }
@@ -423,10 +426,10 @@ impl Run {
         }
         self.soon(
             self.plan.delay,
-            Happening::AtClient {
+            SimulationEvent::AtClient {
                 owner,
                 id,
-                end: RequestEnd::Response(answer),
+                end: RequestEnd::Response(response),
             },
         );
     }
@@ -438,11 +441,11 @@ impl Run {
             return;
         };
         match end {
-            RequestEnd::Response(answer) => {
-                if matches!(answer.status, 200 | 204) {
+            RequestEnd::Response(response) => {
+                if matches!(response.status, 200 | 204) {
                     client.saw_success(epoch);
                 }
-                client.machine.handle_response(now, id, answer.answer());
+                client.machine.handle_response(now, id, response.to_batch_response());
             }
             RequestEnd::Lost(failure) => client.machine.handle_failure(now, id, failure),
         }
@@ -461,12 +464,12 @@ impl Run {
             .status;
         if status == 200 && self.rival_budget > 0 {
             self.rival_budget -= 1;
-            self.soon(5_000, Happening::RivalGoesOn { epoch, seq: seq + 1 });
+            self.soon(5_000, SimulationEvent::RivalGoesOn { epoch, seq: seq + 1 });
         }
     }
 
     /// The messages of one owner, in the order in which they came to the stream.
-    fn landed(&self, owner: Owner) -> Vec<Vec<u8>> {
+    fn stored(&self, owner: Owner) -> Vec<Vec<u8>> {
         let mine = self.server.log.iter().filter(|(by, _)| *by == owner);
         mine.flat_map(|(_, body)| match self.plan.config.body {
             BodyKind::Bytes => body.split_inclusive(|byte| *byte == b'>').map(<[u8]>::to_vec).collect(),
@@ -477,11 +480,11 @@ impl Run {
     }
 
     /// Where requests merely overtake one another, none goes out more than twice.
-    fn nothing_in_excess(&self) {
+    fn check_request_count(&self) {
         let faults = &self.plan.faults;
-        let losses = faults.not_sent + faults.request_lost + faults.answer_lost + faults.late + faults.status_429;
+        let losses = faults.not_sent + faults.request_lost + faults.response_lost + faults.late + faults.status_429;
         let calm = losses + faults.status_5xx_before + faults.status_5xx_after == 0;
-        if calm && self.plan.must_succeed() && self.plan.pauses == 0 && self.plan.held_epoch.is_none() {
+        if calm && self.plan.must_succeed() && self.plan.pauses == 0 && self.plan.initial_epoch.is_none() {
             for client in self.clients.iter().filter(|_| self.plan.earlier.is_none()) {
                 assert!(
                     client.transmits <= 2 * client.batches,
@@ -493,12 +496,12 @@ impl Run {
         }
     }
 
-    pub fn ends(&self) -> Vec<Ended> {
+    pub fn ends(&self) -> Vec<EndLabel> {
         let mut ends = Vec::new();
         for client in &self.clients {
             let first = ends.len();
             match &client.end {
-                Some(End::Closed) => ends.push(
+                Some(ProducerEnd::Closed) => ends.push(
                     if client.stream_closed {
                         "stream closed"
                     } else {
@@ -506,8 +509,8 @@ impl Run {
                     }
                     .to_owned(),
                 ),
-                Some(End::Failed(failure, undelivered)) => {
-                    let name = format!("{:?}", Why::from(failure));
+                Some(ProducerEnd::Failed(failure, undelivered)) => {
+                    let name = format!("{:?}", FailureReason::from(failure));
                     ends.push(name.split([' ', '(', '{']).next().unwrap_or_default().to_owned());
                     if undelivered
                         .messages()
@@ -524,7 +527,7 @@ impl Run {
             ends.extend(self.plan.twins.map(|_| format!("twin {}", ends[first])));
             ends.extend((client.transmits > client.batches).then(|| "sent again".to_owned()));
         }
-        ends.into_iter().map(Ended).collect()
+        ends.into_iter().map(EndLabel).collect()
     }
 }
 

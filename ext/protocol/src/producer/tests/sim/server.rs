@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::run::elements;
-use crate::producer::tests::Said;
+use crate::producer::tests::SimulatedResponse;
 use crate::producer::{BodyKind, SearchResult, WantedBatch};
 
 /// Who sent a request: which of the simulated producers, or `RIVAL`.
@@ -19,7 +19,7 @@ pub const EARLIER: Owner = usize::MAX - 1;
 pub const RIVAL: Owner = usize::MAX;
 
 #[derive(Default)]
-pub struct Server {
+pub struct ProducerServer {
     /// Epoch and last number.
     pub state: Option<(u64, u64)>,
     /// The number that closed the stream; `None` inside for somebody else's.
@@ -32,11 +32,11 @@ pub struct Server {
     pub bodies: HashMap<(Owner, u64, u64), Bytes>,
 }
 
-impl Server {
-    fn answer(&self, status: u16) -> Said {
-        Said {
+impl ProducerServer {
+    fn response(&self, status: u16) -> SimulatedResponse {
+        SimulatedResponse {
             status,
-            ..Said::default()
+            ..SimulatedResponse::default()
         }
     }
 
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Takes one request and answers it.
-    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> Said {
+    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> SimulatedResponse {
         if owner < EARLIER {
             let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
             assert_eq!(
@@ -54,39 +54,39 @@ impl Server {
             );
         }
         if self.gone {
-            return self.answer(410);
+            return self.response(410);
         }
         if let Some(by) = self.closed {
-            let answer = Said {
+            let response = SimulatedResponse {
                 stream_closed: true,
                 next_offset: self.offset(),
-                ..Said::default()
+                ..SimulatedResponse::default()
             };
             let status = if by == Some((epoch, seq)) { 204 } else { 409 };
-            return Said { status, ..answer };
+            return SimulatedResponse { status, ..response };
         }
         if body.len() > self.max_body {
-            return self.answer(413);
+            return self.response(413);
         }
         assert!(closes || !body.is_empty(), "a request without data");
         let (status, expected) = match self.state {
             None if seq > 0 => (409, Some(0)),
             Some((current, _)) if epoch < current => {
-                return Said {
+                return SimulatedResponse {
                     producer_epoch: Some(current),
-                    ..self.answer(403)
+                    ..self.response(403)
                 };
             }
-            Some((current, _)) if epoch > current && seq > 0 => return self.answer(400),
+            Some((current, _)) if epoch > current && seq > 0 => return self.response(400),
             Some((current, last)) if epoch == current && seq <= last => (204, None),
             Some((current, last)) if epoch == current && seq > last + 1 => (409, Some(last + 1)),
             _ => (200, None),
         };
         if expected.is_some() {
-            return Said {
+            return SimulatedResponse {
                 expected_seq: expected,
                 received_seq: Some(seq),
-                ..self.answer(status)
+                ..self.response(status)
             };
         }
         if status == 200 {
@@ -96,7 +96,7 @@ impl Server {
                 self.closed = Some(Some((epoch, seq)));
             }
         }
-        Said {
+        SimulatedResponse {
             // As the reference server: closing without data is always 204.
             status: if body.is_empty() { 204 } else { status },
             producer_epoch: Some(epoch),
@@ -109,9 +109,9 @@ impl Server {
             } else {
                 None
             },
-            // As the reference server: said of a duplicate too that closed nothing.
+            // As the reference server: response of a duplicate too that closed nothing.
             stream_closed: closes,
-            ..Said::default()
+            ..SimulatedResponse::default()
         }
     }
 
@@ -145,10 +145,10 @@ impl Server {
     }
 
     /// An answer made before anything was looked at.
-    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> Said {
-        Said {
+    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> SimulatedResponse {
+        SimulatedResponse {
             retry_after,
-            ..self.answer(status)
+            ..self.response(status)
         }
     }
 }
