@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Under the async gem, where it is installed in a version that schedules fibers (2.0 and later), with what it needs.
+# The library under the async gem. Needs async 2.0 or later, which has a Fiber scheduler, with its dependencies.
 missing = begin
   gem "async", ">= 2"
   nil
@@ -9,7 +9,7 @@ rescue Gem::LoadError => e
 end
 
 if missing
-  RSpec.configuration.reporter.message("LEFT OUT: the examples under async: #{missing}")
+  RSpec.configuration.reporter.message("SKIPPED: the examples under async: #{missing}")
 else
   require "async"
   require "async/barrier"
@@ -17,14 +17,14 @@ else
   RSpec.describe "Waiting under async" do
     include_context "with a client of the fault server"
 
-    def answer(**headers)
+    def success(**headers)
       ->(reply) { reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true", **headers) }
     end
 
     it "lets other tasks run" do
       faults.on do |reply|
         reply.wait("go")
-        answer.call(reply)
+        success.call(reply)
       end
       results = Sync do |task|
         waiting = [task.async { stream.head.next_offset }, task.async { stream.append(1).next_offset },
@@ -35,14 +35,14 @@ else
       expect(results).to eq(["1", "1", [1], [1]])
     end
 
-    it "ends the request of a task that is stopped, and goes on afterwards" do
+    it "ends the request of a stopped task, and leaves the stream usable" do
       faults.on { |reply| reply.wait("never") }
       Sync do |task|
         tail = task.async { stream.read(live: :long_poll).each(&:itself) }
         faults.wait_for_request
         tail.stop
         faults.wait_until_closed(by: :client)
-        faults.on(&answer)
+        faults.on(&success)
         expect(stream.append(1).next_offset).to eq("1")
       end
     end
@@ -54,7 +54,7 @@ else
       end
     end
 
-    it "ends all requests with the reactor" do
+    it "ends all requests when the reactor ends" do
       faults.on { |reply| reply.wait("never") }
       thread = Thread.new do
         Async do |task|
@@ -67,7 +67,7 @@ else
       faults.wait_until_closed(by: :client)
     end
 
-    it "tails many streams in one thread" do
+    it "follows many streams in one thread" do
       count = 200
       client = DurableStreams::Client.new(base_url: server_url)
       sums = Sync do

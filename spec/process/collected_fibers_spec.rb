@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A scheduler may give a fiber up without a word: nothing is raised in it, it is garbage, and its stack goes with it.
-# What waited on that stack ends like a call that was interrupted.
+# A scheduler may drop a waiting fiber without raising anything in it. The GC then collects the fiber with its stack.
+# The call that waited in it ends like an interrupted call.
 if RUBY_VERSION >= "3.1"
   RSpec.describe "A fiber that is collected while it waits" do
     include_context "with a client of the fault server"
@@ -9,24 +9,21 @@ if RUBY_VERSION >= "3.1"
     let(:client_options) { { timeout: 60, live_timeout: 60 } }
     let(:count) { 5 }
 
-    # Runs a block in fibers of a thread that has ended afterwards; their scheduler has forgotten them.
+    # Runs the block in fibers of a new thread, whose scheduler then drops them. The thread has ended afterwards.
     def abandon(times = count, &block)
       SmallScheduler.run do |scheduler|
         times.times { Fiber.schedule(&block) }
-        yield_to_reach(times)
+        faults.wait_for_request(times)
         scheduler.forget
       end
     end
 
-    def yield_to_reach(times)
-      faults.wait_for_request(times)
-    end
-
-    # Collects garbage until the block is true: what one collection finds depends on what a stack still shows.
+    # Collects garbage until the block is true. One collection may not be enough, because a stack may still refer to a
+    # fiber.
     def collect_until
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 60
       until yield
-        raise "garbage collection did not bring it about" if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
+        raise "the condition is false after 60 s of collections" if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
 
         GC.start
       end
@@ -50,21 +47,22 @@ if RUBY_VERSION >= "3.1"
       "an event stream" => ->(stream) { stream.read(live: :sse).first }
     }
     calls.each do |name, call|
-      it "ends #{name}, and holds no connection and no descriptor back" do
+      it "ends #{name} and closes its connection" do
         faults.on { |reply| reply.wait("never") }
         abandon { call.call(client.stream("/s", content_type: "application/json")) }
         collect_until_closed(1..count)
-        expect(stream_works).to eq("7")
+        expect(offset_of_head).to eq("7")
       end
     end
 
-    def stream_works
+    # Sends a request that succeeds, to check that the stream is usable.
+    def offset_of_head
       faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       stream.head.next_offset
     end
 
     if File.directory?("/proc/self/fd")
-      it "leaves as many descriptors open as there were" do
+      it "leaves no descriptor open" do
         faults.on { |reply| reply.wait("never") }
         abandon(1) { stream.head }
         collect_until_closed([1])
@@ -79,7 +77,7 @@ if RUBY_VERSION >= "3.1"
       end
     end
 
-    it "releases the reader, which goes on where it was" do
+    it "releases the reader, which continues at its position" do
       faults.on { |reply| reply.wait("never") }
       faults.next { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1") }
       reader = stream.read_json(live: :long_poll)
@@ -96,7 +94,7 @@ if RUBY_VERSION >= "3.1"
       reader.close
     end
 
-    it "leaves a reader that can be closed" do
+    it "leaves the reader closable" do
       faults.on { |reply| reply.wait("never") }
       reader = stream.read_json(live: :long_poll)
       SmallScheduler.run do |scheduler|
@@ -105,21 +103,19 @@ if RUBY_VERSION >= "3.1"
         scheduler.forget
       end
       GC.start
-      # Whoever waits is told by a list, in which nobody may be left whose stack is gone.
+      # Closing wakes all waiters in a list. That list must not refer to the collected fiber's stack.
       100.times { Fiber.new { Array.new(100, &:to_s) }.resume }
       reader.close
       expect(reader).to be_closed
     end
 
-    it "does not block appends sent with its own, for which it was to compute a header" do
+    it "does not block appends that share its request if it was to compute the header" do
       faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       faults.next do |reply|
         reply.wait("first")
         reply.respond(200, "", "stream-next-offset" => "6")
       end
-      asked = Thread::Queue.new
       token = lambda do
-        asked << true
         Fiber.current_scheduler&.block(:ever)
         "t"
       end
@@ -142,7 +138,7 @@ if RUBY_VERSION >= "3.1"
     end
 
     if Fiber.method_defined?(:kill)
-      it "or killed, ends its request, and runs its ensure" do
+      it "or killed, ends its request and runs its ensure clause" do
         faults.on { |reply| reply.wait("never") }
         ensured = false
         SmallScheduler.run do
@@ -156,7 +152,7 @@ if RUBY_VERSION >= "3.1"
         end
         faults.wait_until_closed(1, by: :client)
         expect(ensured).to be(true)
-        expect(stream_works).to eq("7")
+        expect(offset_of_head).to eq("7")
       end
     end
   end

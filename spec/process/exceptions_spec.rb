@@ -2,11 +2,11 @@
 
 require "English"
 
-# Exceptions and panics cross between Ruby and Rust once, and nothing is left of them.
+# Exceptions and panics cross between Ruby and Rust once and leave no state behind.
 RSpec.describe "Exceptions" do
   include_context "with a client of the fault server"
 
-  describe "the one under way" do
+  describe "the current exception" do
     calls = {
       "a call that succeeds" => ->(stream) { stream.head },
       "a call that fails" => lambda do |stream|
@@ -47,7 +47,7 @@ RSpec.describe "Exceptions" do
       end
     end
 
-    # There it is the interpreter's alone: no frame of Ruby keeps it. (A rescue or a break, of whatever, clears it.)
+    # In at_exit, only the interpreter refers to the exception and no Ruby frame does. Any rescue or break clears it.
     it "survives calls in an at_exit block" do
       faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
       ended = ChildProcess.program(<<~'RUBY', faults.url)
@@ -55,10 +55,10 @@ RSpec.describe "Exceptions" do
           DurableStreams::Client.new(base_url: ARGV[0], headers: headers).stream("/s", content_type: :json)
         end
         plain = stream.call
-        asking = stream.call("X-Token" => -> { "t" })
+        computed = stream.call("X-Token" => -> { "t" })
         at_exit do
-          [-> { plain.head }, -> { asking.head }, -> { plain.append(1) }, -> { asking.append(1) },
-           -> { plain.read_json.to_a }, -> { asking.read_json.to_a }].each do |call|
+          [-> { plain.head }, -> { computed.head }, -> { plain.append(1) }, -> { computed.append(1) },
+           -> { plain.read_json.to_a }, -> { computed.read_json.to_a }].each do |call|
             call.call
             $stdout.syswrite("#{$!.class} ")
           end
@@ -76,7 +76,7 @@ RSpec.describe "Exceptions" do
     end
   end
 
-  it "of a callable reach the caller as they are, and the next call works" do
+  it "of a value callable reach the caller unchanged, and the next call works" do
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
     failing = true
     mine = Class.new(StandardError)
@@ -87,7 +87,7 @@ RSpec.describe "Exceptions" do
     expect(stream.head.next_offset).to eq("1")
   end
 
-  it "lets a throw out of a callable, and the next call works" do
+  it "do not prevent a throw out of a value callable, and the next call works" do
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
     token = -> { throw :out, 1 }
     stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => -> { token.call } })
@@ -96,13 +96,13 @@ RSpec.describe "Exceptions" do
     expect(stream.head.next_offset).to eq("1")
   end
 
-  # Builds for development only: others cannot panic on demand. The extension's own tests do it in every run.
+  # Only development builds can panic on demand. The extension's own tests do this in every run.
   if DurableStreams::Native.respond_to?(:panic_for_tests)
     %w[method wait request task].each do |place|
-      it "that come from a panic in a #{place} come once, and the process goes on" do
+      it "are raised once for a panic in a #{place}, and the process continues" do
         faults.on { |reply| reply.respond(404) }
         ended = ChildProcess.program(<<~RUBY, faults.url, place)
-          $stderr.reopen(File::NULL) # where Rust tells of a panic
+          $stderr.reopen(File::NULL) # Rust reports panics there.
           3.times do
             DurableStreams::Native.panic_for_tests(ARGV[1])
           rescue DurableStreams::DurableStreamError => e

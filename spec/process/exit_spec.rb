@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# A process ends when its program ends: at once, and without a word, whatever the library was doing.
+# A process ends at once when its program ends, and prints nothing, whatever the library is doing.
 RSpec.describe "The end of a process" do
-  # Seconds: less than the five that an exit may wait for what producers and callbacks have left to do.
+  # Seconds. Less than the five that an exit may wait for producers and callbacks.
   let(:at_once) { [AtOnce::SECONDS, 4].min }
   let(:faults) { FaultServer.shared }
 
@@ -14,8 +14,8 @@ RSpec.describe "The end of a process" do
     end
   end
 
-  # Blocked readers and one in the midst of an answer, an idle producer with a callback (and so with the library's own
-  # thread), and callables.
+  # Blocked readers, one reader in the middle of a response, an idle producer with a callback (so that the callback
+  # thread runs), and value callables.
   busy = <<~RUBY
     client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Token" => -> { "t" } })
     stream = client.stream("/s", content_type: "application/json")
@@ -42,39 +42,39 @@ RSpec.describe "The end of a process" do
     "exit in a thread" => ["Thread.new { exit(3) }.join", 3],
     "closing everything first" => ["producer.close; client.close; exit(3)", 3],
     "exit in an at_exit block" => ["at_exit { exit(3) }", 3] }.each do |name, (code, status)|
-    it "comes at once by #{name}" do
+    it "comes at once after #{name}" do
       ended = run(busy + code)
       expect([ended.status.exitstatus, ended.output]).to eq([status, "busy"])
     end
   end
 
-  it "comes at once by abort" do
+  it "comes at once after abort" do
     ended = run("#{busy}abort(\"enough\")")
     expect([ended.status.exitstatus, ended.output]).to eq([1, "busyenough\n"])
   end
 
-  it "comes at once by an exception that nobody rescues" do
+  it "comes at once after an uncaught exception" do
     ended = run("#{busy}raise(\"enough\")")
     expect(ended.status.exitstatus).to eq(1)
     expect(ended.output).to match(/\Abusy-e:\d+:in [`'](?:Object#)?<main>': enough \(RuntimeError\)\n\z/)
   end
 
   %w[TERM HUP INT].each do |signal|
-    it "comes at once by SIG#{signal}" do
+    it "comes at once after SIG#{signal}" do
       ended = run(busy) { |child| child.signal(signal) }
       expect(ended.status.termsig).to eq(Signal.list[signal])
       expect(ended.output.lines.grep(/BUG|panic|warn/i)).to be_empty
     end
   end
 
-  it "comes at once while the main thread itself waits" do
+  it "comes at once while the main thread waits" do
     ended = run(busy.sub("$stdin.gets", "stream.read(live: :long_poll).each {}")) { |child| child.signal("TERM") }
     expect(ended.status.termsig).to eq(Signal.list["TERM"])
     expect(ended.output.lines.grep(/BUG|panic|warn/i)).to be_empty
   end
 
-  # Blocks run last one first: these run before and after the library's own.
-  it "lets at_exit blocks use the library, whatever their order" do
+  # at_exit blocks run in reverse order: one of these runs before the library's own and one after it.
+  it "lets at_exit blocks use the library, in any order" do
     source = <<~RUBY
       at_exit { $stdout.syswrite(" after:\#{$late.append(4).next_offset}") }
       #{busy}
@@ -84,7 +84,7 @@ RSpec.describe "The end of a process" do
     expect(run(source).output).to eq("busy before:1 after:1")
   end
 
-  it "lets a finalizer run when everything is freed" do
+  it "runs a finalizer of a stream" do
     source = <<~RUBY
       #{busy}
       ObjectSpace.define_finalizer(stream, ->(_) { $stdout.syswrite(" finalized") })
@@ -92,7 +92,7 @@ RSpec.describe "The end of a process" do
     expect(run(source).output).to eq("busy finalized")
   end
 
-  it "comes at once while a fiber waits in a scheduler that does not run any more" do
+  it "comes at once while a fiber waits in a scheduler that no longer runs" do
     source = <<~RUBY
       require #{File.expand_path("../support/small_scheduler", __dir__).inspect}
       #{busy}
@@ -105,7 +105,7 @@ RSpec.describe "The end of a process" do
     expect(run(source).output).to eq("busy")
   end
 
-  it "starts nothing at all in a process that only loads the library" do
+  it "finds no thread started in a process that sends no request" do
     ended = ChildProcess.program(<<~RUBY)
       DurableStreams::Client.new(base_url: "http://localhost").stream("/s").read_json(live: :sse).close
       GC.start

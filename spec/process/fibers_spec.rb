@@ -1,17 +1,18 @@
 # frozen_string_literal: true
 
-# In a non-blocking fiber every wait goes through the Fiber scheduler (Ruby 3.1 and later), and nothing else changes.
+# In a non-blocking fiber every wait goes through the Fiber scheduler (Ruby 3.1 and later). Results and errors are the
+# same as in a thread.
 if RUBY_VERSION >= "3.1"
   RSpec.describe "Waiting in fibers" do
     include_context "with a client of the fault server"
 
-    # Runs `call` in one fiber; another one opens the gate at which the answer waits. Only if the first lets the second
-    # run will there be an answer.
-    def while_another_fiber_answers(&call)
+    # Runs `call` in one fiber. Another fiber opens the gate at which the response waits: the response arrives only if
+    # the first fiber lets the second run.
+    def while_another_fiber_responds(&call)
       result = nil
       SmallScheduler.run do |scheduler|
         Fiber.schedule { result = call.call }
-        Fiber.schedule { faults.open("answer") }
+        Fiber.schedule { faults.open("response") }
         scheduler.run
         expect(scheduler.waits).to be_positive
       end
@@ -47,30 +48,30 @@ if RUBY_VERSION >= "3.1"
     calls.each do |name, call|
       it "lets other fibers run during #{name}" do
         faults.on do |reply|
-          reply.wait("answer")
+          reply.wait("response")
           reply.respond(200, "[1]", "content-type" => "application/json", "stream-next-offset" => "7",
                                     "stream-up-to-date" => "true", "producer-epoch" => "0", "producer-seq" => "0")
         end
-        expect(while_another_fiber_answers { call.call(stream) }).to eq("7")
+        expect(while_another_fiber_responds { call.call(stream) }).to eq("7")
       end
     end
 
     it "lets other fibers run while an event stream is silent" do
       faults.on do |reply|
         reply.head(200, "content-type" => "text/event-stream")
-        reply.wait("answer")
+        reply.wait("response")
         reply.chunk("event: data\ndata: [1]\n\nevent: control\ndata: {\"streamNextOffset\":\"7\"}\n\n")
         reply.wait("never")
       end
-      expect(while_another_fiber_answers { stream.read(live: :sse).first.items }).to eq([1])
+      expect(while_another_fiber_responds { stream.read(live: :sse).first.items }).to eq([1])
     end
 
     it "lets other fibers run while a producer's buffer is full" do
       faults.on do |reply|
-        reply.wait("answer")
+        reply.wait("response")
         reply.respond(200, "", "stream-next-offset" => "7", "producer-epoch" => "0", "producer-seq" => "0")
       end
-      delivered = while_another_fiber_answers do
+      delivered = while_another_fiber_responds do
         producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", max_buffered_bytes: 10, linger_ms: 0)
         2.times { producer.append("\"1234567\"") }
         producer.pending.tap { producer.close }
@@ -78,18 +79,18 @@ if RUBY_VERSION >= "3.1"
       expect(delivered).to be_between(0, 1)
     end
 
-    it "asks callables in the fiber, which may wait there themselves" do
+    it "runs value callables in the fiber, where they may wait" do
       faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
-      bell = Thread::Queue.new
-      stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => -> { bell.pop } })
+      tokens = Thread::Queue.new
+      stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => -> { tokens.pop } })
       SmallScheduler.run do
         Fiber.schedule { stream.head }
-        Fiber.schedule { bell << "fresh" }
+        Fiber.schedule { tokens << "fresh" }
       end
       expect(faults.wait_for_request.header("X-Token")).to eq("fresh")
     end
 
-    it "keeps to the direct wait in a blocking fiber" do
+    it "waits without the scheduler in a blocking fiber" do
       faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       waits = SmallScheduler.run do |scheduler|
         Fiber.new(blocking: true) { stream.head }.resume
@@ -126,7 +127,7 @@ if RUBY_VERSION >= "3.1"
         end
       end
 
-      it "goes on reading where it was" do
+      it "leaves its reader at its position" do
         faults.next { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1") }
         reader = stream.read_json(live: :long_poll)
         seen = []
@@ -148,7 +149,7 @@ if RUBY_VERSION >= "3.1"
       end
     end
 
-    it "ends with its scheduler, holding nothing back" do
+    it "ends when the scheduler raises an error in every fiber" do
       faults.on { |reply| reply.wait("never") }
       errors = []
       SmallScheduler.run do |scheduler|
@@ -165,14 +166,14 @@ if RUBY_VERSION >= "3.1"
       expect(errors).to eq(["the scheduler closes"] * 3)
     end
 
-    it "does not spin while it waits" do
+    it "does not poll while it waits" do
       faults.on do |reply|
-        reply.wait("answer")
+        reply.wait("response")
         reply.respond(200, "", "stream-next-offset" => "7")
       end
       faults.next { |reply| reply.respond(200, "", "stream-next-offset" => "7") }
       waits = SmallScheduler.run do |scheduler|
-        # What woke this one is used again by the next.
+        # The next request uses the same notifier again.
         Fiber.schedule { stream.head }
         scheduler.run
         Fiber.schedule { stream.head }
@@ -180,12 +181,12 @@ if RUBY_VERSION >= "3.1"
         before = scheduler.waits
         Fiber.schedule do
           200.times { Fiber.scheduler.kernel_sleep(0) }
-          faults.open("answer")
+          faults.open("response")
         end
         scheduler.run
         scheduler.waits - before
       end
-      # A few times while the answer comes, and the command that opens the gate waits for IO itself.
+      # It waits a few times while the response arrives, and the command that opens the gate waits for IO too.
       expect(waits).to be < 100
     end
 
@@ -202,12 +203,12 @@ if RUBY_VERSION >= "3.1"
       expect(error).to be_a(Timeout::Error)
     end
 
-    it "serves as many fibers as there are streams, in one thread and little memory" do
+    it "serves many fibers in one thread with little memory" do
       limit = Process.getrlimit(Process::RLIMIT_NOFILE)
       Process.setrlimit(Process::RLIMIT_NOFILE, limit.last)
       count = [Integer(ENV.fetch("FIBERS", "400")), (limit.last - 100) / 4].min
       own = start_server(long_poll_timeout_ms: 60_000)
-      # A program of its own, since how a heap grows depends on how large it is already.
+      # Runs in a new program, because a heap's growth depends on its size.
       ended = ChildProcess.program(<<~RUBY, count.to_s, own.url, timeout: 60 + count / 10)
         require "json"
         require #{File.expand_path("../support/many_fibers", __dir__).inspect}
@@ -215,13 +216,13 @@ if RUBY_VERSION >= "3.1"
       RUBY
       report = JSON.parse(ended.output, symbolize_names: true)
       expect(report).to include(complete: true, threads: 2)
-      # What is there once, and a connection's buffers and a fiber's stack for each, which take 65 kB or so.
+      # A fixed part, and about 65 kB for each fiber: a connection's buffers and the fiber's stack.
       expect(report[:kilobytes]).to be < 20_000 + count * 130
     ensure
       Process.setrlimit(Process::RLIMIT_NOFILE, *limit)
     end
 
-    it "ends quietly when another fiber closes the reader" do
+    it "ends without an error when another fiber closes the reader" do
       faults.on { |reply| reply.wait("never") }
       reader = stream.read(live: :long_poll)
       ended = false

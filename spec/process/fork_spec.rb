@@ -2,27 +2,27 @@
 
 require "fiddle"
 
-# A client and all that was made with it works on in forked children, with connections of their own; what only one
-# process can do, the child says.
+# A client and its streams and readers work in forked children, with separate connections. A producer works in the
+# parent only: in the child it raises an error that says so.
 RSpec.describe "Forking" do
   include_context "with a client of the fault server"
 
   let(:headers) { { "X-Process" => -> { Process.pid } } }
   let(:client_options) { { headers: headers } }
 
-  def answer_everything
+  def respond_to_everything
     faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
   end
 
-  # Which processes talked over each connection.
-  def talkers
+  # The processes that used each connection.
+  def processes_by_connection
     faults.requests.group_by(&:connection).transform_values do |requests|
       requests.map { |request| request.header("X-Process") }.uniq
     end
   end
 
-  it "gives parent and children connections of their own, used at the same time" do
-    answer_everything
+  it "gives parent and children separate connections" do
+    respond_to_everything
     stream.head
     children = Array.new(3) do
       ChildProcess.start do
@@ -34,27 +34,27 @@ RSpec.describe "Forking" do
     10.times { stream.append(1) }
     expect(children.map(&:value)).to eq([[1]] * 3)
     expect(stream.read_json.to_a).to eq([1])
-    expect(talkers.values).to all(have_attributes(size: 1))
-    expect(talkers.values.flatten.uniq.size).to eq(4)
+    expect(processes_by_connection.values).to all(have_attributes(size: 1))
+    expect(processes_by_connection.values.flatten.uniq.size).to eq(4)
   end
 
-  it "works in a child of a child, and then in the parent that sent no request before" do
-    answer_everything
-    stream # made here, used there
+  it "works in a child of a child, and then in the parent that had sent no request" do
+    respond_to_everything
+    stream # Created in the parent, used in the child.
     offset = ChildProcess.run { ChildProcess.run { stream.append(1).next_offset } }
     expect(offset).to eq("1")
     expect(stream.append(1).next_offset).to eq("1")
   end
 
-  describe "a reader" do
-    it "that is idle reads in parent and child" do
-      answer_everything
+  describe "with a reader" do
+    it "reads an idle reader in parent and child" do
+      respond_to_everything
       reader = stream.read_json
       expect(ChildProcess.run { reader.to_a }).to eq([1])
       expect(reader.to_a).to eq([1])
     end
 
-    it "goes on from the place where it was, in parent and child alike" do
+    it "continues at the reader's position in parent and child" do
       faults.next("GET") { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1") }
       faults.on("GET", nil, query: { "offset" => "1" }) do |reply|
         reply.respond(200, "[2, 3]", "stream-next-offset" => "3", "stream-up-to-date" => "true")
@@ -65,12 +65,12 @@ RSpec.describe "Forking" do
       expect([first, in_child, reader.to_a]).to eq([1, [2, 3], [2, 3]])
     end
 
-    it "that blocks another thread of the parent can be read and closed in the child" do
+    it "reads and closes a reader in the child while a thread of the parent waits for it" do
       faults.next("GET") { |reply| reply.wait("parent") }
       reader = stream.read_json(live: :long_poll)
       thread = Thread.new { reader.first }
       faults.wait_for_request
-      answer_everything
+      respond_to_everything
       child = ChildProcess.run do
         item = reader.next
         reader.close
@@ -83,20 +83,20 @@ RSpec.describe "Forking" do
     end
   end
 
-  it "asks callables in a child while a thread of the parent waits on the same handle" do
+  it "runs value callables in a child while a thread of the parent waits on the same handle" do
     faults.next("HEAD") { |reply| reply.wait("parent") }
     thread = Thread.new { stream.head }
     faults.wait_for_request
-    answer_everything
+    respond_to_everything
     expect(ChildProcess.run { [stream.head.next_offset, Process.pid.to_s] })
       .to match(["1", faults.wait_for_request(2).header("X-Process")])
     thread.kill.join
   end
 
-  # Where the system tells one event descriptor from another.
+  # Only where the operating system tells event descriptors apart.
   if RUBY_VERSION >= "3.1" && File.directory?("/proc/self/fdinfo")
-    # Runs heads in a fiber, none of which is answered before the fiber waits for it. Says which event descriptors its
-    # scheduler waited for.
+    # Sends HEAD requests in a fiber. Each gets its response only once the fiber waits for it. Returns the event
+    # descriptors for which the scheduler waited.
     def events_of_heads(scheduler, stage)
       gates = Array.new(2) { |n| "#{stage} #{n}" }
       gates.each { |gate| faults.next("HEAD") { |reply| reply.wait(gate).respond(200, "", **FaultHelpers::OFFSET) } }
@@ -118,11 +118,11 @@ RSpec.describe "Forking" do
       events.uniq
     end
 
-    it "lets fibers wait in parent and child, in the very thread that forked, and none for what wakes the other" do
+    it "gives fibers in parent and child separate notifiers, also in the thread that forked" do
       SmallScheduler.run do |scheduler|
         before = events_of_heads(scheduler, "before")
         in_child = ChildProcess.run do
-          # The parent's scheduler shares descriptors with it.
+          # The parent's scheduler shares its descriptors with the child.
           scheduler.forget
           events_of_heads(SmallScheduler.new.tap { |own| Fiber.set_scheduler(own) }, "in the child")
         end
@@ -134,7 +134,7 @@ RSpec.describe "Forking" do
     end
   end
 
-  it "leaves a producer to the parent, which sends everything once" do
+  it "leaves a producer usable in the parent only, which sends everything once" do
     faults.on("POST") do |reply|
       reply.wait("go")
       reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
@@ -157,25 +157,25 @@ RSpec.describe "Forking" do
     expect(faults.requests(method: "POST").map(&:body)).to eq(["[1]"])
   end
 
-  it "lets a child make producers of its own" do
+  it "lets a child create producers" do
     faults.on("POST") do |reply|
       reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
     end
-    told = Thread::Queue.new
+    delivered = Thread::Queue.new
     make = lambda do |id|
-      tell = ->(result, _) { told << result.next_offset }
-      DurableStreams::Producer.new(stream: stream, producer_id: id, on_delivery: tell)
+      callback = ->(result, _) { delivered << result.next_offset }
+      DurableStreams::Producer.new(stream: stream, producer_id: id, on_delivery: callback)
     end
     make.call("parent").append!(1)
-    told.pop
+    delivered.pop
     expect(ChildProcess.run do
       make.call("child").append!(1)
-      told.pop
+      delivered.pop
     end).to eq("1")
   end
 
-  it "starts nothing in a child that does not use the library" do
-    answer_everything
+  it "starts no thread in a child that sends no request" do
+    respond_to_everything
     stream.head
     counts = ChildProcess.run do
       count = -> { File.exist?("/proc/self/task") ? Dir.children("/proc/self/task").size : 0 }
@@ -188,8 +188,8 @@ RSpec.describe "Forking" do
     expect(counts.uniq.size).to eq(1)
   end
 
-  it "works after a fork by C code, of which Ruby knows nothing" do
-    answer_everything
+  it "works after a fork by C code that bypasses Ruby" do
+    respond_to_everything
     ended = ChildProcess.program(<<~RUBY, faults.url)
       require "fiddle"
       client = DurableStreams::Client.new(base_url: ARGV.first)
@@ -207,14 +207,14 @@ RSpec.describe "Forking" do
       puts " \#{$?.exitstatus}"
     RUBY
     expect(ended.output).to eq("[1] 0\n")
-    expect(talkers.values).to all(have_attributes(size: 1))
+    expect(processes_by_connection.values).to all(have_attributes(size: 1))
   end
 
   describe "a child's end" do
-    # Seconds: less than the five that an exit may wait for what producers and callbacks have left to do.
+    # Seconds. Less than the five that an exit may wait for producers and callbacks.
     at_once = [AtOnce::SECONDS, 4].min
 
-    # Runs in a program of its own, so that an exit is a real one.
+    # Runs in a new program, so that it can exit.
     prelude = <<~RUBY
       $stdout.sync = true
       AT_ONCE = #{at_once}
@@ -242,7 +242,7 @@ RSpec.describe "Forking" do
       "exit!" => "pid = fork { use.call; exit!(3) }; finish.call(pid)",
       "exit without having used anything" => "pid = fork { exit(3) }; finish.call(pid)",
       "Process.daemon" => "Process.daemon(true, true); use.call; puts '3 true'; exit(3)" }.each do |name, code|
-      it "comes at once by #{name}, with open readers" do
+      it "comes at once after #{name}, with open readers" do
         faults.on("POST") { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
         faults.on("GET") { |reply| reply.wait("never") }
         ended = ChildProcess.program(prelude + code, faults.url, options: []) do |child|

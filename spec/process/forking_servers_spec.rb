@@ -2,11 +2,11 @@
 
 require "net/http"
 
-# The programs in examples/ that fork after the client was made.
+# The programs in examples/ that fork after they have created the client.
 RSpec.describe "Servers that fork" do
   root = File.expand_path("../..", __dir__)
 
-  # Each with a streams server of its own, since their paths are fixed.
+  # Each example has its own server, because the paths of the streams are fixed.
   let(:streams) { start_server }
 
   def start(*command, **environment)
@@ -14,7 +14,7 @@ RSpec.describe "Servers that fork" do
     ChildProcess.command(environment, *command)
   end
 
-  # What eight threads get for ten messages each.
+  # Posts ten messages in each of eight threads. Returns the responses.
   def post_many(url, round)
     posting = Array.new(8) do |thread|
       Thread.new { Array.new(10) { |number| Net::HTTP.post(url, "[#{round},#{thread},#{number}]") } }
@@ -23,20 +23,20 @@ RSpec.describe "Servers that fork" do
   end
 
   puma_here = Gem::Specification.find_all_by_name("puma").any?
-  RSpec.configuration.reporter.message("LEFT OUT: Puma: it is not installed for this Ruby.") unless puma_here
+  RSpec.configuration.reporter.message("SKIPPED: the example with Puma, which is not installed.") unless puma_here
 
-  it "Puma in cluster mode with preload_app serves from all of its workers, and stops at once", if: puma_here do
+  it "serve from all workers and stop at once, with Puma in cluster mode and preload_app", if: puma_here do
     puma = start(RbConfig.ruby, Gem.bin_path("puma", "puma"), "-C", "#{root}/examples/puma/puma.rb",
                  "BIND" => "tcp://127.0.0.1:0", "WORKERS" => "2")
     url = URI("#{puma.wait_for(%r{Listening on (http://127\.0\.0\.1:[1-9]\d*)})[1]}/")
     2.times { |index| puma.wait_for(/Worker #{index} \(PID: \d+\) booted/) }
-    # Which worker serves a request is the system's to say: on until each has served some.
+    # The operating system chooses the worker for a request: repeat until each has served some.
     rounds = 0
     workers = []
     until workers.size == 2 || rounds == 100
-      answers = post_many(url, rounds)
-      expect(answers.map(&:code).uniq).to eq(["201"])
-      workers |= answers.map { |answer| answer["x-worker"] }
+      responses = post_many(url, rounds)
+      expect(responses.map(&:code).uniq).to eq(["201"])
+      workers |= responses.map { |response| response["x-worker"] }
       rounds += 1
     end
     expect(workers.size).to eq(2)
@@ -48,7 +48,7 @@ RSpec.describe "Servers that fork" do
     expect(ended.output).not_to match(/BUG|panicked|SEGV|error/i)
   end
 
-  it "a worker that forks for every job does them all, and stops when it is told" do
+  it "do all jobs and stop on SIGTERM, with a worker that forks for every job" do
     worker = start(RbConfig.ruby, "#{root}/examples/forking_worker.rb", "CONCURRENCY" => "3")
     worker.wait_for(/waiting for jobs/)
     client = DurableStreams::Client.new(base_url: streams.url)

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# The GC may run at any allocation, move what it likes, and is told what it cannot see. Each program is small, since
-# under stress a collection takes place at every allocation. ROUNDS makes them longer: see `rake spec:gc_stress`.
+# The GC may run at any allocation and may move objects, and it is told about native memory. The programs are small,
+# because with GC.stress every allocation collects. ROUNDS makes them longer: see `rake spec:gc_stress`.
 RSpec.describe "Garbage collection" do
   rounds = Integer(ENV.fetch("ROUNDS", "1"))
 
-  # Goes through everything once.
+  # Uses the whole library once.
   everything = <<~RUBY
     ROUNDS = Integer(ARGV[1])
     def everything(url, round)
@@ -20,7 +20,7 @@ RSpec.describe "Garbage collection" do
       raise "bytes" unless JSON.parse(stream.read_bytes.body) == expected
       raise "next" unless stream.read_json.next == expected.first
       heard = Thread::Queue.new
-      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*told) { heard << told })
+      producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*delivery) { heard << delivery })
       producer.append({ "n" => round })
       producer.append!("{}")
       heard.pop
@@ -51,7 +51,7 @@ RSpec.describe "Garbage collection" do
     expect(ended.status).to be_success
   end
 
-  it "at every allocation, which moves objects, breaks nothing" do
+  it "at every allocation that moves objects leaves every result correct" do
     run(<<~RUBY, rounds)
       #{everything}
       MovingObjects.enable
@@ -61,10 +61,10 @@ RSpec.describe "Garbage collection" do
     RUBY
   end
 
-  it "at every allocation, which moves objects, leaves those that JSON is being made into where they are" do
+  it "at every allocation that moves objects does not move the results of an unfinished JSON parse" do
     run(<<~RUBY, rounds)
       MovingObjects.enable
-      # More of them than the extension has room for on the stack.
+      # More objects than fit into the extension's array on the stack.
       text = JSON.generate([Array.new(300, &:to_s), { "key" => ["x" * 100] }])
       GC.stress = true
       items = DurableStreams::Native.parse_items(text)
@@ -73,7 +73,7 @@ RSpec.describe "Garbage collection" do
     RUBY
   end
 
-  it "that moves objects breaks nothing" do
+  it "that moves objects leaves every result correct" do
     run(<<~RUBY, rounds)
       #{everything}
       MovingObjects.enable
@@ -86,22 +86,22 @@ RSpec.describe "Garbage collection" do
   end
 
   if GC.respond_to?(:verify_compaction_references)
-    it "that moves every object leaves every reference right" do
+    it "that moves every object leaves every reference correct" do
       run(<<~RUBY, rounds)
         #{everything}
-        kept = []
+        live = []
         (ROUNDS * 2).times do |round|
           everything(ARGV[0], round)
           client = DurableStreams::Client.new(base_url: ARGV[0])
-          token = "kept-\#{round}" * 3
+          token = "token-\#{round}" * 3
           headers = { "X-Token" => -> { token } }
-          stream = client.create("/specs/kept-\#{Process.pid}-\#{round}", content_type: :json, headers: headers)
+          stream = client.create("/specs/live-\#{Process.pid}-\#{round}", content_type: :json, headers: headers)
           reader = stream.append(1) && stream.append(2) && stream.read_json
           reader.next
           producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: ->(*) { token << "!" })
-          kept << [stream, reader, producer]
+          live << [stream, reader, producer]
           MovingObjects.compact
-          kept.each do |a, b, c|
+          live.each do |a, b, c|
             c.append!({ "a" => round })
             raise "lost" unless (b.to_a + b.to_a).last == { "a" => round } && a.head.next_offset
           end
@@ -110,9 +110,9 @@ RSpec.describe "Garbage collection" do
       RUBY
     end
 
-    it "that moves objects while a stream takes in its callables leaves them right" do
+    it "that moves objects while a stream stores its callables leaves them correct" do
       run(<<~RUBY, rounds)
-        # Is asked whether it can be called when the callables before it have been taken in already.
+        # The stream calls respond_to? on it after it has stored the other callables.
         class Mover
           def call = "moved"
 
@@ -122,24 +122,24 @@ RSpec.describe "Garbage collection" do
           end
         end
 
-        asked = []
-        # Many: a few may be held in place by what is left of earlier calls on the stack.
+        called = []
+        # Many, because the GC cannot move the few to which remains of earlier calls on the stack refer.
         names = Array.new(40) { |number| "x-callable-\#{number}" }
-        given = ->(kind) { names.to_h { |name| [name, -> { asked << [kind, name] && "1" }] }.merge!("x-mover" => Mover.new) }
+        given = ->(kind) { names.to_h { |name| [name, -> { called << [kind, name] && "1" }] }.merge!("x-mover" => Mover.new) }
         client = DurableStreams::Client.new(base_url: ARGV[0])
         stream = client.stream("/specs/none", headers: given.call(:header), params: given.call(:param))
-        Array.new(100_000) { +"in the place of what was moved" }
+        Array.new(100_000) { +"reuses the memory of moved objects" }
         begin
           stream.head
         rescue DurableStreams::StreamNotFoundError
-          puts asked == %i[header param].product(names) ? "fine" : asked
+          puts called == %i[header param].product(names) ? "fine" : called
         end
       RUBY
     end
 
-    it "that moves objects whenever code of the application's runs leaves every reference right" do
+    it "that moves objects whenever the application's code runs leaves every reference correct" do
       run(<<~RUBY, rounds)
-        # What of JSON is unusual is read by JSON.parse, in the midst of the rest.
+        # JSON.parse parses the unusual values in the middle of the others.
         JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { MovingObjects.compact } })
         plain = Array.new(70) { |number| JSON.generate({ "key-\#{number}" => [number, "text"], "key" => {} }) }
         text = [plain, "1.00000000000000000001", plain, "1.00000000000000000002", plain].join(",")
@@ -150,8 +150,8 @@ RSpec.describe "Garbage collection" do
         client = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Moves" => moves }, params: { "q" => moves })
         stream = client.create("/specs/moving-\#{Process.pid}", content_type: :json)
         heard = Thread::Queue.new
-        told = ->(*delivery) { MovingObjects.compact && heard << delivery }
-        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: told)
+        callback = ->(*delivery) { MovingObjects.compact && heard << delivery }
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", on_delivery: callback)
         3.times do |number|
           stream.append(number)
           producer.append(number)
@@ -168,7 +168,7 @@ RSpec.describe "Garbage collection" do
   describe "of native memory" do
     let(:faults) { FaultServer.shared }
 
-    it "runs for the memory that producers hold" do
+    it "runs because of the memory that producers use" do
       faults.on do |reply|
         reply.wait("go")
         reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
@@ -182,14 +182,14 @@ RSpec.describe "Garbage collection" do
         before = GC.count
         100.times do
           producer.append(message)
-          String.new(capacity: 1_000) # a collection takes place when Ruby itself allocates
+          String.new(capacity: 1_000) # A collection takes place only when Ruby allocates.
         end
         GC.count - before
       end
       expect(collections).to be_positive
     end
 
-    # By how much what the GC counts grows while the block runs, during which it collects nothing.
+    # The growth of the memory that the GC counts, while the block runs without collections.
     def counted
       GC.disable
       before = GC.stat(:malloc_increase_bytes)
@@ -199,7 +199,7 @@ RSpec.describe "Garbage collection" do
 
     { "flush" => :flush.to_proc, "close" => :close.to_proc, "close_stream" => :close_stream.to_proc,
       "an append that waits" => ->(producer) { producer.append!("x") } }.each do |name, ending|
-      it "counts what producers hold, until it is acknowledged, which #{name} tells" do
+      it "counts the memory of a producer's messages until #{name} finds them acknowledged" do
         faults.on do |reply|
           reply.wait("go")
           reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "9")
@@ -218,7 +218,7 @@ RSpec.describe "Garbage collection" do
       end
     end
 
-    it "counts what readers hold, until they are closed" do
+    it "counts the memory of readers until they are closed" do
       faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
       faults.on(nil, nil, query: { "live" => "long-poll" }) { |reply| reply.wait("never") }
       opened, closed = ChildProcess.run do
@@ -226,19 +226,19 @@ RSpec.describe "Garbage collection" do
         readers = Array.new(100) { stream.read_json(live: :long_poll) }
         [counted { readers.each(&:next) }, counted { readers.each(&:close) }]
       end
-      # A connection's buffers for each; and the little that is Ruby's.
+      # A connection's buffers for each reader, and a little memory of Ruby.
       expect(opened).to be_between(3_200_000, 4_500_000)
       expect(closed).to be < -3_000_000
     end
 
-    it "counts what a reader has read ahead" do
-      # Of strings so short that Ruby's heap has room for them: they count for nothing.
+    it "counts the memory of what a reader has read ahead" do
+      # Strings short enough to be embedded in Ruby's heap, so that they do not count.
       items = Array.new(40_000, "x" * 20)
       faults.on { |reply| reply.respond(200, JSON.generate(items), "stream-next-offset" => "1") }
       most = ChildProcess.run(timeout: 120) do
         stream = DurableStreams::Client.new(base_url: faults.url).stream("/s", content_type: :json)
-        # How much has come when a later block of the answer is handed out is up to the network, and no event tells it.
-        # So it has ever more time, once enough was taken for the library to read ahead.
+        # The network decides how much of the response has arrived when a later block is handed out, and no event
+        # reports it. So every attempt waits longer, after it has read enough for the library to read ahead.
         most = 0
         100.times do |attempt|
           reader = stream.read_json
@@ -255,8 +255,8 @@ RSpec.describe "Garbage collection" do
       expect(most).to be > 500_000
     end
 
-    it "counts the bodies of requests that the application answers" do
-      held = ChildProcess.run do
+    it "counts the memory of requests to which the application's transport responds" do
+      counted_bytes = ChildProcess.run do
         requests = []
         DurableStreams::Context.transport = lambda do |request|
           requests << request
@@ -266,7 +266,7 @@ RSpec.describe "Garbage collection" do
         body = "x" * 1_000_000
         counted { 10.times { stream.append(body) } }
       end
-      expect(held).to be_between(9_000_000, 12_000_000)
+      expect(counted_bytes).to be_between(9_000_000, 12_000_000)
     end
 
     it "does not run more often for many short-lived readers", without: :gc_pressure do
@@ -279,7 +279,7 @@ RSpec.describe "Garbage collection" do
         2_000.times { stream.read_json.to_a }
         GC.stat(:major_gc_count) - before
       end
-      # 2,000 readers of 32 kB each, were they not taken back, are worth several.
+      # 2,000 readers of 32 kB each would cause several collections if their memory were not subtracted again.
       expect(collections).to be <= 2
     end
   end

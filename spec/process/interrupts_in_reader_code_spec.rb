@@ -1,24 +1,24 @@
 # frozen_string_literal: true
 
-# Ruby raises what interrupts a thread wherever a method returns, and what the method returned is lost with it. Here
-# something is raised at the return of each method that a reader calls, one after the other, instead of an interrupt.
-RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
-  # Ruby runs these without calling anything, and is not interrupted there.
+# Ruby can raise an interrupt whenever a method returns. The method's return value is then lost. To simulate this, these
+# examples raise an exception at the return of every method that a reader calls, one after the other.
+RSpec.describe "An interrupt in a reader's Ruby code", :faults do
+  # Ruby optimizes these methods: it does not call them and cannot be interrupted there.
   let(:no_calls) { %i[[] + == ! nil? size empty?] }
   let(:lib) { %r{/lib/durable_streams/\w+\.rb\z} }
   let(:interrupt) { Class.new(Interrupt) }
 
   before do
-    answer("-1", "[1,2]", next_offset: "2", up_to_date: false)
-    answer("2", "[3,4]", next_offset: "4")
-    answer("4", "", next_offset: "4")
+    respond_at("-1", "[1,2]", next_offset: "2", up_to_date: false)
+    respond_at("2", "[3,4]", next_offset: "4")
+    respond_at("4", "", next_offset: "4")
   end
 
-  def answer(offset, *body, **position)
+  def respond_at(offset, *body, **position)
     faults.on("GET", nil, query: { "offset" => offset }) { |reply| reply.read(*body, **position) }
   end
 
-  # Runs the block, interrupted at the nth return.
+  # Runs the block and interrupts it at the nth return.
   # @return [Boolean] whether there was such a return
   def interrupted_at(number, &block)
     returns = 0
@@ -39,7 +39,7 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
     "each_batch" => [:read_json, ->(reader, items) { reader.each_batch { |batch| items.concat(batch.items) } }],
     "each_batch of bytes" => [:read_bytes, ->(reader, items) { reader.each_batch { |chunk| items << chunk.data } }]
   }.each do |name, (open, read)|
-    it "neither loses nor repeats what #{name} hands out" do
+    it "neither loses nor repeats items of #{name}" do
       stream = fault_stream(type: open == :read_json ? :json : :bytes)
       read.call(stream.public_send(open), whole = [])
       interrupts = (1..1000).take_while do |number|
@@ -47,7 +47,7 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
         items = []
         interrupted = interrupted_at(number) { read.call(reader, items) }
         read.call(reader, items)
-        # Whoever reads on at the end of a byte stream gets an empty chunk.
+        # A further read at the end of a byte stream yields an empty chunk.
         expect([number, items - [""]]).to eq([number, whole])
         interrupted
       end
@@ -55,10 +55,10 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
     end
   end
 
-  # Where Ruby looks for interrupts within a method, other than at calls, can only be tried.
+  # Ruby also checks for interrupts at other places within a method. This example tries to hit them.
   it "loses no item in an iteration that is interrupted often", without: :gc_pressure do
-    answer("-1", (1..20_000).to_a.to_json, next_offset: "2")
-    answer("2", "[]", next_offset: "2") # Whoever was interrupted with the last items in hand asks for more after them.
+    respond_at("-1", (1..20_000).to_a.to_json, next_offset: "2")
+    respond_at("2", "[]", next_offset: "2") # Requested after an interrupt at the last items.
     stream = fault_stream
     armed = false
     wrong = []
@@ -83,7 +83,7 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
             previous = last
             last = item
             wrong << [previous, item] unless item == previous + 1
-            armed = true if (item % 100).zero? # not at once: each iteration shall come some way
+            armed = true if (item % 100).zero? # Later, so that every iteration makes progress.
           end
           ended = true
           armed = false
@@ -97,10 +97,10 @@ RSpec.describe "An interrupt in the midst of a reader's own code", :faults do
   ensure
     armed = false
     Process.kill(:KILL, signals) && Process.wait(signals) if signals
-    trap("USR1") {} # One may be on its way still.
+    trap("USR1") {} # A last signal may still arrive.
   end
 
-  it "gives the items that each_item had taken when it was interrupted to the next batch" do
+  it "leaves the items that each_item had not yielded to the next batch" do
     stream = fault_stream
     (1..20).each do |number|
       reader = stream.read_json

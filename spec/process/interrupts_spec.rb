@@ -2,14 +2,14 @@
 
 require "timeout"
 
-# Whatever a call waits for, an interrupt ends it at once, and everything is usable afterwards.
+# An interrupt ends a waiting call at once, and everything is usable afterwards.
 RSpec.describe "Interrupting" do
   include_context "with a client of the fault server"
 
   let(:patient) { DurableStreams::RetryPolicy.new(initial_delay: 1000, max_delay: 1000) }
   let(:client_options) { { timeout: 60, retry_policy: patient } }
   let(:bytes) { client.stream("/b", content_type: "application/octet-stream") }
-  # Not a fresh one, so that its batches are its only requests.
+  # Not a fresh producer (next_seq is given), so that its batches are its only requests.
   let(:producer) do
     DurableStreams::Producer.new(stream: stream, producer_id: "p", next_seq: 0, max_buffered_bytes: 8, linger_ms: 0)
   end
@@ -25,16 +25,16 @@ RSpec.describe "Interrupting" do
     client.stream("#{scheme}://127.0.0.1:#{@stuck.port}/s", content_type: "application/octet-stream")
   end
 
-  # Has what a producer sends answered at "go".
-  def hold_deliveries
+  # Makes the responses to a producer's batches wait until "go".
+  def delay_deliveries
     faults.on do |reply|
       reply.wait("go")
       reply.respond(200, "", "stream-next-offset" => "1", "producer-epoch" => "0", "producer-seq" => "0")
     end
   end
 
-  # Has the next answer to a reader stop in its middle until "go".
-  def hold_answer
+  # Makes the next response to a reader stop in its middle until "go".
+  def delay_body
     faults.next do |reply|
       reply.head(200, "stream-next-offset" => "6", "stream-up-to-date" => "true")
       reply.chunk("abc")
@@ -43,20 +43,21 @@ RSpec.describe "Interrupting" do
     @reader = bytes.read_bytes
   end
 
-  # Has that reader be answered as a whole from now on.
-  def whole_answer
+  # Sends whole responses to that reader from now on.
+  def complete_body
     faults.on { |reply| reply.respond(200, "abcdef", "stream-next-offset" => "6", "stream-up-to-date" => "true") }
     @reader
   end
 
-  # What must hold of a producer afterwards.
+  # Checks that the producer has delivered everything.
   def expect_delivered
     faults.open("go")
     producer.close
     expect(producer.pending).to eq(0)
   end
 
-  # Each state: what is called, what tells that the call has come there, and what must work afterwards.
+  # Each state: how to prepare the call, how to wait until the call has reached the state, and what must work
+  # afterwards.
   states = {
     "connecting" => {
       prepare: -> { @call = stuck_stream(:unreachable).method(:head) },
@@ -73,7 +74,7 @@ RSpec.describe "Interrupting" do
       end,
       reached: ->(_) { stuck.wait_for_arrival }
     },
-    "waiting for an answer" => {
+    "waiting for a response" => {
       prepare: lambda do
         faults.on { |reply| reply.wait("go") }
         @call = -> { stream.append(1) }
@@ -97,21 +98,21 @@ RSpec.describe "Interrupting" do
       end,
       reached: ->(_) { faults.wait_until_waiting("go") }
     },
-    "in the middle of an answer" => {
-      prepare: -> { @call = hold_answer.method(:first) },
+    "in the middle of a response" => {
+      prepare: -> { @call = delay_body.method(:first) },
       reached: ->(_) { faults.wait_until_waiting("go") },
-      after: -> { expect(whole_answer.body).to eq("abcdef") }
+      after: -> { expect(complete_body.body).to eq("abcdef") }
     },
-    "in the middle of an answer, for a single step" => {
-      # More than a part: one has been taken when the wait for the rest begins.
-      prepare: -> { @call = hold_answer.method(:next) },
+    "in the middle of a response, in next" => {
+      # The reader has already taken the first part when it waits for the rest.
+      prepare: -> { @call = delay_body.method(:next) },
       reached: lambda do |thread|
         faults.wait_until_waiting("go")
         Thread.pass until thread.stop?
       end,
-      after: -> { expect(whole_answer.next.data).to eq("abcdef") }
+      after: -> { expect(complete_body.next.data).to eq("abcdef") }
     },
-    "in the pause before another try" => {
+    "in the pause before a retry" => {
       prepare: lambda do
         faults.on { |reply| reply.respond(503) }
         @call = -> { stream.head }
@@ -120,7 +121,7 @@ RSpec.describe "Interrupting" do
     },
     "waiting for room in a producer" => {
       prepare: lambda do
-        hold_deliveries
+        delay_deliveries
         producer.append("\"12345\"")
         faults.wait_for_request
         @call = -> { producer.append("\"67890\"") }
@@ -135,7 +136,7 @@ RSpec.describe "Interrupting" do
     },
     "flushing a producer" => {
       prepare: lambda do
-        hold_deliveries
+        delay_deliveries
         producer.append(1)
         faults.wait_for_request
         @call = -> { producer.flush }
@@ -150,7 +151,7 @@ RSpec.describe "Interrupting" do
     },
     "closing a producer" => {
       prepare: lambda do
-        hold_deliveries
+        delay_deliveries
         producer.append(1)
         faults.wait_for_request
         @call = -> { producer.close }
@@ -160,7 +161,7 @@ RSpec.describe "Interrupting" do
     },
     "waiting for a producer's acknowledgement" => {
       prepare: lambda do
-        hold_deliveries
+        delay_deliveries
         @call = -> { producer.append!(1) }
       end,
       reached: ->(_) { faults.wait_for_request },
@@ -168,7 +169,7 @@ RSpec.describe "Interrupting" do
     }
   }
 
-  # What can be done to a thread, and what the thread has to say then.
+  # How to interrupt a thread, and the error with which it then ends.
   interrupts = {
     "Thread#kill" => [lambda(&:kill), nil],
     "Thread#raise" => [->(thread) { thread.raise(Interrupt, "enough") }, Interrupt]
@@ -219,7 +220,7 @@ RSpec.describe "Interrupting" do
         expect_usable(state)
       end
 
-      it "does not end while what is raised is masked, and ends as soon as it is not" do
+      it "ends on a masked exception only after the mask has ended" do
         entered = Thread::Queue.new
         raised = Thread::Queue.new
         leave = false
@@ -242,7 +243,7 @@ RSpec.describe "Interrupting" do
     end
   end
 
-  describe "ends the request itself, and not only the wait for it:" do
+  describe "also ends the request of" do
     requests = {
       "a head" => ->(stream) { stream.head },
       "an append" => ->(stream) { stream.append(1) },
@@ -250,7 +251,7 @@ RSpec.describe "Interrupting" do
       "an event stream" => ->(stream) { stream.read(live: :sse).first }
     }
     requests.each do |name, call|
-      { "" => {}, ", with a header that is computed" => { "X-Token" => -> { "t" } } }.each do |how, headers|
+      { "" => {}, " with a computed header" => { "X-Token" => -> { "t" } } }.each do |how, headers|
         it "#{name}#{how}" do
           faults.on { |reply| reply.wait("go") }
           stream = client.stream("/s", content_type: "application/json", headers: headers)
@@ -262,7 +263,7 @@ RSpec.describe "Interrupting" do
       end
     end
 
-    it "appends that share a request, when nobody waits for any of them" do
+    it "appends that share a request, after all their threads are interrupted" do
       faults.on { |reply| reply.wait("go") }
       faults.next do |reply|
         reply.wait("first")
@@ -273,16 +274,16 @@ RSpec.describe "Interrupting" do
       end
       faults.wait_for_request
       faults.open("first")
-      riding = faults.wait_for_request(2)
-      expect(riding.body).to eq("[1,2]")
+      shared = faults.wait_for_request(2)
+      expect(shared.body).to eq("[1,2]")
       threads.each { |thread| thread.kill.join }
-      faults.wait_until_closed(riding.connection, by: :client)
+      faults.wait_until_closed(shared.connection, by: :client)
     end
   end
 
   describe "a program by SIGINT" do
-    { "tails by long-poll" => "long_poll", "tails by SSE" => "sse" }.each do |name, live|
-      it "ends it at once where it #{name}" do
+    { "reads by long-poll" => "long_poll", "reads by SSE" => "sse" }.each do |name, live|
+      it "ends it at once while it #{name}" do
         faults.on do |reply|
           reply.head(200, "content-type" => "text/event-stream") if live == "sse"
           reply.wait("go")
@@ -303,7 +304,7 @@ RSpec.describe "Interrupting" do
       end
     end
 
-    it "runs its trap handlers, in which the reader may be closed" do
+    it "runs its trap handlers, which may close the reader" do
       faults.on { |reply| reply.wait("go") }
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
         client = DurableStreams::Client.new(base_url: ARGV[0])
@@ -355,7 +356,7 @@ RSpec.describe "Interrupting" do
         child.wait_for(/\./)
         child.signal("INT")
       end
-      # Of signals that are known at the same time Ruby takes the one with the lowest number first.
+      # Ruby handles pending signals in the order of their numbers.
       expect(ended.output).to match(/\A\.+interrupted\.*\z/)
     end
   end

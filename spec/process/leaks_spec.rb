@@ -2,17 +2,18 @@
 
 require "json"
 
-# What is opened is closed and what is allocated is freed. SCALE=1 (`rake spec:leaks`) measures 100,000 appends, 10,000
-# readers and 1,000 producers; without it, as many as an ordinary run has time for.
+# The library closes what it opens and frees what it allocates. SCALE=1 (`rake spec:leaks`) measures 100,000 appends,
+# 10,000 readers and 1,000 producers. An ordinary run measures fewer.
 RSpec.describe "Leaks" do
   scale = Float(ENV.fetch("SCALE", "0.02"))
-  # What a process that uses the library holds at rest: connections, and what the runtime and Ruby wait with; the
-  # network's thread, the two that ask callables and tell callbacks, and one or two of Ruby's.
+  # The additional files and threads of a process that has used the library. Files: connections, and the descriptors
+  # with which the runtime and Ruby wait. Threads: the runtime's, the two for callables and callbacks, one or two of
+  # Ruby's.
   files = 30
   threads = 6
 
-  # Does the work several times, and prints what the process held at first, before, between and after. What is closed
-  # ends on the network's threads, of which no event tells: it has a minute for that.
+  # Does the work several times. Prints the resources of the process at its start and after every round. Closed
+  # connections end on the runtime's threads and no event reports it: they have a minute for it.
   prelude = <<~RUBY
     COUNT = Integer(ARGV[1])
 
@@ -22,35 +23,35 @@ RSpec.describe "Leaks" do
         kilobytes: Integer(status[/VmRSS:\\s*(\\d+)/, 1]) }
     end
 
-    FIRST = held
+    FIRST = resources
     CLIENT = DurableStreams::Client.new(base_url: ARGV[0])
     STREAM = CLIENT.create("/specs/leaks-\#{Process.pid}", content_type: :json)
     STREAM.append({ "a" => "x" * 100 })
 
-    # What is held at last. The library keeps connections for the next request, and threads of its own. The system
-    # closes and ends others in its own time, of which no event tells: hence the short sleep.
-    def held_at_rest
+    # The resources after all that ends has ended. Some connections remain open for the next request, and some threads
+    # remain. The operating system closes the others later and no event reports it: hence the short sleep.
+    def resources_at_rest
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 60
       loop do
         4.times { GC.start }
-        now = held
+        now = resources
         rests = now[:files] <= FIRST[:files] + #{files} && now[:threads] <= FIRST[:threads] + #{threads}
         return now if rests || Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
         sleep(0.02)
       end
     end
 
-    # Memory that stops growing is not being lost: Ruby and the allocator keep some for later.
+    # Memory that stops growing does not leak: Ruby and the allocator retain some for later.
     def flat?(rounds)
       rounds.each_cons(2).any? { |before, after| after[:kilobytes] - before[:kilobytes] < 1_000 + COUNT / 100 }
     end
 
     def measure
-      yield COUNT / 10 + 20 # what is made once is made now
-      rounds = [held_at_rest]
+      yield COUNT / 10 + 20 # Allocates what is allocated once.
+      rounds = [resources_at_rest]
       until rounds.size > 2 && flat?(rounds) || rounds.size > 6
         yield COUNT
-        rounds << held_at_rest
+        rounds << resources_at_rest
       end
       puts JSON.generate([FIRST, rounds, flat?(rounds)])
     end
@@ -65,7 +66,7 @@ RSpec.describe "Leaks" do
       end
     RUBY
     "readers that are read to their end" => [10_000, "measure { |count| count.times { STREAM.read_json.first(1) } }"],
-    "readers that are abandoned in the midst of an answer" => [1_000, <<~RUBY],
+    "readers that are abandoned in the middle of a response" => [1_000, <<~RUBY],
       large = CLIENT.create("/specs/leaks-large-\#{Process.pid}", content_type: :json)
       3.times { large.append({ "a" => "x" * 1_000_000 }) }
       measure { |count| count.times { large.read_json.next } }
@@ -107,15 +108,15 @@ RSpec.describe "Leaks" do
           producer.append({ "i" => i })
           producer.close
         rescue DurableStreams::ProducerError
-          nil # a number used before
+          nil # This producer's sequence number was used before.
         end
       end
     RUBY
     "producers that are abandoned" => [1_000, <<~RUBY],
       measure do |count|
         count.times do |i|
-          tell = ->(*) {}
-          producer = DurableStreams::Producer.new(stream: STREAM, producer_id: "a\#{rand(10**9)}", on_delivery: tell)
+          callback = ->(*) {}
+          producer = DurableStreams::Producer.new(stream: STREAM, producer_id: "a\#{rand(10**9)}", on_delivery: callback)
           producer.append!({ "i" => i })
         end
       end
@@ -134,12 +135,12 @@ RSpec.describe "Leaks" do
     RSpec.configuration.reporter.message("#{title}: #{figures.join(", ")}")
   end
 
-  # Where the system tells what a process holds.
+  # Only where the operating system reports the resources of a process.
   if File.exist?("/proc/self/status")
     work.each do |name, (count, source)|
       next if name.start_with?("fibers") && RUBY_VERSION < "3.1"
 
-      it "are not made by #{name}" do
+      it "are not caused by #{name}" do
         count = [(count * scale).ceil, 20].max
         ended = ChildProcess.program(prelude + source, server_url, count.to_s, timeout: 600 + count / 20)
         first, rounds, flat = JSON.parse(ended.output, symbolize_names: true)

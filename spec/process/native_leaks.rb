@@ -2,14 +2,14 @@
 
 require "tempfile"
 
-# What the extension allocates itself is freed, and nothing is touched that was: valgrind's memcheck looks at a program
-# that uses all of the library. Not part of an ordinary run: `rake spec:leaks:native`.
+# Checks with valgrind's memcheck that the extension frees the memory that it allocates and does not use it afterwards,
+# in a program that uses the whole library. Not part of an ordinary run: see `rake spec:leaks:native`.
 #
-# Ruby frees little at its end, and looks for its objects in whatever lies on its stacks: lost memory and wrong use, to
-# memcheck. So only what the extension itself has allocated counts, and what it does itself.
+# Ruby frees little memory when it ends, and searches its stacks for references to objects. memcheck reports both. So
+# only faults count in which the extension itself has allocated the memory or makes the access.
 RSpec.describe "Native memory" do
   valgrind = ENV.fetch("PATH").split(":").any? { |folder| File.executable?(File.join(folder, "valgrind")) }
-  # Uses of undefined values are not looked for: Ruby does that all the time.
+  # Does not report uses of undefined values, because Ruby has many.
   memcheck = %w[valgrind --quiet --xml=yes --leak-check=full --show-leak-kinds=definite --undef-value-errors=no
                 --num-callers=60 --fair-sched=yes]
 
@@ -39,7 +39,7 @@ RSpec.describe "Native memory" do
         nil
       end
       producer.close
-      DurableStreams::Producer.new(stream: stream, producer_id: "q").append(1) # nobody closes it
+      DurableStreams::Producer.new(stream: stream, producer_id: "q").append(1) # Never closed.
       begin
         client.stream("/specs/none").head
       rescue DurableStreams::StreamNotFoundError
@@ -61,9 +61,9 @@ RSpec.describe "Native memory" do
 
   library = "durable_streams.#{RbConfig::CONFIG["DLEXT"]}"
 
-  # One error of memcheck's.
+  # One error that memcheck reports.
   fault = Struct.new(:kind, :objects, :text) do
-    # Memory that the extension asked for, not Ruby for it; the allocator's own frame is the first.
+    # True if the extension requested the memory, not Ruby. The first frame is the allocator's.
     def lost_by?(library)
       kind == "Leak_DefinitelyLost" && objects[1].to_s.end_with?(library)
     end
@@ -82,7 +82,7 @@ RSpec.describe "Native memory" do
     end
   end
 
-  # @return [String] what memcheck reports of the program
+  # @return [String] memcheck's report on the program
   define_method(:memcheck_report) do
     Tempfile.create("memcheck") do |report|
       ruby = [RbConfig.ruby, "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", program]
@@ -96,7 +96,7 @@ RSpec.describe "Native memory" do
   end
 
   if valgrind
-    it "is freed, and not used afterwards" do
+    it "is freed and not used afterwards" do
       found = faults_in(memcheck_report)
       own = found.select { |one| one.lost_by?(library) || one.wrong_in?(library) }
       RSpec.configuration.reporter.message("memcheck: #{found.size} faults, #{own.size} of them the extension's")

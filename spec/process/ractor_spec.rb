@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Each Ractor makes its own clients and uses them at the same time as others do theirs; what the main Ractor alone can
-# serve is refused elsewhere. The Ractors here start no threads: on Ruby 3.3 those that do hang now and then, also where
-# they only sleep and nothing but Ruby is loaded.
+# Several Ractors use the library at the same time, each with its own clients. Callbacks and the default context work in
+# the main Ractor only; others raise an error. The Ractors here start no threads: on Ruby 3.3 such Ractors sometimes
+# hang, even if the threads only sleep and the library is not loaded.
 RSpec.describe "Ractors" do
-  # Runs a program in a process of its own, since a process that ever had a second Ractor is a different one.
+  # Runs a program in a new process, because a second Ractor changes a process for good.
   def run(source, *arguments)
     prelude = "def result_of(ractor) = ractor.respond_to?(:value) ? ractor.value : ractor.take\n"
     ended = ChildProcess.program(prelude + source, server_url, *arguments, options: ["-W:no-experimental"])
@@ -12,7 +12,7 @@ RSpec.describe "Ractors" do
     ended.output
   end
 
-  it "use all of the library at once, each with clients of its own" do
+  it "use the library at the same time, each with its own clients" do
     output = run(<<~RUBY)
       ractors = Array.new(4) do |index|
         Ractor.new(ARGV[0], "/specs/ractor-\#{Process.pid}-\#{index}") do |url, path|
@@ -51,7 +51,7 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[true, 4000000000]\n")
   end
 
-  it "get the exception of a producer's block though closing fails too, which is reported" do
+  it "get the exception of a producer's block if closing fails too, and log the second error" do
     output = run(<<~RUBY)
       p(Ractor.new(ARGV[0]) do |url|
         stream = DurableStreams::Client.new(base_url: url).stream("/specs/none", content_type: :json)
@@ -66,7 +66,7 @@ RSpec.describe "Ractors" do
     expect(output).to match(/closing a producer failed.*StreamNotFoundError/).and match(/^"mine"$/)
   end
 
-  it "survive collections of garbage that run meanwhile" do
+  it "use the library during garbage collections" do
     output = run(<<~RUBY)
       ractors = Array.new(3) do |index|
         Ractor.new(ARGV[0], "/specs/ractor-gc-\#{Process.pid}-\#{index}") do |url, path|
@@ -83,7 +83,7 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[190, 190, 190]\n")
   end
 
-  it "other than the main one cannot use callbacks, callables or clients of other Ractors" do
+  it "raise an error for callbacks and for clients of other Ractors, except in the main Ractor" do
     output = run(<<~RUBY)
       p(Ractor.new(ARGV[0]) do |url|
         stream = DurableStreams::Client.new(base_url: url).stream("/specs/ractor", content_type: :json)

@@ -2,19 +2,19 @@
 
 require "timeout"
 
-# One call at a time takes what a reader brings, and others wait for their turn. A call that would wait for one that
-# waits for it is told.
+# One call at a time takes from a reader: it has the reader lock, and others wait for that lock. A call that would wait
+# for itself raises ThreadError.
 RSpec.describe "Reading a reader from within its own read", :faults do
   around { |example| Timeout.timeout(AtOnce::SECONDS, &example) }
 
-  # A reader whose header is what the block says when it is given the reader.
+  # A reader with a header whose value is computed by the block, which gets the reader.
   def reader_with(**options, &header)
     reader = nil
     headers = { "X-Token" => -> { header.call(reader).to_s } }
     reader = fault_client(**options).stream("/s", content_type: :json, headers: headers).read_json
   end
 
-  # The stream has two items, each in an answer of its own.
+  # The stream has two items, each in its own response.
   before do
     faults.on("GET") { |reply| reply.read("[2]", next_offset: "2") }
     faults.on("GET", nil, query: { "offset" => "-1" }) do |reply|
@@ -22,7 +22,7 @@ RSpec.describe "Reading a reader from within its own read", :faults do
     end
   end
 
-  it "raises a ThreadError in the callable of a header, and the reader can be used afterwards" do
+  it "raises ThreadError in the callable of a header, and the reader is usable afterwards" do
     within = true
     reader = reader_with { |same| within && same.first }
     expect { reader.to_a }.to raise_error(ThreadError, /already reading from this reader/)
@@ -34,7 +34,7 @@ RSpec.describe "Reading a reader from within its own read", :faults do
 
   ways = { "each" => :first.to_proc, "next" => :next.to_proc, "each_batch" => ->(reader) { reader.each_batch.first } }
   ways.each do |name, read|
-    it "leaves the read alone where the callable rescues it, as often as it likes (#{name})" do
+    it "does not affect the read if the callable rescues the error (#{name})" do
       errors = []
       reader = reader_with do |same|
         2.times do
@@ -49,17 +49,17 @@ RSpec.describe "Reading a reader from within its own read", :faults do
     end
   end
 
-  it "raises a ThreadError in the callable of another reader's header" do
+  it "raises ThreadError in the callable of another reader's header" do
     other = reader_with { |_| @reader.first }
     @reader = reader_with { |_| other.first }
     expect { @reader.first }.to raise_error(ThreadError)
   end
 
-  it "raises a ThreadError in an ensure clause of the callable that an interrupt ends" do
-    here = Thread::Queue.new
+  it "raises ThreadError in an ensure clause of the callable after an interrupt" do
+    entered = Thread::Queue.new
     raised = Thread::Queue.new
     reader = reader_with do |same|
-      here << true
+      entered << true
       sleep
     ensure
       begin
@@ -70,24 +70,24 @@ RSpec.describe "Reading a reader from within its own read", :faults do
     end
     thread = Thread.new { reader.first }
     thread.report_on_exception = false
-    here.pop
+    entered.pop
     Thread.pass until thread.stop?
     thread.raise(IOError, "enough")
     expect(raised.pop).to be_a(ThreadError)
     expect { thread.value }.to raise_error(IOError, "enough")
   end
 
-  it "raises a ThreadError in another fiber that keeps that of the read from going on" do
+  it "raises ThreadError in another fiber on which the reading fiber waits" do
     reader = reader_with { |same| Fiber.new { same.first }.resume }
     expect { reader.first }.to raise_error(ThreadError)
   end
 
-  it "does not keep the callable from closing it" do
+  it "lets the callable close the reader" do
     reader = reader_with(&:close)
     expect(reader.to_a).to eq([])
   end
 
-  it "is fine in another thread, which waits for its turn" do
+  it "waits for the reader lock in another thread" do
     thread = nil
     reader = reader_with do |same|
       unless thread
@@ -100,18 +100,18 @@ RSpec.describe "Reading a reader from within its own read", :faults do
     expect(thread.value).to eq([1, 2])
   end
 
-  it "is fine in a forked child, which reads for itself" do
-    here = Process.pid
+  it "reads separately in a forked child" do
+    parent = Process.pid
     child = nil
     reader = reader_with do |same|
-      child ||= ChildProcess.run { same.to_a } if Process.pid == here
+      child ||= ChildProcess.run { same.to_a } if Process.pid == parent
     end
     expect(reader.to_a).to eq([1, 2])
     expect(child).to eq([1, 2])
   end
 
   if RUBY_VERSION >= "3.1"
-    it "is fine in another fiber, which waits for its turn while the first goes on" do
+    it "waits for the reader lock in another fiber while the first continues" do
       read = nil
       reader = reader_with do |same|
         unless read
@@ -127,7 +127,7 @@ RSpec.describe "Reading a reader from within its own read", :faults do
       expect(read).to eq([:waiting, [1, 2]])
     end
 
-    it "raises a ThreadError in the same fiber" do
+    it "raises ThreadError in the same fiber" do
       reader = reader_with(&:first)
       error = nil
       SmallScheduler.run do
@@ -143,9 +143,9 @@ RSpec.describe "Reading a reader from within its own read", :faults do
 end
 
 RSpec.describe "Reading a reader in a trap handler", :faults do
-  # A program that reads, and whose trap handler does as well, when it gets SIGUSR1. Yields when it waits for an
-  # answer.
-  # @return [String] what it prints
+  # Runs a program that reads and whose trap handler for SIGUSR1 reads from the same reader. Yields while the program
+  # waits for a response, then sends the signal.
+  # @return [String] the program's output
   def program_with_trap(source)
     faults.on("GET") { |reply| reply.wait("go").read("[1,2]", next_offset: "2") }
     ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
@@ -169,12 +169,12 @@ RSpec.describe "Reading a reader in a trap handler", :faults do
     ended.output
   end
 
-  it "raises a ThreadError where it interrupts the read, which then goes on" do
+  it "raises ThreadError if it interrupts the read, which then continues" do
     expect(program_with_trap("p reader.to_a")).to eq("ThreadError\n[1, 2]\n")
     expect(faults.requests.size).to eq(1)
   end
 
-  it "raises a ThreadError where it interrupts the wait for the turn" do
+  it "raises ThreadError if it interrupts the wait for the reader lock" do
     output = program_with_trap(<<~RUBY) { |child| child.write("go\n") && child.wait_for(/waiting/) }
       other = Thread.new { reader.next }
       $stdin.gets
@@ -189,7 +189,7 @@ RSpec.describe "Reading a reader in a trap handler", :faults do
   end
 
   if RUBY_VERSION >= "3.1"
-    it "raises a ThreadError where it interrupts the scheduler of the fiber that reads" do
+    it "raises ThreadError if it interrupts the scheduler of the reading fiber" do
       output = program_with_trap(<<~RUBY)
         require #{File.expand_path("../support/small_scheduler", __dir__).inspect}
         Fiber.set_scheduler(SmallScheduler.new)

@@ -3,13 +3,13 @@
 require "open3"
 require "rbconfig"
 
-# Ctrl-C in a process that has one thread only: there Ruby interrupts a wait from its signal handler (or, before 3.3, by
-# a thread it starts for the purpose), which is another way than between threads.
+# Ctrl-C in a process with a single thread. Ruby then interrupts a wait from its signal handler or, before 3.3, from a
+# thread that it starts for this. With several threads it does so differently.
 RSpec.describe "Ctrl-C in a process of one thread" do
   let(:lib) { File.expand_path("../../lib", __dir__) }
 
   %i[long_poll sse].each do |live|
-    it "ends a tail with live: #{live.inspect}, leaves the client usable, and the process ends in order" do
+    it "ends a read with live: #{live.inspect}, and leaves the client usable" do
       path = unique_path
       DurableStreams::Client.new(base_url: server_url).create(path, content_type: "application/json").append(1)
       program = <<~RUBY

@@ -2,17 +2,17 @@
 
 require "tempfile"
 
-# Signals to a program that has other Ruby threads, all of them blocked in system calls. Before 3.3 Ruby does not wake
-# the main thread then: its signal handler sets the interrupt flag, and no more.
+# Signals to a program whose other Ruby threads are all blocked in system calls. Before 3.3 Ruby's signal handler then
+# only sets the interrupt flag and does not wake the main thread.
 RSpec.describe "A signal while the main thread waits and other threads are blocked" do
   let(:faults) { FaultServer.shared }
 
   before { faults.on { |reply| reply.wait("go") } }
   after { faults.open("go") }
 
-  # Runs `call`, which the server does not answer, in a program with one more thread, which waits for a file lock. It
-  # prints what was raised. With `signal`, a third thread sends that signal, and the program prints as well how many
-  # seconds later the call ended.
+  # Runs `call`, to which the server does not respond, in a program with a second thread that waits for a file lock. The
+  # program prints the class of the exception. With `signal`, a third thread sends that signal, and the program also
+  # prints after how many seconds the call ended.
   # @return [ChildProcess]
   def start(call, signal: nil)
     ChildProcess.command({}, RbConfig.ruby, "-W", "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", <<~RUBY)
@@ -49,7 +49,7 @@ RSpec.describe "A signal while the main thread waits and other threads are block
     RUBY
   end
 
-  # A locked file.
+  # The locked file.
   def lock
     @lock ||= Tempfile.new.tap { |file| file.flock(File::LOCK_EX) }
   end
@@ -68,7 +68,7 @@ RSpec.describe "A signal while the main thread waits and other threads are block
     "a producer's append!" => "producer.append!(1)"
   }.each do |name, call|
     { "INT" => "Interrupt", "USR1" => "Ended" }.each do |signal, exception|
-      it "ends #{name} at once by what SIG#{signal} raises" do
+      it "ends #{name} at once by SIG#{signal}" do
         child = start(call)
         faults.wait_for_request
         child.signal(signal)
@@ -79,8 +79,9 @@ RSpec.describe "A signal while the main thread waits and other threads are block
     end
   end
 
-  # The moment differs: before the wait, as it begins, within it. Ruby's handler may run on the thread that sends it.
-  it "ends a head at once whenever the program signals itself, in processes that compete for the processor" do
+  # The signal arrives at different times: before the wait, at its start, during it. Ruby's handler may run on the
+  # thread that sends the signal.
+  it "ends a head at once when the program signals itself, in processes that compete for the processor" do
     run = -> { start("stream.head", signal: "INT").ended.output }
     outputs = Array.new(4) { Thread.new { Array.new(5) { run.call } } }.flat_map(&:value)
     expect(outputs).to all(match(/\AInterrupt \d/))

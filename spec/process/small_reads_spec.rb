@@ -2,8 +2,8 @@
 
 require "timeout"
 
-# Where the last read of a stream was small, the next one is expected to be so too, and the thread that waits for it
-# carries it out itself. What turns out to be more begins again on the library's threads.
+# If the last read of a stream was small, the library expects the next one to be small too, and executes it on an inline
+# runtime. If the response is larger, the read starts again on the runtime's threads.
 RSpec.describe "A read of a stream whose last read was small", :faults do
   let(:stream) { fault_stream }
   let(:many) { [*2..20_000] }
@@ -22,13 +22,13 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
                     "stream-up-to-date" => up_to_date.to_s)
   end
 
-  it "is small again, with one request" do
+  it "needs one request if it is small again" do
     2.times { faults.next("GET") { |reply| head(reply).chunk("[2,").chunk("3]").finish } }
     2.times { expect(read.to_a).to eq([2, 3]) }
     expect(faults.requests.size).to eq(3)
   end
 
-  it "fails as any other, and is retried" do
+  it "is retried like any other" do
     faults.on("GET") { |reply| head(reply).chunk("[2,3]").finish }
     faults.next("GET") { |reply| reply.respond(503) }
     faults.next("GET") { |reply| head(reply).chunk("[2,").rst }
@@ -37,8 +37,8 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
     expect { read.to_a }.to raise_error(DurableStreams::StreamNotFoundError)
   end
 
-  { "is long" => "[#{[*2..20_000].join(",")},", "does not come at once" => "[2," }.each do |event, beginning|
-    it "begins again where the response #{event}, and neither misses nor repeats anything" do
+  { "is large" => "[#{[*2..20_000].join(",")},", "does not arrive at once" => "[2," }.each do |event, beginning|
+    it "starts again if the response #{event}, and neither loses nor repeats items" do
       faults.next("GET") { |reply| head(reply).chunk(beginning).wait("never") }
       faults.next("GET") { |reply| head(reply).chunk(beginning).wait("rest").chunk("0]").finish }
       reader = read
@@ -49,13 +49,13 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
     end
   end
 
-  it "begins again where another response is to come" do
+  it "starts again if the response is not the last" do
     2.times { faults.next("GET") { |reply| head(reply, up_to_date: false).chunk("[2]").finish } }
     faults.next("GET", nil, query: { "offset" => "2" }) { |reply| head(reply, next_offset: "3").chunk("[3]").finish }
     expect(read.to_a).to eq([2, 3])
   end
 
-  it "is no longer expected to be small once it was not" do
+  it "is not expected to be small after a larger one" do
     2.times { faults.next("GET") { |reply| head(reply).chunk("[#{many.join(",")},").wait("never") } }
     faults.next("GET") { |reply| head(reply).chunk("[2,").wait("rest").chunk("3]").finish }
     expect(read.first(1)).to eq([2])
@@ -75,7 +75,7 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
     expect { Timeout.timeout(0.2) { read.to_a } }.to raise_error(Timeout::Error)
   end
 
-  it "is carried out once, where several threads wait for it" do
+  it "sends one request if several threads wait for it" do
     faults.next("GET") { |reply| head(reply.wait("go")).chunk("[#{many.first(9).join(",")}]").finish }
     faults.on("GET", query: { "offset" => "2" }) { |reply| reply.read("[]", next_offset: "2", up_to_date: true) }
     reader = read
@@ -94,7 +94,7 @@ RSpec.describe "A read of a stream whose last read was small", :faults do
   end
 
   if RUBY_VERSION >= "3.1"
-    it "lets other fibers go on" do
+    it "lets other fibers run" do
       faults.next("GET") { |reply| head(reply).chunk("[2,").wait("rest").chunk("3]").finish }
       done = []
       SmallScheduler.run do

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# What a process does that may have no more threads. The system bounds them for each user, but not for the superuser.
+# A process that may start no more threads. The operating system limits the threads of every user except the superuser.
 RSpec.describe "A process at the limit of threads", :faults do
-  # @param before [String] what the program does before it is at the limit
+  # @param before [String] code that runs before the limit is set
   def run(program, before: "", &block)
     ChildProcess.program(<<~RUBY, faults.url, &block).output
       stream = DurableStreams.stream("\#{ARGV[0]}/s", content_type: :json)
@@ -16,12 +16,12 @@ RSpec.describe "A process at the limit of threads", :faults do
 
   before { faults.on("POST") { |reply| reply.respond(204, "", "stream-next-offset" => "7") } }
 
-  it "appends, on the thread that waits for it" do
+  it "appends on the thread that waits for the request" do
     expect(run("3.times { puts stream.append(1).next_offset }; GC.start")).to eq("7\n7\n7\n")
     expect(faults.requests.size).to eq(3)
   end
 
-  it "raises for an append that would share a request, which takes another thread" do
+  it "raises ConnectionError for an append that would share a request, because that needs a thread" do
     faults.next("POST") { |reply| reply.wait("go").respond(204, "", "stream-next-offset" => "7") }
     threads = <<~RUBY
       gates = Array.new(2) { Queue.new }
@@ -46,7 +46,7 @@ RSpec.describe "A process at the limit of threads", :faults do
     expect(faults.requests.size).to eq(2)
   end
 
-  it "raises an error with the reason where a thread is needed, and goes on when it may have one" do
+  it "raises an error with the reason if a producer needs a thread, and works once threads are allowed" do
     output = run(<<~RUBY)
       make = -> { DurableStreams::Producer.new(stream: stream, producer_id: "p") }
       begin

@@ -2,20 +2,20 @@
 
 require "zlib"
 
-# A read is begun by the thread that waits for it. What of its answer is still to come when that thread has something to
-# work on is left to another thread of the library's.
-RSpec.describe "An answer that is read before it is complete", :faults do
+# The thread that waits for a read executes it on an inline runtime. Once that thread has data to work on, a thread of
+# the runtime receives the rest of the response.
+RSpec.describe "A response that is read before it is complete", :faults do
   let(:stream) { fault_stream }
 
-  # An answer of its own for each item, `item` being its number.
-  def answer_with(item, up_to_date: false)
+  # Scripts a response with a single item: `item` is its number.
+  def respond_with(item, up_to_date: false)
     faults.next("GET", nil, query: { "offset" => item == 1 ? "-1" : (item - 1).to_s }) do |reply|
       reply.read("[#{item}]", next_offset: item.to_s, up_to_date: up_to_date)
     end
   end
 
-  # One item at once, the rest when the gate is opened.
-  def answer_in_two(gate = "rest", up_to_date: true)
+  # Scripts a response with one item at once and the rest when the gate is opened.
+  def respond_in_two_parts(gate = "rest", up_to_date: true)
     faults.next("GET", nil, query: { "offset" => "-1" }) do |reply|
       reply.head(200, "content-type" => "application/json", "stream-next-offset" => "3",
                       "stream-up-to-date" => up_to_date.to_s)
@@ -23,8 +23,8 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     end
   end
 
-  # A reader whose first item was taken longer ago than the server may be silent. The rest has come since.
-  def reader_left_for_long(**options)
+  # A reader whose first item was read longer ago than the timeout. The rest of the response has arrived since.
+  def idle_reader(**options)
     reader = fault_stream(timeout: 4, **options).read_json
     expect(reader.next).to eq(1)
     faults.open("rest")
@@ -33,8 +33,8 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     reader
   end
 
-  it "goes on while nobody waits for it" do
-    answer_in_two
+  it "is received while no thread waits for it" do
+    respond_in_two_parts
     reader = stream.read_json
     expect(reader.next).to eq(1)
     faults.open("rest")
@@ -42,15 +42,15 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(reader.to_a).to eq([2, 3])
   end
 
-  it "is not taken for lost when the application was slow" do
-    answer_in_two
-    reader = reader_left_for_long
+  it "does not time out because the application is slow" do
+    respond_in_two_parts
+    reader = idle_reader
     expect(reader.to_a).to eq([2, 3])
     expect(faults.requests.size).to eq(1)
   end
 
-  # The first bytes of what is compressed are nothing to hand out yet.
-  it "is not taken for lost when the application was slow and the rest is compressed" do
+  # The first compressed bytes contain no whole item.
+  it "does not time out because the application is slow and the rest is compressed" do
     random = Random.new(1)
     gzip = Zlib::Deflate.new(Zlib::DEFAULT_COMPRESSION, 31)
     first = gzip.deflate("[1,", Zlib::SYNC_FLUSH)
@@ -60,21 +60,21 @@ RSpec.describe "An answer that is read before it is complete", :faults do
                       "stream-up-to-date" => "true")
       reply.chunk(first).wait("rest").chunk(rest.byteslice(0, 3), size: 1).chunk(rest.byteslice(3..)).finish
     end
-    reader = reader_left_for_long(retries: { max_retries: 0 })
+    reader = idle_reader(retries: { max_retries: 0 })
     expect(reader.to_a.size).to eq(1000)
   end
 
   if RUBY_VERSION >= "3.1"
-    it "is not taken for lost when the application was slow and goes on in a fiber" do
-      answer_in_two
-      reader = reader_left_for_long(retries: { max_retries: 0 })
+    it "does not time out because the application is slow and continues in a fiber" do
+      respond_in_two_parts
+      reader = idle_reader(retries: { max_retries: 0 })
       items = nil
       SmallScheduler.run { Fiber.schedule { items = reader.to_a } }
       expect(items).to eq([2, 3])
     end
 
-    it "goes on in a fiber, while other fibers do" do
-      answer_in_two
+    it "is received in a fiber while other fibers run" do
+      respond_in_two_parts
       reader = stream.read_json
       expect(reader.next).to eq(1)
       done = []
@@ -90,9 +90,9 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     end
   end
 
-  it "goes on for many readers at a time" do
+  it "is received for many readers at the same time" do
     readers = Array.new(20) do
-      answer_in_two
+      respond_in_two_parts
       reader = stream.read_json
       expect(reader.next).to eq(1)
       reader
@@ -102,26 +102,26 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(faults.requests.size).to eq(20)
   end
 
-  it "goes on with what comes after it, one answer ahead" do
-    [1, 2].each { |item| answer_with(item) }
-    answer_with(3, up_to_date: true)
+  it "is followed by the next response, which is read ahead" do
+    [1, 2].each { |item| respond_with(item) }
+    respond_with(3, up_to_date: true)
     reader = stream.read
     expect(reader.next.items).to eq([1])
     faults.wait_until_responded(2)
     expect(reader.flat_map(&:items)).to eq([2, 3])
   end
 
-  # That a limit of processes is one of threads as well is Linux's way.
+  # On Linux the limit of processes also limits threads.
   if RUBY_PLATFORM.include?("linux")
-    it "goes on in the next call where the system refuses another thread" do
+    it "is received by the next call if no thread can be started" do
       faults.next("HEAD") { |reply| reply.respond(200, "", **read_headers("0")) }
-      answer_in_two(up_to_date: false)
+      respond_in_two_parts(up_to_date: false)
       faults.next("GET", nil, query: { "offset" => "3" }) { |reply| reply.read("[4]", next_offset: "4") }
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
         stream = DurableStreams::Client.new(base_url: ARGV[0]).stream("/s", content_type: :json)
-        stream.head # has all threads started that the library always has
+        stream.head # Starts the threads that the library always has.
         Process.setrlimit(:NPROC, 0)
-        Process::UID.change_privilege(65_534) if Process.uid.zero? # whom it does not bind
+        Process::UID.change_privilege(65_534) if Process.uid.zero? # The limit does not apply to the superuser.
         $stdout.sync = true
         p Process.getrlimit(:NPROC).first, Process.uid.zero?
         reader = stream.read_json
@@ -137,25 +137,25 @@ RSpec.describe "An answer that is read before it is complete", :faults do
   end
 
   { "its reader is closed" => ->(reader) { reader.next && reader.close },
-    "its iteration is broken off" => :first.to_proc }.each do |event, act|
+    "its iteration is ended by break" => :first.to_proc }.each do |event, act|
     it "ends when #{event}" do
-      answer_in_two("never")
+      respond_in_two_parts("never")
       act.call(stream.read_json)
       expect(faults.wait_until_closed(by: :client)).not_to be_nil
     end
   end
 
-  it "ends when its reader is garbage" do
-    # Nothing of them stays on this thread's stack. One may be kept by chance.
+  it "ends when its reader is collected as garbage" do
+    # Several readers in other threads: this thread's stack does not refer to them, and a single one may survive.
     5.times do
-      answer_in_two("never")
+      respond_in_two_parts("never")
       Thread.new { stream.read_json.next }.join
     end
     GC.start
     expect(faults.wait_until_closed(by: :client)).not_to be_nil
   end
 
-  it "raises ConnectionError when it breaks off later" do
+  it "raises ConnectionError when its connection is lost later" do
     broken = lambda do |reply|
       reply.head(200, "content-type" => "application/json", "stream-next-offset" => "3")
       reply.chunk("[1,").wait("rest").rst
@@ -167,8 +167,8 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect { reader.to_a }.to raise_error(DurableStreams::ConnectionError)
   end
 
-  it "is read anew in a forked child, and goes on in the parent" do
-    answer_in_two
+  it "is requested again in a forked child, and continues in the parent" do
+    respond_in_two_parts
     reader = stream.read_json
     expect(reader.next).to eq(1)
     faults.on("GET") { |reply| reply.read("[1,2,3]", next_offset: "3") }
@@ -178,16 +178,16 @@ RSpec.describe "An answer that is read before it is complete", :faults do
     expect(faults.requests.size).to eq(2)
   end
 
-  it "asks callables on the reading thread at first, and whenever that waits" do
-    asked = []
+  it "has its value callables run on the reading thread" do
+    callers = []
     policy = DurableStreams::RetryPolicy.new(max_retries: 1, initial_delay: 0.001)
     client = DurableStreams::Client.new(base_url: faults.url, retry_policy: policy)
-    headers = { "X-Token" => -> { asked.push(Thread.current).size.to_s } }
-    answer_with(1)
-    answer_with(2, up_to_date: true)
+    headers = { "X-Token" => -> { callers.push(Thread.current).size.to_s } }
+    respond_with(1)
+    respond_with(2, up_to_date: true)
     reader = client.stream("/s", content_type: :json, headers: headers).read
     expect(reader.flat_map(&:items)).to eq([1, 2])
-    expect(asked).to eq([Thread.current] * 2)
+    expect(callers).to eq([Thread.current] * 2)
     expect(faults.requests.map { |request| request.header("x-token") }).to eq(%w[1 2])
     client.close
   end

@@ -2,14 +2,14 @@
 
 require "timeout"
 
-# A thread computes headers for requests that it waits for, and for no others. What happens to it meanwhile is its own,
-# also where its request carries other threads' appends as well (`batching: :shared_values`).
+# A thread runs value callables for requests that it waits for, and for no others. An interrupt during that affects this
+# thread only, even if its request also carries other threads' appends (`batching: :shared_values`).
 RSpec.describe "A thread that computes a header" do
   include_context "with a client of the fault server"
 
   after { faults.open("first") }
 
-  it "computes it for its own requests only, however many threads use the handle" do
+  it "computes it for its own requests only while many threads use the handle" do
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
     stream = client.stream("/s", content_type: "application/json", headers: { "X-By" => -> { Thread.current.name } })
     threads = Array.new(4) do |index|
@@ -22,24 +22,24 @@ RSpec.describe "A thread that computes a header" do
       end
     end
     threads.each(&:join)
-    meant_for = faults.requests.map { |request| request.header("Stream-Seq") || request.params["offset"] }
-    expect(meant_for.zip(faults.requests.map { |request| request.header("X-By") })).to all(
-      satisfy { |whose, by| whose.start_with?(by) }
+    senders = faults.requests.map { |request| request.header("Stream-Seq") || request.params["offset"] }
+    expect(senders.zip(faults.requests.map { |request| request.header("X-By") })).to all(
+      satisfy { |sender, by| sender.start_with?(by) }
     )
   end
 
-  # Two appends wait behind a first one, and so go out together. The thread that is asked for the header runs `asked`.
-  def two_riding(append: ->(stream) { stream.append(1) }, &asked)
-    @here = Thread::Queue.new
+  # Two appends wait for a first one and so share a request. The thread that computes its header runs the block.
+  def share_request(append: ->(stream) { stream.append(1) }, &compute)
+    @computing = Thread::Queue.new
     token = lambda do
-      next "t" unless Thread.current[:rides]
+      next "t" unless Thread.current[:shares]
 
-      @here << Thread.current
-      Thread.current[:rides] == :first ? asked.call : "t"
+      @computing << Thread.current
+      Thread.current[:shares] == :first ? compute.call : "t"
     end
     stream = client.stream("/s", content_type: "application/json", headers: { "X-Token" => token },
                                  batching: :shared_values)
-    hold_first_answer
+    delay_first_response
     @before = waiting { stream.append(0) }
     faults.wait_for_request
     @first = waiting(:first) { append.call(stream) }
@@ -47,7 +47,7 @@ RSpec.describe "A thread that computes a header" do
     faults.open("first")
   end
 
-  def hold_first_answer
+  def delay_first_response
     faults.on { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
     faults.next do |reply|
       reply.wait("first")
@@ -55,10 +55,10 @@ RSpec.describe "A thread that computes a header" do
     end
   end
 
-  # A thread, when it has come to where it waits.
-  def waiting(rides = nil)
+  # Runs the block in a new thread and returns the thread once it waits.
+  def waiting(shares = nil)
     thread = Thread.new do
-      Thread.current[:rides] = rides
+      Thread.current[:shares] = shares
       yield
     end
     thread.report_on_exception = false
@@ -66,9 +66,9 @@ RSpec.describe "A thread that computes a header" do
     thread
   end
 
-  def expect_the_others_through
+  def expect_others_delivered
     expect(@second.value).to eq("1")
-    expect(@here.pop).to be(@second)
+    expect(@computing.pop).to be(@second)
     @before.join
     expect(faults.requests(method: "POST").map(&:body)).to eq(["[0]", "[2]"])
   end
@@ -80,55 +80,55 @@ RSpec.describe "A thread that computes a header" do
     "Thread#kill" => [lambda(&:kill), nil]
   }
   interrupts.each do |name, (act, expected)|
-    it "gets a #{name} that is meant for it, and the others' appends go on" do
-      two_riding { Thread.stop }
-      expect(@here.pop).to be(@first)
+    it "ends by #{name}, and the other appends are delivered" do
+      share_request { Thread.stop }
+      expect(@computing.pop).to be(@first)
       Thread.pass until @first.stop?
       act.call(@first)
-      # However long another may take: nobody else is waited for.
+      # The interrupted thread does not wait for the others.
       expected ? expect { @first.value }.to(raise_error(expected, "enough")) : expect(@first.value).to(be_nil)
-      expect_the_others_through
+      expect_others_delivered
     end
   end
 
-  { "Timeout::Error" => nil, "an error of one's own" => mine }.each do |name, error|
-    it "gets its own Timeout (#{name}), and the others' appends go on" do
+  { "Timeout::Error" => nil, "a custom error" => mine }.each do |name, error|
+    it "ends by its own Timeout (#{name}), and the other appends are delivered" do
       append = ->(stream) { Timeout.timeout(5, *error) { stream.append(1) } }
-      two_riding(append: append) { Thread.stop }
-      expect(@here.pop).to be(@first)
+      share_request(append: append) { Thread.stop }
+      expect(@computing.pop).to be(@first)
       expect { @first.value }.to raise_error(error || Timeout::Error)
-      expect_the_others_through
+      expect_others_delivered
     end
   end
 
-  it "does not get the Timeout of another thread" do
+  it "is not affected by the Timeout of another thread" do
     ended = Thread::Queue.new
     append = ->(stream) { stream.append(1).next_offset }
-    two_riding(append: append) { ended.pop }
-    expect(@here.pop).to be(@first)
+    share_request(append: append) { ended.pop }
+    expect(@computing.pop).to be(@first)
     @second.raise(Timeout::Error, "enough")
     expect { @second.value }.to raise_error(Timeout::Error, "enough")
     ended << "t"
     expect(@first.value).to eq("1")
   end
 
-  it "raises what the callable raises, and asks the others for their own" do
-    two_riding { raise mine, "no token" }
+  it "raises the callable's error, and another thread then computes the header" do
+    share_request { raise mine, "no token" }
     expect { @first.value }.to raise_error(mine, "no token")
-    expect(@here.pop).to be(@first)
-    expect_the_others_through
+    expect(@computing.pop).to be(@first)
+    expect_others_delivered
   end
 
-  it "gets an interrupt in the callable, which may rescue it" do
+  it "is interrupted in the callable, which may rescue the exception" do
     rescued = Thread::Queue.new
     append = ->(stream) { stream.append(1).next_offset }
-    two_riding(append: append) do
+    share_request(append: append) do
       Thread.stop
     rescue mine => e
       rescued << e
       "t"
     end
-    expect(@here.pop).to be(@first)
+    expect(@computing.pop).to be(@first)
     Thread.pass until @first.stop?
     @first.raise(mine)
     expect(rescued.pop).to be_a(mine)
@@ -136,20 +136,20 @@ RSpec.describe "A thread that computes a header" do
     expect(faults.requests(method: "POST").map(&:body)).to eq(["[0]", "[1,2]"])
   end
 
-  it "gets interrupts that come in the middle of a read, which then goes on" do
+  it "is interrupted in the middle of a read, which another thread then continues" do
     blocking = true
-    here = Thread::Queue.new
+    computing = Thread::Queue.new
     token = lambda do
-      here << true
+      computing << true
       Thread.stop if blocking
       "t"
     end
     faults.on { |reply| reply.respond(200, "[1]", "stream-next-offset" => "1", "stream-up-to-date" => "true") }
     reader = client.stream("/s", content_type: "application/json", headers: { "X-Token" => token }).read
     thread = waiting { reader.next }
-    here.pop
+    computing.pop
     Thread.pass until thread.stop?
-    # This one waits for its turn to take from the same reader, and is asked when it has come.
+    # This thread waits for the reader lock of the same reader, and computes the header once it has the lock.
     other = waiting { reader.next.items }
     blocking = false
     thread.raise(mine, "enough")
@@ -158,13 +158,13 @@ RSpec.describe "A thread that computes a header" do
   end
 
   %w[TERM INT].each do |signal|
-    it "as the main one gets SIG#{signal}, and the process ends by it" do
-      hold_first_answer
+    it "ends by SIG#{signal} if it is the main thread, and so does the process" do
+      delay_first_response
       ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
         main = Thread.current
-        riding = false
+        sharing = false
         token = lambda do
-          if riding && Thread.current == main
+          if sharing && Thread.current == main
             $stdout.syswrite("here")
             Thread.stop
           end
@@ -174,7 +174,7 @@ RSpec.describe "A thread that computes a header" do
                                        .stream("/s", content_type: "application/json", batching: :shared_values)
         Thread.new { stream.append(0) }
         $stdin.gets
-        riding = true
+        sharing = true
         Thread.new do
           Thread.pass until main.stop?
           other = Thread.new do

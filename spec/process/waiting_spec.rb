@@ -3,9 +3,9 @@
 require "socket"
 require "timeout"
 
-# How a Ruby thread waits inside the extension: other threads run, and every kind of interrupt ends the wait.
+# A Ruby thread that waits inside the extension: other threads run, and every kind of interrupt ends the wait.
 RSpec.describe "Waiting" do
-  # Accepts connections and never says anything; `arrived` gets one entry for every request that came.
+  # Accepts connections and never responds. `arrived` gets one entry for every request.
   let(:silent) { TCPServer.new("127.0.0.1", 0) }
   let(:arrived) { Thread::Queue.new }
   let(:client) { DurableStreams::Client.new(base_url: "http://127.0.0.1:#{silent.addr[1]}") }
@@ -13,9 +13,9 @@ RSpec.describe "Waiting" do
 
   before do
     @listener = Thread.new do
-      held = []
+      sockets = []
       loop do
-        held << (socket = silent.accept)
+        sockets << (socket = silent.accept)
         socket.readpartial(1)
         arrived << true
       end
@@ -35,7 +35,8 @@ RSpec.describe "Waiting" do
     "a head" => ->(stream) { stream.head }
   }
 
-  # Runs `call` in a thread, waits until its request is out, interrupts it, and tells how long it took to end.
+  # Runs `call` in a thread, waits until its request has arrived and yields the thread for the interrupt. Returns how
+  # many seconds the call took to end, and its error.
   def interrupt(call)
     thread = Thread.new { call.call(stream) }
     thread.report_on_exception = false
@@ -58,7 +59,7 @@ RSpec.describe "Waiting" do
         expect(took).to be < AtOnce::SECONDS
       end
 
-      it "ends on Thread#raise, with what was raised" do
+      it "ends on Thread#raise with the raised exception" do
         took, error = interrupt(call) { |thread| thread.raise(Interrupt, "stop") }
         expect(error).to be_an(Interrupt)
         expect(took).to be < AtOnce::SECONDS
@@ -112,7 +113,7 @@ RSpec.describe "Waiting" do
     expect(seen).to eq(["inside"])
   end
 
-  it "runs trap handlers and goes on waiting" do
+  it "runs trap handlers and continues to wait" do
     caught = Thread::Queue.new
     previous = trap("USR1") { caught << true }
     thread = Thread.new { stream.head }
