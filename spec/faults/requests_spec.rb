@@ -112,7 +112,8 @@ RSpec.describe "Requests through faults", :faults do
         faults.on(kind.verb, &:hang)
         # Long enough to send the request on a busy machine. Otherwise its outcome would be known.
         hasty = fault_stream(timeout: 0.5, retries: { max_retries: 1, initial_delay: 0.001 })
-        expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, /no response within 0.5 s/) do |error|
+        message = /no response within 0.5 s/
+        expect { kind.send_on(hasty) }.to raise_error(DurableStreams::TimeoutError, message) do |error|
           expect(error).to have_attributes(outcome_unknown?: !kind.repeated, code: "TIMEOUT")
         end
         tries = kind.repeated ? 2 : 1

@@ -23,7 +23,7 @@ if RUBY_VERSION >= "3.1"
     def collect_until
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 60
       until yield
-        raise "the condition is false after 60 s of collections" if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
+        raise "still false after 60 s of collections" if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
 
         GC.start
       end
