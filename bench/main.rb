@@ -11,7 +11,7 @@ require_relative "support/report"
 require_relative "support/profile"
 
 module Bench
-  # What bin/bench runs: every line with every client in turn, several times, and the floors; prints the medians.
+  # What bin/bench runs: every line with one client after another, several times, and the floors; prints the medians.
   class Main
     ROOT = File.expand_path("..", __dir__)
 

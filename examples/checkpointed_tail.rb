@@ -13,7 +13,7 @@ require "json"
 #   CheckpointedTail.new(stream, "orders.jsonl").run { |events| puts "#{events.size} more" }
 class CheckpointedTail
   # @param stream [DurableStreams::Stream]
-  # @param path [String] the file; its checkpoint is kept beside it
+  # @param path [String] the file; its checkpoint is beside it
   def initialize(stream, path)
     @stream = stream
     @path = path

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Whether a message costs the same among many as among few, and memory stays where it is.
+  # Whether a message costs the same among many as among few, and memory does not grow.
   class Growth < Line
     line "growth", "growth: time a message among 10^3 to 10^6, memory over time"
     figure :e3, "10^3 messages", "ns"

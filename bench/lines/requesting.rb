@@ -18,7 +18,7 @@ module Bench
     def work(params)
       stream = stream(params)
       expected = sent.map { |text| JSON.parse(text) }
-      in_turn(Array.new(count(6_000, 1_000), expected)) do |items|
+      each_timed(Array.new(count(6_000, 1_000), expected)) do |items|
         ensure_equal stream.read(format: :json).to_a, items, "small-read"
       end
     end
@@ -123,12 +123,12 @@ module Bench
       ENV["SSL_CERT_FILE"] = params["ca_file"]
       append, read, threads = %w[append read threads].map { |name| "#{params["tls"]}-#{name}" }
       handle = stream("url" => append)
-      appends = in_turn(sent) { |message| handle.append(message) }
+      appends = each_timed(sent) { |message| handle.append(message) }
       reads = small_reads(stream("url" => read))
       handles = Array.new(THREADS) { stream("url" => threads) }
-      crowd = at_once(handles, sent.each_slice(sent.size / THREADS).first(THREADS))
+      measured = at_once(handles, sent.each_slice(sent.size / THREADS).first(THREADS))
       { append: appends[:p50], append_cpu: appends[:cpu], read: reads[:p50], read_cpu: reads[:cpu],
-        rate: crowd[:rate], rate_cpu: crowd[:cpu] }
+        rate: measured[:rate], rate_cpu: measured[:cpu] }
     end
 
     def check(params)
@@ -161,7 +161,7 @@ module Bench
 
     def small_reads(stream)
       items = [JSON.parse(sent.first)]
-      in_turn(sent) { ensure_equal stream.read(format: :json).to_a, items, self.class.id }
+      each_timed(sent) { ensure_equal stream.read(format: :json).to_a, items, self.class.id }
     end
 
     def sent

@@ -41,7 +41,7 @@ module Bench
     end
 
     # @param values [Array<Numeric>]
-    # @param part [Float] 0.5 is the median, 0.99 what 99 of 100 stay below
+    # @param part [Float] 0.5 is the median, 0.99 what 99 of 100 are below
     # @return [Numeric, nil]
     def quantile(values, part)
       sorted = values.sort

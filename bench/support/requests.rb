@@ -7,7 +7,7 @@ module Bench
 
     # Yields each of `inputs`, of which the first half is for warming up.
     # @return [Hash{Symbol => Float}] p50, p99 and processor time of a request, in microseconds
-    def in_turn(inputs, &request)
+    def each_timed(inputs, &request)
       warm_up, measured = inputs.each_slice((inputs.size / 2.0).ceil).to_a
       warm_up.each(&request)
       cpu = Measure.cpu

@@ -69,7 +69,7 @@ module Bench
       File.write(file("key.pem"), key.to_pem)
     end
 
-    # One worker, as the server has one port; connections to it are kept, and none is closed after many requests.
+    # One worker, as the server has one port; connections to it are reused, and none is closed after many requests.
     def configuration(server, http2)
       <<~NGINX
         daemon off;

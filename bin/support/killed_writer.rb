@@ -25,7 +25,7 @@ class KilledWriter
   # @return [Boolean] whether every message is in the stream once, in order
   def run
     stored = kill_writer
-    @say.call("  It was killed with -9 after #{@figure.call(stored)} were stored, and with it all that it held in " \
+    @say.call("  It was killed with -9 after #{@figure.call(stored)} were stored, and with it all that it had in " \
               "memory. Another one starts.")
     writer = start
     written = Integer(writer.gets)

@@ -17,7 +17,7 @@ RSpec.describe "Leaks" do
   prelude = <<~RUBY
     COUNT = Integer(ARGV[1])
 
-    def held
+    def resources
       status = File.read("/proc/self/status")
       { files: Dir.children("/proc/self/fd").size, threads: Integer(status[/Threads:\\s*(\\d+)/, 1]),
         kilobytes: Integer(status[/VmRSS:\\s*(\\d+)/, 1]) }

@@ -44,36 +44,36 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     end
 
     it "sends what a producer from then, or from before, was given" do
-      ["$kept = producer(producer_id: 'new'); $kept << 1; $kept << 2", "$kept << 3",
-       "Thread.new { $kept << 4 }.join; at_exit { $kept << 5 }",
+      ["$saved = producer(producer_id: 'new'); $saved << 1; $saved << 2", "$saved << 3",
+       "Thread.new { $saved << 4 }.join; at_exit { $saved << 5 }",
        "Process.wait(fork { producer(producer_id: 'forked') << 6 })"].each_with_index do |application, i|
-        expect(run(application, before: "$kept = producer(producer_id: 'w#{i}')").first).to eq("")
+        expect(run(application, before: "$saved = producer(producer_id: 'w#{i}')").first).to eq("")
       end
       expect(stored).to eq([1, 2, 3, 4, 5, 6])
     end
 
     it "logs what it could not send" do
       faults.on("POST", path) { |reply| reply.respond(404) }
-      expect(run("$kept = producer(producer_id: 'w'); $kept << 1").first).to match(/1 appended messages did not reach/)
+      expect(run("$old = producer(producer_id: 'w'); $old << 1").first).to match(/1 appended messages did not reach/)
     end
 
     it "starts threads that died anew" do
       output, = run(<<~RUBY)
         died = false
         values = -> { died ? "1" : (died = true) && Thread.exit }
-        kept = producer(producer_id: "w", max_batch_items: 1, headers: { "x" => values },
+        saved = producer(producer_id: "w", max_batch_items: 1, headers: { "x" => values },
                         on_delivery: ->(*) { puts("told") || Thread.exit })
-        2.times { |i| kept << i }
-        kept.flush
+        2.times { |i| saved << i }
+        saved.flush
         puts "flushed"
       RUBY
       expect(output.lines(chomp: true)).to match_array(%w[told told flushed])
     end
 
     it "ends though a thread appends for ever" do
-      output, status = run(<<~RUBY, before: "$kept = producer(producer_id: 'w', linger_ms: 0)")
-        Thread.new { loop { $kept << 1 } }.report_on_exception = false
-        Thread.pass until $kept.pending.positive?
+      output, status = run(<<~RUBY, before: "$saved = producer(producer_id: 'w', linger_ms: 0)")
+        Thread.new { loop { $saved << 1 } }.report_on_exception = false
+        Thread.pass until $saved.pending.positive?
       RUBY
       expect(output).to eq("").or match(/did not reach/)
       expect(status).to be_success

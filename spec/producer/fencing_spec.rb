@@ -29,7 +29,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       producer.append!(0)
       send_and_hold(producer, [1, 2, 3], :requests)
       fence(1)
-      # Those to come are held as well: once one is refused, an append waits for what becomes of the rest.
+      # Those to come are blocked as well: once one is refused, an append waits for what becomes of the rest.
       3.times { hold(:requests) }
       (4..6).each { |i| producer << i }
       faults.open(:requests)

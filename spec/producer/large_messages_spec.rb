@@ -32,7 +32,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
   end
 
   # Has the first request wait at the gate, so that all that follows is still to be sent; then lets all pass.
-  def while_held(producer)
+  def while_blocked(producer)
     hold(:go)
     producer << "first"
     faults.wait_until_waiting(:go)
@@ -48,7 +48,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
 
   it "sends them as they were when they were appended, whatever becomes of the Strings" do
     producer = proxied(content_type: :bytes, linger_ms: 0)
-    while_held(producer) do
+    while_blocked(producer) do
       strings = Array.new(changes.size) { |number| large(number) }
       strings.each { |string| producer << string }
       changes.zip(strings) { |change, string| change.call(string) }
@@ -93,7 +93,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
 
     it "keeps them until they are acknowledged, and no longer" do
       producer = proxied(content_type: :bytes, linger_ms: 0)
-      while_held(producer) do
+      while_blocked(producer) do
         Thread.new { 20.times { |number| producer << large(number) } }.join
         MovingObjects.compact if GC.respond_to?(:verify_compaction_references)
         Thread.new { GC.start }.join
@@ -107,7 +107,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
 
     it "does not keep them in a forked child", if: Process.respond_to?(:fork) do
       producer = proxied(content_type: :bytes, linger_ms: 0)
-      while_held(producer) do
+      while_blocked(producer) do
         Thread.new { 20.times { |number| producer << large(number) } }.join
         expect(alive).to be >= 20
         left = ChildProcess.run do

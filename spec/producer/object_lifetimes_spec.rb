@@ -22,7 +22,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
       nil
     end.join
     # Something else in the places where the last one may still be.
-    Array.new(3) { described_class.new(stream: target, producer_id: "held") }
+    Array.new(3) { described_class.new(stream: target, producer_id: "blocked") }
   end
 
   # Uses producers that their own callbacks and callables refer to; then nobody else does.
@@ -47,9 +47,9 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "delivers what a producer had that nobody holds any more" do
-    held = drop(10, linger_ms: 3_600_000) { |producer, i| producer << i }
+    blocked = drop(10, linger_ms: 3_600_000) { |producer, i| producer << i }
     collect_until { stored.size >= 9 }
-    held.each(&:close)
+    blocked.each(&:close)
     expect(stored - (0..9).to_a).to eq([])
   end
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "closing", :producer do
-  # Has another thread close the stream with a last message, in a request that is held at the gate :closing.
+  # Has another thread close the stream with a last message, in a request that is blocked at the gate :closing.
   # @return [Thread]
   def close_and_hold(producer)
     hold(:closing)
@@ -189,12 +189,12 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     end
 
     it "flushes and closes however the block ends" do
-      kept = []
-      opened { |producer| break (kept << producer && producer << 1) }
-      catch(:done) { opened(epoch: 1) { |producer| (kept << producer << 2) && throw(:done, producer << 2) } }
+      saved = []
+      opened { |producer| break (saved << producer && producer << 1) }
+      catch(:done) { opened(epoch: 1) { |producer| (saved << producer << 2) && throw(:done, producer << 2) } }
       expect { opened(epoch: 2) { |producer| raise KeyError, (producer << 3).to_s } }.to raise_error(KeyError)
       expect(stored).to eq([1, 2, 3])
-      expect(kept.grep(described_class)).to all(be_closed)
+      expect(saved.grep(described_class)).to all(be_closed)
     end
 
     it "raises what closing raises" do

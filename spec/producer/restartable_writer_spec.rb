@@ -20,13 +20,13 @@ RSpec.describe RestartableWriter, :producer do
   end
 
   it "skips messages that a killed writer still had in flight" do
-    held = proxied(linger_ms: 0)
-    held.append!({ described_class::KEY => "the killed one" })
+    blocked = proxied(linger_ms: 0)
+    blocked.append!({ described_class::KEY => "the killed one" })
     hold(:late)
-    held << 0
+    blocked << 0
     faults.wait_until_waiting(:late)
     described_class.new(stream, "writer").run(%w[0 1]) { faults.open(:late) }
-    expect(failure { held.flush }).to be_a(DurableStreams::StaleEpochError)
+    expect(failure { blocked.flush }).to be_a(DurableStreams::StaleEpochError)
     expect(written).to eq([0, 1])
   end
 

@@ -27,14 +27,14 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
 
     it "does not stop other producers, made before or after that" do
       before = direct(producer_id: "before", headers: { "x" => -> { "1" } })
-      held_up = Array.new(3) do |n|
+      blocked = Array.new(3) do |n|
         direct(producer_id: "stuck #{n}", linger_ms: 0, headers: { "x" => stuck }).tap { |producer| producer << 0 }
       end
       3.times { told.pop }
       before.append!("before".to_json)
       direct(producer_id: "after", headers: { "x" => -> { "1" } }).append!("after".to_json)
       expect(stored).to eq(%w[before after])
-      expect(held_up.map(&:pending)).to eq([1, 1, 1])
+      expect(blocked.map(&:pending)).to eq([1, 1, 1])
     end
 
     it "does not stop other producers of the same stream handle" do
@@ -80,7 +80,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
   end
 
   describe "that are killed" do
-    # A producer whose request for 1 is held at a gate; its flush waits for what comes after that.
+    # A producer whose request for 1 is blocked at a gate; its flush waits for what comes after that.
     def flushing
       @producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1, headers: { "x" => -> { "1" } },
                           on_delivery: ->(result, _) { told << result.seq })
@@ -115,7 +115,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(Array.new(2) { told.pop }).to eq([0, 1])
     end
 
-    it "stay away while there is nothing to do" do
+    it "are gone while there is nothing to do" do
       producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << 1 })
       producer.append!(1)
       told.pop

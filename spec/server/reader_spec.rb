@@ -76,13 +76,13 @@ on_each_server DurableStreams::Reader do
     end
 
     it "closes the reader after a block, and returns the block's value" do
-      kept = nil
-      expect(json.read { |reader| (kept = reader).count }).to eq(1)
-      expect(kept).to be_closed
-      expect(json.read_json { |reader| (kept = reader).first["n"] }).to eq(0)
-      expect(kept).to be_closed
-      expect { json.read { |reader| (kept = reader) && raise("no") } }.to raise_error("no")
-      expect(kept).to be_closed
+      saved = nil
+      expect(json.read { |reader| (saved = reader).count }).to eq(1)
+      expect(saved).to be_closed
+      expect(json.read_json { |reader| (saved = reader).first["n"] }).to eq(0)
+      expect(saved).to be_closed
+      expect { json.read { |reader| (saved = reader) && raise("no") } }.to raise_error("no")
+      expect(saved).to be_closed
     end
 
     it "is lazy, and enumerated from outside" do

@@ -17,11 +17,11 @@ RSpec.describe TestServer do
   it "keeps its data and its port through a crash, with a write-ahead log" do
     server = start_server(durability: :wal)
     url = "#{server.url}/a"
-    put(url, "kept")
+    put(url, "saved")
     server.kill
     expect(server).not_to be_running
     server.restart
-    expect(Net::HTTP.get(URI(url))).to eq("kept")
+    expect(Net::HTTP.get(URI(url))).to eq("saved")
   end
 
   it "answers nothing while it is suspended" do
@@ -41,12 +41,12 @@ RSpec.describe TestServer do
   end
 
   it "removes its temporary folder, and only that, when it stops" do
-    Dir.mktmpdir do |kept|
+    Dir.mktmpdir do |saved|
       temporary = start_server
-      lasting = start_server(data_dir: kept, durability: :wal)
+      lasting = start_server(data_dir: saved, durability: :wal)
       [temporary, lasting].each(&:stop)
       expect(File.exist?(temporary.data_dir)).to be(false)
-      expect(Dir.children(kept)).not_to be_empty
+      expect(Dir.children(saved)).not_to be_empty
     end
   end
 end

@@ -80,7 +80,7 @@ RSpec.describe "durable_streams/rspec" do
     output, = Open3.capture2e(without, RbConfig.ruby, "-I", lib, rspec, "--options", File::NULL, "b_spec.rb",
                               chdir: folder)
     expect(output).to include("`cargo install durable-streams`", "DURABLE_STREAMS_SERVER", "1 example, 1 failure")
-    expect(run(text, "DURABLE_STREAMS_SERVER" => "/nowhere"))
-      .to include('DURABLE_STREAMS_SERVER is "/nowhere", which is not an executable file')
+    expect(run(text, "DURABLE_STREAMS_SERVER" => "/missing"))
+      .to include('DURABLE_STREAMS_SERVER is "/missing", which is not an executable file')
   end
 end

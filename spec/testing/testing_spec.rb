@@ -415,7 +415,7 @@ RSpec.describe DurableStreams::Testing do
       expect { mock.on(:post, "/v1/events", error: :earthquake) }.to raise_error(ArgumentError, /:refused/)
     end
 
-    it "that kept the request from being sent are retried" do
+    it "that prevented the request from being sent are retried" do
       stream
       mock.on(:post, "/v1/events", error: :refused, times: 3)
       stream.append(1)

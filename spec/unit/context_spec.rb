@@ -88,7 +88,7 @@ RSpec.describe DurableStreams::Context do
   describe "#native_stream" do
     subject(:context) do
       described_class.new do |config|
-        config.default_headers = { "Authorization" => "one", "X-Default" => "kept" }
+        config.default_headers = { "Authorization" => "one", "X-Default" => "saved" }
         config.default_params = { "a" => "1", "b" => "2" }
       end
     end
@@ -104,16 +104,16 @@ RSpec.describe DurableStreams::Context do
     end
 
     it "sends what is configured" do
-      expect(sent({}, {})).to eq([{ "Authorization" => "one", "X-Default" => "kept" }, { "a" => "1", "b" => "2" }])
+      expect(sent({}, {})).to eq([{ "Authorization" => "one", "X-Default" => "saved" }, { "a" => "1", "b" => "2" }])
     end
 
     it "lets the stream's own headers replace those of the same name, whatever their case" do
       expect(sent({ authorization: "two", "X-More" => "3" }, {}).first)
-        .to eq("authorization" => "two", "X-Default" => "kept", "X-More" => "3")
+        .to eq("authorization" => "two", "X-Default" => "saved", "X-More" => "3")
     end
 
     it "lets the stream leave a header out" do
-      expect(sent({ "authorization" => nil }, {}).first).to eq("authorization" => nil, "X-Default" => "kept")
+      expect(sent({ "authorization" => nil }, {}).first).to eq("authorization" => nil, "X-Default" => "saved")
     end
 
     it "lets the stream's own parameters replace those of the same name" do

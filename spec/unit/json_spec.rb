@@ -125,7 +125,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
 
   describe "under the GC" do
     let(:texts) do
-      # More than the values, and the keys, that are kept without an allocation.
+      # More than the values, and the keys, that are saved without an allocation.
       values = "#{"1," * 250}#{(0..15).map { |i| "\"string number #{i}, too long to be embedded\"" }.join(",")}"
       pairs = (0..70).map { |i| "\"key number #{i}\":#{i}" }
       odd = "\"v\",1.5e200,#{"9" * 30},\"\\u00e9#{"y" * 1100}\",{\"a\":1,\"a\":[\"x\"]}"

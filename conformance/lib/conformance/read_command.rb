@@ -4,7 +4,7 @@ module Conformance
   # Reads, in every mode.
   #
   # A live read of the gem has no end of its own while the stream is open; the command gives it one, whichever comes
-  # first: `maxChunks`, being up to date (with `waitForUpToDate`), a poll that stays empty after something came, and
+  # first: `maxChunks`, being up to date (with `waitForUpToDate`), a poll that is empty after something came, and
   # `timeoutMs`, at which the reader is closed, as any user would close it.
   class ReadCommand
     COMMANDS = { "read" => :read }.freeze

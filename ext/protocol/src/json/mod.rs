@@ -1,4 +1,4 @@
-//! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension turns
+//! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension makes
 //! the text into objects.
 //!
 //! * [`validate()`] checks that a text is exactly one JSON value.

@@ -13,7 +13,7 @@ fn batching() -> ProducerConfig {
 }
 
 #[test]
-fn json_messages_become_one_array_and_an_array_stays_one_element() {
+fn json_messages_become_one_array_and_an_array_remains_one_element() {
     let mut bench = Bench::new(ProducerConfig {
         body: BodyKind::Json,
         ..batching()
@@ -144,7 +144,7 @@ fn what_is_shared_is_sent_from_where_it_is_in_its_place() {
     sent.iter().for_each(|transmit| bench.accept(transmit));
     assert_eq!(bench.delivered(), [(0, 2, 7), (2, 1, 8)]);
     drop(sent);
-    assert!(message.is_unique(), "what is acknowledged is kept no longer");
+    assert!(message.is_unique(), "acknowledged messages are released");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_claim_of_which_nobody_can_tell_whose_it_was_is_unknown() {
 }
 
 #[test]
-fn claims_that_all_turn_out_to_be_anothers_are_a_fight() {
+fn claims_of_epochs_that_others_use_are_a_fight() {
     let (mut bench, mut sent) = claimed(&["a"]);
     for _ in 0..2 {
         bench.respond(&sent[0], ok(204, 0));
@@ -259,7 +259,7 @@ fn a_slow_fight_ends() {
 }
 
 #[test]
-fn an_id_that_was_held_may_be_taken_back_again() {
+fn an_id_that_was_used_for_a_while_may_be_claimed_again() {
     let mut bench = Bench::new(claiming());
     assert_eq!(fight(&mut bench, Duration::from_secs(2), 20, 50), 50);
 }

@@ -135,7 +135,7 @@ fn being_refused_for_now_leaves_nothing_unknown() {
 }
 
 #[test]
-fn an_old_batch_without_an_answer_bounds_how_many_are_kept_behind_it() {
+fn an_old_batch_without_a_response_bounds_how_many_are_stored_behind_it() {
     let mut bench = Bench::established(config());
     bench.append_and_send(&["the old one"]);
     let mut behind = 0;
