@@ -1,5 +1,5 @@
-//! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension makes
-//! the text into objects.
+//! JSON as bytes: whether it is valid, and where its items end. This module builds no tree; the Ruby extension builds
+//! objects from the text.
 //!
 //! * [`validate()`] checks that a text is exactly one JSON value.
 //! * [`Splitter`] splits a response's JSON into blocks of complete items while it arrives.
