@@ -15,10 +15,11 @@ pub const MAX_REDIRECTS: usize = 5;
 /// 307 and 308 are followed with every method, and the body is sent again. 301, 302 and 303 are followed by GET and HEAD
 /// alone: other methods would become a GET.
 #[derive(Debug)]
-pub struct Redirects {
+pub struct Redirects<'a> {
     reads: bool,
-    /// The URLs that the request was sent to; the last one is where it is now.
-    visited: Vec<Url>,
+    start: &'a Url,
+    /// The URLs that it was redirected to.
+    followed: Vec<Url>,
 }
 
 /// What to do with a response.
@@ -34,13 +35,19 @@ pub enum RedirectStep {
     Unusable(String),
 }
 
-impl Redirects {
-    /// None yet: the request goes to `url`.
-    pub fn new(method: &Method, url: Url) -> Redirects {
+impl<'a> Redirects<'a> {
+    /// None yet: the request goes to `start`.
+    pub fn new(method: &Method, start: &'a Url) -> Redirects<'a> {
         Redirects {
             reads: matches!(*method, Method::GET | Method::HEAD),
-            visited: vec![url],
+            start,
+            followed: Vec::new(),
         }
+    }
+
+    /// Where the request goes now.
+    pub fn url(&self) -> &Url {
+        self.followed.last().unwrap_or(self.start)
     }
 
     /// What to do with a response that has this status and this `Location`.
@@ -51,20 +58,20 @@ impl Redirects {
         let Some(target) = self.target(location) else {
             return RedirectStep::Unusable("the server redirected to a URL that is not http or https".to_owned());
         };
-        if self.visited.contains(&target) {
+        if target == *self.start || self.followed.contains(&target) {
             return RedirectStep::Circle("the redirects form a circle".to_owned());
         }
-        if self.visited.len() > MAX_REDIRECTS {
+        if self.followed.len() >= MAX_REDIRECTS {
             return RedirectStep::Circle(format!("more than {MAX_REDIRECTS} redirects"));
         }
-        self.visited.push(target.clone());
+        self.followed.push(target.clone());
         RedirectStep::Follow(target)
     }
 
     /// Whether later writes to the same stream go at once to where this request was redirected to. The response from there has
     /// this status.
     pub fn is_remembered_after(&self, status: StatusCode) -> bool {
-        !self.reads && self.visited.len() > 1 && is_at_home(status)
+        !self.reads && !self.followed.is_empty() && is_at_home(status)
     }
 
     fn follows(&self, status: StatusCode) -> bool {
@@ -76,7 +83,7 @@ impl Redirects {
     }
 
     fn target(&self, location: &HeaderValue) -> Option<Url> {
-        let mut target = self.visited.last()?.join(location.to_str().ok()?).ok()?;
+        let mut target = self.url().join(location.to_str().ok()?).ok()?;
         target.set_fragment(None);
         matches!(target.scheme(), "http" | "https").then_some(target)
     }
@@ -112,17 +119,21 @@ pub fn parse_origin(text: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn redirects(method: Method) -> Redirects {
-        Redirects::new(&method, url("http://h/s?a=1"))
+    static START: LazyLock<Url> = LazyLock::new(|| url("http://h/s?a=1"));
+
+    fn redirects(method: Method) -> Redirects<'static> {
+        Redirects::new(&method, &START)
     }
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
     }
 
-    fn step(redirects: &mut Redirects, status: u16, location: &str) -> RedirectStep {
+    fn step(redirects: &mut Redirects<'_>, status: u16, location: &str) -> RedirectStep {
         let location = HeaderValue::from_str(location).unwrap();
         redirects.handle_response(StatusCode::from_u16(status).unwrap(), Some(&location))
     }

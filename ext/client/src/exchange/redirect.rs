@@ -6,7 +6,7 @@ use durable_streams_protocol::redirect::{RedirectStep, Redirects, is_at_home, or
 use durable_streams_protocol::request::{Request, RequestFailure};
 use durable_streams_protocol::target::Prepared;
 use reqwest::header::LOCATION;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, Url};
 
 use super::single::send_to;
 use crate::connections::Pool;
@@ -33,39 +33,39 @@ pub(crate) async fn send(
         Method::GET | Method::HEAD => None,
         _ => targets.get(&prepared.url),
     };
-    let was_remembered = remembered.is_some();
-    let mut target = remembered.unwrap_or_else(|| RedirectTarget {
-        url: prepared.url.clone(),
-        is_trusted: true,
-    });
-    let mut redirects = Redirects::new(&request.method, target.url.clone());
-    let outcome = follow(endpoint, pool, request, &prepared, &mut target, &mut redirects).await;
+    let start = remembered.as_ref().map_or(&prepared.url, |target| &target.url);
+    let mut is_trusted = remembered.as_ref().is_none_or(|target| target.is_trusted);
+    let mut redirects = Redirects::new(&request.method, start);
+    let outcome = follow(endpoint, pool, request, &prepared, &mut redirects, &mut is_trusted).await;
     let status = outcome.as_ref().map(Response::status).ok();
     if status.is_some_and(|status| redirects.is_remembered_after(status)) {
-        targets.remember(prepared.url, target);
-    } else if was_remembered && !status.is_some_and(is_at_home) {
+        let url = redirects.url().clone();
+        targets.remember(prepared.url.clone(), RedirectTarget { url, is_trusted });
+    } else if remembered.is_some() && !status.is_some_and(is_at_home) {
         targets.forget(&prepared.url);
     }
     outcome
 }
 
-/// Sends the request to `target`, and on from there. `target` ends as the last one.
+/// Sends the request to where `redirects` is, and on from there. `is_trusted`: whether the user's headers may go there.
 async fn follow(
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
     prepared: &Prepared,
-    target: &mut RedirectTarget,
-    redirects: &mut Redirects,
+    redirects: &mut Redirects<'_>,
+    is_trusted: &mut bool,
 ) -> std::result::Result<Response, RequestFailure> {
     loop {
-        let headers = match target.is_trusted {
+        let url = redirects.url();
+        let headers = match *is_trusted {
             true => prepared.headers.clone(),
             false => request.headers.clone(),
         };
-        let elsewhere = pool_for(endpoint, pool, request, prepared, target).map_err(RequestFailure::Final)?;
+        let elsewhere = pool_for(endpoint, pool, request, prepared, url, *is_trusted);
+        let elsewhere = elsewhere.map_err(RequestFailure::Final)?;
         let pool = elsewhere.as_ref().unwrap_or(pool);
-        let response = send_to(endpoint, pool, request, target.url.clone(), headers).await?;
+        let response = send_to(endpoint, pool, request, url.clone(), headers).await?;
         let about = endpoint.about(request.operation);
         match redirects.handle_response(response.status(), response.headers().get(LOCATION)) {
             RedirectStep::Done => return Ok(response),
@@ -73,27 +73,29 @@ async fn follow(
             RedirectStep::Unusable(reason) => return Err(RequestFailure::Final(about.error(Kind::Status, reason))),
             RedirectStep::Follow(url) => {
                 // What an origin that is not trusted redirects to is its choice, the stream's own origin included.
-                if target.is_trusted && url.origin() != prepared.url.origin() {
+                if *is_trusted && url.origin() != prepared.url.origin() {
                     let trusts = endpoint.trusts(request.operation, &origin_of(&url)).await;
-                    target.is_trusted = trusts.map_err(RequestFailure::Final)?;
+                    *is_trusted = trusts.map_err(RequestFailure::Final)?;
                 }
-                target.url = url;
             }
         }
     }
 }
 
-/// The pool for `target`, if it is not that of the stream's own origin. The client's certificate goes where headers go.
+/// The pool for `url`, if it is not that of the stream's own origin. The client's certificate goes where headers go.
 fn pool_for(
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
     prepared: &Prepared,
-    target: &RedirectTarget,
+    url: &Url,
+    is_trusted: bool,
 ) -> Result<Option<Pool>> {
-    if target.is_trusted && target.url.origin() == prepared.url.origin() {
+    // Most requests are not redirected; comparing origins would allocate.
+    let is_own = *url == prepared.url || url.origin() == prepared.url.origin();
+    if is_trusted && is_own {
         return Ok(None);
     }
-    let elsewhere = endpoint.pool_elsewhere(request.operation, pool, &target.url, target.is_trusted);
+    let elsewhere = endpoint.pool_elsewhere(request.operation, pool, url, is_trusted);
     elsewhere.map(Some)
 }
