@@ -224,16 +224,14 @@ impl ApplicationCode {
         }
         match call {
             RubyCall::Values(reply) => {
-                if let Err((reply, error)) = reply_from_callback_thread(ruby, reply, || self.values(ruby))? {
-                    retry(RubyCall::Values(reply))?;
-                    return Err(error);
-                }
+                let compute = || self.values(ruby);
+                reply_from_callback_thread(ruby, reply, compute, |reply| retry(RubyCall::Values(reply)))?;
             }
             RubyCall::Trust(origin, reply) => {
-                if let Err((reply, error)) = reply_from_callback_thread(ruby, reply, || self.trusts(ruby, &origin))? {
-                    retry(RubyCall::Trust(origin, reply))?;
-                    return Err(error);
-                }
+                let compute = || self.trusts(ruby, &origin);
+                reply_from_callback_thread(ruby, reply, compute, |reply| {
+                    retry(RubyCall::Trust(origin.clone(), reply))
+                })?;
             }
             RubyCall::Execute(request, reply) => {
                 let Some(transport) = self.transport else { return Ok(()) };
@@ -280,28 +278,31 @@ fn reply_for_caller<T: Send + 'static, R: Send + 'static>(
     }
 }
 
-/// Runs `compute` on a callback thread, and sends what it comes to. What ends the thread is returned with the reply that was not
-/// sent. See [`ApplicationCode::run_on_callback_thread`].
-#[expect(clippy::type_complexity, reason = "the reply goes back to its one caller")]
+/// Runs `compute` on a callback thread, and sends its result to the request. See
+/// [`ApplicationCode::run_on_callback_thread`].
 fn reply_from_callback_thread<R>(
     ruby: &Ruby,
     reply: oneshot::Sender<Result<R, Kind>>,
     compute: impl FnOnce() -> Result<R, Error>,
-) -> Result<Result<(), (oneshot::Sender<Result<R, Kind>>, Error)>, Error> {
+    retry: impl FnOnce(oneshot::Sender<Result<R, Kind>>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut reply = ProcessBound::new(Some(reply));
     let computed = compute();
     // `compute` has forked, and this is the child.
     let Some(reply) = reply.get_mut().and_then(Option::take) else {
-        return computed.map(|_| Ok(()));
+        return computed.map(|_| ());
     };
     let computed = match computed.map_err(|error| exception_of(ruby, error)) {
         Ok(value) => Ok(value),
         Err(Ok(exception)) => Err(Kind::Application(Arc::new(exception))),
-        Err(Err(error)) => return Ok(Err((reply, error))),
+        Err(Err(error)) => {
+            retry(reply)?;
+            return Err(error);
+        }
     };
     // Fails only if the request was cancelled meanwhile.
     let _cancelled = reply.send(computed);
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// The exception that the request fails with. It is `Err` for what concerns the thread itself: a signal, the end of the

@@ -112,7 +112,8 @@ impl Stream {
         })
     }
 
-    /// `value_callables?`: whether requests run the application's code: value callables, or a Ruby transport.
+    /// `value_callables?`: whether requests run the application's code: value callables, a Ruby
+    /// transport, or `trusted_origins` as a callable.
     fn has_value_callables(&self) -> bool {
         self.application.is_some()
     }
