@@ -66,8 +66,7 @@ module DurableStreams
     # @param url [String, URI, nil] an absolute http or https URL; its path is a prefix of the streams' paths
     # @raise [ArgumentError] if it is not such a URL
     def base_url=(url)
-      url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
-      url = Text.utf8(url, "base_url") if url.is_a?(String)
+      url = Text.url(url, "base_url")
       unless url.nil? || (url.is_a?(String) && url.match?(%r{\Ahttps?://[^/?#\s]+[^?#\s]*\z}i))
         raise ArgumentError, "base_url must be an http or https URL without a query, " \
                              "got #{url.is_a?(String) ? Redaction.url(url).inspect : url.class}"
@@ -203,14 +202,14 @@ module DurableStreams
     end
 
     def trusted_origin(origin)
-      origin = origin.to_s if defined?(::URI::Generic) && origin.is_a?(::URI::Generic)
+      origin = Text.url(origin, "trusted_origins")
       raise ArgumentError, "trusted_origins must have Strings, got #{origin.class}" unless origin.is_a?(String)
 
-      Native.origin(Text.utf8(origin, "trusted_origins"))
-    rescue ArgumentError => e
-      raise if e.message.start_with?("trusted_origins")
-
-      raise ArgumentError, "trusted_origins has #{Redaction.url(origin).inspect}: #{e.message}"
+      begin
+        Native.origin(origin)
+      rescue ArgumentError => e
+        raise ArgumentError, "trusted_origins has #{Redaction.url(origin).inspect}: #{e.message}"
+      end
     end
 
     def readable_file(name, path)

@@ -103,10 +103,8 @@ module DurableStreams
     end
 
     def url_text(url)
-      url = url.to_s if defined?(::URI::Generic) && url.is_a?(::URI::Generic)
+      url = Text.url(url, "url")
       raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
-
-      url = Text.utf8(url, "url")
       raise ArgumentError, "url must not be empty" if url.strip.empty?
 
       reason = mistake(url)

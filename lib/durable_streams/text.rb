@@ -5,6 +5,15 @@ module DurableStreams
   # @api private
   module Text
     class << self
+      # @param value [Object] what a user passed as a URL
+      # @param name [String] the argument's name, for error messages
+      # @return [Object] a String or URI as UTF-8 text; anything else as it is
+      # @raise [ArgumentError] if it is a String that is not valid text
+      def url(value, name)
+        value = value.to_s if defined?(::URI::Generic) && value.is_a?(::URI::Generic)
+        value.is_a?(String) ? utf8(value, name) : value
+      end
+
       # @param string [String] in any encoding; a binary one is treated as UTF-8
       # @param name [String] the argument's name, for error messages
       # @return [String] the same text in UTF-8
