@@ -14,14 +14,12 @@ RSpec.describe Cluster, :cluster, without: :gc_pressure do
     end
   end
 
-  # Waits until nothing listens at the URL.
+  # Waits until nothing listens at the URL: a connection to it is closed when its process ends.
   def wait_for_end_of(url)
     deadline = now + Cluster::PATIENCE
     loop do
-      TCPSocket.open(URI(url).host, URI(url).port).close
+      TCPSocket.open(URI(url).host, URI(url).port) { |socket| socket.wait_readable([deadline - now, 0].max) }
       raise "#{url} still listens" if now > deadline
-
-      sleep(Cluster::INTERVAL)
     end
   rescue Errno::ECONNREFUSED, Errno::ECONNRESET
     nil

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# The GC may run at any allocation and may move objects, and it is told about native memory. The programs are small,
+# The GC may run at any allocation and may move objects, and native memory is reported to it. The programs are small,
 # because with GC.stress every allocation collects. ROUNDS makes them longer: see `rake spec:gc_stress`.
 RSpec.describe "Garbage collection" do
   rounds = Integer(ENV.fetch("ROUNDS", "1"))

@@ -83,7 +83,7 @@ class Cluster
       end
       raise StartError, "the supervisor of the cluster has ended" unless response
 
-      JSON.parse(response, quirks_mode: true)
+      JSON.parse(response)
     end
   end
 end
