@@ -6,6 +6,10 @@ module DurableStreams
   # `each_batch` yields {JsonBatch}es. `each_item` yields items while the response is still arriving: the first items of
   # a large response come at once, and only a bounded window of it is in memory. `next_offset` advances with the last
   # item of a response. `each` is one of the two: see {Stream#read} and {Stream#read_json}.
+  #
+  # Some servers end a response inside a message. Then `next_offset` advances with the next response that ends with one.
+  # A batch of more than 32 MiB ends without a new `next_offset`: a new reader there reads these items again, this one
+  # does not.
   class JsonReader < Reader
     # @param stream [Stream]
     # @param offset [String, nil] see {Stream#read}

@@ -80,7 +80,8 @@ module DurableStreams
       @closed
     end
 
-    # Yields batches (or chunks). One batch is one server response or SSE data event.
+    # Yields batches (or chunks). One batch is one server response or SSE data event. If a response ends inside a JSON
+    # message, the next one belongs to the same batch, because there is no position to save between them.
     # @yieldparam batch [JsonBatch, ByteChunk]
     # @return [Reader, Enumerator] self; without a block, an Enumerator
     # @raise [ClosedError] if the reader is closed

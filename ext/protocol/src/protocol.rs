@@ -26,6 +26,8 @@ pub const STREAM_FORK_OFFSET: HeaderName = HeaderName::from_static("stream-fork-
 pub const STREAM_FORK_SUB_OFFSET: HeaderName = HeaderName::from_static("stream-fork-sub-offset");
 /// The encoding of SSE data events: `base64`.
 pub const SSE_DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
+/// The content type of SSE data events, where it is not the stream's.
+pub const DATA_CONTENT_TYPE: HeaderName = HeaderName::from_static("stream-data-content-type");
 /// An idempotent producer's id.
 pub const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
 /// An idempotent producer's epoch.
@@ -43,6 +45,7 @@ pub const START: &str = "-1";
 pub const NOW: &str = "now";
 
 const JSON: &str = "application/json";
+const JSON_LINES: &str = "application/x-ndjson";
 const TEXT: &str = "text/";
 
 /// A content type without its parameters, in lower case.
@@ -68,6 +71,8 @@ pub enum Media {
     Json,
     /// `application/*+json`: servers store it as bytes, so one response may have several JSON values.
     JsonSequence,
+    /// `application/x-ndjson`: the form in which some servers return the messages of a JSON stream.
+    JsonLines,
     /// `text/*`.
     Text,
     /// Everything else.
@@ -80,6 +85,8 @@ impl Media {
         let essence = essence(content_type);
         if essence == JSON {
             Media::Json
+        } else if essence == JSON_LINES {
+            Media::JsonLines
         } else if essence.ends_with("+json") {
             Media::JsonSequence
         } else if essence.starts_with(TEXT) {
@@ -89,7 +96,7 @@ impl Media {
         }
     }
 
-    /// Whether readers get items instead of bytes.
+    /// Whether a stream of this content type has items instead of bytes. Not one of lines: servers store it as bytes.
     pub fn is_json(self) -> bool {
         matches!(self, Media::Json | Media::JsonSequence)
     }
@@ -213,6 +220,7 @@ mod tests {
     fn ignores_the_case_and_parameters_of_a_content_type() {
         assert_eq!(Media::of("Application/JSON; charset=utf-8"), Media::Json);
         assert_eq!(Media::of("application/vnd.x+json"), Media::JsonSequence);
+        assert_eq!(Media::of("application/X-NDJSON"), Media::JsonLines);
         assert_eq!(Media::of(" text/plain"), Media::Text);
         assert_eq!(Media::of("application/octet-stream"), Media::Bytes);
         assert_eq!(Media::of(""), Media::Bytes);

@@ -115,10 +115,13 @@ class FaultServer
       }.compact)
     end
 
-    # The head of an SSE response. Events follow, then `finish` for an orderly end.
-    def sse(base64: false)
-      headers = { "content-type" => "text/event-stream", "cache-control" => "no-cache" }
-      head(200, **headers, **(base64 ? { "stream-sse-data-encoding" => "base64" } : {}))
+    # The head of an SSE response. Events follow, then `finish` for an orderly end. `type:` is the content type of the
+    # data events.
+    def sse(base64: false, type: nil)
+      head(200, **{
+        "content-type" => "text/event-stream", "cache-control" => "no-cache", "stream-data-content-type" => type,
+        "stream-sse-data-encoding" => base64 ? "base64" : nil
+      }.compact)
     end
 
     # An SSE event with any name, as one chunk.

@@ -14,7 +14,7 @@ enum ArrayPhase {
 }
 
 /// Splits one body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ArraySplitter {
     pub(super) pending: Pending,
     phase: ArrayPhase,
@@ -89,7 +89,7 @@ impl ArraySplitter {
             None => piece.len(),
         };
         self.pending.extend(piece.slice(found.start..end));
-        self.pending.check_size(self.pending.unfinished().len(), end)?;
+        self.pending.check_size(self.pending.len(), end)?;
         if end < piece.len() {
             self.after_array(piece, end + 1)
         } else {
@@ -171,7 +171,7 @@ impl ArraySplitter {
     ) -> Result<(), SplitError> {
         self.pending.check(&piece[found.start..at], at)?;
         self.separated = true;
-        let begun_earlier = !self.pending.unfinished().is_empty();
+        let begun_earlier = self.pending.len() > 0;
         if begun_earlier {
             self.pending.extend(piece.slice(found.start..at));
             let text = self.pending.take();

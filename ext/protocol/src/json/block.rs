@@ -13,7 +13,7 @@ pub struct Block {
     pub items: usize,
 }
 
-/// The form of a response's JSON body.
+/// The form of a response's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JsonForm {
     /// One array. Its elements are the items (`application/json`).
@@ -22,6 +22,8 @@ pub enum JsonForm {
     /// Any number of values, with or without whitespace between them. Arrays are flattened by one level; any other
     /// value is one item (`application/*+json`, which servers do not flatten).
     Sequence,
+    /// One value a line (`application/x-ndjson`). Each value is one item, an array too.
+    Lines,
 }
 
 /// The limits of a [`Splitter`](super::Splitter).

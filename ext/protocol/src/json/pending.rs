@@ -4,17 +4,21 @@ use super::block::{Limits, SplitError, SplitReason};
 use bytes::Bytes;
 
 /// The unfinished item, as far as it lies in earlier pieces, and the limits and counts of items.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pending {
     /// How many items must still be dropped.
     pub(super) skip: u64,
     pub(super) limits: Limits,
     /// The number of bytes of the body before the current piece.
     pub(super) before: u64,
+    /// The parts of the unfinished item that earlier bodies have. They are not copied before the item is complete, so
+    /// that an item in many bodies takes linear time, and a clone costs little.
+    carried: Vec<Bytes>,
+    carried_bytes: usize,
     unfinished: UnfinishedItem,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum UnfinishedItem {
     #[default]
     None,
@@ -38,12 +42,33 @@ impl Pending {
         })
     }
 
-    pub(super) fn unfinished(&self) -> &[u8] {
+    /// The part of the unfinished item that this body has.
+    fn unfinished(&self) -> &[u8] {
         match &self.unfinished {
             UnfinishedItem::None => &[],
             UnfinishedItem::Piece(piece) => piece,
             UnfinishedItem::Copied(bytes) => bytes,
         }
+    }
+
+    /// The size of the unfinished item in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.carried_bytes + self.unfinished().len()
+    }
+
+    /// Whether the unfinished item has nothing but whitespace so far.
+    pub(super) fn is_blank(&self) -> bool {
+        self.carried.iter().all(|part| is_blank(part)) && is_blank(self.unfinished())
+    }
+
+    /// The body ends here, and the next one continues the unfinished item.
+    pub(super) fn carry(&mut self) {
+        let part = self.take_from_body();
+        if !part.is_empty() {
+            self.carried_bytes += part.len();
+            self.carried.push(part);
+        }
+        self.before = 0;
     }
 
     /// Adds the part of a piece that belongs to the unfinished item.
@@ -66,8 +91,7 @@ impl Pending {
         };
     }
 
-    /// Takes the unfinished item, and leaves none.
-    pub(super) fn take(&mut self) -> Bytes {
+    fn take_from_body(&mut self) -> Bytes {
         match std::mem::take(&mut self.unfinished) {
             UnfinishedItem::None => Bytes::new(),
             UnfinishedItem::Piece(piece) => piece,
@@ -75,23 +99,33 @@ impl Pending {
         }
     }
 
-    /// Takes the unfinished item as a buffer that can grow. Copies it if it is a slice of one piece.
+    /// Takes the unfinished item, and leaves none.
+    pub(super) fn take(&mut self) -> Bytes {
+        match self.carried.is_empty() {
+            true => self.take_from_body(),
+            false => Bytes::from(self.take_copied()),
+        }
+    }
+
+    /// Takes the unfinished item as a buffer that can grow. Copies it if it is not one already.
     pub(super) fn take_copied(&mut self) -> Vec<u8> {
+        self.carried_bytes = 0;
+        let carried = std::mem::take(&mut self.carried);
         match std::mem::take(&mut self.unfinished) {
-            UnfinishedItem::None => Vec::new(),
-            UnfinishedItem::Piece(piece) => piece.to_vec(),
-            UnfinishedItem::Copied(bytes) => bytes,
+            UnfinishedItem::Copied(bytes) if carried.is_empty() => bytes,
+            UnfinishedItem::None => carried.concat(),
+            UnfinishedItem::Piece(last) => concat(&carried, &last),
+            UnfinishedItem::Copied(last) => concat(&carried, &last),
         }
     }
 
     /// Checks a complete item: the unfinished one, and its `rest`, which ends at `at` in the current piece.
     #[inline]
     pub(super) fn check(&self, rest: &[u8], at: usize) -> Result<(), SplitError> {
-        let unfinished = self.unfinished();
-        if is_blank(rest) && is_blank(unfinished) {
+        if is_blank(rest) && self.is_blank() {
             return self.error(at, SplitReason::EmptyItem);
         }
-        self.check_size(unfinished.len() + rest.len(), at)
+        self.check_size(self.len() + rest.len(), at)
     }
 
     /// Refuses an item, or its known part, if its `len` bytes are more than the limit.
@@ -104,6 +138,13 @@ impl Pending {
             Ok(())
         }
     }
+}
+
+fn concat(carried: &[Bytes], last: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(carried.iter().map(Bytes::len).sum::<usize>() + last.len());
+    carried.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.extend_from_slice(last);
+    bytes
 }
 
 /// Whether a byte is whitespace in JSON.

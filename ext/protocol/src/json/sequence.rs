@@ -1,6 +1,7 @@
-//! [`JsonForm::Sequence`](super::JsonForm::Sequence): a sequence of values, with arrays flattened by one level.
+//! [`JsonForm::Sequence`](super::JsonForm::Sequence) and [`JsonForm::Lines`](super::JsonForm::Lines): values one after
+//! another.
 //!
-//! Such a body usually consists of many small arrays. So this form copies every item once, into one block for each
+//! Such a body usually consists of many small values. So these forms copy every item once, into one block for each
 //! piece, instead of slicing out many small blocks.
 
 use super::block::{Block, Limits, SplitError, SplitReason};
@@ -16,19 +17,27 @@ enum SequenceState {
     /// A number, true, false or null at the top level.
     Scalar,
     /// A string at the top level.
-    String {
-        escaped: bool,
-    },
-    Object,
-    Array {
-        separated: bool,
-    },
+    String { escaped: bool },
+    /// An array or object that is one item, and that this bracket ends.
+    Container { end: u8 },
+    /// An array whose elements are items.
+    Array { separated: bool },
 }
 
-/// Splits one body.
-#[derive(Debug)]
+/// What an array at the top level is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrays {
+    /// Its elements are items.
+    Flattened,
+    /// It is one item.
+    Items,
+}
+
+/// Splits consecutive bodies.
+#[derive(Debug, Clone)]
 pub(super) struct SequenceSplitter {
     pub(super) pending: Pending,
+    arrays: Arrays,
     state: SequenceState,
     /// Tracks strings inside the current container.
     strings: Strings,
@@ -38,7 +47,7 @@ pub(super) struct SequenceSplitter {
 }
 
 /// Complete items that were not handed out yet. The last one remains here until the next piece or the end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Ready {
     text: Vec<u8>,
     items: usize,
@@ -85,9 +94,10 @@ impl Ready {
 }
 
 impl SequenceSplitter {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, arrays: Arrays) -> Self {
         Self {
             pending: Pending::new(limits),
+            arrays,
             state: SequenceState::Between,
             strings: Strings::default(),
             depth: 0,
@@ -108,7 +118,7 @@ impl SequenceSplitter {
         result?;
         if self.state != SequenceState::Between {
             self.pending.extend(piece.slice(start..));
-            self.pending.check_size(self.pending.unfinished().len(), piece.len())?;
+            self.pending.check_size(self.pending.len(), piece.len())?;
         }
         self.pending.before += piece.len() as u64;
         Ok(())
@@ -121,7 +131,9 @@ impl SequenceSplitter {
                 SequenceState::Between => self.begin(piece, at, start)?,
                 SequenceState::Scalar => self.scalar(piece, at, *start, out)?,
                 SequenceState::String { escaped } => self.string(piece, at, escaped, *start, out)?,
-                SequenceState::Object | SequenceState::Array { .. } => self.container(piece, at, start, out)?,
+                SequenceState::Container { .. } | SequenceState::Array { .. } => {
+                    self.container(piece, at, start, out)?
+                }
             };
         }
         Ok(())
@@ -131,11 +143,12 @@ impl SequenceSplitter {
         *start = at;
         self.state = match piece[at] {
             byte if is_blank_byte(byte) => SequenceState::Between,
-            b'[' => {
+            b'[' if self.arrays == Arrays::Flattened => {
                 *start = at + 1;
                 SequenceState::Array { separated: false }
             }
-            b'{' => SequenceState::Object,
+            b'[' => SequenceState::Container { end: b']' },
+            b'{' => SequenceState::Container { end: b'}' },
             b'"' => SequenceState::String { escaped: false },
             b',' | b']' | b'}' => return self.pending.error(at, SplitReason::Unbalanced),
             _ => SequenceState::Scalar,
@@ -224,13 +237,13 @@ impl SequenceSplitter {
     fn end(&mut self, piece: &[u8], start: usize, at: usize, out: &mut dyn FnMut(Block)) -> Result<(), SplitError> {
         match (self.state, piece[at]) {
             (SequenceState::Array { separated }, b']') => {
-                if !separated && is_blank(&piece[start..at]) && is_blank(self.pending.unfinished()) {
+                if !separated && is_blank(&piece[start..at]) && self.pending.is_blank() {
                     self.pending.take();
                     return Ok(());
                 }
                 self.complete(piece, start, at, out)
             }
-            (SequenceState::Object, b'}') => self.complete(piece, start, at + 1, out),
+            (SequenceState::Container { end }, bracket) if bracket == end => self.complete(piece, start, at + 1, out),
             _ => self.pending.error(at, SplitReason::Unbalanced),
         }
     }
@@ -275,14 +288,28 @@ impl SequenceSplitter {
                     None => self.ready.add(&item),
                 }
             }
-            SequenceState::String { .. } | SequenceState::Object | SequenceState::Array { .. } => {
+            SequenceState::String { .. } | SequenceState::Container { .. } | SequenceState::Array { .. } => {
                 return self.pending.error(0, SplitReason::Truncated);
             }
         }
+        Ok(self.take_ready())
+    }
+
+    /// The body ends here, and the next one continues the unfinished item.
+    pub(super) fn pause(&mut self) -> Option<Block> {
+        self.pending.carry();
+        self.take_ready()
+    }
+
+    pub(super) fn is_within_item(&self) -> bool {
+        self.state != SequenceState::Between
+    }
+
+    fn take_ready(&mut self) -> Option<Block> {
         let Ready { text, items, .. } = std::mem::take(&mut self.ready);
-        Ok((items > 0).then(|| Block {
+        (items > 0).then(|| Block {
             text: text.into(),
             items,
-        }))
+        })
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! Pieces of the body go in, [`Block`]s come out. The splitter tracks strings and brackets only; the parser of the
 //! items finds any other errors. It reads every byte once, regardless of the sizes of pieces and items. The complete
-//! items of one piece are a slice of that piece; only an item that spans several pieces is copied.
+//! items of one piece of an array are a slice of that piece; only an item that spans several pieces is copied.
+//!
+//! A sequence of values may be cut anywhere between two bodies. [`Splitter::pause`] ends a body without ending the
+//! item that it breaks off in.
 
 use super::array::ArraySplitter;
 use super::block::{Block, JsonForm, Limits, SplitError};
-use super::sequence::SequenceSplitter;
+use super::sequence::{Arrays, SequenceSplitter};
 use bytes::Bytes;
 
-/// Splits one body into blocks of items.
-#[derive(Debug)]
+/// Splits a body, or consecutive bodies, into blocks of items. A clone continues independently, and costs little after
+/// [`Splitter::pause`].
+#[derive(Debug, Clone)]
 pub struct Splitter {
     form: FormState,
     failed: Option<SplitError>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum FormState {
     Array(ArraySplitter),
     Sequence(SequenceSplitter),
@@ -27,12 +31,13 @@ impl Splitter {
     pub fn new(form: JsonForm, limits: Limits) -> Self {
         let form = match form {
             JsonForm::Array => FormState::Array(ArraySplitter::new(limits)),
-            JsonForm::Sequence => FormState::Sequence(SequenceSplitter::new(limits)),
+            JsonForm::Sequence => FormState::Sequence(SequenceSplitter::new(limits, Arrays::Flattened)),
+            JsonForm::Lines => FormState::Sequence(SequenceSplitter::new(limits, Arrays::Items)),
         };
         Self { form, failed: None }
     }
 
-    /// Drops the first `items` items, for a body that is read again after it broke off. Call this before the first
+    /// Drops the next `items` items, for a body that is read again after it broke off. Call this before its first
     /// piece. See [`Splitter::left_to_skip`].
     #[must_use]
     pub fn skip(mut self, items: u64) -> Self {
@@ -71,7 +76,29 @@ impl Splitter {
         result
     }
 
-    /// Ends the body and returns its last item. An empty body has no items.
+    /// Ends a body that the next one continues, and returns the last complete item of a sequence. The next body may
+    /// begin inside an item: see [`Splitter::is_within_item`]. For an array it is the same as [`Splitter::finish`],
+    /// since servers never cut one.
+    ///
+    /// # Errors
+    ///
+    /// [`SplitError`] if the body was malformed.
+    pub fn pause(&mut self) -> Result<Option<Block>, SplitError> {
+        match &mut self.form {
+            FormState::Sequence(sequence) if self.failed.is_none() => Ok(sequence.pause()),
+            _ => self.finish(),
+        }
+    }
+
+    /// Whether the bodies so far end inside a value. A number at the end may have more digits in the next body.
+    pub fn is_within_item(&self) -> bool {
+        match &self.form {
+            FormState::Array(_) => false,
+            FormState::Sequence(sequence) => sequence.is_within_item(),
+        }
+    }
+
+    /// Ends the last body and returns its last item. An empty body has no items.
     ///
     /// # Errors
     ///

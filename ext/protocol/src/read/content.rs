@@ -5,18 +5,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Cursor, Progress};
-use super::payload::{Format, Part, Payload};
+use super::payload::{Format, OpenRecord, Part, Payload};
 use crate::json::SplitError;
-use crate::protocol::{Media, PositionError, text};
-
-/// How a response of this content type is split. A JSON reader expects one array, but a `+json` response may hold
-/// several values.
-fn format_of(expected: Format, media: Option<Media>) -> Format {
-    match (expected, media) {
-        (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,
-        (format, _) => format,
-    }
-}
+use crate::protocol::{self, Media, PositionError, flag, text};
 
 /// One response's content while it arrives.
 #[derive(Debug)]
@@ -25,6 +16,8 @@ pub(super) struct ResponseContent {
     payload: Payload,
     /// The position at the response's end.
     progress: Progress,
+    /// The response says that this is the stream's tail, or its end.
+    is_at_tail: bool,
     /// A reader of bytes gets JSON, and the offset does not change. Then the body must be an empty array.
     expects_empty_array: bool,
     /// How many items (or bytes) of this response an earlier try handed out.
@@ -37,30 +30,65 @@ pub(super) struct ResponseContent {
     pub(super) is_empty: bool,
 }
 
+/// Why a response's content cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContentError {
+    /// The headers do not say where the next read starts.
+    Position(PositionError),
+    /// The response before ended inside a record, and this one has another content type.
+    TypeChanged,
+}
+
+/// The end of a response's content.
+#[derive(Debug)]
+pub(super) struct ContentEnd {
+    /// The last part.
+    pub(super) last: Option<Part>,
+    /// The position after the response.
+    pub(super) progress: Progress,
+    /// The record that the response ends in, if it does not end with a record.
+    pub(super) record: Option<OpenRecord>,
+    /// Whether the end of the body had data.
+    pub(super) has_data: bool,
+    /// Whether the response had no data.
+    pub(super) is_empty: bool,
+}
+
 impl ResponseContent {
-    /// The content of a response with this status and these headers. `cursor` made the request.
+    /// The content of a response with this status and these headers. `cursor` made the request. `record` is the record
+    /// that the response before ended in.
     ///
     /// # Errors
-    /// If the headers do not say where the next read starts.
+    /// If the headers do not say where the next read starts, or if the response cannot continue the record.
     pub(super) fn new(
         cursor: &Cursor,
         expected: Format,
+        record: Option<&OpenRecord>,
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
-    ) -> Result<ResponseContent, PositionError> {
-        let progress = cursor.progress(status, headers)?;
+    ) -> Result<ResponseContent, ContentError> {
+        let progress = cursor.progress(status, headers).map_err(ContentError::Position)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
-        let format = format_of(expected, media);
+        let format = match record {
+            // A response without a body may have no content type.
+            Some(record) if media.is_none() => record.format,
+            _ => expected.with_media(media),
+        };
+        if record.is_some_and(|record| record.format != format) {
+            return Err(ContentError::TypeChanged);
+        }
         let expects_empty_array = format == Format::Bytes && media == Some(Media::Json) && !cursor.moves(&progress);
         let skip = cursor.position().skip;
-        let payload = match expects_empty_array {
-            true => Payload::new(Format::Json, 0, max_message_bytes),
-            false => Payload::new(format, skip, max_message_bytes),
+        let payload = match record {
+            Some(record) => Payload::resume(record.clone(), skip, max_message_bytes),
+            None if expects_empty_array => Payload::new(Format::Json, 0, max_message_bytes),
+            None => Payload::new(format, skip, max_message_bytes),
         };
         Ok(ResponseContent {
             format,
             payload,
+            is_at_tail: progress.closed || flag(headers, &protocol::STREAM_UP_TO_DATE),
             progress,
             expects_empty_array,
             skip,
@@ -98,34 +126,31 @@ impl ResponseContent {
         self.payload.next_part()
     }
 
-    /// There is no body. What had to be skipped at this position must still be skipped.
-    pub(super) fn end_without_body(&mut self) {
-        self.end_at(self.payload.left_to_skip());
-    }
-
     /// The body has ended. Returns the last part.
     pub(super) fn finish(&mut self) -> Result<Option<Part>, SplitError> {
-        let last = self.payload.finish()?;
-        self.end_at(self.payload.left_to_skip());
+        let last = self.payload.finish(self.is_at_tail)?;
+        self.progress.skip = match self.expects_empty_array {
+            true => self.skip,
+            false => self.payload.left_to_skip(),
+        };
         Ok(last)
     }
 
-    /// The last part and the position after the response. For a reader of bytes, an empty JSON array is `[]`.
-    pub(super) fn end(self, last: Option<Part>) -> (Option<Part>, Progress) {
+    /// What is there at the end. For a reader of bytes, an empty JSON array is `[]`.
+    pub(super) fn end(self, last: Option<Part>) -> ContentEnd {
         let is_empty_array = self.expects_empty_array && self.has_body && self.skip == 0;
-        let last = if is_empty_array {
-            Some(Part::Bytes(Bytes::from_static(b"[]")))
-        } else {
-            last
-        };
-        (last, self.progress)
-    }
-
-    fn end_at(&mut self, left_to_skip: u64) {
-        self.progress.skip = if self.expects_empty_array {
-            self.skip
-        } else {
-            left_to_skip
-        };
+        let record = self.payload.into_open_record();
+        // Without a body, the last part or the record is from the responses before.
+        let has_data = self.has_body && (last.is_some() || record.is_some());
+        ContentEnd {
+            is_empty: self.is_empty && last.is_none() && !has_data,
+            has_data,
+            last: match is_empty_array {
+                true => Some(Part::Bytes(Bytes::from_static(b"[]"))),
+                false => last,
+            },
+            progress: self.progress,
+            record,
+        }
     }
 }

@@ -11,7 +11,8 @@ pub enum ReadEvent {
     /// Some of a response's content. More of the response follows.
     Part(Part),
     /// A response (or an SSE control event) ends, perhaps with the last of its content. All parts since the previous
-    /// end are one batch.
+    /// end are one batch. A response that ends inside a record usually has no end event: the next one continues its
+    /// batch.
     End(Option<Part>, Progress),
     /// The position of a live read that began at `now`. There is no data; a later session can continue from it.
     Position(Position),

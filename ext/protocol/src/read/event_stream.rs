@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+use super::payload::Format;
 use crate::protocol::{self, text};
 use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, EventDecoder, SseError, SseEvent};
 
@@ -21,6 +22,8 @@ pub(super) struct EventBatch {
 pub(super) struct EventStream {
     decoder: EventDecoder,
     data: DataEventBuffer,
+    /// How its data is split.
+    pub(super) format: Format,
     /// The size in bytes of the last piece of the body.
     piece_bytes: usize,
     /// Whether it has brought data.
@@ -42,10 +45,11 @@ impl EventStream {
     }
 
     /// A connection that has received nothing yet.
-    pub(super) fn new(encoding: Encoding, max_message_bytes: usize) -> EventStream {
+    pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize) -> EventStream {
         EventStream {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
+            format,
             piece_bytes: 0,
             has_progressed: false,
         }

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Progress, ReadStep, Stall};
-use super::event::ReadEvent;
 use super::event_stream::{EventBatch, EventStream};
-use super::machine::{ReadMachine, ReadOutcome, ReadState};
+use super::machine::{ReadMachine, ReadOutcome, ReadState, TYPE_CHANGED};
 use super::payload::{Format, Payload};
 use crate::error::{Error, Kind};
-use crate::protocol::{self, PositionError};
+use crate::protocol::{self, Media, PositionError, text};
 use crate::sse;
 
 /// An SSE connection that ends sooner than this without data was not closed in an orderly way.
@@ -32,11 +31,20 @@ impl ReadMachine {
             }
             Ok(Some(encoding)) => encoding,
         };
-        if self.format == Format::Json && encoding == sse::Encoding::Base64 {
+        let media = text(headers, &protocol::DATA_CONTENT_TYPE).map(Media::of);
+        let format = match media {
             // Servers never encode `application/json`. So this is a `+json` type, which they store as it was sent.
-            self.format = Format::JsonSequence;
+            None if encoding == sse::Encoding::Base64 => self.format.with_media(Some(Media::JsonSequence)),
+            _ => self.format.with_media(media),
+        };
+        if self.open_record.as_ref().is_some_and(|record| record.format != format) {
+            return self.end_malformed(now, TYPE_CHANGED);
         }
-        self.state = ReadState::Events(Box::new(EventStream::new(encoding, self.config.max_message_bytes)));
+        self.state = ReadState::Events(Box::new(EventStream::new(
+            format,
+            encoding,
+            self.config.max_message_bytes,
+        )));
     }
 
     pub(super) fn take_batches(&mut self, now: Instant, mut events: Box<EventStream>) {
@@ -44,7 +52,7 @@ impl ReadMachine {
             match events.next_batch() {
                 Err(error) => return self.end_malformed(now, error),
                 Ok(None) => break,
-                Ok(Some(batch)) => match self.event_batch(now, batch) {
+                Ok(Some(batch)) => match self.event_batch(now, events.format, batch) {
                     Err(outcome) => return self.end_request(now, outcome),
                     Ok(progressed) => events.has_progressed |= progressed,
                 },
@@ -57,7 +65,7 @@ impl ReadMachine {
     }
 
     /// Hands out the data events before a control event as one batch. Returns whether there was any data.
-    fn event_batch(&mut self, now: Instant, batch: EventBatch) -> Result<bool, ReadOutcome> {
+    fn event_batch(&mut self, now: Instant, format: Format, batch: EventBatch) -> Result<bool, ReadOutcome> {
         let EventBatch { data, control } = batch;
         protocol::check_position_size(&control.next_offset, "streamNextOffset")
             .map_err(|error| self.malformed(error))?;
@@ -72,26 +80,34 @@ impl ReadMachine {
             status: StatusCode::OK.as_u16(),
             skip: self.cursor.position().skip,
         };
-        let (mut is_empty, mut last) = (true, None);
+        let mut payload = match &self.open_record {
+            Some(record) => Payload::resume(record.clone(), progress.skip, self.config.max_message_bytes),
+            None => Payload::new(format, progress.skip, self.config.max_message_bytes),
+        };
+        let (mut has_bytes, mut last) = (false, None);
         for bytes in data {
-            if let Some(part) = last.take() {
-                is_empty = false;
-                self.hand_out(part);
-            }
-            let mut payload = Payload::new(self.format, progress.skip, self.config.max_message_bytes);
+            has_bytes |= !bytes.is_empty();
             payload.push(bytes).map_err(|error| self.malformed(error))?;
+            payload.end_event().map_err(|error| self.malformed(error))?;
             while let Some(part) = payload.next_part() {
                 self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
-                is_empty = false;
-                self.hand_out(part);
+                last.replace(part).into_iter().for_each(|part| self.hand_out(part));
             }
-            last = payload.finish().map_err(|error| self.malformed(error))?;
-            if last.is_some() {
-                self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
-            }
-            progress.skip = payload.left_to_skip();
         }
-        is_empty &= last.is_none();
+        if let Some(part) = payload
+            .finish(progress.up_to_date)
+            .map_err(|error| self.malformed(error))?
+        {
+            last.replace(part).into_iter().for_each(|part| self.hand_out(part));
+        }
+        progress.skip = payload.left_to_skip();
+        let record = payload.into_open_record();
+        // Without bytes, the last part or the record is from the responses before.
+        let has_data = has_bytes && (last.is_some() || record.is_some());
+        if has_data {
+            self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
+        }
+        let is_empty = last.is_none() && !has_data;
         let took = self.request_age(now).max(MIN_EVENT_CONNECTION);
         let stall = self.cursor.advance(&mut progress, is_empty, took);
         if stall == Stall::Back {
@@ -100,7 +116,7 @@ impl ReadMachine {
         if !is_empty {
             self.schedule.reset();
         }
-        self.events.push_back(ReadEvent::End(last, progress));
+        self.end_batch(last, progress, record);
         Ok(!is_empty)
     }
 

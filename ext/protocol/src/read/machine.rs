@@ -11,18 +11,21 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::content::ResponseContent;
+use super::batch::Batch;
+use super::content::{ContentError, ResponseContent};
 use super::cursor::{Cursor, MIN_LONG_POLL, Mode, Progress, ReadStep, Stall};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
 pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
-use super::payload::{Format, Part};
+use super::payload::{Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::PositionError;
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
 use crate::retry::policy::Schedule;
 
+/// The reason why a record cannot be continued.
+pub(super) const TYPE_CHANGED: &str = "the content type changed in the middle of a record";
 /// A live request that lasted at least this long resets the count of failures: the server was working.
 const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
 
@@ -54,6 +57,9 @@ pub struct ReadMachine {
     pub(super) config: ReadConfig,
     pub(super) cursor: Cursor,
     pub(super) format: Format,
+    /// The record that the last complete response ended in.
+    pub(super) open_record: Option<OpenRecord>,
+    pub(super) batch: Batch,
     no_cache: bool,
     /// How many more bytes it may receive.
     bytes_left: usize,
@@ -110,8 +116,10 @@ impl ReadMachine {
     pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> ReadMachine {
         ReadMachine {
             config,
-            cursor: Cursor::new(options.live, options.position, options.media),
             format: options.format,
+            open_record: None,
+            batch: Batch::new(options.position.clone()),
+            cursor: Cursor::new(options.live, options.position, options.media),
             no_cache: options.no_cache,
             bytes_left: options.max_bytes,
             jitter,
@@ -280,15 +288,17 @@ impl ReadMachine {
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
         let max_message_bytes = self.config.max_message_bytes;
-        let mut content = match ResponseContent::new(&self.cursor, self.format, status, headers, max_message_bytes) {
+        let record = self.open_record.as_ref();
+        let content = ResponseContent::new(&self.cursor, self.format, record, status, headers, max_message_bytes);
+        let content = match content {
             Ok(content) => content,
-            Err(error) => {
+            Err(ContentError::Position(error)) => {
                 return self.end_request(now, ReadOutcome::Fatal(self.position_error(status, headers, error)));
             }
+            Err(ContentError::TypeChanged) => return self.end_malformed(now, TYPE_CHANGED),
         };
         if status == StatusCode::NO_CONTENT {
-            content.end_without_body();
-            return self.end_content(now, content, None);
+            return self.finish_content(now, content);
         }
         self.events
             .extend(content.length(content_length).map(ReadEvent::Length));
@@ -308,27 +318,37 @@ impl ReadMachine {
     fn finish_content(&mut self, now: Instant, mut content: ResponseContent) {
         match content.finish() {
             Err(error) => self.end_malformed(now, error),
-            Ok(last) => match last
-                .as_ref()
-                .map_or(Ok(()), |_| self.check_new_offset(content.progress()))
-            {
+            Ok(last) => match self.end_content(now, content, last) {
                 Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
-                Ok(()) => self.end_content(now, content, last),
+                Ok(stall) => self.end_request(now, ReadOutcome::Stalled(stall)),
             },
         }
     }
 
-    fn end_content(&mut self, now: Instant, content: ResponseContent, last: Option<Part>) {
-        let is_empty = content.is_empty && last.is_none();
+    fn end_content(&mut self, now: Instant, content: ResponseContent, last: Option<Part>) -> Result<Stall, Error> {
         let finds_tail_only = content.finds_tail_only();
-        let (last, mut progress) = content.end(last);
-        let stall = self.cursor.advance(&mut progress, is_empty, self.request_age(now));
-        self.events
-            .push_back(match finds_tail_only && is_empty && !progress.closed {
-                true => ReadEvent::Position(self.cursor.position().clone()),
-                false => ReadEvent::End(last, progress),
-            });
-        self.end_request(now, ReadOutcome::Stalled(stall));
+        let mut end = content.end(last);
+        if end.has_data {
+            self.check_new_offset(&end.progress)?;
+        }
+        let stall = self
+            .cursor
+            .advance(&mut end.progress, end.is_empty, self.request_age(now));
+        match finds_tail_only && end.is_empty && !end.progress.closed {
+            true => self.events.push_back(self.batch.begin_at(self.cursor.position())),
+            false => self.end_batch(end.last, end.progress, end.record),
+        }
+        Ok(stall)
+    }
+
+    /// A response is complete.
+    pub(super) fn end_batch(&mut self, last: Option<Part>, progress: Progress, record: Option<OpenRecord>) {
+        let event = match record {
+            None => Some(self.batch.end(self.cursor.position(), last, progress)),
+            Some(_) => self.batch.end_inside_record(last, progress),
+        };
+        self.events.extend(event);
+        self.open_record = record;
     }
 
     /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
@@ -353,7 +373,7 @@ impl ReadMachine {
     pub(super) fn hand_out(&mut self, part: Part) {
         self.cursor.handed_out(part.count());
         self.schedule.reset();
-        self.events.push_back(ReadEvent::Part(part));
+        self.events.push_back(self.batch.part(part));
     }
 
     /// The request has ended. Decides when the next one goes out, if at all.

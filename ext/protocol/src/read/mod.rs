@@ -4,6 +4,7 @@
 //! Read [`machine::ReadMachine`] first, then [`Cursor`] (the position and the next request) and
 //! [`event::ReadEvent`] (what the application gets).
 
+mod batch;
 mod content;
 pub mod cursor;
 pub mod event;

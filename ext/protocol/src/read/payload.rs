@@ -1,11 +1,12 @@
 //! The payload of a response: JSON is split into complete items, bytes are passed on unchanged. Skips what an earlier
-//! try already handed out.
+//! try already handed out. A response may end inside a record; [`OpenRecord`] carries its beginning to the next one.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
 use crate::json::{Block, JsonForm, Limits, SplitError, Splitter};
+use crate::protocol::Media;
 
 /// The size in bytes of the blocks in which JSON is handed out. A block is larger only if one item is. Small blocks let
 /// the caller give way to other threads between building the objects of two blocks.
@@ -18,8 +19,22 @@ pub enum Format {
     Json,
     /// The items of a sequence of JSON values, with arrays flattened by one level.
     JsonSequence,
+    /// JSON values, one a line.
+    JsonLines,
     /// Bytes.
     Bytes,
+}
+
+impl Format {
+    /// How data of this content type is split, for a reader that expects this format. A JSON reader expects one array,
+    /// but responses of other types have several values.
+    pub(super) fn with_media(self, media: Option<Media>) -> Format {
+        match (self, media) {
+            (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,
+            (Format::Json, Some(Media::JsonLines)) => Format::JsonLines,
+            (format, _) => format,
+        }
+    }
 }
 
 /// Some of a response's content.
@@ -54,9 +69,18 @@ impl Part {
     }
 }
 
+/// The beginning of a record that a response broke off in, and how the next response continues it.
+#[derive(Clone, Debug)]
+pub struct OpenRecord {
+    pub(super) format: Format,
+    splitter: Splitter,
+}
+
 /// Decodes one response's content, and can skip its first items (or bytes).
 #[derive(Debug)]
 pub struct Payload {
+    format: Format,
+    limits: Limits,
     decoder: PayloadDecoder,
     ready: VecDeque<Part>,
 }
@@ -70,25 +94,26 @@ enum PayloadDecoder {
 impl Payload {
     /// A decoder that skips the first `skip` items (or bytes). A JSON item has at most `max_item_bytes`.
     pub fn new(format: Format, skip: u64, max_item_bytes: usize) -> Payload {
-        let json = |form| {
-            PayloadDecoder::Json(
-                Splitter::new(
-                    form,
-                    Limits {
-                        item_bytes: max_item_bytes,
-                    },
-                )
-                .skip(skip),
-            )
+        let limits = Limits {
+            item_bytes: max_item_bytes,
         };
-        let decoder = match format {
-            Format::Json => json(JsonForm::Array),
-            Format::JsonSequence => json(JsonForm::Sequence),
-            Format::Bytes => PayloadDecoder::Bytes { left_to_skip: skip },
+        let decoder = match form_of(format) {
+            Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip)),
+            None => PayloadDecoder::Bytes { left_to_skip: skip },
         };
         Payload {
+            format,
+            limits,
             decoder,
             ready: VecDeque::new(),
+        }
+    }
+
+    /// As [`Payload::new`], for the response after one that ended inside a record. The record is the first item.
+    pub fn resume(record: OpenRecord, skip: u64, max_item_bytes: usize) -> Payload {
+        Payload {
+            decoder: PayloadDecoder::Json(record.splitter.skip(skip)),
+            ..Payload::new(record.format, skip, max_item_bytes)
         }
     }
 
@@ -119,11 +144,35 @@ impl Payload {
         self.ready.pop_front()
     }
 
+    /// A data event of an SSE stream has ended. Every event of a JSON array is complete; others continue one another.
+    pub fn end_event(&mut self) -> Result<(), SplitError> {
+        if let (PayloadDecoder::Json(splitter), Some(JsonForm::Array)) = (&mut self.decoder, form_of(self.format)) {
+            self.ready.extend(splitter.finish()?.map(items));
+            *splitter = Splitter::new(JsonForm::Array, self.limits).skip(splitter.left_to_skip());
+        }
+        Ok(())
+    }
+
     /// The body has ended. Returns the last part. Call `next_part` until it returns `None` first.
-    pub fn finish(&mut self) -> Result<Option<Part>, SplitError> {
+    ///
+    /// `at_tail`: the stream has no more data, so a record that is not complete never will be. Elsewhere the next
+    /// response continues it: see [`Payload::into_open_record`].
+    pub fn finish(&mut self, at_tail: bool) -> Result<Option<Part>, SplitError> {
         match &mut self.decoder {
-            PayloadDecoder::Json(splitter) => Ok(splitter.finish()?.map(items)),
+            PayloadDecoder::Json(splitter) if at_tail => Ok(splitter.finish()?.map(items)),
+            PayloadDecoder::Json(splitter) => Ok(splitter.pause()?.map(items)),
             PayloadDecoder::Bytes { .. } => Ok(None),
+        }
+    }
+
+    /// The record that the body broke off in. Call `finish` first.
+    pub fn into_open_record(self) -> Option<OpenRecord> {
+        match self.decoder {
+            PayloadDecoder::Json(splitter) if splitter.is_within_item() => Some(OpenRecord {
+                format: self.format,
+                splitter,
+            }),
+            _ => None,
         }
     }
 
@@ -133,6 +182,16 @@ impl Payload {
             PayloadDecoder::Json(splitter) => splitter.left_to_skip(),
             PayloadDecoder::Bytes { left_to_skip } => *left_to_skip,
         }
+    }
+}
+
+/// The form of JSON in this format; `None` for bytes.
+fn form_of(format: Format) -> Option<JsonForm> {
+    match format {
+        Format::Json => Some(JsonForm::Array),
+        Format::JsonSequence => Some(JsonForm::Sequence),
+        Format::JsonLines => Some(JsonForm::Lines),
+        Format::Bytes => None,
     }
 }
 
@@ -168,7 +227,7 @@ mod tests {
         let mut payload = Payload::new(Format::Json, 0, usize::MAX);
         payload.push(Bytes::from(body)).unwrap();
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next_part()).collect();
-        parts.extend(payload.finish().unwrap());
+        parts.extend(payload.finish(true).unwrap());
         assert_eq!(parts.iter().map(Part::count).sum::<u64>(), 1000);
         assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK_BYTES + 1003));
     }
@@ -177,6 +236,6 @@ mod tests {
     fn counts_the_items_that_must_still_be_skipped() {
         let mut payload = Payload::new(Format::Json, 3, usize::MAX);
         payload.push(Bytes::from_static(b"[1,2]")).unwrap();
-        assert_eq!((payload.finish().unwrap(), payload.left_to_skip()), (None, 1));
+        assert_eq!((payload.finish(true).unwrap(), payload.left_to_skip()), (None, 1));
     }
 }

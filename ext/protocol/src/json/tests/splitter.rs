@@ -99,6 +99,38 @@ fn a_sequence_cut_anywhere_yields_its_items() {
 }
 
 #[test]
+fn lines_cut_into_bodies_and_pieces_anywhere_yield_one_item_each() {
+    let mut random = fastrand::Rng::with_seed(24);
+    for _ in 0..8_000 {
+        let values: Vec<String> = (0..random.usize(..8)).map(|_| value(&mut random, 3)).collect();
+        let lines: Vec<String> = values.iter().map(|value| value.replace('\n', " ")).collect();
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut splitter = Splitter::new(JsonForm::Lines, Limits::default());
+        let mut blocks = Vec::new();
+        for body in random_pieces(&mut random, text.as_bytes()) {
+            // The body breaks off at first, and is read again from its beginning.
+            let mut broken = splitter.clone();
+            let piece = Bytes::copy_from_slice(&body[..random.usize(..=body.len())]);
+            let mut handed_out = Vec::new();
+            broken.push(&piece, |block| handed_out.push(block)).unwrap();
+            let skip = items(&handed_out).len() as u64;
+            blocks.extend(handed_out);
+            splitter = splitter.skip(skip);
+            for piece in random_pieces(&mut random, body) {
+                splitter
+                    .push(&Bytes::copy_from_slice(piece), |block| blocks.push(block))
+                    .unwrap();
+            }
+            blocks.extend(splitter.pause().unwrap());
+            assert_eq!(splitter.left_to_skip(), 0);
+        }
+        blocks.extend(splitter.finish().unwrap());
+        let expected: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(items(&blocks), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_body_cut_at_every_byte_yields_its_items() {
     let text = br#" [ {"a\"]":[1,{"b":"\\\\"}]} ,-1.5e3, "],\u005d\\" ,[],{} , null ] "#;
     let expected = parsed(std::str::from_utf8(text).unwrap());
@@ -256,6 +288,25 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
         let error = splitter.push(&whole, |block| handed += block.items).unwrap_err();
         assert_eq!((error.reason, handed), (SplitReason::ItemTooLarge { limit }, 1));
     }
+}
+
+#[test]
+fn a_huge_item_in_many_bodies_takes_linear_time() {
+    let body = Bytes::from("a".repeat(16 * 1024));
+    let mut splitter = Splitter::new(JsonForm::Lines, Limits::default());
+    splitter.push(&Bytes::from_static(b"\""), |_| {}).unwrap();
+    for _ in 0..2_000 {
+        let mut broken = splitter.clone();
+        broken.push(&body, |_| panic!("not complete yet")).unwrap();
+        splitter.push(&body, |_| panic!("not complete yet")).unwrap();
+        assert_eq!(splitter.pause(), Ok(None));
+        assert!(splitter.is_within_item());
+    }
+    splitter.push(&Bytes::from_static(b"\""), |_| {}).unwrap();
+    assert_eq!(
+        splitter.finish().unwrap().map(|block| block.text.len()),
+        Some(2_000 * 16 * 1024 + 2)
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Tests of the read machine: single cases here, random runs in `simulation`.
+//! Tests of the read machine: single cases here and in `records`, random runs in `simulation`.
 
+mod records;
 mod server;
 mod simulation;
 

@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::protocol::{STREAM_CLOSED, STREAM_CURSOR, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
+use crate::protocol::{
+    DATA_CONTENT_TYPE, SSE_DATA_ENCODING, STREAM_CLOSED, STREAM_CURSOR, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE,
+};
 use crate::request::Request;
 
 /// A response as the server sends it.
@@ -37,32 +42,118 @@ impl ServerResponse {
     }
 }
 
-/// The stream. Item `n` is the number `n`. The offset after it is `n + 1` in five digits.
+/// How the server returns its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerForm {
+    /// One array in each response. Offsets count items.
+    Arrays,
+    /// One item a line. Offsets count bytes, and a response may end anywhere.
+    Lines,
+    /// Arrays of items, and single items. Offsets count bytes, and a response may end anywhere.
+    Sequence,
+}
+
+/// The stream. The text of item `n` is `item(n)`.
 #[derive(Debug)]
 pub struct ReadServer {
+    pub form: ServerForm,
     pub items: u64,
     pub closed: bool,
-    /// The largest number of items in a response.
-    pub max_items: u64,
+    /// The largest number of items (or bytes) in a response.
+    pub max_size: u64,
+    /// The stream's bytes, unless the form is `Arrays`.
+    bytes: Vec<u8>,
+    /// Where each record begins and ends in `bytes`, and how many items there are up to its end.
+    records: Vec<(usize, usize, u64)>,
 }
 
 pub fn offset(index: u64) -> String {
     format!("{index:05}")
 }
 
+/// The text of an item.
+pub fn item(number: u64) -> String {
+    match number % 5 {
+        0 => format!("{number}"),
+        1 => format!("\"é\\\"{number}…\""),
+        2 => format!("{{\"n\":{number},\"日本\":\"]}}\"}}"),
+        3 => format!("[{number},[{number}]]"),
+        _ => format!("-{number}.5"),
+    }
+}
+
 impl ReadServer {
+    /// An empty stream.
+    pub fn new(form: ServerForm, max_size: u64) -> ReadServer {
+        ReadServer {
+            form,
+            items: 0,
+            closed: false,
+            max_size,
+            bytes: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Appends this many items.
+    pub fn append(&mut self, rng: &mut Rng, count: u64) {
+        let end = self.items + count;
+        while self.items < end {
+            let count = match self.form {
+                ServerForm::Sequence => rng.u64(0..=3.min(end - self.items)),
+                _ => 1,
+            };
+            let begin = self.bytes.len();
+            let is_array = self.form == ServerForm::Sequence && (count != 1 || self.items % 5 == 3 || rng.bool());
+            match is_array {
+                true => self.bytes.extend(array(self.items, self.items + count).into_bytes()),
+                false => self.bytes.extend(item(self.items).into_bytes()),
+            }
+            self.items += count;
+            self.records.push((begin, self.bytes.len(), self.items));
+            if self.form == ServerForm::Lines || !is_array {
+                self.bytes.push(b'\n');
+            }
+        }
+    }
+
+    /// How many items there are before an offset, which must not be inside a record.
+    pub fn items_before(&self, offset: &str) -> u64 {
+        let offset: u64 = offset.parse().unwrap_or(0);
+        if self.form == ServerForm::Arrays {
+            return offset;
+        }
+        let mut items = 0;
+        for &(begin, end, count) in self.records.iter().take_while(|(begin, ..)| (*begin as u64) < offset) {
+            assert!(
+                end as u64 <= offset,
+                "offset {offset} is inside the record {begin}-{end}"
+            );
+            items = count;
+        }
+        items
+    }
+
+    /// The stream's tail.
+    fn tail(&self) -> u64 {
+        match self.form {
+            ServerForm::Arrays => self.items,
+            _ => self.bytes.len() as u64,
+        }
+    }
+
     /// The response to a read.
     pub fn respond(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
         let param = |name: &str| request.query.iter().find(|(known, _)| *known == name);
         let from = param("offset").map_or("-1", |(_, value)| value);
         let from = match from {
             "-1" => 0,
-            "now" => self.items,
+            "now" => self.tail(),
             index => index.parse().unwrap(),
         };
         match param("live").map(|(_, value)| value.as_str()) {
             Some("sse") => self.events(rng, from),
-            Some(_) if from == self.items && !self.closed => self.poll_timeout(),
+            Some(_) if from == self.tail() && !self.closed => self.poll_timeout(),
             _ => self.content(rng, from),
         }
     }
@@ -70,40 +161,53 @@ impl ReadServer {
     /// The response to a long-poll that timed out.
     fn poll_timeout(&self) -> ServerResponse {
         let mut response = ServerResponse::error(204, &[(STREAM_UP_TO_DATE, "true"), (STREAM_CURSOR, "c")]);
-        response.set(STREAM_NEXT_OFFSET, &offset(self.items));
+        response.set(STREAM_NEXT_OFFSET, &offset(self.tail()));
         response.body.clear();
         response.takes_ms = 20_000;
         response
     }
 
     fn content(&self, rng: &mut Rng, from: u64) -> ServerResponse {
-        let to = (from + rng.u64(1..=self.max_items)).min(self.items);
+        let to = (from + rng.u64(1..=self.max_size)).min(self.tail());
         let mut response = ServerResponse::error(200, &[(STREAM_NEXT_OFFSET, &offset(to))]);
-        if to == self.items {
+        // A server may not know yet that this is the tail. Then it says so in the next response, which is empty.
+        if to == self.tail() && (from == to || rng.u32(..4) > 0) {
             response.set(STREAM_UP_TO_DATE, "true");
             if self.closed {
                 response.set(STREAM_CLOSED, "true");
             }
         }
-        response.body = array(from, to).into_bytes();
+        match self.form {
+            ServerForm::Arrays => response.body = array(from, to).into_bytes(),
+            ServerForm::Lines => response.set(CONTENT_TYPE, "application/x-ndjson"),
+            ServerForm::Sequence => response.set(CONTENT_TYPE, "application/x+json"),
+        }
+        if self.form != ServerForm::Arrays {
+            response.body = self.bytes[from as usize..to as usize].to_vec();
+        }
         response
     }
 
     fn events(&self, rng: &mut Rng, from: u64) -> ServerResponse {
-        let mut response = ServerResponse::error(200, &[(http::header::CONTENT_TYPE, "text/event-stream")]);
+        let mut response = ServerResponse::error(200, &[(CONTENT_TYPE, "text/event-stream")]);
+        match self.form {
+            ServerForm::Arrays => {}
+            ServerForm::Lines => response.set(DATA_CONTENT_TYPE, "application/x-ndjson"),
+            ServerForm::Sequence => response.set(SSE_DATA_ENCODING, "base64"),
+        }
         let (mut body, mut at) = (String::new(), from);
         loop {
-            let to = (at + rng.u64(1..=self.max_items)).min(self.items);
+            let to = self.character_after((at + rng.u64(1..=self.max_size)).min(self.tail()));
             if to > at {
-                let middle = rng.u64(at..=to);
+                let middle = self.character_after(rng.u64(at..=to));
                 for (from, to) in [(at, middle), (middle, to)] {
                     if to > from {
-                        write!(body, "event: data\ndata: {}\n\n", array(from, to)).unwrap();
+                        write!(body, "event: data\n{}\n", self.data_lines(from, to)).unwrap();
                     }
                 }
             }
             at = to;
-            let (up_to_date, closed) = (at == self.items, at == self.items && self.closed);
+            let (up_to_date, closed) = (at == self.tail(), at == self.tail() && self.closed);
             write!(
                 body,
                 "event: control\ndata: {{\"streamNextOffset\":\"{}\",\"upToDate\":{up_to_date},\"streamClosed\":{closed}}}\n\n",
@@ -118,9 +222,28 @@ impl ReadServer {
         response.takes_ms = 60_000;
         response
     }
+
+    /// The `data:` lines of an event.
+    fn data_lines(&self, from: u64, to: u64) -> String {
+        let text = match self.form {
+            ServerForm::Arrays => array(from, to),
+            ServerForm::Lines => String::from_utf8(self.bytes[from as usize..to as usize].to_vec()).unwrap(),
+            ServerForm::Sequence => STANDARD.encode(&self.bytes[from as usize..to as usize]),
+        };
+        text.split('\n').map(|line| format!("data: {line}\n")).collect()
+    }
+
+    /// The next position that is not inside a UTF-8 character. Events of text end there only.
+    fn character_after(&self, at: u64) -> u64 {
+        let is_inside = |at: &u64| self.bytes.get(*at as usize).is_some_and(|byte| byte & 0xC0 == 0x80);
+        match self.form {
+            ServerForm::Lines => (at..).find(|at| !is_inside(at)).unwrap(),
+            _ => at,
+        }
+    }
 }
 
 fn array(from: u64, to: u64) -> String {
-    let items: Vec<String> = (from..to).map(|item| item.to_string()).collect();
+    let items: Vec<String> = (from..to).map(item).collect();
     format!("[{}]", items.join(","))
 }

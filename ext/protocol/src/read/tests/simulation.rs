@@ -10,7 +10,7 @@ use fastrand::Rng;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use super::server::{ReadServer, ServerResponse, offset};
+use super::server::{ReadServer, ServerForm, ServerResponse, item, offset};
 use super::{
     Format, Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions, RetryPolicy,
 };
@@ -44,8 +44,10 @@ struct ReadRun {
     handed_out: u64,
     /// Where a new read would start.
     position: Position,
-    /// Requests since something was handed out or the machine waited.
+    /// Requests since something was handed out, the offset changed or the machine waited.
     idle_requests: u32,
+    /// The offset of the last request.
+    last_offset: String,
 }
 
 impl ReadRun {
@@ -60,11 +62,14 @@ impl ReadRun {
             no_cache: false,
             max_bytes: usize::MAX,
         };
-        let server = ReadServer {
-            items: rng.u64(..40),
-            closed: false,
-            max_items: rng.u64(1..12),
+        let form = [ServerForm::Arrays, ServerForm::Lines, ServerForm::Sequence][rng.usize(..3)];
+        let max_size = match form {
+            ServerForm::Arrays => rng.u64(1..12),
+            _ => [rng.u64(3..12), rng.u64(3..200)][rng.usize(..2)],
         };
+        let mut server = ReadServer::new(form, max_size);
+        let items = rng.u64(..40);
+        server.append(&mut rng, items);
         ReadRun {
             machine: machine(&mut rng, options.clone()),
             remaining_faults: rng.u32(..30),
@@ -75,6 +80,7 @@ impl ReadRun {
             options,
             handed_out: 0,
             idle_requests: 0,
+            last_offset: String::new(),
         }
     }
 
@@ -106,7 +112,8 @@ impl ReadRun {
             return;
         }
         if self.rng.bool() {
-            self.server.items += self.rng.u64(..4);
+            let items = self.rng.u64(..4);
+            self.server.append(&mut self.rng, items);
         }
         self.server.closed = self.server.items > 60 || self.rng.u32(..60) == 0;
     }
@@ -134,9 +141,8 @@ impl ReadRun {
                         cursor: progress.cursor,
                         skip: progress.skip,
                     };
-                    let index: u64 = progress.next_offset.parse().unwrap_or(0);
                     assert_eq!(
-                        index + progress.skip,
+                        self.server.items_before(&progress.next_offset) + progress.skip,
                         self.handed_out,
                         "the position must match what was handed out"
                     );
@@ -150,12 +156,9 @@ impl ReadRun {
             panic!("{part:?}")
         };
         let text = std::str::from_utf8(text).unwrap();
-        let items: Vec<u64> = text.split(',').map(|item| item.trim().parse().unwrap()).collect();
-        assert_eq!(items.len(), *count);
-        for item in items {
-            assert_eq!(item, self.handed_out, "items must come in order, each exactly once");
-            self.handed_out += 1;
-        }
+        let expected: Vec<String> = (self.handed_out..).map(item).take(*count).collect();
+        assert_eq!(text, expected.join(","), "items must come in order, each exactly once");
+        self.handed_out += *count as u64;
         self.position.skip += part.count();
         self.idle_requests = 0;
     }
@@ -177,9 +180,20 @@ impl ReadRun {
     }
 
     fn request(&mut self) {
-        self.idle_requests += 1;
-        assert!(self.idle_requests < 12, "too many requests without a pause or progress");
         let request = self.machine.request(self.now);
+        let offset = request
+            .query
+            .iter()
+            .find(|(name, _)| *name == "offset")
+            .unwrap()
+            .1
+            .clone();
+        match offset == self.last_offset {
+            true => self.idle_requests += 1,
+            false => self.idle_requests = 1,
+        }
+        self.last_offset = offset;
+        assert!(self.idle_requests < 12, "too many requests without a pause or progress");
         let is_sse = request.query.contains(&("live", "sse".to_owned()));
         // Caches do not store SSE streams.
         let fault = self.fault().filter(|fault| *fault != NetworkFault::Stale || !is_sse);
@@ -189,7 +203,7 @@ impl ReadRun {
                 return self.fail(RequestFailure::ResponseLost(error(Kind::Connection)));
             }
             Some(NetworkFault::Status(status)) => self.error_response(status),
-            Some(NetworkFault::Stale) => stale(&request),
+            Some(NetworkFault::Stale) => stale(self.server.form, &request),
             Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.respond(&mut self.rng, &request),
         };
         self.deliver(&response, fault);
@@ -281,11 +295,15 @@ fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
         fresh_values: false,
     };
     let mut jitter = rng.fork();
-    ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())))
+    let mut machine = ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())));
+    if rng.bool() {
+        machine.batch.max_bytes = rng.usize(..100);
+    }
+    machine
 }
 
 /// The response of a stale cache: no data, and the same offset.
-fn stale(request: &Request) -> ServerResponse {
+fn stale(form: ServerForm, request: &Request) -> ServerResponse {
     let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
     let at = match offset_param.map(|(_, value)| value.as_str()) {
         None | Some("-1" | "now") => offset(0),
@@ -295,7 +313,10 @@ fn stale(request: &Request) -> ServerResponse {
     if request.query.iter().any(|(name, _)| *name == "live") {
         response.status = StatusCode::NO_CONTENT;
     } else {
-        response.body = b"[]".to_vec();
+        response.body = match form {
+            ServerForm::Arrays => b"[]".to_vec(),
+            ServerForm::Lines | ServerForm::Sequence => Vec::new(),
+        };
     }
     response
 }
