@@ -150,6 +150,45 @@ RSpec.describe "Event streams", :faults do
     expect(faults.requests.size).to eq(1)
   end
 
+  describe "that end with an error event" do
+    # Scripts an event stream with one message, which an error event ends.
+    def next_error(code, offset: "1")
+      next_events do |reply|
+        reply.sse.data("[#{offset}]").control(offset).data("[9]")
+        reply.event("error", JSON.generate(error: { code: code, message: "the reason" })).finish
+      end
+    end
+
+    {
+      "UNAUTHORIZED" => [DurableStreams::UnauthorizedError, 401],
+      "STREAM_NOT_FOUND" => [DurableStreams::StreamNotFoundError, 404],
+      "STREAM_GONE" => [DurableStreams::StreamGoneError, 410],
+      "OFFSET_OUT_OF_RANGE" => [DurableStreams::BadRequestError, 400]
+    }.each do |code, (error, status)|
+      it "raise #{error.name} for #{code}" do
+        next_error(code)
+        items = []
+        expect { stream.read_json(live: :sse) { |reader| reader.each { |item| items << item } } }
+          .to raise_error(error, /#{code}: the reason/) { |raised| expect(raised.status).to eq(status) }
+        expect(items).to eq([1])
+        expect(faults.requests.size).to eq(1)
+      end
+    end
+
+    it "are requested again for any other code" do
+      next_error("NO_LEADER")
+      next_events { |reply| reply.sse.event("error", "not JSON").finish }
+      next_events { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+      expect(read_all).to eq([1, 2])
+      expect(faults.requests.map { |request| request.params["offset"] }).to eq(%w[-1 1 1])
+    end
+
+    it "raise FetchError with the code and the message after the policy's retries" do
+      3.times { next_events { |reply| reply.sse.event("error", '{"error":{"code":"A","message":"b"}}').finish } }
+      expect { read_all }.to raise_error(DurableStreams::FetchError, /reported an error: A: b/)
+    end
+  end
+
   describe "that the server does not support" do
     { "another type" => ->(reply) { reply.read("[]", next_offset: "1") }, "a 406" => ->(reply) { reply.respond(406) },
       "a 400" => ->(reply) { reply.respond(400) } }.each do |what, script|

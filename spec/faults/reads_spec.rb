@@ -174,13 +174,21 @@ RSpec.describe "Reads through faults", :faults do
   end
 
   describe "responses without data" do
-    it "are requested at growing intervals and then raise if the offset does not move" do
+    it "are failed tries if the offset does not move and they are not up to date" do
       faults.on("GET") { |reply| reply.read("[]", next_offset: "-1", up_to_date: false) }
       %i[read_json read_bytes].each do |read|
         expect { fault_stream.public_send(read).each(&:itself) }
           .to raise_error(DurableStreams::FetchError, /no data and the same offset/)
       end
-      expect(faults.requests.size).to eq(12)
+      expect(faults.requests.size).to eq(6)
+    end
+
+    it "are requested again after the policy's pause if the offset does not move and they are not up to date" do
+      2.times { faults.next("GET") { |reply| reply.read("", next_offset: "5", up_to_date: false) } }
+      faults.on("GET") { |reply| reply.read("[1]", next_offset: "6") }
+      slow = fault_stream(retries: { max_retries: 1, initial_delay: 0.2, max_delay: 0.2 })
+      expect(slow.read_json(offset: "4").to_a).to eq([1])
+      expect(faults.requests.map { |request| request.params["offset"] }).to eq(%w[4 5 5])
     end
 
     it "are requested a few times a second if they are up to date" do

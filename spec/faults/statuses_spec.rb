@@ -130,6 +130,15 @@ RSpec.describe "Statuses", :faults do
     expect(fault_stream.close_stream.final_offset).to eq("9")
   end
 
+  it "says what happened and what to do if the offset is beyond the end of the stream" do
+    body = { error: { code: "OFFSET_OUT_OF_RANGE", message: "offset 9999 is beyond the tail 18" } }.to_json
+    faults.on("GET") { |reply| reply.respond(416, body, "stream-next-offset" => "18") }
+    expect { fault_stream.read_json(offset: "9999").first }.to raise_error(DurableStreams::FetchError) { |error|
+      expect(error).to have_attributes(status: 416, headers: include("stream-next-offset" => "18"), retryable?: false)
+      expect(error.message).to match(/beyond the end of the stream.*read from another offset.*416.*beyond the tail 18/)
+    }
+  end
+
   it "puts an excerpt of the response into the error's message, and the whole into body" do
     faults.on { |reply| reply.respond(400, "offset is malformed") }
     expect { fault_stream.head }.to raise_error(%r{\Ahead http://.*/s: bad request \(400\)\z})

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use crate::error_body::ErrorBody;
 use crate::protocol::PositionError;
 
 /// A result with this module's [`Error`].
@@ -307,9 +308,16 @@ impl std::error::Error for Error {
 }
 
 /// The beginning of a body for a message: one line of readable text, or `None`.
-fn excerpt(body: &Bytes) -> Option<String> {
+pub(crate) fn excerpt(body: &Bytes) -> Option<String> {
     const LONGEST: usize = 200;
-    let text = std::str::from_utf8(body).ok()?.trim();
+    let error = ErrorBody::parse(body).map(|ErrorBody { code, message }| match code.is_empty() {
+        true => message,
+        false => format!("{code}: {message}"),
+    });
+    let text = match &error {
+        Some(text) => text.trim(),
+        None => std::str::from_utf8(body).ok()?.trim(),
+    };
     if text.is_empty() || text.starts_with('<') || text.contains(char::is_control) {
         return None;
     }
@@ -329,6 +337,12 @@ mod tests {
         assert_eq!(
             excerpt(&Bytes::from_static(b" no such offset ")),
             Some("no such offset".to_owned())
+        );
+        assert_eq!(
+            excerpt(&Bytes::from_static(
+                br#"{"error":{"code":"NO_LEADER","message":"try later"}}"#
+            )),
+            Some("NO_LEADER: try later".to_owned())
         );
         assert_eq!(excerpt(&Bytes::from_static(b"<html>")), None);
         assert_eq!(excerpt(&Bytes::from_static(&[0xff, 0xfe])), None);

@@ -15,6 +15,7 @@
 
 pub mod append;
 pub mod error;
+mod error_body;
 pub mod json;
 pub mod meaning;
 pub mod operations;

@@ -35,6 +35,7 @@ impl Meaning {
             409 => conflict(operation, headers),
             410 => (Kind::Gone, "gone: the stream, or its data at this offset, was deleted"),
             413 => (Kind::PayloadTooLarge, "payload too large"),
+            416 if operation == Operation::Read => (Kind::Status, BEYOND_THE_END),
             429 => {
                 let retry_after = retry_after(headers, now);
                 (Kind::RateLimited { retry_after }, "rate limited")
@@ -57,6 +58,27 @@ impl Meaning {
             Kind::StaleEpoch { .. } | Kind::StreamClosed { .. } | Kind::SequenceGap { .. }
         );
         policy.covers(self.status) && !permanent
+    }
+}
+
+const BEYOND_THE_END: &str = "the offset is beyond the end of the stream, which may have lost data, or was deleted and \
+    created again: read from another offset, or from the start (\"-1\")";
+
+/// The status that means the same as the code of an SSE error event; `None` if another try may help.
+pub fn status_of_code(code: &str) -> Option<StatusCode> {
+    match code {
+        "UNAUTHORIZED"
+        | "UNAUTHENTICATED"
+        | "FORBIDDEN"
+        | "PERMISSION_DENIED"
+        | "ACCESS_DENIED"
+        | "INVALID_TOKEN"
+        | "TOKEN_EXPIRED"
+        | "INVALID_CREDENTIALS" => Some(StatusCode::UNAUTHORIZED),
+        "NOT_FOUND" | "STREAM_NOT_FOUND" => Some(StatusCode::NOT_FOUND),
+        "GONE" | "STREAM_GONE" => Some(StatusCode::GONE),
+        "OFFSET_OUT_OF_RANGE" => Some(StatusCode::BAD_REQUEST),
+        _ => None,
     }
 }
 
@@ -204,6 +226,14 @@ mod tests {
         assert!(!is_worth_retry(403, &EPOCH));
         assert!(!is_worth_retry(409, &CLOSED));
         assert!(!is_worth_retry(409, &GAP));
+    }
+
+    #[test]
+    fn a_416_says_what_to_do_on_a_read() {
+        let read = meaning(Operation::Read, 416, &[]);
+        assert!(matches!(read.kind, Kind::Status));
+        assert!(read.reason.contains("beyond the end") && read.reason.contains("read from another offset"));
+        assert_eq!(meaning(Operation::Append, 416, &[]).reason, "unexpected status");
     }
 
     #[test]

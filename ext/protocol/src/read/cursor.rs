@@ -91,7 +91,7 @@ pub enum Stall {
     None,
     /// The server responds without data too fast. Send the next request after [`MIN_LONG_POLL`]. Not a failure.
     Slow,
-    /// The offset does not change. Count a failure.
+    /// The offset does not change although there is more to read: the server is in trouble. Count a failure.
     Failing,
     /// The response's offset is before the requested one. Count a failure.
     Back,
@@ -99,7 +99,7 @@ pub enum Stall {
 
 /// A long-poll request that ends sooner than this did not wait for data: a stale cache responds at once, for example.
 pub const MIN_LONG_POLL: Duration = Duration::from_millis(250);
-/// How many responses without data may come in a row before the read slows down.
+/// How many responses without data, but with another offset or up to date, may come in a row before the read slows down.
 const MAX_IDLE_RESPONSES: u32 = 3;
 
 /// The position of a read, with what decides its next request.
@@ -110,7 +110,7 @@ pub struct Cursor {
     position: Position,
     caught_up: bool,
     closed: bool,
-    /// How many responses in a row had no data, ordinary empty polls excepted.
+    /// How many responses in a row had no data, ordinary empty polls and failures excepted.
     idle_responses: u32,
 }
 
@@ -240,12 +240,14 @@ impl Cursor {
         if back {
             return Stall::Back;
         }
+        if !moved && !progress.up_to_date {
+            return Stall::Failing;
+        }
         let waited = was_caught_up && progress.up_to_date && took >= MIN_LONG_POLL;
         self.idle_responses = if waited { 0 } else { self.idle_responses + 1 };
-        match self.idle_responses {
-            count if count <= MAX_IDLE_RESPONSES => Stall::None,
-            _ if moved || progress.up_to_date => Stall::Slow,
-            _ => Stall::Failing,
+        match self.idle_responses > MAX_IDLE_RESPONSES {
+            true => Stall::Slow,
+            false => Stall::None,
         }
     }
 
@@ -338,12 +340,22 @@ mod tests {
     }
 
     #[test]
-    fn responses_with_the_same_offset_are_failures_after_three() {
-        let mut cursor = at(Live::Off);
-        let stalls: Vec<_> = (0..4)
-            .map(|_| cursor.advance(&mut progress("-1", false, false), true, Duration::ZERO))
-            .collect();
-        assert_eq!(stalls, [Stall::None, Stall::None, Stall::None, Stall::Failing]);
+    fn an_empty_response_that_neither_moves_nor_is_up_to_date_is_a_failure() {
+        for (live, took) in [(Live::Off, 0), (Live::LongPoll, 0), (Live::LongPoll, 30)] {
+            let mut cursor = at(live);
+            let mut advance = |offset, up_to_date| {
+                cursor.advance(
+                    &mut progress(offset, up_to_date, false),
+                    true,
+                    Duration::from_secs(took),
+                )
+            };
+            assert_eq!(advance("5", false), Stall::None, "it moves");
+            assert_eq!(advance("5", false), Stall::Failing);
+            assert_eq!(advance("5", false), Stall::Failing);
+            assert_eq!(advance("6", false), Stall::None);
+            assert_eq!(advance("6", true), Stall::None, "it is up to date");
+        }
     }
 
     #[test]

@@ -8,13 +8,22 @@ use http::header::CONTENT_TYPE;
 
 use super::payload::Format;
 use crate::protocol::{self, text};
-use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, EventDecoder, SseError, SseEvent};
+use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, ErrorEvent, EventDecoder, SseError, SseEvent};
 
 /// The data events before a control event, and the control event.
 #[derive(Debug)]
 pub(super) struct EventBatch {
     pub(super) data: DataEvents,
     pub(super) control: ControlEvent,
+}
+
+/// What an SSE connection brings.
+#[derive(Debug)]
+pub(super) enum StreamEvent {
+    /// A batch is complete.
+    Batch(EventBatch),
+    /// The server cannot continue. Data events without a control event are read again.
+    Error(ErrorEvent),
 }
 
 /// An open SSE connection.
@@ -61,15 +70,16 @@ impl EventStream {
         self.decoder.push(piece);
     }
 
-    /// The next complete batch; `None` if it needs more of the body.
-    pub(super) fn next_batch(&mut self) -> Result<Option<EventBatch>, SseError> {
+    /// The next complete batch, or an error event; `None` if it needs more of the body.
+    pub(super) fn next(&mut self) -> Result<Option<StreamEvent>, SseError> {
         while let Some(event) = self.decoder.next_event()? {
             match event {
                 SseEvent::Data(bytes) => self.data.push(bytes)?,
                 SseEvent::Control(control) => {
                     let data = self.data.take();
-                    return Ok(Some(EventBatch { data, control }));
+                    return Ok(Some(StreamEvent::Batch(EventBatch { data, control })));
                 }
+                SseEvent::Error(error) => return Ok(Some(StreamEvent::Error(error))),
             }
         }
         self.data.release_piece(self.piece_bytes);

@@ -1,16 +1,17 @@
 //! How a read handles an SSE connection.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Progress, ReadStep, Stall};
-use super::event_stream::{EventBatch, EventStream};
+use super::event_stream::{EventBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadOutcome, ReadState, TYPE_CHANGED};
 use super::payload::{Format, Payload};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Operation, excerpt};
+use crate::meaning::{Meaning, status_of_code};
 use crate::protocol::{self, Media, PositionError, text};
-use crate::sse;
+use crate::sse::{self, ErrorEvent};
 
 /// An SSE connection that ends sooner than this without data was not closed in an orderly way.
 const MIN_EVENT_CONNECTION: Duration = Duration::from_millis(500);
@@ -49,10 +50,14 @@ impl ReadMachine {
 
     pub(super) fn take_batches(&mut self, now: Instant, mut events: Box<EventStream>) {
         loop {
-            match events.next_batch() {
+            match events.next() {
                 Err(error) => return self.end_malformed(now, error),
                 Ok(None) => break,
-                Ok(Some(batch)) => match self.event_batch(now, events.format, batch) {
+                Ok(Some(StreamEvent::Error(event))) => {
+                    let outcome = self.error_event(event, events.retry());
+                    return self.end_request(now, outcome);
+                }
+                Ok(Some(StreamEvent::Batch(batch))) => match self.event_batch(now, events.format, batch) {
                     Err(outcome) => return self.end_request(now, outcome),
                     Ok(progressed) => events.has_progressed |= progressed,
                 },
@@ -116,8 +121,34 @@ impl ReadMachine {
         if !is_empty {
             self.schedule.reset();
         }
+        self.values_refreshed = false;
         self.end_batch(last, progress, record);
         Ok(!is_empty)
+    }
+
+    /// The server cannot continue. What it says is an error of this request.
+    fn error_event(&mut self, event: ErrorEvent, server_delay: Option<Duration>) -> ReadOutcome {
+        let Some(status) = status_of_code(&event.code) else {
+            let reason = format!(
+                "the server reported an error: {}",
+                excerpt(&event.data).unwrap_or_default()
+            );
+            let max_delay = self.config.retry.max_delay;
+            let error = self.about().error(Kind::Status, reason);
+            return ReadOutcome::Retry(error, server_delay.map(|delay| delay.min(max_delay)));
+        };
+        if self.wants_fresh_values(status) {
+            return ReadOutcome::RetryNow;
+        }
+        let meaning = Meaning::of(Operation::Read, status, &HeaderMap::new(), SystemTime::UNIX_EPOCH);
+        ReadOutcome::Fatal(Error::from_response(
+            self.about(),
+            meaning.kind,
+            meaning.reason,
+            status,
+            HeaderMap::new(),
+            event.data,
+        ))
     }
 
     /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But

@@ -66,7 +66,7 @@ pub struct ReadMachine {
     jitter: ReadJitter,
     pub(super) schedule: Schedule,
     /// A 401 or 403 was retried with new values, and no request has succeeded since.
-    values_refreshed: bool,
+    pub(super) values_refreshed: bool,
     pub(super) state: ReadState,
     /// The request in flight.
     sent: Option<SentRead>,
@@ -189,18 +189,26 @@ impl ReadMachine {
         content_length: Option<u64>,
     ) {
         if !matches!(status, StatusCode::OK | StatusCode::NO_CONTENT) {
-            if asks_for_credentials(status) && self.config.fresh_values && !self.values_refreshed {
-                self.values_refreshed = true;
+            if self.wants_fresh_values(status) {
                 return self.end_request(now, ReadOutcome::RetryNow);
             }
             self.state = ReadState::ErrorResponse(retry_after(headers, wall));
             return;
         }
-        self.values_refreshed = false;
         match self.mode() {
             Mode::Sse => self.begin_events(now, status, headers),
-            Mode::CatchUp | Mode::LongPoll => self.begin_content(now, status, headers, content_length),
+            Mode::CatchUp | Mode::LongPoll => {
+                self.values_refreshed = false;
+                self.begin_content(now, status, headers, content_length);
+            }
         }
+    }
+
+    /// Whether to let the callables compute new values after this status: once, until a request succeeds.
+    pub(super) fn wants_fresh_values(&mut self, status: StatusCode) -> bool {
+        let wants = asks_for_credentials(status) && self.config.fresh_values && !self.values_refreshed;
+        self.values_refreshed |= wants;
+        wants
     }
 
     /// An error response is complete.
@@ -394,7 +402,8 @@ impl ReadMachine {
             }
             ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
             ReadOutcome::Stalled(Stall::Failing) => {
-                let reason = "several responses in a row had no data and the same offset (a stale cache?)";
+                let reason = "the response has no data and the same offset, and does not say that there is no more \
+                              (is the server in trouble, or a cache stale?)";
                 let error = self.about().error(Kind::Status, reason);
                 self.retry(now, error, None)
             }

@@ -1,4 +1,4 @@
-//! Decodes the events of a Durable Streams response: data and control events.
+//! Decodes the events of a Durable Streams response: data, control and error events.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::decoder::{DEFAULT_MAX_EVENT_BYTES, RawEventDecoder};
 use super::error::SseError;
+use crate::error_body::ErrorBody;
 
 /// The encoding of a response's data events. Control events are never encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +50,17 @@ pub enum SseEvent {
     Data(Bytes),
     /// The position after the data events before it.
     Control(ControlEvent),
+    /// The server cannot continue. The response ends after it.
+    Error(ErrorEvent),
+}
+
+/// An error event. Some servers send one where other requests would get an error status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorEvent {
+    /// The server's code for the error, such as `STREAM_NOT_FOUND`. Empty if the event has none.
+    pub code: String,
+    /// The event's data.
+    pub data: Bytes,
 }
 
 /// A control event (protocol, "Read Stream - Live (SSE)").
@@ -117,6 +129,7 @@ impl EventDecoder {
             match &frame.event[..] {
                 b"data" => return self.payload(frame.data).map(|data| Some(SseEvent::Data(data))),
                 b"control" => return parse_control(&frame.data).map(|control| Some(SseEvent::Control(control))),
+                b"error" => return Ok(Some(SseEvent::Error(parse_error(frame.data)))),
                 _ => {}
             }
         }
@@ -174,6 +187,14 @@ fn parse_control(json: &[u8]) -> Result<ControlEvent, SseError> {
         up_to_date,
         closed,
     })
+}
+
+fn parse_error(data: Bytes) -> ErrorEvent {
+    let code = ErrorBody::parse(&data).map(|body| body.code);
+    ErrorEvent {
+        code: code.unwrap_or_default(),
+        data,
+    }
 }
 
 /// A field that is a string; `None` if it is missing or null.

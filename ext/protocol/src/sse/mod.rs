@@ -1,7 +1,7 @@
 //! Decodes Server-Sent Events (SSE). The pieces of a body go in, cut anywhere; events come out.
 //!
 //! There are two layers. [`EventDecoder`] decodes Durable Streams responses: `data` events, also in base64, and
-//! `control` events. It uses [`RawEventDecoder`], the framing of the WHATWG HTML standard ("Interpreting an event
+//! `control` and `error` events. It uses [`RawEventDecoder`], the framing of the WHATWG HTML standard ("Interpreting an event
 //! stream"). [`read`](crate::read) decides what a control event does to the position and when to reconnect.
 //!
 //! ```
@@ -30,4 +30,4 @@ mod tests;
 pub use data_events::{DataEventBuffer, DataEvents};
 pub use decoder::{DEFAULT_MAX_EVENT_BYTES, MAX_RETRY, MIN_RETRY, RawEvent, RawEventDecoder};
 pub use error::SseError;
-pub use event::{ControlEvent, Encoding, EventDecoder, SseEvent};
+pub use event::{ControlEvent, Encoding, ErrorEvent, EventDecoder, SseEvent};

@@ -293,3 +293,83 @@ fn a_live_response_whose_body_stalls_counts_as_a_failure() {
     machine.handle_failure(now, RequestFailure::ResponseLost(silence));
     assert!(matches!(machine.poll_action(now), ReadAction::End(Some(_))));
 }
+
+/// Reads an event stream with this body.
+fn receive_events(machine: &mut ReadMachine, now: Instant, body: &str) {
+    machine.request(now);
+    let events = [(http::header::CONTENT_TYPE, "text/event-stream")];
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &headers(&events), None);
+    machine.handle_piece(now, Bytes::copy_from_slice(body.as_bytes()));
+}
+
+fn error_event(code: &str) -> String {
+    format!(
+        "event: data\ndata: [1]\n\nevent: error\ndata: {{\"error\":{{\"code\":\"{code}\",\"message\":\"why\"}}}}\n\n"
+    )
+}
+
+#[test]
+fn an_error_event_means_what_the_status_of_its_code_means() {
+    for (code, status) in [
+        ("UNAUTHORIZED", 401),
+        ("STREAM_NOT_FOUND", 404),
+        ("NOT_FOUND", 404),
+        ("STREAM_GONE", 410),
+        ("OFFSET_OUT_OF_RANGE", 400),
+    ] {
+        let (mut machine, now) = (machine(Live::Sse, RetryPolicy::for_tests(), false), Instant::now());
+        receive_events(&mut machine, now, &error_event(code));
+        let ReadAction::End(Some(error)) = machine.poll_action(now) else {
+            panic!("{code} is not final")
+        };
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert!(
+            error.message().ends_with(&format!("({status}): {code}: why")),
+            "{error}"
+        );
+        assert!(
+            items(&mut machine).is_empty(),
+            "data without a control event have no position"
+        );
+    }
+}
+
+#[test]
+fn retries_after_an_error_event_with_another_code() {
+    let policy = RetryPolicy {
+        max_retries: 1,
+        ..RetryPolicy::for_tests()
+    };
+    let (mut machine, now) = (machine(Live::Sse, policy, false), Instant::now());
+    receive_events(&mut machine, now, &error_event("NO_LEADER"));
+    assert_eq!(pause(&machine, now), Duration::from_millis(50));
+    receive_events(&mut machine, now, "event: error\ndata: out of order\n\n");
+    let ReadAction::End(Some(error)) = machine.poll_action(now) else {
+        panic!("more than one retry")
+    };
+    assert!(error.message().contains("reported an error: out of order"), "{error}");
+}
+
+#[test]
+fn an_error_event_about_credentials_is_retried_once_if_values_can_be_fresh() {
+    let (mut machine, now) = (machine(Live::Sse, RetryPolicy::for_tests(), true), Instant::now());
+    let progress = "event: control\ndata: {\"streamNextOffset\":\"4\"}\n\n";
+    for before in ["", progress] {
+        receive_events(&mut machine, now, &format!("{before}{}", error_event("UNAUTHORIZED")));
+        assert_eq!(pause(&machine, now), Duration::ZERO);
+    }
+    receive_events(&mut machine, now, &error_event("UNAUTHORIZED"));
+    assert!(
+        matches!(machine.poll_action(now), ReadAction::End(Some(error)) if matches!(error.kind(), Kind::Unauthorized))
+    );
+}
+
+#[test]
+fn backs_off_after_an_empty_response_that_neither_moves_nor_is_up_to_date() {
+    let (mut machine, now) = (machine_at("5", Live::Off), Instant::now());
+    respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[]");
+    assert_eq!(pause(&machine, now), Duration::from_millis(50));
+    let later = now + Duration::from_millis(50);
+    respond(&mut machine, later, 200, &[(STREAM_NEXT_OFFSET, "5")], "[]");
+    assert_eq!(pause(&machine, later), Duration::from_millis(100));
+}

@@ -30,6 +30,8 @@ enum NetworkFault {
     Status(u16),
     /// A cache sends an old response without data.
     Stale,
+    /// An event stream ends with an error event.
+    ErrorEvent,
 }
 
 struct ReadRun {
@@ -168,13 +170,14 @@ impl ReadRun {
             return None;
         }
         self.remaining_faults -= 1;
-        Some(match self.rng.u32(..8) {
+        Some(match self.rng.u32(..9) {
             0 => NetworkFault::Refused,
             1 => NetworkFault::ResponseLost,
             2 | 3 => NetworkFault::Cut,
             4 => NetworkFault::Silent,
             5 => NetworkFault::Status(503),
             6 => NetworkFault::Status(429),
+            7 => NetworkFault::ErrorEvent,
             _ => NetworkFault::Stale,
         })
     }
@@ -204,9 +207,23 @@ impl ReadRun {
             }
             Some(NetworkFault::Status(status)) => self.error_response(status),
             Some(NetworkFault::Stale) => stale(self.server.form, &request),
-            Some(NetworkFault::Cut | NetworkFault::Silent) | None => self.server.respond(&mut self.rng, &request),
+            Some(NetworkFault::ErrorEvent) if is_sse => self.error_event(&request),
+            Some(NetworkFault::Cut | NetworkFault::Silent | NetworkFault::ErrorEvent) | None => {
+                self.server.respond(&mut self.rng, &request)
+            }
         };
         self.deliver(&response, fault);
+    }
+
+    /// An event stream that an error event cuts off.
+    fn error_event(&mut self, request: &Request) -> ServerResponse {
+        let mut response = self.server.respond(&mut self.rng, request);
+        let text = String::from_utf8(response.body).unwrap();
+        let events: Vec<&str> = text.split_inclusive("\n\n").collect();
+        let mut body = events[..self.rng.usize(..=events.len())].concat();
+        body.push_str("event: error\ndata:{\"error\":{\"code\":\"NO_LEADER\",\"message\":\"try later\"}}\n\n");
+        response.body = body.into_bytes();
+        response
     }
 
     fn error_response(&mut self, status: u16) -> ServerResponse {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{ControlEvent, Encoding, EventDecoder, SseError, SseEvent};
+use super::super::{ControlEvent, Encoding, ErrorEvent, EventDecoder, SseError, SseEvent};
 use super::{random_pieces, read};
 
 fn data(payload: &[u8]) -> SseEvent {
@@ -256,4 +256,20 @@ fn reads_the_encoding_from_the_header() {
         error.to_string(),
         "unknown SSE data encoding \"base85\" (only \"base64\" is known)"
     );
+}
+
+#[test]
+fn decodes_error_events_with_and_without_a_code() {
+    for (data, code) in [
+        (r#"{"error":{"code":"NO_LEADER","message":"try later"}}"#, "NO_LEADER"),
+        ("it broke", ""),
+        ("{\"error\":{}}", ""),
+    ] {
+        let event = one(Encoding::Base64, &format!("event: error\ndata:{data}\n\n")).unwrap();
+        let expected = ErrorEvent {
+            code: code.to_owned(),
+            data: Bytes::copy_from_slice(data.as_bytes()),
+        };
+        assert_eq!(event, SseEvent::Error(expected));
+    }
 }

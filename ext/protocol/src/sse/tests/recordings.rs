@@ -58,7 +58,7 @@ fn a_recording_has_the_appended_data_and_the_end() {
             .iter()
             .filter_map(|event| match event {
                 SseEvent::Data(data) => Some(&data[..]),
-                SseEvent::Control(_) => None,
+                SseEvent::Control(_) | SseEvent::Error(_) => None,
             })
             .flatten()
             .copied()
