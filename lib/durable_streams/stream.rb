@@ -225,7 +225,8 @@ module DurableStreams
     # yields items on a JSON stream, as the pure-Ruby client does. `each_batch` and `each_item` are always available.
     # @param offset [String, nil] an offset from the server, "-1" (also nil, ""): the beginning, or "now": the end
     # @param live [Symbol, Boolean, nil] what to do at the end of the data: :off (false, nil) ends, :long_poll and :sse
-    #   wait for more, :auto (true) waits by SSE where the content type allows it, else by long-poll
+    #   wait for more, :auto (true) waits by SSE for JSON and text, else by long-poll. Text over SSE loses its CRs, and
+    #   with most servers a space at the beginning of a line. For exact text use :long_poll
     # @param format [Symbol, nil] :auto, :json or :bytes
     # @param cursor [String, nil] a cursor from an earlier read
     # @yieldparam reader [Reader] closed after the block

@@ -209,11 +209,21 @@ RSpec.describe "Event streams", :faults do
     end
   end
 
-  it "are not used for text by live: :auto, because they would change line endings" do
-    faults.on("GET") { |reply| reply.read("a\r\n b", next_offset: "1", type: "text/plain") }
+  it "are not used for bytes by live: :auto" do
+    faults.on("GET") { |reply| reply.read("a\r\n b", next_offset: "1", type: "application/octet-stream") }
     faults.on("GET", nil, query: { "live" => "long-poll" }) do |reply|
-      reply.read("c", next_offset: "2", type: "text/plain", closed: true)
+      reply.read("c", next_offset: "2", type: "application/octet-stream", closed: true)
     end
-    expect(fault_stream(type: :text).read(live: :auto).map(&:data)).to eq(["a\r\n b", "c"])
+    expect(fault_stream(type: :bytes).read(live: :auto).map(&:data)).to eq(["a\r\n b", "c"])
+  end
+
+  it "are used for text by live: :auto, whatever the handle knows of its type" do
+    faults.on("GET") { |reply| reply.read("a\r\n b", next_offset: "1", type: "text/plain") }
+    faults.on("GET", nil, query: { "live" => "sse" }) do |reply|
+      reply.sse(type: "text/plain").data("c").control("2", closed: true).finish
+    end
+    [:text, nil].each do |type|
+      expect(fault_stream(type: type).read_bytes(live: :auto).map(&:data)).to eq(["a\r\n b", "c"])
+    end
   end
 end

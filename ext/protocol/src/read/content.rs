@@ -12,6 +12,7 @@ use crate::protocol::{self, Media, PositionError, flag, text};
 /// One response's content while it arrives.
 #[derive(Debug)]
 pub(super) struct ResponseContent {
+    media: Option<Media>,
     format: Format,
     payload: Payload,
     /// The position at the response's end.
@@ -86,6 +87,7 @@ impl ResponseContent {
             None => Payload::new(format, skip, max_message_bytes),
         };
         Ok(ResponseContent {
+            media,
             format,
             payload,
             is_at_tail: progress.closed || flag(headers, &protocol::STREAM_UP_TO_DATE),
@@ -103,6 +105,11 @@ impl ResponseContent {
         let length = content_length.filter(|_| self.format == Format::Bytes)?;
         let length = length.saturating_sub(self.payload.left_to_skip());
         Some(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    /// The response's content type, if it has one.
+    pub(super) fn media(&self) -> Option<Media> {
+        self.media
     }
 
     /// The position at the response's end.

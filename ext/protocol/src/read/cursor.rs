@@ -19,7 +19,7 @@ pub enum Live {
     LongPoll,
     /// By SSE, from the first request on.
     Sse,
-    /// By SSE if the content type allows it, otherwise by long-poll.
+    /// By SSE if the data are JSON or text, otherwise by long-poll.
     Auto,
 }
 
@@ -148,11 +148,17 @@ impl Cursor {
         }
     }
 
-    /// Whether SSE preserves the data: JSON as it is, bytes as base64. Text loses its line ends and leading spaces in
-    /// the framing, and JSON values in a row lose their boundaries.
+    /// Whether the data are JSON or text, which SSE carries as they are. Bytes would grow by a third in base64.
     fn sse_allowed(&self) -> bool {
-        self.media
-            .is_none_or(|media| matches!(media, Media::Json | Media::Bytes))
+        match self.media {
+            Some(Media::Json | Media::JsonSequence | Media::JsonLines | Media::Text) => true,
+            Some(Media::Bytes) | None => false,
+        }
+    }
+
+    /// A response has this content type. It counts if the stream's was not known.
+    pub fn learn_media(&mut self, media: Media) {
+        self.media.get_or_insert(media);
     }
 
     /// The query of the next request.
@@ -316,9 +322,27 @@ mod tests {
     }
 
     #[test]
+    fn auto_uses_sse_for_json_and_text() {
+        for (media, mode) in [
+            ("application/json", Mode::Sse),
+            ("application/x+json", Mode::Sse),
+            ("application/x-ndjson", Mode::Sse),
+            ("text/plain; charset=utf-8", Mode::Sse),
+            ("application/octet-stream", Mode::LongPoll),
+        ] {
+            let mut cursor = Cursor::new(Live::Auto, Position::new("", None), None);
+            cursor.learn_media(Media::of(media));
+            cursor.learn_media(Media::Bytes);
+            cursor.advance(&mut progress("1", true, false), false, Duration::ZERO);
+            assert_eq!(cursor.next(), ReadStep::Request(mode), "{media}");
+        }
+    }
+
+    #[test]
     fn requests_now_once_and_not_live() {
         for (live, then) in [
             (Live::LongPoll, ReadStep::Request(Mode::LongPoll)),
+            (Live::Auto, ReadStep::Request(Mode::LongPoll)),
             (Live::Sse, ReadStep::Request(Mode::Sse)),
             (Live::Off, ReadStep::End),
         ] {

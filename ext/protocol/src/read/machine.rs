@@ -20,7 +20,7 @@ pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
 use super::payload::{Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
-use crate::protocol::PositionError;
+use crate::protocol::{Media, PositionError};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
 use crate::retry::policy::Schedule;
 
@@ -114,12 +114,16 @@ pub(super) enum ReadOutcome {
 impl ReadMachine {
     /// A read that has not begun. `jitter` spreads its retry delays.
     pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> ReadMachine {
+        let media = options.media.or(match options.format {
+            Format::Bytes => None,
+            Format::Json | Format::JsonSequence | Format::JsonLines => Some(Media::Json),
+        });
         ReadMachine {
             config,
             format: options.format,
             open_record: None,
             batch: Batch::new(options.position.clone()),
-            cursor: Cursor::new(options.live, options.position, options.media),
+            cursor: Cursor::new(options.live, options.position, media),
             no_cache: options.no_cache,
             bytes_left: options.max_bytes,
             jitter,
@@ -305,6 +309,9 @@ impl ReadMachine {
             }
             Err(ContentError::TypeChanged) => return self.end_malformed(now, TYPE_CHANGED),
         };
+        if let Some(media) = content.media() {
+            self.cursor.learn_media(media);
+        }
         if status == StatusCode::NO_CONTENT {
             return self.finish_content(now, content);
         }
