@@ -19,6 +19,11 @@ module DurableStreams
     attr_reader :code
     # @return [String, nil] beginning of the response's body
     attr_reader :body
+    # @return [Integer, nil] how many times the request was tried; for a read, since its last success. nil if no request
+    #   was sent
+    attr_reader :attempts
+    # @return [Float, nil] seconds from the start of the first of these tries to the error
+    attr_reader :elapsed
 
     # @return [Integer, nil] the same as {#status}
     def status_code
@@ -33,8 +38,10 @@ module DurableStreams
     # @param code [String, nil] nil: the code of the class
     # @param outcome_unknown [Boolean] whether the request may have taken effect
     # @param retryable [Boolean, nil] nil: depends on the kind of error
+    # @param attempts [Integer, nil] how many times the request was tried
+    # @param elapsed [Float, nil] seconds from the start of the first try to the error
     def initialize(message = nil, url: nil, status: nil, headers: nil, body: nil, code: nil,
-                   outcome_unknown: false, retryable: nil)
+                   outcome_unknown: false, retryable: nil, attempts: nil, elapsed: nil)
       defaults = self.class::DEFAULTS
       @url = url
       @status = status || defaults[:status]
@@ -43,19 +50,25 @@ module DurableStreams
       @code = code || defaults[:code]
       @outcome_unknown = outcome_unknown
       @retryable = retryable
+      @attempts = attempts
+      @elapsed = elapsed
       super(message || default_message)
     end
 
-    # Whether the request may have taken effect: its response was lost, or was a success that the protocol does not
-    # define (another status, no Stream-Next-Offset). An append may be in the stream. The library repeats such a request
-    # only where that is safe.
+    # Whether a write may have taken effect: the response to one of its tries was lost, was a 5xx (a gateway's 502 says
+    # nothing about the server behind it), or was a success that the protocol does not define (another status, no
+    # Stream-Next-Offset), and no later try succeeded. An append may be in the stream.
+    #
+    # The library repeats such a request only where that is safe. A plain append and `close_stream` with data raise at
+    # once: {Producer#append!} and `exactly_once: true` retry them safely.
     # @return [Boolean]
     def outcome_unknown?
       @outcome_unknown ? true : false
     end
 
-    # Whether the same call may succeed later and is safe to repeat. Always false if {#outcome_unknown?}. For an error
-    # status, the client's {RetryPolicy#retryable_statuses} decide.
+    # Whether the same call may succeed later and is safe to repeat. If {#outcome_unknown?}, an append without `seq`,
+    # `close_stream` with data and a producer's messages are not: they might be stored twice. For an error status, the
+    # client's {RetryPolicy#retryable_statuses} decide.
     # @return [Boolean]
     def retryable?
       return @retryable ? true : false unless @retryable.nil?

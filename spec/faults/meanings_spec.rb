@@ -30,11 +30,9 @@ RSpec.describe "The meaning of a response", :faults do
   }.freeze
 
   # Whether the server may have stored the data although the operation raises.
-  writes = ["create", "append", "append with seq", "close_stream", "close_stream with data", "delete"]
-  may_be_stored = lambda do |path, status|
-    unexpected_success = status.between?(200, 299)
-    path == "producer" ? unexpected_success || status >= 500 : unexpected_success && writes.include?(path)
-  end
+  idempotent = ["create", "append with seq", "close_stream", "delete"]
+  writes = [*idempotent, "append", "close_stream with data", "producer"]
+  may_be_stored = ->(path, status) { writes.include?(path) && (status.between?(200, 299) || status >= 500) }
 
   paths = FaultHelpers::REQUESTS.transform_values { |kind| ->(stream, *) { kind.send_on(stream) } }
   FaultReads::MODES.each { |mode| paths["read live: :#{mode}"] = ->(stream, *) { stream.read(live: mode).to_a } }
@@ -70,9 +68,10 @@ RSpec.describe "The meaning of a response", :faults do
     it "is the same for #{path}" do
       expected = table.to_h do |(status, headers), error|
         unknown = may_be_stored.call(path, status)
+        safe = !unknown || idempotent.include?(path)
         code = error && DurableStreams.const_get(error)::DEFAULTS[:code]
         [[status, headers], error && { class: error, code: code, status: status, outcome_unknown: unknown,
-                                       retryable: retryable.include?(status) && !unknown }]
+                                       retryable: retryable.include?(status) && safe }]
       end
       found = table.to_h { |(status, headers), _| [[status, headers], meaning(path, call, status, headers)] }
       expect(found.reject { |response, error| expected[response] == error }).to eq({})

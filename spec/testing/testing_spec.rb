@@ -387,7 +387,7 @@ RSpec.describe DurableStreams::Testing do
 
     it "are statuses, any number of times, after which a retry succeeds" do
       stream
-      mock.on(:post, "/v1/events", status: 503, times: 2)
+      mock.on(:post, "/v1/events", status: 429, times: 2)
       stream.append(1)
       expect(described_class.requests.count { |request| request[:method] == :post }).to eq(3)
       expect(described_class.messages_for("/v1/events")).to eq([1])

@@ -43,7 +43,7 @@ fn accepted() -> BatchResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        after_lost_response: false,
+        tries: Default::default(),
     };
     let context = Context {
         about: About {

@@ -259,7 +259,7 @@ impl LeaderDriver {
         let first = &batch.followers().first()?.caller;
         let (endpoint, pool) = (Arc::clone(first.endpoint()), first.pool().clone());
         let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint)).await?;
-        let endpoint = batch.handle_values(values)?;
+        let endpoint = batch.handle_values(Instant::now(), values)?;
         let request = batch.request(endpoint.display())?;
         let trying = self.attempt(&endpoint, &pool, &request);
         let outcome = unless_abandoned(batch.callers_mut(), trying).await?;

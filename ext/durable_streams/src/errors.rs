@@ -65,6 +65,7 @@ fn class_name(kind: &Kind) -> &'static str {
 fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
     let hash = ruby.hash_new();
     let set = |name: &str, value: magnus::Value| hash.aset(ruby.to_symbol(name), value);
+    let number = |n: u64| ruby.integer_from_u64(n).as_value();
     if !error.url().is_empty() {
         set("url", ruby.str_new(error.url()).as_value())?;
     }
@@ -72,12 +73,17 @@ fn attributes(ruby: &Ruby, error: &CoreError) -> Result<RHash, Error> {
         set("status", ruby.integer_from_i64(status.into()).as_value())?;
         set("headers", headers(ruby, error)?.as_value())?;
         set("body", text(ruby, error.body()))?;
-        // A request that may have been stored is not safe to repeat.
-        let retryable = error.worth_another_try() && !error.outcome_unknown();
+        let retryable = error.worth_another_try() && error.is_safe_to_repeat();
         set("retryable", ruby.into_value(retryable))?;
+    } else if error.outcome_unknown() {
+        set("retryable", ruby.into_value(error.is_safe_to_repeat()))?;
     }
     if error.outcome_unknown() {
         set("outcome_unknown", ruby.qtrue().as_value())?;
+    }
+    if let (Some(attempts), Some(elapsed)) = (error.attempts(), error.elapsed()) {
+        set("attempts", number(attempts.into()))?;
+        set("elapsed", ruby.float_from_f64(elapsed.as_secs_f64()).as_value())?;
     }
     details(ruby, error.kind(), hash)?;
     Ok(hash)

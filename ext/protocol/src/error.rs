@@ -12,6 +12,7 @@ use http::header::HeaderMap;
 
 use crate::error_body::ErrorBody;
 use crate::protocol::PositionError;
+use crate::retry::so_far::TriesSoFar;
 
 /// A result with this module's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,6 +32,8 @@ pub enum Operation {
     AppendWithSeq,
     /// POST with `Stream-Closed`
     Close,
+    /// POST with `Stream-Closed` and data
+    CloseWithData,
     /// DELETE
     Delete,
     /// GET
@@ -43,6 +46,11 @@ impl Operation {
     /// Whether the operation may change the stream.
     pub fn writes(self) -> bool {
         !matches!(self, Operation::Head | Operation::HeadFor(_) | Operation::Read)
+    }
+
+    /// Whether it may be carried out twice without harm: the second time it changes nothing, or is refused.
+    pub fn is_idempotent(self) -> bool {
+        !matches!(self, Operation::Append | Operation::CloseWithData | Operation::Produce)
     }
 }
 
@@ -68,7 +76,7 @@ impl fmt::Display for Operation {
             Operation::Head => "head",
             Operation::HeadFor(Purpose::Connect) => "connect to",
             Operation::Append | Operation::AppendWithSeq | Operation::HeadFor(Purpose::Append) => "append to",
-            Operation::Close | Operation::HeadFor(Purpose::Close) => "close",
+            Operation::Close | Operation::CloseWithData | Operation::HeadFor(Purpose::Close) => "close",
             Operation::Delete => "delete",
             Operation::Read | Operation::HeadFor(Purpose::Read) => "read",
             Operation::Produce | Operation::HeadFor(Purpose::Produce) => "produce to",
@@ -170,11 +178,14 @@ pub struct Error(Box<Inner>);
 #[derive(Clone, Debug)]
 struct Inner {
     kind: Kind,
-    message: String,
+    operation: Option<Operation>,
+    /// The operation, the URL and what happened.
+    reason: String,
     url: String,
     status: Option<StatusCode>,
     headers: HeaderMap,
     body: Bytes,
+    tries: Option<TriesSoFar>,
     outcome_unknown: bool,
     worth_another_try: bool,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -183,19 +194,23 @@ struct Inner {
 impl Error {
     /// An error without a response.
     pub fn new(kind: Kind, operation: Operation, url: &str, reason: impl fmt::Display) -> Error {
-        let message = format!("{operation} {url}: {reason}");
-        Error::plain(kind, message).at(url)
+        let mut error = Error::plain(kind, format!("{operation} {url}: {reason}"));
+        error.0.operation = Some(operation);
+        error.0.url = url.to_owned();
+        error
     }
 
     /// An error outside of any operation.
     pub fn plain(kind: Kind, message: String) -> Error {
         Error(Box::new(Inner {
             kind,
-            message,
+            operation: None,
+            reason: message,
             url: String::new(),
             status: None,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            tries: None,
             outcome_unknown: false,
             worth_another_try: false,
             source: None,
@@ -230,18 +245,18 @@ impl Error {
         error
     }
 
-    fn at(mut self, url: &str) -> Error {
-        self.0.url = url.to_owned();
-        self
-    }
-
     /// Marks the error: the request may have succeeded nevertheless.
     #[must_use]
     pub fn with_unknown_outcome(mut self) -> Error {
         self.0.outcome_unknown = true;
-        self.0
-            .message
-            .push_str(" (the outcome is unknown: it may or may not have been stored)");
+        self
+    }
+
+    /// Notes the tries that have led to the failure. After tries in doubt, the request may have had its effect all the same.
+    #[must_use]
+    pub fn after_tries(mut self, tries: TriesSoFar) -> Error {
+        self.0.outcome_unknown |= tries.in_doubt;
+        self.0.tries = Some(tries);
         self
     }
 
@@ -263,9 +278,9 @@ impl Error {
     pub fn kind(&self) -> &Kind {
         &self.0.kind
     }
-    /// The message: the operation, the URL, the reason.
-    pub fn message(&self) -> &str {
-        &self.0.message
+    /// The message: the operation, the URL, the reason, and what is known of the tries.
+    pub fn message(&self) -> String {
+        self.to_string()
     }
     /// The stream's URL without credentials, or an empty string if the error concerns no stream.
     pub fn url(&self) -> &str {
@@ -288,6 +303,40 @@ impl Error {
         self.0.outcome_unknown
     }
 
+    /// How many tries the operation had; `None` if it sent no request.
+    pub fn attempts(&self) -> Option<u32> {
+        self.0.tries.map(|tries| tries.attempts)
+    }
+
+    /// The time from the start of the first try to the failure.
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.0.tries.map(|tries| tries.elapsed)
+    }
+
+    /// Whether the operation can be repeated without harm: it had no effect, or a second time has none.
+    pub fn is_safe_to_repeat(&self) -> bool {
+        !self.0.outcome_unknown || self.0.operation.is_some_and(Operation::is_idempotent)
+    }
+
+    /// What the message says after the reason.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.0.outcome_unknown {
+            notes.push("the outcome is unknown: the server may have carried it out".to_owned());
+        }
+        if self.0.outcome_unknown && matches!(self.0.operation, Some(Operation::Append | Operation::CloseWithData)) {
+            notes.push("Producer#append! and exactly_once: true retry safely".to_owned());
+        }
+        if let Some(tries) = self.0.tries.filter(|tries| tries.attempts > 1) {
+            notes.push(format!(
+                "{} tries in {:.2} s",
+                tries.attempts,
+                tries.elapsed.as_secs_f64()
+            ));
+        }
+        notes
+    }
+
     /// Whether the operation's retry policy allows another try after this response.
     pub fn worth_another_try(&self) -> bool {
         self.0.worth_another_try
@@ -296,7 +345,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(&self.0.reason)?;
+        let notes = self.notes();
+        match notes.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", notes.join("; ")),
+        }
     }
 }
 

@@ -55,7 +55,12 @@ impl Meaning {
     pub fn is_worth_retry(&self, policy: &RetryPolicy) -> bool {
         let permanent = matches!(
             self.kind,
-            Kind::StaleEpoch { .. } | Kind::StreamClosed { .. } | Kind::SequenceGap { .. }
+            Kind::StaleEpoch { .. }
+                | Kind::Exists
+                | Kind::StreamClosed { .. }
+                | Kind::SeqConflict
+                | Kind::ContentTypeMismatch
+                | Kind::SequenceGap { .. }
         );
         policy.covers(self.status) && !permanent
     }
@@ -121,7 +126,7 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
             Kind::SeqConflict,
             "sequence conflict: seq must be greater than the last one",
         ),
-        Operation::Append | Operation::Close | Operation::Produce => {
+        Operation::Append | Operation::Close | Operation::CloseWithData | Operation::Produce => {
             (Kind::ContentTypeMismatch, "content type differs from the stream's")
         }
         _ => (Kind::Status, "conflict"),
@@ -218,14 +223,17 @@ mod tests {
             ..RetryPolicy::for_tests()
         };
         let is_worth_retry =
-            |status, headers: &[_]| meaning(Operation::Produce, status, headers).is_worth_retry(&policy);
-        assert!(is_worth_retry(503, &[]));
-        assert!(is_worth_retry(403, &[]));
-        assert!(is_worth_retry(409, &[]));
-        assert!(!is_worth_retry(500, &[]));
-        assert!(!is_worth_retry(403, &EPOCH));
-        assert!(!is_worth_retry(409, &CLOSED));
-        assert!(!is_worth_retry(409, &GAP));
+            |operation, status, headers: &[_]| meaning(operation, status, headers).is_worth_retry(&policy);
+        assert!(is_worth_retry(Operation::Produce, 503, &[]));
+        assert!(is_worth_retry(Operation::Produce, 403, &[]));
+        assert!(is_worth_retry(Operation::Delete, 409, &[]));
+        assert!(!is_worth_retry(Operation::Produce, 500, &[]));
+        assert!(!is_worth_retry(Operation::Produce, 403, &EPOCH));
+        assert!(!is_worth_retry(Operation::Produce, 409, &CLOSED));
+        assert!(!is_worth_retry(Operation::Produce, 409, &GAP));
+        for operation in [Operation::Create, Operation::Append, Operation::AppendWithSeq] {
+            assert!(!is_worth_retry(operation, 409, &[]), "{operation:?}");
+        }
     }
 
     #[test]

@@ -130,8 +130,8 @@ pub fn delete() -> Request {
 /// # Errors
 /// If the response is not a success, or not from a Durable Streams server.
 pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
-    // If the response to an earlier try was lost, that try deleted the stream, so this one did not find it.
-    let statuses: &[u16] = match response.after_lost_response {
+    // If an earlier try may have deleted the stream, this one does not find it.
+    let statuses: &[u16] = match response.tries.in_doubt {
         true => &[200, 202, 204, 404, 410],
         false => &[200, 202, 204],
     };
@@ -149,15 +149,14 @@ pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
 /// # Errors
 /// `Kind::Argument` if the content type has characters that a header cannot have.
 pub fn close(url: &str, content_type: Option<&str>, body: Option<Bytes>) -> Result<Request> {
-    let operation = Operation::Close;
+    // Without data it is idempotent. With data, the response to a second request does not say who closed the stream.
+    let (operation, repeat) = match body {
+        None => (Operation::Close, Repeat::Safe),
+        Some(_) => (Operation::CloseWithData, Repeat::UnlessSent),
+    };
     let mut headers = Headers::new(About { operation, url });
     headers.set_if(protocol::STREAM_CLOSED, Some("true"))?;
     headers.set_if(CONTENT_TYPE, content_type)?;
-    // Without data it is idempotent. With data, the response to a second request does not say who closed the stream.
-    let repeat = match body {
-        None => Repeat::Safe,
-        Some(_) => Repeat::UnlessSent,
-    };
     Ok(Request {
         repeat,
         ..Request::new(operation, Method::POST, headers.finish(), body)
@@ -216,11 +215,6 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
 /// # Errors
 /// If the response is not a success, or not from a Durable Streams server.
 pub fn appended(response: Response, context: &Context<'_>) -> Result<String> {
-    // If the response to an earlier try was lost, the conflict may be with that try.
-    let ambiguous = response.after_lost_response && response.status == StatusCode::CONFLICT;
-    match context.expect(response, &[200, 201, 204]) {
-        Ok(response) => context.next_offset(&response),
-        Err(error) if ambiguous => Err(error.with_unknown_outcome()),
-        Err(error) => Err(error),
-    }
+    let response = context.expect(response, &[200, 201, 204])?;
+    context.next_offset(&response)
 }

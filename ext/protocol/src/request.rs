@@ -10,6 +10,7 @@ use crate::error::{About, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
 use crate::protocol::{self, PositionError};
 use crate::retry::policy::RetryPolicy;
+use crate::retry::so_far::TriesSoFar;
 
 /// Whether a request whose response was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +73,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, or the beginning of it.
     pub body: Bytes,
-    /// Whether the response to an earlier try was lost. The server may have carried out that try already.
-    pub after_lost_response: bool,
+    /// The tries that led to it.
+    pub tries: TriesSoFar,
 }
 
 /// Why there is no complete response.
@@ -104,15 +105,10 @@ impl Context<'_> {
     /// # Errors
     /// If it has another status: the error that this status means.
     pub fn expect(&self, response: Response, statuses: &[u16]) -> Result<Response> {
-        if statuses.contains(&response.status.as_u16()) {
-            return Ok(response);
+        match statuses.contains(&response.status.as_u16()) {
+            true => Ok(response),
+            false => Err(self.error(response)),
         }
-        let unexpected_success = response.status.is_success() && self.meaning(&response).may_be_stored;
-        let error = self.error(response);
-        Err(match unexpected_success {
-            true => error.with_unknown_outcome(),
-            false => error,
-        })
     }
 
     /// The meaning of a response that is not the success that its request expects.
@@ -130,10 +126,14 @@ impl Context<'_> {
         let meaning = self.meaning(&response);
         let retryable = meaning.is_worth_retry(self.policy);
         let Response {
-            status, headers, body, ..
+            status,
+            headers,
+            body,
+            tries,
         } = response;
         Error::from_response(self.about, meaning.kind, meaning.reason, status, headers, body)
             .worth_another_try_if(retryable)
+            .after_tries(tries.in_doubt_if(meaning.may_be_stored))
     }
 
     /// The `Stream-Next-Offset` of a successful response.
@@ -149,11 +149,9 @@ impl Context<'_> {
 
     /// The error for a successful response without a usable `Stream-Next-Offset`. A write may be stored all the same.
     pub fn unusable(&self, response: &Response, reason: PositionError) -> Error {
-        let error = Error::from_success(self.about, response.status, &response.headers, reason);
-        match self.meaning(response).may_be_stored {
-            true => error.with_unknown_outcome(),
-            false => error,
-        }
+        let may_be_stored = self.meaning(response).may_be_stored;
+        Error::from_success(self.about, response.status, &response.headers, reason)
+            .after_tries(response.tries.in_doubt_if(may_be_stored))
     }
 }
 

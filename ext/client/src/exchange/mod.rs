@@ -52,7 +52,7 @@ pub(crate) async fn read_response(
         status,
         headers,
         body: body.freeze(),
-        after_lost_response: false,
+        tries: Default::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tries of an operation. [`Tries`] decides whether a request is sent again, and after what delay.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable_streams_protocol::error::Result;
 use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
@@ -38,14 +38,14 @@ pub(crate) async fn with_retries<F>(
 where
     F: Future<Output = std::result::Result<Response, RequestFailure>>,
 {
-    let mut tries = Tries::new(endpoint.is_dynamic());
+    let mut tries = Tries::new(Instant::now(), endpoint.is_dynamic());
     loop {
         let outcome = attempt().await;
         let context = Context {
             policy,
             ..endpoint.context(request.operation)
         };
-        match tries.handle_outcome(&context, request.repeat, outcome, fastrand::f64()) {
+        match tries.handle_outcome(Instant::now(), &context, request.repeat, outcome, fastrand::f64()) {
             RetryDecision::Done(outcome) => return outcome,
             RetryDecision::RetryAfter(delay) => pause(delay).await,
         }

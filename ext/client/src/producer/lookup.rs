@@ -160,7 +160,7 @@ mod tests {
             status: StatusCode::NO_CONTENT,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            after_lost_response: false,
+            tries: Default::default(),
         };
         let duplicate = BatchResponse::new(&endpoint.context(Operation::Produce), duplicate);
         machine.handle_response(now, sent.id, duplicate);

@@ -122,10 +122,7 @@ impl Shared {
         let state = self.state.lock();
         let (count, reason) = match &state.failed {
             Some(failed) if failed.reported() => (0, None),
-            Some(failed) => (
-                failed.undelivered().len() as u64,
-                Some(failed.error().message().to_owned()),
-            ),
+            Some(failed) => (failed.undelivered().len() as u64, Some(failed.error().message())),
             None => (state.machine.pending(), None),
         };
         let url = self.url.clone();

@@ -69,9 +69,8 @@ pub struct AppendBatch<C> {
     /// Parts of a rejected request that are sent later. The last part is the next one.
     later: Vec<Vec<Follower<C>>>,
     state: RequestState,
-    tries: Tries,
-    /// When the first action of the request was polled.
-    since: Option<Instant>,
+    /// `None` before the first action of the request was polled.
+    tries: Option<Tries>,
 }
 
 #[derive(Debug)]
@@ -89,8 +88,7 @@ impl<C: Caller> AppendBatch<C> {
             followers,
             later: Vec::new(),
             state: RequestState::Pending(None),
-            tries: Tries::new(false),
-            since: None,
+            tries: None,
         }
     }
 
@@ -107,7 +105,7 @@ impl<C: Caller> AppendBatch<C> {
                 }
                 continue;
             }
-            let since = *self.since.get_or_insert(now);
+            let since = self.tries(now).began();
             return match std::mem::replace(&mut self.state, RequestState::Pending(None)) {
                 RequestState::Done(outcome) => AppendAction::Report {
                     soon: self.followers.len() >= MANY && now.saturating_duration_since(since) < SOON,
@@ -136,11 +134,12 @@ impl<C: Caller> AppendBatch<C> {
     /// The caller of the first append has computed the values, or there are none to compute. Returns the values for the
     /// request. Returns `None` if there was an error, or if that caller has abandoned its append: then the next caller
     /// computes the values.
-    pub fn handle_values<V>(&mut self, values: Result<V>) -> Option<V> {
+    pub fn handle_values<V>(&mut self, now: Instant, values: Result<V>) -> Option<V> {
         if self.drop_abandoned() {
             return None;
         }
-        values.map_err(|error| self.finish(Err(error))).ok()
+        let tries = self.tries(now).so_far(now);
+        values.map_err(|error| self.finish(Err(error.after_tries(tries)))).ok()
     }
 
     /// The request to send, with the appends whose callers still waited at `handle_values`. `url` is for error
@@ -162,7 +161,7 @@ impl<C: Caller> AppendBatch<C> {
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) {
-        match self.tries.handle_outcome(context, repeat, outcome, jitter) {
+        match self.tries(now).handle_outcome(now, context, repeat, outcome, jitter) {
             RetryDecision::RetryAfter(delay) => self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT))),
             // The first caller was to execute an in-memory request, and has abandoned it. The next caller will.
             RetryDecision::Done(Err(error))
@@ -192,6 +191,11 @@ impl<C: Caller> AppendBatch<C> {
         };
     }
 
+    /// The tries of the request, which begin now if they have not begun.
+    fn tries(&mut self, now: Instant) -> &mut Tries {
+        self.tries.get_or_insert_with(|| Tries::new(now, false))
+    }
+
     fn first_has_abandoned(&self) -> bool {
         self.followers.first().is_some_and(|first| first.caller.has_abandoned())
     }
@@ -210,5 +214,5 @@ impl<C: Caller> AppendBatch<C> {
 
 /// Whether the server rejected the request because of its content and stored nothing of it.
 fn rejects_all(error: &Error) -> bool {
-    matches!(error.kind(), Kind::BadRequest | Kind::PayloadTooLarge)
+    matches!(error.kind(), Kind::BadRequest | Kind::PayloadTooLarge) && !error.outcome_unknown()
 }

@@ -127,7 +127,7 @@
 //!     status: StatusCode::OK,
 //!     headers: HeaderMap::new(),
 //!     body: Bytes::new(),
-//!     after_lost_response: false,
+//!     tries: Default::default(),
 //! };
 //! let about = About { operation: Operation::Produce, url: "http://localhost/s" };
 //! let context = Context { about, policy: &retry, now: SystemTime::now() };

@@ -1,7 +1,8 @@
 //! Retries of requests. [`policy`] has the user's settings and the delays between tries. [`tries`] decides whether a
-//! request is sent again.
+//! request is sent again. [`so_far`] says what is known after some tries.
 //!
 //! Nothing here sleeps or reads a clock: the caller waits.
 
 pub mod policy;
+pub mod so_far;
 pub mod tries;

@@ -1,23 +1,41 @@
 //! Decides after each try whether a request is sent again: the policy has to allow it, and the request has to be safe
 //! to repeat. [`Tries`] makes the decision, [`RetryDecision`] is its result.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::error::{Operation, Result};
+use crate::error::{Error, Operation, Result};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::request::{Context, Repeat, RequestFailure, Response};
 use crate::retry::policy::Schedule;
+use crate::retry::so_far::TriesSoFar;
 
 /// The tries of one operation.
+///
+/// | how a try ends | read, HEAD, PUT, DELETE, append with `seq`, close without data | append, close with data |
+/// | --- | --- | --- |
+/// | surely not sent | try again | try again |
+/// | a 4xx of the policy (429, 408 …) | try again | try again |
+/// | a 5xx of the policy | try again; a write is in doubt | done, in doubt |
+/// | no response, or only its beginning | try again; a write is in doubt | done, in doubt |
+/// | 401 or 403, and callables compute values | a read or HEAD: try once more at once | done |
+/// | a permanent conflict (409), whatever the policy lists | done | done |
+/// | any other response | done | done |
+/// | a failure that another try cannot mend (a certificate, a value callable) | done | done |
+///
+/// "Try again" is limited by the policy. After the last try its outcome is the operation's.
+///
+/// Doubt remains: if a write had a try in doubt, any error that ends it has an unknown outcome ([`Error::after_tries`]).
+/// Only a success ends the doubt. A DELETE that then finds nothing (404, 410) is a success.
 #[derive(Clone, Debug)]
 pub struct Tries {
     schedule: Schedule,
     /// Whether the next try may have other header and parameter values, because callables compute them.
     fresh_values: bool,
-    /// Whether the response to an earlier try was lost.
-    after_lost_response: bool,
+    began: Instant,
+    attempts: u32,
+    in_doubt: bool,
 }
 
 /// What to do after a try.
@@ -30,26 +48,35 @@ pub enum RetryDecision {
 }
 
 impl Tries {
-    /// No try yet. `fresh_values`: callables compute the header and parameter values of every try, so a read or HEAD is
-    /// tried once more after a 401 or 403.
-    pub fn new(fresh_values: bool) -> Tries {
+    /// No try yet; the first one begins `now`. `fresh_values`: callables compute the header and parameter values of every
+    /// try, so a read or HEAD is tried once more after a 401 or 403.
+    pub fn new(now: Instant, fresh_values: bool) -> Tries {
         Tries {
             schedule: Schedule::default(),
             fresh_values,
-            after_lost_response: false,
+            began: now,
+            attempts: 0,
+            in_doubt: false,
         }
+    }
+
+    /// When the first try began.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Decides what follows a try with this outcome. `jitter` is for [`Schedule::next_delay`].
     pub fn handle_outcome(
         &mut self,
+        now: Instant,
         context: &Context<'_>,
         repeat: Repeat,
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
     ) -> RetryDecision {
+        self.attempts = self.attempts.saturating_add(1);
         let (retry_after, error) = match outcome {
-            Ok(response) if context.is_worth_retry(&response) => {
+            Ok(response) if self.is_worth_retry(context, repeat, &response) => {
                 let delay = retry_after(&response.headers, context.now);
                 (delay, context.error(response))
             }
@@ -58,116 +85,53 @@ impl Tries {
                 return RetryDecision::RetryAfter(Duration::ZERO);
             }
             Ok(response) => {
-                return RetryDecision::Done(Ok(Response {
-                    after_lost_response: self.after_lost_response,
-                    ..response
-                }));
+                let tries = self.so_far(now);
+                return RetryDecision::Done(Ok(Response { tries, ..response }));
             }
-            Err(RequestFailure::Final(error)) => return RetryDecision::Done(Err(error)),
             Err(RequestFailure::NotSent(error)) => (None, error),
-            Err(RequestFailure::ResponseLost(error)) if repeat == Repeat::Safe => {
-                self.after_lost_response = true;
+            Err(RequestFailure::ResponseLost(error)) => {
+                self.in_doubt |= context.about.operation.writes();
+                if repeat == Repeat::UnlessSent {
+                    return self.end(now, error);
+                }
                 (None, error)
             }
-            Err(RequestFailure::ResponseLost(error)) => return RetryDecision::Done(Err(error.with_unknown_outcome())),
+            Err(RequestFailure::Final(error)) => return self.end(now, error),
         };
         match self.schedule.next_delay(context.policy, retry_after, jitter) {
             Some(delay) => RetryDecision::RetryAfter(delay),
-            None => RetryDecision::Done(Err(error)),
+            None => self.end(now, error),
         }
+    }
+
+    /// Whether to try again after a response. If so, notes whether the response leaves the write in doubt.
+    fn is_worth_retry(&mut self, context: &Context<'_>, repeat: Repeat, response: &Response) -> bool {
+        if !context.is_worth_retry(response) {
+            return false;
+        }
+        let may_be_stored = context.meaning(response).may_be_stored;
+        self.in_doubt |= may_be_stored;
+        repeat == Repeat::Safe || !may_be_stored
     }
 
     /// Whether to let the callables compute new values: a token may have expired.
     fn wants_fresh_values(&self, operation: Operation, status: StatusCode) -> bool {
         self.fresh_values && asks_for_credentials(status) && !operation.writes()
     }
+
+    /// What is known of the operation now.
+    pub(crate) fn so_far(&self, now: Instant) -> TriesSoFar {
+        TriesSoFar {
+            attempts: self.attempts,
+            elapsed: now.saturating_duration_since(self.began),
+            in_doubt: self.in_doubt,
+        }
+    }
+
+    fn end(&self, now: Instant, error: Error) -> RetryDecision {
+        RetryDecision::Done(Err(error.after_tries(self.so_far(now))))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use bytes::Bytes;
-    use http::HeaderMap;
-
-    use super::*;
-    use crate::error::{About, Error, Kind};
-    use crate::retry::policy::RetryPolicy;
-
-    fn after(
-        tries: &mut Tries,
-        operation: Operation,
-        repeat: Repeat,
-        outcome: std::result::Result<u16, RequestFailure>,
-    ) -> RetryDecision {
-        let policy = RetryPolicy {
-            max_retries: 2,
-            ..RetryPolicy::for_tests()
-        };
-        let about = About {
-            operation,
-            url: "http://h/s",
-        };
-        let now = SystemTime::UNIX_EPOCH;
-        let context = Context {
-            about,
-            policy: &policy,
-            now,
-        };
-        let outcome = outcome.map(|status| Response {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            after_lost_response: false,
-        });
-        tries.handle_outcome(&context, repeat, outcome, 1.0)
-    }
-
-    fn error() -> Error {
-        Error::plain(Kind::Connection, "lost".to_owned())
-    }
-
-    #[test]
-    fn a_status_of_the_policy_is_retried_up_to_max_retries() {
-        let mut tries = Tries::new(false);
-        let mut next = || after(&mut tries, Operation::Append, Repeat::UnlessSent, Ok(503));
-        assert!(matches!(next(), RetryDecision::RetryAfter(delay) if delay == Duration::from_millis(100)));
-        assert!(matches!(next(), RetryDecision::RetryAfter(delay) if delay == Duration::from_millis(200)));
-        assert!(matches!(next(), RetryDecision::Done(Err(error)) if error.status() == Some(503)));
-    }
-
-    #[test]
-    fn a_request_that_was_not_sent_is_always_retried() {
-        let mut tries = Tries::new(false);
-        let next = after(
-            &mut tries,
-            Operation::Append,
-            Repeat::UnlessSent,
-            Err(RequestFailure::NotSent(error())),
-        );
-        assert!(matches!(next, RetryDecision::RetryAfter(_)));
-    }
-
-    #[test]
-    fn a_request_whose_response_was_lost_is_retried_only_if_it_is_safe_to_repeat() {
-        let lost = || Err(RequestFailure::ResponseLost(error()));
-        let next = after(&mut Tries::new(false), Operation::Append, Repeat::UnlessSent, lost());
-        assert!(matches!(next, RetryDecision::Done(Err(error)) if error.outcome_unknown()));
-        let mut tries = Tries::new(false);
-        assert!(matches!(
-            after(&mut tries, Operation::Delete, Repeat::Safe, lost()),
-            RetryDecision::RetryAfter(_)
-        ));
-        let next = after(&mut tries, Operation::Delete, Repeat::Safe, Ok(404));
-        assert!(matches!(next, RetryDecision::Done(Ok(response)) if response.after_lost_response));
-    }
-
-    #[test]
-    fn only_reads_try_once_more_with_fresh_values() {
-        let mut tries = Tries::new(true);
-        let mut next = |operation| after(&mut tries, operation, Repeat::Safe, Ok(401));
-        assert!(matches!(next(Operation::Append), RetryDecision::Done(Ok(_))));
-        assert!(matches!(next(Operation::Head), RetryDecision::RetryAfter(delay) if delay.is_zero()));
-        assert!(matches!(next(Operation::Head), RetryDecision::Done(Ok(_))));
-    }
-}
+mod tests;

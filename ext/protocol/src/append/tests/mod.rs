@@ -80,7 +80,9 @@ fn body(batch: &mut AppendBatch<TestCaller>) -> String {
         AppendAction::Try => {}
         other => panic!("{other:?}"),
     }
-    batch.handle_values(Ok(())).expect("the first caller waits");
+    batch
+        .handle_values(Instant::now(), Ok(()))
+        .expect("the first caller waits");
     let request = batch.request("http://h/s").expect("it can be sent");
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
@@ -92,7 +94,7 @@ fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         body: Bytes::new(),
-        after_lost_response: false,
+        tries: Default::default(),
     });
     let operation = Operation::Append;
     let context = Context {
@@ -180,7 +182,7 @@ fn a_try_has_the_appends_whose_callers_still_wait() {
         other => panic!("{other:?}"),
     };
     assert!(matches!(batch.poll_action(until), AppendAction::Try));
-    batch.handle_values(Ok(())).unwrap();
+    batch.handle_values(Instant::now(), Ok(())).unwrap();
     assert_eq!(batch.request("http://h/s").unwrap().body.unwrap(), "[1,3]");
 }
 
@@ -189,7 +191,10 @@ fn the_next_caller_computes_the_values_after_the_first_one_abandons() {
     let (mut batch, callers) = batch(&["1", "2"]);
     assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
     callers[0].abandon();
-    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Abandoned))), None);
+    assert_eq!(
+        batch.handle_values(Instant::now(), Err::<(), _>(error(Kind::Abandoned))),
+        None
+    );
     assert_eq!(body(&mut batch), "[2]");
 }
 
@@ -197,7 +202,10 @@ fn the_next_caller_computes_the_values_after_the_first_one_abandons() {
 fn an_error_of_a_value_callable_is_the_outcome_of_all() {
     let (mut batch, _waiters) = batch(&["1", "2"]);
     assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
-    assert_eq!(batch.handle_values(Err::<(), _>(error(Kind::Parse))), None);
+    assert_eq!(
+        batch.handle_values(Instant::now(), Err::<(), _>(error(Kind::Parse))),
+        None
+    );
     assert!(matches!(reported(&mut batch), (2, Err(_), false)));
 }
 
@@ -256,7 +264,7 @@ fn the_next_batch_is_expected_soon_after_many_appends_whose_response_came_soon()
     let (mut batch, _waiters) = batch(&["1", "2", "3", "4", "5", "6"]);
     let now = Instant::now();
     assert!(matches!(batch.poll_action(now), AppendAction::Try));
-    batch.handle_values(Ok(())).unwrap();
+    batch.handle_values(Instant::now(), Ok(())).unwrap();
     batch.request("http://h/s").unwrap();
     respond(&mut batch, Ok(204));
     let answered = now + Duration::from_micros(499);

@@ -82,7 +82,7 @@ impl SimulatedResponse {
             status: StatusCode::from_u16(self.status).expect("a status"),
             headers: headers.collect::<HeaderMap>(),
             body: Bytes::new(),
-            after_lost_response: false,
+            tries: Default::default(),
         };
         let context = Context {
             about: About {
@@ -191,7 +191,7 @@ impl From<&ProducerFailure> for FailureReason {
             Kind::ContentTypeMismatch => FailureReason::ContentTypeMismatch,
             _ => match error.status() {
                 Some(status) => FailureReason::Rejected(status),
-                None => FailureReason::NoResponse(error.message().to_owned()),
+                None => FailureReason::NoResponse(error.message()),
             },
         }
     }

@@ -68,7 +68,7 @@ fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(Heade
                 status,
                 headers,
                 body,
-                after_lost_response: false,
+                tries: Default::default(),
             };
             machine.handle_error_response(now, SystemTime::UNIX_EPOCH, response);
         }

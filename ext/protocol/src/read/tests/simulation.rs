@@ -269,7 +269,7 @@ impl ReadRun {
                         status,
                         headers: headers.clone(),
                         body: Bytes::copy_from_slice(&response.body),
-                        after_lost_response: false,
+                        tries: Default::default(),
                     };
                     self.machine
                         .handle_error_response(self.now, SystemTime::UNIX_EPOCH, response);

@@ -62,9 +62,7 @@ impl AppendRun {
             None => assert!(call.abandoned.get(), "{id} has no outcome"),
             Some(Ok(_)) => assert_eq!(times, 1, "{id} is not stored"),
             Some(Err(error)) => {
-                // An append with a `seq` is sent again after a lost response. Its outcome is that of the last try.
-                let may_be_stored = error.outcome_unknown() || call.has_seq;
-                assert!(times == 0 || may_be_stored, "{id} is stored: {error}");
+                assert!(times == 0 || error.outcome_unknown(), "{id} is stored: {error}");
                 let from_another_caller = matches!(error.kind(), Kind::Abandoned);
                 assert!(
                     !from_another_caller,

@@ -20,7 +20,6 @@ pub type Id = u64;
 pub struct Call {
     pub id: Id,
     pub thread: usize,
-    pub has_seq: bool,
     pub abandoned: Cell<bool>,
     pub outcome: RefCell<Option<Result<String>>>,
 }

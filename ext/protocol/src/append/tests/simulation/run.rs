@@ -118,7 +118,6 @@ impl AppendRun {
         let call = Rc::new(Call {
             id,
             thread,
-            has_seq: append.seq.is_some(),
             abandoned: false.into(),
             outcome: None.into(),
         });
@@ -128,7 +127,7 @@ impl AppendRun {
         match self.group.arrive() {
             Arrival::Follows(queue) => queue.push(append, SimulatedCaller(call)),
             Arrival::Leads(leader) => {
-                let tries = Tries::new(false);
+                let tries = Tries::new(self.now, false);
                 self.start(leader, TaskWork::Own { call, append, tries });
             }
         }
@@ -327,16 +326,17 @@ impl AppendRun {
             self.count("values failed");
         }
         let request = match &mut task.work {
-            TaskWork::Own { call, append, .. } => match values {
+            TaskWork::Own { call, append, tries } => match values {
                 Ok(()) => append.request(URL).unwrap(),
                 Err(error) => {
+                    let error = error.after_tries(tries.so_far(self.now));
                     let call = Rc::clone(call);
                     return self.end(&task, &call, Err(error));
                 }
             },
             TaskWork::Loop(batch) => {
                 let batch = batch.as_mut()?;
-                if batch.handle_values(values).is_none() {
+                if batch.handle_values(self.now, values).is_none() {
                     if first.abandoned.get() {
                         self.count("next caller computed values");
                     }
@@ -371,7 +371,7 @@ impl AppendRun {
                 Some(task)
             }
             TaskWork::Own { call, tries, .. } => {
-                match tries.handle_outcome(&context, request.repeat, outcome, jitter) {
+                match tries.handle_outcome(self.now, &context, request.repeat, outcome, jitter) {
                     RetryDecision::RetryAfter(delay) => {
                         task.step = TaskStep::Waits(self.now + delay);
                         Some(task)

@@ -100,6 +100,6 @@ fn response(status: u16, with_tail: bool) -> Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         body: Bytes::new(),
-        after_lost_response: false,
+        tries: Default::default(),
     }
 }
