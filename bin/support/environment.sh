@@ -9,9 +9,9 @@ if ! command -v cargo >/dev/null 2>&1 && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/c
   PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 fi
 
-# True if Ruby finds the development gems by itself, without Bundler.
+# True if Ruby finds the development gems, and the shell their programs, without Bundler.
 gems_without_bundler() {
-  command -v rake >/dev/null 2>&1 &&
+  command -v rake >/dev/null 2>&1 && command -v rubocop >/dev/null 2>&1 &&
     ruby -e 'ARGV.each { |name| gem name }' -- "${DEVELOPMENT_GEMS[@]}" >/dev/null 2>&1
 }
 
