@@ -44,13 +44,14 @@ module DurableStreams
     #   This detects dead connections that TCP keep-alive does not
     # @param max_message_bytes [Integer] the largest JSON item or SSE event that a read accepts, and the most data that
     #   an SSE response may send without a control event. Beyond it, the read raises {ParseError}
-    # @param trusted_origins [Array<String, URI>, #call, nil] other origins, such as `["https://node2:4437"]`, to which
-    #   a redirect may take headers, parameters and the client's certificate; or a callable that gets an origin and
-    #   returns whether it is trusted. No other origin gets any of them
+    # @param trusted_origins [Array<String, URI>, #call, nil] other origins, such as `["https://node2:4437"]`, that
+    #   receive headers, parameters and the client's certificate after a redirect; or a callable that takes an origin
+    #   and returns whether to trust it. Untrusted origins receive none of these
     # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
     # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
-    #   first request reads it and raises {ConnectionError} if it is not usable. It is never presented to another origin
-    #   after a redirect. An https proxy for https URLs receives it too if it requests one
+    #   first request reads it and raises {ConnectionError} if it is not usable. After a redirect to another origin, it
+    #   is presented only if trusted_origins includes that origin. An https proxy for https URLs receives it too if it
+    #   requests one
     # @param client_key [String, Pathname, nil] PEM file with the certificate's private key, not encrypted; nil: the
     #   file of client_cert
     # @raise [ArgumentError] if an option is invalid or unknown

@@ -38,7 +38,7 @@ module DurableStreams
     attr_reader :retry_policy
     # @return [Symbol] what a reader's `each` yields if read is called without `format:`: :batches or :items
     attr_reader :each_yields
-    # @return [Array<String>, #call] origins to which redirects may take headers and parameters
+    # @return [Array<String>, #call] other origins that receive headers and parameters after a redirect
     attr_reader :trusted_origins
     # @return [String, nil] PEM file of certificates to trust in addition to the system's
     attr_reader :ca_file
@@ -136,8 +136,8 @@ module DurableStreams
       @each_yields = unit
     end
 
-    # @param origins [Array<String, URI>, #call, nil] such as `["https://node2:4437"]`; or a callable that gets an
-    #   origin and returns whether it is trusted
+    # @param origins [Array<String, URI>, #call, nil] such as `["https://node2:4437"]`; or a callable that takes an
+    #   origin and returns whether to trust it
     # @raise [ArgumentError] if it is neither, or if an origin has a path, a query or credentials
     def trusted_origins=(origins)
       unless origins.nil? || origins.is_a?(Array) || origins.respond_to?(:call)
@@ -203,12 +203,12 @@ module DurableStreams
 
     def trusted_origin(origin)
       origin = Text.url(origin, "trusted_origins")
-      raise ArgumentError, "trusted_origins must have Strings, got #{origin.class}" unless origin.is_a?(String)
+      raise ArgumentError, "trusted_origins must contain Strings, got #{origin.class}" unless origin.is_a?(String)
 
       begin
         Native.origin(origin)
       rescue ArgumentError => e
-        raise ArgumentError, "trusted_origins has #{Redaction.url(origin).inspect}: #{e.message}"
+        raise ArgumentError, "trusted_origins contains #{Redaction.url(origin).inspect}: #{e.message}"
       end
     end
 
