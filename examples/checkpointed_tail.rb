@@ -3,17 +3,17 @@
 require "durable_streams"
 require "json"
 
-# Follows a JSON stream and writes every event to a file, once and in order, however often it is killed in between.
+# Follows a JSON stream and writes every event to a file, once and in order, however often it is killed.
 #
-# The recipe: what a batch brought and the position after it are saved together. The checkpoint says how far the stream
-# was read and how long the file was then, and replaces the one before it in one step (a rename). A tail that starts
-# cuts the file to that length, which drops what a killed one wrote without a checkpoint, and reads from that position.
+# The recipe: save the checkpoint (the position in the stream and the length of the file) after each batch, by replacing
+# the checkpoint file in one step (a rename). At the start, cut the file to the saved length, which removes events that
+# a killed run wrote without a checkpoint, and read from the saved position.
 #
 #   stream = client.stream("/orders")
 #   CheckpointedTail.new(stream, "orders.jsonl").run { |events| puts "#{events.size} more" }
 class CheckpointedTail
   # @param stream [DurableStreams::Stream]
-  # @param path [String] the file; its checkpoint is beside it
+  # @param path [String] the file; the checkpoint is stored beside it
   def initialize(stream, path)
     @stream = stream
     @path = path
@@ -21,7 +21,7 @@ class CheckpointedTail
   end
 
   # Follows the stream until it is closed. May be killed at any moment and run again.
-  # @yieldparam events [Array] what was just saved
+  # @yieldparam events [Array] the events that were just saved
   # @return [nil]
   def run
     File.open(@path, File::RDWR | File::CREAT) do |file|
@@ -41,7 +41,7 @@ class CheckpointedTail
     nil
   end
 
-  # @return [Hash] "offset": where to read on; "bytes": how long the file is there
+  # @return [Hash] "offset": where to continue reading; "bytes": the file's length at that position
   def checkpoint
     JSON.parse(File.read(@checkpoint_path))
   rescue Errno::ENOENT

@@ -1,12 +1,12 @@
 #!/usr/bin/env ruby
 # frozen_string_literal: true
 
-# A worker that forks a child for each job, as Resque does, and several of them at a time: jobs come from one stream,
-# results go to another. Client, streams and the tail of jobs are made before any fork; a child uses the same objects.
+# A worker that forks a child for each job, as Resque does, and runs several at a time. Jobs come from one stream, and
+# results go to another. The client, the streams and the reader are created before any fork; children use them too.
 #
 #   STREAMS_URL=http://localhost:4437 ruby examples/forking_worker.rb
 #
-# INT and TERM end it, after the jobs that are running.
+# INT and TERM end it after the running jobs.
 require "durable_streams"
 
 CONCURRENCY = Integer(ENV.fetch("CONCURRENCY", "3"))
@@ -15,7 +15,7 @@ jobs = client.create("/examples/jobs", content_type: "application/json")
 results = client.create("/examples/results", content_type: "application/json")
 
 def perform(job)
-  { "job" => job["id"], "answer" => job["numbers"].sum, "worker" => Process.pid }
+  { "job" => job["id"], "sum" => job["numbers"].sum, "worker" => Process.pid }
 end
 
 tail = jobs.read_json(live: :long_poll)

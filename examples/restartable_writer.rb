@@ -3,13 +3,13 @@
 require "durable_streams"
 require "securerandom"
 
-# Writes a list of messages to a JSON stream, each once and in order, however often it is killed in between. It is the
-# stream's only writer, and the list is the same each time.
+# Writes a list of messages to a JSON stream, each once and in order, however often it is killed. It must be the
+# stream's only writer, and the list must be the same each time.
 #
-# The recipe: a writer that starts signs in, with a message of its own, under an epoch that no writer before it had.
-# Once that is acknowledged, nothing that an earlier writer sent can arrive any more: the server refuses its epoch. So
-# what stands before the marker is final, and its number of messages says where to go on. (To count without signing
-# in first would not do: a request of the killed writer may still be on its way.)
+# The recipe: at the start, append a marker message under an epoch that no earlier writer used. When the marker is
+# acknowledged, the server rejects the older epochs, so no message of an earlier writer can arrive any more. The number
+# of messages before the marker is then final, and says where to continue. (Counting without a marker is not enough: a
+# request of the killed writer may still be in flight.)
 #
 #   RestartableWriter.new(client.stream("/orders"), "importer").run(File.foreach("orders.jsonl"))
 #
@@ -17,15 +17,15 @@ require "securerandom"
 class RestartableWriter
   KEY = "marker of a RestartableWriter"
 
-  # @param message [Object] as a reader gives it
+  # @param message [Object] an item of a reader
   # @return [Boolean]
   def self.marker?(message)
     message.is_a?(Hash) && message.key?(KEY)
   end
 
   # @param stream [DurableStreams::Stream]
-  # @param id [String] the producer's
-  # @param options [Hash] what else DurableStreams::Producer.new takes
+  # @param id [String] the producer's id
+  # @param options [Hash] further options of DurableStreams::Producer.new
   def initialize(stream, id, **options)
     @stream = stream
     @options = { stream: stream, producer_id: id, **options }
@@ -34,11 +34,11 @@ class RestartableWriter
     @markers = []
   end
 
-  # Writes what is not in the stream yet. May be killed at any moment and run again.
+  # Writes the messages that are not in the stream yet. May be killed at any moment and run again.
   # @param messages [Enumerable]
-  # @yieldparam written [Integer] how many are there already
+  # @yieldparam written [Integer] number of messages already in the stream
   # @return [nil]
-  # @raise [DurableStreams::ProducerError] if they cannot be delivered, as when a later writer has taken over
+  # @raise [DurableStreams::ProducerError] if they cannot be delivered, for example because a later writer took over
   def run(messages)
     producer = claim_epoch
     yield @written if block_given?
@@ -48,7 +48,7 @@ class RestartableWriter
 
   private
 
-  # @return [DurableStreams::Producer] whose epoch is the latest
+  # @return [DurableStreams::Producer] a producer with the latest epoch
   def claim_epoch
     loop do
       read_new
@@ -59,14 +59,14 @@ class RestartableWriter
       read_new
       return producer if @markers.include?(name)
 
-      # Nobody could tell whose marker the server had, and it was not this one.
+      # The producer could not determine whose marker the server stored. It was not this one.
       producer.close
     rescue DurableStreams::EpochReusedError
-      next # Another writer signed in under this epoch at the same time. The server dropped this marker.
+      next # Another writer used this epoch at the same time. The server did not store this marker.
     end
   end
 
-  # Reads what has come since the last time.
+  # Reads the messages since the last call.
   def read_new
     @stream.read(offset: @offset).each do |batch|
       markers, messages = batch.items.partition { |item| self.class.marker?(item) }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A small application: POST / appends the request's body (JSON) to a stream, GET / gives the messages that are in it,
-# one a line. Each answer says which process gave it.
+# A small application: POST / appends the request's body (JSON) to a stream. GET / returns the stream's messages, one
+# per line. The x-worker header of a response names the process that handled the request.
 require "durable_streams"
 
 # Once, before Puma forks its workers.

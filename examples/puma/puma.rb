@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Puma in cluster mode: the application is loaded once, then the workers are forked. The client made at boot works in
-# all of them; nothing has to be done in before_fork or on_worker_boot.
+# Puma in cluster mode: the application is loaded once, then the workers are forked. The client created before the fork
+# works in all of them, without before_fork or on_worker_boot hooks.
 #
 #   STREAMS_URL=http://localhost:4437 puma -C examples/puma/puma.rb
 environment "production"

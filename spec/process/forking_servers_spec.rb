@@ -55,7 +55,7 @@ RSpec.describe "Servers that fork" do
     jobs = client.stream("/examples/jobs", content_type: :json)
     20.times { |id| jobs.append({ "id" => id, "numbers" => [id, 1] }) }
     results = client.stream("/examples/results", content_type: :json).read_json(live: :long_poll).first(20)
-    expect(results.to_h { |result| result.values_at("job", "answer") }).to eq((0...20).to_h { |id| [id, id + 1] })
+    expect(results.to_h { |result| result.values_at("job", "sum") }).to eq((0...20).to_h { |id| [id, id + 1] })
     expect(results.map { |result| result["worker"] }.uniq.size).to eq(20)
     worker.signal("TERM")
     ended = worker.ended
