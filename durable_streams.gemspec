@@ -7,12 +7,12 @@ Gem::Specification.new do |spec|
   spec.version = DurableStreams::VERSION
   spec.authors = ["The durable_streams authors"]
   spec.summary = "Native client of the Durable Streams protocol"
-  spec.description = "Creates, appends to, reads and tails durable streams over HTTP. " \
-                     "The protocol is spoken by a Rust extension, which waits without holding Ruby's lock."
+  spec.description = "Creates, appends to, reads and follows durable streams over HTTP. " \
+                     "A Rust extension implements the protocol and waits without holding Ruby's lock (GVL)."
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.0"
 
-  # Cargo.lock makes an installation build what was tested; all crates and the workspace around them are needed.
+  # With Cargo.lock, an installation builds the tested versions. Cargo needs the workspace with all its crates.
   spec.files = Dir.glob(
     %w[
       lib/**/*.rb
@@ -29,7 +29,7 @@ Gem::Specification.new do |spec|
   spec.require_paths = ["lib"]
   spec.extensions = ["ext/durable_streams/extconf.rb"]
 
-  # No default gem any more since Ruby 4.0: under Bundler it is there for those alone who depend on it.
+  # Not a default gem since Ruby 4.0: under Bundler, only gems that depend on it find it.
   spec.add_dependency "logger", ">= 1.4"
   spec.add_dependency "rb_sys", "~> 0.9.87"
 

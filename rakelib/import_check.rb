@@ -3,12 +3,12 @@
 require "set"
 require "tsort"
 
-# Reads which file of a Rust crate imports which other file of it, and finds circles among them.
+# Reads the imports between the files of a Rust crate and finds cycles.
 class ImportCheck
   include TSort
 
   # @param file [String]
-  # @return [String] its code without comments, and without the tests at its end
+  # @return [String] its code without comments and the tests at its end
   def self.code(file)
     File.read(file).sub(/^#\[cfg\((?:all\()?test.*?\]\nmod \w+ \{.*/m, "").gsub(%r{//.*$}, "")
   end
@@ -21,7 +21,7 @@ class ImportCheck
     @imports = @files.to_h { |file| [file, imports_of(file)] }
   end
 
-  # @return [Array<Array<String>>] the groups of files that import one another, directly or by way of others
+  # @return [Array<Array<String>>] groups of files that import one another, directly or indirectly
   def circles
     strongly_connected_components.select { |group| group.size > 1 }.map(&:sort)
   end
@@ -74,7 +74,7 @@ class ImportCheck
     parts.map { |chars| chars.join.delete_suffix(",").strip }.reject(&:empty?)
   end
 
-  # The file that a path leads to: that of the longest module at its beginning.
+  # Returns the file of a path: that of the longest module at its beginning.
   def resolve(path, here, children)
     full = absolute(path, here, children) or return
     @modules[full.size.downto(0).map { |size| full.first(size) }.find { |module_path| @modules.key?(module_path) }]

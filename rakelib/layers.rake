@@ -3,13 +3,13 @@
 require_relative "import_check"
 
 namespace :lint do
-  # What a crate must not depend on, directly or by way of others. (That no import points up, Cargo sees to.)
+  # Dependencies that a crate must not have, directly or indirectly. (Cargo itself prevents imports that point up.)
   foreign = {
     "durable-streams-protocol" => %w[tokio reqwest hyper mio magnus],
     "durable-streams-client" => %w[magnus rb-sys]
   }
 
-  desc "Check what each crate depends on, and that no files of a crate import each other in a circle"
+  desc "Check the dependencies of each crate, and that its files do not import each other in a cycle"
   task :layers do
     foreign.each do |crate, names|
       tree = IO.popen(%W[cargo tree --locked --package #{crate} --edges normal --prefix none], &:read)

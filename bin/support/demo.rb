@@ -7,15 +7,16 @@ require_relative "events"
 require_relative "killed_writer"
 require_relative "progress_bar"
 
-# What bin/demo runs: appends events to a stream on a real server while a tail follows it, kills the tail half way, lets
-# a new one resume, and checks that every event came once and in order. Then the same for a writer: see KilledWriter.
+# Run by bin/demo: appends events to a stream on a real server while a reader follows it, kills the reader half way,
+# lets a new one resume, and checks that every event arrived once and in order. Then does the same with a writer: see
+# KilledWriter.
 class Demo
   ROOT = File.expand_path("../..", __dir__)
-  # Of the events that are left when the tail is killed, the part that is appended while nobody listens.
+  # Part of the events after the kill that is appended while no reader follows.
   UNREAD_PART = 0.2
 
   # @param path [String, nil] a file of JSON lines; nil: the history of this repository
-  # @return [Boolean] whether all that was claimed is true
+  # @return [Boolean] whether all checks succeeded
   def self.run(path)
     Dir.mktmpdir("durable-streams-demo-") do |folder|
       unless path
@@ -33,8 +34,8 @@ class Demo
   end
 
   # @param path [String] a file of JSON lines
-  # @param url [String] of the server
-  # @param folder [String] for what the tail writes
+  # @param url [String] URL of the server
+  # @param folder [String] folder for the reader's files
   def initialize(path, url, folder)
     @path = path
     @events = Events.new(path)
@@ -43,10 +44,10 @@ class Demo
     @seen_path = File.join(folder, "seen.jsonl")
     @progress = ProgressBar.new(@events.size, :appended, :tailed)
     @tailed = 0
-    @tail_events = Queue.new # one for every batch, and one when it ends
+    @tail_events = Queue.new # one entry for every batch, and one at the end
   end
 
-  # @return [Boolean] whether every event came once and in order
+  # @return [Boolean] whether every event arrived once and in order
   def run
     say "A real server with a write-ahead log listens on #{@client.context.config.base_url}."
     @stream.create(content_type: "application/json")
@@ -91,7 +92,7 @@ class Demo
     end
   end
 
-  # Not before the tail has seen something, so that there is a checkpoint to resume from.
+  # Waits until the tail has saved something, so that there is a checkpoint to resume from.
   def kill_tail(tail, half)
     @tail_events.pop
     tail.kill.join
@@ -100,7 +101,7 @@ class Demo
 
   def resume(missed)
     offset = CheckpointedTail.new(@stream, @seen_path).checkpoint["offset"]
-    # Counted anew: the killed tail may have saved a batch that it did not count any more.
+    # Count the file: the killed tail may have saved a batch without counting it.
     @tailed = File.foreach(@seen_path).count
     say "#{events(missed)} later a new tail resumes from the saved checkpoint, offset #{offset}."
     start_tail
@@ -119,7 +120,7 @@ class Demo
   end
 
   # @param found [Enumerable<String>] events as JSON
-  # @return [String, nil] the first difference from what was appended
+  # @return [String, nil] the first difference from the appended events
   def difference(found)
     found = found.each_entry
     @events.each.with_index(1) do |event, number|

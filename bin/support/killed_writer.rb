@@ -3,17 +3,17 @@
 require "rbconfig"
 require_relative "../../examples/restartable_writer"
 
-# The demo's second part: a process that writes with a producer is killed in the middle, and another goes on.
+# The demo's second part: kills a process that writes with a producer, and starts another that continues.
 class KilledWriter
   LIB = File.expand_path("../../lib", __dir__)
   PROGRAM = File.expand_path("writer.rb", __dir__)
   MESSAGES = 300_000
 
   # @param client [DurableStreams::Client]
-  # @param events [Events] what the messages are made of
-  # @param path [String] where they stand
-  # @param say [#call] called with every line of text
-  # @param figure [#call] makes a number readable
+  # @param events [Events] contents of the messages
+  # @param path [String] file of the events
+  # @param say [#call] prints a line of text
+  # @param figure [#call] formats a number
   def initialize(client, events, path, say:, figure:)
     @client = client
     @path = path
@@ -22,16 +22,16 @@ class KilledWriter
     @figure = figure
   end
 
-  # @return [Boolean] whether every message is in the stream once, in order
+  # @return [Boolean] whether every message is stored once, in order
   def run
     stored = kill_writer
-    @say.call("  It was killed with -9 after #{@figure.call(stored)} were stored, and with it all that it had in " \
-              "memory. Another one starts.")
+    @say.call("  It was killed with -9 after #{@figure.call(stored)} were stored. Messages in its memory are lost. " \
+              "Another writer starts.")
     writer = start
     written = Integer(writer.gets)
     seconds = Float(writer.gets)
     writer.close
-    @say.call("  It signed in with the next epoch, found #{@figure.call(written)} and wrote the other " \
+    @say.call("  It claimed the next epoch, found #{@figure.call(written)} messages and wrote the other " \
               "#{@figure.call(@count - written)} in #{format("%.2f", seconds)} s: " \
               "#{@figure.call(((@count - written) / seconds).round)} messages a second, acknowledged.")
     verify
@@ -43,7 +43,7 @@ class KilledWriter
     IO.popen([RbConfig.ruby, "-I", LIB, PROGRAM, @stream.url, @path, @count.to_s])
   end
 
-  # @return [Integer] how many messages the stream has afterwards; more than were stored, as much was on its way
+  # @return [Integer] how many messages the stream has afterwards, those in flight at the kill included
   def kill_writer
     attempt = 0
     loop do
@@ -56,18 +56,18 @@ class KilledWriter
       stored = messages.count
       return stored if stored < @count
 
-      @say.call("  It was done before it could be killed. Once more, with twice as many.")
+      @say.call("  It finished before it could be killed. Trying again with twice as many messages.")
       @count *= 2
     end
   end
 
-  # Follows the stream until so many messages are there.
+  # Follows the stream until it has this number of messages.
   def wait_for(number)
     stored = 0
     @stream.read(live: :long_poll) { |reader| reader.find { |batch| (stored += batch.items.size) >= number } }
   end
 
-  # @return [Enumerable<Array>] number and event
+  # @return [Enumerable<Array>] pairs of number and event
   def messages
     @stream.read_json.lazy.reject { |item| RestartableWriter.marker?(item) }
   end

@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# One line on a terminal that shows how far several counts have come; prints nothing elsewhere.
+# A progress line for several counters on a terminal. Prints nothing if the output is not a terminal.
 class ProgressBar
   WIDTH = 24
-  # Seconds between two drawings.
+  # Seconds between two updates of the line.
   INTERVAL = 0.05
 
-  # @param total [Integer] where all counts end
-  # @param names [Array<Symbol>] what is counted
+  # @param total [Integer] final value of all counters
+  # @param names [Array<Symbol>] names of the counters
   # @param out [IO]
   def initialize(total, *names, out: $stderr)
     @total = total
@@ -17,8 +17,9 @@ class ProgressBar
     @drawn_at = 0.0
   end
 
+  # Sets a counter. Any thread may call it.
   # @param name [Symbol] one of the names
-  # @param count [Integer] how far it has come; from any thread
+  # @param count [Integer] its new value
   def update(name, count)
     @lock.synchronize do
       @counts[name] = count
@@ -37,7 +38,7 @@ class ProgressBar
     end
   end
 
-  # Removes the bar for good; #say goes on.
+  # Removes the bar permanently; #say still works.
   def finish
     @lock.synchronize do
       @out&.print("\r\e[K")

@@ -4,8 +4,9 @@ require "json"
 require_relative "../../examples/restartable_writer"
 require_relative "events"
 
-# What the demo runs in a process of its own, and kills: writes numbered messages to a stream, made of the events of a
-# file, as often as it takes. Prints how many were there when it began and, at its end, the seconds that the rest took.
+# The demo's writer, which runs in its own process and is killed. Writes numbered messages to a stream, from the events
+# of a file, which it repeats as often as needed. Prints the number of messages already stored when it begins and, at
+# its end, the seconds for the rest.
 url, path, count = ARGV
 count = Integer(count)
 events = Events.new(path)
@@ -23,7 +24,7 @@ end
 $stdout.sync = true
 stream = DurableStreams::Stream.new(url, content_type: :json)
 started = nil
-# Batches and a buffer that are small, so that it can be killed in the midst of things.
+# Small batches and a small buffer, so that the kill comes in the middle.
 options = { max_batch_bytes: 64 * 1024, max_buffered_bytes: 1024 * 1024 }
 RestartableWriter.new(stream, "demo", **options).run(messages) do |written|
   puts written
