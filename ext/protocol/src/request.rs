@@ -80,7 +80,7 @@ pub struct Response {
 /// Why there is no complete response.
 #[derive(Clone, Debug)]
 pub enum RequestFailure {
-    /// The request surely did not reach the server.
+    /// The request surely did not reach the server, or only a part of its body did. No server carries that out.
     NotSent(Error),
     /// The request may have reached the server, but no response came, or only a part of one.
     ResponseLost(Error),

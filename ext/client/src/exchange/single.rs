@@ -56,9 +56,15 @@ pub(super) async fn send_to(
     }
     let sending = pool.connections().execute(message);
     if let Some(sent) = upload::with_silence_limit(limit, &progress, sending).await {
-        return sent
-            .map(gunzip::decoded)
-            .map_err(|e| unsent(endpoint.about(request.operation), e));
+        return sent.map(gunzip::decoded).map_err(|e| {
+            match unsent(endpoint.about(request.operation), e) {
+                // The server has only a part of the body.
+                RequestFailure::ResponseLost(error) if !is_empty && !progress.complete() => {
+                    RequestFailure::NotSent(error)
+                }
+                failure => failure,
+            }
+        });
     }
     let error = silent(endpoint.about(request.operation), limit);
     Err(match !is_empty && !progress.begun() {
