@@ -47,7 +47,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
   it "does not disturb what is in flight" do
     producer = proxied(linger_ms: 0, max_batch_items: 1)
     producer.append!(0)
-    send_and_hold(producer, [1, 2, 3], :go)
+    send_blocked(producer, [1, 2, 3], :go)
     in_child { :exit }
     faults.open(:go)
     producer.flush
@@ -57,7 +57,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
   it "lets the child have producers of its own, callbacks and callables included" do
     parent = direct(on_delivery: ->(*) {}, headers: { "x" => -> { "1" } })
     parent.append!("parent".to_json)
-    told = in_child do
+    notices = in_child do
       queue = Queue.new
       child = described_class.new(stream: stream, producer_id: "child", headers: { "x" => -> { "2" } },
                                   on_delivery: ->(result, count) { queue << [result.seq, count] })
@@ -65,7 +65,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
       child.close
       queue.pop
     end
-    expect(told).to eq([0, 1])
+    expect(notices).to eq([0, 1])
     parent.append!("parent again".to_json)
     expect(stored).to eq(["parent", "child", "parent again"])
   end
@@ -73,7 +73,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
   it "works on in the parent when it forks while other threads append" do
     producer = direct(max_batch_items: 5)
     writers = Array.new(3) { |t| Thread.new { 300.times { |i| producer << [t, i] } } }
-    answers = Array.new(5) do |n|
+    results = Array.new(5) do |n|
       in_child do
         described_class.open(stream: stream, producer_id: "child #{n}") { |child| child << ["child", n] }
         :done
@@ -81,7 +81,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     end
     writers.each(&:join)
     producer.close
-    expect(answers).to all(eq(:done))
+    expect(results).to all(eq(:done))
     groups = stored.group_by(&:first).transform_values { |items| items.map(&:last) }
     expect(groups.delete("child")).to eq((0..4).to_a)
     expect(groups).to eq((0..2).to_h { |t| [t, (0...300).to_a] })
@@ -90,15 +90,15 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
   # What a child does that is forked in a callback or a callable: it has a producer of its own, with both.
   in_callback = <<~RUBY
     def work(name, url)
-      told = Thread::Queue.new
+      notices = Thread::Queue.new
       DurableStreams::Producer.open(url: url, content_type: :json, producer_id: name, headers: { "x" => -> { "2" } },
-                                    on_delivery: ->(result, count) { told << [result.seq, count] }) do |producer|
+                                    on_delivery: ->(result, count) { notices << [result.seq, count] }) do |producer|
         producer.append!(name.to_json)
         producer << "last".to_json
         producer.flush
       end
       # More than the copy of the thread, which forked, does for this process.
-      $stdout.syswrite("\#{name} \#{told.pop} \#{told.pop}\n")
+      $stdout.syswrite("\#{name} \#{notices.pop} \#{notices.pop}\n")
       stream = DurableStreams.stream(url, content_type: :json, headers: { "x" => -> { "2" } })
       stream.append(name.to_json)
     end

@@ -34,15 +34,15 @@ on_each_server DurableStreams::Producer, "appending", :producer do
   it "names the stream in its errors" do
     producer = direct(max_buffered_bytes: 1, when_full: :raise, linger_ms: 60_000)
     producer << 1
-    told = ->(reason) { have_attributes(url: stream.url, message: /\Aproduce to #{stream.url}: #{reason}/) }
-    expect(failure { producer << 2 }).to told.call("the producer's buffer is full")
+    named = ->(reason) { have_attributes(url: stream.url, message: /\Aproduce to #{stream.url}: #{reason}/) }
+    expect(failure { producer << 2 }).to named.call("the producer's buffer is full")
     [-> { producer << "{" }, -> { producer.append!("{") }, -> { producer.close_stream(data: "{") }].each do |call|
-      expect(&call).to raise_error(DurableStreams::ParseError) { |error| expect(error).to told.call("invalid JSON") }
+      expect(&call).to raise_error(DurableStreams::ParseError) { |error| expect(error).to named.call("invalid JSON") }
     end
     producer.close
     [-> { producer << 3 }, -> { producer.append!(3) }, -> { producer.close_stream }].each do |call|
       expect(&call).to raise_error(DurableStreams::ClosedError) { |error|
-        expect(error).to told.call("the producer is closed")
+        expect(error).to named.call("the producer is closed")
       }
     end
   end
@@ -138,13 +138,13 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     it "are out at most max_in_flight at a time, and as many as that" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 3)
       producer.append!(0)
-      3.times { hold(:answers) }
+      3.times { block_append(:responses) }
       6.times { |i| producer << (i + 1) }
-      faults.wait_until_waiting(:answers, 3)
+      faults.wait_until_waiting(:responses, 3)
       # A fourth, which nothing holds, would be answered by now.
       expect { Timeout.timeout(0.1) { producer.flush } }.to raise_error(Timeout::Error)
       expect(faults.requests(method: "POST").size).to eq(4)
-      faults.open(:answers)
+      faults.open(:responses)
       producer.flush
       expect(stored).to eq((0..6).to_a)
     end
@@ -155,7 +155,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     def full(**options)
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24, **options)
       producer.append!(0)
-      hold(:room)
+      block_append(:room)
       producer
     end
 

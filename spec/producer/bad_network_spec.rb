@@ -66,7 +66,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
   it "sends again what got no answer in time, and survives its late arrival" do
     impatient = proxied(linger_ms: 0, max_batch_items: 1, timeout: 0.3, retry_policy: quick(max_retries: 1_000))
     impatient.append!(0)
-    hold(:late)
+    block_append(:late)
     impatient.append!(1)
     impatient.append!(2)
     faults.open(:late)

@@ -1,18 +1,20 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "with callbacks", :producer do
-  let(:told) { Queue.new }
+  let(:notices) { Queue.new }
 
   # The next thing that was put there, waited for as long as an example may take.
-  def next_told
-    told.pop
+  def next_notice
+    notices.pop
   end
 
   it "tells every batch that is in the stream, in order" do
-    producer = direct(linger_ms: 60_000, max_batch_items: 2, on_delivery: ->(result, count) { told << [result, count] })
+    producer = direct(linger_ms: 60_000, max_batch_items: 2, on_delivery: lambda { |result, count|
+                                                                            notices << [result, count]
+                                                                          })
     5.times { |i| producer << i }
     producer.flush
-    results = Array.new(3) { next_told }
+    results = Array.new(3) { next_notice }
     expect(results.map(&:last)).to eq([2, 2, 1])
     expect(results.map { |result, _| [result.class, result.epoch, result.seq, result.duplicate?] })
       .to eq(Array.new(3) { |seq| [DurableStreams::ProducerResult, 0, seq, false] })
@@ -20,21 +22,21 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
   end
 
   it "tells the failure, once, with what did not land" do
-    producer = direct(linger_ms: 60_000, on_error: ->(error) { told << error })
+    producer = direct(linger_ms: 60_000, on_error: ->(error) { notices << error })
     stream.close_stream
     producer << { a: 1 } << 2
     failure { producer.flush }
-    error = next_told
+    error = next_notice
     expect(error).to be_a(DurableStreams::StreamClosedError).and be_a(DurableStreams::ProducerError)
     expect(error.undelivered).to eq([{ a: 1 }, 2])
     failure { producer << 3 }
-    expect(told).to be_empty
+    expect(notices).to be_empty
   end
 
   it "tells a callable's exception as the cause" do
-    producer = direct(linger_ms: 0, headers: { "x" => -> { raise KeyError } }, on_error: ->(error) { told << error })
+    producer = direct(linger_ms: 0, headers: { "x" => -> { raise KeyError } }, on_error: ->(error) { notices << error })
     producer << 1
-    expect(next_told.cause).to be_a(KeyError)
+    expect(next_notice.cause).to be_a(KeyError)
   end
 
   [RuntimeError, NotImplementedError, SystemStackError].each do |type|
@@ -42,43 +44,43 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
       logger = double(error: nil)
       allow(DurableStreams).to receive(:logger).and_return(logger)
       producer = direct(on_delivery: lambda { |result, _|
-        told << result.seq
+        notices << result.seq
         raise type, "mine" if result.seq.zero?
       })
       2.times { |i| producer.append!(i) }
-      expect(Array.new(2) { next_told }).to eq([0, 1])
+      expect(Array.new(2) { next_notice }).to eq([0, 1])
       expect(logger).to have_received(:error).with(/#{type}: mine/)
     end
   end
 
   it "does not mind a callback that is slow" do
     gate = Queue.new
-    producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << gate.pop })
+    producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { notices << gate.pop })
     10.times { |i| producer.append!(i) }
     expect(stored).to eq((0..9).to_a)
     10.times { |i| gate << i }
-    expect(Array.new(10) { next_told }).to eq((0..9).to_a)
+    expect(Array.new(10) { next_notice }).to eq((0..9).to_a)
   end
 
   it "lets a callback append, and wait for it" do
     producer = nil
     producer = direct(headers: { "x" => -> { "1" } }, on_delivery: lambda { |result, _|
-      next told << :end if result.seq > 2
+      next notices << :end if result.seq > 2
 
       producer << [result.seq, :appended]
       producer.flush
-      told << producer.pending
+      notices << producer.pending
     })
     producer.append!("first".to_json)
-    expect(Array.new(4) { next_told }).to eq([0, 0, 0, :end])
+    expect(Array.new(4) { next_notice }).to eq([0, 0, 0, :end])
     expect(stored).to eq(["first", [0, "appended"], [1, "appended"], [2, "appended"]])
   end
 
   it "lets a callback close the producer" do
     producer = nil
-    producer = direct(on_delivery: ->(*) { told << [producer.close, producer.closed?] })
+    producer = direct(on_delivery: ->(*) { notices << [producer.close, producer.closed?] })
     producer.append!(1)
-    expect(next_told).to eq([nil, true])
+    expect(next_notice).to eq([nil, true])
     expect { producer << 2 }.to raise_error(DurableStreams::ClosedError)
   end
 
@@ -87,37 +89,37 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
       next_one = direct(epoch: error.current_epoch + 1)
       error.undelivered.each { |data| next_one << data }
       next_one.flush
-      told << next_one.epoch
+      notices << next_one.epoch
     end
     producer = direct(linger_ms: 60_000, on_error: start_over)
     producer.append!(1)
     fence(1)
     producer << 2 << { three: 3 }
     failure { producer.flush }
-    expect(next_told).to eq(2)
+    expect(next_notice).to eq(2)
     expect(stored).to eq([1, "rival", 2, { "three" => 3 }])
   end
 
   it "recovers when the callback thread is killed" do
-    producer = direct(on_delivery: ->(*) { told << Thread.current })
+    producer = direct(on_delivery: ->(*) { notices << Thread.current })
     producer.append!(1)
-    thread = next_told
+    thread = next_notice
     expect(thread.name).to eq("durable_streams callbacks")
     thread.kill.join
     producer.append!(2)
-    expect(next_told).not_to eq(thread)
+    expect(next_notice).not_to eq(thread)
   end
 
   it "calls them on a thread of the caller's group if that is enclosed" do
-    producer = direct(on_delivery: ->(*) { told << Thread.current })
+    producer = direct(on_delivery: ->(*) { notices << Thread.current })
     producer.append!(1)
-    next_told.kill.join
+    next_notice.kill.join
     group = ThreadGroup.new
     start = Queue.new
     caller = Thread.new { start.pop && producer.append!(2) }
     group.add(caller).enclose
     start << true
     caller.join
-    expect(next_told.tap { |thread| expect(thread.group).to equal(group) }.kill.join).to be_a(Thread)
+    expect(next_notice.tap { |thread| expect(thread.group).to equal(group) }.kill.join).to be_a(Thread)
   end
 end

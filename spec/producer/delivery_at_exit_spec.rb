@@ -62,12 +62,12 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
         died = false
         values = -> { died ? "1" : (died = true) && Thread.exit }
         saved = producer(producer_id: "w", max_batch_items: 1, headers: { "x" => values },
-                        on_delivery: ->(*) { puts("told") || Thread.exit })
+                        on_delivery: ->(*) { puts("delivered") || Thread.exit })
         2.times { |i| saved << i }
         saved.flush
         puts "flushed"
       RUBY
-      expect(output.lines(chomp: true)).to match_array(%w[told told flushed])
+      expect(output.lines(chomp: true)).to match_array(%w[delivered delivered flushed])
     end
 
     it "ends though a thread appends for ever" do
@@ -93,10 +93,10 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
   it "calls callables and callbacks until then" do
     output, = run(<<~RUBY)
       other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 60_000,
-                                           headers: { "x" => -> { "y" } }, on_delivery: ->(*) { puts "told" })
+                                           headers: { "x" => -> { "y" } }, on_delivery: ->(*) { puts "delivered" })
       other << 1
     RUBY
-    expect(output).to eq("told\n")
+    expect(output).to eq("delivered\n")
     expect(stored).to eq([1])
   end
 

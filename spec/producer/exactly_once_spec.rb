@@ -6,21 +6,21 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
   let(:count) { Integer(ENV.fetch("PRODUCER_MESSAGES", 10_000)) }
 
   # What may happen to one request.
-  let(:fates) do
+  let(:replies) do
     real = server_url
     {
-      lost_on_the_way: lambda(&:rst),
-      closed_on_the_way: lambda(&:fin),
-      answer_lost: ->(reply) { reply.forward(real).rst },
-      answer_cut: ->(reply) { reply.forward(real).cut(after: 30).send_response },
+      request_lost: lambda(&:rst),
+      request_closed: lambda(&:fin),
+      response_lost: ->(reply) { reply.forward(real).rst },
+      response_cut: ->(reply) { reply.forward(real).cut(after: 30).send_response },
       doubled: ->(reply) { reply.forward(real).forward(real).send_response(0) },
-      doubled_and_answered_as_such: ->(reply) { reply.forward(real).forward(real).send_response(1) },
-      refused_before: ->(reply) { reply.respond(503) },
-      refused_after: ->(reply) { reply.forward(real).respond(502) },
-      too_many: ->(reply) { reply.retry_after(0) },
-      late: ->(reply) { reply.delay(0.02).forward(real).send_response },
-      answer_late: ->(reply) { reply.forward(real).delay(0.02).send_response },
-      well: ->(reply) { reply.forward(real).send_response }
+      doubled_with_second_response: ->(reply) { reply.forward(real).forward(real).send_response(1) },
+      failed_before_storing: ->(reply) { reply.respond(503) },
+      failed_after_storing: ->(reply) { reply.forward(real).respond(502) },
+      rate_limited: ->(reply) { reply.retry_after(0) },
+      request_late: ->(reply) { reply.delay(0.02).forward(real).send_response },
+      response_late: ->(reply) { reply.forward(real).delay(0.02).send_response },
+      normal: ->(reply) { reply.forward(real).send_response }
     }
   end
 
@@ -28,8 +28,8 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
   def script(requests)
     random = Random.new(RSpec.configuration.seed)
     requests.times do
-      fate = random.rand < 0.2 ? fates.values.sample(random: random) : fates[:well]
-      faults.next("POST", path, &fate)
+      reply = random.rand < 0.2 ? replies.values.sample(random: random) : replies[:normal]
+      faults.next("POST", path, &reply)
     end
   end
 

@@ -27,10 +27,10 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
     it "tells exactly what did not land when several are in flight" do
       producer = proxied(linger_ms: 0, max_batch_items: 1)
       producer.append!(0)
-      send_and_hold(producer, [1, 2, 3], :requests)
+      send_blocked(producer, [1, 2, 3], :requests)
       fence(1)
       # Those to come are blocked as well: once one is refused, an append waits for what becomes of the rest.
-      3.times { hold(:requests) }
+      3.times { block_append(:requests) }
       (4..6).each { |i| producer << i }
       faults.open(:requests)
       expect(failure { producer.flush }.undelivered).to eq((1..6).to_a)
@@ -42,7 +42,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
     it "takes the id back and sends what was in flight and what waits, once, in order" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
       producer.append!(0)
-      send_and_hold(producer, [1, 2, 3, 4], :requests)
+      send_blocked(producer, [1, 2, 3, 4], :requests)
       fence(7)
       (5..8).each { |i| producer << i }
       faults.open(:requests)

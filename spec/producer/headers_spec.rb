@@ -6,12 +6,12 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
   end
 
   # Every thread that a callable ran on, by what it gave.
-  let(:asked) { Queue.new }
+  let(:calls) { Queue.new }
 
   def counting
     count = 0
     lambda do
-      asked << Thread.current
+      calls << Thread.current
       (count += 1).to_s
     end
   end
@@ -32,7 +32,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     # A lost answer to the first batch: it is read back whose batch the server has.
     expect(faults.requests.map(&:verb)).to eq(%w[HEAD POST POST POST GET POST])
     expect(faults.requests.map { |request| request.header("x-count") }).to eq(%w[1 2 3 4 5 6])
-    threads = Array.new(asked.size) { asked.pop }
+    threads = Array.new(calls.size) { calls.pop }
     expect(threads.uniq.size).to eq(1)
     expect(threads.first).not_to eq(Thread.current)
     expect(threads.first.name).to eq("durable_streams headers")
@@ -74,7 +74,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
   it "recovers when the thread that asks callables is killed" do
     producer = proxied(headers: { "x-count" => counting })
     producer.append!(1)
-    asked.pop.kill.join
+    calls.pop.kill.join
     producer.append!(2)
     expect(sent("x-count")).to eq(%w[2 3])
   end

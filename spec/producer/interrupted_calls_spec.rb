@@ -7,7 +7,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
   # The request of message 1 is out and unanswered; message 2 waits, or what the buffer takes.
   before do
     producer.append!(0)
-    hold(:go, applied: true)
+    block_append(:go, applied: true)
     producer << 1
     faults.wait_until_waiting(:go)
   end

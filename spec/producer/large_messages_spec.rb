@@ -33,7 +33,7 @@ RSpec.describe DurableStreams::Producer, "with large messages", :producer do
 
   # Has the first request wait at the gate, so that all that follows is still to be sent; then lets all pass.
   def while_blocked(producer)
-    hold(:go)
+    block_append(:go)
     producer << "first"
     faults.wait_until_waiting(:go)
     yield

@@ -54,12 +54,14 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "delivers it with headers of callables and with callbacks" do
-    told = Queue.new
-    drop(5, linger_ms: 0, headers: { "x" => -> { "1" } }, on_delivery: ->(_, count) { told << count }) do |producer, i|
+    notices = Queue.new
+    drop(5, linger_ms: 0, headers: { "x" => -> { "1" } }, on_delivery: lambda { |_, count|
+                                                                         notices << count
+                                                                       }) do |producer, i|
       producer << { n: i }
     end
     GC.start
-    expect(Array.new(5) { told.pop }).to eq([1] * 5)
+    expect(Array.new(5) { notices.pop }).to eq([1] * 5)
   end
 
   it "frees producers that are closed, also where a callback or callable refers to them" do
@@ -74,7 +76,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
   end
 
   it "keeps a producer's callback and callables for as long as they are needed" do
-    told = Queue.new
+    notices = Queue.new
     faults.on("POST", path) do |reply|
       reply.wait("gate", patient: true)
       reply.forward(server_url).send_response
@@ -85,7 +87,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
         producer = nil
         producer = described_class.new(url: url, producer_id: "needed #{i}", linger_ms: 0, max_in_flight: 1,
                                        max_batch_items: 1, headers: { "x" => -> { "#{i} #{producer.epoch}" } },
-                                       on_delivery: ->(result, _) { told << [i, result.seq, producer.epoch] })
+                                       on_delivery: ->(result, _) { notices << [i, result.seq, producer.epoch] })
         2.times { producer << i }
       end
       nil
@@ -95,9 +97,9 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     10.times { Thread.new { GC.start }.join }
     Array.new(10_000) { ["in the places of what was freed"] }
     faults.open("gate")
-    expect(Timeout.timeout(30) { Array.new(20) { told.pop } }).to match_array([*0..9].product([0, 1], [0]))
-    asked = faults.requests(method: "POST", path: path).map { |request| request.header("x") }
-    expect(asked).to match_array([*0..9, *0..9].map { |i| "#{i} 0" })
+    expect(Timeout.timeout(30) { Array.new(20) { notices.pop } }).to match_array([*0..9].product([0, 1], [0]))
+    sent_values = faults.requests(method: "POST", path: path).map { |request| request.header("x") }
+    expect(sent_values).to match_array([*0..9, *0..9].map { |i| "#{i} 0" })
   end
 
   it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do

@@ -3,8 +3,8 @@
 on_each_server DurableStreams::Producer, "closing", :producer do
   # Has another thread close the stream with a last message, in a request that is blocked at the gate :closing.
   # @return [Thread]
-  def close_and_hold(producer)
-    hold(:closing)
+  def close_blocked(producer)
+    block_append(:closing)
     Thread.new { producer.close_stream(data: 1) }.tap { faults.wait_until_waiting(:closing) }
   end
 
@@ -128,7 +128,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
 
     it "takes one of two last messages from two threads, and refuses the other one" do
       producer = proxied
-      closing = close_and_hold(producer)
+      closing = close_blocked(producer)
       expect { producer.close_stream(data: 2) }.to raise_error(DurableStreams::StreamClosedError)
       faults.open(:closing)
       expect(closing.value).to eq(producer.close_stream(data: 1))
@@ -137,7 +137,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
 
     it "can be called again with the same message after an interrupt" do
       producer = proxied
-      close_and_hold(producer).kill.join
+      close_blocked(producer).kill.join
       faults.open(:closing)
       expect(producer.close_stream(data: 1).final_offset).to eq(stream.head.next_offset)
       expect(stored).to eq([1])

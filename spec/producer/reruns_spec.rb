@@ -58,10 +58,10 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
 
   it "goes on in the next epoch with auto_claim" do
     direct.append!(0)
-    told = Queue.new
-    again = direct(auto_claim: true, on_delivery: ->(result, count) { told << [result.duplicate?, count] })
+    notices = Queue.new
+    again = direct(auto_claim: true, on_delivery: ->(result, count) { notices << [result.duplicate?, count] })
     expect(again.append!(1)).to have_attributes(duplicate?: false, epoch: 1, seq: 0)
-    expect(told.pop).to eq([false, 1])
+    expect(notices.pop).to eq([false, 1])
     expect(stored).to eq([0, 1])
   end
 
@@ -167,10 +167,10 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     end
 
     it "logs it beside a callback" do
-      told = Queue.new
+      notices = Queue.new
       said = logged do
-        doubtful(on_delivery: ->(*) { told << true })
-        2.times { told.pop }
+        doubtful(on_delivery: ->(*) { notices << true })
+        2.times { notices.pop }
       end
       expect(said).to match(/WARN.*not certain that 1 message reached/)
     end

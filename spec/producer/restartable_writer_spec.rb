@@ -22,7 +22,7 @@ RSpec.describe RestartableWriter, :producer do
   it "skips messages that a killed writer still had in flight" do
     blocked = proxied(linger_ms: 0)
     blocked.append!({ described_class::KEY => "the killed one" })
-    hold(:late)
+    block_append(:late)
     blocked << 0
     faults.wait_until_waiting(:late)
     described_class.new(stream, "writer").run(%w[0 1]) { faults.open(:late) }
@@ -31,7 +31,7 @@ RSpec.describe RestartableWriter, :producer do
   end
 
   it "takes the next epoch when another writer took the same one at the same time" do
-    hold(:late)
+    block_append(:late)
     handle = DurableStreams::Stream.new(faults.url(path), content_type: :json)
     writer = Thread.new { described_class.new(handle, "writer").run(%w[0 1]) }
     faults.wait_until_waiting(:late)

@@ -2,7 +2,7 @@
 
 # The threads that compute the values of callables and call callbacks, whatever befalls them.
 RSpec.describe DurableStreams::Producer, "and its threads", :producer do
-  let(:told) { Queue.new }
+  let(:calls) { Queue.new }
   let(:gate) { Queue.new }
 
   # The library's threads, those that are about to end aside.
@@ -13,13 +13,13 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
   # A callable that says that it was called, and is stuck until there is something at the gate.
   def stuck
     lambda do
-      told << Thread.current
+      calls << Thread.current
       gate.pop
     end
   end
 
-  def told_now
-    Array.new(told.size) { told.pop }
+  def received_calls
+    Array.new(calls.size) { calls.pop }
   end
 
   describe "with a callable that is stuck" do
@@ -30,7 +30,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       blocked = Array.new(3) do |n|
         direct(producer_id: "stuck #{n}", linger_ms: 0, headers: { "x" => stuck }).tap { |producer| producer << 0 }
       end
-      3.times { told.pop }
+      3.times { calls.pop }
       before.append!("before".to_json)
       direct(producer_id: "after", headers: { "x" => -> { "1" } }).append!("after".to_json)
       expect(stored).to eq(%w[before after])
@@ -49,7 +49,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       second = described_class.new(stream: handle, producer_id: "second")
       producers.push(first, second)
       first << 1
-      told.pop
+      calls.pop
       second.append!("2")
       expect(stored).to eq([2])
     end
@@ -57,7 +57,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     it "calls its own for one request at a time, in order" do
       running = 0
       callable = lambda do
-        told << (running += 1)
+        calls << (running += 1)
         gate.pop.tap { running -= 1 }
       end
       producer = direct(linger_ms: 0, max_batch_items: 1, headers: { "x" => callable })
@@ -66,7 +66,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       direct(producer_id: "other", headers: { "x" => -> { "1" } }).append!("other".to_json)
       gate.close
       producer.flush
-      expect(told_now).to all(eq(1))
+      expect(received_calls).to all(eq(1))
       expect(stored).to eq(["other", 0, 1, 2, 3])
     end
   end
@@ -83,8 +83,8 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     # A producer whose request for 1 is blocked at a gate; its flush waits for what comes after that.
     def flushing
       @producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1, headers: { "x" => -> { "1" } },
-                          on_delivery: ->(result, _) { told << result.seq })
-      send_and_hold(@producer, [1], :go)
+                          on_delivery: ->(result, _) { calls << result.seq })
+      send_blocked(@producer, [1], :go)
       @producer << 2
       in_flush = Thread.new { @producer.flush }
       Thread.pass until in_flush.stop?
@@ -96,7 +96,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       threads.each(&:kill).each(&:join)
       faults.open(:go)
       in_flush.join
-      expect(Array.new(2) { told.pop }).to eq([0, 1])
+      expect(Array.new(2) { calls.pop }).to eq([0, 1])
       expect(stored).to eq([1, 2])
     end
 
@@ -105,31 +105,31 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       threads.each { |thread| (thread.report_on_exception = false) || thread.raise(KeyError) }
       faults.open(:go)
       in_flush.join
-      expect(Array.new(2) { told.pop }).to eq([0, 1])
+      expect(Array.new(2) { calls.pop }).to eq([0, 1])
     end
 
     it "are there again for messages that nobody waits for" do
       flushing.kill.join
       threads.each(&:kill)
       faults.open(:go)
-      expect(Array.new(2) { told.pop }).to eq([0, 1])
+      expect(Array.new(2) { calls.pop }).to eq([0, 1])
     end
 
     it "are gone while there is nothing to do" do
-      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << 1 })
+      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { calls << 1 })
       producer.append!(1)
-      told.pop
+      calls.pop
       threads.each(&:kill).each(&:join) while threads.any?
       producer.append!(2)
-      expect(told.pop).to eq(1)
+      expect(calls.pop).to eq(1)
     end
 
     it "compute a value that was being computed" do
       # It is not a fresh one, so that its batch is the only request.
       producer = direct(linger_ms: 0, next_seq: 0, headers: { "x" => stuck })
       producer << 1
-      told.pop.kill
-      told.pop
+      calls.pop.kill
+      calls.pop
       gate << "1"
       producer.flush
       expect(stored).to eq([1])
@@ -138,12 +138,12 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
 
   it "tell every notice though each callback ends its thread" do
     producer = direct(max_batch_items: 1, on_delivery: lambda { |result, _|
-      told << result.seq
+      calls << result.seq
       Thread.exit
     })
     3.times { |i| producer << i }
     producer.flush
-    expect(Array.new(3) { told.pop }).to eq([0, 1, 2])
+    expect(Array.new(3) { calls.pop }).to eq([0, 1, 2])
   end
 
   it "fail a producer whose callable always ends its thread, and no other" do
@@ -160,12 +160,12 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
   it "are started in a trap handler too" do
     threads.each(&:kill).each(&:join)
     previous = trap("USR2") do
-      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { told << 1 })
+      producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { calls << 1 })
       producer << "1"
       producer.flush
     end
     Process.kill("USR2", Process.pid)
-    expect(told.pop).to eq(1)
+    expect(calls.pop).to eq(1)
   ensure
     trap("USR2", previous || "DEFAULT")
   end
@@ -214,7 +214,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
         producer << 1
         entered.pop
         options = { url: ARGV[0], content_type: :json, linger_ms: 60_000, on_delivery: ->(*) {} }
-        DurableStreams::Producer.new(**options, producer_id: "told").append!("2")
+        DurableStreams::Producer.new(**options, producer_id: "with a callback").append!("2")
         $limited = true
         other = DurableStreams::Producer.new(**options, producer_id: "other", headers: { "x" => -> { "1" } })
         10.times { |i| other << (3 + i) }

@@ -61,7 +61,7 @@ module ProducerHelpers
   # Makes the next append wait at a gate before it reaches the real server, or, with `applied`, afterwards. A second
   # call does so for the append after it.
   # @return [nil]
-  def hold(gate, applied: false)
+  def block_append(gate, applied: false)
     faults.next("POST", path) do |reply|
       reply.forward(server_url) if applied
       reply.wait(gate, patient: true)
@@ -73,9 +73,9 @@ module ProducerHelpers
 
   # Appends messages, each in its own request, and makes every request wait at a gate before it reaches the real server.
   # @return [nil]
-  def send_and_hold(producer, messages, gate)
+  def send_blocked(producer, messages, gate)
     messages.each do |message|
-      hold(gate)
+      block_append(gate)
       producer << message
     end
     faults.wait_until_waiting(gate, messages.size)
