@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Process.respond_to?(:fork) do
-  # Runs the block in a child and returns its value.
+  # Runs the block in a forked child and returns its value.
   def in_child
     output, input = IO.pipe
     pid = fork do
@@ -22,7 +22,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     output.close
   end
 
-  it "raises ProducerError that says so, whatever is called, while the parent goes on" do
+  it "raises ProducerError from every method, while the parent's producer continues" do
     producer = direct(linger_ms: 60_000, max_batch_items: 3, on_delivery: ->(*) {}, headers: { "x" => -> { "1" } })
     producer << 1 << 2
     calls = [-> { producer << 3 }, -> { producer.append!(3) }, -> { producer.flush }, -> { producer.pending },
@@ -35,7 +35,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(stored).to eq([1, 2, 3])
   end
 
-  it "sends nothing of the parent's when the child ends, with at_exit and garbage collection" do
+  it "sends none of the parent's messages when the child ends, at_exit or by garbage collection" do
     producer = direct(linger_ms: 60_000)
     producer << 1
     in_child { GC.start && :exit }
@@ -44,7 +44,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(stored).to eq([1])
   end
 
-  it "does not disturb what is in flight" do
+  it "does not disturb requests in flight" do
     producer = proxied(linger_ms: 0, max_batch_items: 1)
     producer.append!(0)
     send_blocked(producer, [1, 2, 3], :go)
@@ -54,7 +54,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "lets the child have producers of its own, callbacks and callables included" do
+  it "lets the child create producers, with callbacks and callables" do
     parent = direct(on_delivery: ->(*) {}, headers: { "x" => -> { "1" } })
     parent.append!("parent".to_json)
     notices = in_child do
@@ -70,7 +70,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(stored).to eq(["parent", "child", "parent again"])
   end
 
-  it "works on in the parent when it forks while other threads append" do
+  it "continues in the parent after a fork while other threads append" do
     producer = direct(max_batch_items: 5)
     writers = Array.new(3) { |t| Thread.new { 300.times { |i| producer << [t, i] } } }
     results = Array.new(5) do |n|
@@ -87,7 +87,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
     expect(groups).to eq((0..2).to_h { |t| [t, (0...300).to_a] })
   end
 
-  # What a child does that is forked in a callback or a callable: it has a producer of its own, with both.
+  # What a child does that is forked in a callback or a callable: it uses its own producer, which has both.
   in_callback = <<~RUBY
     def work(name, url)
       notices = Thread::Queue.new
@@ -97,7 +97,7 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
         producer << "last".to_json
         producer.flush
       end
-      # More than the copy of the thread, which forked, does for this process.
+      # The second notice needs a callback thread of the child's own. The copy of the forking thread gives only one.
       $stdout.syswrite("\#{name} \#{notices.pop} \#{notices.pop}\n")
       stream = DurableStreams.stream(url, content_type: :json, headers: { "x" => -> { "2" } })
       stream.append(name.to_json)
@@ -106,10 +106,10 @@ RSpec.describe DurableStreams::Producer, "in a forked child", :producer, if: Pro
 
   {
     "with a block" => "Process.wait(fork { work(name, url) })",
-    "that goes on as the child until it exits" => "(pid = fork) ? Process.wait(pid) : (work(name, url) || exit)",
-    "that goes on as the child and returns" => "(pid = fork) ? Process.wait(pid) : work(name, url)"
+    "that continues as the child until it exits" => "(pid = fork) ? Process.wait(pid) : (work(name, url) || exit)",
+    "that continues as the child and returns" => "(pid = fork) ? Process.wait(pid) : work(name, url)"
   }.each do |how, forking|
-    it "works on in a fork #{how}, in a callback and in a callable" do
+    it "works in a fork #{how}, in a callback and in a callable" do
       ended = ChildProcess.program(<<~RUBY, stream.url)
         #{in_callback}
         url = ARGV[0]

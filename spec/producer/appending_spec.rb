@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "appending", :producer do
-  it "returns at once, and flush when all is stored, in order" do
+  it "returns from append at once, and from flush after all messages are stored in order" do
     producer = direct(linger_ms: 60_000)
     expect(Array.new(100) { |i| producer.append({ i: i }) }).to all(be_nil)
     expect(producer.pending).to eq(100)
@@ -10,7 +10,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     expect(stored).to eq(Array.new(100) { |i| { "i" => i } })
   end
 
-  it "takes what Stream#append takes" do
+  it "accepts the same data as Stream#append" do
     own = Class.new { def to_json(*) = '{"own":true}' }
     producer = direct
     producer << { a: 1 } << [1, [2]] << 1.5 << nil << true << false << '{"already": "JSON"}' << own.new
@@ -18,7 +18,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     expect(stored).to eq([{ "a" => 1 }, [1, [2]], 1.5, nil, true, false, { "already" => "JSON" }, { "own" => true }])
   end
 
-  it "refuses bad data in append, and still sends the rest of the batch" do
+  it "rejects invalid data in append and still sends the rest of the batch" do
     producer = direct(linger_ms: 60_000)
     producer << 1
     expect { producer << '{"a":' }.to raise_error(DurableStreams::ParseError)
@@ -47,7 +47,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     end
   end
 
-  it "takes any number of threads, each in its own order" do
+  it "preserves each thread's order" do
     producer = direct(max_batch_items: 7)
     Array.new(4) { |t| Thread.new { 200.times { |i| producer << [t, i] } } }.each(&:join)
     producer.flush
@@ -59,7 +59,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       "application/octet-stream"
     end
 
-    it "sends Strings byte for byte, and refuses the rest" do
+    it "sends Strings byte for byte and rejects other data" do
       producer = direct
       producer << "a\xFF\0".b << "é"
       expect { producer << { a: 1 } }.to raise_error(ArgumentError, /takes a String, got Hash/)
@@ -70,7 +70,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
   end
 
   describe "append!" do
-    it "gives the real position: where the next message begins" do
+    it "returns the offset where the next message begins" do
       producer = direct(linger_ms: 60_000)
       first = producer.append!({ n: 1 })
       expect(first).to be_a(DurableStreams::ProducerResult)
@@ -81,7 +81,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(last).to have_attributes(next_offset: stream.head.next_offset, seq: producer.seq)
     end
 
-    it "serves threads that wait at the same time" do
+    it "may be called by several threads at the same time" do
       producer = direct(linger_ms: 60_000)
       results = Array.new(8) { |i| Thread.new { producer.append!(i) } }.map(&:value)
       expect(results.map(&:next_offset)).to all(be_a(String))
@@ -91,12 +91,12 @@ on_each_server DurableStreams::Producer, "appending", :producer do
 
   describe "batches" do
     def batches
-      # Those that are out at the same time may arrive in any order, and once more.
+      # Batches in flight at the same time may arrive in any order and more than once.
       faults.requests(method: "POST").uniq { |request| request.header("producer-seq") }
             .sort_by { |request| Integer(request.header("producer-seq")) }.map { |request| JSON.parse(request.body) }
     end
 
-    it "go out after linger_ms, with nobody asking" do
+    it "are sent after linger_ms without any call" do
       producer = proxied(linger_ms: 30)
       appended = now
       producer << 1
@@ -105,7 +105,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(batches.size).to eq(1)
     end
 
-    it "wait for more messages until then" do
+    it "collect messages until linger_ms has passed" do
       producer = proxied(linger_ms: 60_000)
       5.times { |i| producer << i }
       expect(batches).to be_empty
@@ -113,7 +113,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(batches).to eq([[0, 1, 2, 3, 4]])
     end
 
-    it "go out at max_batch_items" do
+    it "are sent at max_batch_items" do
       producer = proxied(linger_ms: 60_000, max_batch_items: 3)
       7.times { |i| producer << i }
       faults.wait_for_request(2)
@@ -121,27 +121,27 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(batches).to eq([[0, 1, 2], [3, 4, 5], [6]])
     end
 
-    it "go out at max_batch_bytes, never beyond it, and a larger message alone" do
+    it "never exceed max_batch_bytes, except for a single larger message" do
       producer = proxied(linger_ms: 60_000, max_batch_bytes: 9)
       producer << 111 << 222 << "3333333333333" << 4 << 5
       producer.flush
       expect(batches).to eq([[111, 222], [3_333_333_333_333], [4, 5]])
     end
 
-    it "go out at once for append!, with what was appended before" do
+    it "are sent at once by append!, with the messages appended before" do
       producer = proxied(linger_ms: 60_000)
       producer << 1
       producer.append!(2)
       expect(batches).to eq([[1, 2]])
     end
 
-    it "are out at most max_in_flight at a time, and as many as that" do
+    it "are in flight up to max_in_flight at a time" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 3)
       producer.append!(0)
       3.times { block_append(:responses) }
       6.times { |i| producer << (i + 1) }
       faults.wait_until_waiting(:responses, 3)
-      # A fourth, which nothing holds, would be answered by now.
+      # No gate blocks a fourth batch: it would be stored by now.
       expect { Timeout.timeout(0.1) { producer.flush } }.to raise_error(Timeout::Error)
       expect(faults.requests(method: "POST").size).to eq(4)
       faults.open(:responses)
@@ -151,7 +151,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
   end
 
   describe "when the buffer is full" do
-    # 24 bytes: messages of one digit and their separators fill it at the tenth or so.
+    # 24 bytes: about ten messages of one digit, with their separators, fill it.
     def full(**options)
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24, **options)
       producer.append!(0)
@@ -159,7 +159,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       producer
     end
 
-    it "blocks until there is room, and lets other threads run" do
+    it "blocks append until there is room and lets other threads run" do
       producer = full
       appended = Queue.new
       thread = Thread.new { 20.times { |i| appended << i if producer.append(i + 1).nil? } }
@@ -172,7 +172,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
       expect(stored).to eq((0..20).to_a)
     end
 
-    it "raises with when_full: :raise, and takes more when there is room" do
+    it "raises with when_full: :raise and accepts messages again when there is room" do
       producer = full(when_full: :raise)
       error = failure { loop { producer << 1 } }
       expect(error).to be_an_instance_of(DurableStreams::ProducerError)
@@ -186,7 +186,7 @@ on_each_server DurableStreams::Producer, "appending", :producer do
     end
   end
 
-  it "makes flush a barrier for what was appended before, on this thread or another" do
+  it "flushes the messages that any thread appended before" do
     producer = proxied(linger_ms: 60_000, max_batch_items: 10)
     seen = Array.new(20) do |round|
       13.times { |i| Thread.new { producer << [round, i] }.join }

@@ -3,7 +3,7 @@
 on_each_server DurableStreams::Producer, "over a bad network", :producer do
   let(:producer) { proxied(linger_ms: 0, max_batch_items: 1) }
 
-  # One fault for the second of four batches.
+  # Injects one fault, for the second of four batches.
   def survives(&fault)
     producer.append!(0)
     faults.next("POST", path, &fault)
@@ -12,34 +12,34 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "sends again what was lost on the way" do
+  it "retries a request that was lost" do
     survives(&:rst)
   end
 
-  it "sends again what was stored and whose answer was lost" do
+  it "retries a stored batch whose response was lost" do
     survives { |reply| reply.forward(server_url).rst }
   end
 
-  it "takes an answer that breaks off for a lost one" do
+  it "treats a truncated response as lost" do
     survives { |reply| reply.forward(server_url).cut(after: 10).send_response }
   end
 
-  it "does not mind a doubled request" do
+  it "accepts that a request arrives twice" do
     survives { |reply| reply.forward(server_url).forward(server_url).send_response(0) }
   end
 
-  it "takes the response to a duplicate request for a success" do
+  it "treats the response to a duplicate request as a success" do
     survives { |reply| reply.forward(server_url).forward(server_url).send_response(1) }
   end
 
   [500, 502, 503, 504].each do |status|
-    it "sends again after a #{status}, whether or not the server had applied it" do
+    it "retries after a #{status}, whether or not the server stored the batch" do
       faults.on("POST", path, times: 1) { |reply| reply.respond(status) }
       survives { |reply| reply.forward(server_url).respond(status) }
     end
   end
 
-  it "waits after a 429 for as long as it is asked to" do
+  it "waits for the Retry-After of a 429" do
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.retry_after(1) }
     producer.append!(1)
@@ -48,13 +48,13 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(stored).to eq([0, 1])
   end
 
-  it "marks the result of a duplicate, which has no position" do
+  it "marks the result of a duplicate, which has no offset" do
     faults.next("POST", path) { |reply| reply.forward(server_url).rst }
     expect(producer.append!(0)).to have_attributes(duplicate?: true, epoch: 0, seq: 0)
     expect(stored).to eq([0])
   end
 
-  it "repeats the same number, epoch and bytes" do
+  it "retries with the same sequence number, epoch and bytes" do
     faults.next("POST", path) { |reply| reply.forward(server_url).rst }
     producer.append!({ "n" => 1 })
     sent = faults.requests(method: "POST").map do |request|
@@ -63,7 +63,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(sent).to eq([["writer", "0", "0", "application/json", '[{"n":1}]']] * 2)
   end
 
-  it "sends again what got no answer in time, and survives its late arrival" do
+  it "retries a request after a timeout, although the first one arrives late" do
     impatient = proxied(linger_ms: 0, max_batch_items: 1, timeout: 0.3, retry_policy: quick(max_retries: 1_000))
     impatient.append!(0)
     block_append(:late)
@@ -75,9 +75,9 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "restores the order of requests that overtook one another, and repeats only refused ones" do
+  it "restores the order of requests that overtook one another and repeats only those that the server rejected" do
     producer.append!(0)
-    # Whichever of the four comes first has to wait for the others, and these until all are out.
+    # The request that arrives first waits for the other three, and these wait until all are in flight.
     faults.next("POST", path) do |reply|
       3.times { reply.wait(:overtaken, patient: true) }
       reply.forward(server_url).send_response
@@ -96,7 +96,7 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     expect(numbers.tally.values).to all(be <= 2)
   end
 
-  it "outlasts a server that says nothing for a while" do
+  it "continues after a server that did not respond for a while" do
     own = start_server
     target = DurableStreams::Stream.create(own.url + path, content_type: :json)
     client = DurableStreams::Client.new(timeout: 0.2, retry_policy: quick(max_retries: 1_000))

@@ -3,12 +3,12 @@
 on_each_server DurableStreams::Producer, "with callbacks", :producer do
   let(:notices) { Queue.new }
 
-  # The next thing that was put there, waited for as long as an example may take.
+  # Waits for the next notice and returns it.
   def next_notice
     notices.pop
   end
 
-  it "tells every batch that is in the stream, in order" do
+  it "calls on_delivery for every stored batch, in order" do
     producer = direct(linger_ms: 60_000, max_batch_items: 2, on_delivery: lambda { |result, count|
                                                                             notices << [result, count]
                                                                           })
@@ -21,7 +21,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(results.last.first.next_offset).to eq(stream.head.next_offset)
   end
 
-  it "tells the failure, once, with what did not land" do
+  it "calls on_error once, with the undelivered messages" do
     producer = direct(linger_ms: 60_000, on_error: ->(error) { notices << error })
     stream.close_stream
     producer << { a: 1 } << 2
@@ -33,14 +33,14 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(notices).to be_empty
   end
 
-  it "tells a callable's exception as the cause" do
+  it "passes on_error a callable's exception as the cause" do
     producer = direct(linger_ms: 0, headers: { "x" => -> { raise KeyError } }, on_error: ->(error) { notices << error })
     producer << 1
     expect(next_notice.cause).to be_a(KeyError)
   end
 
   [RuntimeError, NotImplementedError, SystemStackError].each do |type|
-    it "logs a #{type} that a callback raises, and goes on" do
+    it "logs a #{type} that a callback raises, and continues" do
       logger = double(error: nil)
       allow(DurableStreams).to receive(:logger).and_return(logger)
       producer = direct(on_delivery: lambda { |result, _|
@@ -53,7 +53,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     end
   end
 
-  it "does not mind a callback that is slow" do
+  it "does not wait for a slow callback" do
     gate = Queue.new
     producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { notices << gate.pop })
     10.times { |i| producer.append!(i) }
@@ -62,7 +62,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(Array.new(10) { next_notice }).to eq((0..9).to_a)
   end
 
-  it "lets a callback append, and wait for it" do
+  it "lets a callback append and flush" do
     producer = nil
     producer = direct(headers: { "x" => -> { "1" } }, on_delivery: lambda { |result, _|
       next notices << :end if result.seq > 2
@@ -84,7 +84,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect { producer << 2 }.to raise_error(DurableStreams::ClosedError)
   end
 
-  it "lets on_error start over with another producer" do
+  it "lets on_error continue with another producer" do
     start_over = lambda do |error|
       next_one = direct(epoch: error.current_epoch + 1)
       error.undelivered.each { |data| next_one << data }
@@ -110,7 +110,7 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(next_notice).not_to eq(thread)
   end
 
-  it "calls them on a thread of the caller's group if that is enclosed" do
+  it "calls them on a thread of the caller's thread group if the group is enclosed" do
     producer = direct(on_delivery: ->(*) { notices << Thread.current })
     producer.append!(1)
     next_notice.kill.join

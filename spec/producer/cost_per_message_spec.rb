@@ -4,12 +4,12 @@ require "json"
 require "open3"
 require "rbconfig"
 
-# What a message costs among few and among many, in a process of its own. PRODUCER_MESSAGES=1000000 takes many more.
+# Compares the cost of one message among few and among many, each in a new process. PRODUCER_MESSAGES=1000000 runs more.
 RSpec.describe DurableStreams::Producer, "with very many messages", :producer, without: :gc_pressure do
   let(:many) { Integer(ENV.fetch("PRODUCER_MESSAGES", 100_000)) }
 
-  # Appends that many, of 60 bytes or so, to a stream of their own, from one thread.
-  # @return [Hash] :seconds of the processor, and :megabytes that the process grew by at its worst
+  # Appends `count` messages of about 60 bytes to a new stream, from one thread.
+  # @return [Hash] :seconds of processor time, and :megabytes by which the process grew at most
   def measure(count, message)
     target = DurableStreams::Stream.create(unique_url, content_type: :json)
     program = <<~RUBY
@@ -37,7 +37,7 @@ RSpec.describe DurableStreams::Producer, "with very many messages", :producer, w
     "Strings" => 'format("[%d,\"fifty bytes or so of text, as in an event\"]", i)',
     "Hashes" => '{ i: i, text: "fifty bytes or so of text, as in an event" }'
   }.each do |kind, message|
-    it "costs no more for each of many #{kind} than of few, and no more memory than the buffer",
+    it "uses constant time for each of many #{kind}, and no more memory than the buffer",
        if: File.exist?("/proc/self/status") do
       few = measure(many / 10, message)
       all = measure(many, message)

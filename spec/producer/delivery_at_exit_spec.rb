@@ -3,8 +3,8 @@
 require "tempfile"
 
 RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
-  # Runs a program in a process of its own. Its `producer` writes to this example's stream and sends nothing by itself.
-  # @return [Array] what it printed, on both, and how it ended
+  # Runs a program in a new process. Its `producer` writes to this example's stream and sends nothing by itself.
+  # @return [Array] what it printed to standard output and error, and its Process::Status
   def run(program, url: faults.url(path), timeout: 5)
     preamble = <<~RUBY
       client = DurableStreams::Client.new(timeout: #{timeout})
@@ -13,21 +13,21 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     ChildProcess.outcome(preamble + program)
   end
 
-  it "sends what was appended and never flushed" do
+  it "sends messages that were never flushed" do
     output, status = run("1_000.times { |i| producer << i }")
     expect(output).to eq("")
     expect(status).to be_success
     expect(stored).to eq((0...1_000).to_a)
   end
 
-  it "sends what is appended by the application's own at_exit" do
+  it "sends messages that the application's at_exit block appends" do
     run("at_exit { producer << 2 }; producer << 1")
     expect(stored).to eq([1, 2])
   end
 
-  # Sinatra and minitest/autorun register, as they are required, a block that runs the application. Blocks run last one
-  # first: this one is older than the library's.
-  describe "with an application that runs in an at_exit block from before the library was loaded" do
+  # When Sinatra and minitest/autorun are required, they register a block that runs the application. Blocks run in
+  # reverse order, so the library's block, which is newer, runs before the application.
+  describe "with an application that runs in an at_exit block older than the library's" do
     def run(application, before: "")
       Tempfile.create(["early", ".rb"]) do |file|
         file.write("at_exit { $application.call }")
@@ -43,7 +43,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
       end
     end
 
-    it "sends what a producer from then, or from before, was given" do
+    it "sends the messages of producers created before and in the block" do
       ["$saved = producer(producer_id: 'new'); $saved << 1; $saved << 2", "$saved << 3",
        "Thread.new { $saved << 4 }.join; at_exit { $saved << 5 }",
        "Process.wait(fork { producer(producer_id: 'forked') << 6 })"].each_with_index do |application, i|
@@ -52,12 +52,12 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
       expect(stored).to eq([1, 2, 3, 4, 5, 6])
     end
 
-    it "logs what it could not send" do
+    it "logs undelivered messages" do
       faults.on("POST", path) { |reply| reply.respond(404) }
       expect(run("$old = producer(producer_id: 'w'); $old << 1").first).to match(/1 appended messages did not reach/)
     end
 
-    it "starts threads that died anew" do
+    it "restarts dead callback threads" do
       output, = run(<<~RUBY)
         died = false
         values = -> { died ? "1" : (died = true) && Thread.exit }
@@ -70,7 +70,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
       expect(output.lines(chomp: true)).to match_array(%w[delivered delivered flushed])
     end
 
-    it "ends though a thread appends for ever" do
+    it "ends although a thread never stops appending" do
       output, status = run(<<~RUBY, before: "$saved = producer(producer_id: 'w', linger_ms: 0)")
         Thread.new { loop { $saved << 1 } }.report_on_exception = false
         Thread.pass until $saved.pending.positive?
@@ -80,7 +80,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     end
   end
 
-  it "sends when the process ends by an exception, by exit, or by a signal that raises" do
+  it "sends messages when the process ends by an exception, exit, or a signal that raises" do
     ["raise 'mine'", "exit 3", "Process.kill(:TERM, $$); sleep"].each_with_index do |ending, i|
       output, status = run("#{"producer.close; producer = DurableStreams::Producer.new(url: producer.url, " \
                               "producer_id: 'w#{i}', linger_ms: 60_000)"}; producer << #{i}; #{ending}")
@@ -90,7 +90,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(stored).to eq([0, 1, 2])
   end
 
-  it "calls callables and callbacks until then" do
+  it "calls callables and callbacks" do
     output, = run(<<~RUBY)
       other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 60_000,
                                            headers: { "x" => -> { "y" } }, on_delivery: ->(*) { puts "delivered" })
@@ -100,7 +100,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(stored).to eq([1])
   end
 
-  it "gives up in time on a server that says nothing, and logs how much was lost" do
+  it "gives up in time if the server does not respond, and logs the number of lost messages" do
     faults.on("POST", path, &:hang)
     output = nil
     took = timed { output, = run("3.times { |i| producer << i }", timeout: 60) }
@@ -108,7 +108,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to include("3 appended messages did not reach #{faults.url(path)}: no response within 5.0 s")
   end
 
-  it "logs how much was lost, and why, when the producer fails at the end" do
+  it "logs the number of lost messages and the reason when the producer fails" do
     faults.refuse_connections
     output = nil
     took = timed { output, = run("3.times { |i| producer << i }") }
@@ -116,7 +116,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to include("3 appended messages did not reach").and match(/refused|could not connect/i)
   end
 
-  it "logs what a producer lost that was collected as garbage" do
+  it "logs the messages that a garbage-collected producer lost" do
     faults.on("POST", path) { |reply| reply.respond(404) }
     output, = run(<<~RUBY)
       2.times { |i| producer << i }
@@ -126,7 +126,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output.scan(/(\d) appended messages did not reach/).flatten.sum(&:to_i)).to eq(3)
   end
 
-  it "logs no failure that the application was told of" do
+  it "does not log a failure that the application has seen" do
     faults.on("POST", path) { |reply| reply.respond(404) }
     output, = run("producer << 1; begin; producer.flush; rescue DurableStreams::ProducerError; end")
     expect(output).to eq("")
@@ -137,7 +137,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to eq("[\"1\"]\n")
   end
 
-  it "logs what a callback appended too late, and names no time that did not pass" do
+  it "logs messages that a callback appended too late, without claiming a timeout" do
     output = nil
     took = timed { output, = run(<<~RUBY) }
       DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { producer << 2 }) << 1
@@ -146,7 +146,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to match(/1 appended messages did not reach.*: the process ended before they were acknowledged/)
   end
 
-  it "logs what was lost where a signal ends the wait for it" do
+  it "logs lost messages when a signal ends the wait" do
     faults.on("POST", path, &:hang)
     ended = ChildProcess.program(<<~RUBY, faults.url(path)) do |child|
       DurableStreams::Producer.new(url: ARGV[0], content_type: :json, producer_id: "b", linger_ms: 60_000) << 1
@@ -158,7 +158,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(ended.output).to match(/1 appended messages did not reach.*: the process ended before they/)
   end
 
-  it "calls the callbacks that are left though each ends its thread" do
+  it "calls the remaining callbacks although each ends its thread" do
     output, = run(<<~RUBY)
       other = DurableStreams::Producer.new(url: producer.url, producer_id: "b", max_batch_items: 1, max_in_flight: 1,
                                            on_delivery: lambda { |result, _|
@@ -170,7 +170,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to eq("0\n1\n2\n")
   end
 
-  it "ends though every callback and callable is killed when all is over, with more to do" do
+  it "ends although the VM kills a callable that is still needed" do
     faults.on("POST", path, &:hang)
     took = timed { run(<<~RUBY) }
       producer = DurableStreams::Producer.new(url: producer.url, producer_id: "b", linger_ms: 0,
@@ -180,7 +180,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(took).to be_between(4, 5 + AtOnce::SECONDS)
   end
 
-  it "does not wait for ever for a callback" do
+  it "waits a limited time for a callback" do
     output = nil
     took = timed { output, = run(<<~RUBY) }
       DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) { sleep }).append!("1")
@@ -189,7 +189,7 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(output).to eq("")
   end
 
-  it "takes no time where nothing is pending, and a thread that calls back does not keep it alive" do
+  it "ends at once if nothing is pending, although a callback thread is alive" do
     output, status = run(<<~RUBY)
       DurableStreams::Producer.new(url: producer.url, producer_id: "b", on_delivery: ->(*) {}).append!("1")
     RUBY

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# Many small batches, five in flight, over a network that does everything that networks do. The run takes a part of the
-# messages; PRODUCER_MESSAGES=100000 is the whole of it (half a minute or more).
+# Many small batches, five in flight, over a network with all kinds of faults. By default 10,000 messages;
+# PRODUCER_MESSAGES=100000 takes half a minute or more.
 on_each_server DurableStreams::Producer, "exactly once", :producer do
   let(:count) { Integer(ENV.fetch("PRODUCER_MESSAGES", 10_000)) }
 
-  # What may happen to one request.
+  # Everything that may happen to one request.
   let(:replies) do
     real = server_url
     {
@@ -24,7 +24,7 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
     }
   end
 
-  # One of five requests meets a fault, the first of the epoch too.
+  # Injects a fault into one of five requests. The epoch's first request may be one of them.
   def script(requests)
     random = Random.new(RSpec.configuration.seed)
     requests.times do
@@ -39,12 +39,12 @@ on_each_server DurableStreams::Producer, "exactly once", :producer do
     expect(stored).to eq(Array.new(count) { |i| { "i" => i } })
   end
 
-  it "stores every message once, in order, over a network that fails all the time" do
+  it "stores every message once and in order over a faulty network" do
     script(count / 20)
     write(proxied(max_in_flight: 5, max_batch_items: 20, linger_ms: 1, retry_policy: quick(max_retries: 30)))
   end
 
-  it "stores every message once, in order, over one that does not" do
+  it "stores every message once and in order over a network without faults" do
     write(direct(max_in_flight: 5, max_batch_items: 10))
   end
 end

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
-  it "fails on a stream that is closed, with its end" do
+on_each_server DurableStreams::Producer, "after a failure", :producer do
+  it "raises StreamClosedError with the final offset" do
     producer = direct(linger_ms: 60_000)
     producer.append!(1)
     tail = stream.close_stream.final_offset
@@ -11,7 +11,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(error).to have_attributes(final_offset: tail, undelivered: [2, 3])
   end
 
-  it "fails on a stream that is not there, and on one that is gone" do
+  it "raises StreamNotFoundError after a 404 and StreamGoneError after a 410" do
     missing = described_class.new(url: unique_url, producer_id: "writer")
     missing << 1
     expect(failure { missing.close }).to be_a(DurableStreams::StreamNotFoundError).and have_attributes(undelivered: [1])
@@ -20,7 +20,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(failure { producer.append!(2) }).to be_a(DurableStreams::StreamGoneError)
   end
 
-  it "raises an error of its own for each status that is not retried" do
+  it "raises the error class of each status that is not retried" do
     { 400 => DurableStreams::BadRequestError, 401 => DurableStreams::UnauthorizedError,
       403 => DurableStreams::ForbiddenError, 413 => DurableStreams::PayloadTooLargeError,
       418 => DurableStreams::FetchError }.each do |status, type|
@@ -32,12 +32,12 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
   end
 
-  it "says that the content type differs" do
+  it "raises ContentTypeMismatchError if the content type differs" do
     producer = described_class.new(url: stream.url, content_type: :text, producer_id: "writer")
     expect(failure { producer.append!("x") }).to be_a(DurableStreams::ContentTypeMismatchError)
   end
 
-  it "fails when its client is closed before all is sent" do
+  it "raises ClosedError if its client is closed before all is sent" do
     client = DurableStreams::Client.new
     producer = described_class.new(url: stream.url, client: client, producer_id: "writer", linger_ms: 60_000)
     producer << 1
@@ -45,7 +45,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(failure { producer.flush }).to be_a(DurableStreams::ClosedError).and have_attributes(undelivered: [1])
   end
 
-  it "says so when the server has lost what it had acknowledged" do
+  it "raises SequenceGapError if the server has lost acknowledged messages" do
     producer = direct(linger_ms: 0)
     3.times { |i| producer.append!(i) }
     stream.delete
@@ -60,7 +60,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
 
     before { producer.append!(0) }
 
-    it "fails with the last answer" do
+    it "raises the error of the last response" do
       faults.on("POST", path) { |reply| reply.wait("appended").respond(503, "no room") }
       (1..3).each { |i| producer << i }
       faults.open("appended")
@@ -69,13 +69,13 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       expect(error).to have_attributes(status: 503, undelivered: [1, 2, 3], message: /no room/)
     end
 
-    it "fails with what the server asked for" do
+    it "raises RateLimitedError with the server's Retry-After" do
       faults.on("POST", path) { |reply| reply.retry_after(3_600) }
       expect(failure { producer.append!(1) }).to be_a(DurableStreams::RateLimitedError)
         .and have_attributes(retry_after: 3_600, undelivered: [1], outcome_unknown?: false)
     end
 
-    it "fails when there is no server, knowing that nothing was stored" do
+    it "raises ConnectionError if the server refuses connections" do
       faults.next("POST", path) { |reply| reply.wait("appended").rst }
       faults.refuse_connections
       producer << 1 << 2
@@ -85,7 +85,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       expect(error.undelivered).to eq([1, 2])
     end
 
-    it "does not know what became of a message whose answers were all lost" do
+    it "sets outcome_unknown? if every response was lost" do
       faults.on("POST", path) { |reply| reply.forward(server_url).rst }
       error = failure { producer.append!(1) }
       expect(error).to be_a(DurableStreams::ConnectionError)
@@ -93,13 +93,13 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       expect(stored).to eq([0, 1])
     end
 
-    it "fails when no answer comes in time" do
+    it "raises TimeoutError if no response arrives in time" do
       impatient = proxied(timeout: 0.05, retry_policy: quick(max_retries: 1))
       faults.on("POST", path, &:hang)
       expect(failure { impatient.append!(1) }).to be_a(DurableStreams::TimeoutError)
     end
 
-    it "gives back what was appended as it was passed, of every kind" do
+    it "returns the undelivered data as they were passed" do
       faults.on("POST", path) { |reply| reply.wait("appended").respond(503) }
       passed = [{ sym: :bol }, [1, "é"], nil, 1.5, '{"text": 1}', Struct.new(:to_json).new('"own"')]
       passed.each { |data| producer << data }
@@ -112,8 +112,8 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
   end
 
-  describe "with what was changed after it was appended" do
-    it "gives back what was to be sent, and all else as it was passed" do
+  describe "with data that changed after the append" do
+    it "returns changed data as the JSON to be sent, and other data as they were passed" do
       missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
       passed = [{ i: 0 }, ["é"], { same: true }, Struct.new(:name, :to_json).new("own", '"own"')]
       counter = passed.first
@@ -131,7 +131,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       expect(stored).to eq([{ "i" => 0 }, { "i" => 1 }, { "i" => 2 }, ["é"], { "same" => true }, "own"])
     end
 
-    it "says the same every time" do
+    it "returns the same list every time" do
       missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
       missing << (passed = { i: 0 })
       first = failure { missing.flush }
@@ -139,7 +139,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       expect(failure { missing << 1 }.undelivered).to equal(first.undelivered)
     end
 
-    it "takes a to_json that raises for a change" do
+    it "treats a to_json that raises as a change" do
       missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
       once = Class.new { def to_json(*) = @asked ? raise(IOError) : (@asked = true).to_s }.new
       missing << once
@@ -152,7 +152,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
       "application/octet-stream"
     end
 
-    it "gives Strings back in their encodings" do
+    it "returns Strings in their encodings" do
       producer = proxied(content_type: stream_type, linger_ms: 60_000, retry_policy: quick(max_retries: 0))
       faults.on("POST", path) { |reply| reply.respond(503) }
       passed = ["é", "é".b, "\xFF", "\xFF".b, "é".encode("ISO-8859-1"), "é".encode("UTF-16LE"), "a".b, "a"]
@@ -163,7 +163,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     end
   end
 
-  it "raises in the threads that wait for room" do
+  it "raises in threads that wait for room" do
     producer = proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24)
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.wait(:go).respond(404) }
@@ -174,7 +174,7 @@ on_each_server DurableStreams::Producer, "when it cannot go on", :producer do
     expect(thread.value).to be_a(DurableStreams::StreamNotFoundError)
   end
 
-  it "makes append wait for the other outcomes before it raises" do
+  it "waits in append for the outcomes of the other requests before it raises" do
     producer = proxied(linger_ms: 0, max_batch_items: 1)
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.wait(:slow).respond(404) }

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
+on_each_server DurableStreams::Producer, "with another producer of the same id", :producer do
   describe "without auto_claim" do
-    it "fails with StaleEpochError, and tells what did not land" do
+    it "raises StaleEpochError with the undelivered messages" do
       producer = proxied(linger_ms: 60_000)
       producer.append!(1)
       fence(1)
@@ -13,7 +13,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(stored).to eq([1, "rival"])
     end
 
-    it "accepts nothing more, and says why each time" do
+    it "raises the same error from every later call" do
       producer = direct
       producer.append!(1)
       fence(3)
@@ -24,12 +24,12 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(producer.pending).to eq(1)
     end
 
-    it "tells exactly what did not land when several are in flight" do
+    it "lists exactly the undelivered messages when several requests are in flight" do
       producer = proxied(linger_ms: 0, max_batch_items: 1)
       producer.append!(0)
       send_blocked(producer, [1, 2, 3], :requests)
       fence(1)
-      # Those to come are blocked as well: once one is refused, an append waits for what becomes of the rest.
+      # Later requests are blocked too: once one is rejected, append waits for the outcome of the others.
       3.times { block_append(:requests) }
       (4..6).each { |i| producer << i }
       faults.open(:requests)
@@ -39,7 +39,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
   end
 
   describe "with auto_claim" do
-    it "takes the id back and sends what was in flight and what waits, once, in order" do
+    it "claims the next epoch and sends pending messages once and in order" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
       producer.append!(0)
       send_blocked(producer, [1, 2, 3, 4], :requests)
@@ -51,14 +51,14 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(producer).to have_attributes(epoch: 8, seq: 7, pending: 0)
     end
 
-    it "finds the epoch of an earlier run" do
+    it "continues after the epoch of an earlier run" do
       fence(41)
       producer = direct(auto_claim: true)
       expect(producer.append!(1)).to have_attributes(epoch: 42, seq: 0, duplicate?: false)
       expect(stored).to eq(["rival", 1])
     end
 
-    it "fails, and sends nothing again, if a lost response may mean that a message was stored" do
+    it "fails and sends nothing again if a message may have been stored" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, auto_claim: true)
       producer.append!(0)
       faults.next("POST", path) { |reply| reply.forward(server_url).signal(:stored).wait(:fenced).rst }
@@ -72,7 +72,7 @@ on_each_server DurableStreams::Producer, "with a rival for its id", :producer do
       expect(stored).to eq([0, 1, "rival"])
     end
 
-    it "lets one of two producers that claim the same id go on, and the other fail" do
+    it "lets one of two producers with the same id continue and the other one fail" do
       one = direct(auto_claim: true)
       two = direct(auto_claim: true, epoch: 1)
       accepted = []

@@ -5,7 +5,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     faults.requests(method: "POST").map { |request| request.header(name) }
   end
 
-  # Every thread that a callable ran on, by what it gave.
+  # The thread of each call of a callable.
   let(:calls) { Queue.new }
 
   def counting
@@ -16,20 +16,20 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     end
   end
 
-  it "sends the stream's, the client's and its own, which win" do
+  it "sends the client's, the stream's and its own headers; the more specific one wins" do
     client = DurableStreams::Client.new(base_url: faults.url, headers: { "x-a" => "client", "x-b" => "client" })
     handle = client.stream(path, content_type: :json, headers: { "x-b" => "stream", "x-c" => "stream" })
     described_class.open(stream: handle, producer_id: "writer", headers: { "x-c" => "own" }) { |own| own << 1 }
     expect(%w[x-a x-b x-c].map { |name| sent(name) }).to eq([%w[client], %w[stream], %w[own]])
   end
 
-  it "asks callables once for every request, retries included, on a Ruby thread that is not the caller's" do
+  it "calls callables once for every request, retries included, on the callback thread" do
     producer = proxied(max_batch_items: 1, headers: { "x-count" => counting })
     faults.next("POST", path) { |reply| reply.respond(503) }
     faults.next("POST", path) { |reply| reply.forward(server_url).rst }
     producer.append!(1)
     producer.append!(2)
-    # A lost answer to the first batch: it is read back whose batch the server has.
+    # The response to the first batch was lost: the GET reads back whose batch the server has.
     expect(faults.requests.map(&:verb)).to eq(%w[HEAD POST POST POST GET POST])
     expect(faults.requests.map { |request| request.header("x-count") }).to eq(%w[1 2 3 4 5 6])
     threads = Array.new(calls.size) { calls.pop }
@@ -39,19 +39,19 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(stored).to eq([1, 2])
   end
 
-  it "asks callables while no call waits" do
+  it "calls callables while no method waits" do
     producer = proxied(linger_ms: 0, headers: { "x-count" => counting })
     producer << 1
     expect(faults.wait_for_request(method: "POST").header("x-count")).to eq("2")
   end
 
-  it "leaves out what a callable gives as nil" do
+  it "omits a header whose callable returns nil" do
     producer = proxied(headers: { "x-none" => -> {} })
     producer.append!(1)
     expect(sent("x-none")).to eq([nil])
   end
 
-  it "fails as a ProducerError whose cause is what a callable raised" do
+  it "raises ProducerError whose cause is the callable's exception" do
     [KeyError.new("no token"), NotImplementedError.new("later"), DurableStreams::StreamNotFoundError.new("elsewhere")]
       .each do |raised|
         producer = direct(headers: { "x" => -> { raise raised } })
@@ -64,14 +64,14 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(stored).to eq([])
   end
 
-  it "fails on a value that cannot be sent, and does not show it" do
+  it "raises an error for an invalid value, without showing the value" do
     producer = direct(headers: { "x" => -> { "secret\r\n" } })
     error = failure { producer.append!(1) }
     expect(error.cause).to be_an(ArgumentError)
     expect(error.full_message).not_to include("secret")
   end
 
-  it "recovers when the thread that asks callables is killed" do
+  it "recovers when the callback thread is killed" do
     producer = proxied(headers: { "x-count" => counting })
     producer.append!(1)
     calls.pop.kill.join
@@ -79,14 +79,14 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(sent("x-count")).to eq(%w[2 3])
   end
 
-  it "tells a callable that waits for the producer, which waits for it" do
+  it "detects the deadlock if a callable waits for its own producer" do
     producer = nil
     producer = direct(linger_ms: 0, headers: { "x" => -> { producer.flush } })
     producer << 1
     expect(failure { producer.flush }.cause).to be_a(ThreadError)
   end
 
-  it "tells a callable that waits for room in another producer, whose deliveries wait for it too" do
+  it "detects the deadlock if a callable waits for room in another producer that waits for the same thread" do
     audit = direct(producer_id: "audit", max_buffered_bytes: 20, headers: { "x" => -> { "y" } })
     producer = direct(headers: { "x" => -> { 10.times { audit << "token fetched".to_json } } })
     producer << "lost".to_json
@@ -95,7 +95,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(stored).to eq(["token fetched"])
   end
 
-  it "lets a callable append to another producer where there is room" do
+  it "lets a callable append to another producer that has room" do
     audit = direct(producer_id: "audit", headers: { "x" => -> { "y" } })
     producer = direct(headers: { "x" => -> { (audit << "token fetched".to_json) && "y" } })
     producer.append!("message".to_json)
@@ -103,7 +103,7 @@ on_each_server DurableStreams::Producer, "with headers", :producer do
     expect(stored).to contain_exactly("token fetched", "token fetched", "message")
   end
 
-  it "lets callables use the library, the producer's own stream included" do
+  it "lets callables use the library, even the producer's own stream" do
     handle = nil
     handle = DurableStreams::Stream.new(stream.url, content_type: :json)
     producer = direct(headers: { "x" => -> { handle.append("from the callable".to_json).next_offset } })

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Every wait of a producer ends at once when it is interrupted, and nothing is lost or doubled by that.
+# An interrupt ends every wait of a producer at once. No message is lost or stored twice.
 on_each_server DurableStreams::Producer, "when interrupted", :producer do
   let(:producer) { proxied(linger_ms: 0, max_batch_items: 1, max_buffered_bytes: 24) }
 
-  # The request of message 1 is out and unanswered; message 2 waits, or what the buffer takes.
+  # The request of message 1 is in flight. Message 2, or as many as fit into the buffer, waits.
   before do
     producer.append!(0)
     block_append(:go, applied: true)
@@ -12,7 +12,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
     faults.wait_until_waiting(:go)
   end
 
-  # What makes each wait, and whether it appends its message (2) before it waits.
+  # The call that waits, and the messages that it appends first (nil: an unknown number of 2s).
   waits = {
     "flush" => [->(producer) { producer.flush }, []],
     "append!" => [->(producer) { producer.append!(2) }, [2]],
@@ -39,7 +39,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
 
   waits.each do |name, (wait, added)|
     interrupts.each do |how, interruption|
-      it "ends #{name} on #{how}, and goes on afterwards" do
+      it "ends #{name} on #{how}, and continues afterwards" do
         interrupt(wait, interruption)
         faults.open(:go)
         producer.flush
@@ -65,7 +65,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
     expect(stored.first(2) + [stored.last]).to eq([0, 1, "after"])
   end
 
-  it "is closing after an interrupted close, and closed by the next one" do
+  it "accepts nothing after an interrupted close, and the next close completes it" do
     interrupt(waits["close"].first, interrupts.values.first)
     expect(producer).to be_closed
     expect { producer << 3 }.to raise_error(DurableStreams::ClosedError)
@@ -74,7 +74,7 @@ on_each_server DurableStreams::Producer, "when interrupted", :producer do
     expect(stored).to eq([0, 1])
   end
 
-  it "closes the stream once after an interrupted close_stream, with the data of the first time" do
+  it "closes the stream once after an interrupted close_stream, with the data of the first call" do
     interrupt(waits["close_stream"].first, interrupts.values.first)
     faults.open(:go)
     expect(producer.close_stream(data: 2).final_offset).to eq(stream.head.next_offset)

@@ -1,17 +1,17 @@
 # frozen_string_literal: true
 
 RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer do
-  # Collects garbage until the block is true: what a collection finds depends on what a stack still shows.
+  # Collects garbage until the block is true. One collection may miss objects whose addresses are still on a stack.
   def collect_until
     1_000.times do
       return if yield
 
       Thread.new { GC.start }.join
     end
-    raise "garbage collection did not bring it about"
+    raise "the condition is still false after 1,000 collections"
   end
 
-  # Makes producers that nobody holds, in a thread whose stack goes with it.
+  # Creates unreferenced producers, in a thread, so that its stack does not refer to them afterwards.
   def drop(count, **options)
     target = stream
     Thread.new do
@@ -21,11 +21,11 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
       end
       nil
     end.join
-    # Something else in the places where the last one may still be.
+    # Overwrites places on the stack that may still refer to the last one.
     Array.new(3) { described_class.new(stream: target, producer_id: "blocked") }
   end
 
-  # Uses producers that their own callbacks and callables refer to; then nobody else does.
+  # Creates producers that only their own callbacks and callables refer to, and expects that they are freed.
   def expect_freed(name)
     before = ObjectSpace.each_object(described_class).count
     drop(50) do |_, i|
@@ -37,7 +37,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     collect_until { ObjectSpace.each_object(described_class).count < before + 20 }
   end
 
-  # A class of its own for each example, so that its instances can be counted.
+  # A new class for each example, so that its instances can be counted.
   let(:marker) do
     Class.new do
       def to_json(*)
@@ -46,36 +46,35 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     end
   end
 
-  it "delivers what a producer had that nobody holds any more" do
+  it "delivers the messages of an unreferenced producer" do
     blocked = drop(10, linger_ms: 3_600_000) { |producer, i| producer << i }
     collect_until { stored.size >= 9 }
     blocked.each(&:close)
     expect(stored - (0..9).to_a).to eq([])
   end
 
-  it "delivers it with headers of callables and with callbacks" do
+  it "delivers the messages of an unreferenced producer with callables and callbacks" do
     notices = Queue.new
-    drop(5, linger_ms: 0, headers: { "x" => -> { "1" } }, on_delivery: lambda { |_, count|
-                                                                         notices << count
-                                                                       }) do |producer, i|
+    delivered = ->(_, count) { notices << count }
+    drop(5, linger_ms: 0, headers: { "x" => -> { "1" } }, on_delivery: delivered) do |producer, i|
       producer << { n: i }
     end
     GC.start
     expect(Array.new(5) { notices.pop }).to eq([1] * 5)
   end
 
-  it "frees producers that are closed, also where a callback or callable refers to them" do
+  it "frees closed producers, although a callback or callable refers to them" do
     expect_freed("closed") do |producer|
       producer << 1
       producer.close
     end
   end
 
-  it "frees idle producers that nobody closed, also where a callback or callable refers to them" do
+  it "frees idle producers that are not closed, although a callback or callable refers to them" do
     expect_freed("idle") { |producer| producer.append!(1) }
   end
 
-  it "keeps a producer's callback and callables for as long as they are needed" do
+  it "does not free callbacks and callables that are still needed" do
     notices = Queue.new
     faults.on("POST", path) do |reply|
       reply.wait("gate", patient: true)
@@ -102,7 +101,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     expect(sent_values).to match_array([*0..9, *0..9].map { |i| "#{i} 0" })
   end
 
-  it "keeps what was appended for `undelivered`, and lets it go once it is acknowledged" do
+  it "stores appended objects for `undelivered`, and frees them once they are acknowledged" do
     producer = direct(linger_ms: 3_600_000, max_batch_items: 10_000)
     Thread.new { 5_000.times { producer << marker.new } }.join
     GC.start
@@ -111,7 +110,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     collect_until { ObjectSpace.each_object(marker).count < 100 }
   end
 
-  it "lets it go without a flush, some appends after it was acknowledged" do
+  it "frees acknowledged objects without a flush, after some appends" do
     delivered = Queue.new
     producer = direct(linger_ms: 3_600_000, max_batch_items: 5_000, on_delivery: ->(_, count) { delivered << count })
     Thread.new { 5_000.times { producer << marker.new } }.join
@@ -120,7 +119,7 @@ RSpec.describe DurableStreams::Producer, "and the garbage collector", :producer 
     collect_until { ObjectSpace.each_object(marker).count < 100 }
   end
 
-  it "works while every allocation collects garbage" do
+  it "works under GC.stress" do
     ended = ChildProcess.program(<<~RUBY, stream.url, timeout: 300)
       producer = DurableStreams::Producer.new(url: ARGV[0], producer_id: "p", max_batch_items: 3, on_delivery: ->(*) {},
                                               headers: { "x" => -> { "1" } })

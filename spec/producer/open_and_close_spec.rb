@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 on_each_server DurableStreams::Producer, "closing", :producer do
-  # Has another thread close the stream with a last message, in a request that is blocked at the gate :closing.
+  # Closes the stream with a last message, in another thread. The request is blocked at the gate :closing.
   # @return [Thread]
   def close_blocked(producer)
     block_append(:closing)
@@ -9,7 +9,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
   end
 
   describe "close" do
-    it "sends what waits, and leaves the stream open" do
+    it "sends pending messages and does not close the stream" do
       producer = direct(linger_ms: 60_000)
       producer << 1
       expect(producer.close).to be_nil
@@ -17,7 +17,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stream.head).not_to be_closed
     end
 
-    it "may be called twice, and nothing can be appended afterwards" do
+    it "may be called twice, and rejects later appends" do
       producer = direct
       producer.close
       expect(producer.close).to be_nil
@@ -28,7 +28,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(producer.flush).to be_nil
     end
 
-    it "gives up after its timeout, lists what is undelivered, and is closed" do
+    it "raises after its timeout with the undelivered messages, and is closed" do
       producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1)
       producer.append!(0)
       faults.on("POST", path, &:hang)
@@ -41,10 +41,10 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(error).to have_attributes(undelivered: [1, 2], outcome_unknown?: true)
       expect(producer).to be_closed
       expect(failure { producer.close }).to have_attributes(class: error.class, undelivered: [1, 2])
-      faults.wait_until_closed(by: :client) # the request is not left behind
+      faults.wait_until_closed(by: :client) # the request is cancelled
     end
 
-    it "raises the failure each time" do
+    it "raises the failure every time" do
       producer = direct(linger_ms: 60_000)
       stream.close_stream
       producer << 1
@@ -54,7 +54,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(producer).to be_closed
     end
 
-    it "raises the failure though another thread, such as that of on_error, has closed the producer before" do
+    it "raises the failure although another thread, such as that of on_error, closed the producer before" do
       closed = Queue.new
       producer = nil
       on_error = ->(error) { closed << [error, failure { producer.close }] }
@@ -66,14 +66,14 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(failure { producer.close }).to have_attributes(undelivered: [1])
     end
 
-    it "does not wait for its timeout where all is sent" do
+    it "does not wait for its timeout if nothing is pending" do
       producer = direct(linger_ms: 60_000)
       producer << 1
       expect(timed { producer.close(timeout: 1000) }).to be < AtOnce::SECONDS
       expect(stored).to eq([1])
     end
 
-    it "refuses invalid timeouts" do
+    it "rejects invalid timeouts" do
       [-1, Float::NAN, "1"].each { |s| expect { direct.close(timeout: s) }.to raise_error(ArgumentError, /timeout/) }
     end
 
@@ -94,7 +94,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
   end
 
   describe "close_stream" do
-    it "closes the stream after all that was appended, and gives its end, each time" do
+    it "closes the stream after all messages and returns its final offset, every time" do
       producer = direct(linger_ms: 60_000)
       producer << 1 << 2
       result = producer.close_stream
@@ -105,7 +105,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stored).to eq([1, 2])
     end
 
-    it "takes a last message in the same step" do
+    it "appends a last message in the same request" do
       producer = direct
       producer << 1
       result = producer.close_stream(data: { last: true })
@@ -115,7 +115,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     end
 
     [nil, { last: true }].each do |first|
-      it "refuses a last message after it has closed the stream with #{first ? "another one" : "none"}" do
+      it "rejects a last message after it closed the stream with #{first ? "another one" : "none"}" do
         producer = direct
         result = producer.close_stream(data: first)
         expect { producer.close_stream(data: { last: false }) }
@@ -126,7 +126,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       end
     end
 
-    it "takes one of two last messages from two threads, and refuses the other one" do
+    it "accepts one of two last messages from two threads and rejects the other one" do
       producer = proxied
       closing = close_blocked(producer)
       expect { producer.close_stream(data: 2) }.to raise_error(DurableStreams::StreamClosedError)
@@ -144,7 +144,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
     end
 
     [nil, { "last" => 1 }].each do |data|
-      it "is idempotent when its answer is lost (#{data ? "with" : "without"} data)" do
+      it "is idempotent if its response is lost (#{data ? "with" : "without"} data)" do
         producer = proxied
         producer.append!(0)
         faults.next("POST", path) { |reply| reply.forward(server_url).rst }
@@ -153,7 +153,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       end
     end
 
-    it "refuses bad data and can then be called again" do
+    it "rejects invalid data and can then be called again" do
       producer = direct
       expect { producer.close_stream(data: "{") }.to raise_error(DurableStreams::ParseError)
       expect(producer).not_to be_closed
@@ -161,7 +161,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(stored).to eq([{}])
     end
 
-    it "fails with what it could not deliver" do
+    it "raises with the undelivered messages" do
       producer = direct(linger_ms: 60_000)
       producer << 1
       stream.close_stream
@@ -169,7 +169,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
         .and have_attributes(undelivered: [1, 2])
     end
 
-    it "fails on a stream that somebody else has closed, though there is nothing to add" do
+    it "raises StreamClosedError if another writer closed the stream, even without pending messages" do
       producer = direct
       tail = stream.close_stream.final_offset
       expect(failure { producer.close_stream }).to be_a(DurableStreams::StreamClosedError)
@@ -182,13 +182,13 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       described_class.open(stream: stream, producer_id: "block", linger_ms: 60_000, **options, &block)
     end
 
-    it "gives the producer without a block, and the block's value with one, all being sent" do
+    it "returns the producer without a block, or flushes and returns the block's value" do
       expect(opened.close).to be_nil
       expect(opened(epoch: 1) { |producer| (producer << 1) && :value }).to eq(:value)
       expect(stored).to eq([1])
     end
 
-    it "flushes and closes however the block ends" do
+    it "flushes and closes however the block exits" do
       saved = []
       opened { |producer| break (saved << producer && producer << 1) }
       catch(:done) { opened(epoch: 1) { |producer| (saved << producer << 2) && throw(:done, producer << 2) } }
@@ -197,18 +197,18 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(saved.grep(described_class)).to all(be_closed)
     end
 
-    it "raises what closing raises" do
+    it "raises the error of close" do
       stream.close_stream
       expect { opened { |producer| producer << 1 } }.to raise_error(DurableStreams::StreamClosedError)
     end
 
-    it "raises what closing raises where the block has closed the producer, and rescued it" do
+    it "raises the error of close although the block closed the producer and rescued it" do
       stream.close_stream
       expect { opened { |producer| failure { (producer << 1).close } } }
         .to raise_error(DurableStreams::StreamClosedError)
     end
 
-    it "logs nothing where the block raised the very error that closing meets again" do
+    it "logs nothing if the block raised the same error as close" do
       logger = double
       allow(DurableStreams).to receive(:logger).and_return(logger)
       lost = KeyError.new("no token")
@@ -218,7 +218,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect { opened { |producer| producer.append!(1) } }.to raise_error(DurableStreams::StreamClosedError)
     end
 
-    it "logs the failure of closing where the block raised that of another producer" do
+    it "logs the error of close if the block raised that of another producer" do
       stream.close_stream
       logger = double(warn: nil)
       allow(DurableStreams).to receive(:logger).and_return(logger)
@@ -228,7 +228,7 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       expect(logger).to have_received(:warn).with(/StreamClosedError/)
     end
 
-    it "does not mask the block's exception by closing's, which it logs" do
+    it "raises the block's exception and logs that of close" do
       stream.close_stream
       logger = double(warn: nil)
       allow(DurableStreams).to receive(:logger).and_return(logger)

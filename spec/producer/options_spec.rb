@@ -5,7 +5,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     expect { direct(**options) }.to raise_error(ArgumentError, message)
   end
 
-  it "refuses invalid numbers, and names the option" do
+  it "rejects invalid numbers and names the option" do
     {
       epoch: [-1, 2**53, 1.0, "1", nil], next_seq: [-1, 2**53, 0.0], max_batch_bytes: [0, -1, (2**30) + 1, nil],
       max_batch_items: [0, -1, 1.5], max_in_flight: [0, 1_001, nil], max_buffered_bytes: [0, nil],
@@ -13,19 +13,19 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     }.each { |name, values| values.each { |value| refused(/\A#{name} must be/, name => value) } }
   end
 
-  it "takes numbers at their bounds" do
+  it "accepts numbers at their limits" do
     expect(direct(epoch: (2**53) - 1, next_seq: (2**53) - 1, max_batch_bytes: 1, max_in_flight: 1_000,
                   max_buffered_bytes: 1, linger_ms: 0))
       .to have_attributes(epoch: (2**53) - 1, seq: (2**53) - 2, pending: 0, closed?: false)
   end
 
-  it "refuses ids that a header would not carry as they are" do
+  it "rejects ids that a header cannot represent exactly" do
     [nil, :id, "", " a", "a ", "a\nb", "a\0", "\xFF"].each do |id|
       expect { described_class.new(stream: stream, producer_id: id) }.to raise_error(ArgumentError)
     end
   end
 
-  it "refuses other values than the documented ones" do
+  it "rejects undocumented values" do
     refused("when_full must be :block or :raise, got :drop", when_full: :drop)
     refused(/\Aretry_policy must be a DurableStreams::RetryPolicy/, retry_policy: { max_retries: 1 })
     refused("on_delivery must respond to call, got Integer", on_delivery: 1)
@@ -35,7 +35,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     expect { direct(lingerms: 5) }.to raise_error(ArgumentError, /unknown keyword/)
   end
 
-  it "writes to a url with a client's connections, or with the configuration's" do
+  it "writes to a url by the given client, or by the configuration's" do
     stream
     client = DurableStreams::Client.new(base_url: server_url)
     described_class.open(url: path, client: client, producer_id: "one") { |producer| producer << { a: 1 } }
@@ -43,7 +43,7 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     expect(stored).to eq([{ "a" => 1 }, { "a" => 2 }])
   end
 
-  it "has an inspect without credentials" do
+  it "shows no credentials in inspect" do
     secret = described_class.new(url: "http://me:secret@127.0.0.1:1/s", producer_id: "a")
     expect(secret.inspect).to include("/s", '"a"', "closed=false")
     expect(secret.inspect).not_to include("secret")

@@ -4,26 +4,26 @@ require "logger"
 require "rbconfig"
 require "stringio"
 
-# A program that is run again uses the id and the epoch that it used before.
-on_each_server DurableStreams::Producer, "in a program that is run again", :producer do
-  # What a later run's first request meets.
-  def doubled(answer)
+# A program that runs again under the id and epoch that it used before.
+on_each_server DurableStreams::Producer, "in a program that runs again", :producer do
+  # Sends the next append to the real server twice, and the response with this index to the client.
+  def double_append(response)
     real = server_url
-    faults.next("POST", path) { |reply| reply.forward(real).forward(real).send_response(answer) }
+    faults.next("POST", path) { |reply| reply.forward(real).forward(real).send_response(response) }
   end
 
   def requests
     faults.requests.map(&:verb)
   end
 
-  # The block's value; what it logs is dropped.
-  def logged_away
+  # Returns the block's value and discards what it logs.
+  def without_log
     value = nil
     logged { value = yield }
     value
   end
 
-  # What the block logs.
+  # Returns what the block logs.
   def logged
     log = StringIO.new
     before = DurableStreams.logger
@@ -34,7 +34,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     DurableStreams.logger = before
   end
 
-  it "loses nothing of the documentation's example" do
+  it "stores every message of the documentation's example" do
     program = <<~RUBY
       producer = DurableStreams::Producer.new(
         url: ARGV.fetch(0), producer_id: "order-service-1", epoch: 0, auto_claim: true
@@ -51,12 +51,12 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored.map(&:values)).to eq([*0..3].product([*0..2]))
   end
 
-  it "stores what an earlier run stored too" do
+  it "stores a message that equals one of an earlier run" do
     3.times { direct(auto_claim: true).append!("the same".to_json) }
     expect(stored).to eq(["the same"] * 3)
   end
 
-  it "goes on in the next epoch with auto_claim" do
+  it "continues in the next epoch with auto_claim" do
     direct.append!(0)
     notices = Queue.new
     again = direct(auto_claim: true, on_delivery: ->(result, count) { notices << [result.duplicate?, count] })
@@ -65,14 +65,14 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0, 1])
   end
 
-  it "goes on in a further one if an earlier run's auto_claim took the epoch that this one counts up to" do
+  it "continues in a later epoch if an earlier run's auto_claim used the next one" do
     fence(41)
     direct(auto_claim: true).append!(42)
     expect(direct(auto_claim: true, epoch: 42).append!(43)).to have_attributes(epoch: 43)
     expect(stored).to eq(["rival", 42, 43])
   end
 
-  it "fails without auto_claim, and gives back every message" do
+  it "raises EpochReusedError without auto_claim, with every message undelivered" do
     direct.append!(0)
     again = direct(linger_ms: 60_000)
     again << 1 << { "two" => 2 } << 3
@@ -83,29 +83,29 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0])
   end
 
-  it "does not mistake a request that a proxy sent twice, whichever answer it passes on" do
-    [0, 1].each do |answer|
-      doubled(answer)
-      producer = proxied(producer_id: "doubled #{answer}", auto_claim: true)
-      producer.append!(answer)
+  it "recognizes its own request if a proxy sent it twice, whichever response it passes on" do
+    [0, 1].each do |response|
+      double_append(response)
+      producer = proxied(producer_id: "doubled #{response}", auto_claim: true)
+      producer.append!(response)
       expect(producer).to have_attributes(epoch: 0, seq: 0)
     end
     expect(stored).to eq([0, 1])
     expect(requests).to eq(%w[HEAD POST HEAD POST GET])
   end
 
-  it "does not mistake one that a proxy sent twice after a claim" do
+  it "recognizes its own request if a proxy sent it twice after a claim" do
     direct.append!(0)
     faults.next("POST", path) { |reply| reply.forward(server_url).send_response }
-    2.times { doubled(1) }
+    2.times { double_append(1) }
     producer = proxied(auto_claim: true)
     (1..3).each { |message| producer.append!(message) }
     expect(producer).to have_attributes(epoch: 1, seq: 2)
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "finds a batch that the server writes in another way" do
-    doubled(1)
+  it "finds its batch if the server formats the JSON in another way" do
+    double_append(1)
     producer = proxied(linger_ms: 60_000)
     ['{ "b" : 1.0, "a" : "\u00e9\/" }', "[ 1 , [] ]", "1e400", "9007199254740993", '{"1":2,"0":[{}]}'].each do |message|
       producer << message
@@ -115,7 +115,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored.size).to eq(5)
   end
 
-  it "finds a batch among those of other writers" do
+  it "finds its batch among those of other writers" do
     faults.next("POST", path) do |reply|
       reply.wait(:tail_is_known).forward(server_url).signal(:stored).wait(:others).forward(server_url).send_response(1)
     end
@@ -133,25 +133,25 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0, 1, 2, 3])
   end
 
-  it "takes a batch for delivered, and warns, if the stream cannot be read" do
+  it "treats a batch as delivered and warns if the stream cannot be read" do
     direct.append!(0)
     faults.on("GET", path) { |reply| reply.respond(403) }
     result = nil
-    said = logged { result = proxied(auto_claim: true).append!(1) }
-    # A number above the one that was sent would tell, but there is none.
+    log = logged { result = proxied(auto_claim: true).append!(1) }
+    # A sequence number above the one sent would reveal the earlier run, but there is none.
     expect(result).to have_attributes(duplicate?: true, epoch: 0)
-    expect(said).to match(/WARN.*not certain that 1 message reached .*epoch 0/)
+    expect(log).to match(/WARN.*not certain that 1 message reached .*epoch 0/)
     expect(stored).to eq([0])
   end
 
-  describe "when it has something to warn of" do
-    # Has sent a batch that counts as delivered and may be an earlier run's, and has not been asked since.
+  describe "with a warning to log" do
+    # A producer whose batch counts as delivered but may be an earlier run's. No method was called since.
     def doubtful(**options)
       direct.append!(0)
       faults.on("GET", path) { |reply| reply.respond(403) }
       producer = proxied(linger_ms: 0, max_batch_items: 1, **options)
       producer << 1 << 2
-      # The second one goes out when the first one is settled.
+      # The second request is sent once the first one is settled.
       faults.wait_for_request(2, method: "POST")
       producer
     end
@@ -161,22 +161,22 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
       "an append of an object" => ->(producer) { producer << [3] },
       "a look at what is pending" => :pending.to_proc
     }.each do |name, call|
-      it "logs it with #{name}" do
+      it "logs it on #{name}" do
         expect(logged { call.call(doubtful) }).to match(/WARN.*not certain that 1 message reached/)
       end
     end
 
-    it "logs it beside a callback" do
+    it "logs it before it calls a callback" do
       notices = Queue.new
-      said = logged do
+      log = logged do
         doubtful(on_delivery: ->(*) { notices << true })
         2.times { notices.pop }
       end
-      expect(said).to match(/WARN.*not certain that 1 message reached/)
+      expect(log).to match(/WARN.*not certain that 1 message reached/)
     end
 
-    it "keeps it in a trap handler, where loggers cannot log" do
-      said = logged do
+    it "logs it after a trap handler, in which loggers cannot log" do
+      log = logged do
         producer = doubtful
         appended = false
         before = trap("USR2") { appended = producer << 3 }
@@ -185,25 +185,25 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
         trap("USR2", before)
         producer.flush
       end
-      expect(said).to match(/WARN.*not certain that 1 message reached/)
+      expect(log).to match(/WARN.*not certain that 1 message reached/)
     end
   end
 
-  it "sends what it has if HEAD fails" do
+  it "sends its messages if HEAD fails" do
     faults.on("HEAD", path) { |reply| reply.respond(405) }
-    said = logged { proxied.append!(1) }
-    expect(said).to eq("")
+    log = logged { proxied.append!(1) }
+    expect(log).to eq("")
     expect(stored).to eq([1])
   end
 
-  it "sends what it has, after the client's timeout, if HEAD is never answered" do
+  it "sends its messages after the client's timeout if HEAD gets no response" do
     faults.on("HEAD", path) { |reply| reply.wait(:never) }
     proxied(timeout: 0.2).append!(1)
     expect(stored).to eq([1])
     expect(requests).to eq(%w[HEAD POST])
   end
 
-  it "asks for the end of the stream again when the server is back after an outage" do
+  it "requests the tail again after an outage" do
     direct.append!(0)
     2.times { faults.next("HEAD", path) { |reply| reply.respond(503) } }
     faults.next("POST", path) { |reply| reply.retry_after(0) }
@@ -212,10 +212,10 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0, 1])
   end
 
-  it "asks for the end of the stream when there is something to send, and not when it is made" do
+  it "requests the tail when it has something to send, not when it is created" do
     direct.append!(0)
     client = DurableStreams::Client.new(base_url: faults.url, retry_policy: quick)
-    # Asks for the content type.
+    # Requests the content type.
     producer = produce(stream: client.stream(path), auto_claim: true)
     stream << 1
     expect(producer.append!(1)).to have_attributes(epoch: 1, duplicate?: false)
@@ -224,12 +224,12 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(requests).to eq(%w[HEAD HEAD POST GET HEAD POST POST])
   end
 
-  it "asks past caches for the end of the stream" do
+  it "requests the tail with no-cache" do
     proxied.append!(0)
     expect(faults.requests.first).to have_attributes(verb: "HEAD", headers: include(%w[cache-control no-cache]))
   end
 
-  it "asks for nothing with next_seq, and a batch that the server has counts as delivered" do
+  it "does not request the tail with next_seq; a batch that the server has counts as delivered" do
     direct.append!(0)
     producer = proxied(next_seq: 0)
     expect(producer.append!(0)).to be_duplicate
@@ -238,7 +238,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([0, 1])
   end
 
-  it "does not wait for the end of the stream in append" do
+  it "does not wait for the tail in append" do
     faults.next("HEAD", path) { |reply| reply.wait(:head).forward(server_url).send_response }
     producer = proxied
     producer << 1
@@ -248,8 +248,8 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     expect(stored).to eq([1])
   end
 
-  describe "while another one runs that began with the same message" do
-    # Both have sent it, and one is stored. Yields the one that stored it and the other one.
+  describe "while another producer runs whose first message is the same" do
+    # Both send it; the server stores one. Returns the producer that stored it, and the other one.
     def twins(**options)
       faults.next("POST", path) { |reply| reply.wait(:tail_is_known).forward(server_url).send_response }
       second = proxied(**options)
@@ -263,13 +263,13 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     end
 
     it "warns that the message may be the other one's" do
-      said = logged { twins }
-      expect(said).to match(/WARN.*not certain that 1 message reached .* Equal data are in the stream/)
+      log = logged { twins }
+      expect(log).to match(/WARN.*not certain that 1 message reached .* Equal data are in the stream/)
       expect(stored).to eq(["boot"])
     end
 
-    it "fails if the other one goes on in the epoch" do
-      first, second = logged_away { twins }
+    it "fails if the other one continues in the epoch" do
+      first, second = without_log { twins }
       first.append!(1)
       second << 2 << 3
       expect(failure { second.flush }).to be_a(DurableStreams::EpochReusedError)
@@ -277,15 +277,15 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
       expect(stored).to eq(["boot", 1])
     end
 
-    it "goes on in the next epoch with auto_claim if the other one goes on in this one" do
-      first, second = logged_away { twins(auto_claim: true) }
+    it "continues in the next epoch with auto_claim if the other one continues in this one" do
+      first, second = without_log { twins(auto_claim: true) }
       first.append!(1)
       expect(second.append!(2)).to have_attributes(epoch: 1, duplicate?: false)
       expect(stored).to eq(["boot", 1, 2])
     end
 
-    it "goes on, and the other one fails as soon as its message meets one of this one's" do
-      first, second = logged_away { twins }
+    it "continues, and the other one fails at its first conflicting message" do
+      first, second = without_log { twins }
       second.append!(2)
       expect(failure { first.append!(1) }).to be_a(DurableStreams::StaleEpochError)
         .and have_attributes(undelivered: [1])
@@ -293,7 +293,7 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
     end
   end
 
-  it "closes the stream under an epoch that an earlier run used" do
+  it "closes the stream although an earlier run used the epoch" do
     direct.append!(0)
     direct(auto_claim: true).close_stream
     expect(stream.head).to be_closed
@@ -304,10 +304,10 @@ on_each_server DurableStreams::Producer, "in a program that is run again", :prod
       "application/octet-stream"
     end
 
-    it "tells an earlier run's batch from its own" do
+    it "distinguishes an earlier run's batch from its own" do
       direct.append!("one")
       expect(direct(auto_claim: true).append!("two").epoch).to eq(1)
-      doubled(1)
+      double_append(1)
       producer = proxied(producer_id: "doubled", content_type: stream_type)
       expect(producer.append!("three").epoch).to eq(0)
       expect(stored.map(&:data).join).to eq("onetwothree")

@@ -13,13 +13,13 @@ RSpec.describe RestartableWriter, :producer do
     stored.size - written.size
   end
 
-  it "writes what is not there yet, under the next epoch" do
+  it "writes the missing messages, under the next epoch" do
     2.times { |run| described_class.new(stream, "writer").run((1..(10 + run)).map(&:to_s)) }
     expect(written).to eq((1..11).to_a)
     expect(markers).to eq(2)
   end
 
-  it "skips messages that a killed writer still had in flight" do
+  it "skips messages that a killed writer had in flight" do
     blocked = proxied(linger_ms: 0)
     blocked.append!({ described_class::KEY => "the killed one" })
     block_append(:late)
@@ -30,7 +30,7 @@ RSpec.describe RestartableWriter, :producer do
     expect(written).to eq([0, 1])
   end
 
-  it "takes the next epoch when another writer took the same one at the same time" do
+  it "claims the next epoch if another writer claimed the same one at the same time" do
     block_append(:late)
     handle = DurableStreams::Stream.new(faults.url(path), content_type: :json)
     writer = Thread.new { described_class.new(handle, "writer").run(%w[0 1]) }
@@ -63,7 +63,7 @@ RSpec.describe RestartableWriter, :producer do
     File.expand_path("../..", __dir__)
   end
 
-  # Kills the process once that message, or the end, is in the stream.
+  # Kills the process once this message, or the last one, is in the stream.
   def kill_after(writer, number)
     Process.kill(:KILL, writer.pid) if stream.read_json(live: :long_poll).find do |message|
       message.is_a?(Array) && message.first >= [number, 29_999].min

@@ -1,16 +1,16 @@
 # frozen_string_literal: true
 
-# The threads that compute the values of callables and call callbacks, whatever befalls them.
-RSpec.describe DurableStreams::Producer, "and its threads", :producer do
+# Callback threads, which run callables and callbacks: they may block, end, be killed, or fail to start.
+RSpec.describe DurableStreams::Producer, "and its callback threads", :producer do
   let(:calls) { Queue.new }
   let(:gate) { Queue.new }
 
-  # The library's threads, those that are about to end aside.
+  # The library's living threads.
   def threads(kind = nil)
     Thread.list.select { |thread| thread.alive? && thread.name&.start_with?("durable_streams #{kind}") }
   end
 
-  # A callable that says that it was called, and is stuck until there is something at the gate.
+  # A callable that records its call and blocks until the gate has a value for it.
   def stuck
     lambda do
       calls << Thread.current
@@ -25,7 +25,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
   describe "with a callable that is stuck" do
     after { gate.close }
 
-    it "does not stop other producers, made before or after that" do
+    it "does not stop other producers, created before or after" do
       before = direct(producer_id: "before", headers: { "x" => -> { "1" } })
       blocked = Array.new(3) do |n|
         direct(producer_id: "stuck #{n}", linger_ms: 0, headers: { "x" => stuck }).tap { |producer| producer << 0 }
@@ -54,7 +54,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(stored).to eq([2])
     end
 
-    it "calls its own for one request at a time, in order" do
+    it "calls a producer's callable for one request at a time, in order" do
       running = 0
       callable = lambda do
         calls << (running += 1)
@@ -62,7 +62,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       end
       producer = direct(linger_ms: 0, max_batch_items: 1, headers: { "x" => callable })
       4.times { |i| producer << i }
-      # While this one is served, any other call would come.
+      # A wrong second call would happen during this append.
       direct(producer_id: "other", headers: { "x" => -> { "1" } }).append!("other".to_json)
       gate.close
       producer.flush
@@ -71,7 +71,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     end
   end
 
-  it "have few threads for many producers" do
+  it "serve many producers with few threads" do
     many = Array.new(30) { |n| direct(producer_id: "w#{n}", linger_ms: 0, headers: { "x" => -> { "1" } }) }
     3.times { many.each { |producer| producer << 1 } }
     many.each(&:flush)
@@ -80,7 +80,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
   end
 
   describe "that are killed" do
-    # A producer whose request for 1 is blocked at a gate; its flush waits for what comes after that.
+    # A thread in a flush. The producer's request for 1 is blocked at a gate, and 2 waits.
     def flushing
       @producer = proxied(linger_ms: 0, max_batch_items: 1, max_in_flight: 1, headers: { "x" => -> { "1" } },
                           on_delivery: ->(result, _) { calls << result.seq })
@@ -91,7 +91,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       in_flush
     end
 
-    it "are there again for a flush that waits" do
+    it "are restarted for a flush that waits" do
       in_flush = flushing
       threads.each(&:kill).each(&:join)
       faults.open(:go)
@@ -100,7 +100,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(stored).to eq([1, 2])
     end
 
-    it "are there again after an exception that was raised into them" do
+    it "are restarted after Thread#raise" do
       in_flush = flushing
       threads.each { |thread| (thread.report_on_exception = false) || thread.raise(KeyError) }
       faults.open(:go)
@@ -108,14 +108,14 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(Array.new(2) { calls.pop }).to eq([0, 1])
     end
 
-    it "are there again for messages that nobody waits for" do
+    it "are restarted for messages without a waiting thread" do
       flushing.kill.join
       threads.each(&:kill)
       faults.open(:go)
       expect(Array.new(2) { calls.pop }).to eq([0, 1])
     end
 
-    it "are gone while there is nothing to do" do
+    it "are restarted for the next append if they were killed while idle" do
       producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { calls << 1 })
       producer.append!(1)
       calls.pop
@@ -124,8 +124,8 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(calls.pop).to eq(1)
     end
 
-    it "compute a value that was being computed" do
-      # It is not a fresh one, so that its batch is the only request.
+    it "run an unfinished callable again" do
+      # With next_seq the producer is not fresh, so its batch is the only request.
       producer = direct(linger_ms: 0, next_seq: 0, headers: { "x" => stuck })
       producer << 1
       calls.pop.kill
@@ -136,7 +136,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     end
   end
 
-  it "tell every notice though each callback ends its thread" do
+  it "run every callback although each one ends its thread" do
     producer = direct(max_batch_items: 1, on_delivery: lambda { |result, _|
       calls << result.seq
       Thread.exit
@@ -146,7 +146,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
     expect(Array.new(3) { calls.pop }).to eq([0, 1, 2])
   end
 
-  it "fail a producer whose callable always ends its thread, and no other" do
+  it "fail only the producer whose callable always ends its thread" do
     other = direct(producer_id: "other", headers: { "x" => -> { "1" } })
     producer = direct(headers: { "x" => -> { Thread.exit } })
     producer << { lost: 1 }
@@ -177,7 +177,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       ChildProcess.program(preamble + program, stream.url).output
     end
 
-    it "have requests fail that need them, instead of waiting for ever" do
+    it "fail the requests that need them" do
       output = run(<<~RUBY)
         $callable = -> { ThreadGroup::Default.freeze && Thread.exit }
         producer << 1
@@ -190,7 +190,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(output).to match(/another one cannot be started: .*frozen/).and match(/^ThreadError\n\[1\]$/)
     end
 
-    it "have one producer wait for another" do
+    it "serve another producer with an existing thread" do
       output = run(<<~RUBY)
         other = DurableStreams::Producer.new(url: ARGV[0], content_type: :json, producer_id: 'v', linger_ms: 60_000,
                                              headers: { 'x' => -> { '1' } })
@@ -205,7 +205,7 @@ RSpec.describe DurableStreams::Producer, "and its threads", :producer do
       expect(stored).to eq([1, 2])
     end
 
-    it "have appends go on while others are busy, with one warning until one can be started again" do
+    it "let appends continue while the others are busy, with one warning until one can be started" do
       output = run(<<~RUBY)
         entered, gate = Queue.new, Queue.new
         $callable = -> { entered << true && gate.pop }
