@@ -2,9 +2,9 @@
 
 require_relative "documented_program"
 
-# Each block of the client's documentation, run as it is written against a real server.
+# Runs each block of the client's documentation unchanged against a real server.
 on_each_server "The documentation" do
-  # The documentation's paths are fixed ones, so each example has a server to itself.
+  # The documentation's paths are fixed, so each example has its own server.
   let(:host) { start_server(long_poll_timeout_ms: 1_000).url }
   let(:client) { DurableStreams::Client.new(base_url: host) }
   let(:events) { client.stream("/events") }
@@ -15,10 +15,11 @@ on_each_server "The documentation" do
     DocumentedProgram.new(block, host: host, **options).run(&on_line)
   end
 
-  # The server that sees the headers of what is sent to it: answers everything with an empty success.
-  def headers_seen(count)
+  # Yields the URL of a server that responds to every request with an empty 200.
+  # @return [Array<Hash>] the headers of `count` requests
+  def received_headers(count)
     server = TCPServer.new("127.0.0.1", 0)
-    seen = Thread.new do
+    received = Thread.new do
       Array.new(count) do
         socket = server.accept
         lines = socket.each_line("\r\n", chomp: true).take_while { |line| !line.empty? }
@@ -29,12 +30,12 @@ on_each_server "The documentation" do
       end
     end
     yield "http://127.0.0.1:#{server.addr[1]}"
-    seen.value
+    received.value
   ensure
     server.close
   end
 
-  it "quick start" do
+  it "runs the quick start" do
     saved = []
     output = run("quick_start", before: "def save_offset(offset) = puts('Saved: ' + offset)") do |line|
       saved << line if line.start_with?("Saved: ")
@@ -45,34 +46,34 @@ on_each_server "The documentation" do
     expect(saved.last).to eq("Saved: #{client.stream("/my-stream").head.offset}")
   end
 
-  it "a client with fixed and computed headers" do
-    seen = headers_seen(2) do |url|
+  it "creates a client with static and dynamic headers" do
+    requests = received_headers(2) do |url|
       DocumentedProgram.new("client_new", host: url, after: "2.times { client.stream('/a').head }").run
     end
-    expect(seen.map { |headers| headers["authorization"] }).to eq(["Bearer token123"] * 2)
-    ids = seen.map { |headers| headers["x-request-id"] }
+    expect(requests.map { |headers| headers["authorization"] }).to eq(["Bearer token123"] * 2)
+    ids = requests.map { |headers| headers["x-request-id"] }
     expect(ids.uniq.size).to eq(2)
     expect(ids).to all(match(/\A\h{8}-\h{4}-\h{4}-\h{4}-\h{12}\z/))
   end
 
-  it "a client in block form" do
+  it "opens a client in block form" do
     expect(run("client_open")).to eq("")
   end
 
-  it "creating a stream" do
+  it "creates a stream" do
     run("stream_create")
     expect(events.head).to have_attributes(content_type: "application/json", ttl_seconds: 86_400)
   end
 
-  it "creating a stream that is there already with another configuration" do
+  it "raises StreamExistsError if the stream exists with another configuration" do
     events.create(content_type: :text)
     expect { run("stream_create") }.to raise_error(/StreamExistsError/)
   end
 
-  # The block shows a JSON and a byte stream with one variable: on a byte stream a Hash is refused, on a JSON stream raw
-  # bytes are. So the lines for each are run on a stream of their kind.
-  it "appending" do
-    kind = <<~RUBY
+  # The block appends to a JSON stream and to a byte stream by the same variable. A byte stream rejects a Hash, and a
+  # JSON stream rejects raw bytes. So each line runs on a stream of its type.
+  it "appends" do
+    streams = <<~RUBY
       json = DurableStreams.create("#{host}/json", content_type: :json)
       bytes = DurableStreams.create("#{host}/bytes", content_type: :bytes)
       stream = Object.new
@@ -80,7 +81,7 @@ on_each_server "The documentation" do
         (data == 'raw bytes' ? bytes : json).append(data, **options)
       end
     RUBY
-    output = run("append", before: kind)
+    output = run("append", before: streams)
     expect(output).to match(/\AOffset: \d+_\d+\n\z/)
     hello = { "message" => "hello" }
     expect(client.stream("/json").read_all).to eq([hello, hello, { "message" => "world" }])
@@ -96,7 +97,7 @@ on_each_server "The documentation" do
       RUBY
     end
 
-    it "a JSON stream" do
+    it "yields the items of a JSON stream" do
       events.create(content_type: :json, body: { id: 1 })
       output = run("read", before: before, env: { "STREAM" => events.url }) do |line|
         events.close_stream if line.start_with?("Saved")
@@ -104,7 +105,7 @@ on_each_server "The documentation" do
       expect(output).to start_with("Item: #{{ "id" => 1 }.inspect}\nSaved: ")
     end
 
-    it "a byte stream" do
+    it "yields the chunks of a byte stream" do
       events.create(content_type: :bytes, body: "12345")
       output = run("read", before: before, env: { "STREAM" => events.url }) do |line|
         events.close_stream if line.start_with?("Saved")
@@ -113,7 +114,7 @@ on_each_server "The documentation" do
     end
   end
 
-  it "reading JSON items" do
+  it "reads JSON items" do
     events.create(content_type: :json, body: { id: 1, type: "a" })
     before = "stream = DurableStreams.stream('#{events.url}')\ndef process_event(*) = puts('ok')"
     output = run("read_json", before: before) do |line|
@@ -122,13 +123,13 @@ on_each_server "The documentation" do
     expect(output).to eq("Event 1: a\nok\nEvent 2: b\nok\n")
   end
 
-  it "the producer" do
+  it "writes through a producer" do
     events.create(content_type: :json)
     run("producer", before: "stream = DurableStreams.stream('#{events.url}')")
     expect(events.read_all).to eq([{ "orderId" => "123" }, { "orderId" => "456" }])
   end
 
-  it "offsets and live modes" do
+  it "uses offsets and live modes" do
     run("live_modes")
     events.create(content_type: :json, body: 1)
     after = "puts DurableStreams.stream('#{events.url}').read_json(offset: '-1').to_a"
@@ -141,21 +142,21 @@ on_each_server "The documentation" do
       run("error_handling", before: "data = #{data}\nstream = DurableStreams.stream('#{events.url}')")
     end
 
-    it "of a closed stream" do
+    it "rescues the error of a closed stream" do
       events.create(content_type: :json, closed: true)
       expect(outcome("{a: 1}")).to eq("Stream is closed: #{events.url}\n")
     end
 
-    it "of a stream that is not there" do
+    it "rescues the error of a missing stream" do
       expect(outcome("{a: 1}")).to eq("Stream not found: #{events.url}\n")
     end
 
-    it "of anything else" do
+    it "rescues other errors" do
       events.create(content_type: :json)
       expect(outcome("'{oops'")).to match(/\AError : .*JSON/)
     end
 
-    it "of a sequence conflict" do
+    it "rescues a sequence conflict" do
       events.create(content_type: :json).append(1, seq: "b")
       before = <<~RUBY
         data = 2
@@ -166,21 +167,21 @@ on_each_server "The documentation" do
     end
   end
 
-  it "the block form" do
+  it "runs the block form" do
     run("block_form")
     expect(events.read_all).to eq([{ "event" => "test" }])
   end
 
-  it "computed headers" do
-    seen = headers_seen(2) do |url|
+  it "computes dynamic headers" do
+    requests = received_headers(2) do |url|
       DocumentedProgram.new("dynamic_headers", host: url, after: "2.times { client.stream('/a').head }",
                                                before: "def fetch_token = \"token-\#{$n = $n.to_i + 1}\"").run
     end
-    expect(seen.map { |headers| headers["authorization"] }).to eq(["Bearer token-1", "Bearer token-2"])
-    expect(seen.map { |headers| headers["x-request-id"] }.uniq.size).to eq(2)
+    expect(requests.map { |headers| headers["authorization"] }).to eq(["Bearer token-1", "Bearer token-2"])
+    expect(requests.map { |headers| headers["x-request-id"] }.uniq.size).to eq(2)
   end
 
-  it "enumerable chaining" do
+  it "chains Enumerable methods" do
     events.create(content_type: :json)
     [{ type: "order.created", id: 1 }, { type: "other", id: 2 }].each { |event| events << event }
     before = <<~RUBY
@@ -194,14 +195,14 @@ on_each_server "The documentation" do
     expect(output).to eq("10\n30\n")
   end
 
-  it "Rails integration" do
+  it "publishes from Rails" do
     events.create(content_type: :json)
     run("rails_integration", after: "EventPublisher.publish({ id: 7 })",
                              env: { "STREAMS_URL" => host, "STREAMS_TOKEN" => "t" })
     expect(events.read_all).to eq([{ "id" => 7 }])
   end
 
-  it "thread safety" do
+  it "appends from several threads" do
     run("thread_safety")
     10.times { |i| expect(client.stream("/stream-#{i}").read_all).to eq([{ "index" => i }]) }
   end

@@ -3,20 +3,20 @@
 require "open3"
 require "rbconfig"
 
-# Runs a block of the documentation as a user would: as a program of its own, with nothing loaded but this gem.
+# Runs a block of the documentation as a user would: as a separate program that loads only this gem.
 #
-# The blocks in the folder beside this file are the documentation's, word for word; only the host is replaced.
+# The files in `blocks` are unchanged blocks of the documentation. Only the host is replaced when they run.
 class DocumentedProgram
   LIB = File.expand_path("../../lib", __dir__)
   BLOCKS = File.expand_path("blocks", __dir__)
   HOST = %r{https://(?:streams\.example\.com|\.\.\.)}
-  # Seconds that a program may take, which is far more than any needs.
+  # Seconds that a program may take; far more than it needs.
   TIME_LIMIT = 60
 
   # @param block [String] name of the block
   # @param host [String] URL that replaces the documentation's host
-  # @param before [String] what the block takes for granted: its variables and methods
-  # @param after [String] what shows its effect
+  # @param before [String] code that defines the variables and methods that the block uses
+  # @param after [String] code that prints the block's effect
   # @param env [Hash{String => String}]
   def initialize(block, host:, before: "", after: "", env: {})
     code = File.read(File.join(BLOCKS, "#{block}.txt")).gsub(HOST, host)
@@ -24,10 +24,10 @@ class DocumentedProgram
     @env = env
   end
 
-  # Runs the program. With a block, the block gets each line as it comes; it may do what ends the program.
+  # Runs the program. A block receives each line as it is printed, and may cause the program's end.
   # @yieldparam line [String]
-  # @return [String] all that was printed
-  # @raise [RuntimeError] if the program failed, or did not end
+  # @return [String] all that the program printed
+  # @raise [RuntimeError] if the program failed or did not end
   def run(&on_line)
     Open3.popen2e(@env, RbConfig.ruby, "-I", LIB, "-e", @script) do |input, out, wait|
       input.close

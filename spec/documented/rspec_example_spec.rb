@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# The documentation's RSpec example: from "RSpec.describe" on it is word for word what is documented.
+# The documentation's RSpec example, unchanged from "RSpec.describe" on.
 
 require "durable_streams/rspec"
 
-# Where users have the server on their PATH, this project has one of its own.
+# Users have the server on their PATH. This project has it in .server.
 ENV["DURABLE_STREAMS_SERVER"] ||= TestServer::BINARY
 
-# What the example is a spec of; the documentation does not say what it does.
+# The class that the example describes. The documentation does not define it.
 class EventService
 end
 

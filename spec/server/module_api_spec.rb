@@ -6,7 +6,7 @@ on_each_server DurableStreams do
   before { described_class.configure { |config| config.base_url = server_url } }
   after { described_class.reset_configuration! }
 
-  it "creates, appends and reads by the configuration of the process" do
+  it "creates, appends and reads with the process's configuration" do
     stream = described_class.create(path, content_type: :json)
     expect(stream.url).to eq(server_url + path)
     expect(described_class.append(path, { "a" => 1 })).to be_a(DurableStreams::AppendResult)
@@ -15,7 +15,7 @@ on_each_server DurableStreams do
     expect(described_class.stream(path).read_all).to eq([{ "a" => 1 }, [2]])
   end
 
-  it "reads items, chunks, or what the format says" do
+  it "reads items or chunks, or as `format:` specifies" do
     first = described_class.create(path, content_type: :json, body: 1).append(2).next_offset
     described_class.append(path, 3)
     expect(described_class.read(path, offset: first).to_a).to eq([3])
@@ -27,13 +27,13 @@ on_each_server DurableStreams do
   end
 
   it "sends the default headers and parameters" do
-    asked = []
+    calls = []
     described_class.configure do |config|
-      config.default_headers = { "X-One" => -> { asked << :header && "1" } }
-      config.default_params = { "one" => -> { asked << :param && "1" } }
+      config.default_headers = { "X-One" => -> { calls << :header && "1" } }
+      config.default_params = { "one" => -> { calls << :param && "1" } }
     end
     described_class.create(path, content_type: :json)
-    expect(asked).to contain_exactly(:header, :param)
+    expect(calls).to contain_exactly(:header, :param)
   end
 
   it "raises the errors of streams and readers" do
@@ -45,7 +45,7 @@ on_each_server DurableStreams do
     expect { described_class.stream(path) }.to raise_error(ArgumentError, /is a path, and no base_url is configured/)
   end
 
-  it "keeps credentials out of errors" do
+  it "shows no credentials in errors" do
     url = server_url.sub("://", "://user:secret@") + path
     headers = { "Authorization" => "Bearer secret" }
     calls = [->(stream) { stream.head }, ->(stream) { stream.append("x") }, ->(stream) { stream.read_json.to_a },

@@ -11,8 +11,8 @@ on_each_server DurableStreams::Reader do
 
   after { client.close }
 
-  # Runs the block in a thread of its own, which is gone after the example. What the block puts into the queue, and what
-  # it raises, comes out of pop.
+  # Runs the block in a new thread, which is killed after the example. `pop` returns what the block puts into the
+  # queue, or raises what it raised.
   def in_background
     queue = Thread::Queue.new
     thread = Thread.new do
@@ -31,23 +31,23 @@ on_each_server DurableStreams::Reader do
     value.is_a?(Exception) ? raise(value) : value
   end
 
-  describe "reading what is there" do
+  describe "catching up" do
     before { 3.times { |n| json << { "n" => n } } }
 
-    it "yields batches by read, items by read_json, and ends" do
+    it "yields batches from read and items from read_json, and ends" do
       expect(json.read.flat_map(&:items)).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 2 }])
       expect(json.read_json.map { |item| item["n"] }).to eq([0, 1, 2])
       expect(json.read_all).to eq(json.each.to_a).and eq(json.read_json.to_a)
     end
 
-    it "ends up to date, at the stream's end" do
+    it "ends up to date at the stream's end" do
       reader = json.read
       expect(reader.to_a.last).to be_up_to_date
       expect(reader).to have_attributes(up_to_date?: true, up_to_date: true, stream_closed?: false, status: 200,
                                         next_offset: json.head.offset)
     end
 
-    it "goes on from a saved offset without missing or repeating anything" do
+    it "continues from a saved offset without missing or repeating anything" do
       checkpoint = json.read.map(&:offset).last
       json << { "n" => 3 }
       expect(json.read(offset: checkpoint).flat_map(&:items)).to eq([{ "n" => 3 }])
@@ -61,7 +61,7 @@ on_each_server DurableStreams::Reader do
       expect(reader.next_offset).to eq(json.head.offset)
     end
 
-    it "goes on in a second iteration" do
+    it "continues in a second iteration" do
       reader = json.read_json
       expect(reader.first(2)).to eq([{ "n" => 0 }, { "n" => 1 }])
       expect(reader.to_a).to eq([{ "n" => 2 }])
@@ -69,13 +69,13 @@ on_each_server DurableStreams::Reader do
       expect(reader.to_a).to eq([{ "n" => 3 }])
     end
 
-    it "gives an empty stream one empty batch" do
+    it "yields one empty batch for an empty stream" do
       empty = client.create(unique_path, content_type: :json)
       expect(empty.read.map { |batch| [batch.items, batch.up_to_date?] }).to eq([[[], true]])
       expect(empty.read_json.to_a).to eq([])
     end
 
-    it "closes the reader after a block, and returns the block's value" do
+    it "closes the reader after a block and returns the block's value" do
       saved = nil
       expect(json.read { |reader| (saved = reader).count }).to eq(1)
       expect(saved).to be_closed
@@ -85,7 +85,7 @@ on_each_server DurableStreams::Reader do
       expect(saved).to be_closed
     end
 
-    it "is lazy, and enumerated from outside" do
+    it "supports lazy and external enumeration" do
       expect(json.read_json.lazy.map { |item| item["n"] }.select(&:even?).first(2)).to eq([0, 2])
       enumerator = json.read_json.each
       expect([enumerator.next, enumerator.peek, enumerator.next]).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 1 }])
@@ -94,13 +94,13 @@ on_each_server DurableStreams::Reader do
       expect { reader.next }.to raise_error(StopIteration)
     end
 
-    it "raises StreamNotFoundError where there is no stream" do
+    it "raises StreamNotFoundError if the stream does not exist" do
       missing = client.stream(unique_path)
       expect { missing.read }.to raise_error(DurableStreams::StreamNotFoundError)
       expect { missing.read_json.to_a }.to raise_error(DurableStreams::StreamNotFoundError)
     end
 
-    it "refuses invalid options before it sends a request" do
+    it "rejects invalid options before it sends a request" do
       missing = client.stream(unique_path)
       expect { missing.read(live: :websocket) }
         .to raise_error(ArgumentError, /:off.*:long_poll, :sse or :auto.*got :websocket/)
@@ -123,9 +123,9 @@ on_each_server DurableStreams::Reader do
                  '"\\ud83d\\ude00"', '"\\u0000"', "[]", "{}", "[[],{}]", '{"":null}', "true", "null",
                  '{"é":"\\u00fc"}', "#{"[" * 98}#{"]" * 98}", ' { "a" : [ 1 , 2 ] } ', '{"a":1,"a":2}']
 
-    it "equal what JSON.parse gives" do
+    it "equal those of JSON.parse" do
       documents.each { |document| json.append(document) }
-      # The Node server keeps messages as JavaScript would write them: 1.0 as 1, 1e400 as null.
+      # The Node server stores messages as JavaScript formats them: 1.0 as 1, 1e400 as null.
       stored = server_kind == :node ? json.read_bytes.text : "[#{documents.join(",")}]"
       expected = JSON.parse(stored, max_nesting: 200, allow_duplicate_key: true)
       readings = [json.read_json, json.read.flat_map(&:items), json.read_json(live: :sse).first(documents.size)]
@@ -138,7 +138,7 @@ on_each_server DurableStreams::Reader do
       end
     end
 
-    it "come before the answer is complete, and all come" do
+    it "arrive before the response is complete" do
       Array.new(4) { |part| json.append(Array.new(20_000) { |n| [part, n] }) } # four messages of 200 kB
       reader = json.read_json
       expect(reader.first.size).to eq(20_000)
@@ -148,10 +148,10 @@ on_each_server DurableStreams::Reader do
     end
   end
 
-  describe "the pure-Ruby client's way" do
+  describe "iteration as in the pure-Ruby client" do
     before { 2.times { |n| json << n } }
 
-    it "is asked for by format:" do
+    it "is selected by format:" do
       expect(json.read(format: :auto).to_a).to eq([0, 1])
       expect(json.read(format: :json).each_batch.flat_map(&:items)).to eq([0, 1])
       expect(json.read(format: :bytes).map(&:data).join).to eq("[0,1]")
@@ -159,12 +159,12 @@ on_each_server DurableStreams::Reader do
       expect(text.read(format: :auto).map(&:data)).to eq(["x"])
     end
 
-    it "is what DurableStreams.read does" do
+    it "is the iteration of DurableStreams.read" do
       expect(DurableStreams.read(json.url).to_a).to eq([0, 1])
       expect(DurableStreams.read(json.url) { |reader| reader.first }).to eq(0) # rubocop:disable Style/SymbolProc
     end
 
-    it "is switched on for all by each_yields" do
+    it "is selected for all reads by each_yields" do
       context = DurableStreams.new_context do |config|
         config.base_url = server_url
         config.each_yields = :items
@@ -174,7 +174,7 @@ on_each_server DurableStreams::Reader do
   end
 
   describe "bytes and text" do
-    it "yields chunks, binary or UTF-8" do
+    it "are yielded as chunks, binary or UTF-8" do
       bytes << "é\xFF".b
       text << "é"
       expect(bytes.read.first).to be_a(DurableStreams::ByteChunk)
@@ -197,7 +197,7 @@ on_each_server DurableStreams::Reader do
         end
       end
 
-    it "are given whole, or copied to an IO" do
+    it "are returned as a whole or copied to an IO" do
       bytes << "ab" << "\x00\xFF".b
       expect(bytes.read.body).to eq("ab\x00\xFF".b)
       io = StringIO.new(String.new(encoding: Encoding::BINARY))
@@ -212,7 +212,7 @@ on_each_server DurableStreams::Reader do
       expect(json.read_bytes.text).to eq('[1,{"a":2}]')
     end
 
-    it "are read on from the end of a JSON stream, where they are an empty array" do
+    it "are an empty array at the end of a JSON stream" do
       json << 1
       tail = json.head.next_offset
       again = json.read_bytes.tap(&:body)
@@ -230,7 +230,7 @@ on_each_server DurableStreams::Reader do
     end
 
     %i[long_poll sse auto].each do |live|
-      it "are read on from the end of a JSON stream that is waited for (live: #{live.inspect})" do
+      it "continue from the end of a JSON stream (live: #{live.inspect})" do
         json << 1
         reader = json.read_bytes(offset: json.head.next_offset, live: live)
         _, seen = in_background { |queue| reader.each { |chunk| queue << chunk } }
@@ -243,7 +243,7 @@ on_each_server DurableStreams::Reader do
 
   %i[long_poll sse auto].each do |live|
     describe "live: #{live.inspect}" do
-      it "waits for what comes, and ends where the stream is closed" do
+      it "waits for new messages and ends when the stream is closed" do
         json << 0
         thread, seen = in_background do |queue|
           json.read_json(live: live).each { |item| queue << item }
@@ -257,7 +257,7 @@ on_each_server DurableStreams::Reader do
         thread.join
       end
 
-      it "yields batches with their offsets, and says when it is up to date" do
+      it "yields batches with their offsets and up_to_date?" do
         json << 0
         json.read(live: live).each do |batch|
           expect(batch.offset).to eq(json.head.offset)
@@ -265,7 +265,7 @@ on_each_server DurableStreams::Reader do
         end
       end
 
-      it "goes on after a break where it stood" do
+      it "continues after a break" do
         3.times { |n| json << n }
         reader = json.read_json(live: live)
         expect([reader.first(1), reader.first(2)]).to eq([[0], [1, 2]])
@@ -273,7 +273,7 @@ on_each_server DurableStreams::Reader do
         expect(reader.first(1)).to eq([3])
       end
 
-      it "ends quietly when it is closed from another thread" do
+      it "ends without an error when another thread closes it" do
         json << 0
         reader = json.read_json(live: live)
         thread, seen = in_background do |queue|
@@ -289,7 +289,7 @@ on_each_server DurableStreams::Reader do
         expect { reader.first }.to raise_error(DurableStreams::ClosedError)
       end
 
-      it "carries bytes" do
+      it "yields bytes" do
         bytes << "\xFF\x00".b
         reader = bytes.read(live: live)
         expect(reader.first.data).to eq("\xFF\x00".b)
@@ -297,7 +297,7 @@ on_each_server DurableStreams::Reader do
         expect(reader.lazy.map(&:data).reject(&:empty?).first).to eq("\n\r\n".b)
       end
 
-      it "ends at once on a stream that is closed already" do
+      it "ends at once on a closed stream" do
         json << 1
         json.close_stream
         reader = json.read_json(live: live)
@@ -308,7 +308,7 @@ on_each_server DurableStreams::Reader do
     end
   end
 
-  it "goes on after an empty poll, which it yields" do
+  it "yields an empty poll and continues" do
     thread, seen = in_background do |queue|
       json.read(live: :long_poll).each { |batch| queue << batch }
     end
@@ -321,17 +321,17 @@ on_each_server DurableStreams::Reader do
     expect(thread).to be_alive
   end
 
-  it "asks callables anew for every request, and leaves a header out for nil" do
-    asked = 0
-    counted = client.stream(json.url, headers: { "X-Count" => -> { (asked += 1).to_s }, "X-None" => -> {} },
+  it "calls callables for every request and omits a header for nil" do
+    calls = 0
+    counted = client.stream(json.url, headers: { "X-Count" => -> { (calls += 1).to_s }, "X-None" => -> {} },
                                       params: { "p" => -> { "é&=" } })
     counted.append(1)
-    expect(asked).to eq(2) # the HEAD for the content type, and the POST
+    expect(calls).to eq(2) # the HEAD for the content type, and the POST
     counted.read_json.to_a
-    expect(asked).to eq(3)
+    expect(calls).to eq(3)
   end
 
-  it "passes on what a callable raises" do
+  it "raises a callable's exception" do
     failing = client.stream(json.url, headers: { "X" => -> { raise KeyError, "no token" } })
     expect { failing.head }.to raise_error(KeyError, "no token")
     expect { failing.read_json.to_a }.to raise_error(KeyError, "no token")

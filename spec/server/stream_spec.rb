@@ -20,12 +20,12 @@ on_each_server DurableStreams::Stream do
       expect(stream.head).to have_attributes(content_type: "application/json", stream_closed: false)
     end
 
-    it "has create_stream as its other name" do
+    it "has the alias create_stream" do
       expect(stream.create_stream(content_type: "text/plain")).to equal(stream)
       expect(stream.content_type).to eq("text/plain")
     end
 
-    it "is a success when the same stream is there, and StreamExistsError when it is another" do
+    it "succeeds if the same stream exists, and raises StreamExistsError if its configuration differs" do
       stream.create(content_type: :json)
       expect(client.stream(path).create(content_type: :json)).to be_exists
       expect { client.stream(path).create(content_type: :text) }
@@ -35,13 +35,13 @@ on_each_server DurableStreams::Stream do
     end
 
     { json: "application/json", bytes: "application/octet-stream", text: "text/plain" }.each do |name, type|
-      it "takes #{name.inspect} for #{type}" do
+      it "accepts #{name.inspect} for #{type}" do
         stream.create(content_type: name)
         expect([stream.content_type, client.connect(path).content_type]).to all(eq(type))
       end
     end
 
-    it "uses the configuration's default content type where nobody says one" do
+    it "uses the configuration's default content type if none is given" do
       context = DurableStreams.new_context do |config|
         config.base_url = server_url
         config.default_content_type = :text
@@ -49,38 +49,38 @@ on_each_server DurableStreams::Stream do
       expect(DurableStreams.create(path, context: context).head.content_type).to eq("text/plain")
     end
 
-    it "puts a first message into a JSON stream, encoded or not" do
+    it "creates a JSON stream with a first message, encoded or not" do
       stream.create(content_type: :json, body: '{"a":1}')
       other = client.create(unique_path, content_type: :json, body: [1, { "b" => 2 }])
       expect([items_of(stream), items_of(other)]).to eq([[{ "a" => 1 }], [[1, { "b" => 2 }]]])
     end
 
-    it "puts first bytes into another stream" do
+    it "creates other streams with first bytes" do
       stream.create(content_type: :text, body: "first")
       expect(stream.read.body).to eq("first")
       expect { client.create(unique_path, content_type: :text, body: { a: 1 }) }
         .to raise_error(ArgumentError, /takes a String, got Hash/)
     end
 
-    it "creates a stream that is closed from the beginning" do
+    it "creates a closed stream" do
       stream.create(content_type: :json, body: 1, closed: true)
       expect(stream.head).to be_closed
       expect(items_of(stream)).to eq([1])
     end
 
-    it "gives a stream a lifetime" do
+    it "creates a stream with ttl_seconds" do
       stream.create(content_type: :json, ttl_seconds: 60)
       expect(stream.head.ttl_seconds).to eq(60)
     end
 
-    it "gives a stream an end, as a Time or a String" do
+    it "creates a stream with expires_at, a Time or a String" do
       moment = Time.at(Time.now.to_i + 3600)
       stream.create(content_type: :json, expires_at: moment)
       other = client.create(unique_path, content_type: :json, expires_at: moment.getutc.strftime("%Y-%m-%dT%H:%M:%SZ"))
       expect([stream.head.expires_at, other.head.expires_at]).to all(eq(moment))
     end
 
-    it "refuses invalid options before it sends a request" do
+    it "rejects invalid options before it sends a request" do
       impossible = [{ ttl_seconds: 1, expires_at: Time.now }, { ttl_seconds: -1 }, { ttl_seconds: 1.5 },
                     { ttl_seconds: "60" }, { ttl_seconds: 2**80 }, { fork_offset: "1" },
                     { forked_from: "/a", fork_offset: 1 }, { forked_from: "/a", fork_sub_offset: -1 },
@@ -94,7 +94,7 @@ on_each_server DurableStreams::Stream do
   describe "forks" do
     before { 3.times { |n| json << { "n" => n } } }
 
-    it "start with what the source holds, and go their own way" do
+    it "begin with the source's messages and are independent of it afterwards" do
       fork = json.fork(unique_path)
       fork << "own".to_json
       json << { "n" => 3 }
@@ -103,17 +103,17 @@ on_each_server DurableStreams::Stream do
       expect(items_of(json).size).to eq(4)
     end
 
-    it "start where they are told to" do
-      middle = json.head.offset # a fork's offset is one that the server gave, not -1
+    it "begin at fork_offset and fork_sub_offset" do
+      middle = json.head.offset # must be an offset of the server's, not -1
       3.times { |n| json << { "n" => n + 3 } }
-      # The Node server counts no further than the first append after the offset.
+      # On the Node server, a sub-offset may not exceed the first append after the offset.
       more = server_kind == :node ? 1 : 2
       fork = json.fork(unique_path, offset: middle, sub_offset: more)
       expect(items_of(fork)).to eq(Array.new(3 + more) { |n| { "n" => n } })
       expect(items_of(json.fork(unique_path, offset: middle)).size).to eq(3)
     end
 
-    it "are made from the other side too: by stream, URL or path" do
+    it "can be created by forked_from:, a stream, URL or path" do
       forks = [json, json.url, json.url.delete_prefix(server_url)].map do |source|
         client.create(unique_path, forked_from: source)
       end
@@ -121,7 +121,7 @@ on_each_server DurableStreams::Stream do
     end
 
     ["with space", "caf\u00e9", "caf%C3%A9", "a/../b", "a+b"].each do |name|
-      it "have sources whose paths are written in any way (#{name})" do
+      it "accept sources whose paths are encoded in any way (#{name})" do
         source = client.create("#{unique_path}/#{name}", content_type: :json, body: 1)
         expect(items_of(source.fork(unique_path))).to eq([1])
         fork = DurableStreams::Stream.create(unique_url, forked_from: source.url.delete_prefix(server_url))
@@ -129,20 +129,20 @@ on_each_server DurableStreams::Stream do
       end
     end
 
-    it "raise StreamNotFoundError without a source" do
+    it "raise StreamNotFoundError if the source does not exist" do
       expect { client.stream(unique_path).fork(unique_path) }.to raise_error(DurableStreams::StreamNotFoundError)
     end
   end
 
   describe ".connect, .exists?" do
-    it "asks the server" do
+    it "request the stream's metadata" do
       client.create(path, content_type: :json)
       expect(client.connect(path).content_type).to eq("application/json")
       expect(described_class.connect(server_url + path).content_type).to eq("application/json")
       expect(described_class.exists?(server_url + path)).to be(true)
     end
 
-    it "knows when there is nothing" do
+    it "raise StreamNotFoundError or return false if the stream does not exist" do
       expect { client.connect(path) }.to raise_error(DurableStreams::StreamNotFoundError) { |error|
         expect(error).to have_attributes(url: server_url + path, status: 404, status_code: 404, code: "NOT_FOUND")
       }
@@ -159,24 +159,24 @@ on_each_server DurableStreams::Stream do
       end
     end
 
-    it "takes an object's own to_json" do
+    it "uses an object's own to_json" do
       json << Class.new { def to_json(*) = '{"own":true}' }.new
       expect(items_of(json)).to eq([{ "own" => true }])
     end
 
-    it "returns the stream's end" do
+    it "returns the stream's next offset" do
       result = json.append({ a: 1 })
       expect([result[:next_offset], result.next_offset]).to all(eq(json.head.next_offset))
       expect(result).not_to be_duplicate
     end
 
-    it "has append! and << beside it" do
+    it "has the variants append! and <<" do
       expect(json.append!(1).next_offset).to eq(json.head.offset)
       expect(json << 2 << 3).to equal(json)
       expect(items_of(json)).to eq([1, 2, 3])
     end
 
-    it "raises ParseError for a String that is not JSON, and appends nothing" do
+    it "raises ParseError for a String that is not JSON and appends nothing" do
       ["{oops", "", "1 2", "\"\xFF\"", "nul"].each do |data|
         expect { json.append(data) }.to raise_error(DurableStreams::ParseError) { |error|
           expect(error.code).to eq("PARSE_ERROR")
@@ -185,12 +185,12 @@ on_each_server DurableStreams::Stream do
       expect(items_of(json)).to eq([])
     end
 
-    it "refuses what JSON has no form for" do
+    it "rejects values that JSON cannot represent" do
       expect { json.append(:symbol) }.to raise_error(ArgumentError, /takes a Hash.*got Symbol/)
       expect { json.append(Float::NAN) }.to raise_error(JSON::GeneratorError)
     end
 
-    it "asks for the content type once where nobody said it" do
+    it "requests an unknown content type once" do
       handle = client.stream(json.url)
       expect(handle.content_type).to be_nil
       handle.append({ a: 1 })
@@ -200,12 +200,12 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#append on other streams" do
-    it "appends the bytes of a String, whatever its encoding" do
+    it "appends the bytes of a String in any encoding" do
       bytes << "a" << "\xFF\x00".b << "é".encode("ISO-8859-1") << "é"
       expect(bytes.read.body).to eq("a\xFF\x00\xE9\xC3\xA9".b)
     end
 
-    it "refuses anything else, and says so" do
+    it "rejects other data" do
       [{ a: 1 }, [1], 7, nil, true].each do |data|
         expect { bytes.append(data) }
           .to raise_error(ArgumentError, "a stream of application/octet-stream takes a String, got #{data.class}")
@@ -214,7 +214,7 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#append with seq" do
-    it "raises SeqConflictError unless values rise" do
+    it "raises SeqConflictError unless the values increase" do
       json.append({ a: 1 }, seq: "seq-001")
       json.append({ a: 2 }, seq: "seq-002")
       expect { json.append({ a: 3 }, seq: "seq-001") }.to raise_error(DurableStreams::SeqConflictError) { |error|
@@ -224,18 +224,18 @@ on_each_server DurableStreams::Stream do
     end
   end
 
-  it "raises StreamNotFoundError for a stream that is not there" do
+  it "raises StreamNotFoundError if the stream does not exist" do
     expect { client.stream(path, content_type: :json).append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
     expect { client.stream(path).append(1) }.to raise_error(DurableStreams::StreamNotFoundError)
   end
 
-  it "raises ContentTypeMismatchError for another content type" do
+  it "raises ContentTypeMismatchError if the content type differs" do
     expect { client.stream(text.url, content_type: :bytes).append("x") }
       .to raise_error(DurableStreams::ContentTypeMismatchError) { |error| expect(error.code).to eq("CONFLICT") }
   end
 
   describe "appends of many threads through one handle" do
-    it "all land, in call order for each thread" do
+    it "are all stored, in call order for each thread" do
       threads = Array.new(8) { |t| Thread.new { 25.times { |n| json.append([t, n]) } } }
       threads.each(&:join)
       items = items_of(json)
@@ -243,7 +243,7 @@ on_each_server DurableStreams::Stream do
       expect(items.group_by(&:first).values.map { |own| own.map(&:last) }).to all(eq((0...25).to_a))
     end
 
-    # Appends until it is ended, and then says how many of its appends came back.
+    # Appends until the thread ends, and stores the number of appends that returned.
     def appending(name, begun)
       Thread.new do
         Thread.current.report_on_exception = false
@@ -259,14 +259,14 @@ on_each_server DurableStreams::Stream do
       end
     end
 
-    it "lose nothing when some of these threads are killed" do
+    it "lose nothing when some of the threads are killed" do
       begun = Queue.new
       threads = Array.new(16) { |name| appending(name, begun) }
       16.times { begun.pop }
       threads.each_slice(2) { |one, other| one.kill && other.raise("ended") }
       threads.each { |thread| thread.join rescue nil } # rubocop:disable Style/RescueModifier
       items_of(json).group_by(&:first).each do |name, own|
-        # The last one may be stored although its thread did not wait for it any more.
+        # The last append may be stored although its thread was killed before it returned.
         count = threads[name][:count]
         expect([(0...count).to_a, (0..count).to_a]).to include(own.map(&:last))
       end
@@ -278,7 +278,7 @@ on_each_server DurableStreams::Stream do
       e.code
     end
 
-    it "have an outcome of their own each" do
+    it "each have their own outcome" do
       outcomes = Array.new(12) { |n| Thread.new { outcome_of(n.even? ? n.to_s : "{broken") } }.map(&:value)
       expect(outcomes.values_at(1, 3, 5, 7, 9, 11)).to all(eq("PARSE_ERROR"))
       expect(outcomes.values_at(0, 2, 4, 6, 8, 10)).to all(match(/\d/))
@@ -287,7 +287,7 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#close_stream" do
-    it "closes the stream for good" do
+    it "closes the stream permanently" do
       tail = json.append(1).next_offset
       expect(json.close_stream).to eq(DurableStreams::CloseResult.new(final_offset: tail))
       expect(json.head).to be_closed
@@ -300,13 +300,13 @@ on_each_server DurableStreams::Stream do
       expect(json.close_stream[:final_offset]).to eq(json.close_stream[:final_offset])
     end
 
-    it "takes last data, but not on a closed stream" do
+    it "appends last data, but not to a closed stream" do
       json.close_stream(data: { "last" => true })
       expect(items_of(json)).to eq([{ "last" => true }])
       expect { json.close_stream(data: 1) }.to raise_error(DurableStreams::StreamClosedError)
     end
 
-    it "takes last data for a handle that does not know the type" do
+    it "appends last data from a handle that does not know the content type" do
       client.stream(json.url).close_stream(data: [1])
       client.stream(text.url).close_stream(data: "end", content_type: :text)
       expect([items_of(json), text.read.body]).to eq([[[1]], "end"])
@@ -314,12 +314,12 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#close" do
-    it "leaves the stream open, and twice is fine" do
+    it "does not close the stream on the server, and may be called twice" do
       2.times { expect(json.close).to be_nil }
       expect(json.head).not_to be_closed
     end
 
-    it "refers to close_stream in its error when it is given arguments" do
+    it "names close_stream in its error if it has arguments" do
       expect { json.close(data: 1) }.to raise_error(ArgumentError, /close_stream/)
       expect { json.close("x") }.to raise_error(ArgumentError, /close_stream/)
       expect(json.head).not_to be_closed
@@ -335,7 +335,7 @@ on_each_server DurableStreams::Stream do
   end
 
   describe "#head" do
-    it "tells what the server says" do
+    it "returns the server's metadata" do
       head = text.head
       expect(head).to have_attributes(exists: true, exists?: true, content_type: "text/plain", closed?: false,
                                       stream_closed: false, ttl_seconds: nil, expires_at: nil)
@@ -347,13 +347,13 @@ on_each_server DurableStreams::Stream do
     end
   end
 
-  it "knows whether it is JSON" do
+  it "returns whether its content type is JSON" do
     expect([json, client.stream(json.url), text, client.stream(text.url)].map(&:json?))
       .to eq([true, true, false, false])
   end
 
-  describe "a client that is closed" do
-    it "refuses requests" do
+  describe "a closed client" do
+    it "rejects requests" do
       json
       client.close
       expect(client).to be_closed
@@ -363,7 +363,7 @@ on_each_server DurableStreams::Stream do
       expect { client.close }.not_to raise_error
     end
 
-    it "is what Client.open leaves behind, however its block ends" do
+    it "results from Client.open, however its block exits" do
       opened = nil
       expect(DurableStreams::Client.open(base_url: server_url) { |c| (opened = c) && :value }).to eq(:value)
       expect(opened).to be_closed
@@ -373,7 +373,7 @@ on_each_server DurableStreams::Stream do
     end
   end
 
-  it "refuses unknown keywords everywhere" do
+  it "rejects unknown keywords in every method" do
     expect { DurableStreams::Client.new(bas_url: "x") }.to raise_error(ArgumentError, /bas_url/)
     expect { client.stream(path, nonsense: 1) }.to raise_error(ArgumentError, /nonsense/)
     expect { json.append(1, sequence: "1") }.to raise_error(ArgumentError, /sequence/)
@@ -381,7 +381,7 @@ on_each_server DurableStreams::Stream do
     expect { client.create(path, content_type: :json, ttl: 1) }.to raise_error(ArgumentError, /ttl/)
   end
 
-  it "refuses line ends and NUL in headers" do
+  it "rejects line breaks and NUL in headers" do
     ["a\r\nX: y", "a\nb", "a\0b"].each do |value|
       expect { client.stream(path, headers: { "X-Bad" => value }).head }.to raise_error(ArgumentError) { |error|
         expect(error.message).not_to include("X: y")

@@ -14,7 +14,7 @@ RSpec.describe TestServer do
     expect(put("#{server.url}/a", "x")).to be_a(Net::HTTPCreated)
   end
 
-  it "keeps its data and its port through a crash, with a write-ahead log" do
+  it "has the same data and port after a crash, with a write-ahead log" do
     server = start_server(durability: :wal)
     url = "#{server.url}/a"
     put(url, "saved")
@@ -24,7 +24,7 @@ RSpec.describe TestServer do
     expect(Net::HTTP.get(URI(url))).to eq("saved")
   end
 
-  it "answers nothing while it is suspended" do
+  it "does not respond while it is suspended" do
     server = start_server
     server.suspend
     http = Net::HTTP.new(TestServer::HOST, server.port)
@@ -35,12 +35,12 @@ RSpec.describe TestServer do
     expect(Net::HTTP.get_response(URI("#{server.url}/a"))).to be_a(Net::HTTPNotFound)
   end
 
-  it "says what went wrong when it cannot start" do
+  it "raises the reason if it cannot start" do
     taken = start_server
     expect { start_server(port: taken.port) }.to raise_error(TestServer::StartError, /AddrInUse/)
   end
 
-  it "removes its temporary folder, and only that, when it stops" do
+  it "removes only its temporary folder when it stops" do
     Dir.mktmpdir do |saved|
       temporary = start_server
       lasting = start_server(data_dir: saved, durability: :wal)
@@ -52,7 +52,7 @@ RSpec.describe TestServer do
 end
 
 RSpec.describe ServerHelpers do
-  it "says why the Node server cannot run, and raises that reason when it is started" do
+  it "returns why the Node server cannot run, and raises this reason when it starts one" do
     stub_const("NodeServer::PACKAGE", "/no/such/folder")
     allow(NodeServer).to receive(:node).and_return("/bin/node")
     expect(NodeServer.missing).to eq("/no/such/folder is not there")
@@ -61,7 +61,7 @@ RSpec.describe ServerHelpers do
     expect(NodeServer.missing).to eq("there is no `node` in PATH")
   end
 
-  it "reports after the run which groups it skipped" do
+  it "reports the skipped groups after the run" do
     allow(NodeServer).to receive(:missing).and_return("it is not there")
     expect(ServerHelpers.report_skipped([DurableStreams::Stream]))
       .to eq("SKIPPED: the examples of DurableStreams::Stream against the Node server, because it is not there. " \

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Text comes back exactly, except by SSE. Its framing has no CRs and, as servers write it, loses the space at the
-# beginning of a line. `live: :auto` reads exactly what exists, and then goes on by SSE.
+# Reads return text exactly, except by SSE: its framing has no CRs and, as servers write it, loses the space at the
+# beginning of a line. `live: :auto` reads existing text exactly and new text by SSE.
 on_each_server "Text" do
   let(:client) { DurableStreams::Client.new(base_url: server_url) }
   let(:text) { " one\r\n two\rthree\n\n\u2028é\0 " }
@@ -11,7 +11,7 @@ on_each_server "Text" do
   end
 
   %i[off long_poll auto].each do |live|
-    it "that exists comes back exactly with live: #{live.inspect}" do
+    it "that exists is read exactly with live: #{live.inspect}" do
       stream = stream_of(text)
       stream.append(" tail\r")
       stream.close_stream
@@ -19,7 +19,7 @@ on_each_server "Text" do
     end
   end
 
-  # What a live read hands out of an append that follows once it has caught up.
+  # Appends once a live read has caught up, and returns the text that the read yields.
   def tailed(text, live:)
     stream = stream_of("first")
     stream.read(live: live) do |reader|
@@ -30,15 +30,15 @@ on_each_server "Text" do
     end
   end
 
-  it "is tailed exactly with live: :long_poll" do
+  it "that is new is read exactly with live: :long_poll" do
     expect(tailed(text, live: :long_poll)).to eq(text)
   end
 
-  it "is tailed by SSE with live: :auto, which loses CRs and the spaces at the beginning of lines" do
+  it "that is new is read by SSE with live: :auto, without CRs and spaces at the beginning of lines" do
     expect(tailed(" one\r\n two", live: :auto).squeeze("\n")).to eq("one\ntwo")
   end
 
-  it "loses CRs and the spaces at the beginning of lines with live: :sse" do
+  it "that is new is read without CRs and spaces at the beginning of lines with live: :sse" do
     stream = stream_of(" one\r\n two")
     stream.close_stream
     expect(stream.read(live: :sse).map(&:data).join.squeeze("\n")).to eq("one\ntwo")

@@ -3,7 +3,7 @@
 require "open3"
 require "rbconfig"
 
-# What users get by `require "durable_streams/rspec"`, in a run of RSpec of their own.
+# `require "durable_streams/rspec"`, in separate runs of RSpec.
 RSpec.describe "durable_streams/rspec" do
   let(:lib) { File.expand_path("../../lib", __dir__) }
   let(:folder) { Dir.mktmpdir }
@@ -15,7 +15,8 @@ RSpec.describe "durable_streams/rspec" do
 
   after { FileUtils.remove_entry(folder) }
 
-  # Runs RSpec on the text of a spec file; gives what it printed.
+  # Runs RSpec on a spec file with this text.
+  # @return [String] what it printed
   def run(text, env)
     file = File.join(folder, "#{text.hash}_spec.rb")
     File.write(file, "require 'durable_streams/rspec'\n#{text}")
@@ -24,7 +25,7 @@ RSpec.describe "durable_streams/rspec" do
     output
   end
 
-  it "starts one server for the run, and stops it at the end" do
+  it "starts one server for the run and stops it at the end" do
     output = run(<<~RUBY, on_path)
       RSpec.describe "a service" do
         2.times do
@@ -42,17 +43,17 @@ RSpec.describe "durable_streams/rspec" do
     expect(File.exist?(data_dir)).to be(false)
   end
 
-  it "starts none for a run that does not ask for it" do
+  it "starts no server for a run that does not use it" do
     output = run(<<~RUBY, on_path)
       RSpec.describe("a thing") { it("works") { expect(DurableStreams::Testing::TestServer).not_to be_started } }
     RUBY
     expect(output).to include("1 example, 0 failures")
   end
 
-  it "has a server in each of several runs at a time" do
+  it "starts a server for each of several runs at the same time" do
     example = <<~RUBY
       RSpec.describe "a service" do
-        it "has a server of its own" do
+        it "has a separate server" do
           client = DurableStreams::Client.new(base_url: test_server_url)
           client.create("/same", content_type: :json).append(Process.pid)
           $stdout.puts "up"
@@ -72,7 +73,7 @@ RSpec.describe "durable_streams/rspec" do
     expect(outputs).to all(include("1 example, 0 failures"))
   end
 
-  it "says how to get a server where there is none" do
+  it "raises an error that says how to install the server if it is missing" do
     text = "RSpec.describe('a service') { it('needs a server') { test_server_url } }"
     without = { "PATH" => folder, "HOME" => folder, "CARGO_HOME" => nil, "DURABLE_STREAMS_SERVER" => nil }
     rspec = Gem.bin_path("rspec-core", "rspec")
