@@ -26,7 +26,7 @@ module DurableStreams
       # @param offset [String, nil]
       # @param sub_offset [Integer, nil]
       # @param context [Context]
-      # @return [Hash{Symbol => Object}] the source's path on its server, the offset, the sub-offset
+      # @return [Hash{Symbol => Object}] the source's path on its server, the offset, the sub-offset; nil if not given
       # @raise [ArgumentError] if a value is invalid, or an offset is given without a source
       def fork(source, offset, sub_offset, context)
         raise ArgumentError, "fork_offset and fork_sub_offset require forked_from" if !source && (offset || sub_offset)
@@ -37,6 +37,15 @@ module DurableStreams
 
         { forked_from: source_path(source, context), fork_offset: offset && Text.utf8(offset, "fork_offset"),
           fork_sub_offset: whole(sub_offset, "fork_sub_offset") }
+      end
+
+      # What is known of a fork's source before the fork. It shows whether the new stream is a fork.
+      # @param source [Stream, nil]
+      # @param offset [String, nil] where the fork begins; nil: at the source's end, which a HEAD finds out
+      # @return [Hash{Symbol => String, nil}]
+      def known_of(source, offset)
+        tail = source.look_up(:fork).next_offset if source && offset.nil?
+        { source_tail: tail, source_content_type: source&.content_type }
       end
 
       private

@@ -6,7 +6,8 @@ module DurableStreams
   class Stream
     # An RFC 3339 timestamp: date and time up to the second, fraction, time zone.
     TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
-    private_constant :TIMESTAMP
+    ORIGIN = %r{\A[^:]+://[^/?#]*}
+    private_constant :TIMESTAMP, :ORIGIN
 
     # @return [String] absolute URL
     attr_reader :url
@@ -92,6 +93,8 @@ module DurableStreams
     # @return [Stream] self
     # @raise [StreamExistsError] if the stream exists with another configuration
     # @raise [StreamNotFoundError] if forked_from does not exist
+    # @raise [FetchError] if the server does not know forks, and made a stream without the source's content. This shows
+    #   by its offset. Without fork_offset, a request (HEAD) for the source finds out where it ends
     # @raise [ArgumentError] if an option is invalid, or both ttl_seconds and expires_at are given
     def create(content_type: nil, ttl_seconds: nil, expires_at: nil, body: nil, closed: false, forked_from: nil,
                fork_offset: nil, fork_sub_offset: nil)
@@ -105,6 +108,7 @@ module DurableStreams
         body = Message.encode(body, json, type)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
+      fork.update(Creation.known_of(source_of(forked_from, fork[:forked_from]), fork_offset))
       responded = @native.create(content_type: type, closed: closed ? true : false, body: body, json: json,
                                  **expiry, **fork)
       learn(responded || type)
@@ -121,6 +125,7 @@ module DurableStreams
     # @param options [Hash] further options of {#create}
     # @return [Stream] a handle for the fork
     # @raise [StreamNotFoundError] if this stream does not exist
+    # @raise [FetchError] if the server does not know forks; see {#create}
     # @raise [StreamExistsError] if the new stream exists with another configuration
     def fork(to, offset: nil, sub_offset: nil, headers: nil, params: nil, **options)
       Stream.new(to, context: @context, headers: headers || @headers, params: params || @params, batching: @batching)
@@ -343,7 +348,7 @@ module DurableStreams
 
     # Requests the stream's metadata (HEAD) and remembers its content type.
     # @api private
-    # @param purpose [Symbol, nil] the operation that an error names: :connect; nil: head
+    # @param purpose [Symbol, nil] the operation that an error names: :connect or :fork; nil: head
     # @return [HeadResult]
     def look_up(purpose)
       head = @native.head(purpose)
@@ -372,6 +377,13 @@ module DurableStreams
     end
 
     private
+
+    # A handle for a fork's source, or nil. The source is on the fork's server.
+    def source_of(source, path)
+      return source if source.nil? || source.is_a?(Stream)
+
+      Stream.new(@url[ORIGIN] + path, context: @context, headers: @headers, params: @params)
+    end
 
     def moment(timestamp)
       return if timestamp.nil?

@@ -18,13 +18,15 @@ pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Job<Head> {
 }
 
 /// Creates a stream (PUT). It is a success if the stream exists with the same configuration. Gives the content type, if
-/// the server reports it.
+/// the server reports it. A fork is an error if the server ignored that it is one.
 ///
 /// # Errors
 /// `Kind::Argument` if a value is invalid in a header.
 pub fn create(endpoint: &Arc<Endpoint>, how: Create) -> Result<Job<Option<String>>> {
+    let expected = how.expected_fork();
     let request = operations::create(endpoint.display(), how)?;
-    Ok(job(endpoint, request, operations::created))
+    let meaning = move |response, context: &Context<'_>| operations::created(response, context, expected.as_ref());
+    Ok(job(endpoint, request, meaning))
 }
 
 /// Deletes a stream (DELETE).

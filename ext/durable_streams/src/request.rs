@@ -76,7 +76,7 @@ impl Request {
 
     /// `lookup?`: whether it is a HEAD that looks up what another operation has to know about the stream.
     fn is_lookup(&self) -> bool {
-        matches!(self.outgoing.operation, Operation::HeadFor(purpose) if purpose != Purpose::Connect)
+        matches!(self.outgoing.operation, Operation::HeadFor(purpose) if !matches!(purpose, Purpose::Connect | Purpose::Fork))
     }
 
     fn url(&self) -> &str {

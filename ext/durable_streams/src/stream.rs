@@ -61,6 +61,9 @@ options! {
         forked_from: Option<String>,
         fork_offset: Option<String>,
         fork_sub_offset: Option<u64>,
+        /// For a fork: the source's tail, and its content type, as far as they are known.
+        source_tail: Option<String>,
+        source_content_type: Option<String>,
         body: Option<RString>,
         /// Whether the body is one JSON value, which is checked.
         json: bool,
@@ -149,6 +152,8 @@ impl Stream {
             forked_from: options.forked_from,
             fork_offset: options.fork_offset,
             fork_sub_offset: options.fork_sub_offset,
+            source_tail: options.source_tail,
+            source_content_type: options.source_content_type,
             body,
         };
         let content_type = this.request(ruby, |endpoint| requests::create(endpoint, how))?;
@@ -300,6 +305,7 @@ impl Stream {
 fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
     match &*name.name()? {
         "connect" => Ok(Purpose::Connect),
+        "fork" => Ok(Purpose::Fork),
         "append" => Ok(Purpose::Append),
         "close" => Ok(Purpose::Close),
         "read" => Ok(Purpose::Read),

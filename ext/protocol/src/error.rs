@@ -59,6 +59,8 @@ impl Operation {
 pub enum Purpose {
     /// Connect.
     Connect,
+    /// Fork: the request is for the source.
+    Fork,
     /// Append.
     Append,
     /// Close.
@@ -75,6 +77,7 @@ impl fmt::Display for Operation {
             Operation::Create => "create",
             Operation::Head => "head",
             Operation::HeadFor(Purpose::Connect) => "connect to",
+            Operation::HeadFor(Purpose::Fork) => "fork",
             Operation::Append | Operation::AppendWithSeq | Operation::HeadFor(Purpose::Append) => "append to",
             Operation::Close | Operation::CloseWithData | Operation::HeadFor(Purpose::Close) => "close",
             Operation::Delete => "delete",

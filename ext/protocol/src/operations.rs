@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Operation, Purpose, Result};
-use crate::protocol::{self, PositionError, flag, number, text};
+use crate::protocol::{self, NOW, PositionError, START, essence, flag, number, text};
 use crate::request::{Context, Headers, Repeat, Request, Response};
 
 /// A stream's metadata, as the response to HEAD has it.
@@ -45,8 +45,46 @@ pub struct Create {
     pub fork_offset: Option<String>,
     /// For a fork: this many messages (or bytes) after that offset.
     pub fork_sub_offset: Option<u64>,
+    /// For a fork: an offset at which the source ended earlier, if one is known.
+    pub source_tail: Option<String>,
+    /// For a fork: the source's content type, if it is known.
+    pub source_content_type: Option<String>,
     /// The first content, as the body of the request.
     pub body: Option<Bytes>,
+}
+
+/// What shows that a server made a fork, and not an empty stream: some servers do not know the fork headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedFork {
+    /// The fork ends here or later: the given offset, or else the source's tail.
+    ends_from: Option<String>,
+    /// The source's content type.
+    content_type: Option<String>,
+}
+
+impl Create {
+    /// What is expected of the new stream if it is a fork.
+    pub fn expected_fork(&self) -> Option<ExpectedFork> {
+        self.forked_from.as_ref()?;
+        let offset = self.fork_offset.clone().or_else(|| self.source_tail.clone());
+        Some(ExpectedFork {
+            // These two are no places to compare with.
+            ends_from: offset.filter(|offset| !matches!(offset.as_str(), START | NOW)),
+            content_type: self.source_content_type.clone(),
+        })
+    }
+}
+
+impl ExpectedFork {
+    /// How the new stream shows that it is no fork; `None` if it may be one. Offsets compare byte by byte.
+    fn mismatch(&self, next_offset: &str, content_type: Option<&str>) -> Option<String> {
+        let ends_from = self.ends_from.as_deref().unwrap_or_default();
+        if next_offset < ends_from {
+            return Some(format!("it ends at {next_offset:?}, before {ends_from:?}"));
+        }
+        let (source, fork) = (self.content_type.as_deref()?, content_type?);
+        (essence(fork) != essence(source)).then(|| format!("its content type is {fork:?}, and the source's {source:?}"))
+    }
 }
 
 /// The request for a stream's metadata (HEAD). `purpose` is the operation that needs it, if the caller did not call
@@ -112,12 +150,17 @@ pub fn create(url: &str, options: Create) -> Result<Request> {
 /// The stream's content type, if the response to [`create`] has it.
 ///
 /// # Errors
-/// If the response is not a success, or not from a Durable Streams server.
-pub fn created(response: Response, context: &Context<'_>) -> Result<Option<String>> {
+/// If the response is not a success, or not from a Durable Streams server, or if the server ignored that the stream is
+/// to be a fork.
+pub fn created(response: Response, context: &Context<'_>, expected: Option<&ExpectedFork>) -> Result<Option<String>> {
     let response = context.expect(response, &[200, 201, 204])?;
     // A success without the offset is not from a Durable Streams server.
-    context.next_offset(&response)?;
-    Ok(text(&response.headers, &CONTENT_TYPE).map(str::to_owned))
+    let next_offset = context.next_offset(&response)?;
+    let content_type = text(&response.headers, &CONTENT_TYPE).map(str::to_owned);
+    match expected.and_then(|fork| fork.mismatch(&next_offset, content_type.as_deref())) {
+        None => Ok(content_type),
+        Some(mismatch) => Err(context.ignored_fork(response, &mismatch)),
+    }
 }
 
 /// The request that deletes a stream (DELETE).
@@ -217,4 +260,55 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
 pub fn appended(response: Response, context: &Context<'_>) -> Result<String> {
     let response = context.expect(response, &[200, 201, 204])?;
     context.next_offset(&response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fork(offset: Option<&str>, tail: Option<&str>, content_type: Option<&str>) -> ExpectedFork {
+        let owned = |value: Option<&str>| value.map(str::to_owned);
+        let create = Create {
+            forked_from: Some("/source".to_owned()),
+            fork_offset: owned(offset),
+            source_tail: owned(tail),
+            source_content_type: owned(content_type),
+            ..Create::default()
+        };
+        create.expected_fork().expect("a fork")
+    }
+
+    #[test]
+    fn a_stream_that_ends_before_the_fork_is_no_fork() {
+        for (offset, tail, is_fork) in [
+            (Some("5"), None, false),
+            (None, Some("5"), false),
+            (Some("5"), Some("3"), false),
+            (Some("4"), Some("5"), true),
+            (Some(START), Some("5"), true),
+            (Some(NOW), None, true),
+            (None, None, true),
+        ] {
+            let mismatch = fork(offset, tail, None).mismatch("4", None);
+            assert_eq!(mismatch.is_none(), is_fork, "{offset:?}, {tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_another_content_type_is_no_fork() {
+        for (source, new, is_fork) in [
+            (Some("application/json"), Some("application/octet-stream"), false),
+            (Some("application/json"), Some("Application/JSON; charset=utf-8"), true),
+            (Some("application/json"), None, true),
+            (None, Some("text/plain"), true),
+        ] {
+            let mismatch = fork(Some("4"), None, source).mismatch("4", new);
+            assert_eq!(mismatch.is_none(), is_fork, "{source:?}, {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_not_to_be_a_fork_is_not_checked() {
+        assert_eq!(Create::default().expected_fork(), None);
+    }
 }

@@ -49,7 +49,7 @@ const JSON_LINES: &str = "application/x-ndjson";
 const TEXT: &str = "text/";
 
 /// A content type without its parameters, in lower case.
-fn essence(content_type: &str) -> String {
+pub(crate) fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 

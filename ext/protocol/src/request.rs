@@ -153,6 +153,19 @@ impl Context<'_> {
         Error::from_success(self.about, response.status, &response.headers, reason)
             .after_tries(response.tries.in_doubt_if(may_be_stored))
     }
+
+    /// The error for a new stream that was to be a fork, and is none. `mismatch` is how that shows.
+    pub fn ignored_fork(&self, response: Response, mismatch: &str) -> Error {
+        let Response {
+            status,
+            headers,
+            body,
+            tries,
+        } = response;
+        let reason =
+            format!("the server ignored the fork headers and made a stream without the source's data: {mismatch}");
+        Error::from_response(self.about, Kind::Status, &reason, status, headers, body).after_tries(tries)
+    }
 }
 
 /// Builds the protocol's headers of a request.
