@@ -77,8 +77,8 @@ impl Future for SharedOutcome {
 
 impl Appender {
     /// Makes the appender of a handle on `endpoint`.
-    pub fn new(endpoint: Arc<Endpoint>) -> Appender {
-        Appender {
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        Self {
             endpoint,
             group: Mutex::default(),
             soon: AtomicBool::new(false),
@@ -152,8 +152,8 @@ struct LeaderDriver {
 }
 
 impl LeaderDriver {
-    fn new(appender: &Arc<Appender>, leader: Leader) -> LeaderDriver {
-        LeaderDriver {
+    fn new(appender: &Arc<Appender>, leader: Leader) -> Self {
+        Self {
             appender: Arc::clone(appender),
             leader,
             ended: false,
@@ -176,7 +176,7 @@ impl LeaderDriver {
         if let Some(leader) = next
             && let Ok(runtime) = runtime()
         {
-            runtime.spawn(LeaderDriver::new(&self.appender, leader).send_all());
+            runtime.spawn(Self::new(&self.appender, leader).send_all());
         }
     }
 

@@ -61,8 +61,8 @@ pub struct Identity {
 #[cfg(any(test, debug_assertions))]
 impl Config {
     /// Settings for tests. (The defaults for users are in Ruby.) Only in development builds.
-    pub fn for_tests() -> Config {
-        Config {
+    pub fn for_tests() -> Self {
+        Self {
             timeout: Duration::from_secs(1),
             live_timeout: Duration::from_secs(1),
             max_message_bytes: usize::MAX,
@@ -122,10 +122,10 @@ struct Connections {
 
 impl Pools {
     /// Pools of the same client for another runtime.
-    pub(crate) fn elsewhere(&self) -> Pools {
-        Pools {
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self {
             tls_settings: Arc::clone(&self.tls_settings),
-            ..Pools::default()
+            ..Self::default()
         }
     }
 }
@@ -177,7 +177,7 @@ impl Pool {
 
     /// # Errors
     /// If the environment names a proxy for `url` that cannot be used.
-    pub(crate) fn check(&self, url: &Url) -> std::result::Result<(), Unavailable> {
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Unavailable> {
         match &self.connections.unusable_proxy {
             None => Ok(()),
             Some(proxy) => proxy.check(url).map_err(Unavailable::Unusable),
@@ -186,14 +186,9 @@ impl Pool {
 
     /// The pool beside it that serves `url`, to which a request was redirected. Only a trusted server gets the client's
     /// certificate.
-    pub(crate) fn elsewhere(
-        &self,
-        client: &Client,
-        url: &Url,
-        is_trusted: bool,
-    ) -> std::result::Result<Pool, Unavailable> {
+    pub(crate) fn elsewhere(&self, client: &Client, url: &Url, is_trusted: bool) -> Result<Self, Unavailable> {
         let pool = client.pool_of(&self.pools, url)?;
-        Ok(Pool {
+        Ok(Self {
             is_anonymous: !is_trusted,
             ..pool
         })
@@ -213,18 +208,18 @@ impl Unavailable {
     /// The error of an operation on `url`, which must have no credentials.
     pub(crate) fn at(self, operation: Operation, url: &str) -> Error {
         match self {
-            Unavailable::Closed => Error::new(Kind::Closed, operation, url, "the client is closed"),
-            Unavailable::Unusable(reason) => Error::new(Kind::Connection, operation, url, reason),
+            Self::Closed => Error::new(Kind::Closed, operation, url, "the client is closed"),
+            Self::Unusable(reason) => Error::new(Kind::Connection, operation, url, reason),
         }
     }
 }
 
 impl Client {
     /// Makes a client. Opens no connection until a request needs one.
-    pub fn new(config: Config) -> Arc<Client> {
+    pub fn new(config: Config) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Client {
+        Arc::new(Self {
             id,
             config,
             closed: AtomicBool::new(false),
@@ -255,13 +250,13 @@ impl Client {
 
     /// The pool for `url` on the process's runtime. Call it on the application's thread: the first call reads the
     /// environment (proxies, certificate files), which no other thread may do while the application may change it.
-    pub(crate) fn pool(&self, url: &Url) -> std::result::Result<Pool, Unavailable> {
+    pub(crate) fn pool(&self, url: &Url) -> Result<Pool, Unavailable> {
         let pools = self.pools();
         self.pool_of(&pools, url)
     }
 
     /// The pool for `url` on the runtime of `set`. Call it on the application's thread, like [`Client::pool`].
-    pub(crate) fn pool_in(&self, set: &mut PoolSet, url: &Url) -> std::result::Result<Pool, Unavailable> {
+    pub(crate) fn pool_in(&self, set: &mut PoolSet, url: &Url) -> Result<Pool, Unavailable> {
         let pools = match set.0.get(&self.id) {
             Some(pools) => Arc::clone(pools),
             None => {
@@ -279,7 +274,7 @@ impl Client {
         Arc::clone(pools.entry(self.id).or_default())
     }
 
-    fn pool_of(&self, pools: &Arc<Pools>, url: &Url) -> std::result::Result<Pool, Unavailable> {
+    fn pool_of(&self, pools: &Arc<Pools>, url: &Url) -> Result<Pool, Unavailable> {
         if self.is_closed() {
             return Err(Unavailable::Closed);
         }
@@ -308,7 +303,7 @@ impl Client {
         })
     }
 
-    fn tls(&self, tls_settings: &TlsSettings, certificates: bool) -> std::result::Result<ClientConfig, String> {
+    fn tls(&self, tls_settings: &TlsSettings, certificates: bool) -> Result<ClientConfig, String> {
         let slot = match certificates {
             true => &tls_settings.with_roots,
             false => &tls_settings.without_roots,
@@ -331,11 +326,7 @@ impl Client {
     }
 
     /// `anonymous` with the client's certificate, if it has one.
-    fn identified(
-        &self,
-        tls_settings: &TlsSettings,
-        anonymous: &ClientConfig,
-    ) -> std::result::Result<Option<ClientConfig>, String> {
+    fn identified(&self, tls_settings: &TlsSettings, anonymous: &ClientConfig) -> Result<Option<ClientConfig>, String> {
         let Some(identity) = &self.config.identity else {
             return Ok(None);
         };
@@ -358,7 +349,7 @@ impl Client {
         proxy: &Proxy,
         tls: ClientConfig,
         tls_settings: &TlsSettings,
-    ) -> std::result::Result<Connections, String> {
+    ) -> Result<Connections, String> {
         // The server of a plain URL gets no certificate, and its proxy must not get one.
         let identified = match scheme {
             Scheme::Tls => self.identified(tls_settings, &tls)?,
@@ -380,7 +371,7 @@ impl Client {
         })
     }
 
-    fn build(&self, scheme: Scheme, proxy: &Proxy, tls: ClientConfig) -> std::result::Result<reqwest::Client, String> {
+    fn build(&self, scheme: Scheme, proxy: &Proxy, tls: ClientConfig) -> Result<reqwest::Client, String> {
         let unusable = |e: reqwest::Error| root_cause(&e);
         // Without this, reqwest would read the environment itself.
         let mut builder = reqwest::Client::builder().no_proxy();
@@ -436,7 +427,7 @@ impl Identity {
         format!("client_cert {}", self.certificate.display())
     }
 
-    fn read(&self) -> std::result::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let chain = certificates(&self.certificate).map_err(|reason| format!("{}: {reason}", self.named()))?;
         if chain.is_empty() {
             return Err(format!("{} contains no certificate", self.named()));
@@ -460,14 +451,14 @@ impl Identity {
 }
 
 /// The certificates of a PEM file.
-fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|e| e.to_string())
 }
 
 /// The certificates of the system (or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, if set) and of `ca_file`.
-fn trusted(ca_file: Option<&Path>) -> std::result::Result<RootCertStore, String> {
+fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);

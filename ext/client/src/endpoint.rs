@@ -59,13 +59,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// `Kind::Argument` if the URL cannot be used.
-    pub fn new(
-        client: Arc<Client>,
-        url: &str,
-        fixed: Values,
-        dynamic: Option<Arc<dyn DynamicValues>>,
-    ) -> Result<Endpoint> {
-        Ok(Endpoint {
+    pub fn new(client: Arc<Client>, url: &str, fixed: Values, dynamic: Option<Arc<dyn DynamicValues>>) -> Result<Self> {
+        Ok(Self {
             client,
             target: Target::new(url, fixed)?,
             dynamic,
@@ -76,25 +71,25 @@ impl Endpoint {
 
     /// The same endpoint, whose requests `transport` executes instead of the network.
     #[must_use]
-    pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Endpoint {
+    pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
     /// Lets the application decide which other origins are trusted.
     #[must_use]
-    pub fn with_origin_trust(mut self, trust: Arc<dyn OriginTrust>) -> Endpoint {
+    pub fn with_origin_trust(mut self, trust: Arc<dyn OriginTrust>) -> Self {
         self.trust = Some(trust);
         self
     }
 
     /// The same endpoint, with `application` in place of its values, transport and origin trust, where it has them.
     #[must_use]
-    pub fn with_application<A>(&self, application: &Arc<A>) -> Endpoint
+    pub fn with_application<A>(&self, application: &Arc<A>) -> Self
     where
         A: DynamicValues + Transport + OriginTrust + 'static,
     {
-        Endpoint {
+        Self {
             client: Arc::clone(&self.client),
             target: self.target.clone(),
             dynamic: self.dynamic.as_ref().map(|_| Arc::clone(application) as _),
@@ -104,9 +99,9 @@ impl Endpoint {
     }
 
     /// The same endpoint for one request, with the values that the application computes for it now.
-    pub(crate) async fn resolved(&self, operation: Operation) -> Result<Endpoint> {
+    pub(crate) async fn resolved(&self, operation: Operation) -> Result<Self> {
         let values = self.dynamic_values(operation).await?;
-        Ok(Endpoint {
+        Ok(Self {
             client: Arc::clone(&self.client),
             target: self.target.with(values),
             dynamic: None,

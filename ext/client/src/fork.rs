@@ -51,7 +51,7 @@ pub struct ProcessBound<T> {
 impl<T> ProcessBound<T> {
     /// Binds `value` to this process.
     pub fn new(value: T) -> Self {
-        ProcessBound {
+        Self {
             generation: generation(),
             value: ManuallyDrop::new(value),
         }
@@ -84,14 +84,14 @@ pub struct ProcessLocal<T> {
 
 impl<T> Default for ProcessLocal<T> {
     fn default() -> Self {
-        ProcessLocal::new()
+        Self::new()
     }
 }
 
 impl<T> ProcessLocal<T> {
     /// Nothing yet.
     pub const fn new() -> Self {
-        ProcessLocal {
+        Self {
             current: AtomicPtr::new(std::ptr::null_mut()),
         }
     }

@@ -13,8 +13,8 @@ pub struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// Makes a mutex around `value`.
-    pub const fn new(value: T) -> Mutex<T> {
-        Mutex(std::sync::Mutex::new(value))
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
     }
 
     /// Waits for the lock and takes it.

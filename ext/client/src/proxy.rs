@@ -44,7 +44,7 @@ impl Unusable {
 
 impl Proxy {
     /// The proxy for URLs of a scheme ("http" or "https"). `variable` reads an environment variable.
-    pub(crate) fn from_environment(scheme: &str, variable: impl Fn(&str) -> Option<OsString>) -> Proxy {
+    pub(crate) fn from_environment(scheme: &str, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let value = |name: &str| {
             let value = variable(name)?.to_string_lossy().trim().to_owned();
             (!value.is_empty()).then_some(value)
@@ -57,33 +57,33 @@ impl Proxy {
             named(name.to_owned()).or_else(|| named(upper).filter(|_| !is_a_header))
         };
         let Some((name, proxy)) = either(&format!("{scheme}_proxy")).or_else(|| either("all_proxy")) else {
-            return Proxy::Direct;
+            return Self::Direct;
         };
         let exempt = either("no_proxy").map_or_else(String::new, |(_, list)| entries(&list));
         if exempt.split(',').any(|entry| entry == "*") {
-            return Proxy::Direct;
+            return Self::Direct;
         }
         parse(&proxy).map_or_else(
             |reason| {
-                Proxy::Unusable(Arc::new(Unusable {
+                Self::Unusable(Arc::new(Unusable {
                     reason: format!("the proxy of the environment variable {name} cannot be used: {reason}"),
                     hosts: Matcher::builder().all("http://any").no(&exempt).build(),
                 }))
             },
-            |url| Proxy::Through(url, exempt.clone()),
+            |url| Self::Through(url, exempt.clone()),
         )
     }
 
     /// Whether the connection to the proxy uses TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
-        matches!(self, Proxy::Through(url, _) if url.scheme() == "https")
+        matches!(self, Self::Through(url, _) if url.scheme() == "https")
     }
 
     /// The proxy for reqwest; `None` if reqwest must not use one.
     pub(crate) fn to_reqwest(&self) -> reqwest::Result<Option<reqwest::Proxy>> {
         match self {
-            Proxy::Direct | Proxy::Unusable(_) => Ok(None),
-            Proxy::Through(url, exempt) => {
+            Self::Direct | Self::Unusable(_) => Ok(None),
+            Self::Through(url, exempt) => {
                 let proxy = reqwest::Proxy::all(url.clone())?;
                 Ok(Some(proxy.no_proxy(NoProxy::from_string(exempt))))
             }

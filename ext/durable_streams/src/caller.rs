@@ -24,8 +24,8 @@ impl Caller {
     ///
     /// # Errors
     /// If the thread or the fiber is frozen.
-    pub(crate) fn current(ruby: &Ruby) -> Result<Caller, Error> {
-        Ok(Caller {
+    pub(crate) fn current(ruby: &Ruby) -> Result<Self, Error> {
+        Ok(Self {
             thread: number(ruby, ruby.thread_current())?,
             fiber: number(ruby, ruby.fiber_current())?,
             blocks: blocks_its_thread(),
@@ -33,7 +33,7 @@ impl Caller {
     }
 
     /// Whether `other` cannot go on while this caller waits.
-    pub(crate) fn holds_up(self, other: Caller) -> bool {
+    pub(crate) fn holds_up(self, other: Self) -> bool {
         self.thread == other.thread && (self.blocks || self.fiber == other.fiber)
     }
 }

@@ -49,8 +49,8 @@ options! {
 
 impl Client {
     /// `Native::Client.new(**options)`: see [`ClientOptions`].
-    fn new(ruby: &Ruby, options: ClientOptions) -> Result<Client, Error> {
-        Ok(Client(CoreClient::new(Config {
+    fn new(ruby: &Ruby, options: ClientOptions) -> Result<Self, Error> {
+        Ok(Self(CoreClient::new(Config {
             timeout: seconds(ruby, "timeout", options.timeout)?,
             live_timeout: seconds(ruby, "live_timeout", options.live_timeout)?,
             max_message_bytes: options.max_message_bytes,

@@ -26,9 +26,9 @@ struct GuardedState(ProcessBound<Mutex<Option<Box<dyn Any + Send>>>>);
 
 impl<T: Send + 'static> FiberGuard<T> {
     /// Moves `value` into a Ruby object. The guard must remain on the stack of the call that owns the value.
-    pub(crate) fn new(ruby: &Ruby, value: T) -> FiberGuard<T> {
+    pub(crate) fn new(ruby: &Ruby, value: T) -> Self {
         let boxed: Box<dyn Any + Send> = Box::new(value);
-        FiberGuard {
+        Self {
             object: ruby.obj_wrap(GuardedState(ProcessBound::new(Mutex::new(Some(boxed))))),
             value: PhantomData,
         }

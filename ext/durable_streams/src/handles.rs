@@ -112,7 +112,7 @@ fn sweep(table: &mut HashMap<u64, Entry>) {
 
 impl GcHandle {
     /// Keeps `value` alive.
-    pub(crate) fn new(value: impl ReprValue) -> GcHandle {
+    pub(crate) fn new(value: impl ReprValue) -> Self {
         add(value, None)
     }
 
@@ -132,10 +132,10 @@ pub(crate) struct WorkHandle {
 
 impl WorkHandle {
     /// Keeps `value` alive, unconditionally until [`WorkHandle::keep_alive_while`] is called.
-    pub(crate) fn new(value: impl ReprValue) -> WorkHandle {
+    pub(crate) fn new(value: impl ReprValue) -> Self {
         let work = Arc::<OwnerWork>::default();
         let handle = add(value, Some(Arc::clone(&work)));
-        WorkHandle { handle, work }
+        Self { handle, work }
     }
 
     /// From now on keeps the object alive only while `is_running` returns true or a [`UseGuard`] exists. The owner must not start

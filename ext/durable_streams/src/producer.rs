@@ -106,7 +106,7 @@ options! {
 
 impl Producer {
     /// `Native::Producer.new(stream, **options)`: see [`ProducerOptions`].
-    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ProducerOptions) -> Result<Obj<Producer>, Error> {
+    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ProducerOptions) -> Result<Obj<Self>, Error> {
         guard(ruby, || {
             let (json, listener) = (options.json, options.listener);
             let work_stream = stream.application.as_ref().map(|_| WorkHandle::new(stream));
@@ -154,7 +154,7 @@ impl Producer {
                 handle.keep_alive_while(started.has_work());
             }
             let running = ProcessBound::new(started);
-            let producer = ruby.obj_wrap(Producer {
+            let producer = ruby.obj_wrap(Self {
                 running,
                 json,
                 pin_from,
@@ -176,7 +176,7 @@ impl Producer {
     /// text was made from, or the text itself. Waits while the buffer is full; with a reason, raises it instead.
     fn append(
         ruby: &Ruby,
-        this: &Producer,
+        this: &Self,
         text: RString,
         original: Value,
         no_wait_reason: Option<String>,
@@ -190,7 +190,7 @@ impl Producer {
     }
 
     /// `append_acknowledged(text, original)` -> `[next_offset, duplicate, epoch, seq]` of the batch with that message.
-    fn append_acknowledged(ruby: &Ruby, this: &Producer, text: RString, original: Value) -> Result<RArray, Error> {
+    fn append_acknowledged(ruby: &Ruby, this: &Self, text: RString, original: Value) -> Result<RArray, Error> {
         guard(ruby, || {
             let accepted = this.accept(ruby, text, None, |running, message| {
                 running.append_acknowledged(message)
@@ -285,7 +285,7 @@ impl Producer {
     }
 
     /// `flush` -> nil, when everything appended before is acknowledged.
-    fn flush(ruby: &Ruby, this: &Producer) -> Result<(), Error> {
+    fn flush(ruby: &Ruby, this: &Self) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
@@ -296,7 +296,7 @@ impl Producer {
     }
 
     /// `close(timeout)` -> nil: flushes and ends the producer; gives up after `timeout` seconds unless it is nil.
-    fn close(ruby: &Ruby, this: &Producer, timeout: Option<f64>) -> Result<(), Error> {
+    fn close(ruby: &Ruby, this: &Self, timeout: Option<f64>) -> Result<(), Error> {
         guard(ruby, || {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
@@ -318,7 +318,7 @@ impl Producer {
     /// or nil.
     fn close_stream(
         ruby: &Ruby,
-        this: &Producer,
+        this: &Self,
         text: Option<RString>,
         original: Value,
     ) -> Result<Option<RString>, Error> {
@@ -340,17 +340,17 @@ impl Producer {
         })
     }
 
-    fn epoch(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+    fn epoch(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
         report_warnings(ruby)?;
         Ok(this.running(ruby)?.epoch())
     }
 
-    fn seq(ruby: &Ruby, this: &Producer) -> Result<i64, Error> {
+    fn seq(ruby: &Ruby, this: &Self) -> Result<i64, Error> {
         report_warnings(ruby)?;
         Ok(this.running(ruby)?.seq())
     }
 
-    fn pending(ruby: &Ruby, this: &Producer) -> Result<u64, Error> {
+    fn pending(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
         report_warnings(ruby)?;
         Ok(this.running(ruby)?.pending())
     }

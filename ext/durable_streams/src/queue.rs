@@ -59,13 +59,13 @@ impl<T> QueueState<T> {
 
 impl<T> Queue<T> {
     /// An empty queue that needs `most` threads at most.
-    pub(crate) fn new(most: usize) -> Queue<T> {
+    pub(crate) fn new(most: usize) -> Self {
         let state = QueueState {
             items: VecDeque::new(),
             threads: BTreeMap::new(),
             most,
         };
-        Queue {
+        Self {
             short: AtomicBool::new(state.is_short()),
             state: Mutex::new(state),
         }

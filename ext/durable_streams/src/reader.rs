@@ -95,7 +95,7 @@ options! {
 
 impl Reader {
     /// `Native::Reader.new(stream, **options)`: see [`ReaderOptions`]. Makes no request.
-    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ReaderOptions) -> Result<Obj<Reader>, Error> {
+    fn new(ruby: &Ruby, stream: Obj<Stream>, options: ReaderOptions) -> Result<Obj<Self>, Error> {
         let kind = match options.format.name()?.as_ref() {
             "json" => ContentKind::Items,
             "text" => ContentKind::Text,
@@ -125,7 +125,7 @@ impl Reader {
             session: None,
             taken: 0,
         };
-        Ok(ruby.obj_wrap(Reader {
+        Ok(ruby.obj_wrap(Self {
             stream: stream.into(),
             kind,
             live,
@@ -140,7 +140,7 @@ impl Reader {
     ///
     /// Ruby may raise an interrupt as late as when a method returns, and loses the return value then. So the batch goes into an
     /// Array of the caller's, in one step with advancing the position.
-    fn next_batch(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
+    fn next_batch(ruby: &Ruby, this: Obj<Self>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
             // Converting items takes long and overlaps with receiving the next ones. Bytes are only copied.
@@ -171,7 +171,7 @@ impl Reader {
 
     /// `next_items(to)`: as `next_batch`, but with the part of a batch that has arrived. The position is nil except for the last
     /// part.
-    fn next_items(ruby: &Ruby, this: Obj<Reader>, to: RArray) -> Result<(), Error> {
+    fn next_items(ruby: &Ruby, this: Obj<Self>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
             let (part, progress) = loop {
@@ -357,7 +357,7 @@ impl Reader {
     /// Cancels the current request. The position remains, and the next call continues there. If the read had ended, that call
     /// asks the server again, except at the end of a closed stream. When called within a read, it leaves that read's session
     /// alone, since the failed call had not begun to use it.
-    fn cancel(ruby: &Ruby, this: &Reader) {
+    fn cancel(ruby: &Ruby, this: &Self) {
         let caller = Caller::current(ruby).ok();
         let session = {
             let mut state = this.state.lock();
@@ -371,9 +371,9 @@ impl Reader {
     }
 
     /// Closes the reader. A waiting call returns nil.
-    fn close(ruby: &Ruby, this: &Reader) {
+    fn close(ruby: &Ruby, this: &Self) {
         this.closing.close();
-        Reader::cancel(ruby, this);
+        Self::cancel(ruby, this);
     }
 
     /// `status` -> the status of the last response that Ruby got, or nil.

@@ -33,9 +33,9 @@ enum RequestState {
 
 impl Request {
     /// The Ruby object for a request.
-    pub(crate) fn wrap(ruby: &Ruby, outgoing: TransportRequest, sender: ResponseSender) -> Obj<Request> {
+    pub(crate) fn wrap(ruby: &Ruby, outgoing: TransportRequest, sender: ResponseSender) -> Obj<Self> {
         let bytes = outgoing.body.as_ref().map_or(0, Bytes::len);
-        let request = ruby.obj_wrap(Request {
+        let request = ruby.obj_wrap(Self {
             outgoing,
             state: ProcessBound::new(Mutex::new(RequestState::Waiting(sender))),
             memory: ReportedMemory::default(),
@@ -70,7 +70,7 @@ impl Request {
     }
 
     /// `http_method` -> `:get`, …
-    fn http_method(ruby: &Ruby, this: &Request) -> Symbol {
+    fn http_method(ruby: &Ruby, this: &Self) -> Symbol {
         ruby.to_symbol(this.outgoing.method.as_str().to_ascii_lowercase())
     }
 
@@ -84,7 +84,7 @@ impl Request {
     }
 
     /// `headers` -> name (lower case) => value.
-    fn headers(ruby: &Ruby, this: &Request) -> Result<RHash, Error> {
+    fn headers(ruby: &Ruby, this: &Self) -> Result<RHash, Error> {
         let hash = ruby.hash_new();
         for (name, value) in &this.outgoing.headers {
             hash.aset(ruby.str_new(name.as_str()), errors::text(ruby, value.as_bytes()))?;
@@ -93,13 +93,13 @@ impl Request {
     }
 
     /// `body` -> a binary String, or nil.
-    fn body(ruby: &Ruby, this: &Request) -> Option<RString> {
+    fn body(ruby: &Ruby, this: &Self) -> Option<RString> {
         this.outgoing.body.as_ref().map(|body| ruby.str_from_slice(body))
     }
 
     /// `respond(status, headers, body)`: sends the response. If body is nil, the body follows by `push` and ends with `finish`. Does
     /// nothing if the request has a response.
-    fn respond(ruby: &Ruby, this: &Request, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
+    fn respond(ruby: &Ruby, this: &Self, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
         let mut response = TransportResponse {
             status: status
                 .try_into()
@@ -148,7 +148,7 @@ impl Request {
     }
 
     /// `fail(fault)`: fails the request by `:refused` (no connection), `:connection` (lost) or `:timeout`.
-    fn fail(ruby: &Ruby, this: &Request, fault: Symbol) -> Result<(), Error> {
+    fn fail(ruby: &Ruby, this: &Self, fault: Symbol) -> Result<(), Error> {
         this.fail_with(match &*fault.name()? {
             "refused" => TransportError::Refused,
             "connection" => TransportError::Lost,

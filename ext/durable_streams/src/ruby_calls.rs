@@ -46,9 +46,9 @@ impl RubyCall {
     /// Whether the request was cancelled meanwhile.
     fn is_cancelled(&self) -> bool {
         match self {
-            RubyCall::Values(reply) => reply.is_closed(),
-            RubyCall::Trust(_, reply) => reply.is_closed(),
-            RubyCall::Execute(_, reply) => reply.is_closed(),
+            Self::Values(reply) => reply.is_closed(),
+            Self::Trust(_, reply) => reply.is_closed(),
+            Self::Execute(_, reply) => reply.is_closed(),
         }
     }
 
@@ -57,9 +57,9 @@ impl RubyCall {
         let exception = Arc::new(exception);
         // Sending fails only if the request was cancelled meanwhile.
         match self {
-            RubyCall::Values(reply) => drop(reply.send(Err(Kind::Application(exception)))),
-            RubyCall::Trust(_, reply) => drop(reply.send(Err(Kind::Application(exception)))),
-            RubyCall::Execute(_, reply) => drop(reply.send(Err(TransportError::Application(exception)))),
+            Self::Values(reply) => drop(reply.send(Err(Kind::Application(exception)))),
+            Self::Trust(_, reply) => drop(reply.send(Err(Kind::Application(exception)))),
+            Self::Execute(_, reply) => drop(reply.send(Err(TransportError::Application(exception)))),
         }
     }
 }
@@ -82,8 +82,8 @@ pub(crate) struct CallSender(Box<dyn Fn(RubyCall) + Send + Sync>);
 
 impl CallSender {
     /// A sender that passes every call to `send`.
-    pub(crate) fn new(send: impl Fn(RubyCall) + Send + Sync + 'static) -> Arc<CallSender> {
-        Arc::new(CallSender(Box::new(send)))
+    pub(crate) fn new(send: impl Fn(RubyCall) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self(Box::new(send)))
     }
 }
 
@@ -125,9 +125,9 @@ impl ApplicationCode {
         callables: Option<Callables>,
         transport: Option<Value>,
         trusted_origins: Option<Value>,
-    ) -> Option<ApplicationCode> {
+    ) -> Option<Self> {
         let is_some = callables.is_some() || transport.is_some() || trusted_origins.is_some();
-        is_some.then(|| ApplicationCode {
+        is_some.then(|| Self {
             callables,
             transport: transport.map(Opaque::from),
             trusted_origins: trusted_origins.map(Opaque::from),
@@ -386,8 +386,8 @@ enum WaitEvent<F: Future, Q> {
 }
 
 impl<F, Q> WaitWithCalls<F, Q> {
-    fn new(future: F, calls: Option<Q>) -> WaitWithCalls<F, Q> {
-        WaitWithCalls(Some((Box::pin(future), calls)))
+    fn new(future: F, calls: Option<Q>) -> Self {
+        Self(Some((Box::pin(future), calls)))
     }
 }
 
@@ -404,7 +404,7 @@ impl<F: Future, Q: DerefMut<Target = CallReceiver> + Unpin> Future for WaitWithC
         let call = poll_call(calls.as_deref_mut(), context);
         let rest = Some((future, calls));
         if let Poll::Ready(call) = call {
-            return Poll::Ready(WaitEvent::Call(call, WaitWithCalls(rest)));
+            return Poll::Ready(WaitEvent::Call(call, Self(rest)));
         }
         self.0 = rest;
         Poll::Pending

@@ -84,7 +84,7 @@ options! {
 
 impl Stream {
     /// `Native::Stream.new(client, url, **options)`: see [`StreamOptions`].
-    fn new(ruby: &Ruby, client: &Client, url: String, options: StreamOptions) -> Result<Obj<Stream>, Error> {
+    fn new(ruby: &Ruby, client: &Client, url: String, options: StreamOptions) -> Result<Obj<Self>, Error> {
         guard(ruby, || {
             let (transport, trusted_origins) = (options.transport, options.trusted_origins);
             let given = given(ruby, options.headers, options.params)?;
@@ -102,7 +102,7 @@ impl Stream {
             if has(ApplicationCode::has_trusted_origins) {
                 endpoint = endpoint.with_origin_trust(sender);
             }
-            let stream = ruby.obj_wrap(Stream {
+            let stream = ruby.obj_wrap(Self {
                 endpoint: Arc::new(endpoint),
                 application,
                 appender: ProcessLocal::default(),
@@ -123,7 +123,7 @@ impl Stream {
 
     /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`, `ttl_seconds` and
     /// `expires_at`. The purpose, nil or a Symbol for [`purpose`], is named in errors.
-    fn head(ruby: &Ruby, this: &Stream, purpose: Option<Symbol>) -> Result<RHash, Error> {
+    fn head(ruby: &Ruby, this: &Self, purpose: Option<Symbol>) -> Result<RHash, Error> {
         let purpose = purpose.map(|name| self::purpose(ruby, name)).transpose()?;
         let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint, purpose)))?;
         let text = |value: &Option<String>| value.as_deref().map(|text| frozen(ruby, text));
@@ -139,7 +139,7 @@ impl Stream {
     }
 
     /// `create(**options)` -> the stream's content type, or nil. See [`CreateOptions`].
-    fn create(ruby: &Ruby, this: &Stream, options: CreateOptions) -> Result<Option<RString>, Error> {
+    fn create(ruby: &Ruby, this: &Self, options: CreateOptions) -> Result<Option<RString>, Error> {
         let body = options
             .body
             .map(|data| this.payload(ruby, Operation::Create, data, options.json))
@@ -164,7 +164,7 @@ impl Stream {
     /// is true, false or `:shared_values`.
     fn append(
         ruby: &Ruby,
-        this: &Stream,
+        this: &Self,
         data: RString,
         content_type: String,
         json: bool,
@@ -220,7 +220,7 @@ impl Stream {
     /// `close_stream(data, content_type, json)` -> the final offset.
     fn close_stream(
         ruby: &Ruby,
-        this: &Stream,
+        this: &Self,
         data: Option<RString>,
         content_type: Option<String>,
         json: bool,
@@ -235,7 +235,7 @@ impl Stream {
     }
 
     /// `delete` -> nil.
-    fn delete(ruby: &Ruby, this: &Stream) -> Result<(), Error> {
+    fn delete(ruby: &Ruby, this: &Self) -> Result<(), Error> {
         this.request(ruby, |endpoint| Ok(requests::delete(endpoint)))
     }
 

@@ -45,12 +45,12 @@ pub enum Operation {
 impl Operation {
     /// Whether the operation may change the stream.
     pub fn writes(self) -> bool {
-        !matches!(self, Operation::Head | Operation::HeadFor(_) | Operation::Read)
+        !matches!(self, Self::Head | Self::HeadFor(_) | Self::Read)
     }
 
     /// Whether it may be carried out twice without harm: the second time it changes nothing, or is refused.
     pub fn is_idempotent(self) -> bool {
-        !matches!(self, Operation::Append | Operation::CloseWithData | Operation::Produce)
+        !matches!(self, Self::Append | Self::CloseWithData | Self::Produce)
     }
 }
 
@@ -74,15 +74,15 @@ pub enum Purpose {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Operation::Create => "create",
-            Operation::Head => "head",
-            Operation::HeadFor(Purpose::Connect) => "connect to",
-            Operation::HeadFor(Purpose::Fork) => "fork",
-            Operation::Append | Operation::AppendWithSeq | Operation::HeadFor(Purpose::Append) => "append to",
-            Operation::Close | Operation::CloseWithData | Operation::HeadFor(Purpose::Close) => "close",
-            Operation::Delete => "delete",
-            Operation::Read | Operation::HeadFor(Purpose::Read) => "read",
-            Operation::Produce | Operation::HeadFor(Purpose::Produce) => "produce to",
+            Self::Create => "create",
+            Self::Head => "head",
+            Self::HeadFor(Purpose::Connect) => "connect to",
+            Self::HeadFor(Purpose::Fork) => "fork",
+            Self::Append | Self::AppendWithSeq | Self::HeadFor(Purpose::Append) => "append to",
+            Self::Close | Self::CloseWithData | Self::HeadFor(Purpose::Close) => "close",
+            Self::Delete => "delete",
+            Self::Read | Self::HeadFor(Purpose::Read) => "read",
+            Self::Produce | Self::HeadFor(Purpose::Produce) => "produce to",
         })
     }
 }
@@ -196,16 +196,16 @@ struct Inner {
 
 impl Error {
     /// An error without a response.
-    pub fn new(kind: Kind, operation: Operation, url: &str, reason: impl fmt::Display) -> Error {
-        let mut error = Error::plain(kind, format!("{operation} {url}: {reason}"));
+    pub fn new(kind: Kind, operation: Operation, url: &str, reason: impl fmt::Display) -> Self {
+        let mut error = Self::plain(kind, format!("{operation} {url}: {reason}"));
         error.0.operation = Some(operation);
         error.0.url = url.to_owned();
         error
     }
 
     /// An error outside of any operation.
-    pub fn plain(kind: Kind, message: String) -> Error {
-        Error(Box::new(Inner {
+    pub fn plain(kind: Kind, message: String) -> Self {
+        Self(Box::new(Inner {
             kind,
             operation: None,
             reason: message,
@@ -229,7 +229,7 @@ impl Error {
         status: StatusCode,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Error {
+    ) -> Self {
         let excerpt = excerpt(&body).map_or_else(String::new, |text| format!(": {text}"));
         let mut error = about.error(kind, format!("{reason} ({}){excerpt}", status.as_u16()));
         (error.0.status, error.0.headers, error.0.body) = (Some(status), headers, body);
@@ -237,7 +237,7 @@ impl Error {
     }
 
     /// The error for a successful response without a usable `Stream-Next-Offset`.
-    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, reason: PositionError) -> Error {
+    pub fn from_success(about: About<'_>, status: StatusCode, headers: &HeaderMap, reason: PositionError) -> Self {
         let kind = match reason {
             PositionError::Missing { .. } => Kind::Status,
             PositionError::NotText(_) | PositionError::TooLong(_) => Kind::Parse,
@@ -250,14 +250,14 @@ impl Error {
 
     /// Marks the error: the request may have succeeded nevertheless.
     #[must_use]
-    pub fn with_unknown_outcome(mut self) -> Error {
+    pub fn with_unknown_outcome(mut self) -> Self {
         self.0.outcome_unknown = true;
         self
     }
 
     /// Notes the tries that have led to the failure. After tries in doubt, the request may have had its effect all the same.
     #[must_use]
-    pub fn after_tries(mut self, tries: TriesSoFar) -> Error {
+    pub fn after_tries(mut self, tries: TriesSoFar) -> Self {
         self.0.outcome_unknown |= tries.in_doubt;
         self.0.tries = Some(tries);
         self
@@ -265,14 +265,14 @@ impl Error {
 
     /// Records whether the operation's retry policy allows another try after this response.
     #[must_use]
-    pub fn worth_another_try_if(mut self, retryable: bool) -> Error {
+    pub fn worth_another_try_if(mut self, retryable: bool) -> Self {
         self.0.worth_another_try = retryable;
         self
     }
 
     /// Sets the underlying error, which `source` returns.
     #[must_use]
-    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The body of an error response, or the data of an SSE error event, as some servers send it:
 /// `{"error": {"code": "STREAM_NOT_FOUND", "message": "the stream does not exist"}}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     /// The server's code for the error; empty if there is none.
     pub code: String,
     /// The server's message; empty if there is none.
@@ -14,11 +14,11 @@ pub struct ErrorBody {
 
 impl ErrorBody {
     /// Reads it; `None` if it has another form.
-    pub fn parse(body: &[u8]) -> Option<ErrorBody> {
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let error = body.get("error")?.as_object()?;
         let field = |name| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Some(ErrorBody {
+        Some(Self {
             code: field("code"),
             message: field("message"),
         })

@@ -26,7 +26,7 @@ pub struct Meaning {
 
 impl Meaning {
     /// The meaning of a response to a request of `operation`. A `Retry-After` that is a date counts from `now`.
-    pub fn of(operation: Operation, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Meaning {
+    pub fn of(operation: Operation, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
         let (kind, reason) = match status.as_u16() {
             400 => (Kind::BadRequest, "bad request"),
             401 => (Kind::Unauthorized, "unauthorized"),
@@ -42,7 +42,7 @@ impl Meaning {
             }
             _ => (Kind::Status, "unexpected status"),
         };
-        Meaning {
+        Self {
             kind,
             reason,
             may_be_stored: operation.writes() && matches!(status.as_u16(), 200..=299 | 500..),

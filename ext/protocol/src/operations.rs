@@ -109,12 +109,12 @@ impl Head {
     ///
     /// # Errors
     /// If the response is not a success, or not from a Durable Streams server.
-    pub fn of(response: Response, context: &Context<'_>) -> Result<Head> {
+    pub fn of(response: Response, context: &Context<'_>) -> Result<Self> {
         let response = context.expect(response, &[200, 204])?;
         let next_offset = context.next_offset(&response)?;
         let headers = &response.headers;
         let owned = |name: HeaderName| text(headers, &name).map(str::to_owned);
-        Ok(Head {
+        Ok(Self {
             content_type: owned(CONTENT_TYPE),
             next_offset: Some(next_offset),
             etag: owned(ETAG),

@@ -81,24 +81,24 @@ pub enum Media {
 
 impl Media {
     /// The kind of `content_type`. Parameters and case do not matter.
-    pub fn of(content_type: &str) -> Media {
+    pub fn of(content_type: &str) -> Self {
         let essence = essence(content_type);
         if essence == JSON {
-            Media::Json
+            Self::Json
         } else if essence == JSON_LINES {
-            Media::JsonLines
+            Self::JsonLines
         } else if essence.ends_with("+json") {
-            Media::JsonSequence
+            Self::JsonSequence
         } else if essence.starts_with(TEXT) {
-            Media::Text
+            Self::Text
         } else {
-            Media::Bytes
+            Self::Bytes
         }
     }
 
     /// Whether a stream of this content type has items instead of bytes. Not one of lines: servers store it as bytes.
     pub fn is_json(self) -> bool {
-        matches!(self, Media::Json | Media::JsonSequence)
+        matches!(self, Self::Json | Self::JsonSequence)
     }
 }
 
@@ -138,17 +138,17 @@ pub enum PositionError {
 impl fmt::Display for PositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PositionError::Missing { html } => {
+            Self::Missing { html } => {
                 let page = if *html { "is HTML and " } else { "" };
                 write!(
                     f,
                     "the response {page}has no Stream-Next-Offset: this does not look like a Durable Streams server"
                 )
             }
-            PositionError::NotText(field) => {
+            Self::NotText(field) => {
                 write!(f, "the server's {field} has characters that cannot be sent back to it")
             }
-            PositionError::TooLong(field) => {
+            Self::TooLong(field) => {
                 write!(
                     f,
                     "the server's {field} has more than {MAX_POSITION_BYTES} bytes, which cannot be sent back to it"

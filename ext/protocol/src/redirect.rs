@@ -37,7 +37,7 @@ pub enum RedirectStep {
 
 impl<'a> Redirects<'a> {
     /// None yet: the request goes to `start`.
-    pub fn new(method: &Method, start: &'a Url) -> Redirects<'a> {
+    pub fn new(method: &Method, start: &'a Url) -> Self {
         Redirects {
             reads: matches!(*method, Method::GET | Method::HEAD),
             start,

@@ -51,8 +51,8 @@ pub struct Request {
 
 impl Request {
     /// A request that may be sent again and has the normal timeout.
-    pub fn new(operation: Operation, method: Method, headers: HeaderMap, body: Option<Bytes>) -> Request {
-        Request {
+    pub fn new(operation: Operation, method: Method, headers: HeaderMap, body: Option<Bytes>) -> Self {
+        Self {
             operation,
             method,
             headers,
@@ -177,7 +177,7 @@ pub struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// No headers yet. `about` is for error messages.
-    pub fn new(about: About<'a>) -> Headers<'a> {
+    pub fn new(about: About<'a>) -> Self {
         Headers {
             map: HeaderMap::new(),
             about,

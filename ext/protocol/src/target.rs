@@ -71,7 +71,7 @@ impl Target {
     ///
     /// # Errors
     /// `Kind::Argument` if the URL cannot be used.
-    pub fn new(url: &str, mut fixed: Values) -> Result<Target> {
+    pub fn new(url: &str, mut fixed: Values) -> Result<Self> {
         let mut parsed = parse(url)?;
         if let Some(authorization) = take_credentials(&mut parsed)
             && !fixed.headers.iter().any(|(name, _)| name == AUTHORIZATION)
@@ -80,7 +80,7 @@ impl Target {
         }
         parsed.set_fragment(None);
         let display = displayed(&parsed);
-        Ok(Target {
+        Ok(Self {
             url: parsed,
             display,
             fixed,
@@ -99,7 +99,7 @@ impl Target {
 
     /// The same target, with these additional values in every request.
     #[must_use]
-    pub fn with(&self, values: Values) -> Target {
+    pub fn with(&self, values: Values) -> Self {
         let mut with = self.clone();
         with.fixed.headers.extend(values.headers);
         with.fixed.params.extend(values.params);

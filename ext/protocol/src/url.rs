@@ -227,8 +227,8 @@ mod tests {
     }
 
     impl ServerRules {
-        fn all() -> impl Iterator<Item = ServerRules> {
-            (0..32).map(|bits: u32| ServerRules {
+        fn all() -> impl Iterator<Item = Self> {
+            (0..32).map(|bits: u32| Self {
                 decodes_slashes: bits & 1 != 0,
                 decodes_backslashes: bits & 2 != 0,
                 backslash_is_slash: bits & 4 != 0,

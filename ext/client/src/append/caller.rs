@@ -25,10 +25,10 @@ impl append::Caller for Caller {
 
 impl Caller {
     /// A caller and the receiver of its outcome. Dropping the receiver abandons the append.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Caller, oneshot::Receiver<Result<String>>) {
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<Result<String>>) {
         let (outcome_sender, outcome) = oneshot::channel();
         (
-            Caller {
+            Self {
                 endpoint,
                 pool,
                 outcome_sender,

@@ -17,7 +17,7 @@ pub(super) async fn send_to(
     request: &Request,
     url: Url,
     headers: HeaderMap,
-) -> std::result::Result<Response, RequestFailure> {
+) -> Result<Response, RequestFailure> {
     endpoint.check_open(request.operation).map_err(RequestFailure::Final)?;
     let config = endpoint.client().config();
     let limit = match request.response_timeout {

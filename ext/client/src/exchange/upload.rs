@@ -137,8 +137,8 @@ struct Pause {
 }
 
 impl Pause {
-    fn begin(waker: &Waker) -> Arc<Pause> {
-        let pause = Arc::new(Pause {
+    fn begin(waker: &Waker) -> Arc<Self> {
+        let pause = Arc::new(Self {
             waker: Mutex::new(waker.clone()),
             is_over: AtomicBool::new(false),
         });

@@ -36,8 +36,8 @@ impl<T: Send + 'static> Job<T> {
         endpoint: &Arc<Endpoint>,
         operation: Operation,
         begin: impl FnOnce(Pool) -> F + Send + 'static,
-    ) -> Job<T> {
-        Job {
+    ) -> Self {
+        Self {
             endpoint: Arc::clone(endpoint),
             operation,
             begin: Box::new(move |pool| Box::pin(begin(pool))),
@@ -46,7 +46,7 @@ impl<T: Send + 'static> Job<T> {
     }
 
     /// Has `pause_hook` called when the thread that runs the job inline pauses or resumes it.
-    pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Job<T> {
+    pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Self {
         self.pause_hook = Some(Box::new(pause_hook));
         self
     }
@@ -64,8 +64,8 @@ impl<T: Send + 'static> Job<T> {
 #[cfg(debug_assertions)]
 impl<T: Send + 'static> Job<T> {
     /// A job that panics, for tests of what happens then. Only in development builds.
-    pub fn panicking(endpoint: &Arc<Endpoint>, message: &'static str) -> Job<T> {
-        Job::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
+    pub fn panicking(endpoint: &Arc<Endpoint>, message: &'static str) -> Self {
+        Self::new(endpoint, Operation::Head, move |_| async move { panic!("{message}") })
     }
 }
 
@@ -117,7 +117,7 @@ mod inline_job {
         ///
         /// # Errors
         /// If the client is closed or the runtime cannot be started.
-        pub fn into_inline(self) -> Result<std::result::Result<InlineJob<T>, Job<T>>> {
+        pub fn into_inline(self) -> Result<std::result::Result<InlineJob<T>, Self>> {
             let runtimes = inline_runtimes();
             let Some(mut inline_runtime) = runtimes.take() else {
                 return Ok(Err(self));

@@ -157,14 +157,14 @@ async fn sweep() {
 }
 
 impl InlineRuntime {
-    fn new(forgotten: u64) -> Result<InlineRuntime> {
+    fn new(forgotten: u64) -> Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(1)
             .thread_name("durable_streams")
             .build()
             .map_err(|e| Error::plain(Kind::Connection, format!("cannot make an inline runtime: {e}")))?;
-        Ok(InlineRuntime {
+        Ok(Self {
             runtime,
             pools: PoolSet::default(),
             #[cfg(unix)]

@@ -20,22 +20,22 @@ struct ErrorDetails {
 
 impl ProducerError {
     /// The error of the producer on the stream at `url`.
-    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> ProducerError {
+    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> Self {
         let error = error(url, failure);
         let unknown = undelivered
             .iter()
             .any(|message| message.outcome == DeliveryOutcome::Unknown);
-        ProducerError::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
+        Self::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
     }
 
     /// The error for callers that wait when the driver has ended without an outcome, by a panic.
-    pub(super) fn silent(url: &str) -> ProducerError {
+    pub(super) fn silent(url: &str) -> Self {
         let reason = "internal error: the producer's sending task ended unexpectedly";
-        ProducerError::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
+        Self::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
     }
 
-    fn of(error: Error, undelivered: Vec<UndeliveredMessage>) -> ProducerError {
-        ProducerError(Arc::new(ErrorDetails {
+    fn of(error: Error, undelivered: Vec<UndeliveredMessage>) -> Self {
+        Self(Arc::new(ErrorDetails {
             error,
             undelivered,
             reported: AtomicBool::new(false),

@@ -100,7 +100,7 @@ impl Producer {
         content_type: &str,
         config: ProducerConfig,
         listener: Option<NoticeListener>,
-    ) -> Result<Producer> {
+    ) -> Result<Self> {
         let pool = endpoint.pool(Operation::Produce)?;
         let mut headers = Headers::new(endpoint.about(Operation::Produce));
         headers.set_if(CONTENT_TYPE, Some(content_type))?;
@@ -122,7 +122,7 @@ impl Producer {
         let runtime = runtime()?;
         registry::add(&shared);
         runtime.spawn(driver::drive(Arc::clone(&shared), sender, listener));
-        Ok(Producer { shared })
+        Ok(Self { shared })
     }
 
     /// Accepts one message and gives its token. The caller guarantees that messages of a JSON stream are valid JSON.

@@ -9,7 +9,7 @@ use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
 
 /// The outcome of a wait: the delivery that ended it, if it was one.
-pub type WaitOutcome = std::result::Result<Option<Delivery>, ProducerError>;
+pub type WaitOutcome = Result<Option<Delivery>, ProducerError>;
 
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(url: String, machine: ProducerMachine, sink: ReportSink) -> Shared {
+    pub(super) fn new(url: String, machine: ProducerMachine, sink: ReportSink) -> Self {
         let state = ProducerState {
             machine,
             delivered: 0,
@@ -72,7 +72,7 @@ impl Shared {
             waiters: Vec::new(),
             warn: sink.warn,
         };
-        Shared {
+        Self {
             url,
             state: Mutex::new(state),
             driver_wakeup: Notify::new(),
@@ -91,12 +91,12 @@ impl Shared {
         target
     }
 
-    pub(super) async fn flush(&self) -> std::result::Result<(), ProducerError> {
+    pub(super) async fn flush(&self) -> Result<(), ProducerError> {
         let target = self.flush_soon();
         self.wait(WaitFor::Delivered(target)).await.map(|_| ())
     }
 
-    pub(super) async fn close(&self) -> std::result::Result<(), ProducerError> {
+    pub(super) async fn close(&self) -> Result<(), ProducerError> {
         // A machine that has failed refuses. The wait below gives the error.
         let _refused = self.state.lock().machine.close();
         self.driver_wakeup.notify_one();

@@ -34,7 +34,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Makes a read that has not begun. Its events go to `sender`.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, sender: EventSender) -> Driver {
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, options: ReadOptions, sender: EventSender) -> Self {
         let client = endpoint.client().config();
         let config = ReadConfig {
             url: endpoint.display().to_owned(),
@@ -43,7 +43,7 @@ impl Driver {
             live_timeout: client.live_timeout,
             fresh_values: endpoint.is_dynamic(),
         };
-        Driver {
+        Self {
             machine: ReadMachine::new(options, config, ReadJitter(Box::new(fastrand::f64))),
             endpoint,
             pool,

@@ -49,11 +49,11 @@ impl Session {
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
-    pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Session> {
+    pub fn start(endpoint: &Arc<Endpoint>, options: ReadOptions) -> Result<Self> {
         let pool = endpoint.pool(Operation::Read)?;
         let (sender, receiver) = channel();
         let driver = Driver::new(Arc::clone(endpoint), pool, options, sender);
-        Ok(Session::of(receiver, Some(Task::spawn(driver.drive())?)))
+        Ok(Self::of(receiver, Some(Task::spawn(driver.drive())?)))
     }
 
     /// Makes a read that has not begun, and the job that carries it out. For a read that is not live and is expected to
@@ -61,7 +61,7 @@ impl Session {
     ///
     /// The job's outcome says whether all events of the read have arrived. If it is false, there is more than a small
     /// response to read; the read has been cancelled, so drop the session.
-    pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Session, Job<bool>) {
+    pub fn inline(endpoint: &Arc<Endpoint>, options: ReadOptions) -> (Self, Job<bool>) {
         let (sender, receiver) = channel();
         let (to, mut gauge) = (Arc::clone(endpoint), receiver.gauge());
         let job = Job::new(endpoint, Operation::Read, move |pool| async move {
@@ -71,11 +71,11 @@ impl Session {
                 () = outgrows_small(&mut gauge) => Ok(false),
             }
         });
-        (Session::of(receiver, None), job)
+        (Self::of(receiver, None), job)
     }
 
-    fn of(receiver: EventReceiver, reading: Option<Task<()>>) -> Session {
-        Session {
+    fn of(receiver: EventReceiver, reading: Option<Task<()>>) -> Self {
+        Self {
             gauge: receiver.gauge(),
             receiver: Arc::new(Mutex::new(receiver)),
             _reading: reading,

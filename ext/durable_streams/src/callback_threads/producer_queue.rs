@@ -96,7 +96,7 @@ impl Drop for ReadyProducer {
         state.is_queued = !state.calls.is_empty();
         if state.is_queued {
             drop(state);
-            ready_producers().put(ReadyProducer(Arc::clone(&self.0)));
+            ready_producers().put(Self(Arc::clone(&self.0)));
         }
     }
 }

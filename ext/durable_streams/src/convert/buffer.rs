@@ -20,8 +20,8 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// An empty buffer.
-    pub(crate) fn new(ruby: &Ruby) -> Buffer {
-        Buffer {
+    pub(crate) fn new(ruby: &Ruby) -> Self {
+        Self {
             string: ruby.str_buf_new(0),
             untouched: 0..0,
         }

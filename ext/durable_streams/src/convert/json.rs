@@ -55,7 +55,7 @@ fn convert(
     ruby: &Ruby,
     text: &[u8],
     context: Option<ErrorContext<'_>>,
-    body: impl FnOnce(&mut Parser) -> VALUE,
+    body: impl FnOnce(&mut Parser<'_>) -> VALUE,
 ) -> Result<Value, Error> {
     let in_json = Cell::new(false);
     let mut panicked = None;

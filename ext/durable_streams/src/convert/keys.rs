@@ -27,7 +27,7 @@ struct Slot {
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Keys {
+        Self {
             slots: [Slot {
                 ends: (0, 0),
                 start: 0,

@@ -255,11 +255,11 @@ impl<'a> Parser<'a> {
         let run = plain_run(self.text, start);
         if self.text.get(run.end) == Some(&b'"') {
             self.at = run.end + 1;
-            return self.strings.plain(self.text.get(start..run.end)?, run.ascii);
+            return Strings::plain(self.text.get(start..run.end)?, run.ascii);
         }
         let (end, ascii) = self.string_end(run.end)?;
         self.at = end + 1;
-        self.strings.escaped(self.text.get(start..end)?, run.ascii & ascii)
+        Strings::escaped(self.text.get(start..end)?, run.ascii & ascii)
     }
 
     /// Finds the quote that ends a string whose next backslash is at `at`, and whether the text before the quote is ASCII.

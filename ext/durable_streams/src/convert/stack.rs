@@ -77,7 +77,7 @@ impl<'room> ValueStack<'room> {
         self.base = std::ptr::null_mut();
         (self.len, self.capacity) = (0, 0);
         // SAFETY: with the GVL, on a Ruby thread; `buffer` came from rb_alloc_tmp_buffer and nothing refers into it any more.
-        unsafe { rb_sys::rb_free_tmp_buffer(&mut self.buffer) };
+        unsafe { rb_sys::rb_free_tmp_buffer(&raw mut self.buffer) };
     }
 
     /// Moves the values to a buffer of twice the size. `coming` is the value that is pushed next.
@@ -92,10 +92,10 @@ impl<'room> ValueStack<'room> {
         unsafe {
             let bytes = capacity * size_of::<VALUE>();
             let base: *mut VALUE =
-                rb_sys::rb_alloc_tmp_buffer_with_count(&mut buffer, bytes as _, capacity as _).cast();
+                rb_sys::rb_alloc_tmp_buffer_with_count(&raw mut buffer, bytes as _, capacity as _).cast();
             std::ptr::copy_nonoverlapping(self.base, base, self.len);
             if self.buffer != 0 {
-                rb_sys::rb_free_tmp_buffer(&mut self.buffer);
+                rb_sys::rb_free_tmp_buffer(&raw mut self.buffer);
             }
             self.base = base;
         }

@@ -20,7 +20,7 @@ impl Strings {
     pub(super) fn new() -> Self {
         // SAFETY: with the GVL, on a Ruby thread. Neither allocates nor raises.
         let utf8 = unsafe { rb_sys::rb_utf8_encoding() };
-        Strings { utf8 }
+        Self { utf8 }
     }
 
     /// The interned, frozen UTF-8 string of these bytes, for an object's key. `None` if they are not UTF-8.
@@ -34,7 +34,7 @@ impl Strings {
 
     /// A new UTF-8 string of these bytes, which have no escapes. `None` if they are not UTF-8.
     #[inline]
-    pub(super) fn plain(&self, content: &[u8], ascii: bool) -> Option<VALUE> {
+    pub(super) fn plain(content: &[u8], ascii: bool) -> Option<VALUE> {
         if !ascii && std::str::from_utf8(content).is_err() {
             return None;
         }
@@ -48,14 +48,14 @@ impl Strings {
     }
 
     /// A new UTF-8 string of these bytes with their escapes resolved. `None` if they are not UTF-8 or have an unusual escape.
-    pub(super) fn escaped(&self, raw: &[u8], ascii: bool) -> Option<VALUE> {
+    pub(super) fn escaped(raw: &[u8], ascii: bool) -> Option<VALUE> {
         if !ascii && std::str::from_utf8(raw).is_err() {
             return None;
         }
         if raw.len() <= SCRATCH {
             let mut scratch = [MaybeUninit::uninit(); SCRATCH];
             let (content, ascii) = unescape(raw, &mut scratch)?;
-            return self.plain(content, ascii);
+            return Self::plain(content, ascii);
         }
         let room = c_long::try_from(raw.len()).ok()?;
         // SAFETY: as in `intern`. With a null pointer the content is uninitialized; unescaping never makes text longer, so

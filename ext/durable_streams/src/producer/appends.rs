@@ -16,7 +16,7 @@ impl Producer {
     /// With `append` alone an append of 103 bytes takes 12 to 18 % more processor time (171 to 181 ns instead of 148 to 156:
     /// medians of 20 rounds, three alternating processes, two cores that others used too). The time until everything is flushed
     /// does not differ.
-    pub(super) fn take(ruby: &Ruby, this: &Producer, data: Value) -> Result<bool, Error> {
+    pub(super) fn take(ruby: &Ruby, this: &Self, data: Value) -> Result<bool, Error> {
         let (Some(text), Some(running)) = (RString::from_value(data), this.running.get()) else {
             return Ok(false);
         };

@@ -23,8 +23,8 @@ pub(super) struct Originals {
 
 impl Originals {
     /// Stores originals in `hash`.
-    pub(super) fn new(hash: RHash) -> Originals {
-        Originals {
+    pub(super) fn new(hash: RHash) -> Self {
+        Self {
             hash: hash.into(),
             sweep_at: Cell::new(SWEEP_EVERY),
         }

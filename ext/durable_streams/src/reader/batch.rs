@@ -24,37 +24,37 @@ pub(super) enum BatchBuilder {
 }
 
 impl BatchBuilder {
-    pub(super) fn new(ruby: &Ruby, kind: ContentKind) -> BatchBuilder {
+    pub(super) fn new(ruby: &Ruby, kind: ContentKind) -> Self {
         match kind {
-            ContentKind::Items => BatchBuilder::Items(ruby.ary_new(), 0),
-            ContentKind::Bytes => BatchBuilder::Bytes(Buffer::new(ruby), false),
-            ContentKind::Text => BatchBuilder::Bytes(Buffer::new(ruby), true),
+            ContentKind::Items => Self::Items(ruby.ary_new(), 0),
+            ContentKind::Bytes => Self::Bytes(Buffer::new(ruby), false),
+            ContentKind::Text => Self::Bytes(Buffer::new(ruby), true),
         }
     }
 
     pub(super) fn add(&mut self, ruby: &Ruby, part: &Part, context: ErrorContext<'_>) -> Result<(), Error> {
         match (self, part) {
-            (BatchBuilder::Items(parts, total), Part::Items { text, count }) => {
+            (Self::Items(parts, total), Part::Items { text, count }) => {
                 let items = convert::parse_items(ruby, text, *count, Some(context))?;
                 *total += items.len();
                 parts.push(items)
             }
-            (BatchBuilder::Bytes(buffer, _), part) => buffer.append(part.bytes()),
-            (BatchBuilder::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
+            (Self::Bytes(buffer, _), part) => buffer.append(part.bytes()),
+            (Self::Items(..), Part::Bytes(_)) => Err(errors::internal(ruby, "bytes where items were expected")),
         }
     }
 
     /// So many bytes will follow.
     pub(super) fn expect(&mut self, bytes: usize) -> Result<(), Error> {
         match self {
-            BatchBuilder::Items(..) => Ok(()),
-            BatchBuilder::Bytes(buffer, _) => buffer.expect(bytes),
+            Self::Items(..) => Ok(()),
+            Self::Bytes(buffer, _) => buffer.expect(bytes),
         }
     }
 
     pub(super) fn finish(self, ruby: &Ruby) -> Result<Value, Error> {
         match self {
-            BatchBuilder::Items(parts, total) => match parts.len() {
+            Self::Items(parts, total) => match parts.len() {
                 1 => parts.entry(0),
                 _ => {
                     let items = ruby.ary_new_capa(total);
@@ -64,7 +64,7 @@ impl BatchBuilder {
                     Ok(items.as_value())
                 }
             },
-            BatchBuilder::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
+            Self::Bytes(buffer, text) => Ok(convert::label(ruby, buffer.finish(), text)),
         }
     }
 }

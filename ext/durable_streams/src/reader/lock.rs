@@ -55,7 +55,7 @@ impl ReaderLock {
         session: Arc<ProcessBound<ActiveSession>>,
         caller: Caller,
         state: Arc<Mutex<ReaderState>>,
-    ) -> Option<ReaderLock> {
+    ) -> Option<Self> {
         let entry = CallerEntry { session, caller };
         let mine = entry.session.get()?;
         mine.callers.lock().push(caller);
@@ -65,7 +65,7 @@ impl ReaderLock {
             Some(calls) => Some(calls.lock_owned().await),
             None => None,
         };
-        Some(ReaderLock {
+        Some(Self {
             events,
             calls,
             entry,
@@ -77,7 +77,7 @@ impl ReaderLock {
     /// Runs the session's read as an inline job, if there is one. That saves two thread switches, which are a sixth (over TLS) to
     /// a third of the processor time of a small read. `None` if the read turned out not to be small or cannot run inline: the
     /// session ends with this lock, before anything was taken from it.
-    pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<ReaderLock>, Error> {
+    pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<Self>, Error> {
         let job = self.entry.session.get().and_then(|session| session.job.lock().take());
         let Some(job) = job else {
             return Ok(Some(self));
@@ -101,7 +101,7 @@ impl ReaderLock {
         mut self,
         closing: Arc<CloseSignal>,
         least: usize,
-    ) -> (Option<CoreResult<ReadEvent>>, ReaderLock) {
+    ) -> (Option<CoreResult<ReadEvent>>, Self) {
         let event = tokio::select! {
             biased;
             () = closing.closed() => None,

@@ -72,8 +72,8 @@ pub(super) struct ActiveSession {
 }
 
 impl ActiveSession {
-    pub(super) fn new(session: Session, calls: Option<CallReceiver>, job: Option<Job<bool>>) -> ActiveSession {
-        ActiveSession {
+    pub(super) fn new(session: Session, calls: Option<CallReceiver>, job: Option<Job<bool>>) -> Self {
+        Self {
             session,
             calls: calls.map(|calls| Arc::new(AsyncMutex::new(calls))),
             job: Mutex::new(job),

@@ -65,7 +65,7 @@ impl PolledInterrupts {
     const PERIOD: Duration = Duration::from_millis(50);
 
     /// For the next wait of the calling thread. Must be called with the GVL.
-    pub(super) fn new() -> PolledInterrupts {
+    pub(super) fn new() -> Self {
         // SAFETY: on a Ruby thread with the GVL. None of the three allocates or raises.
         let (current, main, alone) = unsafe {
             (
@@ -75,7 +75,7 @@ impl PolledInterrupts {
             )
         };
         let is_main = current == main;
-        PolledInterrupts {
+        Self {
             main: is_main.then_some(main),
             period: (is_main && !alone).then_some(Self::PERIOD),
         }

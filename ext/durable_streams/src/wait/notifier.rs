@@ -20,10 +20,10 @@ impl Notifier {
     /// # Errors
     /// The system's error, for instance too many open files.
     #[cfg(target_os = "linux")]
-    pub(super) fn new() -> io::Result<Notifier> {
+    pub(super) fn new() -> io::Result<Self> {
         // SAFETY: makes a descriptor. Allowed on any thread; does not touch Ruby.
         let read_end = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        Ok(Notifier {
+        Ok(Self {
             read_end: read_end.into(),
         })
     }

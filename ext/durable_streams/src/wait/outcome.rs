@@ -29,8 +29,8 @@ impl<T> Outcome<T> {
     /// The result. A panic becomes an exception.
     pub(super) fn result(self, ruby: &Ruby) -> Result<T, Error> {
         match self {
-            Outcome::Ready(output) => Ok(output),
-            Outcome::Panicked(message) => Err(errors::internal(ruby, &message)),
+            Self::Ready(output) => Ok(output),
+            Self::Panicked(message) => Err(errors::internal(ruby, &message)),
         }
     }
 }

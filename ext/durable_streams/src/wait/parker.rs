@@ -34,7 +34,7 @@ pub(super) struct Parker {
     #[cfg(unix)]
     notifier: OnceLock<Notifier>,
     /// The parker that was made before this one.
-    older: AtomicPtr<Parker>,
+    older: AtomicPtr<Self>,
 }
 
 /// All parkers, the newest first. They are reused and never freed, because a signal handler may use the parker of a thread
@@ -55,8 +55,8 @@ impl PooledParker {
         &self.parker
     }
 
-    fn new(parker: Arc<Parker>) -> PooledParker {
-        PooledParker {
+    fn new(parker: Arc<Parker>) -> Self {
+        Self {
             parker,
             generation: generation(),
         }
@@ -86,7 +86,7 @@ impl Parker {
             unused.reasons.store(0, Ordering::Release);
             return PooledParker::new(unused);
         }
-        let made = Arc::new(Parker::default());
+        let made = Arc::new(Self::default());
         let known = Arc::into_raw(Arc::clone(&made)).cast_mut();
         let mut newest = ALL.load(Ordering::Acquire);
         loop {
@@ -99,7 +99,7 @@ impl Parker {
     }
 
     /// The parker at this address, if there is one.
-    pub(super) fn find(address: *const Parker) -> Option<&'static Parker> {
+    pub(super) fn find(address: *const Self) -> Option<&'static Self> {
         let mut next = ALL.load(Ordering::Acquire);
         while !next.is_null() {
             // SAFETY: parkers in the list are never freed. Allowed on any thread and in signal handlers; does not touch Ruby.
@@ -177,7 +177,7 @@ impl Parker {
 
     fn wake_for(&self, reason: u32) {
         self.reasons.fetch_or(reason, Ordering::AcqRel);
-        atomic_wait::wake_one(&self.reasons);
+        atomic_wait::wake_one(&raw const self.reasons);
     }
 }
 
@@ -191,7 +191,7 @@ fn sleep_on(reasons: &AtomicU32, limit: Option<Duration>) {
     // The system call takes two of the kernel's long integers, whatever size the C library's time has.
     let limit = [
         c_long::try_from(limit.as_secs()).unwrap_or(c_long::MAX),
-        limit.subsec_nanos() as c_long,
+        c_long::from(limit.subsec_nanos()),
     ];
     // SAFETY: the word and the time live until the call returns. Allowed on any thread; does not touch Ruby.
     unsafe {

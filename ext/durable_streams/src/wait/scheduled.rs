@@ -109,15 +109,15 @@ impl DataTypeFunctions for NotifierPool {
 
 impl NotifierPool {
     /// The calling thread's pool. A forked child makes its own: it shares descriptors with its parent and would clear them.
-    fn of_this_thread(ruby: &Ruby) -> Result<Obj<NotifierPool>, Error> {
+    fn of_this_thread(ruby: &Ruby) -> Result<Obj<Self>, Error> {
         let thread = ruby.thread_current();
         let found: Value = thread.funcall("thread_variable_get", (VARIABLE,))?;
-        if let Ok(pool) = Obj::<NotifierPool>::try_convert(found)
+        if let Ok(pool) = Obj::<Self>::try_convert(found)
             && pool.generation == generation()
         {
             return Ok(pool);
         }
-        let pool = ruby.obj_wrap(NotifierPool {
+        let pool = ruby.obj_wrap(Self {
             generation: generation(),
             unused: RefCell::default(),
         });

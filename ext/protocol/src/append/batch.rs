@@ -83,8 +83,8 @@ enum RequestState {
 
 impl<C: Caller> AppendBatch<C> {
     /// A batch of appends that can share a request.
-    pub(super) fn new(followers: Vec<Follower<C>>) -> AppendBatch<C> {
-        AppendBatch {
+    pub(super) fn new(followers: Vec<Follower<C>>) -> Self {
+        Self {
             followers,
             later: Vec::new(),
             state: RequestState::Pending(None),
@@ -185,9 +185,9 @@ impl<C: Caller> AppendBatch<C> {
 
     /// Begins a new request with `followers`.
     fn begin(&mut self, followers: Vec<Follower<C>>) {
-        *self = AppendBatch {
+        *self = Self {
             later: std::mem::take(&mut self.later),
-            ..AppendBatch::new(followers)
+            ..Self::new(followers)
         };
     }
 

@@ -98,8 +98,8 @@ enum Gathering {
 }
 
 impl<C> Default for Group<C> {
-    fn default() -> Group<C> {
-        Group {
+    fn default() -> Self {
+        Self {
             waiting: VecDeque::new(),
             leader: None,
             leaders: 0,

@@ -36,7 +36,7 @@ impl Append {
     /// As [`Append::request`].
     pub(super) fn request_with<'a>(
         &'a self,
-        others: impl Iterator<Item = &'a Append> + Clone,
+        others: impl Iterator<Item = &'a Self> + Clone,
         url: &str,
     ) -> Result<Request> {
         let body = self.body_with(others);
@@ -44,7 +44,7 @@ impl Append {
     }
 
     /// JSON messages become the elements of an array, which servers flatten. Bytes are concatenated.
-    fn body_with<'a>(&'a self, others: impl Iterator<Item = &'a Append> + Clone) -> Bytes {
+    fn body_with<'a>(&'a self, others: impl Iterator<Item = &'a Self> + Clone) -> Bytes {
         if !self.json && others.clone().next().is_none() {
             return self.data.clone();
         }

@@ -21,9 +21,9 @@ impl Batching {
     /// makes the append. A request may be waiting for that callable, so the append must not wait for a request.
     pub fn shares(self, has_callables: bool, nested: bool) -> bool {
         match self {
-            Batching::Off => false,
-            Batching::On => !has_callables,
-            Batching::SharedValues => !nested,
+            Self::Off => false,
+            Self::On => !has_callables,
+            Self::SharedValues => !nested,
         }
     }
 }

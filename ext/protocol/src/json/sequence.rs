@@ -57,7 +57,7 @@ struct Ready {
 
 impl Ready {
     fn flush(&mut self, out: &mut dyn FnMut(Block)) {
-        let Ready { text, items, .. } = std::mem::take(self);
+        let Self { text, items, .. } = std::mem::take(self);
         if items > 0 {
             out(Block {
                 text: text.into(),

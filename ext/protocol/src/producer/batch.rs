@@ -20,8 +20,8 @@ impl BodyKind {
     /// How many bytes precede the first message, and how many follow each message.
     fn framing(self) -> (usize, usize) {
         match self {
-            BodyKind::Json => (1, 1),
-            BodyKind::Bytes => (0, 0),
+            Self::Json => (1, 1),
+            Self::Bytes => (0, 0),
         }
     }
 
@@ -41,18 +41,18 @@ pub(super) struct Body {
 
 impl Body {
     /// A body of one message or none.
-    pub fn of(kind: BodyKind, message: Option<&[u8]>) -> Body {
-        let Some(message) = message else { return Body::default() };
+    pub(super) fn of(kind: BodyKind, message: Option<&[u8]>) -> Self {
+        let Some(message) = message else { return Self::default() };
         let mut open = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
         open.push(message);
         open.seal()
     }
 
     /// A body of one message. Bytes are not copied; JSON is, because brackets surround it.
-    pub fn shared(kind: BodyKind, message: Bytes) -> Body {
+    pub(super) fn shared(kind: BodyKind, message: Bytes) -> Self {
         match kind {
-            BodyKind::Json => Body::of(kind, Some(&message)),
-            BodyKind::Bytes => Body {
+            BodyKind::Json => Self::of(kind, Some(&message)),
+            BodyKind::Bytes => Self {
                 bytes: message,
                 starts: vec![0],
             },
@@ -60,12 +60,12 @@ impl Body {
     }
 
     /// The number of messages.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.starts.len()
     }
 
     /// The message at `index`. It shares the memory of the body.
-    pub fn message(&self, kind: BodyKind, index: usize) -> Option<Bytes> {
+    pub(super) fn message(&self, kind: BodyKind, index: usize) -> Option<Bytes> {
         let (_, following) = kind.framing();
         let start = *self.starts.get(index)? as usize;
         let next = self
@@ -92,8 +92,8 @@ pub(super) struct OpenBatch {
 
 impl OpenBatch {
     /// An empty batch with capacity for `bytes` and `items`.
-    pub fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> OpenBatch {
-        let mut open = OpenBatch {
+    pub(super) fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> Self {
+        let mut open = Self {
             kind,
             bytes: Vec::with_capacity(bytes),
             starts: Vec::with_capacity(items),
@@ -108,18 +108,18 @@ impl OpenBatch {
     }
 
     /// The number of messages.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.starts.len()
     }
 
     /// The size of its body if it were sealed now.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
 
     /// Adds a message. Its position fits in 32 bits, because a batch is sealed at `max_batch_bytes`.
     #[inline]
-    pub fn push(&mut self, message: &[u8]) {
+    pub(super) fn push(&mut self, message: &[u8]) {
         self.starts.push(self.bytes.len() as u32);
         self.bytes.extend_from_slice(message);
         if self.kind == BodyKind::Json {
@@ -129,13 +129,13 @@ impl OpenBatch {
 
     /// Whether the body has at most `max` bytes after another message of `len` bytes.
     #[inline]
-    pub fn fits(&self, len: usize, max: usize) -> bool {
+    pub(super) fn fits(&self, len: usize, max: usize) -> bool {
         let (_, following) = self.kind.framing();
         self.bytes.len().saturating_add(len + following) <= max
     }
 
     /// The complete body. Nothing is copied: the last separator becomes the closing bracket.
-    pub fn seal(mut self) -> Body {
+    pub(super) fn seal(mut self) -> Body {
         if self.kind == BodyKind::Json {
             self.bytes.pop();
             self.bytes.push(b']');
@@ -199,9 +199,9 @@ pub(super) struct ProducerBatch {
 
 impl ProducerBatch {
     /// A batch that has not been sent.
-    pub fn new(first: u64, body: Body, closes: bool) -> ProducerBatch {
+    pub(super) fn new(first: u64, body: Body, closes: bool) -> Self {
         let count = body.len() as u64;
-        ProducerBatch {
+        Self {
             first,
             count,
             body,
@@ -215,7 +215,7 @@ impl ProducerBatch {
     }
 
     /// Resets the batch for another epoch.
-    pub fn renew(&mut self) {
+    pub(super) fn renew(&mut self) {
         self.seq = None;
         self.state = BatchState::Unsent;
         self.outcome_unknown = false;
@@ -224,22 +224,22 @@ impl ProducerBatch {
     }
 
     /// Whether it is in the stream.
-    pub fn acknowledged(&self) -> bool {
+    pub(super) fn acknowledged(&self) -> bool {
         matches!(self.state, BatchState::Acknowledged { .. })
     }
 
     /// Whether another producer may have stored it.
-    pub fn disputed(&self) -> bool {
+    pub(super) fn disputed(&self) -> bool {
         matches!(self.state, BatchState::Disputed { .. })
     }
 
     /// Whether it waits to be sent again.
-    pub fn awaits_retry(&self) -> bool {
+    pub(super) fn awaits_retry(&self) -> bool {
         matches!(self.state, BatchState::BackOff(_) | BatchState::AwaitsEarlier)
     }
 
     /// Whether it may be in the stream without an acknowledgement.
-    pub fn may_be_stored(&self) -> bool {
+    pub(super) fn may_be_stored(&self) -> bool {
         self.outcome_unknown || matches!(self.state, BatchState::InFlight)
     }
 }

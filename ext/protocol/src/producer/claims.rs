@@ -34,12 +34,12 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Whether the current epoch was claimed.
-    pub fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         self.since.is_some()
     }
 
     /// A batch was acknowledged. If the epoch is stable now, earlier claims no longer count.
-    pub fn acknowledged(&mut self, now: Instant, limits: &ClaimLimits) {
+    pub(super) fn acknowledged(&mut self, now: Instant, limits: &ClaimLimits) {
         self.acknowledged = self.acknowledged.saturating_add(1);
         let lasted_long_enough = self
             .since
@@ -50,7 +50,7 @@ impl Claims {
     }
 
     /// A new epoch was claimed.
-    pub fn claim(&mut self, now: Instant) {
+    pub(super) fn claim(&mut self, now: Instant) {
         self.since = Some(now);
         self.claims_in_a_row += 1;
         self.acknowledged = 0;

@@ -24,8 +24,8 @@ pub struct ClaimLimits {
 }
 
 impl Default for ClaimLimits {
-    fn default() -> ClaimLimits {
-        ClaimLimits {
+    fn default() -> Self {
+        Self {
             max_claims: 3,
             stable_for: Duration::from_secs(30),
             stable_batches: 16,
@@ -65,8 +65,8 @@ pub struct ProducerConfig {
 impl ProducerConfig {
     /// Settings for tests. The defaults for users are in Ruby.
     #[cfg(test)]
-    pub(crate) fn new(retry: retry::policy::RetryPolicy) -> ProducerConfig {
-        ProducerConfig {
+    pub(crate) fn new(retry: retry::policy::RetryPolicy) -> Self {
+        Self {
             body: BodyKind::Json,
             epoch: 0,
             next_seq: None,

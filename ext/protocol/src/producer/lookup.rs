@@ -43,15 +43,15 @@ pub(super) struct KnownTail {
 }
 
 impl TailState {
-    pub fn at(offset: String) -> TailState {
-        TailState::Known(KnownTail {
+    pub(super) fn at(offset: String) -> Self {
+        Self::Known(KnownTail {
             offset,
             stored_since: Vec::new(),
         })
     }
 
     /// Whether no lookup is needed or pending.
-    pub fn is_settled(&self) -> bool {
-        matches!(self, TailState::Known(_) | TailState::Unknown)
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self, Self::Known(_) | Self::Unknown)
     }
 }

@@ -157,9 +157,9 @@ impl ProducerMachine {
     ///
     /// # Errors
     /// If a setting is out of bounds.
-    pub fn new(config: ProducerConfig, jitter: ProducerJitter) -> Result<ProducerMachine, ConfigError> {
+    pub fn new(config: ProducerConfig, jitter: ProducerJitter) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(ProducerMachine {
+        Ok(Self {
             jitter,
             phase: Phase::Running,
             ending: Ending::NotRequested,

@@ -50,9 +50,9 @@ pub(super) enum Verdict {
 
 impl BatchResponse {
     /// Reads a response to a batch. `context` is the producer's, with its retry policy.
-    pub fn new(context: &Context<'_>, response: request::Response) -> BatchResponse {
+    pub fn new(context: &Context<'_>, response: request::Response) -> Self {
         let headers = &response.headers;
-        BatchResponse {
+        Self {
             next_offset: protocol::next_offset(headers).ok().map(str::to_owned),
             producer_seq: number(headers, &protocol::PRODUCER_SEQ),
             retry_after: retry_after(headers, context.now),

@@ -172,8 +172,8 @@ struct RunMatcher<T> {
 
 impl<T: PartialEq> RunMatcher<T> {
     /// A search for `wanted`. If that is empty, nothing is found.
-    fn of(wanted: Vec<T>) -> RunMatcher<T> {
-        let mut run = RunMatcher {
+    fn of(wanted: Vec<T>) -> Self {
+        let mut run = Self {
             fall_back: vec![0; 2],
             matched: 0,
             found: false,

@@ -17,8 +17,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub fn new(max: usize) -> Window {
-        Window {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
             size: max,
             max,
             in_order: 0,
@@ -26,12 +26,12 @@ impl Window {
         }
     }
 
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.size
     }
 
     /// A batch was accepted.
-    pub fn accepted(&mut self) {
+    pub(super) fn accepted(&mut self) {
         self.in_order += 1;
         if self.in_order >= GROW_AFTER {
             self.in_order = 0;
@@ -40,7 +40,7 @@ impl Window {
     }
 
     /// The batch at `position` was overtaken. The next unsent batch is at `unsent`.
-    pub fn overtaken(&mut self, position: u64, unsent: u64) {
+    pub(super) fn overtaken(&mut self, position: u64, unsent: u64) {
         self.in_order = 0;
         if position >= self.since {
             self.since = unsent;

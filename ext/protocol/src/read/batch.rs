@@ -21,8 +21,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// An empty batch.
-    pub(super) fn new(start: Position) -> Batch {
-        Batch {
+    pub(super) fn new(start: Position) -> Self {
+        Self {
             start,
             bytes: 0,
             max_bytes: MAX_BATCH_BYTES,

@@ -68,7 +68,7 @@ impl ResponseContent {
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
-    ) -> Result<ResponseContent, ContentError> {
+    ) -> Result<Self, ContentError> {
         let progress = cursor.progress(status, headers).map_err(ContentError::Position)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
         let format = match record {
@@ -86,7 +86,7 @@ impl ResponseContent {
             None if expects_empty_array => Payload::new(Format::Json, 0, max_message_bytes),
             None => Payload::new(format, skip, max_message_bytes),
         };
-        Ok(ResponseContent {
+        Ok(Self {
             media,
             format,
             payload,

@@ -36,9 +36,9 @@ pub struct Position {
 
 impl Position {
     /// A position. An empty offset is the start of the stream.
-    pub fn new(offset: &str, cursor: Option<String>) -> Position {
+    pub fn new(offset: &str, cursor: Option<String>) -> Self {
         let offset = if offset.is_empty() { START } else { offset };
-        Position {
+        Self {
             offset: offset.to_owned(),
             cursor,
             skip: 0,
@@ -116,8 +116,8 @@ pub struct Cursor {
 
 impl Cursor {
     /// A read from `position`. `media` is the stream's content type, if it is known.
-    pub fn new(live: Live, position: Position, media: Option<Media>) -> Cursor {
-        Cursor {
+    pub fn new(live: Live, position: Position, media: Option<Media>) -> Self {
+        Self {
             live,
             media,
             position,

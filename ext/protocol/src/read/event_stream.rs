@@ -54,8 +54,8 @@ impl EventStream {
     }
 
     /// A connection that has received nothing yet.
-    pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize) -> EventStream {
-        EventStream {
+    pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize) -> Self {
+        Self {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
             format,

@@ -113,12 +113,12 @@ pub(super) enum ReadOutcome {
 
 impl ReadMachine {
     /// A read that has not begun. `jitter` spreads its retry delays.
-    pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> ReadMachine {
+    pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> Self {
         let media = options.media.or(match options.format {
             Format::Bytes => None,
             Format::Json | Format::JsonSequence | Format::JsonLines => Some(Media::Json),
         });
-        ReadMachine {
+        Self {
             config,
             format: options.format,
             open_record: None,

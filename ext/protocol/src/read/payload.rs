@@ -28,10 +28,10 @@ pub enum Format {
 impl Format {
     /// How data of this content type is split, for a reader that expects this format. A JSON reader expects one array,
     /// but responses of other types have several values.
-    pub(super) fn with_media(self, media: Option<Media>) -> Format {
+    pub(super) fn with_media(self, media: Option<Media>) -> Self {
         match (self, media) {
-            (Format::Json, Some(Media::JsonSequence)) => Format::JsonSequence,
-            (Format::Json, Some(Media::JsonLines)) => Format::JsonLines,
+            (Self::Json, Some(Media::JsonSequence)) => Self::JsonSequence,
+            (Self::Json, Some(Media::JsonLines)) => Self::JsonLines,
             (format, _) => format,
         }
     }
@@ -55,16 +55,16 @@ impl Part {
     /// Its bytes.
     pub fn bytes(&self) -> &Bytes {
         match self {
-            Part::Items { text, .. } => text,
-            Part::Bytes(bytes) => bytes,
+            Self::Items { text, .. } => text,
+            Self::Bytes(bytes) => bytes,
         }
     }
 
     /// Its size in the unit of `skip`: items or bytes.
     pub fn count(&self) -> u64 {
         match self {
-            Part::Items { count, .. } => *count as u64,
-            Part::Bytes(bytes) => bytes.len() as u64,
+            Self::Items { count, .. } => *count as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
         }
     }
 }
@@ -93,7 +93,7 @@ enum PayloadDecoder {
 
 impl Payload {
     /// A decoder that skips the first `skip` items (or bytes). A JSON item has at most `max_item_bytes`.
-    pub fn new(format: Format, skip: u64, max_item_bytes: usize) -> Payload {
+    pub fn new(format: Format, skip: u64, max_item_bytes: usize) -> Self {
         let limits = Limits {
             item_bytes: max_item_bytes,
         };
@@ -101,7 +101,7 @@ impl Payload {
             Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip)),
             None => PayloadDecoder::Bytes { left_to_skip: skip },
         };
-        Payload {
+        Self {
             format,
             limits,
             decoder,
@@ -110,10 +110,10 @@ impl Payload {
     }
 
     /// As [`Payload::new`], for the response after one that ended inside a record. The record is the first item.
-    pub fn resume(record: OpenRecord, skip: u64, max_item_bytes: usize) -> Payload {
-        Payload {
+    pub fn resume(record: OpenRecord, skip: u64, max_item_bytes: usize) -> Self {
+        Self {
             decoder: PayloadDecoder::Json(record.splitter.skip(skip)),
-            ..Payload::new(record.format, skip, max_item_bytes)
+            ..Self::new(record.format, skip, max_item_bytes)
         }
     }
 

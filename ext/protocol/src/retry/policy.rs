@@ -30,8 +30,8 @@ impl RetryPolicy {
 
     /// A policy for tests. The defaults for users are in Ruby.
     #[cfg(test)]
-    pub(crate) fn for_tests() -> RetryPolicy {
-        RetryPolicy {
+    pub(crate) fn for_tests() -> Self {
+        Self {
             max_retries: 5,
             initial_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),

@@ -17,8 +17,8 @@ pub struct TriesSoFar {
 impl TriesSoFar {
     /// The same tries, in doubt if they were before or if `doubt` is true.
     #[must_use]
-    pub fn in_doubt_if(self, doubt: bool) -> TriesSoFar {
-        TriesSoFar {
+    pub fn in_doubt_if(self, doubt: bool) -> Self {
+        Self {
             in_doubt: self.in_doubt || doubt,
             ..self
         }
@@ -27,8 +27,8 @@ impl TriesSoFar {
 
 impl Default for TriesSoFar {
     /// One try, without doubt.
-    fn default() -> TriesSoFar {
-        TriesSoFar {
+    fn default() -> Self {
+        Self {
             attempts: 1,
             elapsed: Duration::ZERO,
             in_doubt: false,

@@ -50,8 +50,8 @@ pub enum RetryDecision {
 impl Tries {
     /// No try yet; the first one begins `now`. `fresh_values`: callables compute the header and parameter values of every
     /// try, so a read or HEAD is tried once more after a 401 or 403.
-    pub fn new(now: Instant, fresh_values: bool) -> Tries {
-        Tries {
+    pub fn new(now: Instant, fresh_values: bool) -> Self {
+        Self {
             schedule: Schedule::default(),
             fresh_values,
             began: now,

@@ -325,7 +325,7 @@ impl DataFields {
 
     /// Takes the data, if there was a `data` field, and resets this.
     fn take(&mut self) -> Option<Bytes> {
-        let DataFields { any, slice, joined } = mem::take(self);
+        let Self { any, slice, joined } = mem::take(self);
         any.then(|| if joined.is_empty() { slice } else { joined.into() })
     }
 }

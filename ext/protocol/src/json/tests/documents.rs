@@ -4,12 +4,12 @@ use fastrand::Rng;
 
 const BLANKS: &[&str] = &["", "", "", " ", "\n", "\t \r\n", "          "];
 
-pub fn blank(random: &mut Rng) -> &'static str {
+pub(super) fn blank(random: &mut Rng) -> &'static str {
     BLANKS[random.usize(..BLANKS.len())]
 }
 
 /// The text of a random value with at most `depth` levels.
-pub fn value(random: &mut Rng, depth: usize) -> String {
+pub(super) fn value(random: &mut Rng, depth: usize) -> String {
     match random.u8(..if depth == 0 { 8 } else { 12 }) {
         0 => random.i64(..).to_string(),
         1 => format!("{:e}", f64::from_bits(random.u64(..)))
@@ -55,7 +55,7 @@ fn list(random: &mut Rng, open: char, close: char, mut element: impl FnMut(&mut 
     text
 }
 
-pub fn string(random: &mut Rng) -> String {
+pub(super) fn string(random: &mut Rng) -> String {
     const PARTS: &[&str] = &[
         "\\\"",
         "\\\\",
@@ -90,7 +90,7 @@ pub fn string(random: &mut Rng) -> String {
 }
 
 /// Damages a text in one place: changes, removes or inserts a byte, or truncates the text.
-pub fn damage(random: &mut Rng, text: &[u8]) -> Vec<u8> {
+pub(super) fn damage(random: &mut Rng, text: &[u8]) -> Vec<u8> {
     const BYTES: &[u8] = b"\"\\[]{},: 01-+.eEtu\x00\x1f\x80\xff\xed\n";
     let mut text = text.to_vec();
     let byte = BYTES[random.usize(..BYTES.len())];

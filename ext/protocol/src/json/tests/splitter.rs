@@ -155,7 +155,7 @@ fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
         for byte in text {
             splitter
                 .push(&Bytes::copy_from_slice(&[*byte]), |block| {
-                    counts.push((*byte, block.items))
+                    counts.push((*byte, block.items));
                 })
                 .unwrap();
         }

@@ -168,40 +168,40 @@ enum FailureReason {
 }
 
 impl From<&ProducerFailure> for FailureReason {
-    fn from(failure: &ProducerFailure) -> FailureReason {
+    fn from(failure: &ProducerFailure) -> Self {
         let error = match failure {
             ProducerFailure::StaleEpoch { current_epoch } => {
                 let current_epoch = *current_epoch;
-                return FailureReason::StaleEpoch { current_epoch };
+                return Self::StaleEpoch { current_epoch };
             }
-            ProducerFailure::EpochReused { epoch } => return FailureReason::EpochReused { epoch: *epoch },
-            ProducerFailure::NumbersExhausted => return FailureReason::NumbersExhausted,
-            ProducerFailure::Aborted => return FailureReason::Aborted,
+            ProducerFailure::EpochReused { epoch } => return Self::EpochReused { epoch: *epoch },
+            ProducerFailure::NumbersExhausted => return Self::NumbersExhausted,
+            ProducerFailure::Aborted => return Self::Aborted,
             ProducerFailure::Request(error) => error,
         };
         match error.kind().clone() {
             Kind::StaleEpoch {
                 current_epoch: Some(current_epoch),
-            } => FailureReason::StaleEpoch { current_epoch },
+            } => Self::StaleEpoch { current_epoch },
             Kind::SequenceGap {
                 expected,
                 received: Some(received),
-            } => FailureReason::SequenceGap { expected, received },
-            Kind::StreamClosed { final_offset } => FailureReason::StreamClosed { final_offset },
-            Kind::ContentTypeMismatch => FailureReason::ContentTypeMismatch,
+            } => Self::SequenceGap { expected, received },
+            Kind::StreamClosed { final_offset } => Self::StreamClosed { final_offset },
+            Kind::ContentTypeMismatch => Self::ContentTypeMismatch,
             _ => match error.status() {
-                Some(status) => FailureReason::Rejected(status),
-                None => FailureReason::NoResponse(error.message()),
+                Some(status) => Self::Rejected(status),
+                None => Self::NoResponse(error.message()),
             },
         }
     }
 }
 
 impl Bench {
-    fn new(config: ProducerConfig) -> Bench {
+    fn new(config: ProducerConfig) -> Self {
         let now = Instant::now();
         let machine = ProducerMachine::new(config, Box::new(|| 1.0)).expect("a valid configuration");
-        Bench {
+        Self {
             machine,
             now,
             started: now,
@@ -209,8 +209,8 @@ impl Bench {
     }
 
     /// A machine whose epoch the server has acknowledged already.
-    fn established(config: ProducerConfig) -> Bench {
-        let mut bench = Bench::new(config);
+    fn established(config: ProducerConfig) -> Self {
+        let mut bench = Self::new(config);
         let first = bench.append_and_send(&["first"]);
         bench
             .machine
@@ -220,8 +220,8 @@ impl Bench {
     }
 
     /// Such a machine that has just sent these messages.
-    fn sending(config: ProducerConfig, messages: &[&str]) -> (Bench, Vec<Transmit>) {
-        let mut bench = Bench::established(config);
+    fn sending(config: ProducerConfig, messages: &[&str]) -> (Self, Vec<Transmit>) {
+        let mut bench = Self::established(config);
         let sent = bench.append_and_send(messages);
         (bench, sent)
     }

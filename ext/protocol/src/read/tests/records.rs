@@ -43,7 +43,7 @@ fn events(machine: &mut ReadMachine) -> Vec<String> {
 
 fn failure(machine: &ReadMachine, now: Instant) -> (Kind, String) {
     match machine.poll_action(now) {
-        ReadAction::End(Some(error)) => (error.kind().clone(), error.message().to_owned()),
+        ReadAction::End(Some(error)) => (error.kind().clone(), error.message()),
         other => panic!("{other:?}"),
     }
 }
@@ -60,7 +60,7 @@ fn a_line_is_one_item_whatever_its_type() {
     );
     assert_eq!(
         events(&mut machine),
-        ["{\"a\":1},[2,3]", "\"x\",5", "end 9"].map(|event| event.to_owned())
+        ["{\"a\":1},[2,3]", "\"x\",5", "end 9"].map(ToOwned::to_owned)
     );
 }
 

@@ -15,7 +15,7 @@ use crate::request::Request;
 
 /// A response as the server sends it.
 #[derive(Clone, Debug)]
-pub struct ServerResponse {
+pub(super) struct ServerResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -24,8 +24,8 @@ pub struct ServerResponse {
 }
 
 impl ServerResponse {
-    pub fn error(status: u16, pairs: &[(HeaderName, &str)]) -> ServerResponse {
-        let mut response = ServerResponse {
+    pub(super) fn error(status: u16, pairs: &[(HeaderName, &str)]) -> Self {
+        let mut response = Self {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: b"server error".to_vec(),
@@ -44,7 +44,7 @@ impl ServerResponse {
 
 /// How the server returns its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerForm {
+pub(super) enum ServerForm {
     /// One array in each response. Offsets count items.
     Arrays,
     /// One item a line. Offsets count bytes, and a response may end anywhere.
@@ -55,7 +55,7 @@ pub enum ServerForm {
 
 /// The stream. The text of item `n` is `item(n)`.
 #[derive(Debug)]
-pub struct ReadServer {
+pub(super) struct ReadServer {
     pub form: ServerForm,
     pub items: u64,
     pub closed: bool,
@@ -67,12 +67,12 @@ pub struct ReadServer {
     records: Vec<(usize, usize, u64)>,
 }
 
-pub fn offset(index: u64) -> String {
+pub(super) fn offset(index: u64) -> String {
     format!("{index:05}")
 }
 
 /// The text of an item.
-pub fn item(number: u64) -> String {
+pub(super) fn item(number: u64) -> String {
     match number % 5 {
         0 => format!("{number}"),
         1 => format!("\"é\\\"{number}…\""),
@@ -84,8 +84,8 @@ pub fn item(number: u64) -> String {
 
 impl ReadServer {
     /// An empty stream.
-    pub fn new(form: ServerForm, max_size: u64) -> ReadServer {
-        ReadServer {
+    pub(super) fn new(form: ServerForm, max_size: u64) -> Self {
+        Self {
             form,
             items: 0,
             closed: false,
@@ -96,7 +96,7 @@ impl ReadServer {
     }
 
     /// Appends this many items.
-    pub fn append(&mut self, rng: &mut Rng, count: u64) {
+    pub(super) fn append(&mut self, rng: &mut Rng, count: u64) {
         let end = self.items + count;
         while self.items < end {
             let count = match self.form {
@@ -118,7 +118,7 @@ impl ReadServer {
     }
 
     /// How many items there are before an offset, which must not be inside a record.
-    pub fn items_before(&self, offset: &str) -> u64 {
+    pub(super) fn items_before(&self, offset: &str) -> u64 {
         let offset: u64 = offset.parse().unwrap_or(0);
         if self.form == ServerForm::Arrays {
             return offset;
@@ -143,7 +143,7 @@ impl ReadServer {
     }
 
     /// The response to a read.
-    pub fn respond(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
+    pub(super) fn respond(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
         let param = |name: &str| request.query.iter().find(|(known, _)| *known == name);
         let from = param("offset").map_or("-1", |(_, value)| value);
         let from = match from {

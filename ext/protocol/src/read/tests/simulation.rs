@@ -53,7 +53,7 @@ struct ReadRun {
 }
 
 impl ReadRun {
-    fn new(seed: u64) -> ReadRun {
+    fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let live = [Live::Off, Live::LongPoll, Live::Sse, Live::Auto][rng.usize(..4)];
         let options = ReadOptions {
@@ -72,7 +72,7 @@ impl ReadRun {
         let mut server = ReadServer::new(form, max_size);
         let items = rng.u64(..40);
         server.append(&mut rng, items);
-        ReadRun {
+        Self {
             machine: machine(&mut rng, options.clone()),
             remaining_faults: rng.u32(..30),
             rng,

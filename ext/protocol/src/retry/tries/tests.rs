@@ -88,9 +88,9 @@ struct Trial {
 }
 
 impl Trial {
-    fn new((operation, repeat): (Operation, Repeat)) -> Trial {
+    fn new((operation, repeat): (Operation, Repeat)) -> Self {
         let began = Instant::now();
-        Trial {
+        Self {
             began,
             seconds: 0,
             tries: Tries::new(began, false),

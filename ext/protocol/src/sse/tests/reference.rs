@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::RawEvent;
 
-pub fn decode(stream: &[u8]) -> Vec<RawEvent> {
+pub(super) fn decode(stream: &[u8]) -> Vec<RawEvent> {
     let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
     let mut events = Vec::new();
     let (mut event, mut data) = (Vec::new(), Vec::new());

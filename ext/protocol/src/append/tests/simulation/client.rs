@@ -13,11 +13,11 @@ use crate::request::Request;
 use crate::retry::tries::Tries;
 
 /// The number of an append, counted from 0 in the order of the calls.
-pub type Id = u64;
+pub(super) type Id = u64;
 
 /// A call that waits for its append's outcome.
 #[derive(Debug)]
-pub struct Call {
+pub(super) struct Call {
     pub id: Id,
     pub thread: usize,
     pub abandoned: Cell<bool>,
@@ -25,7 +25,7 @@ pub struct Call {
 }
 
 #[derive(Clone, Debug)]
-pub struct SimulatedCaller(pub Rc<Call>);
+pub(super) struct SimulatedCaller(pub Rc<Call>);
 
 impl Caller for SimulatedCaller {
     fn has_abandoned(&self) -> bool {
@@ -35,25 +35,25 @@ impl Caller for SimulatedCaller {
 
 /// A thread of the application.
 #[derive(Debug)]
-pub struct Thread {
+pub(super) struct Thread {
     /// How many appends it has yet to make.
     pub appends: u32,
     pub call: Option<Rc<Call>>,
 }
 
 impl Thread {
-    pub fn new(appends: u32) -> Thread {
-        Thread { appends, call: None }
+    pub(super) fn new(appends: u32) -> Self {
+        Self { appends, call: None }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.appends == 0 && self.call.is_none()
     }
 }
 
 /// A task of a leader.
 #[derive(Debug)]
-pub struct Task {
+pub(super) struct Task {
     pub leader: Leader,
     pub work: TaskWork,
     pub step: TaskStep,
@@ -62,7 +62,7 @@ pub struct Task {
 }
 
 #[derive(Debug)]
-pub enum TaskWork {
+pub(super) enum TaskWork {
     /// The leader's own request.
     Own {
         call: Rc<Call>,
@@ -75,7 +75,7 @@ pub enum TaskWork {
 
 /// The state of a task.
 #[derive(Debug)]
-pub enum TaskStep {
+pub(super) enum TaskStep {
     /// It can continue.
     Ready,
     /// A value callable runs on the thread of `call`.
@@ -91,10 +91,10 @@ pub enum TaskStep {
 
 /// Code of the application. It ends when the thread with this index has made its appends, or at any time.
 #[derive(Clone, Copy, Debug)]
-pub struct ApplicationCode(pub Option<usize>);
+pub(super) struct ApplicationCode(pub Option<usize>);
 
 /// A random kind of append whose data is its number.
-pub fn append(rng: &mut Rng, id: Id) -> Append {
+pub(super) fn append(rng: &mut Rng, id: Id) -> Append {
     let kind = rng.u32(..12);
     let json = kind > 1;
     Append {
@@ -106,7 +106,7 @@ pub fn append(rng: &mut Rng, id: Id) -> Append {
 }
 
 /// The numbers of the appends in a body.
-pub fn ids(body: &Bytes) -> Vec<Id> {
+pub(super) fn ids(body: &Bytes) -> Vec<Id> {
     let text = std::str::from_utf8(body).unwrap();
     let separator = if text.starts_with('[') { ',' } else { ';' };
     text.trim_matches(|c| matches!(c, '[' | ']' | ';'))

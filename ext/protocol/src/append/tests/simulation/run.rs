@@ -17,7 +17,7 @@ use crate::retry::tries::{RetryDecision, Tries};
 
 const URL: &str = "http://h/s";
 
-pub struct AppendRun {
+pub(super) struct AppendRun {
     rng: Rng,
     now: Instant,
     pub(super) group: Group<SimulatedCaller>,
@@ -38,10 +38,10 @@ pub struct AppendRun {
 }
 
 impl AppendRun {
-    pub fn new(seed: u64) -> AppendRun {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let threads = (0..rng.usize(1..20)).map(|_| Thread::new(rng.u32(1..8))).collect();
-        AppendRun {
+        Self {
             now: Instant::now(),
             group: Group::default(),
             server: AppendServer::new(&mut rng),
@@ -63,7 +63,7 @@ impl AppendRun {
     }
 
     /// Runs to the end, and returns how often each event happened.
-    pub fn run(mut self) -> BTreeMap<&'static str, u64> {
+    pub(super) fn run(mut self) -> BTreeMap<&'static str, u64> {
         for _ in 0..100_000 {
             if self.tasks.is_empty() && self.threads.iter().all(Thread::is_done) {
                 self.check_end();

@@ -12,10 +12,10 @@ use crate::protocol::{STREAM_NEXT_OFFSET, STREAM_SEQ};
 use crate::request::{Request, RequestFailure, Response};
 
 /// The result of one try of a request.
-pub type RequestResult = std::result::Result<Response, RequestFailure>;
+pub(super) type RequestResult = Result<Response, RequestFailure>;
 
 #[derive(Debug)]
-pub struct AppendServer {
+pub(super) struct AppendServer {
     /// The stored appends, in order.
     pub log: Vec<Id>,
     /// Appends that the server rejects, with the status.
@@ -28,8 +28,8 @@ pub struct AppendServer {
 }
 
 impl AppendServer {
-    pub fn new(rng: &mut Rng) -> AppendServer {
-        AppendServer {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self {
             log: Vec::new(),
             invalid: HashMap::new(),
             most: [1_000, 1_000, 4, 1][rng.usize(..4)],
@@ -39,7 +39,7 @@ impl AppendServer {
     }
 
     /// Executes a request over the network.
-    pub fn exchange(&mut self, rng: &mut Rng, request: &Request) -> RequestResult {
+    pub(super) fn exchange(&mut self, rng: &mut Rng, request: &Request) -> RequestResult {
         let lost = || Error::plain(Kind::Connection, "lost".to_owned());
         if rng.u32(..100) >= self.faults {
             return Ok(self.handle(request));
@@ -65,7 +65,7 @@ impl AppendServer {
     }
 
     /// The client cancels the request, which may have arrived already.
-    pub fn cancelled(&mut self, rng: &mut Rng, request: &Request) {
+    pub(super) fn cancelled(&mut self, rng: &mut Rng, request: &Request) {
         if rng.bool() {
             self.handle(request);
         }

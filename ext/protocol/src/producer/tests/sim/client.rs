@@ -8,7 +8,7 @@ use crate::producer::{
     TransmitId, Undelivered,
 };
 
-pub struct ProducerClient {
+pub(super) struct ProducerClient {
     pub owner: usize,
     pub machine: ProducerMachine,
     config: ProducerConfig,
@@ -34,16 +34,16 @@ pub struct ProducerClient {
     hole: bool,
 }
 
-pub enum ProducerEnd {
+pub(super) enum ProducerEnd {
     Closed,
     Failed(ProducerFailure, Undelivered),
 }
 
 impl ProducerClient {
-    pub fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> ProducerClient {
+    pub(super) fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let machine = ProducerMachine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
-        ProducerClient {
+        Self {
             owner,
             machine,
             appended: Vec::new(),
@@ -66,7 +66,7 @@ impl ProducerClient {
     }
 
     /// The message that this producer appends as its `token`-th.
-    pub fn message(&self, token: u64, size: usize) -> Vec<u8> {
+    pub(super) fn message(&self, token: u64, size: usize) -> Vec<u8> {
         let equal = self.twins.is_some_and(|equal| token < equal);
         let (owner, filler) = match equal {
             true => (0, String::new()),
@@ -82,7 +82,7 @@ impl ProducerClient {
     }
 
     /// Appends the next message; answers whether it was accepted.
-    pub fn append(&mut self, size: usize) -> bool {
+    pub(super) fn append(&mut self, size: usize) -> bool {
         let message = self.message(self.appended.len() as u64, size);
         let buffered = self.machine.buffered();
         match self.machine.append(&message) {
@@ -108,13 +108,13 @@ impl ProducerClient {
         }
     }
 
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.machine.flush().is_err() {
             assert!(self.machine.failure().is_some());
         }
     }
 
-    pub fn request_end(&mut self, close_stream: Option<bool>, size: usize) {
+    pub(super) fn request_end(&mut self, close_stream: Option<bool>, size: usize) {
         match close_stream {
             None => drop(self.machine.close()),
             Some(with_data) => {
@@ -128,7 +128,7 @@ impl ProducerClient {
     }
 
     /// All that may go out now.
-    pub fn transmits(&mut self, now: Instant) -> Vec<Transmit> {
+    pub(super) fn transmits(&mut self, now: Instant) -> Vec<Transmit> {
         let mut transmits = Vec::new();
         while let Some(transmit) = self.machine.poll_transmit(now) {
             let Transmit { id, epoch, seq, .. } = transmit;
@@ -153,11 +153,11 @@ impl ProducerClient {
     }
 
     /// The driver's report of a success, lookup_result from outside.
-    pub fn saw_success(&mut self, epoch: u64) {
+    pub(super) fn saw_success(&mut self, epoch: u64) {
         self.established.insert(epoch);
     }
 
-    pub fn events(&mut self) {
+    pub(super) fn events(&mut self) {
         while let Some(event) = self.machine.poll_event() {
             assert!(self.end.is_none(), "an event after the end: {event:?}");
             match event {
@@ -196,14 +196,14 @@ impl ProducerClient {
                 ProducerEvent::StreamClosed { .. } => self.stream_closed = true,
                 ProducerEvent::Closed => self.end = Some(ProducerEnd::Closed),
                 ProducerEvent::Failed { failure, undelivered } => {
-                    self.end = Some(ProducerEnd::Failed(failure, undelivered))
+                    self.end = Some(ProducerEnd::Failed(failure, undelivered));
                 }
             }
         }
     }
 
     /// The promise: `stored` is what the server holds of this producer.
-    pub fn verify(&self, stored: &[Vec<u8>], must_succeed: bool) {
+    pub(super) fn verify(&self, stored: &[Vec<u8>], must_succeed: bool) {
         let tokens: Vec<u64> = stored
             .iter()
             .map(|message| {

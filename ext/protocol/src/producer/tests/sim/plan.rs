@@ -9,7 +9,7 @@ use crate::retry::policy::RetryPolicy;
 
 /// How likely each thing is for one request, in 1/1000.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     pub not_sent: u32,
     pub request_lost: u32,
     pub response_lost: u32,
@@ -26,7 +26,7 @@ pub struct Faults {
 
 /// An earlier run in the epoch that this one starts in: chosen by its owner, or claimed by `auto_claim`.
 #[derive(Clone, Debug)]
-pub struct EarlierRun {
+pub(super) struct EarlierRun {
     /// How many batches it has stored, with the messages that this run begins with too.
     pub stored: u64,
     /// How many more are on their way when this run starts.
@@ -35,7 +35,7 @@ pub struct EarlierRun {
 
 /// One run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     pub config: ProducerConfig,
     pub producers: usize,
     /// Two fresh producers run under one id and epoch, at the same time. So many of their messages are equal, the first ones.
@@ -64,7 +64,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn draw(rng: &mut Rng) -> Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
         let initial_epoch = (rng.u32(..4) == 0).then(|| rng.u64(3..9));
         let producers = if initial_epoch.is_some() && rng.u32(..4) == 0 {
             2
@@ -122,7 +122,7 @@ impl Plan {
             max_buffered_bytes: *rng.choice(&[1, 300, 3_000, 64 << 20]).unwrap_or(&1),
             retry,
         };
-        Plan {
+        Self {
             producers,
             twins: None,
             messages: rng.u64(1..=*rng.clone().choice(&[5, 60, 200]).unwrap_or(&5)),
@@ -146,7 +146,7 @@ impl Plan {
     }
 
     /// The same, now and then with a producer that goes on in an epoch where an earlier one left off.
-    pub fn resumed(mut self, rng: &mut Rng) -> Plan {
+    pub(super) fn resumed(mut self, rng: &mut Rng) -> Self {
         if self.initial_epoch.is_none() && rng.u32(..6) == 0 {
             self.config.epoch = rng.u64(..4);
             self.config.next_seq = Some(rng.u64(1..9));
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     /// The same, now and then in an epoch that an earlier run has used, or with lookups that fail, or told to begin at 0.
-    pub fn rerun(mut self, rng: &mut Rng) -> Plan {
+    pub(super) fn rerun(mut self, rng: &mut Rng) -> Self {
         if self.config.next_seq.is_some() {
             return self;
         }
@@ -185,7 +185,7 @@ impl Plan {
     /// The same, now and then with two fresh producers that start together. What one of them can prove of its own numbers if an
     /// answer is lost, or while one is still to come, holds only in an epoch that no other uses: so no answer is lost, nothing
     /// fails but by the other, and nobody gives up.
-    pub fn twinned(mut self, rng: &mut Rng) -> Plan {
+    pub(super) fn twinned(mut self, rng: &mut Rng) -> Self {
         let plain = self.initial_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
         if !plain || rng.u32(..3) > 0 {
             return self;
@@ -212,12 +212,12 @@ impl Plan {
     }
 
     /// Whether anybody else may take the id while the run lasts.
-    pub fn contested(&self) -> bool {
+    pub(super) fn contested(&self) -> bool {
         self.rival_claims > 0 || self.rival_races || self.producers > 1
     }
 
     /// Whether nothing in this run excuses a failure.
-    pub fn must_succeed(&self) -> bool {
+    pub(super) fn must_succeed(&self) -> bool {
         let faults = &self.faults;
         // After a pause a timeout may be lookup_result before the answer that came in time.
         let claims_in_doubt = self.pauses > 0

@@ -18,7 +18,7 @@ use crate::request;
 const TIMEOUT: u64 = 60_000;
 
 /// How a run ended, for counting.
-pub struct EndLabel(pub String);
+pub(super) struct EndLabel(pub String);
 
 enum SimulationEvent {
     Script(Owner),
@@ -61,7 +61,7 @@ enum RequestEnd {
     Lost(request::RequestFailure),
 }
 
-pub struct ProducerRun {
+pub(super) struct ProducerRun {
     plan: Plan,
     rng: Rng,
     start: Instant,
@@ -77,16 +77,16 @@ pub struct ProducerRun {
 }
 
 impl ProducerRun {
-    pub fn new(seed: u64) -> ProducerRun {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng)
             .resumed(&mut Rng::with_seed(!seed))
             .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
             .twinned(&mut Rng::with_seed(seed ^ 0x2222));
-        ProducerRun::of(plan, rng)
+        Self::of(plan, rng)
     }
 
-    pub fn of(plan: Plan, mut rng: Rng) -> ProducerRun {
+    pub(super) fn of(plan: Plan, mut rng: Rng) -> Self {
         let used = plan
             .config
             .next_seq
@@ -101,7 +101,7 @@ impl ProducerRun {
         let clients: Vec<_> = (0..plan.producers)
             .map(|owner| ProducerClient::new(owner, plan.config.clone(), plan.twins, rng.u64(..)))
             .collect();
-        let mut run = ProducerRun {
+        let mut run = Self {
             start: Instant::now(),
             now: 0,
             order: 0,
@@ -167,7 +167,7 @@ impl ProducerRun {
         self.start + Duration::from_micros(self.now)
     }
 
-    pub fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let mut steps = 0;
         while let Some(Reverse((time, order))) = self.due.pop() {
             steps += 1;
@@ -375,15 +375,15 @@ impl ProducerRun {
         let id = request.id;
         let retry_after = (self.rng.u32(..4) == 0).then(|| Duration::from_millis(self.rng.u64(..30)));
         let response = if self.chance(faults.status_429) {
-            self.server.overloaded(429, retry_after)
+            ProducerServer::overloaded(429, retry_after)
         } else if self.chance(faults.status_5xx_before) {
-            self.server.overloaded(503, retry_after)
+            ProducerServer::overloaded(503, retry_after)
         } else {
             let response = self
                 .server
                 .post(owner, request.epoch, request.seq, &request.body, request.closes);
             if self.chance(faults.status_5xx_after) {
-                self.server.overloaded(502, None)
+                ProducerServer::overloaded(502, None)
             } else {
                 response
             }
@@ -496,7 +496,7 @@ impl ProducerRun {
         }
     }
 
-    pub fn ends(&self) -> Vec<EndLabel> {
+    pub(super) fn ends(&self) -> Vec<EndLabel> {
         let mut ends = Vec::new();
         for client in &self.clients {
             let first = ends.len();
@@ -532,7 +532,7 @@ impl ProducerRun {
 }
 
 /// The elements of a JSON array, as they were written. (No string in it has brackets or commas.)
-pub fn elements(body: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn elements(body: &[u8]) -> Vec<Vec<u8>> {
     assert!(body.starts_with(b"[") && body.ends_with(b"]"));
     let mut depth = 0;
     let inner = &body[1..body.len() - 1];

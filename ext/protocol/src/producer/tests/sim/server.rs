@@ -10,16 +10,16 @@ use crate::producer::tests::SimulatedResponse;
 use crate::producer::{BodyKind, SearchResult, WantedBatch};
 
 /// Who sent a request: which of the simulated producers, or `RIVAL`.
-pub type Owner = usize;
+pub(super) type Owner = usize;
 
 /// An earlier run under the same id.
-pub const EARLIER: Owner = usize::MAX - 1;
+pub(super) const EARLIER: Owner = usize::MAX - 1;
 
 /// The scripted claimant.
-pub const RIVAL: Owner = usize::MAX;
+pub(super) const RIVAL: Owner = usize::MAX;
 
 #[derive(Default)]
-pub struct ProducerServer {
+pub(super) struct ProducerServer {
     /// Epoch and last number.
     pub state: Option<(u64, u64)>,
     /// The number that closed the stream; `None` inside for somebody else's.
@@ -33,19 +33,19 @@ pub struct ProducerServer {
 }
 
 impl ProducerServer {
-    fn response(&self, status: u16) -> SimulatedResponse {
+    fn response(status: u16) -> SimulatedResponse {
         SimulatedResponse {
             status,
             ..SimulatedResponse::default()
         }
     }
 
-    fn offset(&self) -> Option<String> {
-        Some(self.log.len().to_string())
+    fn offset(&self) -> String {
+        self.log.len().to_string()
     }
 
     /// Takes one request and answers it.
-    pub fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> SimulatedResponse {
+    pub(super) fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> SimulatedResponse {
         if owner < EARLIER {
             let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
             assert_eq!(
@@ -54,19 +54,19 @@ impl ProducerServer {
             );
         }
         if self.gone {
-            return self.response(410);
+            return Self::response(410);
         }
         if let Some(by) = self.closed {
             let response = SimulatedResponse {
                 stream_closed: true,
-                next_offset: self.offset(),
+                next_offset: Some(self.offset()),
                 ..SimulatedResponse::default()
             };
             let status = if by == Some((epoch, seq)) { 204 } else { 409 };
             return SimulatedResponse { status, ..response };
         }
         if body.len() > self.max_body {
-            return self.response(413);
+            return Self::response(413);
         }
         assert!(closes || !body.is_empty(), "a request without data");
         let (status, expected) = match self.state {
@@ -74,10 +74,10 @@ impl ProducerServer {
             Some((current, _)) if epoch < current => {
                 return SimulatedResponse {
                     producer_epoch: Some(current),
-                    ..self.response(403)
+                    ..Self::response(403)
                 };
             }
-            Some((current, _)) if epoch > current && seq > 0 => return self.response(400),
+            Some((current, _)) if epoch > current && seq > 0 => return Self::response(400),
             Some((current, last)) if epoch == current && seq <= last => (204, None),
             Some((current, last)) if epoch == current && seq > last + 1 => (409, Some(last + 1)),
             _ => (200, None),
@@ -86,7 +86,7 @@ impl ProducerServer {
             return SimulatedResponse {
                 expected_seq: expected,
                 received_seq: Some(seq),
-                ..self.response(status)
+                ..Self::response(status)
             };
         }
         if status == 200 {
@@ -104,11 +104,7 @@ impl ProducerServer {
                 .state
                 .map(|(_, last)| last)
                 .filter(|_| self.offset_on_duplicate || status == 200),
-            next_offset: if status == 200 || self.offset_on_duplicate {
-                self.offset()
-            } else {
-                None
-            },
+            next_offset: (status == 200 || self.offset_on_duplicate).then(|| self.offset()),
             // As the reference server: response of a duplicate too that closed nothing.
             stream_closed: closes,
             ..SimulatedResponse::default()
@@ -116,12 +112,12 @@ impl ProducerServer {
     }
 
     /// What HEAD says of the end of the stream: how many requests have stored something.
-    pub fn tail(&self) -> Option<String> {
-        self.offset().filter(|_| !self.gone)
+    pub(super) fn tail(&self) -> Option<String> {
+        (!self.gone).then(|| self.offset())
     }
 
     /// Reads from an offset on, in pieces of some bytes or items, and looks for a batch.
-    pub fn look_for(&self, wanted: &WantedBatch, from: &str, pieces: usize) -> SearchResult {
+    pub(super) fn look_for(&self, wanted: &WantedBatch, from: &str, pieces: usize) -> SearchResult {
         let from: usize = from.parse().expect("an offset of this server's");
         let mut search = wanted.search();
         let stored = self.log[from..]
@@ -145,10 +141,10 @@ impl ProducerServer {
     }
 
     /// An answer made before anything was looked at.
-    pub fn overloaded(&self, status: u16, retry_after: Option<Duration>) -> SimulatedResponse {
+    pub(super) fn overloaded(status: u16, retry_after: Option<Duration>) -> SimulatedResponse {
         SimulatedResponse {
             retry_after,
-            ..self.response(status)
+            ..Self::response(status)
         }
     }
 }
