@@ -47,6 +47,8 @@ module DurableStreams
     # @param trusted_origins [Array<String, URI>, #call, nil] other origins, such as `["https://node2:4437"]`, that
     #   receive headers, parameters and the client's certificate after a redirect; or a callable that takes an origin
     #   and returns whether to trust it. Untrusted origins receive none of these
+    # @param exactly_once [Boolean, nil] whether the appends of {Stream}s are sent again after a lost response or a 5xx,
+    #   and stored once all the same: see {Stream#initialize}. nil: false
     # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
     # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
     #   first request reads it and raises {ConnectionError} if it is not usable. After a redirect to another origin, it
@@ -58,7 +60,7 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil, trusted_origins: nil)
+                   client_key: nil, trusted_origins: nil, exactly_once: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
@@ -71,13 +73,15 @@ module DurableStreams
         config.client_cert = client_cert
         config.client_key = client_key
         config.trusted_origins = trusted_origins
+        config.exactly_once = exactly_once
       end
     end
 
     # Returns a handle for a stream. Sends no request.
     # @param url [String, URI] a path to join to base_url, or an absolute URL on any server. That server receives the
     #   client's headers and parameters
-    # @param options [Hash] `content_type:`, `headers:`, `params:`, `batching:`: see {Stream#initialize}
+    # @param options [Hash] `content_type:`, `headers:`, `params:`, `batching:`, `exactly_once:`: see
+    #   {Stream#initialize}
     # @return [Stream]
     # @raise [ArgumentError] if the URL, a header or an option is invalid
     def stream(url, **options)

@@ -36,6 +36,8 @@ module DurableStreams
     attr_reader :max_message_bytes
     # @return [RetryPolicy]
     attr_reader :retry_policy
+    # @return [Boolean] whether appends carry the headers of an idempotent producer: see {Stream#initialize}
+    attr_reader :exactly_once
     # @return [Symbol] what a reader's `each` yields if read is called without `format:`: :batches or :items
     attr_reader :each_yields
     # @return [Array<String>, #call] other origins that receive headers and parameters after a redirect
@@ -56,6 +58,7 @@ module DurableStreams
       @live_timeout = DEFAULT_LIVE_TIMEOUT
       @max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES
       @retry_policy = RetryPolicy.default
+      @exactly_once = false
       @each_yields = :batches
       @trusted_origins = [].freeze
       @ca_file = nil
@@ -124,6 +127,12 @@ module DurableStreams
       raise ArgumentError, "retry_policy must be a RetryPolicy, got #{policy.class}" unless policy.is_a?(RetryPolicy)
 
       @retry_policy = policy.dup.validate!
+    end
+
+    # @param exactly_once [Boolean, nil] nil: false
+    # @raise [ArgumentError] if it is anything else
+    def exactly_once=(exactly_once)
+      @exactly_once = RequestOptions.exactly_once(exactly_once) || false
     end
 
     # @param unit [Symbol] :batches, or :items for code written for the pure-Ruby client

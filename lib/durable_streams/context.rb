@@ -82,12 +82,14 @@ module DurableStreams
     # @param url [String] absolute
     # @param headers [Hash] normalized: see {RequestOptions.normalize}
     # @param params [Hash] normalized: see {RequestOptions.normalize}
+    # @param exactly_once [Boolean, nil] nil: the configuration's
     # @return [Native::Stream]
     # @raise [ArgumentError] if the URL, a name or a value is invalid
-    def native_stream(url, headers, params)
+    def native_stream(url, headers, params, exactly_once: nil)
       Native::Stream.new(@native, url,
                          headers: RequestOptions.merge_headers(@config.default_headers, headers),
                          params: RequestOptions.merge_params(@config.default_params, params),
+                         exactly_once: exactly_once.nil? ? @config.exactly_once : exactly_once,
                          transport: Context.transport, trusted_origins: trusted_origins_callable)
     end
 

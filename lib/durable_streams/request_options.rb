@@ -49,6 +49,15 @@ module DurableStreams
         raise ArgumentError, "batching must be true, false or :shared_values, got #{batching.inspect}"
       end
 
+      # @param exactly_once [Boolean, nil]
+      # @return [Boolean, nil] the argument
+      # @raise [ArgumentError] unless it is true, false or nil
+      def exactly_once(exactly_once)
+        return exactly_once if [true, false, nil].include?(exactly_once)
+
+        raise ArgumentError, "exactly_once must be true, false or nil, got #{exactly_once.inspect}"
+      end
+
       private
 
       def name_of(name, argument)

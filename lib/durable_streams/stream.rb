@@ -23,12 +23,14 @@ module DurableStreams
     # @param headers [Hash] see {#initialize}
     # @param params [Hash] see {#initialize}
     # @param batching [Boolean, Symbol] see {#initialize}
+    # @param exactly_once [Boolean, nil] see {#initialize}
     # @param options [Hash] further options of {#create}
     # @return [Stream] a handle for it
     # @raise [StreamExistsError] if the stream exists with another configuration
     def self.create(url, content_type: nil, context: DurableStreams.default_context, headers: {}, params: {},
-                    batching: true, **options)
-      new(url, content_type: content_type, context: context, headers: headers, params: params, batching: batching)
+                    batching: true, exactly_once: nil, **options)
+      new(url, content_type: content_type, context: context, headers: headers, params: params, batching: batching,
+               exactly_once: exactly_once)
         .create(**options)
     end
 
@@ -66,15 +68,20 @@ module DurableStreams
     # @param batching [Boolean, Symbol] whether appends of several threads share a request while another is in flight.
     #   true: they do, unless this handle or its context has value callables; :shared_values: they do in any case, and
     #   the callables run once, for the first append of the request; false: every append has its own request
+    # @param exactly_once [Boolean, nil] whether appends, and {#close_stream} with data, carry the headers of an
+    #   idempotent producer whose id is random. The server then stores an append once, however often it is sent, so a
+    #   lost response or a 5xx does not fail it: it is sent again. The handle sends one request at a time, whatever
+    #   `batching:` says; only a request of a value callable does not wait for others. nil: the context's setting
     # @raise [ArgumentError] if the URL or an option is invalid
     def initialize(url, context: DurableStreams.default_context, content_type: nil, headers: {}, params: {},
-                   batching: true)
+                   batching: true, exactly_once: nil)
       @context = context
       @url = -context.resolve_url(url)
       @headers = RequestOptions.normalize(headers, "headers")
       @params = RequestOptions.normalize(params, "params")
       @batching = RequestOptions.batching(batching)
-      @native = context.native_stream(@url, @headers, @params)
+      @exactly_once = RequestOptions.exactly_once(exactly_once)
+      @native = context.native_stream(@url, @headers, @params, exactly_once: @exactly_once)
       @json = nil
       learn(ContentType.normalize(content_type))
     end
@@ -128,7 +135,8 @@ module DurableStreams
     # @raise [FetchError] if the server does not know forks; see {#create}
     # @raise [StreamExistsError] if the new stream exists with another configuration
     def fork(to, offset: nil, sub_offset: nil, headers: nil, params: nil, **options)
-      Stream.new(to, context: @context, headers: headers || @headers, params: params || @params, batching: @batching)
+      Stream.new(to, context: @context, headers: headers || @headers, params: params || @params, batching: @batching,
+                     exactly_once: @exactly_once)
             .create(forked_from: self, fork_offset: offset, fork_sub_offset: sub_offset, **options)
     end
 
@@ -141,8 +149,8 @@ module DurableStreams
     # headers or parameters have value callables, every append has its own request, and the callables run on its thread,
     # because a value may belong to that thread. See `batching:` of {#initialize}.
     #
-    # If the response is lost, the request is not repeated, unless it has a `seq`: see
-    # {DurableStreamError#outcome_unknown?}.
+    # If the response is lost, or is a 5xx, the request is sent again if it has a `seq` or if the handle has
+    # `exactly_once: true`. Otherwise the append raises: see {DurableStreamError#outcome_unknown?}.
     # @param data [Object]
     # @param seq [String, nil] sequence value; must be above the stream's last one, compared bytewise
     # @return [AppendResult]
@@ -155,7 +163,7 @@ module DurableStreams
       known_content_type(:append) if @json.nil?
       data = Message.encode(data, @json, @content_type) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
-      AppendResult.of(@native.append(data, @content_type, @json, seq, @batching))
+      AppendResult.of(*@native.append(data, @content_type, @json, seq, @batching))
     end
     alias append! append
 
@@ -334,7 +342,7 @@ module DurableStreams
 
       headers = RequestOptions.merge_headers(@headers, RequestOptions.normalize(headers, "headers"))
       stream = Stream.new(@url, context: @context, content_type: content_type, headers: headers, params: @params,
-                                batching: @batching)
+                                batching: @batching, exactly_once: @exactly_once)
       stream.learn(@content_type) unless content_type
       stream
     end

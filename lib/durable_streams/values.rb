@@ -66,11 +66,12 @@ module DurableStreams
 
     # @api private
     # @param next_offset [String]
+    # @param duplicate [Boolean]
     # @return [AppendResult]
-    def self.of(next_offset)
+    def self.of(next_offset, duplicate)
       result = allocate
       result.next_offset = next_offset
-      result.duplicate = false
+      result.duplicate = duplicate
       result.freeze
     end
 

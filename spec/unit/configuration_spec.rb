@@ -32,6 +32,7 @@ RSpec.describe DurableStreams::Configuration do
     live_timeout: [[0, ""], [-1, ""], ["30", ""], [nil, ""], [Float::NAN, ""]],
     max_message_bytes: [[0, ""], [-1, ""], [1.5, ""], [nil, ""], [1 << 31, ""]],
     retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
+    exactly_once: [["true", ""], [1, ""], [:yes, ""]],
     each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
     default_content_type: [[:xml, ""], [7, ""], ["", ""]],
     trusted_origins: [["https://h", ""], [7, ""], [[7], ""], [["h:80"], ""], [["https://h/path"], ""],

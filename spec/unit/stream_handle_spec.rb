@@ -22,6 +22,22 @@ RSpec.describe DurableStreams::Stream do
     end
   end
 
+  it "takes true, false and nil as exactly_once, and says so of anything else" do
+    make = [
+      ->(exactly_once) { described_class.new("http://h/s", exactly_once: exactly_once) },
+      ->(exactly_once) { DurableStreams::Client.new.stream("http://h/s", exactly_once: exactly_once) },
+      ->(exactly_once) { DurableStreams.stream("http://h/s", exactly_once: exactly_once) },
+      ->(exactly_once) { DurableStreams::Client.new(exactly_once: exactly_once).stream("http://h/s") }
+    ]
+    make.each do |new|
+      expect([true, false, nil].map(&new)).to all(be_a(described_class))
+      [:true, "true", 1].each do |exactly_once| # rubocop:disable Lint/BooleanSymbol
+        message = "exactly_once must be true, false or nil, got #{exactly_once.inspect}"
+        expect { new.call(exactly_once) }.to raise_error(ArgumentError, message)
+      end
+    end
+  end
+
   it "resolves the headers of a request" do
     count = 0
     client = DurableStreams::Client.new(headers: { "X-A" => "client", "X-B" => "client", "X-C" => -> {} })

@@ -73,7 +73,8 @@ RSpec.describe "Values" do
 
   it "builds equal values by the shortcut that the library uses" do
     position = ["5", "c", true, false]
-    expect(DurableStreams::AppendResult.of("5")).to eq(DurableStreams::AppendResult.new(next_offset: "5")).and be_frozen
+    expect(DurableStreams::AppendResult.of("5", false))
+      .to eq(DurableStreams::AppendResult.new(next_offset: "5")).and be_frozen
     expect(DurableStreams::JsonBatch.of([1], position))
       .to eq(DurableStreams::JsonBatch.new(items: [1], next_offset: "5", cursor: "c", up_to_date: true))
     expect(DurableStreams::ByteChunk.of("x", position))

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use durable_streams_protocol::append::{Append, AppendAction, AppendBatch, Arrival, Group, Leader, LeaderAction};
-use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::operations;
+use durable_streams_protocol::append::{
+    Append, AppendAction, AppendBatch, Arrival, Follower, Group, Leader, LeaderAction,
+};
+use durable_streams_protocol::error::{About, Error, Kind, Operation, Result};
+use durable_streams_protocol::operations::{self, AppendSuccess};
 use durable_streams_protocol::request::{Request, RequestFailure, Response};
 use tokio::sync::oneshot;
 
@@ -31,6 +33,7 @@ use caller::{Caller, unless_abandoned};
 /// The appends of one handle.
 pub struct Appender {
     endpoint: Arc<Endpoint>,
+    exactly_once: bool,
     group: Mutex<Group<Caller>>,
     /// Whether the next batch's outcome is expected soon.
     soon: AtomicBool,
@@ -39,15 +42,15 @@ pub struct Appender {
 /// How an append is sent.
 pub enum PendingAppend {
     /// By a request of its own, which the caller starts now. Appends that arrive meanwhile follow it.
-    Leader(Job<String>),
+    Leader(Job<AppendSuccess>),
     /// By the next request, because one is out.
     Follower(SharedOutcome),
 }
 
-/// A future of the outcome of an append that shares a request: the stream's new tail. If the future is dropped before
-/// the append is sent, the append is not sent.
+/// A future of the outcome of an append that shares a request. If the future is dropped before the append is sent, the
+/// append is not sent.
 pub struct SharedOutcome {
-    outcome: ProcessBound<oneshot::Receiver<Result<String>>>,
+    outcome: ProcessBound<oneshot::Receiver<Result<AppendSuccess>>>,
     soon: bool,
 }
 
@@ -60,29 +63,40 @@ impl SharedOutcome {
 }
 
 impl Future for SharedOutcome {
-    type Output = Result<String>;
+    type Output = Result<AppendSuccess>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<String>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<AppendSuccess>> {
         let Some(outcome) = self.outcome.get_mut() else {
             return Poll::Ready(Err(fork::forked()));
         };
-        Pin::new(outcome).poll(context).map(|outcome| {
-            outcome.unwrap_or_else(|_| {
-                let reason = "internal error: the append was dropped without an outcome".to_owned();
-                Err(Error::plain(Kind::Internal, reason))
-            })
-        })
+        Pin::new(outcome)
+            .poll(context)
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(dropped())))
     }
 }
 
+fn dropped() -> Error {
+    let reason = "internal error: the append was dropped without an outcome".to_owned();
+    Error::plain(Kind::Internal, reason)
+}
+
 impl Appender {
-    /// Makes the appender of a handle on `endpoint`.
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self {
+    /// Makes the appender of a handle on `endpoint`. With `exactly_once`, its appends carry the headers of a producer with
+    /// a new id.
+    ///
+    /// # Errors
+    /// If the system has no random numbers for the id.
+    pub fn new(endpoint: Arc<Endpoint>, exactly_once: bool) -> Result<Self> {
+        let group = match exactly_once {
+            true => Group::exactly_once(random(endpoint.about(Operation::Append))?),
+            false => Group::default(),
+        };
+        Ok(Self {
             endpoint,
-            group: Mutex::default(),
+            exactly_once,
+            group: Mutex::new(group),
             soon: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Accepts an append. It is sent at once, or with the next request if one is out. `endpoint` is a variant of the
@@ -100,7 +114,7 @@ impl Appender {
         runtime()?;
         // `Client::pool` must be called on the application's thread, which is this one. A leader's job gets its own
         // pool.
-        let pool = self.endpoint.pool(Operation::Append)?;
+        let pool = self.endpoint.pool(append.operation())?;
         let mut group = self.group.lock();
         match group.arrive() {
             Arrival::Leads(leader) => {
@@ -118,29 +132,41 @@ impl Appender {
         }
     }
 
-    fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Job<String> {
+    /// The job of an append that must not wait for other requests of the handle, because one of them may wait for it: a
+    /// value callable makes it. `endpoint` is as in [`Appender::append`].
+    pub fn append_apart(self: &Arc<Self>, endpoint: Arc<Endpoint>, append: Append) -> Job<AppendSuccess> {
+        let leader = self.group.lock().arrive_apart();
+        self.lead(leader, endpoint, append)
+    }
+
+    fn lead(self: &Arc<Self>, leader: Leader, endpoint: Arc<Endpoint>, append: Append) -> Job<AppendSuccess> {
         let driver = Arc::new(LeaderDriver::new(self, leader));
         let weak_driver = Arc::downgrade(&driver);
-        let to = Arc::clone(&endpoint);
-        let lead = |pool| async move {
-            let request = append.request(endpoint.display())?;
-            let one_try = || async {
-                let endpoint = driver.values(&endpoint).await.map_err(RequestFailure::Final)?;
-                driver.attempt(&endpoint, &pool, &request).await
-            };
-            let policy = &endpoint.client().config().retry;
-            let response = retry::with_retries(policy, &endpoint, &request, one_try).await;
-            drop(driver);
-            operations::appended(response?, &endpoint.context(request.operation))
-        };
-        Job::new(&to, Operation::Append, lead).on_pause(move |event| {
+        let on_pause = move |event| {
             let Some(driver) = weak_driver.upgrade() else { return };
             match event {
                 PauseEvent::Paused => driver.pause(),
                 PauseEvent::Resumed => driver.resume(),
             }
-        })
+        };
+        let operation = append.operation();
+        let job = if self.exactly_once {
+            let to = Arc::clone(&endpoint);
+            Job::new(&to, operation, |pool| driver.send_own_once(endpoint, pool, append))
+        } else {
+            let to = Arc::clone(&endpoint);
+            Job::new(&to, operation, |pool| driver.send_own(endpoint, pool, append))
+        };
+        job.on_pause(on_pause)
     }
+}
+
+/// A number that nobody else has.
+fn random(about: About<'_>) -> Result<u128> {
+    let mut bytes = [0; 16];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+    filled.map_err(|_| about.error(Kind::Internal, "the system has no random numbers for a producer id"))?;
+    Ok(u128::from_ne_bytes(bytes))
 }
 
 /// Carries out a leader's part. When it is dropped and followers wait, the runtime's threads go on with their appends.
@@ -170,6 +196,36 @@ impl LeaderDriver {
         self.appender.group.lock().leader_continues(self.leader);
     }
 
+    /// Sends the leader's own append.
+    async fn send_own(self: Arc<Self>, endpoint: Arc<Endpoint>, pool: Pool, append: Append) -> Result<AppendSuccess> {
+        let request = append.request(endpoint.display())?;
+        let one_try = || async {
+            let endpoint = self
+                .values(&endpoint, append.operation())
+                .await
+                .map_err(RequestFailure::Final)?;
+            self.attempt(&endpoint, &pool, &request).await
+        };
+        let policy = &endpoint.client().config().retry;
+        let response = retry::with_retries(policy, &endpoint, &request, one_try).await;
+        drop(self);
+        operations::appended(response?, &endpoint.context(request.operation))
+    }
+
+    /// Sends the leader's own append with the headers of a producer, as a batch of one.
+    async fn send_own_once(
+        self: Arc<Self>,
+        endpoint: Arc<Endpoint>,
+        pool: Pool,
+        append: Append,
+    ) -> Result<AppendSuccess> {
+        let (caller, outcome) = Caller::new(endpoint, pool);
+        let batch = self.appender.group.lock().own_batch(append, caller);
+        self.deliver(batch).await;
+        drop(self);
+        outcome.await.unwrap_or_else(|_| Err(dropped()))
+    }
+
     /// Starts the next leader, if there is one.
     fn start(&self, next: Option<Leader>) {
         // There are followers, so `append` has started the runtime.
@@ -190,11 +246,11 @@ impl LeaderDriver {
     }
 
     /// The endpoint for one try, with the values that the application computes for it.
-    async fn values(&self, endpoint: &Arc<Endpoint>) -> Result<Arc<Endpoint>> {
+    async fn values(&self, endpoint: &Arc<Endpoint>, operation: Operation) -> Result<Arc<Endpoint>> {
         if !endpoint.is_dynamic() {
             return Ok(Arc::clone(endpoint));
         }
-        let resolved = self.while_paused(endpoint.resolved(Operation::Append)).await;
+        let resolved = self.while_paused(endpoint.resolved(operation)).await;
         resolved.map(Arc::new)
     }
 
@@ -249,16 +305,19 @@ impl LeaderDriver {
                         follower.caller.send_outcome(outcome.clone());
                     }
                 }
-                AppendAction::End => return,
+                AppendAction::End => break,
             }
+        }
+        if self.appender.exactly_once {
+            self.appender.group.lock().batch_ends(batch);
         }
     }
 
     /// One try of a batch. `None` if there is nothing to send or no caller waits any more.
     async fn make_try(&self, batch: &mut AppendBatch<Caller>) -> Option<()> {
-        let first = &batch.followers().first()?.caller;
-        let (endpoint, pool) = (Arc::clone(first.endpoint()), first.pool().clone());
-        let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint)).await?;
+        let Follower { append, caller } = batch.followers().first()?;
+        let (endpoint, pool, operation) = (Arc::clone(caller.endpoint()), caller.pool().clone(), append.operation());
+        let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint, operation)).await?;
         let endpoint = batch.handle_values(Instant::now(), values)?;
         let request = batch.request(endpoint.display())?;
         let trying = self.attempt(&endpoint, &pool, &request);

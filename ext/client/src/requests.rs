@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::{Purpose, Result};
-use durable_streams_protocol::operations::{self, Create, Head};
+use durable_streams_protocol::operations::{self, AppendSuccess, Create, Head};
 use durable_streams_protocol::request::{Context, Request, Response};
 
 use crate::endpoint::Endpoint;
@@ -46,11 +46,16 @@ pub fn close(endpoint: &Arc<Endpoint>, content_type: Option<&str>, body: Option<
     Ok(job(endpoint, request, meaning))
 }
 
-/// Appends `body` (POST), with `Stream-Seq` if `seq` is given. Gives the new tail.
+/// Appends `body` (POST), with `Stream-Seq` if `seq` is given.
 ///
 /// # Errors
 /// `Kind::Argument` if the content type or `seq` is invalid in a header.
-pub fn append(endpoint: &Arc<Endpoint>, content_type: &str, body: Bytes, seq: Option<&str>) -> Result<Job<String>> {
+pub fn append(
+    endpoint: &Arc<Endpoint>,
+    content_type: &str,
+    body: Bytes,
+    seq: Option<&str>,
+) -> Result<Job<AppendSuccess>> {
     let request = operations::append(endpoint.display(), content_type, body, seq)?;
     Ok(job(endpoint, request, operations::appended))
 }

@@ -13,7 +13,7 @@ use durable_streams_client::requests;
 use durable_streams_protocol::append::{Append, Batching};
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
-use durable_streams_protocol::operations::{Create, one_message};
+use durable_streams_protocol::operations::{AppendSuccess, Create, one_message};
 use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) application: Option<ApplicationCode>,
     appender: ProcessLocal<Appender>,
+    /// Whether appends carry a producer's headers.
+    exactly_once: bool,
     /// Whether the last read that reached its end was small.
     pub(crate) reads_are_small: AtomicBool,
 }
@@ -77,6 +79,8 @@ options! {
         params: RHash,
         /// Responds to requests by its `call`, which gets a `Native::Request`; nil: the network.
         transport: Option<Value>,
+        /// Whether appends carry a producer's headers, so that they are stored once although they are retried.
+        exactly_once: bool,
         /// Says by its `call` whether an origin is trusted; nil: the client's list counts.
         trusted_origins: Option<Value>,
     }
@@ -106,6 +110,7 @@ impl Stream {
                 endpoint: Arc::new(endpoint),
                 application,
                 appender: ProcessLocal::default(),
+                exactly_once: options.exactly_once,
                 reads_are_small: AtomicBool::new(false),
             });
             drop(pins);
@@ -160,8 +165,8 @@ impl Stream {
         Ok(content_type.map(|text| frozen(ruby, &text)))
     }
 
-    /// `append(data, content_type, json, seq, batching)` -> the new tail. JSON data is one value and is checked. `batching`
-    /// is true, false or `:shared_values`.
+    /// `append(data, content_type, json, seq, batching)` -> the new tail, and whether the server had stored the data
+    /// already. JSON data is one value and is checked. `batching` is true, false or `:shared_values`.
     fn append(
         ruby: &Ruby,
         this: &Self,
@@ -170,40 +175,61 @@ impl Stream {
         json: bool,
         seq: Option<String>,
         batching: Value,
-    ) -> Result<RString, Error> {
-        let tail = if this.shares_requests(ruby, batching) {
-            let data = this.checked(ruby, Operation::Append, data, json)?;
-            guard(ruby, || {
-                let (endpoint, calls) = this.call_endpoint();
-                let appending = {
-                    let appender = this.appender.get_or_make(|| Appender::new(Arc::clone(&this.endpoint)));
-                    let append = Append {
-                        data,
-                        content_type: content_type.into(),
-                        json,
-                        seq,
-                    };
-                    appender.append(endpoint, append)
-                };
-                match appending.map_err(|error| errors::raise(ruby, error))? {
-                    PendingAppend::Leader(job) => this.run_job(ruby, calls, job),
-                    PendingAppend::Follower(shared) => {
-                        let application = this.application.as_ref();
-                        let outcome = match calls {
-                            None if shared.is_soon() => wait_soon(ruby, shared)?,
-                            calls => wait_with_calls(ruby, application, calls.map(Box::new), shared)?.0,
-                        };
-                        outcome.map_err(|error| errors::raise(ruby, error))
-                    }
-                }
-            })?
-        } else {
+    ) -> Result<(RString, bool), Error> {
+        let alone = !this.shares_requests(ruby, batching);
+        let appended = if alone && !this.exactly_once {
             let body = this.payload(ruby, Operation::Append, data, json)?;
             this.request(ruby, move |endpoint| {
                 requests::append(endpoint, &content_type, body, seq.as_deref())
             })?
+        } else {
+            let data = this.checked(ruby, Operation::Append, data, json)?;
+            let append = Append {
+                data,
+                content_type: content_type.into(),
+                json,
+                seq,
+                alone,
+                closes: false,
+            };
+            this.append_in_group(ruby, append)?
         };
-        Ok(frozen(ruby, &tail))
+        Ok((frozen(ruby, &appended.next_offset), appended.duplicate))
+    }
+
+    /// Sends an append by the handle's group, and waits for its outcome.
+    fn append_in_group(&self, ruby: &Ruby, append: Append) -> Result<AppendSuccess, Error> {
+        guard(ruby, || {
+            let (endpoint, calls) = self.call_endpoint();
+            match self
+                .start_append(ruby, endpoint, append)
+                .map_err(|error| errors::raise(ruby, error))?
+            {
+                PendingAppend::Leader(job) => self.run_job(ruby, calls, job),
+                PendingAppend::Follower(shared) => {
+                    let application = self.application.as_ref();
+                    let outcome = match calls {
+                        None if shared.is_soon() => wait_soon(ruby, shared)?,
+                        calls => wait_with_calls(ruby, application, calls.map(Box::new), shared)?.0,
+                    };
+                    outcome.map_err(|error| errors::raise(ruby, error))
+                }
+            }
+        })
+    }
+
+    fn start_append(&self, ruby: &Ruby, endpoint: Arc<Endpoint>, append: Append) -> CoreResult<PendingAppend> {
+        let make = || Appender::new(Arc::clone(&self.endpoint), self.exactly_once);
+        let appender = self.appender.get_or_try_make(make)?;
+        // A request of the handle may be waiting for the value callable that makes this append.
+        match self.has_values() && is_computing(ruby) {
+            true => Ok(PendingAppend::Leader(appender.append_apart(endpoint, append))),
+            false => appender.append(endpoint, append),
+        }
+    }
+
+    fn has_values(&self) -> bool {
+        self.application.as_ref().is_some_and(ApplicationCode::has_values)
     }
 
     /// Whether an append that the caller makes now may share a request with others.
@@ -213,8 +239,8 @@ impl Stream {
             None if batching.to_bool() => Batching::On,
             None => Batching::Off,
         };
-        let asks_values = self.application.as_ref().is_some_and(ApplicationCode::has_values);
-        batching.shares(asks_values, asks_values && is_computing(ruby))
+        let has_values = self.has_values();
+        batching.shares(has_values, has_values && is_computing(ruby))
     }
 
     /// `close_stream(data, content_type, json)` -> the final offset.
@@ -225,12 +251,27 @@ impl Stream {
         content_type: Option<String>,
         json: bool,
     ) -> Result<RString, Error> {
-        let body = data
-            .map(|data| this.payload(ruby, Operation::Close, data, json))
-            .transpose()?;
-        let offset = this.request(ruby, move |endpoint| {
-            requests::close(endpoint, content_type.as_deref(), body)
-        })?;
+        let offset = match (data, content_type) {
+            (Some(data), Some(content_type)) if this.exactly_once => {
+                let append = Append {
+                    data: this.checked(ruby, Operation::Close, data, json)?,
+                    content_type: content_type.into(),
+                    json,
+                    seq: None,
+                    alone: true,
+                    closes: true,
+                };
+                this.append_in_group(ruby, append)?.next_offset
+            }
+            (data, content_type) => {
+                let body = data
+                    .map(|data| this.payload(ruby, Operation::Close, data, json))
+                    .transpose()?;
+                this.request(ruby, move |endpoint| {
+                    requests::close(endpoint, content_type.as_deref(), body)
+                })?
+            }
+        };
         Ok(frozen(ruby, &offset))
     }
 

@@ -30,10 +30,17 @@ pub enum Operation {
     Append,
     /// POST with `Stream-Seq`
     AppendWithSeq,
+    /// POST with the producer headers of a handle with `exactly_once`
+    AppendOnce {
+        /// Whether it has `Stream-Seq` too.
+        with_seq: bool,
+    },
     /// POST with `Stream-Closed`
     Close,
     /// POST with `Stream-Closed` and data
     CloseWithData,
+    /// POST with `Stream-Closed` and data, and the producer headers of a handle with `exactly_once`
+    CloseOnce,
     /// DELETE
     Delete,
     /// GET
@@ -50,7 +57,10 @@ impl Operation {
 
     /// Whether it may be carried out twice without harm: the second time it changes nothing, or is refused.
     pub fn is_idempotent(self) -> bool {
-        !matches!(self, Self::Append | Self::CloseWithData | Self::Produce)
+        !matches!(
+            self,
+            Self::Append | Self::AppendOnce { with_seq: false } | Self::CloseWithData | Self::CloseOnce | Self::Produce
+        )
     }
 }
 
@@ -78,8 +88,10 @@ impl fmt::Display for Operation {
             Self::Head => "head",
             Self::HeadFor(Purpose::Connect) => "connect to",
             Self::HeadFor(Purpose::Fork) => "fork",
-            Self::Append | Self::AppendWithSeq | Self::HeadFor(Purpose::Append) => "append to",
-            Self::Close | Self::CloseWithData | Self::HeadFor(Purpose::Close) => "close",
+            Self::Append | Self::AppendWithSeq | Self::AppendOnce { .. } | Self::HeadFor(Purpose::Append) => {
+                "append to"
+            }
+            Self::Close | Self::CloseWithData | Self::CloseOnce | Self::HeadFor(Purpose::Close) => "close",
             Self::Delete => "delete",
             Self::Read | Self::HeadFor(Purpose::Read) => "read",
             Self::Produce | Self::HeadFor(Purpose::Produce) => "produce to",

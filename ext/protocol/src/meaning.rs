@@ -101,7 +101,11 @@ pub fn kind_of(status: u16, headers: &HeaderMap, now: SystemTime) -> Kind {
 
 /// A 403 for a producer is about its epoch if it has the header `Producer-Epoch`.
 fn forbidden(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
-    if operation == Operation::Produce && headers.contains_key(protocol::PRODUCER_EPOCH) {
+    let has_epoch = matches!(
+        operation,
+        Operation::Produce | Operation::AppendOnce { .. } | Operation::CloseOnce
+    );
+    if has_epoch && headers.contains_key(protocol::PRODUCER_EPOCH) {
         let current_epoch = number(headers, &protocol::PRODUCER_EPOCH);
         let reason = "this producer id has a newer epoch";
         return (Kind::StaleEpoch { current_epoch }, reason);
@@ -122,13 +126,16 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
         return (kind, "producer sequence gap");
     }
     match operation {
-        Operation::AppendWithSeq => (
+        Operation::AppendWithSeq | Operation::AppendOnce { with_seq: true } => (
             Kind::SeqConflict,
             "sequence conflict: seq must be greater than the last one",
         ),
-        Operation::Append | Operation::Close | Operation::CloseWithData | Operation::Produce => {
-            (Kind::ContentTypeMismatch, "content type differs from the stream's")
-        }
+        Operation::Append
+        | Operation::AppendOnce { .. }
+        | Operation::Close
+        | Operation::CloseWithData
+        | Operation::CloseOnce
+        | Operation::Produce => (Kind::ContentTypeMismatch, "content type differs from the stream's"),
         _ => (Kind::Status, "conflict"),
     }
 }

@@ -253,13 +253,26 @@ pub fn append(url: &str, content_type: &str, body: Bytes, seq: Option<&str>) -> 
     })
 }
 
-/// The stream's new end, as the response to [`append`] has it.
+/// What the response to a successful append says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendSuccess {
+    /// The stream's new end.
+    pub next_offset: String,
+    /// Whether the server had stored the append already. Only an append with a producer's headers can be repeated.
+    pub duplicate: bool,
+}
+
+/// What the response to [`append`] says, or that to [`close`] with data.
 ///
 /// # Errors
 /// If the response is not a success, or not from a Durable Streams server.
-pub fn appended(response: Response, context: &Context<'_>) -> Result<String> {
+pub fn appended(response: Response, context: &Context<'_>) -> Result<AppendSuccess> {
     let response = context.expect(response, &[200, 201, 204])?;
-    context.next_offset(&response)
+    let once = matches!(context.about.operation, Operation::AppendOnce { .. });
+    Ok(AppendSuccess {
+        next_offset: context.next_offset(&response)?,
+        duplicate: once && response.status == StatusCode::NO_CONTENT,
+    })
 }
 
 #[cfg(test)]

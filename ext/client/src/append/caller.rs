@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use durable_streams_protocol::append;
 use durable_streams_protocol::error::Result;
+use durable_streams_protocol::operations::AppendSuccess;
 use tokio::sync::oneshot;
 
 use crate::connections::Pool;
@@ -14,7 +15,7 @@ use crate::endpoint::Endpoint;
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,
-    outcome_sender: oneshot::Sender<Result<String>>,
+    outcome_sender: oneshot::Sender<Result<AppendSuccess>>,
 }
 
 impl append::Caller for Caller {
@@ -25,7 +26,7 @@ impl append::Caller for Caller {
 
 impl Caller {
     /// A caller and the receiver of its outcome. Dropping the receiver abandons the append.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<Result<String>>) {
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<Result<AppendSuccess>>) {
         let (outcome_sender, outcome) = oneshot::channel();
         (
             Self {
@@ -47,7 +48,7 @@ impl Caller {
     }
 
     /// Gives the caller its outcome.
-    pub(super) fn send_outcome(self, outcome: Result<String>) {
+    pub(super) fn send_outcome(self, outcome: Result<AppendSuccess>) {
         // An abandoned caller needs no outcome.
         let _abandoned = self.outcome_sender.send(outcome);
     }

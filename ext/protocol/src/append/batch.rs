@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::message::Append;
+use super::once::{AfterRequest, OnceId};
 use crate::error::{Error, Kind, Result};
-use crate::operations;
+use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
 use crate::retry::tries::{RetryDecision, Tries};
 
@@ -46,8 +47,8 @@ pub enum AppendAction<C> {
     Report {
         /// The appends that were in the request.
         followers: Vec<Follower<C>>,
-        /// The stream's new end, or the error.
-        outcome: Result<String>,
+        /// What the response says, or the error.
+        outcome: Result<AppendSuccess>,
         /// Whether the next batch is expected to end so soon that threads should wait for it without sleeping.
         soon: bool,
     },
@@ -62,6 +63,9 @@ pub enum AppendAction<C> {
 ///
 /// Each try has the appends whose callers still wait. If the server rejects a request with several appends and stores
 /// none of them, they are sent again in two halves: one append may be invalid, or the request was too large.
+///
+/// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server may
+/// have stored it, it does not change: an append remains in it although its caller has abandoned it.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
     /// The appends of the current request.
@@ -71,6 +75,17 @@ pub struct AppendBatch<C> {
     state: RequestState,
     /// `None` before the first action of the request was polled.
     tries: Option<Tries>,
+    /// With `exactly_once`: the id that numbers the requests.
+    once: Option<OnceId>,
+    /// With `exactly_once`: a request that the server may have stored.
+    numbered: Option<Box<NumberedRequest>>,
+}
+
+#[derive(Debug)]
+struct NumberedRequest {
+    request: Request,
+    /// The number of its appends.
+    appends: usize,
 }
 
 #[derive(Debug)]
@@ -78,18 +93,25 @@ enum RequestState {
     /// There is no outcome yet. The next try begins at this time, or at once.
     Pending(Option<Instant>),
     /// The request has ended with this outcome.
-    Done(Result<String>),
+    Done(Result<AppendSuccess>),
 }
 
 impl<C: Caller> AppendBatch<C> {
-    /// A batch of appends that can share a request.
-    pub(super) fn new(followers: Vec<Follower<C>>) -> Self {
+    /// A batch of appends that can share a request. `once` numbers it, with `exactly_once`.
+    pub(super) fn new(followers: Vec<Follower<C>>, once: Option<OnceId>) -> Self {
         Self {
             followers,
             later: Vec::new(),
             state: RequestState::Pending(None),
             tries: None,
+            once,
+            numbered: None,
         }
+    }
+
+    /// The id that numbered the requests, for other requests.
+    pub(super) fn into_once(self) -> Option<OnceId> {
+        self.once
     }
 
     /// What to do next.
@@ -145,10 +167,24 @@ impl<C: Caller> AppendBatch<C> {
     /// The request to send, with the appends whose callers still waited at `handle_values`. `url` is for error
     /// messages. `None` if a value has characters that a header cannot have. That error is the outcome of the appends.
     pub fn request(&mut self, url: &str) -> Option<Request> {
+        if let Some(numbered) = &self.numbered {
+            return Some(numbered.request.clone());
+        }
         let (first, others) = self.followers.split_first()?;
         let others = others.iter().map(|follower| &follower.append);
         let request = first.append.request_with(others, url);
-        request.map_err(|error| self.finish(Err(error))).ok()
+        let request = match &mut self.once {
+            None => request,
+            Some(once) => request.and_then(|request| once.number(request)),
+        };
+        let request = request.map_err(|error| self.finish(Err(error))).ok()?;
+        if self.once.is_some() {
+            self.numbered = Some(Box::new(NumberedRequest {
+                request: request.clone(),
+                appends: self.followers.len(),
+            }));
+        }
+        Some(request)
     }
 
     /// The try has ended with this outcome. `repeat` is the request's. `jitter`, from 0 to 1, randomizes the delay
@@ -162,18 +198,37 @@ impl<C: Caller> AppendBatch<C> {
         jitter: f64,
     ) {
         match self.tries(now).handle_outcome(now, context, repeat, outcome, jitter) {
-            RetryDecision::RetryAfter(delay) => self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT))),
+            RetryDecision::RetryAfter(delay) => {
+                self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT)));
+                if !self.tries(now).so_far(now).in_doubt {
+                    self.forget_numbered();
+                }
+            }
             // The first caller was to execute an in-memory request, and has abandoned it. The next caller will.
             RetryDecision::Done(Err(error))
-                if matches!(error.kind(), Kind::Abandoned) && self.first_has_abandoned() => {}
+                if matches!(error.kind(), Kind::Abandoned) && self.first_has_abandoned() =>
+            {
+                if self.once.is_some() {
+                    self.tries(now).doubt();
+                }
+            }
             RetryDecision::Done(Err(error)) => self.finish(Err(error)),
             RetryDecision::Done(Ok(response)) => self.finish(operations::appended(response, context)),
         }
     }
 
-    fn finish(&mut self, outcome: Result<String>) {
+    fn finish(&mut self, outcome: Result<AppendSuccess>) {
+        let in_request = self
+            .numbered
+            .take()
+            .map_or(self.followers.len(), |numbered| numbered.appends);
+        if let Some(once) = &mut self.once
+            && once.ended(&outcome) == AfterRequest::SendAgain
+        {
+            return;
+        }
         match outcome {
-            Err(error) if self.followers.len() > 1 && rejects_all(&error) => {
+            Err(error) if in_request > 1 && rejects_all(&error) => {
                 let second = self.followers.split_off(self.followers.len() / 2);
                 let first = std::mem::take(&mut self.followers);
                 self.later.push(second);
@@ -183,11 +238,23 @@ impl<C: Caller> AppendBatch<C> {
         }
     }
 
+    /// No try of the numbered request was carried out.
+    fn forget_numbered(&mut self) {
+        self.numbered = None;
+        if let Some(once) = &mut self.once {
+            once.surely_not_stored();
+        }
+    }
+
     /// Begins a new request with `followers`.
     fn begin(&mut self, followers: Vec<Follower<C>>) {
+        let mut once = self.once.take();
+        if let Some(once) = &mut once {
+            once.abandoned();
+        }
         *self = Self {
             later: std::mem::take(&mut self.later),
-            ..Self::new(followers)
+            ..Self::new(followers, once)
         };
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{AppendBatch, Caller, Follower, MANY};
 use super::message::Append;
+use super::once::OnceIds;
 use super::sharing::can_share;
 
 /// After a request with many appends, the leader sends the next one when no append has arrived for this long …
@@ -32,6 +33,8 @@ pub struct Group<C> {
     /// The leaders that wait for the application, each with the number of waits.
     paused: Vec<(Leader, u32)>,
     gathering: Gathering,
+    /// With `exactly_once`: the ids that number the requests.
+    once: Option<OnceIds>,
 }
 
 /// Identifies a leader of a group.
@@ -105,11 +108,45 @@ impl<C> Default for Group<C> {
             leaders: 0,
             paused: Vec::new(),
             gathering: Gathering::Off,
+            once: None,
         }
     }
 }
 
 impl<C: Caller> Group<C> {
+    /// The appends of a handle with `exactly_once`. `random` is in the producer ids, so that nobody else has the same.
+    pub fn exactly_once(random: u128) -> Self {
+        Self {
+            once: Some(OnceIds::new(random)),
+            ..Self::default()
+        }
+    }
+
+    /// A leader with an append that must not wait for other requests, and for which no others wait. It may lead later,
+    /// after [`Group::leader_continues`].
+    pub fn arrive_apart(&mut self) -> Leader {
+        self.leaders += 1;
+        Leader(self.leaders)
+    }
+
+    /// The batch of a leader's own append. With `exactly_once`, a leader sends that too as [`AppendBatch`] describes.
+    pub fn own_batch(&mut self, append: Append, caller: C) -> AppendBatch<C> {
+        self.batch(vec![Follower { append, caller }])
+    }
+
+    /// A batch has ended. If it is dropped instead, later requests have another producer id.
+    pub fn batch_ends(&mut self, batch: AppendBatch<C>) {
+        if let Some(ids) = &mut self.once
+            && let Some(id) = batch.into_once()
+        {
+            ids.give_back(id);
+        }
+    }
+
+    fn batch(&mut self, followers: Vec<Follower<C>>) -> AppendBatch<C> {
+        AppendBatch::new(followers, self.once.as_mut().map(OnceIds::take))
+    }
+
     /// An append arrives. It leads if there is no leader.
     pub fn arrive(&mut self) -> Arrival<'_, C> {
         match self.leader {
@@ -219,6 +256,6 @@ impl<C: Caller> Group<C> {
             true => Gathering::AfterBatch,
             false => Gathering::Off,
         };
-        (!followers.is_empty()).then(|| AppendBatch::new(followers))
+        (!followers.is_empty()).then(|| self.batch(followers))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::operations;
 use crate::request::Request;
 
@@ -19,9 +19,21 @@ pub struct Append {
     pub json: bool,
     /// `Stream-Seq`. An append with it does not share its request.
     pub seq: Option<String>,
+    /// Whether it has a request of its own.
+    pub alone: bool,
+    /// Whether its request closes the stream. It does not share its request.
+    pub closes: bool,
 }
 
 impl Append {
+    /// The operation that errors name before there is a request.
+    pub fn operation(&self) -> Operation {
+        match self.closes {
+            true => Operation::Close,
+            false => Operation::Append,
+        }
+    }
+
     /// The request of this append alone. `url` is for error messages.
     ///
     /// # Errors
@@ -40,7 +52,10 @@ impl Append {
         url: &str,
     ) -> Result<Request> {
         let body = self.body_with(others);
-        operations::append(url, &self.content_type, body, self.seq.as_deref())
+        match self.closes {
+            true => operations::close(url, Some(&self.content_type), Some(body)),
+            false => operations::append(url, &self.content_type, body, self.seq.as_deref()),
+        }
     }
 
     /// JSON messages become the elements of an array, which servers flatten. Bytes are concatenated.

@@ -2,11 +2,13 @@
 //! wait. The next request has all of them. Every append has its own outcome.
 //!
 //! [`Group`] decides who leads. `sharing` decides which appends share a request. [`AppendBatch`] decides when that
-//! request is sent, and which outcome each append has. A producer's batches are in [`producer`](crate::producer).
+//! request is sent, and which outcome each append has. `once` has the producer ids under which the appends are stored
+//! once, if the handle has `exactly_once`. A producer's batches are in [`producer`](crate::producer).
 
 mod batch;
 mod group;
 mod message;
+mod once;
 mod sharing;
 #[cfg(test)]
 mod tests;

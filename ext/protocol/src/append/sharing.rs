@@ -30,11 +30,15 @@ impl Batching {
 
 /// Whether `next` may share the request of `first`, which has `size` bytes so far.
 pub(super) fn can_share(first: &Append, size: usize, next: &Append) -> bool {
-    first.seq.is_none()
-        && next.seq.is_none()
+    shares(first)
+        && shares(next)
         && first.json == next.json
         && first.content_type == next.content_type
         && size + next.data.len() < MOST_BYTES
+}
+
+fn shares(append: &Append) -> bool {
+    !append.alone && !append.closes && append.seq.is_none()
 }
 
 #[cfg(test)]

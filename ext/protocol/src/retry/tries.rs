@@ -119,6 +119,11 @@ impl Tries {
         self.fresh_values && asks_for_credentials(status) && !operation.writes()
     }
 
+    /// The last try may have been carried out, although its outcome says nothing about that.
+    pub(crate) fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
     /// What is known of the operation now.
     pub(crate) fn so_far(&self, now: Instant) -> TriesSoFar {
         TriesSoFar {

@@ -1,5 +1,6 @@
 //! Tests of single situations. `simulation` tests random sequences.
 
+mod once;
 mod simulation;
 
 use std::cell::Cell;
@@ -11,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Append, AppendAction, AppendBatch, Arrival, Caller, Group, Leader, LeaderAction};
 use crate::error::{About, Error, Kind, Operation, Result};
+use crate::operations::AppendSuccess;
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Context, RequestFailure, Response};
 use crate::retry::policy::RetryPolicy;
@@ -37,6 +39,8 @@ fn append(data: &'static str) -> Append {
         content_type: "application/json".into(),
         json: true,
         seq: None,
+        alone: false,
+        closes: false,
     }
 }
 
@@ -110,7 +114,7 @@ fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16
 }
 
 /// How many callers a report is for, their outcome, and whether the next one is expected soon.
-fn reported(batch: &mut AppendBatch<TestCaller>) -> (usize, Result<String>, bool) {
+fn reported(batch: &mut AppendBatch<TestCaller>) -> (usize, Result<AppendSuccess>, bool) {
     match batch.poll_action(Instant::now()) {
         AppendAction::Report {
             followers,
@@ -130,7 +134,9 @@ fn followers_share_a_request_in_the_order_of_their_arrival() {
     let (mut batch, _waiters) = batch(&["1", "2", "3"]);
     assert_eq!(body(&mut batch), "[1,2,3]");
     respond(&mut batch, Ok(204));
-    assert!(matches!(reported(&mut batch), (3, Ok(tail), false) if tail == "7"));
+    assert!(
+        matches!(reported(&mut batch), (3, Ok(AppendSuccess { next_offset, duplicate: false }), false) if next_offset == "7")
+    );
     assert!(ended(&mut batch));
 }
 
@@ -235,7 +241,12 @@ fn a_rejected_request_is_sent_again_in_halves() {
         }
         respond(&mut batch, Ok(status));
         if sent.len() < 7 {
-            outcomes.push(reported(&mut batch).1.map_err(|error| error.status()));
+            outcomes.push(
+                reported(&mut batch)
+                    .1
+                    .map(|appended| appended.next_offset)
+                    .map_err(|error| error.status()),
+            );
         }
     }
     let stored = || Ok("7".to_owned());

@@ -6,6 +6,8 @@ use super::client::{Call, Id, Task, TaskStep};
 use super::run::{AppendRun, ids_of};
 use crate::append::Arrival;
 use crate::error::{Error, Kind, Result};
+use crate::operations::AppendSuccess;
+use crate::protocol::PRODUCER_ID;
 use crate::request::Request;
 
 impl AppendRun {
@@ -13,8 +15,13 @@ impl AppendRun {
     pub(super) fn check_request(&mut self, request: &Request) {
         let sent = ids_of(request);
         for id in &sent {
+            // A request that the server may have stored does not change.
+            let is_repeated = self.once && self.sent.contains(id);
+            if is_repeated && self.calls[*id as usize].abandoned.get() {
+                self.count("abandoned and repeated");
+            }
             assert!(
-                !self.calls[*id as usize].abandoned.get(),
+                is_repeated || !self.calls[*id as usize].abandoned.get(),
                 "{id} is sent although its caller abandoned it"
             );
             let call = &self.calls[*id as usize];
@@ -27,6 +34,15 @@ impl AppendRun {
         if !self.values && !self.in_memory && self.interrupts == 0 {
             assert!(!self.tasks.iter().any(is_out), "two requests are in flight");
         }
+        let producer = request.headers.get(PRODUCER_ID);
+        assert_eq!(producer.is_some(), self.once);
+        for task in &self.tasks {
+            if let TaskStep::Requested { request: other, .. } = &task.step {
+                let is_used = producer.is_some() && other.headers.get(PRODUCER_ID) == producer;
+                assert!(!is_used, "two requests with one producer id are in flight");
+            }
+        }
+        self.sent.extend(&sent);
         if sent.len() > 1 {
             self.count("shared");
         }
@@ -35,11 +51,15 @@ impl AppendRun {
         }
     }
 
-    pub(super) fn settle(&mut self, call: &Call, outcome: Result<String>) {
+    pub(super) fn settle(&mut self, call: &Call, outcome: Result<AppendSuccess>) {
         if call.abandoned.get() {
             return;
         }
+        if self.once && outcome.as_ref().is_err_and(Error::outcome_unknown) {
+            self.count("unknown although numbered");
+        }
         let result = match &outcome {
+            Ok(AppendSuccess { duplicate: true, .. }) => "duplicate",
             Ok(_) => "stored",
             Err(error) if error.outcome_unknown() => "unknown",
             Err(error) if rejected(error) => "rejected alone",
@@ -68,9 +88,14 @@ impl AppendRun {
                     !from_another_caller,
                     "{id} failed because another caller abandoned its append"
                 );
+                let has_lost_id = matches!(error.kind(), Kind::SequenceGap { .. } | Kind::StaleEpoch { .. });
+                assert!(
+                    !has_lost_id || error.outcome_unknown(),
+                    "{id} failed because the server has forgotten the producer: {error}"
+                );
                 let is_invalid = self.server.invalid.contains_key(id);
                 assert!(
-                    is_invalid || !rejected(error),
+                    is_invalid || !rejected(error) || error.outcome_unknown(),
                     "{id} is rejected because of another append: {error}"
                 );
             }

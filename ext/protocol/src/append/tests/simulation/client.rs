@@ -9,6 +9,7 @@ use fastrand::Rng;
 
 use crate::append::{Append, AppendBatch, Caller, Leader};
 use crate::error::Result;
+use crate::operations::AppendSuccess;
 use crate::request::Request;
 use crate::retry::tries::Tries;
 
@@ -21,7 +22,7 @@ pub(super) struct Call {
     pub id: Id,
     pub thread: usize,
     pub abandoned: Cell<bool>,
-    pub outcome: RefCell<Option<Result<String>>>,
+    pub outcome: RefCell<Option<Result<AppendSuccess>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +70,31 @@ pub(super) enum TaskWork {
         append: Append,
         tries: Tries,
     },
+    /// The leader's own request with `exactly_once`.
+    OwnBatch {
+        call: Rc<Call>,
+        batch: AppendBatch<SimulatedCaller>,
+    },
     /// The loop that sends the followers' appends.
     Loop(Option<AppendBatch<SimulatedCaller>>),
+}
+
+impl TaskWork {
+    /// The call of a leader's own request.
+    pub(super) fn own_call(&self) -> Option<&Rc<Call>> {
+        match self {
+            Self::Own { call, .. } | Self::OwnBatch { call, .. } => Some(call),
+            Self::Loop(_) => None,
+        }
+    }
+
+    pub(super) fn batch(&mut self) -> Option<&mut AppendBatch<SimulatedCaller>> {
+        match self {
+            Self::Own { .. } => None,
+            Self::OwnBatch { batch, .. } => Some(batch),
+            Self::Loop(batch) => batch.as_mut(),
+        }
+    }
 }
 
 /// The state of a task.
@@ -102,6 +126,8 @@ pub(super) fn append(rng: &mut Rng, id: Id) -> Append {
         content_type: if json { "application/json" } else { "text/plain" }.into(),
         json,
         seq: (kind == 2).then(|| format!("{id:08}")),
+        alone: kind == 3,
+        closes: false,
     }
 }
 

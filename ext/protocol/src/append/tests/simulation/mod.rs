@@ -61,6 +61,11 @@ fn every_append_has_one_true_outcome() {
             "new leader",
             "busy",
             "gathered",
+            "duplicate",
+            "producer forgotten",
+            "abandoned and repeated",
+            "unknown although numbered",
+            "apart",
         ] {
             let times = counts.get(what).copied().unwrap_or(0);
             assert!(times > seeds / 100, "too rare: {what} ({times})");

@@ -1,6 +1,6 @@
 //! One run: threads append and abandon their appends, tasks continue in a random order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,9 +8,9 @@ use fastrand::Rng;
 
 use super::client::{ApplicationCode, Call, Id, SimulatedCaller, Task, TaskStep, TaskWork, Thread, append, ids};
 use super::server::{AppendServer, RequestResult};
-use crate::append::{AppendAction, Arrival, Caller, Group, Leader, LeaderAction};
+use crate::append::{Append, AppendAction, Arrival, Caller, Group, Leader, LeaderAction};
 use crate::error::{About, Error, Kind, Result};
-use crate::operations;
+use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Request, RequestFailure};
 use crate::retry::policy::RetryPolicy;
 use crate::retry::tries::{RetryDecision, Tries};
@@ -26,6 +26,10 @@ pub(super) struct AppendRun {
     pub(super) threads: Vec<Thread>,
     pub(super) tasks: Vec<Task>,
     pub(super) calls: Vec<Rc<Call>>,
+    /// Whether the handle has `exactly_once`.
+    pub(super) once: bool,
+    /// The appends that were in a request.
+    pub(super) sent: HashSet<Id>,
     /// Whether there are value callables.
     pub(super) values: bool,
     /// Whether the transport is an in-memory one.
@@ -41,9 +45,15 @@ impl AppendRun {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let threads = (0..rng.usize(1..20)).map(|_| Thread::new(rng.u32(1..8))).collect();
+        let once = rng.bool();
         Self {
             now: Instant::now(),
-            group: Group::default(),
+            group: match once {
+                true => Group::exactly_once(seed.into()),
+                false => Group::default(),
+            },
+            once,
+            sent: HashSet::new(),
             server: AppendServer::new(&mut rng),
             policy: RetryPolicy {
                 max_retries: 2,
@@ -82,6 +92,9 @@ impl AppendRun {
         }
         if chance < self.abandons + self.interrupts {
             return self.interrupt();
+        }
+        if self.once && self.rng.u32(..200) == 0 && self.server.forget(&mut self.rng) {
+            self.count("producer forgotten");
         }
         let idle = |thread: &Thread| thread.call.is_none() && thread.appends > 0;
         let arriving: Vec<usize> = (0..self.threads.len()).filter(|n| idle(&self.threads[*n])).collect();
@@ -124,13 +137,27 @@ impl AppendRun {
         self.calls.push(Rc::clone(&call));
         self.threads[thread].appends -= 1;
         self.threads[thread].call = Some(Rc::clone(&call));
+        // A value callable makes the append.
+        if self.once && self.values && self.rng.u32(..4) == 0 {
+            let leader = self.group.arrive_apart();
+            self.count("apart");
+            return self.lead(leader, call, append);
+        }
         match self.group.arrive() {
             Arrival::Follows(queue) => queue.push(append, SimulatedCaller(call)),
-            Arrival::Leads(leader) => {
-                let tries = Tries::new(self.now, false);
-                self.start(leader, TaskWork::Own { call, append, tries });
-            }
+            Arrival::Leads(leader) => self.lead(leader, call, append),
         }
+    }
+
+    fn lead(&mut self, leader: Leader, call: Rc<Call>, append: Append) {
+        let work = if self.once {
+            let batch = self.group.own_batch(append, SimulatedCaller(Rc::clone(&call)));
+            TaskWork::OwnBatch { call, batch }
+        } else {
+            let tries = Tries::new(self.now, false);
+            TaskWork::Own { call, append, tries }
+        };
+        self.start(leader, work);
     }
 
     fn start(&mut self, leader: Leader, work: TaskWork) {
@@ -157,7 +184,7 @@ impl AppendRun {
         };
         call.abandoned.set(true);
         self.count("abandoned");
-        let own = |task: &Task| matches!(&task.work, TaskWork::Own { call: own, .. } if Rc::ptr_eq(own, &call));
+        let own = |task: &Task| task.work.own_call().is_some_and(|own| Rc::ptr_eq(own, &call));
         let Some(index) = self.tasks.iter().position(own) else {
             let out = |task: &Task| match &task.step {
                 TaskStep::Requested { request, .. } => ids_of(request).contains(&call.id),
@@ -183,7 +210,7 @@ impl AppendRun {
 
     /// The thread that carries out a leader's own request runs other code.
     fn interrupt(&mut self) {
-        let own = |task: &Task| task.busy.is_none() && matches!(task.work, TaskWork::Own { .. });
+        let own = |task: &Task| task.busy.is_none() && task.work.own_call().is_some();
         let Some(index) = self.tasks.iter().position(own) else {
             return;
         };
@@ -258,7 +285,13 @@ impl AppendRun {
             }
             TaskStep::Requested { request, application } => {
                 let outcome = match &application {
-                    Some((call, _)) if call.abandoned.get() => Err(RequestFailure::Final(error(Kind::Abandoned))),
+                    Some((call, _)) if call.abandoned.get() => {
+                        // With `exactly_once` it does not matter whether the application has executed it.
+                        if self.once {
+                            self.server.cancelled(&mut self.rng, &request);
+                        }
+                        Err(RequestFailure::Final(error(Kind::Abandoned)))
+                    }
                     _ => self.server.exchange(&mut self.rng, &request),
                 };
                 if application.is_some() {
@@ -280,33 +313,32 @@ impl AppendRun {
     }
 
     fn begin(&mut self, mut task: Task) -> Option<Task> {
-        let first = match &mut task.work {
-            TaskWork::Own { call, .. } => Rc::clone(call),
-            TaskWork::Loop(current @ None) => {
-                match self.group.poll_next(task.leader, self.now) {
-                    LeaderAction::Send(batch) => *current = Some(batch),
-                    LeaderAction::Gather => self.count("gathered"),
-                    LeaderAction::End => return None,
+        if let TaskWork::Loop(current @ None) = &mut task.work {
+            match self.group.poll_next(task.leader, self.now) {
+                LeaderAction::Send(batch) => *current = Some(batch),
+                LeaderAction::Gather => self.count("gathered"),
+                LeaderAction::End => return None,
+            }
+            return Some(task);
+        }
+        let action = task.work.batch().map(|batch| batch.poll_action(self.now));
+        match action {
+            None | Some(AppendAction::Try) => {}
+            Some(AppendAction::Wait(until)) => {
+                task.step = TaskStep::Waits(until);
+                return Some(task);
+            }
+            Some(AppendAction::Report { followers, outcome, .. }) => {
+                for follower in followers {
+                    self.settle(&follower.caller.0, outcome.clone());
                 }
                 return Some(task);
             }
-            TaskWork::Loop(current @ Some(_)) => match current.as_mut()?.poll_action(self.now) {
-                AppendAction::Try => Rc::clone(&current.as_ref()?.followers().first()?.caller.0),
-                AppendAction::Wait(until) => {
-                    task.step = TaskStep::Waits(until);
-                    return Some(task);
-                }
-                AppendAction::Report { followers, outcome, .. } => {
-                    for follower in followers {
-                        self.settle(&follower.caller.0, outcome.clone());
-                    }
-                    return Some(task);
-                }
-                AppendAction::End => {
-                    *current = None;
-                    return Some(task);
-                }
-            },
+            Some(AppendAction::End) => return self.end_batch(task),
+        }
+        let first = match task.work.batch() {
+            Some(batch) => Rc::clone(&batch.followers().first()?.caller.0),
+            None => Rc::clone(task.work.own_call()?),
         };
         if !self.values {
             return self.take_values(task, &first, Ok(()));
@@ -334,8 +366,8 @@ impl AppendRun {
                     return self.end(&task, &call, Err(error));
                 }
             },
-            TaskWork::Loop(batch) => {
-                let batch = batch.as_mut()?;
+            work => {
+                let batch = work.batch()?;
                 if batch.handle_values(self.now, values).is_none() {
                     if first.abandoned.get() {
                         self.count("next caller computed values");
@@ -365,11 +397,6 @@ impl AppendRun {
         };
         let jitter = self.rng.f64();
         match &mut task.work {
-            TaskWork::Loop(batch) => {
-                let batch = batch.as_mut()?;
-                batch.handle_outcome(self.now, &context, request.repeat, outcome, jitter);
-                Some(task)
-            }
             TaskWork::Own { call, tries, .. } => {
                 match tries.handle_outcome(self.now, &context, request.repeat, outcome, jitter) {
                     RetryDecision::RetryAfter(delay) => {
@@ -386,11 +413,33 @@ impl AppendRun {
                     }
                 }
             }
+            work => {
+                let batch = work.batch()?;
+                batch.handle_outcome(self.now, &context, request.repeat, outcome, jitter);
+                Some(task)
+            }
+        }
+    }
+
+    fn end_batch(&mut self, mut task: Task) -> Option<Task> {
+        match task.work {
+            TaskWork::Loop(batch) => {
+                batch.into_iter().for_each(|batch| self.group.batch_ends(batch));
+                task.work = TaskWork::Loop(None);
+                Some(task)
+            }
+            TaskWork::OwnBatch { batch, .. } => {
+                self.group.batch_ends(batch);
+                let next = self.group.leader_ends(task.leader);
+                self.start_next(next);
+                None
+            }
+            TaskWork::Own { .. } => None,
         }
     }
 
     /// A leader's own request has ended.
-    fn end(&mut self, task: &Task, call: &Call, outcome: Result<String>) -> Option<Task> {
+    fn end(&mut self, task: &Task, call: &Call, outcome: Result<AppendSuccess>) -> Option<Task> {
         self.settle(call, outcome);
         let next = self.group.leader_ends(task.leader);
         self.start_next(next);
