@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# The process that does the work of one line, with one client (whose folder is in the load path). Prints its figures as
-# JSON, on one line, to standard output. Started by Bench::Children.
+# Bench::Children starts this program. It measures one line with one client, whose folder is in the load path, and
+# prints the figures to standard output as one line of JSON.
 require "json"
 require_relative "lines"
 

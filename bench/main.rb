@@ -11,7 +11,7 @@ require_relative "support/report"
 require_relative "support/profile"
 
 module Bench
-  # What bin/bench runs: every line with one client after another, several times, and the floors; prints the medians.
+  # The program of bin/bench: measures every line several times, with each client and the floor, and prints the medians.
   class Main
     ROOT = File.expand_path("..", __dir__)
 
@@ -27,13 +27,13 @@ module Bench
       @floors = Floors.new(@children, quick: @quick)
     end
 
-    # @return [Boolean] whether there is a figure for everything
+    # @return [Boolean] whether all figures of this gem were measured
     def run
       raise_file_limit
       return @lines.each { |line| profile(line) } && true if @profile
 
       report = Report.new
-      @lines.each { |line| measure_or_leave_out(line, report) }
+      @lines.each { |line| measure_or_skip(line, report) }
       puts report.table
       FileUtils.mkdir_p(File.dirname(@json))
       File.write(@json, JSON.pretty_generate(report.to_h))
@@ -45,12 +45,12 @@ module Bench
 
     def parser
       OptionParser.new("usage: bin/bench [options] [LINE...]") do |options|
-        options.on("--quick", "small amounts, one run: tells whether it works, not how fast it is") { @quick = true }
-        options.on("--runs N", Integer, "how many runs to take the median of (5)") { |runs| @runs = runs }
-        options.on("--json FILE", "where all figures go (tmp/bench.json)") { |path| @json = File.expand_path(path) }
-        options.on("--gem LIB", "folder of this gem (lib)") { |path| @clients["gem"] = File.expand_path(path) }
-        options.on("--profile", "run the lines once, with this gem, and show where the time goes") { @profile = true }
-        options.on("--list", "the lines there are") do
+        options.on("--quick", "small amounts, one run: tests the benchmark, measures nothing") { @quick = true }
+        options.on("--runs N", Integer, "number of runs per figure (5)") { |runs| @runs = runs }
+        options.on("--json FILE", "file for all figures (tmp/bench.json)") { |path| @json = File.expand_path(path) }
+        options.on("--gem LIB", "lib folder of this gem (lib)") { |path| @clients["gem"] = File.expand_path(path) }
+        options.on("--profile", "run the lines once, with this gem, and show where time is spent") { @profile = true }
+        options.on("--list", "list the lines") do
           Line.all.each { |line| puts "#{line.id.ljust(15)} #{line.title}" }
           exit
         end
@@ -62,16 +62,16 @@ module Bench
 
       ids.map do |id|
         Line.all.find { |line| line.id == id } or
-          abort "bench: no line #{id}; there are #{Line.all.map(&:id).join(", ")}"
+          abort "bench: there is no line #{id}. Lines: #{Line.all.map(&:id).join(", ")}"
       end
     end
 
-    def measure_or_leave_out(line, report)
+    def measure_or_skip(line, report)
       reason = line.unavailable
       return measure(line, report) unless reason
 
-      warn "#{line.id}: left out: #{reason}"
-      report.leave_out(line, reason)
+      warn "#{line.id}: skipped: #{reason}"
+      report.skip(line, reason)
     end
 
     def measure(line, report)
@@ -85,7 +85,7 @@ module Bench
       end
     end
 
-    # @return [Boolean] whether it is worth another run
+    # @return [Boolean] whether there were figures, so that another run makes sense
     def attempt(line, side, report)
       subject = line.new(quick: @quick)
       reason = subject.missing(side) unless side == "floor"
@@ -115,7 +115,7 @@ module Bench
       with_server(subject) { |url| Profile.new(@children, subject, url).run }
     end
 
-    # A server of its own for every run: nothing of another run is in its memory.
+    # Starts a new server for the run, so that its memory has no data of other runs.
     def with_server(line)
       server = TestServer.start(durability: :memory, **line.server_options)
       front = line.front(server)
@@ -125,7 +125,7 @@ module Bench
       server&.stop
     end
 
-    # Thousands of tails are thousands of connections, here and at the server.
+    # Thousands of live reads need thousands of connections, in this process and in the server.
     def raise_file_limit
       Process.setrlimit(:NOFILE, Process.getrlimit(:NOFILE).last)
     end

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # One append after the other, each waiting for its answer.
+  # Appends one after another. Each waits for its response.
   class Appending < Line
     line "append", "append, one at a time, 100-byte JSON"
     figure :p50, "p50", "µs", [:at_most, 2.0, :floors]
@@ -38,12 +38,12 @@ module Bench
     end
   end
 
-  # Appends of many threads at once, through a handle that they share or through one handle each.
+  # Appends of many threads at the same time, through a shared handle and through one handle each.
   class ThreadedAppending < Line
     line "append-threads", "append, 32 threads, 100-byte JSON"
     figure :shared, "one handle, shared", "/s", [:at_least, 150_000]
     figure :own, "one handle each", "/s"
-    figure :queue, "hand-overs by Ruby's Queue", "/s"
+    figure :queue, "round trips through Ruby's Queue", "/s"
 
     THREADS = 32
 
@@ -57,7 +57,7 @@ module Bench
       { shared: shared, own: rate(Array.new(THREADS) { stream("url" => params["own"]) }) }
     end
 
-    # Threads overtake each other, but each one's messages are in order.
+    # Only the messages of one thread have a fixed order.
     def check(params)
       [params["url"], params["own"]].each do |url|
         read = JSON.parse(PlainHTTP.read(url)).group_by { |item| (item["id"] - Messages::FIRST_ID) / each }
@@ -74,25 +74,25 @@ module Bench
       { shared: rate, own: rate, **floors.ruby(self, url) }
     end
 
-    # The least that Ruby does for threads that wait for each of their messages to be taken: they hand them to one other
-    # thread, which does nothing with them, and are told.
+    # The minimum that Ruby needs for threads that wait for each message: they push it to another thread, which only
+    # confirms it.
     def floor_work(_params)
-      taken = Queue.new
-      told = Array.new(THREADS) { Queue.new }
-      taker = Thread.new { while (thread = taken.pop) do told[thread].push(true) end }
-      threads = told.each_with_index.map do |queue, thread|
+      received = Queue.new
+      confirmations = Array.new(THREADS) { Queue.new }
+      receiver = Thread.new { while (thread = received.pop) do confirmations[thread].push(true) end }
+      threads = confirmations.each_with_index.map do |queue, thread|
         Thread.new do
           queue.pop
-          each.times { taken.push(thread) && queue.pop }
+          each.times { received.push(thread) && queue.pop }
         end
       end
       Measure.settle
       seconds = Measure.seconds do
-        told.each { |queue| queue.push(true) }
+        confirmations.each { |queue| queue.push(true) }
         threads.each(&:join)
       end
-      taken.close
-      taker.join
+      received.close
+      receiver.join
       { queue: THREADS * each / seconds }
     end
 
@@ -115,7 +115,7 @@ module Bench
       THREADS * each / seconds
     end
 
-    # @return [Integer] messages of one thread
+    # @return [Integer] the number of messages of one thread
     def each
       count(5_000, 200)
     end

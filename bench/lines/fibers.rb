@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 module Bench
-  # Many tails in one thread, under a Fiber scheduler.
+  # Many live reads in one thread, under a Fiber scheduler.
   class FiberTails < Line
     line "fibers", "tails in one thread under a Fiber scheduler"
-    figure :tails, "tails that got everything", "tails"
+    figure :tails, "complete tails", "tails"
     figure :ms, "append to last delivery", "ms"
     figure :mb, "memory of the process", "MB", [:at_most, 150]
     figure :kb, "memory a tail", "kB"

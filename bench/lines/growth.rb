@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Whether a message costs the same among many as among few, and memory does not grow.
+  # Whether a message takes the same time among many as among few, and memory does not grow.
   class Growth < Line
     line "growth", "growth: time a message among 10^3 to 10^6, memory over time"
     figure :e3, "10^3 messages", "ns"
@@ -12,7 +12,7 @@ module Bench
     figure :leak, "memory, second half of the time", "MB", [:at_most, 1]
 
     def prepare(url, client)
-      # The reference client's time grows with the square of the number: 10^5 would take an hour.
+      # The reference client takes quadratic time: 10^5 messages would take an hour.
       sizes = [1_000, count(10_000, 2_000)]
       sizes = [1_000, 10_000, 100_000, count(1_000_000, 200_000)] unless client == "reference"
       sizes.each_index { |index| PlainHTTP.create("#{url}-#{index}") }
@@ -52,7 +52,7 @@ module Bench
       seconds * 1e9 / size
     end
 
-    # Appends and reads for a while; the memory of the second half is what counts.
+    # Appends and reads for some time. Measures how much the memory grows in the second half.
     def leak(params)
       stream = stream(params)
       message = Messages.json(1).first
@@ -77,7 +77,7 @@ module Bench
       Measure.memory("VmRSS")
     end
 
-    # Seconds; BENCH_SOAK=3600 makes hours of it.
+    # Seconds. BENCH_SOAK=3600 makes it an hour.
     def duration
       Float(ENV.fetch("BENCH_SOAK", count(20, 2)))
     end

@@ -4,7 +4,7 @@ require "English"
 require "rbconfig"
 
 module Bench
-  # How long `require` takes, and what it costs, beyond a Ruby that loads nothing.
+  # The time of `require` and the memory after it, compared with a Ruby that loads nothing.
   class Loading < Line
     line "load", "load: require, and memory after it, beyond bare Ruby"
     figure :more_ms, "time", "ms", [:at_most, 60]
@@ -12,7 +12,7 @@ module Bench
 
     STATUS = "puts File.read('/proc/self/status')[/^VmRSS:\\s+(\\d+)/, 1]"
 
-    # The children of this line are bare Rubies, started from here: the measuring child loads nothing itself.
+    # The measuring child loads no client. It starts other Rubies that do.
     def prepare(url, client)
       super.merge("bare" => true)
     end
@@ -20,7 +20,7 @@ module Bench
     def work(_params)
       path = $LOAD_PATH.first
       starts = Array.new(count(15, 3)) { [start([]), start(["-I", path, "-rdurable_streams"])] }
-      starts.shift # what was not in the page cache is now
+      starts.shift # the first start fills the page cache
       bare, loaded = starts.transpose.map { |pairs| pairs.transpose.map { |values| Measure.median(values) } }
       { more_ms: (loaded[0] - bare[0]) * 1e3, more_mb: loaded[1] - bare[1] }
     end
@@ -29,11 +29,11 @@ module Bench
 
     # @return [Array] seconds, megabytes
     def start(arguments)
-      answer = nil
-      seconds = Measure.seconds { answer = IO.popen([RbConfig.ruby, *arguments, "-e", STATUS], &:read) }
+      output = nil
+      seconds = Measure.seconds { output = IO.popen([RbConfig.ruby, *arguments, "-e", STATUS], &:read) }
       raise "a Ruby with #{arguments.join(" ")} did not start" unless $CHILD_STATUS.success?
 
-      [seconds, answer.to_i * 1024 / 1e6]
+      [seconds, output.to_i * 1024 / 1e6]
     end
   end
 end

@@ -9,7 +9,7 @@ module Bench
 
     def prepare(url, client)
       PlainHTTP.create(url)
-      # The reference client's time grows with the square of the number.
+      # The reference client takes quadratic time.
       super.merge("count" => client == "reference" ? count(5_000, 1_000) : count(200_000, 20_000))
     end
 
@@ -33,7 +33,7 @@ module Bench
       ensure_equal PlainHTTP.read(params["url"]), Messages.array(sent(params)).b, "producer"
     end
 
-    # As many requests of the size of a batch as the server takes.
+    # Requests with the size of a batch, as many as the server accepts.
     def floor(url, floors)
       PlainHTTP.create(url)
       messages = Messages.json((1 << 20) / 104)
@@ -41,7 +41,7 @@ module Bench
       { rate: rate, **floors.ruby(self, url) }
     end
 
-    # The same loop, with a String that they are copied to: most of it is waiting for memory.
+    # The same loop, which copies the messages to a String. It mostly waits for memory.
     def floor_work(_params)
       messages = sent("count" => count(200_000, 20_000))
       buffer = String.new
@@ -56,7 +56,7 @@ module Bench
     end
   end
 
-  # The producer with messages that fill a batch each.
+  # The producer with messages that each fill a batch.
   class LargeProducing < Line
     line "producer-large", "producer, messages of 1 MB, until flushed"
     figure :rate, "bytes", "MB/s", [:at_least, 0.8, :floors]
@@ -75,7 +75,7 @@ module Bench
         messages.each { |message| producer.append(message) }
         producer.flush
       end
-      # What flush has promised is there now; close might make good what it broke.
+      # Checks before close, which could send what flush failed to send.
       check(params)
       producer.close
       { rate: megabytes * (1 << 20) / 1e6 / seconds }

@@ -3,7 +3,7 @@
 require "digest"
 
 module Bench
-  # How many items a second a line's `read` brings of what it has `sent`. The first reading does not count.
+  # Measures how many items per second a line's `read` returns of those it has `sent`. The first read does not count.
   module ItemReading
     RUNS = 3
 
@@ -27,7 +27,7 @@ module Bench
     end
   end
 
-  # Everything there is on a JSON stream, as Ruby objects.
+  # Reads a JSON stream to its end, as Ruby objects.
   class JsonReading < Line
     include ItemReading
 
@@ -38,7 +38,7 @@ module Bench
       floors.ruby(self, url)
     end
 
-    # The same objects, out of nothing.
+    # Builds the same objects without parsing.
     def floor_work(_params)
       empty = ""
       type = "order.created"
@@ -64,7 +64,7 @@ module Bench
     end
   end
 
-  # Everything there is on a stream of bytes.
+  # Reads a stream of bytes to its end.
   class BytesReading < Line
     line "read-bytes", "catch-up read of bytes"
     figure :rate, "bytes", "MB/s", [:at_least, 0.6, :floors]
@@ -127,9 +127,9 @@ module Bench
     end
   end
 
-  # The first items of a long answer.
+  # Reads the first items of a large response.
   class FirstItems < Line
-    line "first", "read_json.first(10) on a 50 MB answer"
+    line "first", "read_json.first(10) of a 50 MB response"
     figure :ms, "time", "ms", [:at_most, 5]
     figure :mb, "peak memory", "MB", [:at_most, 2]
 
@@ -144,7 +144,7 @@ module Bench
 
     def work(params)
       expected = Messages.json(10).map { |text| JSON.parse(text) }
-      # Connects, and loads what is loaded late.
+      # Connects, and loads code that is loaded on first use.
       stream("url" => "#{params["url"]}-small").read(format: :json).each.first(10)
       items = nil
       peak = Measure.peak_of { items = stream(params).read(format: :json).each.first(10) }

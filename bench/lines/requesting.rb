@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Reads of a stream that has one item, one after the other.
+  # Reads of a stream with one item, one after another.
   class SmallReading < Line
     include Requests
 
@@ -35,7 +35,7 @@ module Bench
     end
   end
 
-  # What many threads with a handle each take of the system.
+  # The descriptors and connections that many threads with their own handles use.
   class Descriptors < Line
     include Requests
 
@@ -54,7 +54,7 @@ module Bench
 
     def work(params)
       counts = nil
-      figures = at_once(Array.new(THREADS) { stream(params) }, sent) do
+      figures = concurrent_appends(Array.new(THREADS) { stream(params) }, sent) do
         counts = { files: Measure.descriptors.size, connections: Measure.connections }
       end
       figures.merge(counts)
@@ -77,7 +77,7 @@ module Bench
     end
   end
 
-  # Single requests over TLS 1.3, through nginx. Both clients trust what SSL_CERT_FILE has.
+  # Single requests over TLS 1.3, through nginx. Both clients trust the certificate in SSL_CERT_FILE.
   class OverTls < Line
     include Requests
 
@@ -89,7 +89,7 @@ module Bench
                [:rate, "16 threads that append, a handle each", "/s"],
                [:rate_cpu, "processor time an append by one of them", "µs"]].freeze
 
-    # It is no line, but what its subclasses have in common.
+    # An abstract class, not a line.
     Line.all.delete(self)
 
     class << self
@@ -97,7 +97,7 @@ module Bench
         "nginx is not installed (Debian's package: nginx-light)" unless TlsFront.program
       end
 
-      # @return [Boolean] whether it is by HTTP/2
+      # @return [Boolean] whether the line uses HTTP/2
       attr_reader :http2
 
       private
@@ -126,7 +126,7 @@ module Bench
       appends = each_timed(sent) { |message| handle.append(message) }
       reads = small_reads(stream("url" => read))
       handles = Array.new(THREADS) { stream("url" => threads) }
-      measured = at_once(handles, sent.each_slice(sent.size / THREADS).first(THREADS))
+      measured = concurrent_appends(handles, sent.each_slice(sent.size / THREADS).first(THREADS))
       { append: appends[:p50], append_cpu: appends[:cpu], read: reads[:p50], read_cpu: reads[:cpu],
         rate: measured[:rate], rate_cpu: measured[:cpu] }
     end
@@ -137,7 +137,7 @@ module Bench
       ensure_equal read.sort, sent.map { |text| JSON.parse(text)["id"] }, self.class.id
     end
 
-    # wrk, which speaks HTTP/1.1 alone; there is none where it is not installed.
+    # By wrk, which supports only HTTP/1.1. Without wrk there is no floor.
     def floor(url, floors)
       return {} unless floors.wrk?
 

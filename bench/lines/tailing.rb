@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # From append to delivery, with a tail in the same process.
+  # The time from an append to its delivery to a live read in the same process.
   class Tailing < Line
     line "tail", "live tail, append to delivery"
     figure :long_poll, "long-poll, p50", "µs", [:at_most, 4.0, :floors]
@@ -15,7 +15,7 @@ module Bench
       { long_poll: latency(params["url"], :long_poll), sse: latency(params["sse"], :sse) }
     end
 
-    # What it takes at least: a request that appends, and one that asks.
+    # The minimum: a request that appends and one that reads.
     def floor(url, floors)
       PlainHTTP.create(url)
       two = 2 * floors.post(url, Messages.array(Messages.json(1, bytes: 100)), connections: 1)[:p50]
@@ -46,7 +46,7 @@ module Bench
     end
   end
 
-  # Everything there is, by SSE.
+  # Reads a JSON stream to its end by SSE.
   class SseReading < Line
     include ItemReading
 
@@ -78,7 +78,7 @@ module Bench
       super
     end
 
-    # As many threads of Ruby's, each with a socket.
+    # The same number of Ruby threads, each with a socket.
     def floor(url, floors)
       PlainHTTP.create(url)
       floors.ruby(self, url)

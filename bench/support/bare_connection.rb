@@ -5,7 +5,7 @@ require "socket"
 require "uri"
 
 module Bench
-  # A connection with nothing around it: the least that Ruby does for a request. For answers with a Content-Length.
+  # A socket without an HTTP library: the minimum that a request costs in Ruby. Requires responses with Content-Length.
   class BareConnection
     # @param url [String] of a JSON stream
     def initialize(url)
@@ -23,7 +23,7 @@ module Bench
       raise "append: #{head.lines.first}" unless head.start_with?("HTTP/1.1 20")
     end
 
-    # Yields each item on the stream, for ever, by long-polling.
+    # Yields each item of the stream by long-polling. Never returns.
     # @yieldparam item [Object]
     def tail(&block)
       query = "offset=-1"
@@ -37,14 +37,14 @@ module Bench
 
     private
 
-    # @return [Array(String, String)] an answer's head and body
+    # @return [Array(String, String)] an response's head and body
     def request(line, headers = "", body = "")
       @socket.write("#{line} HTTP/1.1\r\nhost: #{@host}\r\n#{headers}\r\n#{body}")
-      answer = +""
-      answer << @socket.readpartial(16_384) until (head = answer.index("\r\n\r\n"))
-      size = answer[/^content-length: (\d+)/i, 1].to_i
-      answer << @socket.readpartial(16_384) until answer.bytesize >= head + 4 + size
-      [answer[0, head], answer.byteslice(head + 4, size)]
+      response = +""
+      response << @socket.readpartial(16_384) until (head = response.index("\r\n\r\n"))
+      size = response[/^content-length: (\d+)/i, 1].to_i
+      response << @socket.readpartial(16_384) until response.bytesize >= head + 4 + size
+      [response[0, head], response.byteslice(head + 4, size)]
     end
   end
 end

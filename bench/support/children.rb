@@ -4,32 +4,32 @@ require "json"
 require "rbconfig"
 
 module Bench
-  # Starts the processes that do the work: each line, run and client has one of its own, so that memory and load time
-  # are those of that client alone.
+  # Starts the measuring processes. Each line, run and client has a new process, so that its memory and load time are
+  # those of this client only.
   class Children
-    # The child failed, or gave no answer in time.
+    # The child failed or did not end in time.
     class Failed < StandardError; end
 
-    # Characters of what a child complained of.
+    # The maximal length of a failure's reason, in characters.
     LONGEST_REASON = 200
     PROGRAM = File.expand_path("../child.rb", __dir__)
 
-    # @param libraries [Hash{String => String, nil}] folder of each client; nil for the floor, which loads none
-    # @param quick [Boolean]
+    # @param libraries [Hash{String => String, nil}] lib folder of each client; nil for the floor, which loads no client
+    # @param quick [Boolean] whether the children measure small amounts
     def initialize(libraries, quick:)
       @libraries = libraries
       @quick = quick
     end
 
     # @param line [Line]
-    # @param params [Hash] with "client"
-    # @param before [Array<String>] a program that runs the child, with its arguments
+    # @param params [Hash] for the line; includes "client"
+    # @param before [Array<String>] the command, such as perf, that runs the child
     # @return [Hash{Symbol => Numeric}]
     # @raise [Line::Unequal, Failed]
     def run(line, params, before: [])
       task = [line.class.id, @quick.to_s, JSON.generate(params)]
-      answer = run_program(command(params.fetch("client"), before) + task, line.limit)
-      result = JSON.parse(answer, symbolize_names: true)
+      output = run_program(command(params.fetch("client"), before) + task, line.limit)
+      result = JSON.parse(output, symbolize_names: true)
       raise Line::Unequal, result[:unequal] if result.key?(:unequal)
 
       result
@@ -51,18 +51,18 @@ module Bench
       readers = [output, errors].map { |io| Thread.new { io.read } }
       unless waiter.join(limit)
         Process.kill("KILL", pid)
-        raise Failed, "no answer within #{limit} s"
+        raise Failed, "did not end within #{limit} s"
       end
-      answer, complaint = readers.map(&:value)
-      raise Failed, reason(complaint, waiter.value) unless waiter.value.success?
+      printed, messages = readers.map(&:value)
+      raise Failed, reason(messages, waiter.value) unless waiter.value.success?
 
-      answer.lines.last.to_s
+      printed.lines.last.to_s
     ensure
       [output, errors].compact.each(&:close)
     end
 
-    def reason(complaint, status)
-      line = complaint.lines.grep(/Error/).first || complaint.lines.last || status.to_s
+    def reason(messages, status)
+      line = messages.lines.grep(/Error/).first || messages.lines.last || status.to_s
       line.strip[0, LONGEST_REASON]
     end
   end

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 module Bench
-  # Something a line measures: its name, unit and goal, and how all of that is printed.
+  # One quantity that a line measures: its name, unit and goal, and how they are printed.
   class Figure
-    # Decimal places for each unit; 0 where it is not named.
+    # Decimal places of each unit; 0 for other units.
     PLACES = { "ms" => 2, "ns" => 0, "µs" => 1, "MB" => 1, "x" => 2 }.freeze
 
     # @return [Symbol]
@@ -11,7 +11,7 @@ module Bench
     # @return [String]
     attr_reader :label, :unit
 
-    # @param key [Symbol] what the line's hashes call it
+    # @param key [Symbol] its key in the line's hashes
     # @param label [String]
     # @param unit [String]
     # @param goal [Array, nil] [:at_most | :at_least, Numeric] or [:at_most | :at_least, Numeric, :floors]
@@ -29,7 +29,7 @@ module Bench
 
     # @param value [Numeric, nil]
     # @param floor [Numeric, nil]
-    # @return [Boolean, nil] whether the goal is met; nil if there is none, or something is missing
+    # @return [Boolean, nil] whether the goal is met; nil if there is no goal or a value is missing
     def met?(value, floor)
       return if value.nil? || @side.nil? || (relative? && floor.nil?)
 

@@ -5,14 +5,14 @@ require "tmpdir"
 require_relative "plain_http"
 
 module Bench
-  # What the machine and the server allow without a client library: wrk for requests (or bench/floor, an equally bare
-  # loop, where wrk is not installed), curl for downloads, a bare Ruby for building objects.
+  # Measures what the machine and the server allow without a client library: requests by wrk (by bench/floor, a similar
+  # loop, if wrk is not installed), downloads by curl, building objects by a Ruby without libraries.
   class Floors
-    # Something that a floor is measured with is not there, or failed.
+    # A program that measures a floor is missing or failed.
     class Failed < StandardError; end
 
     CRATE = File.expand_path("../floor", __dir__)
-    # wrk's figures in its own script's words, so that nothing is rounded to what its report shows.
+    # Has wrk print exact figures. Its own report rounds them.
     WRK = <<~LUA
       local path = os.getenv("BENCH_BODY")
       if path then
@@ -29,7 +29,7 @@ module Bench
       end
     LUA
 
-    # What curl is to print.
+    # The figures that curl prints.
     CURL = "%{time_total} %{size_download}" # rubocop:disable Style/FormatStringToken -- curl's own
 
     # @param children [Children]
@@ -39,7 +39,7 @@ module Bench
       @seconds = quick ? 1 : 2
     end
 
-    # Posts the same body again and again.
+    # Repeats a POST with the same body.
     # @param url [String] of a stream
     # @param body [String]
     # @param connections [Integer] each with one request at a time
@@ -54,7 +54,7 @@ module Bench
       end
     end
 
-    # Asks for the same again and again.
+    # Repeats a GET.
     # @param url [String]
     # @param connections [Integer] each with one request at a time
     # @return [Hash] as of {#post}
@@ -63,7 +63,7 @@ module Bench
       requests(wrk? ? wrk(url, connections) : own(url, connections))
     end
 
-    # @return [Boolean] whether wrk is installed, which floors over TLS are measured with
+    # @return [Boolean] whether wrk is installed. Floors over TLS require it
     def wrk?
       return @wrk unless @wrk.nil?
 
@@ -71,17 +71,17 @@ module Bench
     end
 
     # @param url [String]
-    # @param size [Integer] bytes that must come
-    # @return [Float] seconds that curl takes
+    # @param size [Integer] expected bytes
+    # @return [Float] the seconds that curl takes
     def download(url, size)
       output, status = Open3.capture2("curl", "-sS", "-o", File::NULL, "-w", CURL, url)
-      seconds, came = output.split.map(&:to_f)
-      raise Failed, "curl: #{output}" unless status.success? && came == size
+      seconds, received = output.split.map(&:to_f)
+      raise Failed, "curl: #{output}" unless status.success? && received == size
 
       seconds
     end
 
-    # Runs a line's `floor_work` in a Ruby that has loaded nothing.
+    # Runs a line's `floor_work` in a Ruby that has loaded no client.
     # @return [Hash{Symbol => Numeric}]
     def ruby(line, url)
       @children.run(line, { "url" => url, "client" => "floor" })

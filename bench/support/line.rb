@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 module Bench
-  # One line of the table. `prepare` and `check` run beside the server and use no client; `work` runs in a child process
-  # that has loaded one client, and uses nothing but what both clients have. Everything is made anew for every run.
+  # One line of the table. `prepare` and `check` run in the main process and use no client. `work` runs in a child
+  # process with one client and uses only what both clients have. Every run uses new objects, streams and processes.
   class Line
-    # Why a figure does not count.
+    # What was read back differs from what was sent, so the figure does not count.
     class Unequal < StandardError; end
 
     class << self
@@ -18,14 +18,14 @@ module Bench
         Line.all << line
       end
 
-      # @param id [String] what the command line calls it
-      # @param title [String] what the table calls it
+      # @param id [String] its name on the command line
+      # @param title [String] its name in the table
       def line(id, title)
         @id = id
         @title = title
       end
 
-      # Declares something that is measured: see {Figure#initialize}.
+      # Declares a figure that the line measures: see {Figure#initialize}.
       def figure(...)
         figures << Figure.new(...)
       end
@@ -36,53 +36,55 @@ module Bench
 
       attr_reader :id, :title
 
-      # @return [String, nil] why the line cannot be measured on this machine at all
+      # @return [String, nil] why this machine cannot measure the line
       def unavailable
         nil
       end
     end
 
-    # @param quick [Boolean] whether to do with less
+    # @param quick [Boolean] whether to measure small amounts
     def initialize(quick: false)
       @quick = quick
     end
 
-    # @return [Hash] what the child is told, beside "client"; may be without effect on the server
-    # @param url [String] of a stream that nobody else uses
+    # Prepares the server for {#work}.
+    # @param url [String] URL of a stream that no other run uses
     # @param client [String] "gem", "reference" or "floor"
+    # @return [Hash] the parameters of the child, which include "client"
     def prepare(url, client)
       { "url" => url, "client" => client }
     end
 
-    # In the child: does the work. Raises Unequal if what came is not what was sent.
+    # Measures, in the child. Raises Unequal if what was read differs from what was sent.
     # @param params [Hash] from {#prepare}
-    # @return [Hash{Symbol => Numeric}] by the keys of figures
+    # @return [Hash{Symbol => Numeric}] the figures by their keys
     def work(params)
       raise NotImplementedError
     end
 
-    # Raises Unequal unless the server has what was sent.
+    # Raises Unequal unless the server has stored what was sent.
     # @param params [Hash] from {#prepare}
     def check(params); end
 
-    # @param _url [String] of a stream that nobody else uses
+    # Measures what is possible without a client.
+    # @param _url [String] URL of a stream that no other run uses
     # @param _floors [Floors]
-    # @return [Hash{Symbol => Numeric}] what is possible without a client, by the keys of figures
+    # @return [Hash{Symbol => Numeric}] the figures by their keys
     def floor(_url, _floors)
       {}
     end
 
-    # @return [Integer, nil] how long #work may take, in seconds
+    # @return [Integer, nil] seconds that #work may take
     def limit
       180
     end
 
-    # @return [String, nil] why the line cannot be measured with this client
+    # @return [String, nil] why this client cannot be measured
     def missing(_client)
       nil
     end
 
-    # Starts what clients are to reach the server through, if anything.
+    # Starts the proxy through which clients reach the server, if the line uses one.
     # @param _server [TestServer]
     # @return [#stop, nil]
     def front(_server)
@@ -97,21 +99,22 @@ module Bench
 
     private
 
-    # @return [Integer] the first, or with --quick the second
+    # @return [Integer] `full`, or `quick` with --quick
     def count(full, quick)
       @quick ? quick : full
     end
 
     def ensure_equal(actual, expected, what)
-      raise Unequal, "#{what}: what was read back is not what was sent" unless actual == expected
+      raise Unequal, "#{what}: the data read back differ from the data sent" unless actual == expected
     end
 
-    # @return [Float] how many seconds the block took, which is what a profile shows
+    # Times the block and marks it for a profile.
+    # @return [Float] seconds
     def timed(&block)
       Measure.profiled { Measure.seconds(&block) }
     end
 
-    # Makes a handle of whichever client is loaded.
+    # @return [DurableStreams::Stream] a handle of the loaded client
     def stream(params, type = "application/json")
       DurableStreams::Stream.new(params.fetch("url"), content_type: type)
     end

@@ -5,34 +5,34 @@ module Bench
   module Measure
     module_function
 
-    # @return [Float] seconds of a clock that only goes forward
+    # @return [Float] seconds of the monotonic clock
     def now
       Process.clock_gettime(Process::CLOCK_MONOTONIC)
     end
 
-    # @return [Float] processor seconds of all threads of this process, user and system
+    # @return [Float] processor seconds, user and system, of all threads of this process
     def cpu
       Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID)
     end
 
-    # @return [Float] how many seconds the block took
+    # @return [Float] the seconds that the block takes
     def seconds
       start = now
       yield
       now - start
     end
 
-    # Marks what is to be profiled: what goes on outside, such as making messages, is of no interest. See {Profile}.
+    # Marks the block for a profile, which ignores everything else, such as creating messages. See {Profile}.
     # @return [Object] the block's value
     def profiled
-      tell_perf("enable")
+      command_perf("enable")
       yield
     ensure
-      tell_perf("disable")
+      command_perf("disable")
     end
 
-    # perf reads commands from one pipe and says in the other that they are done.
-    def tell_perf(command)
+    # perf reads commands from one pipe and confirms them in another one.
+    def command_perf(command)
       return unless ENV.key?("BENCH_PERF")
 
       folder = ENV.fetch("BENCH_PERF")
@@ -41,7 +41,7 @@ module Bench
     end
 
     # @param values [Array<Numeric>]
-    # @param part [Float] 0.5 is the median, 0.99 what 99 of 100 are below
+    # @param part [Float] for example 0.5 for the median, 0.99 for the 99th percentile
     # @return [Numeric, nil]
     def quantile(values, part)
       sorted = values.sort
@@ -58,18 +58,18 @@ module Bench
       quantile(values, 0.5)
     end
 
-    # @param name [String] VmRSS (now) or VmHWM (the most so far), of /proc
+    # @param name [String] a name of /proc: VmRSS (current) or VmHWM (peak)
     # @return [Float] megabytes of 10^6 bytes
     def memory(name)
       File.read("/proc/self/status")[/^#{name}:\s+(\d+) kB/, 1].to_i * 1024 / 1e6
     end
 
-    # @return [Array<String>] what each open descriptor of this process is, as /proc has it
+    # @return [Array<String>] the target of each open descriptor of this process, from /proc
     def descriptors
       Dir.children("/proc/self/fd").filter_map do |number|
         File.readlink("/proc/self/fd/#{number}")
       rescue Errno::ENOENT
-        nil # the one that the folder was read with
+        nil # the descriptor that read this folder
       end
     end
 
@@ -82,17 +82,17 @@ module Bench
       end
     end
 
-    # What the block needs beyond what the process has now, at its worst moment.
+    # Measures the block's peak memory beyond the current memory of the process.
     # @return [Float] megabytes
     def peak_of
       GC.start
       before = memory("VmRSS")
-      File.write("/proc/self/clear_refs", "5") # VmHWM starts anew
+      File.write("/proc/self/clear_refs", "5") # resets VmHWM
       yield
       [memory("VmHWM") - before, 0.0].max
     end
 
-    # Returns once this process has done nothing for a while: its threads have sent their requests and wait.
+    # Returns once this process is idle: its threads have sent their requests and wait.
     def settle
       quiet = 0
       until quiet == 3

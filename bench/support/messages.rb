@@ -1,19 +1,19 @@
 # frozen_string_literal: true
 
 module Bench
-  # What is appended and read: JSON texts of one exact size, the same ones for the same numbers, in every process.
+  # The messages that the lines append and read. The same numbers give the same messages in every process.
   module Messages
     SEED = 20_251_121
     LETTERS = [*"a".."z", *"0".."9", " "].freeze
     FIRST_ID = 1_000_000
-    # Text to cut notes from, so that no two neighbours are alike.
+    # Random text from which each message's note is cut, so that consecutive messages differ.
     POOL = Random.new(SEED).then { |random| Array.new(65_536) { LETTERS[random.rand(LETTERS.size)] }.join.freeze }
 
     module_function
 
     # @param count [Integer]
-    # @param bytes [Integer] size of each
-    # @param first [Integer] number of the first
+    # @param bytes [Integer] exact size of each message
+    # @param first [Integer] number of the first message
     # @return [Array<String>] JSON objects of four keys
     def json(count, bytes: 103, first: 0)
       random = Random.new(SEED + first)
@@ -26,13 +26,13 @@ module Bench
     end
 
     # @param messages [Array<String>]
-    # @return [String] the body that holds them, which is also what a server answers
+    # @return [String] the body of a request or response with these messages
     def array(messages)
       "[#{messages.join(",")}]"
     end
 
     # @param megabytes [Integer] of 2^20 bytes
-    # @return [Enumerator<String>] binary texts of one of these each
+    # @return [Enumerator<String>] binary Strings of one megabyte each
     def blocks(megabytes)
       random = Random.new(SEED)
       block = random.bytes(1 << 20)

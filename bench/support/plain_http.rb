@@ -4,9 +4,9 @@ require "net/http"
 require "uri"
 
 module Bench
-  # The protocol without any client library: puts data where a line needs them, and reads back what a client sent.
+  # The protocol without a client library: creates the data that a line needs, and reads back what a client sent.
   module PlainHTTP
-    # Bytes of a request that seeds a stream.
+    # The maximal body of a request that fills a stream, in bytes.
     PIECE = 4 << 20
 
     module_function
@@ -36,24 +36,24 @@ module Bench
     end
 
     # @param url [String]
-    # @return [String] all there is
+    # @return [String] the stream's content
     def read(url)
       text = +"".b
       offset = "-1"
       loop do
-        answer = request(url, Net::HTTP::Get.new(URI("#{url}?offset=#{offset}")))
-        text << answer.body
-        offset = answer["stream-next-offset"]
-        return text if answer["stream-up-to-date"]
+        response = request(url, Net::HTTP::Get.new(URI("#{url}?offset=#{offset}")))
+        text << response.body
+        offset = response["stream-next-offset"]
+        return text if response["stream-up-to-date"]
       end
     end
 
     def request(url, request)
       uri = URI(url)
-      answer = Net::HTTP.start(uri.host, uri.port) { |http| http.request(request) }
-      raise "#{request.method} #{url}: #{answer.code} #{answer.body}" unless answer.is_a?(Net::HTTPSuccess)
+      response = Net::HTTP.start(uri.host, uri.port) { |http| http.request(request) }
+      raise "#{request.method} #{url}: #{response.code} #{response.body}" unless response.is_a?(Net::HTTPSuccess)
 
-      answer
+      response
     end
   end
 end

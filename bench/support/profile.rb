@@ -4,16 +4,15 @@ require "open3"
 require "tmpdir"
 
 module Bench
-  # Shows where a child's time goes: by perf, or where perf cannot count, by what its threads run and wait for, sampled
-  # from /proc.
+  # Shows where a child spends its time: by perf, or, if perf cannot run, by sampling its threads in /proc.
   class Profile
-    # Samples a second.
+    # Samples per second.
     RATE = 997
-    # What is below this part of the whole, in percent, is left out.
+    # The profile omits entries below this percentage.
     LEAST = "0.5"
-    # What is counted; perf has these where it has no hardware counters, too.
+    # The counted events. perf has them without hardware counters too.
     EVENTS = "task-clock,context-switches,cpu-migrations,page-faults"
-    # Rust's names can be very long.
+    # The maximal length of a row. Rust's names can be very long.
     WIDTH = 160
 
     def self.perf?
@@ -25,7 +24,7 @@ module Bench
 
     # @param children [Children]
     # @param line [Line]
-    # @param url [String] of streams that nobody else uses, which names are added to
+    # @param url [String] prefix for the URLs of streams that no other run uses
     # @param out [IO]
     def initialize(children, line, url, out: $stdout)
       @children = children
@@ -54,7 +53,7 @@ module Bench
       end
     end
 
-    # Options that leave it to the child to say when to count: see {Measure.profiled}.
+    # Options by which the child starts and stops counting: see {Measure.profiled}.
     def control(folder)
       pipes = %w[commands done].map { |name| File.join(folder, name).tap { |path| File.mkfifo(path) } }
       ENV["BENCH_PERF"] = folder
@@ -73,7 +72,7 @@ module Bench
       @out.puts "", title, rows
     end
 
-    # Which threads used the processor, and what those that did not were waiting for.
+    # Samples which threads run and what the others wait for.
     def by_sampling
       samples = Hash.new(0)
       ended = false
@@ -82,7 +81,7 @@ module Bench
       ended = true
       sampler.join
       total = samples.values.sum
-      @out.puts "", "perf is not to be had here; samples of /proc: state, thread, kernel function it waits in"
+      @out.puts "", "perf cannot run here. Samples of /proc: state, thread, kernel function in which it waits"
       samples.max_by(45) { |_, count| count }.each do |what, count|
         @out.puts "#{(100.0 * count / total).round(2).to_s.rjust(6)} %  #{what}"
       end
@@ -95,7 +94,7 @@ module Bench
           state = File.read("#{task}/stat")[/\) (\w)/, 1]
           samples["#{state}  #{name}  #{state == "R" ? "" : File.read("#{task}/wchan")}"] += 1
         rescue Errno::ENOENT, Errno::ESRCH, Errno::EACCES
-          next # it ended meanwhile
+          next # the thread has ended
         end
       end
       sleep 1.0 / RATE

@@ -4,7 +4,7 @@ require "etc"
 require "json"
 
 module Bench
-  # Gathers the figures of all runs, and shows the medians as a table and as JSON.
+  # Collects the figures of all runs and formats their medians as a table and as JSON.
   class Report
     HEAD = ["work", "figure", "this gem", "reference", "floor", "gem : floor", "gem : ref.", "goal", "met"].freeze
     SIDES = %w[gem reference floor].freeze
@@ -12,7 +12,7 @@ module Bench
     def initialize
       @figures = Hash.new { |lines, line| lines[line] = Hash.new { |sides, side| sides[side] = [] } }
       @notes = Hash.new { |lines, line| lines[line] = {} }
-      @left_out = {}
+      @skipped = {}
     end
 
     # @param line [Class] of a Line
@@ -24,23 +24,23 @@ module Bench
 
     # @param line [Class] of a Line
     # @param side [String]
-    # @param reason [String] why there is no figure
+    # @param reason [String] why figures are missing
     def miss(line, side, reason)
       @notes[line][side] = reason
     end
 
     # @param line [Class] of a Line
     # @param reason [String] why this machine cannot measure it
-    def leave_out(line, reason)
-      @left_out[line] = reason
+    def skip(line, reason)
+      @skipped[line] = reason
     end
 
-    # @return [Boolean] whether a figure of this gem is missing, for whatever reason
+    # @return [Boolean] whether figures of this gem are missing
     def incomplete?
       @notes.any? { |_, sides| sides.key?("gem") }
     end
 
-    # @return [String] the table, as Markdown, with what is missing below it
+    # @return [String] the table in Markdown, followed by notes about missing figures
     def table
       rows = lines.flat_map { |line| line.figures.map { |figure| row(line, figure) } }
       widths = [HEAD, *rows].transpose.map { |cells| cells.map(&:size).max }
@@ -50,10 +50,10 @@ module Bench
       (drawn + notes).join("\n")
     end
 
-    # @return [Hash] everything, for JSON
+    # @return [Hash] all figures, for JSON
     def to_h
       { machine: machine, lines: lines.to_h { |line| [line.id, line_to_h(line)] },
-        left_out: @left_out.transform_keys(&:id) }
+        skipped: @skipped.transform_keys(&:id) }
     end
 
     private
@@ -90,7 +90,7 @@ module Bench
       missing = lines.flat_map do |line|
         @notes[line].map { |side, reason| "#{line.id}, #{side}: no figure: #{reason}" }
       end
-      missing + @left_out.map { |line, reason| "#{line.id}: left out: #{reason}" }
+      missing + @skipped.map { |line, reason| "#{line.id}: skipped: #{reason}" }
     end
 
     def line_to_h(line)

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
 module Bench
-  # Times single requests, one after the other and by several threads at once.
+  # Times single requests, one after another and by several threads at the same time.
   module Requests
     private
 
-    # Yields each of `inputs`, of which the first half is for warming up.
+    # Yields each of `inputs`. The first half warms up and is not measured.
     # @return [Hash{Symbol => Float}] p50, p99 and processor time of a request, in microseconds
     def each_timed(inputs, &request)
       warm_up, measured = inputs.each_slice((inputs.size / 2.0).ceil).to_a
@@ -16,12 +16,11 @@ module Bench
       { p50: Measure.median(times) * 1e6, p99: Measure.quantile(times, 0.99) * 1e6, cpu: cpu * 1e6 / times.size }
     end
 
-    # Appends each list of messages through a handle and in a thread of its own, all at the same time. The block is
-    # called while the threads are still there.
-    # @return [Hash{Symbol => Float}] appends a second, and processor time of one in microseconds
-    def at_once(handles, lists)
-      start, done, leave = Array.new(3) { Queue.new }
-      threads = handles.zip(lists).map { |handle, list| appending(handle, list, start, done, leave) }
+    # Appends each list of messages through its handle, in its own thread. Calls the block before the threads end.
+    # @return [Hash{Symbol => Float}] appends per second, and processor time of an append in microseconds
+    def concurrent_appends(handles, lists)
+      start, done, finish = Array.new(3) { Queue.new }
+      threads = handles.zip(lists).map { |handle, list| appending(handle, list, start, done, finish) }
       Measure.settle
       cpu = Measure.cpu
       seconds = timed do
@@ -30,17 +29,17 @@ module Bench
       end
       cpu = Measure.cpu - cpu
       yield if block_given?
-      leave.close
+      finish.close
       threads.each(&:join)
       { rate: lists.sum(&:size) / seconds, cpu: cpu * 1e6 / lists.sum(&:size) }
     end
 
-    def appending(handle, messages, start, done, leave)
+    def appending(handle, messages, start, done, finish)
       thread = Thread.new do
         start.pop
         messages.each { |message| handle.append(message) }
         done.push(true)
-        leave.pop
+        finish.pop
       end
       thread.abort_on_exception = true
       thread

@@ -7,28 +7,28 @@ require "tmpdir"
 require_relative "../../spec/support/certificates"
 
 module Bench
-  # nginx in front of a server, which speaks TLS 1.3 with clients.
+  # nginx as a reverse proxy that accepts TLS 1.3 from clients.
   class TlsFront
     # nginx did not start.
     class Failed < StandardError; end
 
-    # Where Debian puts it, beside PATH: that is no folder of an ordinary user's.
+    # The folders that may contain nginx. Debian installs it in /usr/sbin, which is not in every user's PATH.
     FOLDERS = [*ENV.fetch("PATH", "").split(File::PATH_SEPARATOR), "/usr/sbin"].freeze
-    # Seconds it may take until it accepts connections.
+    # Seconds within which nginx must accept connections.
     START_TIMEOUT = 10
 
-    # @return [String, nil] the program
+    # @return [String, nil] the path of the program
     def self.program
       FOLDERS.map { |folder| File.join(folder, "nginx") }.find { |file| File.executable?(file) }
     end
 
-    # @return [String] what clients are to be given instead of the server's URL
+    # @return [String] the URL that clients use instead of the server's
     attr_reader :url
-    # @return [String] a file with the certificate to trust
+    # @return [String] the path of the certificate that clients must trust
     attr_reader :ca_file
 
     # @param server [TestServer]
-    # @param http2 [Boolean] whether clients may have HTTP/2; else they get HTTP/1.1
+    # @param http2 [Boolean] whether it offers HTTP/2; otherwise HTTP/1.1
     # @raise [Failed]
     def initialize(server, http2:)
       @folder = Dir.mktmpdir("durable-streams-bench-")
@@ -45,7 +45,7 @@ module Bench
       raise
     end
 
-    # Ends it and removes its files.
+    # Ends nginx and removes its files.
     def stop
       if @waiter&.alive?
         Process.kill("TERM", @pid)
@@ -69,7 +69,7 @@ module Bench
       File.write(file("key.pem"), key.to_pem)
     end
 
-    # One worker, as the server has one port; connections to it are reused, and none is closed after many requests.
+    # One worker, which reuses its connections to the server. A high `keepalive_requests` prevents that they close.
     def configuration(server, http2)
       <<~NGINX
         daemon off;

@@ -46,7 +46,7 @@ pub fn documents() -> Vec<String> {
                 number % 100,
                 number,
                 number * 37,
-                "a sentence of plain text, which is what most of most documents is; ".repeat(3),
+                "a sentence of plain text, as documents have in many of their keys; ".repeat(3),
             );
             text
         })

@@ -1,6 +1,6 @@
-//! Sends the same request again and again over plain sockets, one at a time on each connection, and prints what
-//! wrk would: `FIGURES p50 p99 rate failed` (microseconds, microseconds, requests a second, requests). It is a POST if there
-//! is a body, else a GET.
+//! Repeats the same request over plain sockets, one at a time on each connection. Prints the same figures as wrk:
+//! `FIGURES p50 p99 rate failed` (microseconds, microseconds, requests per second, requests). The request is a POST if
+//! there is a body, otherwise a GET.
 //!
 //! Usage: floor URL CONNECTIONS SECONDS [BODY-FILE CONTENT-TYPE]
 
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What became of one connection's requests.
+/// The results of one connection's requests.
 #[derive(Default)]
 struct Connection {
     times: Vec<Duration>,
@@ -76,22 +76,22 @@ fn repeat_until(end: Instant, host: &str, request: &[u8]) -> Result<Connection> 
     let mut socket = TcpStream::connect(host)?;
     socket.set_nodelay(true)?;
     let mut result = Connection::default();
-    let mut answer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         let start = Instant::now();
         if start >= end && !result.times.is_empty() {
             return Ok(result);
         }
         socket.write_all(request)?;
-        if !read_answer(&mut socket, &mut answer)? {
+        if !read_response(&mut socket, &mut buffer)? {
             result.failed += 1;
         }
         result.times.push(start.elapsed());
     }
 }
 
-/// Reads one answer; true if its status is 2xx. Answers have no body, or one with its length.
-fn read_answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
+/// Reads one response. Returns whether its status is 2xx. Supports bodies with a Content-Length only.
+fn read_response(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
     let mut len = 0;
     loop {
         let read = socket.read(&mut buffer[len..])?;
