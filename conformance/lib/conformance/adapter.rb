@@ -3,8 +3,8 @@
 require "json"
 require "durable_streams"
 
-# Lets the client conformance suite of Durable Streams drive this gem: commands come in as lines of JSON, each is
-# carried out with the gem's public API, and its result goes out as one line of JSON.
+# Connects the client conformance suite of Durable Streams with this gem: reads commands as lines of JSON, executes each
+# one with the gem's public API, and writes its result as a line of JSON.
 module Conformance
   require_relative "failure"
   require_relative "session"
@@ -14,16 +14,16 @@ module Conformance
   require_relative "validate_command"
   require_relative "benchmark"
 
-  # The conversation: reads commands, finds who carries them out, writes results. Knows nothing of streams.
+  # Reads commands, dispatches them to the handlers, and writes results.
   class Adapter
-    # A line must not hold these raw: Node's readline takes them for ends of lines.
+    # Escaped in results, because Node's readline treats them as line ends.
     LINE_SEPARATORS = { "\u2028" => '\u2028', "\u2029" => '\u2029' }.freeze
 
-    # What the suite asks about before it runs the cases that need it.
+    # The features that the adapter declares. The suite skips cases that need others.
     FEATURES = { batching: true, sse: true, longPoll: true, auto: true, streaming: true, dynamicHeaders: true,
                  retryOptions: true, batchItems: true, strictZeroValidation: true }.freeze
 
-    # Who carries out commands: each says in COMMANDS which, and by which of its methods.
+    # The classes that execute commands. Their COMMANDS map a command's type to a method.
     HANDLERS = [StreamCommands, ReadCommand, ProducerCommands, ValidateCommand, Benchmark].freeze
 
     # @param input [IO] commands
@@ -35,13 +35,13 @@ module Conformance
       @handlers = {}
     end
 
-    # Answers commands until one says `shutdown`, or no more come.
+    # Executes commands until `shutdown` or the end of the input.
     # @return [nil]
     def run
       @input.each_line do |line|
         next if line.strip.empty?
 
-        type, result = answer(line)
+        type, result = execute(line)
         write(result)
         break if type == "shutdown"
       end
@@ -52,8 +52,8 @@ module Conformance
     private
 
     # @param line [String]
-    # @return [Array(String, Hash)] the command's type, and the result without what is nil
-    def answer(line)
+    # @return [Array(String, Hash)] the command's type, and the result without nils
+    def execute(line)
       type = nil
       command = JSON.parse(line)
       type = command.fetch("type")
@@ -67,7 +67,7 @@ module Conformance
       when "init" then start(command)
       when "shutdown" then {}
       else
-        handler = @handlers[type] or raise NotImplementedCommand, "no such command, or not before init: #{type}"
+        handler = @handlers[type] or raise NotImplementedCommand, "#{type} is unknown, or came before init"
         handler.call(command)
       end
     end

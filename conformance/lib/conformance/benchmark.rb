@@ -3,16 +3,16 @@
 require "securerandom"
 
 module Conformance
-  # The operations of the suite's benchmarks (`--bench`). What is measured is the operation alone: payloads are made
-  # before, and bytes are counted after it.
+  # The operations of the suite's benchmarks (`--bench`). Only the operation is measured, not creating payloads or
+  # counting bytes.
   class Benchmark
     COMMANDS = { "benchmark" => :benchmark }.freeze
 
     OPERATIONS = %w[append read roundtrip create throughput_append throughput_read].freeze
     LIVE = { "long-poll" => :long_poll, "sse" => :sse, nil => :long_poll }.freeze
-    # What reads ask for: plain answers, as the Rust client gets them, beside which this one is measured. The server
-    # compresses even the shortest answer where it may, and that takes longer than all that a client does.
-    PLAIN = { "Accept-Encoding" => "identity" }.freeze
+    # Reads request uncompressed responses, as the Rust client gets them. Otherwise the server compresses even the
+    # shortest response, which takes longer than everything that a client does.
+    UNCOMPRESSED = { "Accept-Encoding" => "identity" }.freeze
 
     # @param session [Session]
     def initialize(session)
@@ -25,7 +25,7 @@ module Conformance
     def benchmark(command)
       operation = command.fetch("operation")
       name = operation.fetch("op")
-      raise NotImplementedCommand, "no such operation: #{name}" unless OPERATIONS.include?(name)
+      raise NotImplementedCommand, "#{name} is an unknown operation" unless OPERATIONS.include?(name)
 
       nanoseconds, metrics = send(name, operation)
       { iterationId: command["iterationId"], durationNs: nanoseconds.to_s, metrics: metrics }
@@ -40,13 +40,13 @@ module Conformance
       [Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond) - start, value]
     end
 
-    # A handle for a stream of bytes that the suite has made.
+    # @return [DurableStreams::Stream] a handle for a stream of bytes that the suite created
     def stream(operation)
       @streams[operation.fetch("path")] ||= handle(operation["path"], :bytes)
     end
 
     def handle(path, content_type)
-      @session.client.stream(path, content_type: content_type, headers: PLAIN)
+      @session.client.stream(path, content_type: content_type, headers: UNCOMPRESSED)
     end
 
     def append(operation)
@@ -68,14 +68,14 @@ module Conformance
       [nanoseconds, {}]
     end
 
-    # Creates a stream, appends to it while a live read waits, and ends when the data has come.
+    # Creates a stream and appends to it while a live read waits. Ends when the data have arrived.
     def roundtrip(operation)
       live = LIVE.fetch(operation["live"])
       size = operation.fetch("size")
       type = content_type(operation)
       data = DurableStreams.json_content_type?(type) ? { data: @payloads[size] } : @payloads[size]
       nanoseconds, received = measured do
-        stream = @session.client.create(operation.fetch("path"), content_type: type, headers: PLAIN)
+        stream = @session.client.create(operation.fetch("path"), content_type: type, headers: UNCOMPRESSED)
         reading = Thread.new { first_data(stream, live) }
         stream.append(data)
         reading.value
@@ -83,14 +83,14 @@ module Conformance
       [nanoseconds, { bytesTransferred: size + received.bytesize }]
     end
 
-    # @return [String] what came, as it was on the wire
+    # @return [String] the received bytes
     def first_data(stream, live)
       stream.read_bytes(live: live) do |reader|
         reader.each { |chunk| return chunk.data unless chunk.data.empty? }
       end
     end
 
-    # The producer is what the gem has for many messages; the suite's concurrency has no meaning for it.
+    # Uses a producer, the gem's way to append many messages, and ignores the suite's concurrency.
     def throughput_append(operation)
       count, size = operation.fetch_values("count", "size")
       payload = @payloads[size]
@@ -103,7 +103,7 @@ module Conformance
       [nanoseconds, { bytesTransferred: count * size, messagesProcessed: count }]
     end
 
-    # Parses every message and hands it out; its size is that of the stream, read as bytes once and not measured.
+    # Parses and yields every message. The size is that of the stream, which is read as bytes once, not measured.
     def throughput_read(operation)
       path = operation.fetch("path")
       stream = handle(path, :json)

@@ -1,16 +1,16 @@
 # frozen_string_literal: true
 
 module Conformance
-  # A header or parameter that the gem asks for anew for every request.
+  # A header or parameter that the gem computes for every request.
   class DynamicValue
-    # @return [String, nil] what the last request got
+    # @return [String, nil] the value of the last request
     attr_reader :last
 
     # @param kind [String] "counter" (1, 2, 3 …), "timestamp" (milliseconds) or "token" (always the same)
     # @param token [String, nil]
-    # @raise [ArgumentError] for another kind
+    # @raise [ArgumentError] if the kind is unknown
     def initialize(kind, token = nil)
-      raise ArgumentError, "no such kind of value: #{kind}" unless %w[counter timestamp token].include?(kind)
+      raise ArgumentError, "#{kind} is an unknown kind of value" unless %w[counter timestamp token].include?(kind)
 
       @kind = kind
       @token = token
@@ -18,7 +18,7 @@ module Conformance
       @last = nil
     end
 
-    # @return [String] the value for one request
+    # @return [String] the value for the next request
     def call
       @last = case @kind
               when "counter" then (@count += 1).to_s

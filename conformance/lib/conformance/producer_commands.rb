@@ -3,16 +3,15 @@
 module Conformance
   # Writes through producers.
   #
-  # Single messages, and what ends them, share a producer: it lives from the first command that names it until it is
-  # detached, as it would in a program. A batch has a producer of its own, which starts from the first number, as a
-  # program does that is run again.
+  # Single messages and their close use a shared producer, from the first command that names it until `detach`, as in a
+  # program. A batch uses a new producer, which starts at sequence number 0, as in a program that runs again.
   class ProducerCommands
     COMMANDS = { "idempotent-append" => :append, "idempotent-append-batch" => :append_batch,
                  "idempotent-close" => :close, "idempotent-detach" => :detach }.freeze
 
-    # One message to a request, none waiting for company: what it takes to have several requests out at a time.
+    # One message per request, without linger, so that several requests are in flight.
     PIPELINED = { max_batch_items: 1, linger_ms: 0 }.freeze
-    # All that a command brings in as few requests as can be.
+    # All messages of a command in as few requests as possible.
     BATCHED = { linger_ms: 1_000 }.freeze
 
     # @param session [Session]
@@ -36,7 +35,7 @@ module Conformance
       end
     end
 
-    # A stream that was closed already is closed by a producer that sends the same number again.
+    # If the producer has already closed the stream, another one repeats the request with the same sequence number.
     def close(command)
       producer = shared(command)
       producer = again(producer, command) if producer.closed?

@@ -3,9 +3,8 @@
 module Conformance
   # Reads, in every mode.
   #
-  # A live read of the gem has no end of its own while the stream is open; the command gives it one, whichever comes
-  # first: `maxChunks`, being up to date (with `waitForUpToDate`), a poll that is empty after something came, and
-  # `timeoutMs`, at which the reader is closed, as any user would close it.
+  # A live read of the gem does not end while the stream is open. The command ends it by the first of: `maxChunks`,
+  # being up to date (with `waitForUpToDate`), an empty poll after some data, and `timeoutMs`, which closes the reader.
   class ReadCommand
     COMMANDS = { "read" => :read }.freeze
 
@@ -20,13 +19,13 @@ module Conformance
     end
 
     def read(command)
-      live = LIVE.fetch(command["live"]) { |other| raise ArgumentError, "no such live mode: #{other.inspect}" }
+      live = LIVE.fetch(command["live"]) { |other| raise ArgumentError, "#{other.inspect} is an unknown live mode" }
       stream = @session.stream(command)
       reader = stream.read(offset: command["offset"], live: live)
       @session.remember(command["path"], stream)
       chunks = []
       timed_out = limit(reader, command["timeoutMs"] || TIMEOUT_MS, live) { collect(reader, command, live, chunks) }
-      # A server that holds a request open until the time is over has nothing more to give.
+      # If a request is open until the timeout, the server has no more data.
       { status: reader.status || 200, chunks: chunks, offset: reader.offset, cursor: reader.cursor,
         upToDate: reader.up_to_date? || timed_out, streamClosed: reader.stream_closed?, **@session.sent }
     ensure
@@ -49,13 +48,13 @@ module Conformance
       chunks.size >= (command["maxChunks"] || MAX_CHUNKS) || (command["waitForUpToDate"] && batch.up_to_date?)
     end
 
-    # Closes the reader when the time is over, which ends the block's iteration.
-    # @return [Boolean] whether it came to that
+    # Closes the reader at the timeout, which ends the block's iteration.
+    # @return [Boolean] whether it timed out
     def limit(reader, milliseconds, live, &block)
       return block.call && false if live == :off
 
       reading = Thread.new(&block)
-      reading.report_on_exception = false # it is raised below
+      reading.report_on_exception = false # `value` raises it
       timed_out = reading.join(milliseconds / 1000.0).nil?
       reader.close if timed_out
       reading.value

@@ -3,12 +3,12 @@
 require_relative "dynamic_value"
 
 module Conformance
-  # What lasts from `init` to `shutdown`: one client, so that connections are used again, what is known about the
-  # streams, and the headers and parameters that change with every request.
+  # The state from `init` to `shutdown`: one client, so that connections are reused, the streams' content types, and the
+  # dynamic headers and parameters.
   class Session
     # @return [DurableStreams::Client]
     attr_reader :client
-    # @return [Hash{String => String}] content type by path, as far as it is known
+    # @return [Hash{String => String}] known content types by path
     attr_reader :content_types
     # @return [Hash{String => DynamicValue}] by name
     attr_reader :headers, :params
@@ -23,25 +23,25 @@ module Conformance
       @params = {}
     end
 
-    # @param command [Hash] with the path, and headers of its own if any
-    # @param content_type [String, nil] nil: what is known about the path
-    # @return [DurableStreams::Stream] a handle whose requests carry the dynamic values
+    # @param command [Hash] with "path" and optional "headers"
+    # @param content_type [String, nil] nil: the known content type of the path
+    # @return [DurableStreams::Stream] a handle whose requests have the dynamic values
     def stream(command, content_type: nil)
       path = command.fetch("path")
       client.stream(path, content_type: content_type || content_types[path],
                           headers: headers.merge(command["headers"] || {}), params: params)
     end
 
-    # Keeps what a handle has learned.
+    # Stores the content type that a handle knows.
     # @param path [String]
     # @param stream [DurableStreams::Stream]
-    # @return [DurableStreams::Stream] the same
+    # @return [DurableStreams::Stream] the same stream
     def remember(path, stream)
       content_types[path] = stream.content_type if stream.content_type
       stream
     end
 
-    # @return [Hash{Symbol => Hash, nil}] the dynamic values as the last requests had them, for a result
+    # @return [Hash{Symbol => Hash, nil}] the dynamic values of the last request, for a result
     def sent
       { headersSent: last_values(headers), paramsSent: last_values(params) }
     end

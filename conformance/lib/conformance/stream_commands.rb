@@ -3,10 +3,10 @@
 require "time"
 
 module Conformance
-  # What is done to a stream, reading aside, and the values that requests carry.
+  # All operations of a stream except reading, and the dynamic values.
   #
-  # The gem's calls return what an operation gave, not which status of success it came with. The suite wants a status in
-  # results; it has 200 there for whatever succeeded, and distinguishes 201 and 200 for `create` alone.
+  # The gem's methods do not return the status of a successful response. The suite expects one: 200, or for `create` 201
+  # or 200.
   class StreamCommands
     COMMANDS = { "create" => :create, "connect" => :connect, "append" => :append, "head" => :head,
                  "delete" => :delete, "close" => :close, "set-dynamic-header" => :dynamic_header,
@@ -17,7 +17,7 @@ module Conformance
       @session = session
     end
 
-    # 201 where there was no such stream before, as seen by asking.
+    # The status is 201 if the stream did not exist before, which an additional request finds out.
     def create(command)
       stream = @session.stream(command, content_type: command["contentType"] || "application/octet-stream")
       existed = stream.exists?
@@ -79,7 +79,7 @@ module Conformance
 
     private
 
-    # One message under the very number that the command says.
+    # Appends one message with the command's sequence number.
     def append_as_producer(command, stream)
       result = DurableStreams::Producer.open(
         stream: stream, producer_id: command["producerId"], epoch: command["producerEpoch"] || 0,

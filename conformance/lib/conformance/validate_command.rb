@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
 module Conformance
-  # Makes objects from values that may be impossible, and reports what the gem says to them. Nothing is checked here.
+  # Creates objects from values that may be invalid, and reports the gem's errors. Does not check values itself.
   class ValidateCommand
     COMMANDS = { "validate" => :validate }.freeze
 
-    # The suite's names, the gem's, and what one of the suite's units is in the gem's.
+    # The gem's name for each of the suite's, and the suite's unit in the gem's.
     RETRY_OPTIONS = { "maxRetries" => [:max_retries, 1], "initialDelayMs" => [:initial_delay, 0.001],
                       "maxDelayMs" => [:max_delay, 0.001], "multiplier" => [:multiplier, 1] }.freeze
     PRODUCER_OPTIONS = { "producerId" => :producer_id, "epoch" => :epoch, "maxBatchBytes" => :max_batch_bytes,
@@ -21,7 +21,7 @@ module Conformance
       case target["target"]
       when "retry-options" then retry_options(target)
       when "idempotent-producer" then idempotent_producer(target)
-      else raise NotImplementedCommand, "no such target to validate: #{target["target"]}"
+      else raise NotImplementedCommand, "#{target["target"]} is an unknown target to validate"
       end
       {}
     end
@@ -43,7 +43,7 @@ module Conformance
       end
     end
 
-    # Has the gem's message name the options as the suite does.
+    # Replaces the gem's option names in an error's message by the suite's.
     # @param names [Hash{String => Symbol}]
     def translated(names)
       yield
