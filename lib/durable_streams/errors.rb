@@ -110,7 +110,8 @@ module DurableStreams
     DEFAULTS = { message: "Forbidden", status: 403, code: "FORBIDDEN" }.freeze
   end
 
-  # Another producer has claimed this producer's id with a higher epoch (403), or uses it in the same epoch.
+  # Another producer has claimed this producer's id with a higher epoch (403), or uses it in the same epoch. Or the
+  # server has closed this epoch, as replicated servers do after they lost data: `current_epoch` is the producer's own.
   class StaleEpochError < ForbiddenError
     # @api private
     DEFAULTS = { message: "Stale producer epoch", status: 403, code: "FORBIDDEN" }.freeze

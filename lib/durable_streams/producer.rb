@@ -133,8 +133,8 @@ module DurableStreams
     # @param url [String, URI, nil] absolute, or a path to join to the client's (or the configuration's) base_url
     # @param producer_id [String] stable, not empty, of printable characters
     # @param epoch [Integer] from 0 to 2^53-1
-    # @param auto_claim [Boolean] whether to claim the server's epoch + 1 if a newer epoch has the id, or an earlier run
-    #   has used this epoch
+    # @param auto_claim [Boolean] whether to claim the server's epoch + 1 if a newer epoch has the id, if the server has
+    #   closed this epoch, or if an earlier run has used it
     # @param max_batch_bytes [Integer] a batch is sent at this size, in bytes; a larger message has its own batch
     # @param max_batch_items [Integer, nil] a batch is sent at this number of messages; nil: no such limit
     # @param linger_ms [Numeric] milliseconds that a message waits for others in its batch; 0: it does not wait

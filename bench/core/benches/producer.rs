@@ -11,7 +11,7 @@ use durable_streams_protocol::json::validate;
 use durable_streams_protocol::producer::{BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerMachine};
 use durable_streams_protocol::request::{self, Context};
 use durable_streams_protocol::retry::policy::RetryPolicy;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// The defaults of `DurableStreams::Producer.new`.
 fn config() -> ProducerConfig {
@@ -39,9 +39,11 @@ fn config() -> ProducerConfig {
 
 /// A successful response.
 fn accepted() -> BatchResponse {
+    let mut headers = HeaderMap::new();
+    headers.insert("producer-epoch", HeaderValue::from_static("0"));
     let response = request::Response {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers,
         body: Bytes::new(),
         tries: Default::default(),
     };

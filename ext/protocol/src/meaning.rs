@@ -107,7 +107,7 @@ fn forbidden(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) 
     );
     if has_epoch && headers.contains_key(protocol::PRODUCER_EPOCH) {
         let current_epoch = number(headers, &protocol::PRODUCER_EPOCH);
-        let reason = "this producer id has a newer epoch";
+        let reason = "this epoch of the producer id is closed";
         return (Kind::StaleEpoch { current_epoch }, reason);
     }
     (Kind::Forbidden, "forbidden")

@@ -86,7 +86,7 @@
 //! };
 //! use durable_streams_protocol::request::{self, Context};
 //! use durable_streams_protocol::retry::policy::RetryPolicy;
-//! use http::{HeaderMap, StatusCode};
+//! use http::{HeaderMap, HeaderValue, StatusCode};
 //!
 //! let retry = RetryPolicy {
 //!     max_retries: 5,
@@ -123,9 +123,11 @@
 //! assert!(machine.poll_transmit(now).is_none());
 //!
 //! // … and this is its response.
+//! let mut headers = HeaderMap::new();
+//! headers.insert("stream-next-offset", HeaderValue::from_static("2"));
 //! let response = request::Response {
 //!     status: StatusCode::OK,
-//!     headers: HeaderMap::new(),
+//!     headers,
 //!     body: Bytes::new(),
 //!     tries: Default::default(),
 //! };

@@ -12,6 +12,7 @@ use crate::request::{self, Context};
 /// The parts of a response to a batch that the machine needs.
 #[derive(Debug)]
 pub struct BatchResponse {
+    /// The offset after the batch. A server that has the batch may not remember it.
     pub(super) next_offset: Option<String>,
     /// The last sequence number that the server has accepted in the epoch.
     pub(super) producer_seq: Option<u64>,
@@ -31,7 +32,7 @@ enum ResponseOutcome {
 pub(super) enum Verdict {
     /// The batch is in the stream.
     Stored { duplicate: bool },
-    /// A newer epoch has fenced the epoch of the batch.
+    /// The epoch of the batch is fenced by a newer one, or closed (then `current_epoch` is the same).
     Fenced { current_epoch: u64, error: Error },
     /// The server had not stored all earlier batches when the request arrived.
     Gap { expected: Option<u64>, error: Error },
@@ -52,13 +53,22 @@ impl BatchResponse {
     /// Reads a response to a batch. `context` is the producer's, with its retry policy.
     pub fn new(context: &Context<'_>, response: request::Response) -> Self {
         let headers = &response.headers;
+        let next_offset = protocol::next_offset(headers);
+        // A web page says nothing of the stream or the producer.
+        let unusable = next_offset
+            .err()
+            .filter(|_| !headers.contains_key(protocol::PRODUCER_EPOCH));
         Self {
-            next_offset: protocol::next_offset(headers).ok().map(str::to_owned),
+            next_offset: next_offset.ok().map(str::to_owned),
             producer_seq: number(headers, &protocol::PRODUCER_SEQ),
             retry_after: retry_after(headers, context.now),
-            outcome: match response.status.as_u16() {
-                200 => ResponseOutcome::Accepted { duplicate: false },
-                204 => ResponseOutcome::Accepted { duplicate: true },
+            outcome: match (response.status.as_u16(), unusable) {
+                (200, Some(reason)) => ResponseOutcome::Rejected {
+                    may_be_stored: true,
+                    error: context.unusable(&response, reason),
+                },
+                (200, None) => ResponseOutcome::Accepted { duplicate: false },
+                (204, _) => ResponseOutcome::Accepted { duplicate: true },
                 _ => ResponseOutcome::Rejected {
                     may_be_stored: context.meaning(&response).may_be_stored,
                     error: context.error(response),

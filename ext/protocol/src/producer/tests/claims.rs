@@ -196,14 +196,61 @@ fn in_an_epoch_that_two_claimed_numbers_prove_nothing() {
 }
 
 #[test]
-fn a_stale_answer_without_a_newer_epoch_is_no_claim() {
+fn an_epoch_that_the_server_has_closed_is_followed_by_the_next() {
     let mut bench = Bench::new(claiming());
+    let first = bench.append_and_send(&["a", "b", "c"]);
+    bench.accept(&first[0]);
+    let sent = bench.send();
+    bench.respond(&sent[1], stale(0));
+    assert!(bench.send().is_empty(), "the other may be stored");
+    bench.respond(&sent[0], stale(0));
+    let claim = bench.send();
+    assert_eq!((claim[0].epoch, bodies(&claim)), (1, vec![(0, "b".to_owned())]));
+    bench.accept(&claim[0]);
+    assert_eq!(bodies(&bench.send()), [(1, "c".to_owned())]);
+}
+
+#[test]
+fn a_request_that_was_lost_before_its_epoch_was_closed_is_unknown() {
+    let (mut bench, sent) = Bench::sending(claiming(), &["a"]);
+    bench.lose(&sent[0]);
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    bench.respond(&again[0], stale(0));
+    let failure = FailureReason::StaleEpoch { current_epoch: 0 };
+    assert_eq!(bench.failed(), Some((failure, vec![unknown("a")])));
+}
+
+#[test]
+fn a_server_that_closes_every_epoch_at_once_is_given_up() {
+    let mut bench = Bench::new(claiming());
+    let mut sent = bench.append_and_send(&["a"]);
+    for epoch in 0..3 {
+        bench.respond(&sent[0], stale(epoch));
+        sent = bench.send();
+        assert_eq!(sent[0].epoch, epoch + 1);
+    }
+    bench.respond(&sent[0], stale(3));
+    let failure = FailureReason::StaleEpoch { current_epoch: 3 };
+    assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
+}
+
+#[test]
+fn without_auto_claim_a_closed_epoch_is_a_failure() {
+    let mut bench = Bench::new(config());
     let sent = bench.append_and_send(&["a"]);
     bench.respond(&sent[0], stale(0));
-    assert_eq!(
-        bench.failed(),
-        Some((FailureReason::StaleEpoch { current_epoch: 0 }, vec![not_delivered("a")]))
-    );
+    let failure = FailureReason::StaleEpoch { current_epoch: 0 };
+    assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
+}
+
+#[test]
+fn an_epoch_before_this_one_is_no_reason_to_claim() {
+    let mut bench = Bench::new(ProducerConfig { epoch: 4, ..claiming() });
+    let sent = bench.append_and_send(&["a"]);
+    bench.respond(&sent[0], stale(3));
+    let failure = FailureReason::StaleEpoch { current_epoch: 3 };
+    assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
 }
 
 #[test]

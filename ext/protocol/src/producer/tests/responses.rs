@@ -69,6 +69,35 @@ fn a_lost_answer_repeats_the_same_request_after_a_delay() {
 }
 
 #[test]
+fn a_duplicate_whose_offset_the_server_has_forgotten_is_a_delivery_without_offset() {
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
+    sent.iter().for_each(|transmit| bench.lose(transmit));
+    bench.pass(Duration::from_secs(1));
+    let again = bench.send();
+    let forgotten = SimulatedResponse {
+        next_offset: None,
+        // The last number of the epoch, not of the batch.
+        ..ok(204, 2)
+    };
+    bench.respond(&again[0], forgotten);
+    let Some(ProducerEvent::Delivered(delivery)) = bench.machine.poll_event() else {
+        panic!("no delivery")
+    };
+    assert_eq!(
+        (delivery.seq, delivery.duplicate, delivery.next_offset),
+        (1, true, None)
+    );
+    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
+}
+
+#[test]
+fn a_success_without_offset_and_epoch_is_no_delivery() {
+    let (mut bench, sent) = Bench::sending(config(), &["a"]);
+    bench.respond(&sent[0], status(200));
+    assert_eq!(bench.failed(), Some((FailureReason::Rejected(200), vec![unknown("a")])));
+}
+
+#[test]
 fn what_the_server_asks_for_is_waited_for() {
     let mut bench = Bench::new(config());
     let first = bench.append_and_send(&["a"]);

@@ -61,6 +61,9 @@ pub(super) struct Plan {
     /// Give up so long after the last append.
     pub abort_after: Option<u64>,
     pub offset_on_duplicate: bool,
+    pub forgets_receipts: bool,
+    /// How often the server closes the present epoch.
+    pub epoch_closes: u32,
 }
 
 impl Plan {
@@ -141,6 +144,8 @@ impl Plan {
             close_stream: if rng.bool() { Some(rng.bool()) } else { None },
             abort_after: (rng.u32(..10) == 0).then(|| rng.u64(..100_000)),
             offset_on_duplicate: rng.bool(),
+            forgets_receipts: false,
+            epoch_closes: 0,
             config,
         }
     }
@@ -207,13 +212,22 @@ impl Plan {
         self
     }
 
+    /// The same, now and then with a replicated server: it forgets receipts, and closes epochs when it recovers.
+    pub(super) fn replicated(mut self, rng: &mut Rng) -> Self {
+        self.forgets_receipts = rng.bool();
+        if self.twins.is_none() && rng.u32(..5) == 0 {
+            self.epoch_closes = rng.u32(1..4);
+        }
+        self
+    }
+
     fn may_claim(&self) -> bool {
         self.config.auto_claim && self.config.claims.max_claims > 0
     }
 
     /// Whether anybody else may take the id while the run lasts.
     pub(super) fn contested(&self) -> bool {
-        self.rival_claims > 0 || self.rival_races || self.producers > 1
+        self.rival_claims > 0 || self.rival_races || self.producers > 1 || self.epoch_closes > 0
     }
 
     /// Whether nothing in this run excuses a failure.

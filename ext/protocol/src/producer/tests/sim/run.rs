@@ -42,6 +42,7 @@ enum SimulationEvent {
         seq: u64,
     },
     ClosedByOther,
+    EpochCloses,
     Gone,
     Pause(Owner, u64),
     EarlierArrives {
@@ -82,7 +83,8 @@ impl ProducerRun {
         let plan = Plan::draw(&mut rng)
             .resumed(&mut Rng::with_seed(!seed))
             .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
-            .twinned(&mut Rng::with_seed(seed ^ 0x2222));
+            .twinned(&mut Rng::with_seed(seed ^ 0x2222))
+            .replicated(&mut Rng::with_seed(seed ^ 0x3333));
         Self::of(plan, rng)
     }
 
@@ -96,6 +98,7 @@ impl ProducerRun {
             state: plan.initial_epoch.map(|epoch| (epoch, rng.u64(..3))).or(used),
             max_body: plan.max_body,
             offset_on_duplicate: plan.offset_on_duplicate,
+            forgets_receipts: plan.forgets_receipts,
             ..ProducerServer::default()
         };
         let clients: Vec<_> = (0..plan.producers)
@@ -139,6 +142,9 @@ impl ProducerRun {
         }
         for _ in 0..self.plan.rival_claims {
             self.soon(100_000, SimulationEvent::RivalClaims { epoch: None });
+        }
+        for _ in 0..self.plan.epoch_closes {
+            self.soon(100_000, SimulationEvent::EpochCloses);
         }
         if self.plan.closed_by_other {
             self.soon(50_000, SimulationEvent::ClosedByOther);
@@ -234,6 +240,7 @@ impl ProducerRun {
             SimulationEvent::LookUp(owner, lookup) => self.look_up(owner, &lookup),
             SimulationEvent::LookupEnded(owner, lookup_result) => self.lookup_result(owner, lookup_result),
             SimulationEvent::ClosedByOther => self.server.closed = self.server.closed.or(Some(None)),
+            SimulationEvent::EpochCloses => self.server.epoch_closed = self.server.state.is_some(),
             SimulationEvent::Gone => self.server.gone = true,
             SimulationEvent::Pause(owner, length) => {
                 self.paused_until[owner] = self.paused_until[owner].max(self.now + length);

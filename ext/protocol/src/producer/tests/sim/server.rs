@@ -22,6 +22,10 @@ pub(super) const RIVAL: Owner = usize::MAX;
 pub(super) struct ProducerServer {
     /// Epoch and last number.
     pub state: Option<(u64, u64)>,
+    /// Whether nothing more of the present epoch is accepted, as after a recovery of the server: 403 with this epoch.
+    pub epoch_closed: bool,
+    /// Whether the server remembers the newest write only: a duplicate of an older one has no offset.
+    pub forgets_receipts: bool,
     /// The number that closed the stream; `None` inside for somebody else's.
     pub closed: Option<Option<(u64, u64)>>,
     pub gone: bool,
@@ -71,7 +75,7 @@ impl ProducerServer {
         assert!(closes || !body.is_empty(), "a request without data");
         let (status, expected) = match self.state {
             None if seq > 0 => (409, Some(0)),
-            Some((current, _)) if epoch < current => {
+            Some((current, _)) if epoch < current || (epoch == current && self.epoch_closed) => {
                 return SimulatedResponse {
                     producer_epoch: Some(current),
                     ..Self::response(403)
@@ -90,12 +94,14 @@ impl ProducerServer {
             };
         }
         if status == 200 {
+            self.epoch_closed &= self.state.is_some_and(|(current, _)| current == epoch);
             self.state = Some((epoch, seq));
             self.log.push((owner, body.clone()));
             if closes {
                 self.closed = Some(Some((epoch, seq)));
             }
         }
+        let forgotten = self.forgets_receipts && self.state.is_some_and(|(_, last)| seq < last);
         SimulatedResponse {
             // As the reference server: closing without data is always 204.
             status: if body.is_empty() { 204 } else { status },
@@ -103,8 +109,8 @@ impl ProducerServer {
             producer_seq: self
                 .state
                 .map(|(_, last)| last)
-                .filter(|_| self.offset_on_duplicate || status == 200),
-            next_offset: (status == 200 || self.offset_on_duplicate).then(|| self.offset()),
+                .filter(|_| self.offset_on_duplicate || forgotten || status == 200),
+            next_offset: (status == 200 || (self.offset_on_duplicate && !forgotten)).then(|| self.offset()),
             // As the reference server: response of a duplicate too that closed nothing.
             stream_closed: closes,
             ..SimulatedResponse::default()
