@@ -188,7 +188,8 @@ module DurableStreams
       type ||= known_content_type(:close)
       json = ContentType.json?(type)
       data = Message.encode(data, json, type)
-      CloseResult.new(final_offset: @native.close_stream(data, type, json))
+      # A server need not name the offset in its response to a duplicate.
+      CloseResult.new(final_offset: @native.close_stream(data, type, json) || head.next_offset)
     end
 
     # Does nothing: connections belong to the {Client}, and the stream on the server remains open. Exists for code

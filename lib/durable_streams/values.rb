@@ -60,12 +60,13 @@ module DurableStreams
     include DuplicateFlag
 
     # @!attribute [r] next_offset
-    #   @return [String] the stream's end after the append
+    #   @return [String, nil] the stream's end after the append. nil only if {#duplicate?}, with servers that do not name
+    #   it then
     # @!attribute [r] duplicate
     #   @return [Boolean] whether the server had already stored the data
 
     # @api private
-    # @param next_offset [String]
+    # @param next_offset [String, nil]
     # @param duplicate [Boolean]
     # @return [AppendResult]
     def self.of(next_offset, duplicate)

@@ -17,7 +17,7 @@ module Conformance
     # @param timeout_ms [Numeric, nil] nil: the gem's own timeout
     def initialize(server_url, timeout_ms)
       timeout = timeout_ms ? { timeout: timeout_ms / 1000.0 } : {}
-      @client = DurableStreams::Client.new(base_url: server_url, **timeout)
+      @client = DurableStreams::Client.new(base_url: server_url, exactly_once: true, **timeout)
       @content_types = {}
       @headers = {}
       @params = {}

@@ -165,8 +165,8 @@ impl Stream {
         Ok(content_type.map(|text| frozen(ruby, &text)))
     }
 
-    /// `append(data, content_type, json, seq, batching)` -> the new tail, and whether the server had stored the data
-    /// already. JSON data is one value and is checked. `batching` is true, false or `:shared_values`.
+    /// `append(data, content_type, json, seq, batching)` -> the new tail (nil if the response to a duplicate does not have it),
+    /// and whether the server had stored the data already. JSON data is one value and is checked. `batching` is true, false or `:shared_values`.
     fn append(
         ruby: &Ruby,
         this: &Self,
@@ -175,7 +175,7 @@ impl Stream {
         json: bool,
         seq: Option<String>,
         batching: Value,
-    ) -> Result<(RString, bool), Error> {
+    ) -> Result<(Option<RString>, bool), Error> {
         let alone = !this.shares_requests(ruby, batching);
         let appended = if alone && !this.exactly_once {
             let body = this.payload(ruby, Operation::Append, data, json)?;
@@ -194,7 +194,8 @@ impl Stream {
             };
             this.append_in_group(ruby, append)?
         };
-        Ok((frozen(ruby, &appended.next_offset), appended.duplicate))
+        let tail = appended.next_offset.map(|text| frozen(ruby, &text));
+        Ok((tail, appended.duplicate))
     }
 
     /// Sends an append by the handle's group, and waits for its outcome.
@@ -243,14 +244,14 @@ impl Stream {
         batching.shares(has_values, has_values && is_computing(ruby))
     }
 
-    /// `close_stream(data, content_type, json)` -> the final offset.
+    /// `close_stream(data, content_type, json)` -> the final offset. nil if the response to a duplicate does not have it.
     fn close_stream(
         ruby: &Ruby,
         this: &Self,
         data: Option<RString>,
         content_type: Option<String>,
         json: bool,
-    ) -> Result<RString, Error> {
+    ) -> Result<Option<RString>, Error> {
         let offset = match (data, content_type) {
             (Some(data), Some(content_type)) if this.exactly_once => {
                 let append = Append {
@@ -267,12 +268,13 @@ impl Stream {
                 let body = data
                     .map(|data| this.payload(ruby, Operation::Close, data, json))
                     .transpose()?;
-                this.request(ruby, move |endpoint| {
+                let offset = this.request(ruby, move |endpoint| {
                     requests::close(endpoint, content_type.as_deref(), body)
-                })?
+                })?;
+                Some(offset)
             }
         };
-        Ok(frozen(ruby, &offset))
+        Ok(offset.map(|text| frozen(ruby, &text)))
     }
 
     /// `delete` -> nil.

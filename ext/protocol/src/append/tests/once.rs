@@ -118,7 +118,10 @@ fn requests_are_numbered_from_0_under_one_id() {
         assert_eq!(sent, numbered("1", seq, &format!("[{data}]")));
         assert_eq!(operation, Operation::AppendOnce { with_seq: false });
         let appended = outcome.unwrap();
-        assert_eq!((&*appended.next_offset, appended.duplicate), ("7", false));
+        assert_eq!(
+            (appended.next_offset.as_deref(), appended.duplicate),
+            (Some("7"), false)
+        );
     }
 }
 
@@ -213,6 +216,17 @@ fn after_an_unknown_outcome_there_is_a_new_id() {
         send(&mut group, append("3"), Ok(response(200, &[OFFSET]))).0,
         numbered("1.1", "0", "[3]")
     );
+}
+
+#[test]
+fn the_response_to_a_duplicate_need_not_have_the_offset() {
+    let mut group = handle();
+    let duplicate = Ok(response(204, &[(PRODUCER_SEQ, "0")]));
+    let success = send(&mut group, append("1"), duplicate).2.unwrap();
+    assert_eq!((success.next_offset, success.duplicate), (None, true));
+    // Such a response is not from a server of this protocol.
+    let unknown = send(&mut group, append("2"), Ok(response(204, &[])));
+    assert!(unknown.2.unwrap_err().outcome_unknown());
 }
 
 #[test]
@@ -312,5 +326,5 @@ fn a_close_with_data_is_numbered_too() {
     respond(&mut batch, &sent, lost());
     assert_eq!(number(&request(&mut batch)), numbered("1", "0", "[1]"));
     respond(&mut batch, &sent, Ok(response(204, &[OFFSET])));
-    assert_eq!(outcome(&mut batch).unwrap().next_offset, "7");
+    assert_eq!(outcome(&mut batch).unwrap().next_offset.as_deref(), Some("7"));
 }
