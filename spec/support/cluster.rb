@@ -6,8 +6,8 @@ require "socket"
 require_relative "cluster/programs"
 require_relative "clock"
 
-# A replicated Durable Streams server on loopback: nodes of Ursula (Raft), and the gateway in front of them. Nodes are
-# killed, restarted and stopped at will. Knows nothing of RSpec.
+# A replicated Durable Streams server on loopback: nodes of Ursula (Raft) and a gateway. Nodes can be killed, restarted,
+# paused and resumed. Independent of RSpec.
 #
 #   Cluster.start do |cluster|
 #     cluster.create_bucket("specs")
@@ -15,41 +15,41 @@ require_relative "clock"
 #     cluster.leader("/specs/stream").kill    # as kill -9 does
 #   end
 #
-# All of it ends with this process, even if this process is killed: see Cluster::Supervisor.
+# Its programs end with this process, even if this process is killed: see Cluster::Supervisor.
 class Cluster
   include Clock
 
-  # The cluster or a part of it did not do what was waited for. The message has what it logged.
+  # The cluster or one of its programs did not reach an expected state in time. The message includes its log.
   class StartError < StandardError; end
 
   HOST = "127.0.0.1"
-  # Where `bin/setup --cluster` puts the program.
+  # The path at which `bin/setup --cluster` installs the program.
   BINARY = File.expand_path("../../.server/bin/ursula", __dir__)
-  # Seconds to wait for what a node does within a few. An election takes 5 to 6.
+  # Seconds to wait for a node, far more than it needs. An election takes 5 to 6.
   PATIENCE = 60
-  # Seconds between two looks at something that cannot be waited for.
+  # Seconds between two polls of a state.
   INTERVAL = 0.02
-  # Another process may take a port between our finding it free and a node's binding it.
+  # Attempts to start. Another process may take a free port before a node binds it.
   START_ATTEMPTS = 3
   PORT_TAKEN = /AddrInUse|Address already in use/
-  # Below the ports that systems give to outgoing connections: one of those could take a node's port while it is down.
+  # Below the ports of outgoing connections, which could take a node's port while the node is down.
   PORTS = (20_000..31_999)
 
   class << self
-    # @return [String, nil] the program: what bin/setup has built, else what is on PATH
+    # @return [String, nil] the program that bin/setup built, or else the one on PATH
     def program
       [File.dirname(BINARY), *ENV.fetch("PATH", "").split(File::PATH_SEPARATOR)]
         .map { |folder| File.join(folder, "ursula") }
         .find { |file| File.file?(file) && File.executable?(file) }
     end
 
-    # @return [String, nil] why there can be no cluster here; nil if there can
+    # @return [String, nil] the reason why no cluster can run here; nil if one can
     def missing
       "there is no ursula in .server/bin nor on PATH; bin/setup --cluster builds it" unless program
     end
 
-    # Starts a cluster and returns it once all of it takes writes. With a block: yields it, stops it and returns the
-    # block's value.
+    # Starts a cluster and returns it once every group accepts writes. With a block: yields it, stops it and returns
+    # the block's value.
     # @param options [Hash] as for #initialize
     # @return [Cluster, Object]
     # @raise [StartError]
@@ -82,9 +82,9 @@ class Cluster
   # @return [String] the gateway's base URL, without a slash at the end
   attr_reader :gateway_url
 
-  # @param nodes [Integer] how many; a majority of them has to run
-  # @param groups [Integer] of streams: each is led by one node
-  # @raise [StartError] if there is no program
+  # @param nodes [Integer] number of nodes; a majority of them must run
+  # @param groups [Integer] number of groups of streams; one node leads each group
+  # @raise [StartError] if the program is missing
   def initialize(nodes: 3, groups: 4)
     @program = self.class.program || raise(StartError, self.class.missing)
     @groups = groups
@@ -96,7 +96,7 @@ class Cluster
     end
   end
 
-  # Starts all of it and waits until every group takes writes.
+  # Starts the nodes and the gateway, and waits until every group accepts writes.
   # @return [self]
   # @raise [StartError]
   def start
@@ -105,18 +105,18 @@ class Cluster
     @nodes.each { |node| wait_until_ready(node) }
     probe
     self
-  rescue Exception # rubocop:disable Lint/RescueException -- whatever it is, nothing is left behind
+  rescue Exception # rubocop:disable Lint/RescueException -- no program may remain
     stop
     raise
   end
 
-  # Ends all of it at once. Twice is fine.
+  # Ends all programs at once. May be called twice.
   # @return [nil]
   def stop
     @programs.stop
   end
 
-  # Streams live in buckets: the stream /name/a needs the bucket "name". One that exists is fine.
+  # Creates a bucket if it does not exist. The stream /name/a requires the bucket "name".
   # @param name [String] 4 to 64 of a-z, 0-9, - and _
   # @return [nil]
   def create_bucket(name)
@@ -124,22 +124,21 @@ class Cluster
     nil
   end
 
-  # Which node leads the stream's group, by its own word. The node has a majority confirm it, so that one that led
-  # before is not taken for the leader.
-  # @param path [String] of a stream, which need not exist
-  # @return [Node, nil] nil while nobody leads
+  # Asks the nodes which one leads the stream's group. A majority confirms the leader, so this is never a former one.
+  # @param path [String] path of a stream, which need not exist
+  # @return [Node, nil] nil while there is no leader
   def leader(path)
     nodes.find do |node|
       next unless node.responsive?
 
-      # A live read is the leader's alone: others redirect it (307), or know no leader (503).
+      # Only the leader accepts a live read. Others redirect it (307), or know no leader (503).
       response = request(Net::HTTP::Get, node.url, "#{path}?live=long-poll&offset=-1&timeout_ms=1")
       response && !%w[307 503].include?(response.code)
     end
   end
 
   # @param path [String] of a stream
-  # @return [Node] who leads its group, as soon as somebody does
+  # @return [Node] the leader of its group; waits for one
   def wait_for_leader(path)
     wait_until("a node leads #{path}") { leader(path) }
   end
@@ -189,14 +188,15 @@ class Cluster
     end
   end
 
-  # Nodes are ready before each group has a leader. A stream's group is a hash of its path: some more paths than groups.
+  # Nodes are ready before each group has a leader. A stream's group is a hash of its path, so this tries more paths
+  # than there are groups.
   def probe
     create_bucket("cluster")
     (8 * @groups).times { |number| wait_for_leader("/cluster/probe-#{number}") }
   end
 
-  # @param what [String] for the error
-  # @param name [String, nil] the program that is waited for
+  # @param what [String] the expected state, for the error
+  # @param name [String, nil] the program, whose log the error includes
   # @return [Object] the block's first true value
   def wait_until(what, name = nil)
     deadline = now + PATIENCE
@@ -222,7 +222,7 @@ class Cluster
     nil
   end
 
-  # All of them bound at once, so that none comes twice.
+  # Binds all ports at the same time, so that they differ.
   def free_ports(count)
     servers = []
     PORTS.to_a.shuffle.each do |port|

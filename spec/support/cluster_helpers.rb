@@ -3,10 +3,10 @@
 require "securerandom"
 require_relative "cluster"
 
-# What examples of spec/cluster use to reach a replicated server.
+# Helpers for spec/cluster: a replicated server.
 module ClusterHelpers
   BUCKET = "specs"
-  # Ways to a stream, by how examples name them, and the base URL of each: given the cluster and the stream's path.
+  # The routes to a stream by name. Each returns a base URL for a cluster and the stream's path.
   ROUTES = {
     "the leader" => ->(cluster, path) { cluster.wait_for_leader(path).url },
     "a follower" => ->(cluster, path) { cluster.followers(path).first.url },
@@ -15,12 +15,12 @@ module ClusterHelpers
   }.freeze
 
   class << self
-    # @return [Cluster] the run's shared cluster, started when first asked for
+    # @return [Cluster] the run's shared cluster, which starts at the first call
     def shared
       @shared ||= start
     end
 
-    # @return [Cluster] with the bucket that examples use
+    # @return [Cluster] a new cluster with the bucket that examples use
     def start
       Cluster.start.tap { |cluster| cluster.create_bucket(BUCKET) }
     end
@@ -37,13 +37,13 @@ module ClusterHelpers
     ClusterHelpers.shared
   end
 
-  # @param name [String] something to recognize it by in a log
+  # @param name [String] a part of the path, to recognize it in a log
   # @return [String] a path that no other example uses
   def cluster_path(name = "stream")
     "/#{BUCKET}/#{name}-#{SecureRandom.hex(8)}"
   end
 
-  # Runs the block with a cluster of this example's own, whose nodes may be killed and paused.
+  # Runs the block with a separate cluster, whose nodes may be killed and paused.
   # @yieldparam cluster [Cluster]
   def with_cluster
     own = ClusterHelpers.start

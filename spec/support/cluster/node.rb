@@ -10,7 +10,7 @@ class Cluster
 
     # @param id [Integer]
     # @param url [String]
-    # @param admin_address [String] host and port of what operators use
+    # @param admin_address [String] host and port of the administration interface
     # @param cluster [Cluster]
     def initialize(id, url, admin_address, cluster)
       @id = id
@@ -32,7 +32,7 @@ class Cluster
       !@killed && !@paused
     end
 
-    # Ends it as kill -9 does, and returns when it is gone. What it has on disk remains.
+    # Kills it (SIGKILL) and returns when it has ended. Its data on disk remain.
     # @return [self]
     def kill
       @cluster.kill(self)
@@ -41,7 +41,7 @@ class Cluster
       self
     end
 
-    # Starts it again after #kill, with the same URL and what it had on disk. Returns when it is ready.
+    # Starts it again after #kill, with the same URL and data. Returns when it is ready.
     # @return [self]
     def restart
       @cluster.restart(self)
@@ -49,7 +49,7 @@ class Cluster
       self
     end
 
-    # Has it hang, as SIGSTOP does: connections to it can be made, and nothing comes back.
+    # Suspends it (SIGSTOP): clients can connect, but get no response.
     # @return [self]
     def pause
       @cluster.signal(self, "STOP")
@@ -57,7 +57,7 @@ class Cluster
       self
     end
 
-    # Has it go on after #pause.
+    # Resumes it after #pause.
     # @return [self]
     def resume
       @cluster.signal(self, "CONT")

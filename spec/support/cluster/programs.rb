@@ -8,13 +8,13 @@ class Cluster
   # The running programs of a cluster, by name: this process's side of the Supervisor. May be used from any thread.
   class Programs
     SUPERVISOR = File.expand_path("supervisor.rb", __dir__)
-    # Proxies are of no use on loopback.
+    # Loopback needs no proxy.
     ENVIRONMENT = {
       "http_proxy" => nil, "https_proxy" => nil, "all_proxy" => nil,
       "HTTP_PROXY" => nil, "HTTPS_PROXY" => nil, "ALL_PROXY" => nil, "RUST_LOG" => "warn"
     }.freeze
 
-    # @return [String] a folder for what the programs write; gone when they are
+    # @return [String] a folder for the programs' files, removed when they end
     attr_reader :folder
 
     def initialize
@@ -33,7 +33,7 @@ class Cluster
       nil
     end
 
-    # As kill -9 does; returns when the program is gone.
+    # Sends SIGKILL. Returns when the program has ended.
     # @param name [String]
     # @return [nil]
     def kill(name)
@@ -61,12 +61,12 @@ class Cluster
       File.exist?(log_path(name)) ? File.read(log_path(name)) : ""
     end
 
-    # Ends all of them and removes the folder. In a forked child this does nothing.
+    # Ends all programs and removes the folder. Does nothing in a forked child.
     # @return [nil]
     def stop
       return if Process.pid != @owner
 
-      @lock.synchronize { @pipe.close unless @pipe.closed? } # close waits for the supervisor's end
+      @lock.synchronize { @pipe.close unless @pipe.closed? } # close waits until the supervisor ends
       nil
     end
 

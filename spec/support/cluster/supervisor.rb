@@ -4,17 +4,17 @@ require "fileutils"
 require "json"
 
 class Cluster
-  # Starts, signals and ends the programs of a cluster, as a process of its own. It signals nothing but its children: a
-  # child that has ended remains its child until it has looked, so that no other process can have the number.
+  # Starts, signals and ends the programs of a cluster, in a separate process. It signals only its children. An ended
+  # child keeps its process id until the supervisor reaps it, so no signal can reach another process.
   #
   # Each line of its input is a command, and each line of its output the response, both in JSON. At the end of its input
-  # it kills what is left and removes the folder. The input ends when the process that started it ends, whatever the
-  # reason.
+  # it kills the remaining programs and removes the folder. The input ends when the process that started it ends, for
+  # any reason.
   class Supervisor
     # Seconds that a program may take to end after a KILL.
     PATIENCE = 10
 
-    # @param folder [String] where everything is that the programs write
+    # @param folder [String] the folder of the programs' files
     def initialize(folder)
       @folder = folder
       @pids = {}
@@ -28,7 +28,7 @@ class Cluster
         output.puts(JSON.generate(respond(*JSON.parse(line))))
       end
     rescue Errno::EPIPE
-      nil # Nobody reads the responses any more.
+      nil # The reader of the responses has ended.
     ensure
       @pids.each_key { |name| kill(name) }
       FileUtils.rm_rf(@folder)
@@ -51,7 +51,7 @@ class Cluster
       @pids[name] = Process.spawn(environment, *command, in: File::NULL, out: [log, "a"], err: %i[child out])
     end
 
-    # Also ends a program that is stopped.
+    # KILL also ends a suspended program.
     def kill(name)
       return unless running?(name)
 
@@ -75,7 +75,7 @@ class Cluster
 end
 
 if $PROGRAM_NAME == __FILE__
-  # A group of its own, and no interest in a terminal's signals: the end of the input is what ends it.
+  # A separate process group that ignores a terminal's signals: only the end of the input ends it.
   %w[INT TERM HUP].each { |name| Signal.trap(name, "IGNORE") }
   Cluster::Supervisor.new(ARGV.fetch(0)).run($stdin, $stdout)
 end
