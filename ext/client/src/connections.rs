@@ -1,7 +1,7 @@
 //! A client's configuration, and its connection pools in this process. Read [`Client`] first.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,17 +10,15 @@ use std::time::Duration;
 use durable_streams_protocol::error::{Error, Kind, Operation};
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use reqwest::Url;
-use rustls::client::Resumption;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::proxy::{Proxy, Unusable};
 use crate::redirect_targets::RedirectTargets;
+pub use crate::tls::Identity;
+use crate::tls::{Roots, TlsSettings};
 
 /// How long a connection may be idle. Servers and load balancers close idle connections silently not much later.
 pub(crate) const IDLE: Duration = Duration::from_secs(15);
@@ -47,15 +45,6 @@ pub struct Config {
     pub identity: Option<Identity>,
     /// The value of `User-Agent`.
     pub user_agent: String,
-}
-
-/// A client's certificate: two PEM files, which may be the same one.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The certificate, and those of its issuers after it.
-    pub certificate: PathBuf,
-    /// Its private key, not encrypted.
-    pub key: PathBuf,
 }
 
 #[cfg(any(test, debug_assertions))]
@@ -128,17 +117,6 @@ impl Pools {
             ..Self::default()
         }
     }
-}
-
-/// One client's TLS settings in one process. Certificates are read once, and any connection can resume a TLS session.
-#[derive(Debug, Default)]
-struct TlsSettings {
-    /// Trusts no certificate, for plain HTTP.
-    without_roots: OnceLock<ClientConfig>,
-    /// Trusts the system's certificates and those of `ca_file`.
-    with_roots: OnceLock<ClientConfig>,
-    /// As `with_roots`, with the client's certificate.
-    with_identity: OnceLock<ClientConfig>,
 }
 
 /// The pools of every client on one inline runtime.
@@ -288,9 +266,11 @@ impl Client {
                 let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
                 // The connection to a proxy may use TLS even for a plain URL.
                 let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
-                let tls = self
-                    .tls(&pools.tls_settings, certificates)
-                    .map_err(Unavailable::Unusable)?;
+                let roots = match certificates {
+                    true => Roots::Trusted(self.config.ca_file.as_deref()),
+                    false => Roots::None,
+                };
+                let tls = pools.tls_settings.anonymous(roots).map_err(Unavailable::Unusable)?;
                 let built = self.connect(scheme, &proxy, tls, &pools.tls_settings);
                 let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
@@ -303,46 +283,6 @@ impl Client {
         })
     }
 
-    fn tls(&self, tls_settings: &TlsSettings, certificates: bool) -> Result<ClientConfig, String> {
-        let slot = match certificates {
-            true => &tls_settings.with_roots,
-            false => &tls_settings.without_roots,
-        };
-        if let Some(config) = slot.get() {
-            return Ok(config.clone());
-        }
-        let roots = match certificates {
-            true => trusted(self.config.ca_file.as_deref())?,
-            false => RootCertStore::empty(),
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(slot.get_or_init(|| tls).clone())
-    }
-
-    /// `anonymous` with the client's certificate, if it has one.
-    fn identified(&self, tls_settings: &TlsSettings, anonymous: &ClientConfig) -> Result<Option<ClientConfig>, String> {
-        let Some(identity) = &self.config.identity else {
-            return Ok(None);
-        };
-        if let Some(config) = tls_settings.with_identity.get() {
-            return Ok(Some(config.clone()));
-        }
-        let (chain, key) = identity.read()?;
-        let key = CertifiedKey::from_der(chain, key, anonymous.crypto_provider());
-        let key = key.map_err(|error| identity.refusal(&error))?;
-        let mut tls = anonymous.clone();
-        tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
-        // TLS sessions with the certificate must not be resumed without it.
-        tls.resumption = Resumption::default();
-        Ok(Some(tls_settings.with_identity.get_or_init(|| tls).clone()))
-    }
-
     fn connect(
         &self,
         scheme: Scheme,
@@ -351,9 +291,9 @@ impl Client {
         tls_settings: &TlsSettings,
     ) -> Result<Connections, String> {
         // The server of a plain URL gets no certificate, and its proxy must not get one.
-        let identified = match scheme {
-            Scheme::Tls => self.identified(tls_settings, &tls)?,
-            Scheme::Plain => None,
+        let identified = match (scheme, &self.config.identity) {
+            (Scheme::Tls, Some(identity)) => Some(tls_settings.identified(identity, &tls)?),
+            _ => None,
         };
         let anonymous = self.build(scheme, proxy, tls)?;
         let client = match identified {
@@ -420,58 +360,4 @@ impl Drop for Client {
 enum Scheme {
     Plain,
     Tls,
-}
-
-impl Identity {
-    fn named(&self) -> String {
-        format!("client_cert {}", self.certificate.display())
-    }
-
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-        let chain = certificates(&self.certificate).map_err(|reason| format!("{}: {reason}", self.named()))?;
-        if chain.is_empty() {
-            return Err(format!("{} contains no certificate", self.named()));
-        }
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| match error {
-            PemError::NoItemsFound => "contains no private key that can be read without a password".to_owned(),
-            error => error.to_string(),
-        });
-        let key = key.map_err(|reason| format!("client_key {}: {reason}", self.key.display()))?;
-        Ok((chain, key))
-    }
-
-    fn refusal(&self, error: &rustls::Error) -> String {
-        match error {
-            rustls::Error::InconsistentKeys(_) => {
-                format!("client_key {} does not belong to {}", self.key.display(), self.named())
-            }
-            error => format!("{}, client_key {}: {error}", self.named(), self.key.display()),
-        }
-    }
-}
-
-/// The certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|e| e.to_string())
-}
-
-/// The certificates of the system (or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, if set) and of `ca_file`.
-fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca_file {
-        let certificates = certificates(path).map_err(|reason| format!("ca_file {}: {reason}", path.display()))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            return Err(format!("ca_file {} contains no certificate", path.display()));
-        }
-    }
-    if roots.is_empty() {
-        let why = system.errors.first().map_or_else(String::new, |e| format!(": {e}"));
-        return Err(format!("no trusted certificates found{why}"));
-    }
-    Ok(roots)
 }

@@ -97,6 +97,7 @@ pub mod reader;
 mod redirect_targets;
 pub mod requests;
 pub mod runtime;
+mod tls;
 pub mod transport;
 
 pub use durable_streams_protocol as protocol;
