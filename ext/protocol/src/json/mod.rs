@@ -12,6 +12,7 @@ mod fingerprint;
 mod pending;
 pub mod scan;
 mod sequence;
+mod simd;
 mod splitter;
 mod validate;
 
