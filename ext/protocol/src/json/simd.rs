@@ -6,7 +6,7 @@ pub(super) use sse2::{WIDTH, classify, special};
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use words::{WIDTH, classify, special};
 
-/// The number of bytes that [`classify`] reads.
+/// The number of bytes that `classify` reads.
 pub const STEP: usize = 64;
 
 /// Which bytes of a chunk end a plain run, and which are not ASCII.
