@@ -8,35 +8,7 @@ require_relative "../support/fault_server"
 
 # Checks that the fault server's faults are what their names say.
 RSpec.describe FaultServer do
-  let(:server) { described_class.shared }
-
-  around { |example| Timeout.timeout(60) { example.run } }
-
-  # Sends one request on a new connection and returns the Net::HTTPResponse.
-  def get(path, headers = {})
-    Net::HTTP.get_response(URI(server.url(path)), headers)
-  end
-
-  def post(path, body, headers = {})
-    Net::HTTP.post(URI(server.url(path)), body, { "content-type" => "text/plain" }.merge(headers))
-  end
-
-  # Opens a raw connection and sends a request on it.
-  def connect(request = nil)
-    socket = TCPSocket.new("127.0.0.1", server.port)
-    socket.write(request) if request
-    return socket unless block_given?
-
-    begin
-      yield socket
-    ensure
-      socket.close
-    end
-  end
-
-  def get_raw(path, &block)
-    connect("GET #{path} HTTP/1.1\r\nHost: x\r\n\r\n", &block)
-  end
+  include_context "with raw requests"
 
   describe "responses" do
     it "have a status, headers and a body" do
@@ -298,78 +270,6 @@ RSpec.describe FaultServer do
         socket.setsockopt(Socket::Option.linger(true, 0))
       end
       expect(server.wait_until_closed(1)).to eq(:rst)
-    end
-  end
-
-  describe "proxying" do
-    let(:real) { described_class.start }
-
-    after { real.stop }
-
-    before do
-      real.on { |reply| reply.respond(200, "real", "X-Real" => "1") }
-    end
-
-    it "passes requests and responses on unchanged" do
-      server.proxy(real.url)
-      response = post("/s?x=1", "data", "X-Mine" => "2")
-      expect([response.body, response["x-real"]]).to eq(%w[real 1])
-      expect(real.requests.first).to have_attributes(verb: "POST", target: "/s?x=1", body: "data")
-      expect(real.requests.first.header("x-mine")).to eq("2")
-      expect(Net::HTTP.start("127.0.0.1", server.port) { |http| http.head("/")["x-real"] }).to eq("1")
-    end
-
-    it "can lose the response to a request that the real server has processed" do
-      server.next("POST") { |reply| reply.forward(real.url).rst }
-      expect { post("/s", "data") }.to raise_error(Errno::ECONNRESET)
-      expect(real.requests.map(&:body)).to eq(["data"])
-    end
-
-    it "can send a request twice" do
-      real.next { |reply| reply.respond(200, "first") }
-      server.next("POST") { |reply| reply.forward(real.url).forward(real.url).send_response(0) }
-      expect(post("/s", "data").body).to eq("first")
-      expect(real.requests.map(&:body)).to eq(%w[data data])
-    end
-
-    it "can let a request overtake another" do
-      server.next("POST") { |reply| reply.wait(:overtaken).forward(real.url).send_response }
-      server.next("POST") { |reply| reply.forward(real.url).send_response.signal(:overtaken) }
-      slow = Thread.new { post("/s", "1").body }
-      server.wait_until_waiting(:overtaken)
-      expect([post("/s", "2").body, slow.value, real.requests.map(&:body)]).to eq(["real", "real", %w[2 1]])
-    end
-
-    it "can pass on a request whose client has given up" do
-      server.next("POST") { |reply| reply.wait(:late, patient: true).forward(real.url).send_response }
-      connect("POST /s HTTP/1.1\r\nContent-Length: 4\r\n\r\ndata") { server.wait_until_waiting(:late) }
-      server.release(:late)
-      expect(real.wait_for_request.body).to eq("data")
-    end
-
-    it "passes a long response on as it arrives, and a close by the client too" do
-      real.on("GET", "/s") { |reply| reply.sse.data("1").wait(:more).data("2").finish }
-      server.proxy(real.url)
-      get_raw("/s?live=sse") do |socket|
-        socket.gets("data: 1\n\n")
-        real.release(:more)
-        expect(socket.read).to end_with("data: 2\n\n\r\n0\r\n\r\n")
-      end
-      get_raw("/s?live=sse") { |socket| socket.gets("data: 1\n\n") }
-      expect(real.wait_until_closed(2, by: :client)).to be_a(Symbol)
-    end
-
-    it "can cut a long response" do
-      real.on("GET", "/s") { |reply| reply.sse.data("1").finish }
-      server.next("GET", "/s") { |reply| reply.cut(after: 50).pass(real.url) }
-      get_raw("/s") { |socket| expect(socket.read.bytesize).to eq(50) }
-    end
-
-    it "resets the connection if the real server cannot be reached" do
-      real.refuse_connections
-      server.proxy(real.url)
-      get_raw("/") { |socket| expect { socket.read }.to raise_error(Errno::ECONNRESET) }
-      expect(server.events(type: :upstream_failed).size).to eq(1)
     end
   end
 
