@@ -1,4 +1,7 @@
-//! One run: the clock, the network, the rival and the owner's script.
+//! One run: the clock, the events, the rival and the owner's script.
+
+mod checks;
+mod network;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,11 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::client::{ProducerClient, ProducerEnd};
+use super::client::ProducerClient;
 use super::plan::{EarlierRun, Plan};
 use super::server::{EARLIER, Owner, ProducerServer, RIVAL};
-use crate::producer::tests::{FailureReason, SimulatedResponse, no_headers, not_sent, response_lost};
-use crate::producer::{BodyKind, DeliveryOutcome, Lookup, SearchResult, Transmit, TransmitId};
+use crate::producer::tests::SimulatedResponse;
+use crate::producer::{BodyKind, Lookup, SearchResult, Transmit, TransmitId};
 use crate::request;
 
 /// Microseconds that a request may take before the client gives it up.
@@ -182,19 +185,7 @@ impl ProducerRun {
             self.now = time;
             self.handle(event);
         }
-        for client in &self.clients {
-            let readable = self.plan.faults.lookups == 0 && !self.plan.gone;
-            // An equal batch that was sent later makes a lookup useless too.
-            assert!(
-                client.assumptions == 0 || !readable || self.plan.twins.is_some(),
-                "assumed without need"
-            );
-            let closed = self.server.closed.is_some();
-            let assumed = client.assumptions + client.found > 0;
-            assert!(closed || !client.stream_closed || assumed, "not closed");
-            client.verify(&self.stored(client.owner), self.plan.must_succeed());
-        }
-        self.check_request_count();
+        self.check();
     }
 
     fn handle(&mut self, event: SimulationEvent) {
@@ -301,162 +292,12 @@ impl ProducerRun {
         }
     }
 
-    fn look_up(&mut self, owner: Owner, lookup: &Lookup) {
-        let fails = self.chance(self.plan.faults.lookups);
-        let lookup_result = match lookup {
-            Lookup::Tail { .. } => LookupResult::Tail(self.server.tail().filter(|_| !fails)),
-            Lookup::Batch { .. } if fails || self.server.gone => LookupResult::Batch(SearchResult::Unknown),
-            Lookup::Batch { from, wanted } => {
-                let pieces = self.rng.usize(1..50);
-                LookupResult::Batch(self.server.look_for(wanted, from, pieces))
-            }
-        };
-        self.soon(self.plan.delay, SimulationEvent::LookupEnded(owner, lookup_result));
-    }
-
-    fn lookup_result(&mut self, owner: Owner, lookup_result: LookupResult) {
-        let now = self.instant();
-        let machine = &mut self.clients[owner].machine;
-        match lookup_result {
-            LookupResult::Tail(tail) => machine.handle_tail(tail),
-            LookupResult::Batch(found) => machine.handle_search_result(now, found),
-        }
-        self.pump(owner);
-    }
-
     /// Messages as a request has them.
     fn body(&self, messages: &[&[u8]]) -> Bytes {
         match self.plan.config.body {
             BodyKind::Bytes => messages.concat().into(),
             BodyKind::Json => [&b"["[..], &messages.join(&b','), b"]"].concat().into(),
         }
-    }
-
-    fn send(&mut self, owner: Owner, request: Transmit) {
-        let id = request.id;
-        let faults = self.plan.faults.clone();
-        let delay = self.plan.delay;
-        let end = |end| SimulationEvent::AtClient { owner, id, end };
-        if self.chance(faults.headers) {
-            return self.soon(100, end(RequestEnd::Lost(no_headers())));
-        }
-        if self.chance(faults.not_sent) {
-            return self.soon(1_000, end(RequestEnd::Lost(not_sent())));
-        }
-        self.at(self.now + TIMEOUT, end(RequestEnd::Lost(response_lost())));
-        if self.chance(faults.request_lost) {
-            if self.rng.bool() {
-                self.soon(10_000, end(RequestEnd::Lost(response_lost())));
-            }
-            return;
-        }
-        let late = self.chance(faults.late);
-        let (least, most) = if late { (TIMEOUT, 5 * TIMEOUT) } else { (0, delay) };
-        let arrival = self.now + self.rng.u64(least..=most);
-        // A copy that comes first is one that a proxy hides. It takes away what a refusal proves (see the module), so it
-        // is only simulated where nothing needs to be proven. (If the tail was not to be had before, that a request was refused
-        // proves that it is early enough to ask for the tail again.)
-        if self.plan.must_succeed() && faults.lookups == 0 && self.chance(faults.doubled) {
-            let first = self.now + self.rng.u64(0..=delay);
-            self.at(
-                first,
-                SimulationEvent::AtServer {
-                    owner,
-                    request: request.clone(),
-                    responds: false,
-                },
-            );
-        }
-        self.at(
-            arrival,
-            SimulationEvent::AtServer {
-                owner,
-                request,
-                responds: !late,
-            },
-        );
-    }
-
-    fn at_server(&mut self, owner: Owner, request: Transmit, responds: bool) {
-        let faults = self.plan.faults.clone();
-        let id = request.id;
-        let retry_after = (self.rng.u32(..4) == 0).then(|| Duration::from_millis(self.rng.u64(..30)));
-        let response = if self.chance(faults.status_429) {
-            ProducerServer::overloaded(429, retry_after)
-        } else if self.chance(faults.status_5xx_before) {
-            ProducerServer::overloaded(503, retry_after)
-        } else {
-            let response = self
-                .server
-                .post(owner, request.epoch, request.seq, &request.body, request.closes);
-            if self.chance(faults.status_5xx_after) {
-                ProducerServer::overloaded(502, None)
-            } else {
-                response
-            }
-        };
-        // A copy that comes later: of a request that was taken, or whose answer nobody saw.
-        let lost = !responds || self.chance(faults.response_lost);
-        if (lost || matches!(response.status, 200 | 204)) && self.chance(faults.doubled) {
-            self.soon(
-                5 * self.plan.delay,
-                SimulationEvent::AtServer {
-                    owner,
-                    request,
-                    responds: false,
-                },
-            );
-        }
-        if let (403, Some(epoch), true) = (response.status, response.producer_epoch, self.plan.rival_races)
-            && self.rng.bool()
-        {
-            self.soon(
-                3 * self.plan.delay,
-                SimulationEvent::RivalClaims { epoch: Some(epoch + 1) },
-            );
-        }
-        if !responds {
-            return;
-        }
-        if lost {
-            if self.rng.bool() {
-                self.soon(
-                    10_000,
-                    SimulationEvent::AtClient {
-                        owner,
-                        id,
-                        end: RequestEnd::Lost(response_lost()),
-                    },
-                );
-            }
-            return;
-        }
-        self.soon(
-            self.plan.delay,
-            SimulationEvent::AtClient {
-                owner,
-                id,
-                end: RequestEnd::Response(response),
-            },
-        );
-    }
-
-    fn at_client(&mut self, owner: Owner, id: TransmitId, end: RequestEnd) {
-        let now = self.instant();
-        let client = &mut self.clients[owner];
-        let Some((epoch, _)) = client.open.remove(&id) else {
-            return;
-        };
-        match end {
-            RequestEnd::Response(response) => {
-                if matches!(response.status, 200 | 204) {
-                    client.saw_success(epoch);
-                }
-                client.machine.handle_response(now, id, response.to_batch_response());
-            }
-            RequestEnd::Lost(failure) => client.machine.handle_failure(now, id, failure),
-        }
-        self.pump(owner);
     }
 
     /// A claimant that believes its answers: it stops when it is told that it is not first.
@@ -474,84 +315,4 @@ impl ProducerRun {
             self.soon(5_000, SimulationEvent::RivalGoesOn { epoch, seq: seq + 1 });
         }
     }
-
-    /// The messages of one owner, in the order in which they came to the stream.
-    fn stored(&self, owner: Owner) -> Vec<Vec<u8>> {
-        let mine = self.server.log.iter().filter(|(by, _)| *by == owner);
-        mine.flat_map(|(_, body)| match self.plan.config.body {
-            BodyKind::Bytes => body.split_inclusive(|byte| *byte == b'>').map(<[u8]>::to_vec).collect(),
-            BodyKind::Json if body.is_empty() => Vec::new(),
-            BodyKind::Json => elements(body),
-        })
-        .collect()
-    }
-
-    /// Where requests merely overtake one another, none goes out more than twice.
-    fn check_request_count(&self) {
-        let faults = &self.plan.faults;
-        let losses = faults.not_sent + faults.request_lost + faults.response_lost + faults.late + faults.status_429;
-        let calm = losses + faults.status_5xx_before + faults.status_5xx_after == 0;
-        if calm && self.plan.must_succeed() && self.plan.pauses == 0 && self.plan.initial_epoch.is_none() {
-            for client in self.clients.iter().filter(|_| self.plan.earlier.is_none()) {
-                assert!(
-                    client.transmits <= 2 * client.batches,
-                    "{} for {}",
-                    client.transmits,
-                    client.batches
-                );
-            }
-        }
-    }
-
-    pub(super) fn ends(&self) -> Vec<EndLabel> {
-        let mut ends = Vec::new();
-        for client in &self.clients {
-            let first = ends.len();
-            match &client.end {
-                Some(ProducerEnd::Closed) => ends.push(
-                    if client.stream_closed {
-                        "stream closed"
-                    } else {
-                        "closed"
-                    }
-                    .to_owned(),
-                ),
-                Some(ProducerEnd::Failed(failure, undelivered)) => {
-                    let name = format!("{:?}", FailureReason::from(failure));
-                    ends.push(name.split([' ', '(', '{']).next().unwrap_or_default().to_owned());
-                    if undelivered
-                        .messages()
-                        .any(|message| message.outcome == DeliveryOutcome::Unknown)
-                    {
-                        ends.push("unknown".to_owned());
-                    }
-                }
-                None => ends.push("none".to_owned()),
-            }
-            ends.extend((0..client.claims).map(|_| "claimed".to_owned()));
-            ends.extend((client.assumptions > 0).then(|| "assumed".to_owned()));
-            ends.extend((client.found > 0).then(|| "found".to_owned()));
-            ends.extend(self.plan.twins.map(|_| format!("twin {}", ends[first])));
-            ends.extend((client.transmits > client.batches).then(|| "sent again".to_owned()));
-        }
-        ends.into_iter().map(EndLabel).collect()
-    }
-}
-
-/// The elements of a JSON array, as they were written. (No string in it has brackets or commas.)
-pub(super) fn elements(body: &[u8]) -> Vec<Vec<u8>> {
-    assert!(body.starts_with(b"[") && body.ends_with(b"]"));
-    let mut depth = 0;
-    let inner = &body[1..body.len() - 1];
-    inner
-        .split(|byte| {
-            match byte {
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth -= 1,
-                _ => {}
-            }
-            *byte == b',' && depth == 0
-        })
-        .map(<[u8]>::to_vec)
-        .collect()
 }

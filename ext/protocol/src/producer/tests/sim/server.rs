@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::run::elements;
 use crate::producer::tests::SimulatedResponse;
 use crate::producer::{BodyKind, SearchResult, WantedBatch};
 
@@ -153,4 +152,22 @@ impl ProducerServer {
             ..Self::response(status)
         }
     }
+}
+
+/// The unchanged texts of a JSON array's elements. Its strings must have neither brackets nor commas.
+pub(super) fn elements(body: &[u8]) -> Vec<Vec<u8>> {
+    assert!(body.starts_with(b"[") && body.ends_with(b"]"));
+    let mut depth = 0;
+    let inner = &body[1..body.len() - 1];
+    inner
+        .split(|byte| {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+            *byte == b',' && depth == 0
+        })
+        .map(<[u8]>::to_vec)
+        .collect()
 }
