@@ -17,7 +17,7 @@ on_each_server "Appends with exactly_once: true" do
 
   it "keep bytes as they are" do
     text = client.create(unique_path, content_type: :text)
-    ["a", "bc", "é"].each { |data| text.append(data) }
+    %w[a bc é].each { |data| text.append(data) }
     expect(text.read.body).to eq("abcé")
   end
 
