@@ -7,6 +7,7 @@ mod checks;
 mod client;
 mod run;
 mod server;
+mod steps;
 
 use std::collections::BTreeMap;
 

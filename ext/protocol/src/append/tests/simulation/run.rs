@@ -2,27 +2,23 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use super::client::{ApplicationCode, Call, Id, SimulatedCaller, Task, TaskStep, TaskWork, Thread, append, ids};
-use super::server::{AppendServer, RequestResult};
-use crate::append::{Append, AppendAction, Arrival, Caller, Group, Leader, LeaderAction};
-use crate::error::{About, Error, Kind, Result};
-use crate::operations::{self, AppendSuccess};
-use crate::request::{Context, Request, RequestFailure};
+use super::server::AppendServer;
+use crate::append::{Append, Arrival, Caller, Group, Leader};
+use crate::request::Request;
 use crate::retry::policy::RetryPolicy;
-use crate::retry::tries::{RetryDecision, Tries};
-
-const URL: &str = "http://h/s";
+use crate::retry::tries::Tries;
 
 pub(super) struct AppendRun {
-    rng: Rng,
-    now: Instant,
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
     pub(super) group: Group<SimulatedCaller>,
     pub(super) server: AppendServer,
-    policy: RetryPolicy,
+    pub(super) policy: RetryPolicy,
     pub(super) threads: Vec<Thread>,
     pub(super) tasks: Vec<Task>,
     pub(super) calls: Vec<Rc<Call>>,
@@ -169,7 +165,7 @@ impl AppendRun {
         });
     }
 
-    fn start_next(&mut self, next: Option<Leader>) {
+    pub(super) fn start_next(&mut self, next: Option<Leader>) {
         if let Some(leader) = next {
             self.count("new leader");
             self.start(leader, TaskWork::Loop(None));
@@ -201,7 +197,7 @@ impl AppendRun {
         self.start_next(next);
     }
 
-    fn cancel(&mut self, step: &TaskStep) {
+    pub(super) fn cancel(&mut self, step: &TaskStep) {
         if let TaskStep::Requested { request, .. } = step {
             self.count("request cancelled");
             self.server.cancelled(&mut self.rng, request);
@@ -220,13 +216,13 @@ impl AppendRun {
         self.leader_waits(self.tasks[index].leader);
     }
 
-    fn leader_waits(&mut self, leader: Leader) {
+    pub(super) fn leader_waits(&mut self, leader: Leader) {
         let next = self.group.leader_waits(leader);
         self.start_next(next);
     }
 
     /// Code of the application that may wait for a thread that appends.
-    fn busy(&mut self) -> ApplicationCode {
+    pub(super) fn busy(&mut self) -> ApplicationCode {
         if self.threads.len() > 40 || self.rng.bool() {
             return ApplicationCode(None);
         }
@@ -236,7 +232,7 @@ impl AppendRun {
         ApplicationCode(Some(self.threads.len() - 1))
     }
 
-    fn has_ended(&self, busy: ApplicationCode) -> bool {
+    pub(super) fn has_ended(&self, busy: ApplicationCode) -> bool {
         busy.0.is_none_or(|thread| self.threads[thread].is_done())
     }
 
@@ -255,203 +251,12 @@ impl AppendRun {
             }
     }
 
-    /// Continues a task. `None` if the task has ended.
-    fn continue_task(&mut self, mut task: Task) -> Option<Task> {
-        if task.busy.take().is_some() {
-            self.group.leader_continues(task.leader);
-            return Some(task);
-        }
-        let abandoned = is_abandoned(&task) && self.rng.bool();
-        let step = std::mem::replace(&mut task.step, TaskStep::Ready);
-        if abandoned {
-            self.cancel(&step);
-            return Some(task);
-        }
-        match step {
-            TaskStep::Ready => self.begin(task),
-            TaskStep::Waits(until) => {
-                // The callers may have abandoned their appends before the delay has passed.
-                task.step = if self.now < until {
-                    TaskStep::Waits(until)
-                } else {
-                    TaskStep::Ready
-                };
-                Some(task)
-            }
-            TaskStep::Values { call, .. } => {
-                let values = self.values_of(&call);
-                self.group.leader_continues(task.leader);
-                self.take_values(task, &call, values)
-            }
-            TaskStep::Requested { request, application } => {
-                let outcome = match &application {
-                    Some((call, _)) if call.abandoned.get() => {
-                        // With `exactly_once` it does not matter whether the application has executed it.
-                        if self.once {
-                            self.server.cancelled(&mut self.rng, &request);
-                        }
-                        Err(RequestFailure::Final(error(Kind::Abandoned)))
-                    }
-                    _ => self.server.exchange(&mut self.rng, &request),
-                };
-                if application.is_some() {
-                    self.group.leader_continues(task.leader);
-                }
-                self.take_outcome(task, &request, outcome)
-            }
-        }
-    }
-
-    fn values_of(&mut self, call: &Call) -> Result<()> {
-        if call.abandoned.get() && self.rng.bool() {
-            return Err(error(Kind::Abandoned));
-        }
-        match self.rng.u32(..20) {
-            0 => Err(error(Kind::Parse)),
-            _ => Ok(()),
-        }
-    }
-
-    fn begin(&mut self, mut task: Task) -> Option<Task> {
-        if let TaskWork::Loop(current @ None) = &mut task.work {
-            match self.group.poll_next(task.leader, self.now) {
-                LeaderAction::Send(batch) => *current = Some(batch),
-                LeaderAction::Gather => self.count("gathered"),
-                LeaderAction::End => return None,
-            }
-            return Some(task);
-        }
-        let action = task.work.batch().map(|batch| batch.poll_action(self.now));
-        match action {
-            None | Some(AppendAction::Try) => {}
-            Some(AppendAction::Wait(until)) => {
-                task.step = TaskStep::Waits(until);
-                return Some(task);
-            }
-            Some(AppendAction::Report { followers, outcome, .. }) => {
-                for follower in followers {
-                    self.settle(&follower.caller.0, outcome.clone());
-                }
-                return Some(task);
-            }
-            Some(AppendAction::End) => return self.end_batch(task),
-        }
-        let first = match task.work.batch() {
-            Some(batch) => Rc::clone(&batch.followers().first()?.caller.0),
-            None => Rc::clone(task.work.own_call()?),
-        };
-        if !self.values {
-            return self.take_values(task, &first, Ok(()));
-        }
-        assert!(
-            !first.abandoned.get(),
-            "a caller that abandoned its append computes values"
-        );
-        self.leader_waits(task.leader);
-        let busy = self.busy();
-        task.step = TaskStep::Values { call: first, busy };
-        Some(task)
-    }
-
-    fn take_values(&mut self, mut task: Task, first: &Rc<Call>, values: Result<()>) -> Option<Task> {
-        if values.is_err() {
-            self.count("values failed");
-        }
-        let request = match &mut task.work {
-            TaskWork::Own { call, append, tries } => match values {
-                Ok(()) => append.request(URL).unwrap(),
-                Err(error) => {
-                    let error = error.after_tries(tries.so_far(self.now));
-                    let call = Rc::clone(call);
-                    return self.end(&task, &call, Err(error));
-                }
-            },
-            work => {
-                let batch = work.batch()?;
-                if batch.handle_values(self.now, values).is_none() {
-                    if first.abandoned.get() {
-                        self.count("next caller computed values");
-                    }
-                    return Some(task);
-                }
-                batch.request(URL).expect("it can be sent")
-            }
-        };
-        self.check_request(&request);
-        let mut application = None;
-        if self.in_memory {
-            self.leader_waits(task.leader);
-            application = Some((Rc::clone(first), self.busy()));
-        }
-        task.step = TaskStep::Requested { request, application };
-        Some(task)
-    }
-
-    fn take_outcome(&mut self, mut task: Task, request: &Request, outcome: RequestResult) -> Option<Task> {
-        let (operation, url) = (request.operation, URL);
-        let policy = self.policy.clone();
-        let context = Context {
-            about: About { operation, url },
-            policy: &policy,
-            now: SystemTime::UNIX_EPOCH,
-        };
-        let jitter = self.rng.f64();
-        match &mut task.work {
-            TaskWork::Own { call, tries, .. } => {
-                match tries.handle_outcome(self.now, &context, request.repeat, outcome, jitter) {
-                    RetryDecision::RetryAfter(delay) => {
-                        task.step = TaskStep::Waits(self.now + delay);
-                        Some(task)
-                    }
-                    RetryDecision::Done(outcome) => {
-                        let call = Rc::clone(call);
-                        self.end(
-                            &task,
-                            &call,
-                            outcome.and_then(|response| operations::appended(response, &context)),
-                        )
-                    }
-                }
-            }
-            work => {
-                let batch = work.batch()?;
-                batch.handle_outcome(self.now, &context, request.repeat, outcome, jitter);
-                Some(task)
-            }
-        }
-    }
-
-    fn end_batch(&mut self, mut task: Task) -> Option<Task> {
-        match task.work {
-            TaskWork::Loop(batch) => {
-                batch.into_iter().for_each(|batch| self.group.batch_ends(batch));
-                task.work = TaskWork::Loop(None);
-                Some(task)
-            }
-            TaskWork::OwnBatch { batch, .. } => {
-                self.group.batch_ends(batch);
-                let next = self.group.leader_ends(task.leader);
-                self.start_next(next);
-                None
-            }
-            TaskWork::Own { .. } => None,
-        }
-    }
-
-    /// A leader's own request has ended.
-    fn end(&mut self, task: &Task, call: &Call, outcome: Result<AppendSuccess>) -> Option<Task> {
-        self.settle(call, outcome);
-        let next = self.group.leader_ends(task.leader);
-        self.start_next(next);
-        None
-    }
-
     pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 }
 
-fn is_abandoned(task: &Task) -> bool {
+pub(super) fn is_abandoned(task: &Task) -> bool {
     match &task.work {
         TaskWork::Loop(Some(batch)) if !matches!(task.step, TaskStep::Ready) => {
             batch.followers().iter().all(|follower| follower.caller.has_abandoned())
@@ -462,8 +267,4 @@ fn is_abandoned(task: &Task) -> bool {
 
 pub(super) fn ids_of(request: &Request) -> Vec<Id> {
     ids(request.body.as_ref().expect("an append has a body"))
-}
-
-fn error(kind: Kind) -> Error {
-    Error::plain(kind, "a fault".to_owned())
 }
