@@ -187,6 +187,24 @@ RSpec.describe "Appends with exactly_once: true", :faults do
     expect(ids.size).to eq(2)
   end
 
+  [true, false].each do |exactly_once|
+    it "do not wait for a request that waits for trusted_origins, if that makes them (exactly_once: #{exactly_once})" do
+      handle = nil
+      trusts = ->(_) { handle.append("1").next_offset == "7" }
+      handle = fault_client(trusted_origins: trusts).stream("/s", content_type: :json, exactly_once: exactly_once)
+      accept_appends
+      hold_next
+      first = append(0, to: handle)
+      faults.wait_until_waiting(:go)
+      elsewhere = faults.url("/s").sub("127.0.0.1", "localhost")
+      faults.next("POST") { |reply| reply.redirect(elsewhere) }
+      second = append(2, to: handle)
+      faults.open(:go)
+      expect([first, second].map { |thread| thread.join(FaultServer::TIMEOUT)&.value }).to all(appended)
+      expect(faults.requests.map(&:body)).to eq(["[0]", "[2]", "[1]", "[2]"])
+    end
+  end
+
   it "remain in a request that may be stored when their callers are interrupted" do
     accept_appends
     hold_next

@@ -222,15 +222,15 @@ impl Stream {
     fn start_append(&self, ruby: &Ruby, endpoint: Arc<Endpoint>, append: Append) -> CoreResult<PendingAppend> {
         let make = || Appender::new(Arc::clone(&self.endpoint), self.exactly_once);
         let appender = self.appender.get_or_try_make(make)?;
-        // A request of the handle may be waiting for the value callable that makes this append.
-        match self.has_values() && is_computing(ruby) {
+        match self.is_nested(ruby) {
             true => Ok(PendingAppend::Leader(appender.append_apart(endpoint, append))),
             false => appender.append(endpoint, append),
         }
     }
 
-    fn has_values(&self) -> bool {
-        self.application.as_ref().is_some_and(ApplicationCode::has_values)
+    /// Whether a value callable or `trusted_origins` makes the append. A request of the handle may be waiting for that.
+    fn is_nested(&self, ruby: &Ruby) -> bool {
+        self.application.is_some() && is_computing(ruby)
     }
 
     /// Whether an append that the caller makes now may share a request with others.
@@ -240,8 +240,8 @@ impl Stream {
             None if batching.to_bool() => Batching::On,
             None => Batching::Off,
         };
-        let has_values = self.has_values();
-        batching.shares(has_values, has_values && is_computing(ruby))
+        let has_values = self.application.as_ref().is_some_and(ApplicationCode::has_values);
+        batching.shares(has_values, self.is_nested(ruby))
     }
 
     /// `close_stream(data, content_type, json)` -> the final offset. nil if the response to a duplicate does not have it.

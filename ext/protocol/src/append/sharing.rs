@@ -17,12 +17,12 @@ pub enum Batching {
 }
 
 impl Batching {
-    /// Whether an append shares requests. `has_callables`: the handle has value callables. `nested`: a value callable
-    /// makes the append. A request may be waiting for that callable, so the append must not wait for a request.
+    /// Whether an append shares requests. `has_callables`: the handle has value callables. `nested`: a value callable, or
+    /// `trusted_origins`, makes the append. A request may be waiting for that, so the append must not wait for a request.
     pub fn shares(self, has_callables: bool, nested: bool) -> bool {
         match self {
             Self::Off => false,
-            Self::On => !has_callables,
+            Self::On => !has_callables && !nested,
             Self::SharedValues => !nested,
         }
     }
@@ -58,11 +58,13 @@ mod tests {
     }
 
     #[test]
-    fn an_append_by_a_value_callable_has_its_own_request() {
-        assert!(
-            [Off, On, SharedValues]
-                .iter()
-                .all(|batching| !batching.shares(true, true))
-        );
+    fn an_append_by_code_that_a_request_may_wait_for_has_its_own_request() {
+        for has_callables in [true, false] {
+            assert!(
+                [Off, On, SharedValues]
+                    .iter()
+                    .all(|batching| !batching.shares(has_callables, true))
+            );
+        }
     }
 }
