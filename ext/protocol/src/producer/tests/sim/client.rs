@@ -1,4 +1,4 @@
-//! One producer of a run: its owner's side of the bargain, and what it must hold to.
+//! One producer of a run: its owner's calls, and the checks of its machine.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -12,16 +12,16 @@ pub(super) struct ProducerClient {
     pub owner: usize,
     pub machine: ProducerMachine,
     config: ProducerConfig,
-    /// What was accepted, by token.
+    /// The accepted messages by token.
     pub appended: Vec<Vec<u8>>,
     pub delivered: Vec<u64>,
-    /// Those of which the machine has response that they may be another's.
+    /// The tokens of messages that may be those of another run, as the machine reported.
     pub assumed: HashSet<u64>,
-    /// How often that was because the stream could not be read.
+    /// How often the machine reported this because the stream could not be read.
     pub assumptions: u32,
-    /// How often that was although an equal batch was found.
+    /// How often the machine reported this although it found an equal batch.
     pub found: u32,
-    /// Another runs in the same epoch, whose first messages are equal to this one's: so many.
+    /// The number of first messages that equal those of another producer in the same epoch, if there is one.
     twins: Option<u64>,
     pub open: HashMap<TransmitId, (u64, u64)>,
     established: HashSet<u64>,
@@ -31,7 +31,7 @@ pub(super) struct ProducerClient {
     pub claims: u32,
     pub transmits: u64,
     pub batches: u64,
-    hole: bool,
+    gap: bool,
 }
 
 pub(super) enum ProducerEnd {
@@ -61,11 +61,11 @@ impl ProducerClient {
             claims: 0,
             transmits: 0,
             batches: 0,
-            hole: false,
+            gap: false,
         }
     }
 
-    /// The message that this producer appends as its `token`-th.
+    /// The message that this producer appends under this token.
     pub(super) fn message(&self, token: u64, size: usize) -> Vec<u8> {
         let equal = self.twins.is_some_and(|equal| token < equal);
         let (owner, filler) = match equal {
@@ -81,7 +81,7 @@ impl ProducerClient {
         .into_bytes()
     }
 
-    /// Appends the next message; answers whether it was accepted.
+    /// Appends the next message. Returns whether the machine accepted it.
     pub(super) fn append(&mut self, size: usize) -> bool {
         let message = self.message(self.appended.len() as u64, size);
         let buffered = self.machine.buffered();
@@ -127,7 +127,7 @@ impl ProducerClient {
         }
     }
 
-    /// All that may go out now.
+    /// All requests that may be sent now.
     pub(super) fn transmits(&mut self, now: Instant) -> Vec<Transmit> {
         let mut transmits = Vec::new();
         while let Some(transmit) = self.machine.poll_transmit(now) {
@@ -135,11 +135,11 @@ impl ProducerClient {
             let known = self.established.contains(&epoch);
             assert!(
                 self.open.is_empty() || (known && seq > 0),
-                "a request that may tell whose it is, in epoch {epoch} is not alone"
+                "the first request of epoch {epoch} is not the only one in flight"
             );
             assert!(
                 self.open.values().all(|out| *out != (epoch, seq)),
-                "sent twice at a time"
+                "sent twice at the same time"
             );
             assert!(self.open.insert(id, (epoch, seq)).is_none());
             assert!(self.open.len() <= self.config.max_in_flight, "too many in flight");
@@ -152,7 +152,7 @@ impl ProducerClient {
         transmits
     }
 
-    /// The driver's report of a success, lookup_result from outside.
+    /// Records that a request of this epoch succeeded.
     pub(super) fn saw_success(&mut self, epoch: u64) {
         self.established.insert(epoch);
     }
@@ -165,11 +165,11 @@ impl ProducerClient {
                     self.batches += 1;
                     let next = self.delivered.last().map_or(0, |last| last + 1);
                     assert!(delivery.count == 0 || delivery.first >= next, "delivered out of order");
-                    // Only an epoch that another may use too lets a batch in whose predecessor is in doubt.
-                    self.hole |= delivery.count > 0 && delivery.first > next;
+                    // A batch can be stored without its predecessor only if another producer may use the epoch.
+                    self.gap |= delivery.count > 0 && delivery.first > next;
                     assert!(
-                        !self.hole || self.claims > 0 || self.assumptions + self.found > 0 || self.twins.is_some(),
-                        "delivered with a hole"
+                        !self.gap || self.claims > 0 || self.assumptions + self.found > 0 || self.twins.is_some(),
+                        "delivered with a gap"
                     );
                     self.delivered.extend(delivery.first..delivery.first + delivery.count);
                 }
@@ -202,13 +202,13 @@ impl ProducerClient {
         }
     }
 
-    /// The promise: `stored` is what the server holds of this producer.
+    /// Checks the outcomes of all messages against those that the server stored.
     pub(super) fn verify(&self, stored: &[Vec<u8>], must_succeed: bool) {
         let tokens: Vec<u64> = stored
             .iter()
             .map(|message| {
                 let token = self.appended.iter().position(|appended| appended == message);
-                token.expect("the server holds something that was not appended") as u64
+                token.expect("the server stored something that was not appended") as u64
             })
             .collect();
         assert!(tokens.is_sorted_by(|a, b| a < b), "out of order or twice: {tokens:?}");
@@ -217,7 +217,7 @@ impl ProducerClient {
         for token in &self.delivered {
             assert!(
                 stored.contains(token) || self.assumed.contains(token),
-                "{token} was reported as delivered and is not there"
+                "{token} was reported as delivered and is not stored"
             );
         }
         match self.end.as_ref().expect("the producer came to an end") {
@@ -226,17 +226,16 @@ impl ProducerClient {
                 assert_eq!((self.machine.pending(), self.machine.buffered()), (0, 0));
             }
             ProducerEnd::Failed(failure, undelivered) => {
-                assert!(!must_succeed, "failed for no reason: {failure:?}");
+                assert!(!must_succeed, "failed without a reason: {failure:?}");
                 if matches!(failure, ProducerFailure::EpochReused { .. }) {
                     assert!(stored.is_subset(&self.assumed) && !undelivered.any_unknown() && !self.config.auto_claim);
                 }
                 let mut reported = self.delivered.clone();
                 for message in undelivered.messages() {
                     let token = message.token;
-                    assert_eq!(message.data, self.appended[token as usize], "other data given back");
-                    let there = stored.contains(&token);
-                    let wrong = there && message.outcome == DeliveryOutcome::NotDelivered;
-                    assert!(!wrong, "{token} is there, and {failure:?} says that it is not");
+                    assert_eq!(message.data, self.appended[token as usize], "other data returned");
+                    let wrong = stored.contains(&token) && message.outcome == DeliveryOutcome::NotDelivered;
+                    assert!(!wrong, "{token} is stored, and {failure:?} says that it is not");
                     reported.push(token);
                 }
                 assert_eq!(undelivered.len() as u64, self.machine.pending());
@@ -244,7 +243,7 @@ impl ProducerClient {
                 assert_eq!(
                     reported,
                     (0..all).collect::<Vec<_>>(),
-                    "not every message has one outcome"
+                    "not every message has exactly one outcome"
                 );
             }
         }

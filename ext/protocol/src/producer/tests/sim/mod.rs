@@ -1,7 +1,7 @@
-//! The producer against a simulated server over a simulated network, in virtual time, many seeded runs.
+//! Runs the producer against a simulated server over a simulated network, in virtual time, with many seeds.
 //!
-//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol producer` runs more of them, `PRODUCER_SIM_SEED=7`
-//! that one alone. A run that fails prints its seed.
+//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol producer` runs more seeds, `PRODUCER_SIM_SEED=7` only
+//! this one. A run that fails prints its seed.
 
 mod client;
 mod plan;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use run::{EndLabel, ProducerRun};
 
-/// Seeds that once failed: a hole behind a collision, a copy of a refused request, answers reordered by a pause, a request
-/// doubled after a claim, a second duplicate behind one that could not be looked up, two such duplicates at a time, a
-/// proof by numbers in an epoch of two.
+/// Seeds that once failed: a gap after a collision, a copy of a rejected request, responses reordered by a pause, a request
+/// doubled after a claim, a second duplicate after one that could not be looked up, two such duplicates at the same time,
+/// and a conclusion from sequence numbers in an epoch that two producers use.
 const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122, 31, 85, 10_942, 97_047];
 
 fn number(name: &str) -> Option<u64> {
@@ -38,26 +38,26 @@ fn run(seed: u64) -> ProducerRun {
 }
 
 #[test]
-fn what_lands_is_what_was_appended_or_is_reported() {
+fn stores_every_message_once_or_reports_it() {
     if let Some(seed) = number("PRODUCER_SIM_SEED") {
         run(seed);
         return;
     }
-    // The default is bounded by time too: the machine that runs it may be busy.
-    let asked = number("PRODUCER_SIM_SEEDS");
+    // Without PRODUCER_SIM_SEEDS the time is limited too, because the machine may be busy.
+    let seeds = number("PRODUCER_SIM_SEEDS");
     let until = Instant::now() + Duration::from_secs(8);
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
     let mut count = |ended: Vec<EndLabel>| ended.into_iter().for_each(|end| *ends.entry(end.0).or_default() += 1);
     let mut runs = 0;
-    for seed in 0..asked.unwrap_or(8_000) {
-        if asked.is_none() && Instant::now() > until {
+    for seed in 0..seeds.unwrap_or(8_000) {
+        if seeds.is_none() && Instant::now() > until {
             break;
         }
         count(run(seed).ends());
         runs += 1;
     }
     println!("{runs} runs: {ends:#?}");
-    // A simulation in which nothing fails, or everything does, proves nothing.
+    // The simulation proves something only if it has runs of every kind.
     if runs >= 1_000 {
         for end in [
             "closed",

@@ -7,50 +7,50 @@ use fastrand::Rng;
 use crate::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use crate::retry::policy::RetryPolicy;
 
-/// How likely each thing is for one request, in 1/1000.
+/// The probability of each fault for one request, in 1/1000.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     pub not_sent: u32,
     pub request_lost: u32,
     pub response_lost: u32,
-    /// The request arrives long after the client has given it up.
+    /// The request arrives long after its timeout.
     pub late: u32,
     pub doubled: u32,
     pub status_429: u32,
     pub status_5xx_before: u32,
     pub status_5xx_after: u32,
     pub headers: u32,
-    /// A lookup comes to nothing.
+    /// A lookup fails.
     pub lookups: u32,
 }
 
-/// An earlier run in the epoch that this one starts in: chosen by its owner, or claimed by `auto_claim`.
+/// An earlier run in the epoch in which this one starts.
 #[derive(Clone, Debug)]
 pub(super) struct EarlierRun {
-    /// How many batches it has stored, with the messages that this run begins with too.
+    /// The number of its stored batches. Their messages equal this run's first ones.
     pub stored: u64,
-    /// How many more are on their way when this run starts.
-    pub on_the_way: u64,
+    /// The number of its batches that are in flight when this run starts.
+    pub in_flight: u64,
 }
 
-/// One run.
+/// The settings of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub config: ProducerConfig,
     pub producers: usize,
-    /// Two fresh producers run under one id and epoch, at the same time. So many of their messages are equal, the first ones.
+    /// Two fresh producers run under one id and epoch at the same time. This number of their first messages is equal.
     pub twins: Option<u64>,
     pub messages: u64,
     pub message_bytes: usize,
     pub faults: Faults,
-    /// The longest way to the server or back, in microseconds.
+    /// The maximal time to the server or back, in microseconds.
     pub delay: u64,
-    /// How often the scripted rival claims the id by itself, and whether it does when it sees a producer fenced.
+    /// How often the rival claims the id by itself, and whether it also claims it after a producer was fenced.
     pub rival_claims: u32,
     pub rival_races: bool,
-    /// The epoch that the id is in when the run starts.
+    /// The id's epoch at the start of the run.
     pub initial_epoch: Option<u64>,
-    /// What an earlier run under the same id left behind.
+    /// An earlier run under the same id.
     pub earlier: Option<EarlierRun>,
     pub closed_by_other: bool,
     pub gone: bool,
@@ -58,11 +58,11 @@ pub(super) struct Plan {
     pub pauses: u32,
     pub flushes: bool,
     pub close_stream: Option<bool>,
-    /// Give up so long after the last append.
+    /// Abort this many microseconds after the last append.
     pub abort_after: Option<u64>,
     pub offset_on_duplicate: bool,
     pub forgets_receipts: bool,
-    /// How often the server closes the present epoch.
+    /// How often the server closes the current epoch.
     pub epoch_closes: u32,
 }
 
@@ -150,7 +150,7 @@ impl Plan {
         }
     }
 
-    /// The same, now and then with a producer that goes on in an epoch where an earlier one left off.
+    /// The plan, sometimes with a producer that continues in an earlier one's epoch by `next_seq`.
     pub(super) fn resumed(mut self, rng: &mut Rng) -> Self {
         if self.initial_epoch.is_none() && rng.u32(..6) == 0 {
             self.config.epoch = rng.u64(..4);
@@ -159,7 +159,7 @@ impl Plan {
         self
     }
 
-    /// The same, now and then in an epoch that an earlier run has used, or with lookups that fail, or told to begin at 0.
+    /// The plan, sometimes in an epoch that an earlier run used, with lookups that fail, or with a `next_seq` of 0.
     pub(super) fn rerun(mut self, rng: &mut Rng) -> Self {
         if self.config.next_seq.is_some() {
             return self;
@@ -173,9 +173,9 @@ impl Plan {
             let stored = rng.u64(..4);
             self.earlier = Some(EarlierRun {
                 stored,
-                // A run sends nothing beside its first request until that is acknowledged. What comes late after a batch
-                // that was only taken for this run's cannot be told from this run's either.
-                on_the_way: match stored {
+                // A run has only its first request in flight until it is acknowledged. After a batch that was only
+                // assumed to be this run's, late batches cannot be distinguished from this run's.
+                in_flight: match stored {
                     0 => 1,
                     _ if self.faults.lookups > 0 => 0,
                     _ => rng.u64(..4),
@@ -187,9 +187,9 @@ impl Plan {
         self
     }
 
-    /// The same, now and then with two fresh producers that start together. What one of them can prove of its own numbers if an
-    /// answer is lost, or while one is still to come, holds only in an epoch that no other uses: so no answer is lost, nothing
-    /// fails but by the other, and nobody gives up.
+    /// The plan, sometimes with two fresh producers that start at the same time. While a response is lost or outstanding, a
+    /// producer can draw conclusions from its sequence numbers only if no other one uses its epoch. So these runs lose no
+    /// response, have no other reasons to fail, and do not abort.
     pub(super) fn twinned(mut self, rng: &mut Rng) -> Self {
         let plain = self.initial_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
         if !plain || rng.u32(..3) > 0 {
@@ -207,12 +207,12 @@ impl Plan {
         self.config.retry.max_retries = 60;
         (self.rival_claims, self.rival_races, self.pauses, self.abort_after) = (0, false, 0, None);
         (self.gone, self.closed_by_other, self.max_body) = (false, false, usize::MAX);
-        // A request that only closes is responds in the same way if it closes nothing.
+        // The response to a request that only closes is the same if it closes nothing.
         self.close_stream = self.close_stream.filter(|with_data| *with_data);
         self
     }
 
-    /// The same, now and then with a replicated server: it forgets receipts, and closes epochs when it recovers.
+    /// The plan, sometimes with a replicated server, which forgets offsets, and closes epochs when it recovers.
     pub(super) fn replicated(mut self, rng: &mut Rng) -> Self {
         self.forgets_receipts = rng.bool();
         if self.twins.is_none() && rng.u32(..5) == 0 {
@@ -225,15 +225,15 @@ impl Plan {
         self.config.auto_claim && self.config.claims.max_claims > 0
     }
 
-    /// Whether anybody else may take the id while the run lasts.
+    /// Whether another writer may claim the id, or the server may close its epoch, during the run.
     pub(super) fn contested(&self) -> bool {
         self.rival_claims > 0 || self.rival_races || self.producers > 1 || self.epoch_closes > 0
     }
 
-    /// Whether nothing in this run excuses a failure.
+    /// Whether the run has no reason to fail.
     pub(super) fn must_succeed(&self) -> bool {
         let faults = &self.faults;
-        // After a pause a timeout may be lookup_result before the answer that came in time.
+        // After a pause, a timeout may be handled before a response that arrived in time.
         let claims_in_doubt = self.pauses > 0
             || faults.request_lost
                 + faults.response_lost
@@ -241,7 +241,7 @@ impl Plan {
                 + faults.status_5xx_before
                 + faults.status_5xx_after
                 > 0;
-        // What the first request has come to is looked up, and in a claimed epoch what any doubled one has.
+        // The outcome of the first request is looked up, and in a claimed epoch that of any doubled one.
         let looked_up = self.config.next_seq.is_none() && self.faults.lookups == 0;
         let claim = match self.initial_epoch {
             Some(_) => self.may_claim() && (looked_up || !claims_in_doubt && faults.doubled == 0),

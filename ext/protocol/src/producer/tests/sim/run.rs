@@ -17,10 +17,10 @@ use crate::producer::tests::SimulatedResponse;
 use crate::producer::{BodyKind, Lookup, SearchResult, Transmit, TransmitId};
 use crate::request;
 
-/// Microseconds that a request may take before the client gives it up.
+/// The request timeout in microseconds.
 const TIMEOUT: u64 = 60_000;
 
-/// How a run ended, for counting.
+/// The kind of a run's end, to count runs.
 pub(super) struct EndLabel(pub String);
 
 enum SimulationEvent {
@@ -40,7 +40,7 @@ enum SimulationEvent {
     RivalClaims {
         epoch: Option<u64>,
     },
-    RivalGoesOn {
+    RivalContinues {
         epoch: u64,
         seq: u64,
     },
@@ -133,13 +133,13 @@ impl ProducerRun {
                 self.soon(100_000, SimulationEvent::Pause(owner, length));
             }
         }
-        if let Some(EarlierRun { stored, on_the_way }) = self.plan.earlier {
+        if let Some(EarlierRun { stored, in_flight }) = self.plan.earlier {
             for seq in 0..stored {
                 let (epoch, first) = (self.plan.config.epoch, self.clients[0].message(seq, 0));
                 let body = self.body(&[&first]);
                 self.server.post(EARLIER, epoch, seq, &body, false);
             }
-            for seq in stored..stored + on_the_way {
+            for seq in stored..stored + in_flight {
                 self.soon(20_000, SimulationEvent::EarlierArrives { seq });
             }
         }
@@ -220,7 +220,7 @@ impl ProducerRun {
                 let epoch = epoch.unwrap_or_else(|| self.server.state.map_or(1, |(epoch, _)| epoch + 1));
                 self.rival(epoch, 0);
             }
-            SimulationEvent::RivalGoesOn { epoch, seq } => self.rival(epoch, seq),
+            SimulationEvent::RivalContinues { epoch, seq } => self.rival(epoch, seq),
             SimulationEvent::EarlierArrives { seq } => {
                 let body = self.body(&[match self.plan.config.body {
                     BodyKind::Json => b"\"earlier\"",
@@ -239,7 +239,7 @@ impl ProducerRun {
         }
     }
 
-    /// The owner's next step: a few appends, now and then a flush, in the end the end.
+    /// The owner's next step: some appends, sometimes a flush, and after the last append the end.
     fn script(&mut self, owner: Owner) {
         let messages = self.plan.messages;
         for _ in 0..self.rng.u32(1..20) {
@@ -271,7 +271,7 @@ impl ProducerRun {
         self.pump(owner);
     }
 
-    /// What a driver does after every call.
+    /// What a driver does after every call: polls the machine and sends requests.
     fn pump(&mut self, owner: Owner) {
         let now = self.instant();
         if let Some(lookup) = self.clients[owner].machine.poll_lookup(now) {
@@ -286,13 +286,13 @@ impl ProducerRun {
             self.soon(10, SimulationEvent::Script(owner));
         }
         if let Some(timeout) = self.clients[owner].machine.poll_timeout() {
-            // A little late, as timers are.
+            // Timers fire slightly late.
             let time = timeout.duration_since(self.start).as_micros() as u64 + 1;
             self.at(time, SimulationEvent::Timer(owner));
         }
     }
 
-    /// Messages as a request has them.
+    /// The request body with these messages.
     fn body(&self, messages: &[&[u8]]) -> Bytes {
         match self.plan.config.body {
             BodyKind::Bytes => messages.concat().into(),
@@ -300,7 +300,7 @@ impl ProducerRun {
         }
     }
 
-    /// A claimant that believes its answers: it stops when it is told that it is not first.
+    /// The rival appends a batch. It continues while its batches are stored.
     fn rival(&mut self, epoch: u64, seq: u64) {
         let body = match self.plan.config.body {
             BodyKind::Json => "[0]",
@@ -312,7 +312,7 @@ impl ProducerRun {
             .status;
         if status == 200 && self.rival_budget > 0 {
             self.rival_budget -= 1;
-            self.soon(5_000, SimulationEvent::RivalGoesOn { epoch, seq: seq + 1 });
+            self.soon(5_000, SimulationEvent::RivalContinues { epoch, seq: seq + 1 });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A server that does what the protocol says, for one stream and one producer id.
+//! A server that follows the protocol, with one stream and one producer id.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use bytes::Bytes;
 use crate::producer::tests::SimulatedResponse;
 use crate::producer::{BodyKind, SearchResult, WantedBatch};
 
-/// Who sent a request: which of the simulated producers, or `RIVAL`.
+/// The sender of a request: the index of a simulated producer, `EARLIER` or `RIVAL`.
 pub(super) type Owner = usize;
 
 /// An earlier run under the same id.
 pub(super) const EARLIER: Owner = usize::MAX - 1;
 
-/// The scripted claimant.
+/// The scripted rival, which claims epochs.
 pub(super) const RIVAL: Owner = usize::MAX;
 
 #[derive(Default)]
 pub(super) struct ProducerServer {
-    /// Epoch and last number.
+    /// The current epoch and its last sequence number.
     pub state: Option<(u64, u64)>,
-    /// Whether nothing more of the present epoch is accepted, as after a recovery of the server: 403 with this epoch.
+    /// Whether the current epoch is closed, as after a recovery of the server: requests get a 403 with this epoch.
     pub epoch_closed: bool,
-    /// Whether the server remembers the newest write only: a duplicate of an older one has no offset.
+    /// Whether the server knows only the offset of the newest write: the response to an older duplicate has none.
     pub forgets_receipts: bool,
-    /// The number that closed the stream; `None` inside for somebody else's.
+    /// The epoch and sequence number that closed the stream. `Some(None)` if another writer closed it.
     pub closed: Option<Option<(u64, u64)>>,
     pub gone: bool,
     pub max_body: usize,
-    /// Whether answers to duplicates carry an offset and the last number.
+    /// Whether responses to duplicates have an offset and the last sequence number.
     pub offset_on_duplicate: bool,
     pub log: Vec<(Owner, Bytes)>,
     pub bodies: HashMap<(Owner, u64, u64), Bytes>,
@@ -47,7 +47,7 @@ impl ProducerServer {
         self.log.len().to_string()
     }
 
-    /// Takes one request and answers it.
+    /// Processes one request and returns its response.
     pub(super) fn post(&mut self, owner: Owner, epoch: u64, seq: u64, body: &Bytes, closes: bool) -> SimulatedResponse {
         if owner < EARLIER {
             let known = self.bodies.entry((owner, epoch, seq)).or_insert_with(|| body.clone());
@@ -102,7 +102,7 @@ impl ProducerServer {
         }
         let forgotten = self.forgets_receipts && self.state.is_some_and(|(_, last)| seq < last);
         SimulatedResponse {
-            // As the reference server: closing without data is always 204.
+            // As in the reference server: closing without data is always 204.
             status: if body.is_empty() { 204 } else { status },
             producer_epoch: Some(epoch),
             producer_seq: self
@@ -110,18 +110,18 @@ impl ProducerServer {
                 .map(|(_, last)| last)
                 .filter(|_| self.offset_on_duplicate || forgotten || status == 200),
             next_offset: (status == 200 || (self.offset_on_duplicate && !forgotten)).then(|| self.offset()),
-            // As the reference server: response of a duplicate too that closed nothing.
+            // As in the reference server: set even for a duplicate that closed nothing.
             stream_closed: closes,
             ..SimulatedResponse::default()
         }
     }
 
-    /// What HEAD says of the end of the stream: how many requests have stored something.
+    /// The tail in a response to HEAD: the number of stored batches.
     pub(super) fn tail(&self) -> Option<String> {
         (!self.gone).then(|| self.offset())
     }
 
-    /// Reads from an offset on, in pieces of some bytes or items, and looks for a batch.
+    /// Reads from an offset, in pieces of this many bytes or items, and looks for a batch.
     pub(super) fn look_for(&self, wanted: &WantedBatch, from: &str, pieces: usize) -> SearchResult {
         let from: usize = from.parse().expect("an offset of this server's");
         let mut search = wanted.search();
@@ -145,7 +145,7 @@ impl ProducerServer {
         search.found(self.closed.is_some())
     }
 
-    /// An answer made before anything was looked at.
+    /// The response of a server that did not process the request.
     pub(super) fn overloaded(status: u16, retry_after: Option<Duration>) -> SimulatedResponse {
         SimulatedResponse {
             retry_after,

@@ -1,4 +1,4 @@
-//! The network of a run: requests, responses and lookups on their way, with faults.
+//! The network of a run: delivers requests, responses and lookups, with faults.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ impl ProducerRun {
         let late = self.chance(faults.late);
         let (least, most) = if late { (TIMEOUT, 5 * TIMEOUT) } else { (0, delay) };
         let arrival = self.now + self.rng.u64(least..=most);
-        // A copy that comes first is one that a proxy hides. It takes away what a refusal proves (see the module), so it
-        // is only simulated where nothing needs to be proven. (If the tail was not to be had before, that a request was refused
-        // proves that it is early enough to ask for the tail again.)
+        // A copy that arrives first, as from a proxy that repeats requests. With it, a rejection no longer proves that the
+        // batch was not stored. So it is simulated only in runs that need no such proof. (If the tail was not available
+        // before, a rejected request proves that it is early enough to request the tail again.)
         if self.plan.must_succeed() && faults.lookups == 0 && self.chance(faults.doubled) {
             let first = self.now + self.rng.u64(0..=delay);
             self.at(
@@ -71,7 +71,7 @@ impl ProducerRun {
                 response
             }
         };
-        // A copy that comes later: of a request that was taken, or whose answer nobody saw.
+        // A copy that arrives later, of a request that was stored or whose response was lost.
         let lost = !responds || self.chance(faults.response_lost);
         if (lost || matches!(response.status, 200 | 204)) && self.chance(faults.doubled) {
             self.soon(
