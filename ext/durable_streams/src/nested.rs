@@ -1,13 +1,13 @@
-//! Whether the calling fiber runs value callables. An append within one must not wait for another request, since that request
-//! may be waiting for the values. Other threads and fibers are not affected.
+//! Whether the calling fiber runs value callables or `trusted_origins`. An append within one must not wait for another request,
+//! since that request may be waiting for the result. Other threads and fibers are not affected.
 
 use magnus::value::LazyId;
 use magnus::{Object, Ruby};
 
-/// The hidden variable of a fiber that runs value callables.
+/// The hidden variable of a fiber that runs such code.
 static COMPUTES: LazyId = LazyId::new("__durable_streams_computes");
 
-/// Runs `compute`, which runs value callables. During it, [`is_computing`] is true.
+/// Runs `compute`, which runs such code. During it, [`is_computing`] is true.
 pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
     let fiber = ruby.fiber_current();
     let name = LazyId::get_inner_with(&COMPUTES, ruby);
