@@ -7,9 +7,10 @@ module DurableStreams
     # @param offset [String, nil] see {Stream#read}
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
-    def initialize(stream, offset: "-1", live: :off, cursor: nil)
+    # @param retry_policy [RetryPolicy, nil] see {Stream#read}
+    def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil)
       @text = ContentType.text?(stream.known_content_type(:read))
-      super(stream, @text ? :text : :bytes, offset: offset, live: live, cursor: cursor)
+      super(stream, @text ? :text : :bytes, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy)
     end
 
     # Yields chunks. One chunk is one server response or SSE data event.

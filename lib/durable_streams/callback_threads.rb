@@ -105,7 +105,7 @@ module DurableStreams
       def run_callbacks(number)
         while (callbacks, *notice = Native.next_notice(number))
           callbacks.notify(*notice)
-          DurableStreams.report_warnings
+          DurableStreams.write_log
         end
       end
 

@@ -34,7 +34,7 @@ module DurableStreams
     attr_reader :live_timeout
     # @return [Integer] the largest JSON item or SSE event that a read accepts, in bytes
     attr_reader :max_message_bytes
-    # @return [RetryPolicy]
+    # @return [RetryPolicy] {RetryPolicy.default} unless one was set
     attr_reader :retry_policy
     # @return [Boolean] whether appends carry the headers of an idempotent producer: see {Stream#initialize}
     attr_reader :exactly_once
@@ -59,6 +59,7 @@ module DurableStreams
       @max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES
       @retry_policy = RetryPolicy.default
       @exactly_once = false
+      @retry_policy_chosen = false
       @each_yields = :batches
       @trusted_origins = [].freeze
       @ca_file = nil
@@ -123,10 +124,15 @@ module DurableStreams
     # @param policy [RetryPolicy, nil] nil: {RetryPolicy.default}; the configuration stores a copy
     # @raise [ArgumentError] if it is anything else, or has an invalid value
     def retry_policy=(policy)
-      policy ||= RetryPolicy.default
-      raise ArgumentError, "retry_policy must be a RetryPolicy, got #{policy.class}" unless policy.is_a?(RetryPolicy)
+      RetryPolicy.to_native(policy)
+      @retry_policy = (policy || RetryPolicy.default).dup
+      @retry_policy_chosen = !policy.nil?
+    end
 
-      @retry_policy = policy.dup.validate!
+    # @return [Boolean] whether nobody has chosen a retry policy, so that live reads and producers retry for longer
+    # @api private
+    def patient?
+      !@retry_policy_chosen && @retry_policy == RetryPolicy.default
     end
 
     # @param exactly_once [Boolean, nil] nil: false

@@ -32,7 +32,7 @@ module DurableStreams
       @config.freeze
       @native = Native::Client.new(timeout: @config.timeout.to_f, live_timeout: @config.live_timeout.to_f,
                                    max_message_bytes: @config.max_message_bytes,
-                                   retry_policy: @config.retry_policy.to_native,
+                                   retry_policy: @config.retry_policy.to_native, patient: @config.patient?,
                                    trusted_origins: trusted_origins_callable ? [] : @config.trusted_origins,
                                    ca_file: @config.ca_file, identity: @config.identity)
       check

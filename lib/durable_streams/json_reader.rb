@@ -15,9 +15,10 @@ module DurableStreams
     # @param offset [String, nil] see {Stream#read}
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
+    # @param retry_policy [RetryPolicy, nil] see {Stream#read}
     # @param each_yields [Symbol, nil] :batches or :items; nil: the configuration's
-    def initialize(stream, offset: "-1", live: :off, cursor: nil, each_yields: nil)
-      super(stream, :json, offset: offset, live: live, cursor: cursor)
+    def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil, each_yields: nil)
+      super(stream, :json, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy)
       @items = (each_yields || stream.context.config.each_yields) == :items
     end
 

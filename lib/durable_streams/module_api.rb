@@ -31,15 +31,15 @@ module DurableStreams
       nil
     end
 
-    # Logs the pending warnings of producers. In a trap handler, where loggers cannot lock, it leaves them for the next
-    # call.
+    # Logs the lines of the extension's threads. In a trap handler, where loggers cannot lock, it leaves them for the
+    # next call.
     # @return [nil]
     # @api private
-    def report_warnings
+    def write_log
       return if in_trap_handler?
 
-      while (warning = Native.next_warning)
-        report(:warn, "durable_streams: #{warning}")
+      while (severity, text = Native.next_log_line)
+        report(severity, "durable_streams: #{text}")
       end
     end
 
@@ -116,13 +116,16 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param format [Symbol] :auto, :json or :bytes
     # @param cursor [String, nil] see {Stream#read}
+    # @param retry_policy [RetryPolicy, nil] see {Stream#read}
     # @param context [Context]
     # @param options [Hash] further options of {Stream#initialize}; `content_type:` saves a request
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
-    def read(url, offset: "-1", live: :off, format: :auto, cursor: nil, context: default_context, **options, &block)
-      Stream.new(url, context: context, **options)
-            .read(offset: offset, live: live, format: format || :auto, cursor: cursor, &block)
+    def read(url, offset: "-1", live: :off, format: :auto, cursor: nil, retry_policy: nil, context: default_context,
+             **options, &block)
+      stream = Stream.new(url, context: context, **options)
+      stream.read(offset: offset, live: live, format: format || :auto, cursor: cursor, retry_policy: retry_policy,
+                  &block)
     end
 
     # @param content_type [String, nil]

@@ -148,7 +148,10 @@ module DurableStreams
     # @param next_seq [Integer, nil] the first sequence number, in an epoch that this application has used before; nil:
     #   0, in an epoch that should be new
     # @param client [Client, nil] with `url`: whose connection pool and settings to use; close it after the producer
-    # @param retry_policy [RetryPolicy, nil] nil: the client's
+    # @param retry_policy [RetryPolicy, nil] how often a batch is sent again. nil: as the client's policy says. If
+    #   nobody has chosen a policy, only `delivery_timeout` limits the retries after the first acknowledgement
+    # @param delivery_timeout [Numeric, nil] seconds after its first try in which a batch may be sent again, with any
+    #   policy; the producer fails at the first failed try after it. nil: no limit
     # @param on_delivery [#call, nil] called with a {ProducerResult} and the number of messages for every acknowledged
     #   batch (stored or `duplicate?`), in order. One callback thread serves all producers. Requests and appends do not
     #   wait for it: pending calls queue without a limit, with some hundred bytes each. Move slow work to another thread
@@ -158,18 +161,18 @@ module DurableStreams
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
-                   on_delivery: nil, on_error: nil)
+                   delivery_timeout: 120, on_delivery: nil, on_error: nil)
       @stream = ProducerOptions.stream(stream, url, client, content_type, headers)
       @url = @stream.url
       @producer_id = ProducerOptions.id(producer_id)
       settings = ProducerOptions.settings(
         epoch: epoch, next_seq: next_seq, auto_claim: auto_claim, max_batch_bytes: max_batch_bytes,
         max_batch_items: max_batch_items, linger_ms: linger_ms, max_in_flight: max_in_flight,
-        max_buffered_bytes: max_buffered_bytes, when_full: when_full
+        max_buffered_bytes: max_buffered_bytes, when_full: when_full, delivery_timeout: delivery_timeout
       )
       @callbacks = ProducerCallbacks.for(on_delivery, on_error)
       @value_callables = @stream.value_callables?
-      retry_policy = ProducerOptions.retry_policy(retry_policy)
+      retry_policy = RetryPolicy.to_native(retry_policy)
       @stream.known_content_type(:produce)
       @json = @stream.json?
       CallbackThreads.check_ractor if @value_callables || @callbacks
@@ -221,7 +224,7 @@ module DurableStreams
     end
 
     # Flushes and ends the producer; the stream remains open. A second call does nothing.
-    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the retry policy allows
+    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the producer retries
     # @return [nil]
     # @raise [ProducerError] if a message could not be delivered; every call raises it, in any thread
     def close(timeout: nil)

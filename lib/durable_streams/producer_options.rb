@@ -37,7 +37,7 @@ module DurableStreams
 
       # @return [Hash{Symbol => Object}] the settings for the extension
       def settings(epoch:, next_seq:, auto_claim:, max_batch_bytes:, max_batch_items:, linger_ms:, max_in_flight:,
-                   max_buffered_bytes:, when_full:)
+                   max_buffered_bytes:, when_full:, delivery_timeout:)
         { epoch: integer("epoch", epoch, 0..MAX_NUMBER),
           next_seq: next_seq && integer("next_seq", next_seq, 0..MAX_NUMBER),
           auto_claim: auto_claim ? true : false,
@@ -46,13 +46,8 @@ module DurableStreams
           linger: seconds("linger_ms", linger_ms) / 1000.0,
           max_in_flight: integer("max_in_flight", max_in_flight, 1..1_000),
           max_buffered_bytes: integer("max_buffered_bytes", max_buffered_bytes, 1..MAX_NUMBER),
-          block_when_full: blocks?(when_full) }
-      end
-
-      # @return [Hash, nil] the policy for the extension
-      def retry_policy(policy)
-        instance("retry_policy", policy, RetryPolicy)
-        policy&.to_native
+          block_when_full: blocks?(when_full),
+          delivery_timeout: delivery_timeout && positive_seconds("delivery_timeout", delivery_timeout) }
       end
 
       # @return [Float, nil] seconds
@@ -78,6 +73,12 @@ module DurableStreams
         return value.to_f if value.is_a?(Numeric) && value.real? && value.to_f.finite? && !value.negative?
 
         raise ArgumentError, "#{name} must be a number, 0 or more, got #{value.inspect}"
+      end
+
+      def positive_seconds(name, value)
+        return value.to_f if value.is_a?(Numeric) && value.real? && value.to_f.finite? && value.positive?
+
+        raise ArgumentError, "#{name} must be seconds above 0, or nil for no limit, got #{value.inspect}"
       end
 
       def blocks?(when_full)

@@ -11,10 +11,12 @@ module DurableStreams
       # @param offset [String, Symbol, Integer, nil]
       # @param live [Symbol, Boolean, nil]
       # @param cursor [String, nil]
-      # @return [Hash{Symbol => Object}] offset:, live: and cursor: for a reader
+      # @param retry_policy [RetryPolicy, nil]
+      # @return [Hash{Symbol => Object}] the same, in the form that the extension takes
       # @raise [ArgumentError] if one is invalid
-      def normalize(offset, live, cursor)
-        { offset: offset(offset), live: live(live), cursor: cursor(cursor) }
+      def normalize(offset:, live:, cursor:, retry_policy:)
+        { offset: offset(offset), live: live(live), cursor: cursor(cursor),
+          retry_policy: RetryPolicy.to_native(retry_policy) }
       end
 
       # @param format [Symbol, nil]

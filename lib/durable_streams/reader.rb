@@ -20,11 +20,12 @@ module DurableStreams
     # @param offset [String, nil] see {Stream#read}
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
+    # @param retry_policy [RetryPolicy, nil] see {Stream#read}
     # @api private
-    def initialize(stream, format, offset:, live:, cursor:)
-      start = ReadOptions.normalize(offset, live, cursor)
+    def initialize(stream, format, **options)
+      start = ReadOptions.normalize(**options)
       @url = stream.url
-      @native = stream.native_reader(format, start[:live], start[:offset], start[:cursor])
+      @native = stream.native_reader(format: format, **start)
       @position = [start[:offset], start[:cursor], false, false].freeze
       @closed = false
       @stepping = false

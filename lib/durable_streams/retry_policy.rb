@@ -25,6 +25,17 @@ module DurableStreams
       new.freeze
     end
 
+    # @param policy [RetryPolicy, nil] an option
+    # @return [Hash, nil] it in the form that the extension takes
+    # @raise [ArgumentError] if it is anything else, or has an invalid value
+    # @api private
+    def self.to_native(policy)
+      return if policy.nil?
+      raise ArgumentError, "retry_policy must be a #{self}, got #{policy.class}" unless policy.is_a?(self)
+
+      policy.to_native
+    end
+
     # @param max_retries [Integer]
     # @param initial_delay [Numeric] seconds
     # @param max_delay [Numeric] seconds

@@ -244,16 +244,20 @@ module DurableStreams
     #   with most servers a space at the beginning of a line. For exact text use :long_poll
     # @param format [Symbol, nil] :auto, :json or :bytes
     # @param cursor [String, nil] a cursor from an earlier read
+    # @param retry_policy [RetryPolicy, nil] how often a failed request is sent again; progress resets the count. nil:
+    #   as the client's policy says. If nobody has chosen a policy, a live read retries until it is closed, after its
+    #   first success
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read(offset: "-1", live: :off, format: nil, cursor: nil, &block)
-      start = ReadOptions.normalize(offset, live, cursor)
+    def read(offset: "-1", live: :off, format: nil, cursor: nil, retry_policy: nil, &block)
+      options = { offset: offset, live: live, cursor: cursor, retry_policy: retry_policy }
+      ReadOptions.normalize(**options)
       unit = format ? :items : @context.config.each_yields
       reader = if ReadOptions.json?(format) { known_content_type(:read) && @json }
-                 JsonReader.new(self, **start, each_yields: unit)
+                 JsonReader.new(self, **options, each_yields: unit)
                else
-                 ByteReader.new(self, **start)
+                 ByteReader.new(self, **options)
                end
       block ? reader.use(&block) : reader
     end
@@ -262,11 +266,13 @@ module DurableStreams
     # @param offset [String, nil] see {#read}
     # @param live [Symbol, Boolean, nil] see {#read}
     # @param cursor [String, nil] see {#read}
+    # @param retry_policy [RetryPolicy, nil] see {#read}
     # @yieldparam reader [JsonReader] closed after the block
     # @return [JsonReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read_json(offset: "-1", live: :off, cursor: nil, &block)
-      reader = JsonReader.new(self, offset: offset, live: live, cursor: cursor, each_yields: :items)
+    def read_json(offset: "-1", live: :off, cursor: nil, retry_policy: nil, &block)
+      reader = JsonReader.new(self, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy,
+                                    each_yields: :items)
       block ? reader.use(&block) : reader
     end
 
@@ -275,11 +281,12 @@ module DurableStreams
     # @param offset [String, nil] see {#read}
     # @param live [Symbol, Boolean, nil] see {#read}
     # @param cursor [String, nil] see {#read}
+    # @param retry_policy [RetryPolicy, nil] see {#read}
     # @yieldparam reader [ByteReader] closed after the block
     # @return [ByteReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read_bytes(offset: "-1", live: :off, cursor: nil, &block)
-      reader = ByteReader.new(self, **ReadOptions.normalize(offset, live, cursor))
+    def read_bytes(offset: "-1", live: :off, cursor: nil, retry_policy: nil, &block)
+      reader = ByteReader.new(self, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy)
       block ? reader.use(&block) : reader
     end
 
@@ -316,13 +323,10 @@ module DurableStreams
 
     # Creates the native reader for a {Reader}.
     # @api private
-    # @param format [Symbol] :json, :bytes or :text
-    # @param live [Symbol] :off, :long_poll, :sse or :auto
-    # @param offset [String]
-    # @param cursor [String, nil]
+    # @param options [Hash{Symbol => Object}] format: (:json, :bytes or :text), and see {ReadOptions.normalize}
     # @return [Native::Reader]
-    def native_reader(format, live, offset, cursor)
-      Native::Reader.new(@native, format: format, live: live, offset: offset, cursor: cursor)
+    def native_reader(**options)
+      Native::Reader.new(@native, **options)
     end
 
     # Creates the native producer for a {Producer}.

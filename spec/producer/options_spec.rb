@@ -9,13 +9,13 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
     {
       epoch: [-1, 2**53, 1.0, "1", nil], next_seq: [-1, 2**53, 0.0], max_batch_bytes: [0, -1, (2**30) + 1, nil],
       max_batch_items: [0, -1, 1.5], max_in_flight: [0, 1_001, nil], max_buffered_bytes: [0, nil],
-      linger_ms: [-1, Float::NAN, Float::INFINITY, "5", nil]
+      linger_ms: [-1, Float::NAN, Float::INFINITY, "5", nil], delivery_timeout: [0, -1, Float::NAN, "5"]
     }.each { |name, values| values.each { |value| refused(/\A#{name} must be/, name => value) } }
   end
 
   it "accepts numbers at their limits" do
     expect(direct(epoch: (2**53) - 1, next_seq: (2**53) - 1, max_batch_bytes: 1, max_in_flight: 1_000,
-                  max_buffered_bytes: 1, linger_ms: 0))
+                  max_buffered_bytes: 1, linger_ms: 0, delivery_timeout: nil))
       .to have_attributes(epoch: (2**53) - 1, seq: (2**53) - 2, pending: 0, closed?: false)
   end
 

@@ -1,8 +1,13 @@
-// Runs the Node reference server for NodeServer (node_server.rb): node node_server.mjs PACKAGE HOST PORT LONG_POLL_MS
-// Keeps data in memory; ends by a signal.
+// Runs the Node reference server for NodeServer (node_server.rb): node node_server.mjs PACKAGE HOST PORT LONG_POLL_MS [FOLDER]
+// Keeps data in the folder, or in memory; ends by a signal.
 import { pathToFileURL } from "node:url"
 
-const [folder, host, port, longPollTimeout] = process.argv.slice(2)
+const [folder, host, port, longPollTimeout, dataDir] = process.argv.slice(2)
 const { DurableStreamTestServer } = await import(pathToFileURL(`${folder}/dist/index.js`))
-const server = new DurableStreamTestServer({ host, port: Number(port), longPollTimeout: Number(longPollTimeout) })
+const server = new DurableStreamTestServer({
+  host,
+  port: Number(port),
+  longPollTimeout: Number(longPollTimeout),
+  dataDir,
+})
 console.log(`listening on ${await server.start()}`)

@@ -3,7 +3,7 @@
 require_relative "server"
 
 # The reference server of the Durable Streams project, which runs on Node, in its own process. It has the interface of
-# TestServer, but stores its data in memory only.
+# TestServer: with `durability: :wal` it stores its data, and the state of producers, in files.
 class NodeServer < TestServer
   SCRIPT = File.expand_path("node_server.mjs", __dir__)
   # The folder where bin/setup installs the package.
@@ -23,7 +23,7 @@ class NodeServer < TestServer
                  .find { |file| File.file?(file) && File.executable?(file) }
   end
 
-  # @param options [Hash] as for TestServer.new, without durability and data_dir
+  # @param options [Hash] as for TestServer.new
   def initialize(**options)
     raise StartError, "the Node server cannot run: #{self.class.missing}; run bin/setup" if self.class.missing
 
@@ -33,6 +33,7 @@ class NodeServer < TestServer
   private
 
   def command
-    [@binary, SCRIPT, PACKAGE, HOST, @port.to_s, (@long_poll_timeout_ms || LONG_POLL_TIMEOUT_MS).to_s]
+    [@binary, SCRIPT, PACKAGE, HOST, @port.to_s, (@long_poll_timeout_ms || LONG_POLL_TIMEOUT_MS).to_s,
+     *(@data_dir unless @durability == "memory")]
   end
 end

@@ -24,8 +24,8 @@ class ScriptedStream
     @known_content_type
   end
 
-  def native_reader(*arguments)
-    @native.opened_with = arguments
+  def native_reader(**options)
+    @native.opened_with = options
     @native
   end
 

@@ -101,7 +101,7 @@ module ServerHelpers
   end
 
   # Starts a server for this example only, which it may kill, suspend or restart. It stops when the example ends.
-  # @param kind [Symbol] see KINDS; the Node server loses its data when it restarts
+  # @param kind [Symbol] see KINDS
   # @param options [Hash] as for TestServer.start
   # @return [TestServer]
   def start_server(kind: server_kind, **options)

@@ -17,7 +17,7 @@ RSpec.describe DurableStreams::JsonReader do
 
   it "opens a read with what it was given" do
     reader(offset: nil, live: true, cursor: "c")
-    expect(native.opened_with).to eq([:json, :auto, "-1", "c"])
+    expect(native.opened_with).to eq(format: :json, live: :auto, offset: "-1", cursor: "c", retry_policy: nil)
   end
 
   it "starts where it was told to" do

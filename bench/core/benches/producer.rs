@@ -27,6 +27,8 @@ fn config() -> ProducerConfig {
         linger: Duration::from_millis(5),
         max_in_flight: 5,
         max_buffered_bytes: 64 << 20,
+        patient: false,
+        delivery_timeout: None,
         retry: RetryPolicy {
             max_retries: 5,
             initial_delay: Duration::from_millis(100),

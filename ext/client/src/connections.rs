@@ -37,6 +37,9 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// When failed requests are retried.
     pub retry: RetryPolicy,
+    /// Whether live reads and producers retry without limit of number after their first success. Nobody has chosen a
+    /// retry policy then.
+    pub patient: bool,
     /// A file of PEM certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// Origins, such as `https://node2:4437`, that redirects may take the user's headers to.
@@ -62,6 +65,7 @@ impl Config {
                 multiplier: 2.0,
                 statuses: vec![429, 500, 502, 503, 504],
             },
+            patient: false,
             ca_file: None,
             trusted_origins: Vec::new(),
             identity: None,

@@ -45,6 +45,7 @@
 //!         multiplier: 2.0,
 //!         statuses: vec![429, 500, 502, 503, 504],
 //!     },
+//!     patient: true,
 //!     ca_file: None,
 //!     trusted_origins: Vec::new(),
 //!     identity: None,
@@ -59,6 +60,7 @@
 //!         format: Format::Json,
 //!         media: None,
 //!         no_cache: false,
+//!         retry: None,
 //!         max_bytes: usize::MAX,
 //!     },
 //! )?;
@@ -73,7 +75,7 @@
 //!                 items.extend(last.map(|part| part.bytes().clone()));
 //!                 next_offset = progress.next_offset;
 //!             }
-//!             ReadEvent::Length(_) | ReadEvent::Position(_) => {}
+//!             ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Outage(_) => {}
 //!         }
 //!     }
 //!     durable_streams_protocol::error::Result::Ok(())
@@ -91,6 +93,7 @@ mod exchange;
 pub mod fork;
 pub mod inline;
 pub mod lock;
+pub mod log;
 pub mod producer;
 mod proxy;
 pub mod reader;

@@ -39,6 +39,8 @@ options! {
         live_timeout: f64,
         max_message_bytes: usize,
         retry_policy: RetryPolicyOptions,
+        /// Whether nobody has chosen the retry policy.
+        patient: bool,
         ca_file: Option<PathBuf>,
         /// Origins as `Native.origin` writes them.
         trusted_origins: Vec<String>,
@@ -55,6 +57,7 @@ impl Client {
             live_timeout: seconds(ruby, "live_timeout", options.live_timeout)?,
             max_message_bytes: options.max_message_bytes,
             retry: policy(ruby, options.retry_policy)?,
+            patient: options.patient,
             ca_file: options.ca_file,
             trusted_origins: options.trusted_origins,
             identity: options.identity.map(|(certificate, key)| Identity { certificate, key }),

@@ -26,6 +26,7 @@ mod convert;
 mod errors;
 mod fiber_guard;
 mod handles;
+mod log;
 mod memory;
 mod nested;
 mod options;
@@ -64,6 +65,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
+    log::init(native)?;
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]
     panics::init(native)?;

@@ -20,20 +20,18 @@ use crate::callback_threads;
 use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::errors::{self, guard};
 use crate::handles::WorkHandle;
+use crate::log::{wait_and_log, write_log};
 use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::pinned_string::pin;
 use crate::stream::{Stream, frozen};
-use crate::wait::wait;
 
 mod appends;
 mod exceptions;
 mod exit;
 mod originals;
-mod warnings;
 
 use originals::Originals;
-use warnings::report_warnings;
 
 /// A producer. It belongs to the process that made it.
 #[derive(TypedData)]
@@ -99,6 +97,8 @@ options! {
         block_when_full: bool,
         /// nil: the client's.
         retry_policy: Option<RetryPolicyOptions>,
+        /// Seconds after which a batch is not sent again. nil: no limit.
+        delivery_timeout: Option<f64>,
         /// Gets the notices of deliveries and failures. nil: no callbacks.
         listener: Option<Value>,
     }
@@ -118,10 +118,13 @@ impl Producer {
                         .with_application(&callback_threads::call_sender(handle.clone())),
                 ),
             };
-            let retry = match options.retry_policy {
-                Some(retry) => policy(ruby, retry)?,
-                None => stream.endpoint.client().config().retry.clone(),
+            let client = stream.endpoint.client().config();
+            let (retry, patient) = match options.retry_policy {
+                Some(retry) => (policy(ruby, retry)?, false),
+                None => (client.retry.clone(), client.patient),
             };
+            let delivery_timeout = options.delivery_timeout;
+            let delivery_timeout = delivery_timeout.map(|limit| seconds(ruby, "delivery_timeout", limit));
             let config = ProducerConfig {
                 body: if json { BodyKind::Json } else { BodyKind::Bytes },
                 epoch: options.epoch,
@@ -134,6 +137,8 @@ impl Producer {
                 max_in_flight: options.max_in_flight,
                 max_buffered_bytes: options.max_buffered_bytes,
                 retry,
+                patient,
+                delivery_timeout: delivery_timeout.transpose()?,
             };
             let originals = ruby.hash_new();
             let mut handles: Vec<WorkHandle> = work_stream.into_iter().collect();
@@ -197,7 +202,7 @@ impl Producer {
             })?;
             this.originals
                 .store(ruby, this.running(ruby)?, accepted.token, text, original)?;
-            let delivery = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
+            let delivery = this.settled(ruby, wait_and_log(ruby, accepted.outcome)?)?;
             let array = ruby.ary_new_capa(4);
             if let Some(delivery) = delivery {
                 array.push(delivery.next_offset.as_deref().map(|offset| frozen(ruby, offset)))?;
@@ -217,7 +222,7 @@ impl Producer {
         no_wait_reason: Option<&str>,
         append: impl Fn(&CoreProducer, Message<'_>) -> Result<T, Refused>,
     ) -> Result<T, Error> {
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         let running = self.running(ruby)?;
         loop {
             self.keep_served(ruby)?;
@@ -254,8 +259,8 @@ impl Producer {
             return Err(errors::deadlock(ruby, reason.to_owned()));
         }
         let waited = match full {
-            Some(since) => wait(ruby, running.wait_for_space(since))?,
-            None => wait(ruby, running.ended())?,
+            Some(since) => wait_and_log(ruby, running.wait_for_space(since))?,
+            None => wait_and_log(ruby, running.ended())?,
         };
         waited.map_err(|failed| self.failure(ruby, &failed))
     }
@@ -280,7 +285,7 @@ impl Producer {
     /// To be called after waiting for acknowledgements: the buffer is smaller now. Returns the outcome, or raises the failure.
     fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, ProducerError>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         outcome.map_err(|failed| self.failure(ruby, &failed))
     }
 
@@ -289,7 +294,7 @@ impl Producer {
         guard(ruby, || {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
-            let flushed = wait(ruby, running.flush())?;
+            let flushed = wait_and_log(ruby, running.flush())?;
             this.originals.sweep(ruby, running)?;
             this.settled(ruby, flushed)
         })
@@ -301,13 +306,13 @@ impl Producer {
             let running = this.running(ruby)?;
             this.keep_served(ruby)?;
             let closed = match timeout {
-                None => wait(ruby, running.close())?,
+                None => wait_and_log(ruby, running.close())?,
                 Some(limit) => {
                     let limit = seconds(ruby, "timeout", limit)?;
                     let closing = running
                         .close_within(limit)
                         .map_err(|error| errors::raise(ruby, error))?;
-                    wait(ruby, closing)?.map_err(|error| errors::raise(ruby, error))?
+                    wait_and_log(ruby, closing)?.map_err(|error| errors::raise(ruby, error))?
                 }
             };
             this.settled(ruby, closed)
@@ -335,23 +340,23 @@ impl Producer {
             if let (Some(token), Some(text)) = (accepted.token, text) {
                 this.originals.store(ruby, running, token, text, original)?;
             }
-            let offset = this.settled(ruby, wait(ruby, accepted.outcome)?)?;
+            let offset = this.settled(ruby, wait_and_log(ruby, accepted.outcome)?)?;
             Ok(offset.map(|offset| frozen(ruby, &offset)))
         })
     }
 
     fn epoch(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         Ok(this.running(ruby)?.epoch())
     }
 
     fn seq(ruby: &Ruby, this: &Self) -> Result<i64, Error> {
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         Ok(this.running(ruby)?.seq())
     }
 
     fn pending(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         Ok(this.running(ruby)?.pending())
     }
 
@@ -397,6 +402,5 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("seq", method!(Producer::seq, 0))?;
     class.define_method("pending", method!(Producer::pending, 0))?;
     class.define_method("ending?", method!(Producer::ending, 0))?;
-    warnings::init(native)?;
     exit::init(native)
 }

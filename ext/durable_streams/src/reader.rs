@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
+use durable_streams_client::log::{self, LogLine};
 use durable_streams_client::reader::Session;
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
@@ -17,6 +18,7 @@ use durable_streams_protocol::read::cursor::{Live, Position, Progress};
 use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
+use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
@@ -24,7 +26,9 @@ use magnus::{
 };
 
 use crate::caller::Caller;
+use crate::client::{RetryPolicyOptions, policy};
 use crate::errors::{self, ErrorContext, guard};
+use crate::log::write_log;
 use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::ruby_calls::wait_with_calls;
@@ -46,6 +50,7 @@ pub(crate) struct Reader {
     stream: Opaque<Obj<Stream>>,
     kind: ContentKind,
     live: Live,
+    retry: Option<RetryPolicy>,
     /// Never locked while Ruby allocates: the GC may drop a [`ReaderLock`], which locks it. And locked only with the GVL: a fork
     /// happens on the thread that has the GVL, so no child inherits it locked.
     state: Arc<Mutex<ReaderState>>,
@@ -90,6 +95,8 @@ options! {
         live: Symbol,
         offset: String,
         cursor: Option<String>,
+        /// nil: the client's.
+        retry_policy: Option<RetryPolicyOptions>,
     }
 }
 
@@ -129,6 +136,7 @@ impl Reader {
             stream: stream.into(),
             kind,
             live,
+            retry: options.retry_policy.map(|given| policy(ruby, given)).transpose()?,
             state: Arc::new(Mutex::new(state)),
             closing: Arc::default(),
             memory: ReportedMemory::default(),
@@ -253,6 +261,12 @@ impl Reader {
                     self.state.lock().position = position;
                     continue;
                 }
+                Some(ReadEvent::Outage(event)) => {
+                    let stream = ruby.get_inner(self.stream);
+                    log::add(LogLine::outage(Operation::Read, stream.endpoint.display(), event));
+                    write_log(ruby)?;
+                    continue;
+                }
                 Some(ReadEvent::Length(bytes)) => ReadStep::Length(bytes),
                 Some(ReadEvent::Part(part)) => {
                     self.state.lock().taken += part.bytes().len();
@@ -314,6 +328,7 @@ impl Reader {
                         format,
                         media,
                         no_cache: false,
+                        retry: self.retry.clone(),
                         max_bytes: usize::MAX,
                     };
                     let (endpoint, calls) = stream.call_endpoint();

@@ -260,10 +260,10 @@ impl Error {
         error
     }
 
-    /// Marks the error: the request may have succeeded nevertheless.
+    /// Sets whether the request may have succeeded nevertheless.
     #[must_use]
-    pub fn with_unknown_outcome(mut self) -> Self {
-        self.0.outcome_unknown = true;
+    pub fn with_outcome_unknown(mut self, unknown: bool) -> Self {
+        self.0.outcome_unknown = unknown;
         self
     }
 
@@ -296,6 +296,10 @@ impl Error {
     /// The message: the operation, the URL, the reason, and what is known of the tries.
     pub fn message(&self) -> String {
         self.to_string()
+    }
+    /// What happened: the message without what is known of the tries.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
     }
     /// The stream's URL without credentials, or an empty string if the error concerns no stream.
     pub fn url(&self) -> &str {

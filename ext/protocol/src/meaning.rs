@@ -123,7 +123,14 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
         return (Kind::StreamClosed { final_offset }, "stream is closed");
     }
     if let Some(kind) = gap(headers) {
-        return (kind, "producer sequence gap");
+        let reason = match kind {
+            Kind::SequenceGap { expected: Some(0), .. } => {
+                "producer sequence gap: the server has no record of this producer (servers that store it in memory \
+                 forget it when they restart)"
+            }
+            _ => "producer sequence gap",
+        };
+        return (kind, reason);
     }
     match operation {
         Operation::AppendWithSeq | Operation::AppendOnce { with_seq: true } => (

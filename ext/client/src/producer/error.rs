@@ -25,7 +25,7 @@ impl ProducerError {
         let unknown = undelivered
             .iter()
             .any(|message| message.outcome == DeliveryOutcome::Unknown);
-        Self::of(if unknown { error.with_unknown_outcome() } else { error }, undelivered)
+        Self::of(error.with_outcome_unknown(unknown), undelivered)
     }
 
     /// The error for callers that wait when the driver has ended without an outcome, by a panic.

@@ -66,6 +66,7 @@ impl RequestSender {
             media: None,
             // A cached response may be older than the batch.
             no_cache: true,
+            retry: None,
             max_bytes: MAX_READ_BACK_BYTES,
         };
         let session = Session::start(&self.endpoint, options)?;
@@ -80,7 +81,7 @@ impl RequestSender {
                     closed = progress.closed;
                     last.iter().try_for_each(|part| self.search_part(&mut search, part))?;
                 }
-                ReadEvent::Length(_) | ReadEvent::Position(_) => {}
+                ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Outage(_) => {}
             }
         }
         Ok(search.found(closed))
@@ -150,6 +151,8 @@ mod tests {
             max_in_flight: 5,
             max_buffered_bytes: 64 << 20,
             retry: endpoint.client().config().retry.clone(),
+            patient: false,
+            delivery_timeout: None,
         };
         let mut machine = ProducerMachine::new(config, Box::new(|| 0.5)).unwrap();
         machine.append(b"1").unwrap();

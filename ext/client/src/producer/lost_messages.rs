@@ -16,6 +16,4 @@ pub struct LostMessages {
 pub(super) struct ReportSink {
     /// Gets the lost messages when the producer is dropped.
     pub(super) record_lost: fn(LostMessages),
-    /// Gets a warning for the log.
-    pub(super) warn: fn(String),
 }

@@ -32,7 +32,7 @@ mod state;
 pub use error::ProducerError;
 pub use lost_messages::LostMessages;
 pub use notice::{Notice, NoticeListener, SpaceGeneration};
-pub use registry::{drain_all, has_warnings, is_busy, lost_messages, next_warning};
+pub use registry::{drain_all, is_busy, lost_messages};
 use sender::RequestSender;
 pub use state::WaitOutcome;
 use state::{ProducerState, Shared, WaitFor};

@@ -1,7 +1,5 @@
 //! The producers of this process. At its exit their pending messages are sent, and lost messages are reported.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,8 +19,6 @@ struct Registry {
     live: Mutex<Vec<Weak<Shared>>>,
     /// The lost messages of dropped producers: one entry for each stream and reason.
     lost: Mutex<Vec<LostMessages>>,
-    /// Warnings that are not logged yet.
-    warnings: Mutex<VecDeque<String>>,
 }
 
 /// Adds a producer that was started.
@@ -40,7 +36,7 @@ impl Registry {
 }
 
 /// Where the producers of this process report.
-pub(super) const REPORT_SINK: ReportSink = ReportSink { record_lost, warn };
+pub(super) const REPORT_SINK: ReportSink = ReportSink { record_lost };
 
 /// Records the lost messages of a dropped producer.
 fn record_lost(lost: LostMessages) {
@@ -53,37 +49,6 @@ fn record_lost(lost: LostMessages) {
         Some(known) => known.count += lost.count,
         None => recorded.push(lost),
     }
-}
-
-/// Whether there are warnings. Changed under the lock of `Registry::warnings` alone.
-static WARNED: AtomicBool = AtomicBool::new(false);
-
-/// Stores a warning for the log.
-fn warn(warning: String) {
-    if let Some(registry) = REGISTRY.get() {
-        let mut warnings = registry.warnings.lock();
-        warnings.push_back(warning);
-        WARNED.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Whether [`next_warning`] has one. Every append calls it, so it is only an atomic load. In a forked child it may
-/// return the parent's value.
-#[inline]
-pub fn has_warnings() -> bool {
-    WARNED.load(Ordering::Relaxed)
-}
-
-/// Takes the oldest warning of this process's producers, for the log.
-pub fn next_warning() -> Option<String> {
-    let Some(registry) = REGISTRY.get() else {
-        WARNED.store(false, Ordering::Relaxed);
-        return None;
-    };
-    let mut warnings = registry.warnings.lock();
-    let next = warnings.pop_front();
-    WARNED.store(!warnings.is_empty(), Ordering::Relaxed);
-    next
 }
 
 /// The messages that are lost if the process ends now. Those of a dropped producer are given once.

@@ -1,5 +1,6 @@
 //! What a producer's owner and its driver share: the machine, the callers that wait, and how the producer ended.
 
+use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::producer::{Delivery, ProducerEvent, ProducerMachine};
 use tokio::sync::{Notify, oneshot};
 
@@ -7,6 +8,7 @@ use super::error::ProducerError;
 use super::lost_messages::{LostMessages, ReportSink};
 use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
+use crate::log::{self, LogLine};
 
 /// The outcome of a wait: the delivery that ended it, if it was one.
 pub type WaitOutcome = Result<Option<Delivery>, ProducerError>;
@@ -48,7 +50,6 @@ pub(super) struct ProducerState {
     pub(super) ended: bool,
     pub(super) failed: Option<ProducerError>,
     waiters: Vec<Waiter>,
-    warn: fn(String),
 }
 
 impl Drop for Shared {
@@ -70,7 +71,6 @@ impl Shared {
             ended: false,
             failed: None,
             waiters: Vec::new(),
-            warn: sink.warn,
         };
         Self {
             url,
@@ -178,7 +178,8 @@ impl ProducerState {
                 }
                 ProducerEvent::Assumed {
                     count, epoch, found, ..
-                } => (self.warn)(assumed(url, count, epoch, found)),
+                } => log::add(LogLine::warning(assumed(url, count, epoch, found))),
+                ProducerEvent::Outage(event) => log::add(LogLine::outage(Operation::Produce, url, event)),
                 ProducerEvent::Room => {
                     self.space_generation += 1;
                     self.wake(None);

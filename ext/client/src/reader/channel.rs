@@ -98,7 +98,7 @@ impl Drop for EventSender {
 }
 
 impl EventSender {
-    /// Sends an event that is not counted: the length of a response, or the read's error.
+    /// Sends an event that is not counted: the length of a response, an outage, or the read's error.
     pub(crate) fn send_unbounded(&self, event: Result<ReadEvent>) {
         self.push(event, 0, None, None);
     }
@@ -107,7 +107,7 @@ impl EventSender {
     pub(crate) async fn send(&self, event: ReadEvent, permit: Option<OwnedSemaphorePermit>) {
         let bytes = match &event {
             ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => part.bytes().len(),
-            ReadEvent::End(None, _) | ReadEvent::Position(_) | ReadEvent::Length(_) => 0,
+            ReadEvent::End(None, _) | ReadEvent::Position(_) | ReadEvent::Length(_) | ReadEvent::Outage(_) => 0,
         };
         let weight = u32::try_from(bytes + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
         let space = match Arc::clone(&self.channel.space).try_acquire_many_owned(weight) {

@@ -39,6 +39,7 @@ impl Driver {
         let config = ReadConfig {
             url: endpoint.display().to_owned(),
             retry: client.retry.clone(),
+            patient: client.patient,
             max_message_bytes: client.max_message_bytes,
             live_timeout: client.live_timeout,
             fresh_values: endpoint.is_dynamic(),
@@ -87,7 +88,7 @@ impl Driver {
 
     async fn send_event(&mut self, event: ReadEvent) {
         match event {
-            ReadEvent::Length(_) => self.sender.send_unbounded(Ok(event)),
+            ReadEvent::Length(_) | ReadEvent::Outage(_) => self.sender.send_unbounded(Ok(event)),
             ReadEvent::Part(_) => self.sender.send(event, None).await,
             ReadEvent::End(..) | ReadEvent::Position(_) => {
                 let permit = self.request_permit.take();

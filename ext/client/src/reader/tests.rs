@@ -34,6 +34,7 @@ fn reading(respond: fn() -> ResponseFuture) -> (Arc<Endpoint>, ReadOptions) {
         format: Format::Bytes,
         media: None,
         no_cache: false,
+        retry: None,
         max_bytes: usize::MAX,
     };
     (endpoint, options)

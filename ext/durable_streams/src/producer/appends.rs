@@ -6,8 +6,8 @@ use magnus::{Error, RString, Ruby, Value};
 
 use super::Producer;
 use super::originals::equals_its_bytes;
-use super::warnings::report_warnings;
 use crate::errors::guard;
+use crate::log::write_log;
 
 impl Producer {
     /// `take(data)` -> whether it was appended. It appends a String that needs no conversion and no waiting. Everything else (other
@@ -20,7 +20,7 @@ impl Producer {
         let (Some(text), Some(running)) = (RString::from_value(data), this.running.get()) else {
             return Ok(false);
         };
-        report_warnings(ruby)?;
+        write_log(ruby)?;
         this.keep_served(ruby)?;
         guard(ruby, || {
             // SAFETY: the bytes are read while this thread holds the GVL, before any Ruby code can run.

@@ -9,9 +9,9 @@ use durable_streams_client::producer::{self, drain_all};
 use magnus::value::ReprValue;
 use magnus::{Error, Module, Object, RArray, RClass, RModule, Ruby, Value, function};
 
-use super::warnings::report_warnings;
 use crate::client::seconds;
 use crate::errors::{self, guard};
+use crate::log::write_log;
 use crate::wait::wait;
 
 /// Whether the at_exit block has run and was not registered again.
@@ -48,7 +48,7 @@ fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
         if let Some(draining) = drain_all(limit).map_err(|error| errors::raise(ruby, error))? {
             wait(ruby, draining)?.map_err(|error| errors::raise(ruby, error))?;
         }
-        report_warnings(ruby)
+        write_log(ruby)
     })
 }
 

@@ -194,6 +194,8 @@ pub(super) struct ProducerBatch {
     pub outcome_unknown: bool,
     /// The number of requests for it in this epoch.
     pub attempts: u32,
+    /// When its first request was made, in any epoch.
+    pub first_try: Option<Instant>,
     pub retries: Schedule,
 }
 
@@ -210,6 +212,7 @@ impl ProducerBatch {
             state: BatchState::Unsent,
             outcome_unknown: false,
             attempts: 0,
+            first_try: None,
             retries: Schedule::default(),
         }
     }

@@ -60,6 +60,11 @@ pub struct ProducerConfig {
     pub max_buffered_bytes: usize,
     /// How often a batch is sent again.
     pub retry: retry::policy::RetryPolicy,
+    /// Whether batches are sent again without limit of number after the first success, until `delivery_timeout`. Nobody
+    /// has chosen a retry policy then.
+    pub patient: bool,
+    /// How long after its first request a batch is sent again. `None`: without limit.
+    pub delivery_timeout: Option<Duration>,
 }
 
 impl ProducerConfig {
@@ -78,6 +83,8 @@ impl ProducerConfig {
             max_in_flight: 5,
             max_buffered_bytes: 64 << 20,
             retry,
+            patient: false,
+            delivery_timeout: None,
         }
     }
 
@@ -95,6 +102,9 @@ impl ProducerConfig {
         }
         if self.max_batch_items == 0 {
             return error("max_batch_items", "must be at least 1");
+        }
+        if self.delivery_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return error("delivery_timeout", "must be above 0");
         }
         if self.max_in_flight == 0 {
             return error("max_in_flight", "must be at least 1");

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::batch::{Body, BodyKind};
 use crate::error::Error;
+use crate::retry::outage::OutageEvent;
 
 /// A report to the owner. Events come in the order in which they happened.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub enum ProducerEvent {
         /// The new epoch.
         to: u64,
     },
+    /// An outage begins or ends. For the log.
+    Outage(OutageEvent),
     /// The producer has closed the stream.
     StreamClosed {
         /// The offset where the stream ends, if the server reported it.

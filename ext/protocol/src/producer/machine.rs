@@ -13,6 +13,7 @@ use super::config::{ConfigError, MAX_NUMBER, ProducerConfig};
 use super::event::{ProducerEvent, ProducerFailure};
 use super::lookup::TailState;
 use super::window::Window;
+use crate::retry::outage::Outages;
 
 /// The most batches from the oldest unacknowledged one to the newest one sent. Limits the memory for batches that were
 /// acknowledged before an older one.
@@ -128,6 +129,7 @@ pub struct ProducerMachine {
     pub(super) window: Window,
     /// A request failed and there was no progress since. Only the oldest batch is sent.
     pub(super) probing: bool,
+    pub(super) outages: Outages,
     pub(super) open_batch: Option<OpenBatch>,
     pub(super) sent: HashMap<TransmitId, SentRequest>,
     next_id: u64,
@@ -176,6 +178,7 @@ impl ProducerMachine {
             disputes: 0,
             window: Window::new(config.max_in_flight),
             probing: false,
+            outages: Outages::default(),
             open_batch: None,
             sent: HashMap::new(),
             next_id: 0,
@@ -317,6 +320,7 @@ impl ProducerMachine {
         batch.seq = Some(seq);
         batch.state = BatchState::InFlight;
         batch.attempts = batch.attempts.saturating_add(1);
+        batch.first_try.get_or_insert(now);
         let id = TransmitId(self.next_id);
         self.next_id += 1;
         self.sent.insert(id, SentRequest { position, seq, floor });

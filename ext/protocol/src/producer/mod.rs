@@ -107,6 +107,8 @@
 //!         linger: Duration::from_millis(5),
 //!         max_in_flight: 5,
 //!         max_buffered_bytes: 64 << 20,
+//!         patient: false,
+//!         delivery_timeout: None,
 //!         retry: retry.clone(),
 //!     },
 //!     Box::new(|| 0.5),

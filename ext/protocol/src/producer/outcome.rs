@@ -9,6 +9,7 @@ use super::machine::{Ending, Phase, ProducerMachine, SentRequest, TransmitId};
 use super::response::{BatchResponse, Verdict, without_response};
 use crate::error::Error;
 use crate::request;
+use crate::retry::so_far::TriesSoFar;
 
 impl ProducerMachine {
     /// A response arrived. It is ignored if its request is not in flight any more.
@@ -39,6 +40,8 @@ impl ProducerMachine {
         self.acknowledge(position, next_offset, duplicate);
         self.established = true;
         self.probing = false;
+        let ended = self.outages.succeeded(now);
+        self.events.extend(ended.map(ProducerEvent::Outage));
         self.window.accepted();
         if self.awaiting_retry > 0 {
             let waiting = self
@@ -73,9 +76,9 @@ impl ProducerMachine {
                 retry_after,
                 may_be_stored,
             } => self.schedule_retry(now, sent, error, retry_after, may_be_stored),
-            Verdict::Fatal { failure, may_be_stored } => {
+            Verdict::Fatal { error, may_be_stored } => {
                 self.await_retry(sent, BatchState::AwaitsEarlier, may_be_stored);
-                self.fail(now, failure);
+                self.fail_after_tries(now, sent, error);
             }
         }
     }
@@ -88,14 +91,9 @@ impl ProducerMachine {
         retry_after: Option<Duration>,
         may_be_stored: bool,
     ) {
-        let jitter = (self.jitter)();
         let running = matches!(self.phase, Phase::Running);
-        let Some(batch) = self.queue.get_mut((sent.position - self.base) as usize) else {
-            return;
-        };
-        let policy = &self.config.retry;
         let delay = if running {
-            batch.retries.next_delay(policy, retry_after, jitter)
+            self.retry_delay(now, sent, retry_after)
         } else {
             Some(Duration::ZERO)
         };
@@ -108,9 +106,45 @@ impl ProducerMachine {
         let outcome_unknown = self.batch(sent).is_some_and(|batch| batch.outcome_unknown);
         self.retry_tail_lookup(outcome_unknown);
         self.probing = true;
+        self.outages.failed(now);
         if until.is_none() {
-            self.fail(now, ProducerFailure::Request(error));
+            self.fail_after_tries(now, sent, error);
+        } else if running {
+            let began = self.outages.retried(error.reason());
+            self.events.extend(began.map(ProducerEvent::Outage));
         }
+    }
+
+    /// The delay before a batch is sent again. `None` if it is not: the policy allows no further retry, or
+    /// `delivery_timeout` has passed. The last retry is made when it passes.
+    fn retry_delay(&mut self, now: Instant, sent: &SentRequest, retry_after: Option<Duration>) -> Option<Duration> {
+        let jitter = (self.jitter)();
+        let patient = self.config.patient && self.outages.has_succeeded();
+        let timeout = self.config.delivery_timeout;
+        let batch = self.queue.get_mut((sent.position - self.base) as usize)?;
+        let delay = match patient {
+            true => batch
+                .retries
+                .next_patient_delay(&self.config.retry, retry_after, jitter),
+            false => batch.retries.next_delay(&self.config.retry, retry_after, jitter)?,
+        };
+        let (Some(timeout), Some(first_try)) = (timeout, batch.first_try) else {
+            return Some(delay);
+        };
+        let remaining = timeout.saturating_sub(now.saturating_duration_since(first_try));
+        (!remaining.is_zero()).then(|| delay.min(remaining))
+    }
+
+    /// Fails the producer with the error of the last request for a batch.
+    fn fail_after_tries(&mut self, now: Instant, sent: &SentRequest, error: Error) {
+        let tries = self.batch(sent).map(|batch| TriesSoFar {
+            attempts: batch.attempts,
+            elapsed: now.saturating_duration_since(batch.first_try.unwrap_or(now)),
+            // What becomes of all batches decides later.
+            in_doubt: false,
+        });
+        let error = error.after_tries(tries.unwrap_or_default());
+        self.fail(now, ProducerFailure::Request(error));
     }
 
     /// The request of a batch has ended, and the batch is not known to be in the stream.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::event::ProducerFailure;
 use crate::error::{Error, Kind};
 use crate::meaning::retry_after;
 use crate::protocol::{self, number};
@@ -43,10 +42,7 @@ pub(super) enum Verdict {
         may_be_stored: bool,
     },
     /// Fail the producer.
-    Fatal {
-        failure: ProducerFailure,
-        may_be_stored: bool,
-    },
+    Fatal { error: Error, may_be_stored: bool },
 }
 
 impl BatchResponse {
@@ -96,10 +92,7 @@ impl BatchResponse {
                 retry_after: self.retry_after,
                 may_be_stored,
             },
-            _ => Verdict::Fatal {
-                failure: ProducerFailure::Request(error),
-                may_be_stored,
-            },
+            _ => Verdict::Fatal { error, may_be_stored },
         }
     }
 }
@@ -115,7 +108,7 @@ pub(super) fn without_response(failure: request::RequestFailure) -> Verdict {
         request::RequestFailure::NotSent(error) => retry(error, false),
         request::RequestFailure::ResponseLost(error) => retry(error, true),
         request::RequestFailure::Final(error) => Verdict::Fatal {
-            failure: ProducerFailure::Request(error),
+            error,
             may_be_stored: false,
         },
     }

@@ -2,6 +2,7 @@
 
 use super::cursor::{Position, Progress};
 use super::payload::Part;
+use crate::retry::outage::OutageEvent;
 
 /// One thing that a read hands to the application. Events come in the stream's order.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,4 +17,6 @@ pub enum ReadEvent {
     End(Option<Part>, Progress),
     /// The position of a live read that began at `now`. There is no data; a later session can continue from it.
     Position(Position),
+    /// An outage of a live read begins or ends. For the log.
+    Outage(OutageEvent),
 }

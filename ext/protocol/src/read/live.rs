@@ -96,14 +96,14 @@ impl ReadMachine {
             payload.end_event().map_err(|error| self.malformed(error))?;
             while let Some(part) = payload.next_part() {
                 self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
-                last.replace(part).into_iter().for_each(|part| self.hand_out(part));
+                last.replace(part).into_iter().for_each(|part| self.hand_out(now, part));
             }
         }
         if let Some(part) = payload
             .finish(progress.up_to_date)
             .map_err(|error| self.malformed(error))?
         {
-            last.replace(part).into_iter().for_each(|part| self.hand_out(part));
+            last.replace(part).into_iter().for_each(|part| self.hand_out(now, part));
         }
         progress.skip = payload.left_to_skip();
         let record = payload.into_open_record();
@@ -118,6 +118,7 @@ impl ReadMachine {
         if stall == Stall::Back {
             return Err(ReadOutcome::Stalled(stall));
         }
+        self.succeeded(now);
         if !is_empty {
             self.schedule.reset();
         }

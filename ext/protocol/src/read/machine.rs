@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::batch::Batch;
 use super::content::{ContentError, ResponseContent};
-use super::cursor::{Cursor, MIN_LONG_POLL, Mode, Progress, ReadStep, Stall};
+use super::cursor::{Cursor, Live, MIN_LONG_POLL, Mode, Progress, ReadStep, Stall};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
 pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
@@ -22,6 +22,7 @@ use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::{Media, PositionError};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
+use crate::retry::outage::Outages;
 use crate::retry::policy::Schedule;
 
 /// The reason why a record cannot be continued.
@@ -65,6 +66,10 @@ pub struct ReadMachine {
     bytes_left: usize,
     jitter: ReadJitter,
     pub(super) schedule: Schedule,
+    /// Whether the read retries without limit after its first success.
+    patient: bool,
+    is_live: bool,
+    outages: Outages,
     /// A 401 or 403 was retried with new values, and no request has succeeded since.
     pub(super) values_refreshed: bool,
     pub(super) state: ReadState,
@@ -95,6 +100,8 @@ pub(super) enum ReadState {
 struct SentRead {
     mode: Mode,
     at: Instant,
+    /// Whether its response is content.
+    has_content: bool,
 }
 
 /// How a request ended, and so when the next one goes out.
@@ -118,6 +125,11 @@ impl ReadMachine {
             Format::Bytes => None,
             Format::Json | Format::JsonSequence | Format::JsonLines => Some(Media::Json),
         });
+        let patient = config.patient && options.retry.is_none() && options.live != Live::Off;
+        let config = ReadConfig {
+            retry: options.retry.unwrap_or(config.retry),
+            ..config
+        };
         Self {
             config,
             format: options.format,
@@ -128,6 +140,9 @@ impl ReadMachine {
             bytes_left: options.max_bytes,
             jitter,
             schedule: Schedule::default(),
+            patient,
+            is_live: options.live != Live::Off,
+            outages: Outages::default(),
             values_refreshed: false,
             state: ReadState::Idle(None),
             sent: None,
@@ -161,7 +176,11 @@ impl ReadMachine {
             ReadStep::End => Mode::CatchUp,
         };
         self.state = ReadState::AwaitingResponse;
-        self.sent = Some(SentRead { mode, at: now });
+        self.sent = Some(SentRead {
+            mode,
+            at: now,
+            has_content: false,
+        });
         let mut headers = HeaderMap::new();
         if mode == Mode::Sse {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -198,6 +217,9 @@ impl ReadMachine {
             }
             self.state = ReadState::ErrorResponse(retry_after(headers, wall));
             return;
+        }
+        if let Some(sent) = &mut self.sent {
+            sent.has_content = true;
         }
         match self.mode() {
             Mode::Sse => self.begin_events(now, status, headers),
@@ -249,7 +271,7 @@ impl ReadMachine {
         }
         match std::mem::replace(&mut self.state, ReadState::AwaitingResponse) {
             ReadState::Content(mut content) => match content.push(piece) {
-                Ok(()) => match self.hand_out_parts(&mut content) {
+                Ok(()) => match self.hand_out_parts(now, &mut content) {
                     Ok(()) => self.state = ReadState::Content(content),
                     Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
                 },
@@ -321,11 +343,11 @@ impl ReadMachine {
     }
 
     /// Hands out the complete parts of a response's content.
-    fn hand_out_parts(&mut self, content: &mut ResponseContent) -> Result<(), Error> {
+    fn hand_out_parts(&mut self, now: Instant, content: &mut ResponseContent) -> Result<(), Error> {
         while let Some(part) = content.next_part() {
             self.check_new_offset(content.progress())?;
             content.is_empty = false;
-            self.hand_out(part);
+            self.hand_out(now, part);
         }
         Ok(())
     }
@@ -349,6 +371,9 @@ impl ReadMachine {
         let stall = self
             .cursor
             .advance(&mut end.progress, end.is_empty, self.request_age(now));
+        if matches!(stall, Stall::None | Stall::Slow) {
+            self.succeeded(now);
+        }
         match finds_tail_only && end.is_empty && !end.progress.closed {
             true => self.events.push_back(self.batch.begin_at(self.cursor.position())),
             false => self.end_batch(end.last, end.progress, end.record),
@@ -385,10 +410,17 @@ impl ReadMachine {
         Err(self.about().error(Kind::Status, reason))
     }
 
-    pub(super) fn hand_out(&mut self, part: Part) {
+    pub(super) fn hand_out(&mut self, now: Instant, part: Part) {
+        self.succeeded(now);
         self.cursor.handed_out(part.count());
         self.schedule.reset();
         self.events.push_back(self.batch.part(part));
+    }
+
+    /// The server has responded as it should, which ends an outage.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        let ended = self.outages.succeeded(now);
+        self.events.extend(ended.map(ReadEvent::Outage));
     }
 
     /// The request has ended. Decides when the next one goes out, if at all.
@@ -397,12 +429,19 @@ impl ReadMachine {
         if self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST && !is_stuck {
             self.schedule.reset();
         }
+        let started = self.failing_since(now);
         self.sent = None;
         self.state = match outcome {
             ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
             ReadOutcome::RetryNow => ReadState::Idle(None),
-            ReadOutcome::Fatal(error) => ReadState::Failed(error),
-            ReadOutcome::Retry(error, server_delay) => self.retry(now, error, server_delay),
+            ReadOutcome::Fatal(error) => {
+                self.outages.failed(started);
+                ReadState::Failed(error.after_tries(self.outages.so_far(now)))
+            }
+            ReadOutcome::Retry(error, server_delay) => {
+                self.outages.failed(started);
+                self.retry(now, error, server_delay, self.patient)
+            }
             ReadOutcome::Stalled(Stall::None) => {
                 self.schedule.reset();
                 ReadState::Idle(None)
@@ -412,7 +451,8 @@ impl ReadMachine {
                 let reason = "the response has no data and the same offset, and does not say that there is no more \
                               (is the server in trouble, or a cache stale?)";
                 let error = self.about().error(Kind::Status, reason);
-                self.retry(now, error, None)
+                self.outages.failed(started);
+                self.retry(now, error, None, self.patient)
             }
             ReadOutcome::Stalled(Stall::Back) => {
                 let offset = &self.cursor.position().offset;
@@ -421,16 +461,35 @@ impl ReadMachine {
                      deleted and created again?)"
                 );
                 let error = self.about().error(Kind::Status, reason);
-                self.retry(now, error, None)
+                self.outages.failed(started);
+                // It is not an outage, and may well be permanent.
+                self.retry(now, error, None, false)
             }
         };
     }
 
-    fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) -> ReadState {
-        let jitter = (self.jitter.0)();
-        match self.schedule.next_delay(&self.config.retry, server_delay, jitter) {
-            Some(delay) => ReadState::Idle(Some(after(now, delay))),
-            None => ReadState::Failed(error),
+    /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
+    fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>, patient: bool) -> ReadState {
+        let (jitter, policy) = ((self.jitter.0)(), &self.config.retry);
+        let delay = match patient && self.outages.has_succeeded() {
+            true => Some(self.schedule.next_patient_delay(policy, server_delay, jitter)),
+            false => self.schedule.next_delay(policy, server_delay, jitter),
+        };
+        let Some(delay) = delay else {
+            return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
+        };
+        if self.is_live {
+            let began = self.outages.retried(error.reason());
+            self.events.extend(began.map(ReadEvent::Outage));
+        }
+        ReadState::Idle(Some(after(now, delay)))
+    }
+
+    /// When the request that fails now began to fail. A live one may have waited for data before.
+    fn failing_since(&self, now: Instant) -> Instant {
+        match self.sent {
+            Some(sent) if sent.mode == Mode::CatchUp && !sent.has_content => sent.at,
+            _ => now,
         }
     }
 

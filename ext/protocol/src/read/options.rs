@@ -21,6 +21,8 @@ pub struct ReadOptions {
     pub media: Option<Media>,
     /// Sends `Cache-Control: no-cache`, so that caches on the way revalidate with the server.
     pub no_cache: bool,
+    /// The retry policy of this read. `None`: the client's.
+    pub retry: Option<RetryPolicy>,
     /// The read fails once its response bodies are larger than this in total.
     pub max_bytes: usize,
 }
@@ -32,6 +34,8 @@ pub struct ReadConfig {
     pub url: String,
     /// When a failed request is retried.
     pub retry: RetryPolicy,
+    /// Whether a live read retries without limit after its first success. Nobody has chosen a retry policy then.
+    pub patient: bool,
     /// The largest size of one item or of one SSE event's data.
     pub max_message_bytes: usize,
     /// How long a live response may bring no bytes before the read reconnects.

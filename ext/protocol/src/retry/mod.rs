@@ -1,8 +1,10 @@
 //! Retries of requests. [`policy`] has the user's settings and the delays between tries. [`tries`] decides whether a
-//! request is sent again. [`so_far`] says what is known after some tries.
+//! request is sent again. [`so_far`] says what is known after some tries. [`outage`] follows the failures of live reads
+//! and producers.
 //!
 //! Nothing here sleeps or reads a clock: the caller waits.
 
+pub mod outage;
 pub mod policy;
 pub mod so_far;
 pub mod tries;

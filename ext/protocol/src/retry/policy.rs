@@ -62,11 +62,16 @@ impl Schedule {
         if self.failures >= policy.max_retries || retry_after.is_some_and(|delay| delay > policy.max_delay) {
             return None;
         }
+        Some(self.next_patient_delay(policy, retry_after, jitter))
+    }
+
+    /// Like [`Schedule::next_delay`], but there is always a next try, and the delay is as long as `retry_after` says.
+    pub fn next_patient_delay(&mut self, policy: &RetryPolicy, retry_after: Option<Duration>, jitter: f64) -> Duration {
         let growth = policy.multiplier.powi(self.failures.min(1_000) as i32);
         let bound = (policy.initial_delay.as_secs_f64() * growth).min(policy.max_delay.as_secs_f64());
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         let delay = Duration::from_secs_f64(bound * jitter.clamp(0.0, 1.0));
-        Some(delay.max(retry_after.unwrap_or_default()).max(SHORTEST))
+        delay.max(retry_after.unwrap_or_default()).max(SHORTEST)
     }
 }
 
@@ -104,6 +109,16 @@ mod tests {
             Some(retry_after)
         );
         assert_eq!(schedule.next_delay(&policy(), Some(Duration::from_secs(2)), 0.5), None);
+    }
+
+    #[test]
+    fn patient_delays_grow_up_to_max_delay_and_never_end() {
+        let mut schedule = Schedule::default();
+        let mut next = |retry_after| schedule.next_patient_delay(&policy(), retry_after, 1.0);
+        let delays: Vec<_> = (0..10).map(|_| next(None)).collect();
+        assert_eq!(delays[..3], [100, 1000, 1000].map(Duration::from_millis));
+        assert_eq!(delays[9], Duration::from_secs(1));
+        assert_eq!(next(Some(Duration::from_secs(7))), Duration::from_secs(7));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod batching;
 mod claims;
 mod ending;
+mod patience;
 mod reruns;
 mod responses;
 mod sim;
@@ -16,6 +17,7 @@ use super::*;
 use crate::error::{About, Error, Kind, Operation};
 use crate::protocol;
 use crate::request::{self, Context};
+use crate::retry::outage::OutageEvent;
 use crate::retry::policy::RetryPolicy;
 
 /// A machine, its clock, and what it has told.
@@ -191,7 +193,7 @@ impl From<&ProducerFailure> for FailureReason {
             Kind::ContentTypeMismatch => Self::ContentTypeMismatch,
             _ => match error.status() {
                 Some(status) => Self::Rejected(status),
-                None => Self::NoResponse(error.message()),
+                None => Self::NoResponse(error.reason().to_owned()),
             },
         }
     }
@@ -278,8 +280,21 @@ impl Bench {
         self.machine.poll_timeout().map(|at| at - self.started)
     }
 
+    /// The events, without those of outages.
     fn events(&mut self) -> Vec<ProducerEvent> {
-        std::iter::from_fn(|| self.machine.poll_event()).collect()
+        std::iter::from_fn(|| self.machine.poll_event())
+            .filter(|event| !matches!(event, ProducerEvent::Outage(_)))
+            .collect()
+    }
+
+    fn outages(&mut self) -> Vec<OutageEvent> {
+        let outage = |event| match event {
+            ProducerEvent::Outage(event) => Some(event),
+            _ => None,
+        };
+        std::iter::from_fn(|| self.machine.poll_event())
+            .filter_map(outage)
+            .collect()
     }
 
     /// The deliveries told so far, as (first token, count, number).

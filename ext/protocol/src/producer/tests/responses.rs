@@ -58,7 +58,7 @@ fn a_lost_answer_repeats_the_same_request_after_a_delay() {
     assert_eq!((again[0].epoch, again[0].seq, &again[0].body), (0, 0, &first[0].body));
     assert_eq!(again[0].body.as_ptr(), first[0].body.as_ptr(), "no copy is made");
     bench.respond(&again[0], ok(204, 0));
-    let Some(ProducerEvent::Delivered(delivery)) = bench.machine.poll_event() else {
+    let Some(ProducerEvent::Delivered(delivery)) = bench.events().into_iter().next() else {
         panic!("no delivery")
     };
     assert!(delivery.duplicate);
@@ -80,7 +80,7 @@ fn a_duplicate_whose_offset_the_server_has_forgotten_is_a_delivery_without_offse
         ..ok(204, 2)
     };
     bench.respond(&again[0], forgotten);
-    let Some(ProducerEvent::Delivered(delivery)) = bench.machine.poll_event() else {
+    let Some(ProducerEvent::Delivered(delivery)) = bench.events().into_iter().next() else {
         panic!("no delivery")
     };
     assert_eq!(

@@ -1,5 +1,6 @@
-//! Tests of the read machine: single cases here and in `records`, random runs in `simulation`.
+//! Tests of the read machine: single cases here, in `patience` and in `records`, random runs in `simulation`.
 
+mod patience;
 mod records;
 mod server;
 mod simulation;
@@ -34,11 +35,13 @@ fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> Rea
         format: Format::Json,
         media: None,
         no_cache: false,
+        retry: None,
         max_bytes: usize::MAX,
     };
     let config = ReadConfig {
         url: "http://h/s".to_owned(),
         retry,
+        patient: false,
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),
         fresh_values,

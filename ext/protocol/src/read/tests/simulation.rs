@@ -17,6 +17,7 @@ use super::{
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Request, RequestFailure, Response};
+use crate::retry::outage::OutageEvent;
 
 /// What the network does to a request or its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,11 @@ struct ReadRun {
     handed_out: u64,
     /// Where a new read would start.
     position: Position,
+    /// Whether the read is patient. Its policy allows no retry then, so faults come only after its first success.
+    patient: bool,
+    succeeded: bool,
+    /// Whether the last outage event was a beginning.
+    in_outage: bool,
     /// Requests since something was handed out, the offset changed or the machine waited.
     idle_requests: u32,
     /// The offset of the last request.
@@ -62,6 +68,7 @@ impl ReadRun {
             format: Format::Json,
             media: None,
             no_cache: false,
+            retry: None,
             max_bytes: usize::MAX,
         };
         let form = [ServerForm::Arrays, ServerForm::Lines, ServerForm::Sequence][rng.usize(..3)];
@@ -72,8 +79,12 @@ impl ReadRun {
         let mut server = ReadServer::new(form, max_size);
         let items = rng.u64(..40);
         server.append(&mut rng, items);
+        let patient = live != Live::Off && rng.bool();
         Self {
-            machine: machine(&mut rng, options.clone()),
+            machine: machine(&mut rng, options.clone(), patient),
+            patient,
+            succeeded: false,
+            in_outage: false,
             remaining_faults: rng.u32(..30),
             rng,
             server,
@@ -124,7 +135,8 @@ impl ReadRun {
     fn resume(&mut self) {
         self.take_events();
         self.options.position = self.position.clone();
-        self.machine = machine(&mut self.rng, self.options.clone());
+        self.machine = machine(&mut self.rng, self.options.clone(), self.patient);
+        (self.succeeded, self.in_outage) = (false, false);
     }
 
     fn take_events(&mut self) {
@@ -132,8 +144,18 @@ impl ReadRun {
             match event {
                 ReadEvent::Length(_) => panic!("only a reader of bytes gets a length"),
                 ReadEvent::Part(part) => self.take(&part),
-                ReadEvent::Position(position) => self.position = position,
+                ReadEvent::Position(position) => {
+                    self.succeeded = true;
+                    self.position = position;
+                }
+                ReadEvent::Outage(event) => {
+                    let begins = matches!(event, OutageEvent::Began { .. });
+                    assert_ne!(self.options.live, Live::Off);
+                    assert_ne!(begins, self.in_outage, "outages must begin and end one after another");
+                    self.in_outage = begins;
+                }
                 ReadEvent::End(last, progress) => {
+                    self.succeeded = true;
                     if let Some(part) = last {
                         self.take(&part);
                     }
@@ -157,6 +179,8 @@ impl ReadRun {
         let Part::Items { text, count } = part else {
             panic!("{part:?}")
         };
+        assert!(!self.in_outage, "data end an outage");
+        self.succeeded = true;
         let text = std::str::from_utf8(text).unwrap();
         let expected: Vec<String> = (self.handed_out..).map(item).take(*count).collect();
         assert_eq!(text, expected.join(","), "items must come in order, each exactly once");
@@ -166,7 +190,7 @@ impl ReadRun {
     }
 
     fn fault(&mut self) -> Option<NetworkFault> {
-        if self.remaining_faults == 0 || self.rng.u32(..3) > 0 {
+        if self.remaining_faults == 0 || (self.patient && !self.succeeded) || self.rng.u32(..3) > 0 {
             return None;
         }
         self.remaining_faults -= 1;
@@ -299,14 +323,15 @@ impl ReadRun {
     }
 }
 
-fn machine(rng: &mut Rng, options: ReadOptions) -> ReadMachine {
+fn machine(rng: &mut Rng, options: ReadOptions, patient: bool) -> ReadMachine {
     let config = ReadConfig {
         url: "http://h/s".to_owned(),
         retry: RetryPolicy {
             // More than there are faults. Other tests check that a read gives up.
-            max_retries: 100,
+            max_retries: if patient { 0 } else { 100 },
             ..RetryPolicy::for_tests()
         },
+        patient,
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),
         fresh_values: false,

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
+use crate::error::Kind;
 use crate::producer::{
     AppendError, BodyKind, DeliveryOutcome, ProducerConfig, ProducerEvent, ProducerFailure, ProducerMachine, Transmit,
     TransmitId, Undelivered,
 };
+use crate::retry::outage::OutageEvent;
 
 pub(super) struct ProducerClient {
     pub owner: usize,
@@ -32,6 +34,10 @@ pub(super) struct ProducerClient {
     pub transmits: u64,
     pub batches: u64,
     gap: bool,
+    /// Whether a batch was delivered before the producer failed.
+    succeeded: bool,
+    /// Whether the last outage event was a beginning.
+    in_outage: bool,
 }
 
 pub(super) enum ProducerEnd {
@@ -62,6 +68,8 @@ impl ProducerClient {
             transmits: 0,
             batches: 0,
             gap: false,
+            succeeded: false,
+            in_outage: false,
         }
     }
 
@@ -163,6 +171,7 @@ impl ProducerClient {
             match event {
                 ProducerEvent::Delivered(delivery) => {
                     self.batches += 1;
+                    self.succeeded |= self.machine.failure().is_none();
                     let next = self.delivered.last().map_or(0, |last| last + 1);
                     assert!(delivery.count == 0 || delivery.first >= next, "delivered out of order");
                     // A batch can be stored without its predecessor only if another producer may use the epoch.
@@ -193,6 +202,11 @@ impl ProducerClient {
                     assert!(to > from && self.config.auto_claim);
                     self.claims += 1;
                 }
+                ProducerEvent::Outage(event) => {
+                    let begins = matches!(event, OutageEvent::Began { .. });
+                    assert_ne!(begins, self.in_outage, "outages must begin and end one after another");
+                    self.in_outage = begins;
+                }
                 ProducerEvent::StreamClosed { .. } => self.stream_closed = true,
                 ProducerEvent::Closed => self.end = Some(ProducerEnd::Closed),
                 ProducerEvent::Failed { failure, undelivered } => {
@@ -200,6 +214,24 @@ impl ProducerClient {
                 }
             }
         }
+    }
+
+    /// A producer that gave up has used all retries, or the time for them.
+    fn check_retries(&self, failure: &ProducerFailure) {
+        let ProducerFailure::Request(error) = failure else {
+            return;
+        };
+        if !error.worth_another_try() && !matches!(error.kind(), Kind::Connection | Kind::Timeout) {
+            return;
+        }
+        let tries = error.attempts().expect("the number of tries");
+        let is_late = self
+            .config
+            .delivery_timeout
+            .is_some_and(|timeout| error.elapsed() >= Some(timeout));
+        let is_patient = self.config.patient && self.succeeded;
+        let is_exhausted = !is_patient && tries > self.config.retry.max_retries;
+        assert!(is_late || is_exhausted, "gave up too soon: {error:?}");
     }
 
     /// Checks the outcomes of all messages against those that the server stored.
@@ -227,6 +259,7 @@ impl ProducerClient {
             }
             ProducerEnd::Failed(failure, undelivered) => {
                 assert!(!must_succeed, "failed without a reason: {failure:?}");
+                self.check_retries(failure);
                 if matches!(failure, ProducerFailure::EpochReused { .. }) {
                     assert!(stored.is_subset(&self.assumed) && !undelivered.any_unknown() && !self.config.auto_claim);
                 }

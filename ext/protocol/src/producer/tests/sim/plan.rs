@@ -124,6 +124,8 @@ impl Plan {
             max_in_flight: rng.usize(1..9),
             max_buffered_bytes: *rng.choice(&[1, 300, 3_000, 64 << 20]).unwrap_or(&1),
             retry,
+            patient: false,
+            delivery_timeout: None,
         };
         Self {
             producers,
@@ -221,6 +223,21 @@ impl Plan {
         self
     }
 
+    /// The same, in some runs with a patient producer, or with a delivery timeout.
+    pub(super) fn timed(mut self, rng: &mut Rng) -> Self {
+        if self.twins.is_some() {
+            return self;
+        }
+        if rng.u32(..4) == 0 {
+            self.config.patient = true;
+            self.config.retry.max_retries = rng.u32(..3);
+        }
+        if rng.u32(..5) == 0 {
+            self.config.delivery_timeout = Some(Duration::from_millis(rng.u64(1..200)));
+        }
+        self
+    }
+
     fn may_claim(&self) -> bool {
         self.config.auto_claim && self.config.claims.max_claims > 0
     }
@@ -255,6 +272,7 @@ impl Plan {
             && self.max_body == usize::MAX
             && faults.headers == 0
             && self.config.retry.max_retries > 50
+            && self.config.delivery_timeout.is_none()
             && self.abort_after.is_none()
     }
 }

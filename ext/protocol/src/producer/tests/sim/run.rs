@@ -87,7 +87,8 @@ impl ProducerRun {
             .resumed(&mut Rng::with_seed(!seed))
             .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
             .twinned(&mut Rng::with_seed(seed ^ 0x2222))
-            .replicated(&mut Rng::with_seed(seed ^ 0x3333));
+            .replicated(&mut Rng::with_seed(seed ^ 0x3333))
+            .timed(&mut Rng::with_seed(seed ^ 0x7777));
         Self::of(plan, rng)
     }
 

@@ -1,0 +1,120 @@
+use super::*;
+use crate::retry::outage::OutageEvent;
+
+/// A live read whose policy allows one retry.
+fn live(patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
+    let options = ReadOptions {
+        live: Live::LongPoll,
+        position: Position::new("", None),
+        format: Format::Json,
+        media: None,
+        no_cache: false,
+        retry,
+        max_bytes: usize::MAX,
+    };
+    let config = ReadConfig {
+        url: "http://h/s".to_owned(),
+        retry: policy(1),
+        patient,
+        max_message_bytes: 1 << 20,
+        live_timeout: Duration::from_secs(120),
+        fresh_values: false,
+    };
+    ReadMachine::new(options, config, ReadJitter(Box::new(|| 1.0)))
+}
+
+fn policy(max_retries: u32) -> RetryPolicy {
+    RetryPolicy {
+        max_retries,
+        ..RetryPolicy::for_tests()
+    }
+}
+
+fn succeed(machine: &mut ReadMachine, now: Instant) {
+    respond(machine, now, 200, &[(STREAM_NEXT_OFFSET, "5")], "[1]");
+}
+
+/// Fails requests until the read ends. Returns its error, and how many requests failed; at most 50.
+fn fail(machine: &mut ReadMachine, now: &mut Instant) -> (Option<Error>, u32) {
+    for failed in 0..50 {
+        match machine.poll_action(*now) {
+            ReadAction::Wait(until) => *now = until,
+            ReadAction::Request => {}
+            ReadAction::End(error) => return (error, failed),
+            other => panic!("{other:?}"),
+        }
+        machine.request(*now);
+        machine.handle_failure(*now, lost());
+    }
+    (None, 50)
+}
+
+fn outages(machine: &mut ReadMachine) -> Vec<OutageEvent> {
+    let outage = |event| match event {
+        ReadEvent::Outage(event) => Some(event),
+        _ => None,
+    };
+    std::iter::from_fn(|| machine.poll_event()).filter_map(outage).collect()
+}
+
+#[test]
+fn a_patient_read_follows_the_policy_until_its_first_success() {
+    let (mut machine, mut now) = (live(true, None), Instant::now());
+    let (error, failed) = fail(&mut machine, &mut now);
+    assert_eq!(failed, 2);
+    let error = error.unwrap();
+    assert_eq!(
+        (error.attempts(), error.elapsed()),
+        (Some(2), Some(Duration::from_millis(100)))
+    );
+    assert_eq!(outages(&mut machine), []);
+}
+
+#[test]
+fn a_patient_read_retries_without_limit_after_its_first_success() {
+    let (mut machine, mut now) = (live(true, None), Instant::now());
+    succeed(&mut machine, now);
+    assert!(fail(&mut machine, &mut now).0.is_none());
+    let events = outages(&mut machine);
+    assert!(
+        matches!(&events[..], [OutageEvent::Began { reason }] if reason.contains("lost")),
+        "{events:?}"
+    );
+    if let ReadAction::Wait(until) = machine.poll_action(now) {
+        now = until;
+    }
+    respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "9")], "[2]");
+    let events = outages(&mut machine);
+    assert!(
+        matches!(events[..], [OutageEvent::Ended { failed_tries: 50, .. }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_policy_of_its_own_limits_a_live_read_also_after_a_success() {
+    let (mut machine, mut now) = (live(true, Some(policy(3))), Instant::now());
+    succeed(&mut machine, now);
+    let (error, failed) = fail(&mut machine, &mut now);
+    assert_eq!((failed, error.unwrap().attempts()), (4, Some(4)));
+    assert_eq!(outages(&mut machine).len(), 1);
+}
+
+#[test]
+fn a_patient_read_fails_at_once_if_a_retry_cannot_help() {
+    let (mut machine, now) = (live(true, None), Instant::now());
+    succeed(&mut machine, now);
+    respond(&mut machine, now, 404, &[], "");
+    let ReadAction::End(Some(error)) = machine.poll_action(now) else {
+        panic!("it goes on")
+    };
+    assert_eq!((error.status(), error.attempts()), (Some(404), Some(1)));
+}
+
+#[test]
+fn a_patient_read_waits_for_a_long_retry_after() {
+    let (mut machine, now) = (live(true, None), Instant::now());
+    succeed(&mut machine, now);
+    respond(&mut machine, now, 503, &[(http::header::RETRY_AFTER, "90")], "");
+    assert_eq!(pause(&machine, now), Duration::from_secs(90));
+}
