@@ -96,7 +96,7 @@ class Demo
   def kill_tail(tail, half)
     @tail_events.pop
     tail.kill.join
-    say "The tail was killed after append #{figure(half)}; it had saved #{events(@tailed)}. Appending goes on."
+    say "The tail was killed after append #{figure(half)}; it had saved #{events(@tailed)}. The writer continues."
   end
 
   def resume(missed)

@@ -60,8 +60,8 @@ module DurableStreams
     include DuplicateFlag
 
     # @!attribute [r] next_offset
-    #   @return [String, nil] the stream's end after the append. nil only if {#duplicate?}, with servers that do not name
-    #   it then
+    #   @return [String, nil] the stream's end after the append. Can be nil only if {#duplicate?}: some servers do
+    #   not name it then
     # @!attribute [r] duplicate
     #   @return [Boolean] whether the server had already stored the data
 

@@ -12,7 +12,7 @@ RSpec.describe DurableStreams::ByteReader do
                        { parts: ["\xA9", "d"], next_offset: "5", up_to_date: true }, content_type: content_type)
   end
 
-  it "asks for text on a text stream, and for bytes on others" do
+  it "reads text from a text stream and bytes from others" do
     reader
     expect(stream.native.opened_with).to include(format: :text)
     other = text_stream("application/octet-stream")
@@ -31,19 +31,19 @@ RSpec.describe DurableStreams::ByteReader do
     expect(reader.each_item.map(&:data).join).to eq("abéd")
   end
 
-  it "goes on after the last one when it was broken out of" do
+  it "continues after the last chunk when the block breaks" do
     expect(reader.first.offset).to eq("3")
     expect(reader.map(&:offset)).to eq(["5"])
   end
 
-  it "gives all that is left in one String" do
+  it "returns the rest as one String" do
     expect(reader.body).to eq("abéd").and have_attributes(encoding: Encoding::UTF_8)
     expect(described_class.new(text_stream("image/png")).body)
       .to eq("abéd".b).and have_attributes(encoding: Encoding::BINARY)
     expect(described_class.new(text_stream("image/png")).text).to eq("abéd")
   end
 
-  it "leaves text that is not valid UTF-8 binary" do
+  it "yields text that is not valid UTF-8 as binary" do
     stream = ScriptedStream.new({ parts: ["\xFF"], next_offset: "1" }, content_type: "text/plain")
     expect(described_class.new(stream).body).to eq("\xFF".b).and have_attributes(encoding: Encoding::BINARY)
   end
@@ -58,7 +58,7 @@ RSpec.describe DurableStreams::ByteReader do
       expect(reader.next_offset).to eq("5")
     end
 
-    it "copies a part whose write failed in the next call" do
+    it "copies a part whose write failed again in the next call" do
       io = Object.new
       io.define_singleton_method(:write) { |part| raise Errno::ENOSPC if part == "d" }
       expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
@@ -69,7 +69,7 @@ RSpec.describe DurableStreams::ByteReader do
       expect(reader.next_offset).to eq("5")
     end
 
-    it "leaves the rest of a response to a chunk" do
+    it "yields the rest of a response as a chunk afterwards" do
       io = Object.new
       io.define_singleton_method(:write) { |part| raise Errno::ENOSPC if part == "\xC3" }
       expect { reader.copy_to(io) }.to raise_error(Errno::ENOSPC)
@@ -89,7 +89,7 @@ RSpec.describe DurableStreams::ByteReader do
     end
   end
 
-  it "is enumerated from outside" do
+  it "supports external enumeration" do
     expect([reader.peek.offset, reader.next.offset, reader.next.offset]).to eq(%w[3 3 5])
     expect { reader.next }.to raise_error(StopIteration)
   end

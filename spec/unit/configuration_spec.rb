@@ -13,7 +13,7 @@ RSpec.describe DurableStreams::Configuration do
                                       retry_policy: DurableStreams::RetryPolicy.default)
   end
 
-  it "takes trusted origins as a list, or as a callable" do
+  it "accepts trusted origins as a list or a callable" do
     config.trusted_origins = ["HTTPS://Node2:4437", "http://node3:80/", URI("https://node4")]
     expect(config.trusted_origins).to eq(%w[https://node2:4437 http://node3 https://node4])
     expect(config.trusted_origins).to be_frozen
@@ -40,7 +40,7 @@ RSpec.describe DurableStreams::Configuration do
     ca_file: [[7, "7"], ["/no/such/file.pem", ""]]
   }.each do |name, values|
     values.each do |value, hidden|
-      it "refuses #{name} = #{value.inspect} where it is set" do
+      it "rejects #{name} = #{value.inspect} when it is set" do
         expect { config.public_send("#{name}=", value) }.to raise_error(ArgumentError) { |error|
           expect(error.message).to include(name.to_s.delete_prefix("default_"))
           expect(error.message).not_to include(hidden) unless hidden.empty? || hidden == "7"
@@ -49,7 +49,7 @@ RSpec.describe DurableStreams::Configuration do
     end
   end
 
-  it "refuses headers and parameters that cannot be sent, without showing their values" do
+  it "rejects invalid headers and parameters without showing their values" do
     expect { config.default_headers = "x: y" }.to raise_error(ArgumentError, "headers must be a Hash, got String")
     expect { config.default_params = [] }.to raise_error(ArgumentError, "params must be a Hash, got Array")
     expect { config.default_headers = { "Authorization" => ["secret"] } }
@@ -57,14 +57,14 @@ RSpec.describe DurableStreams::Configuration do
     expect { config.default_headers = { 7 => "x" } }.to raise_error(ArgumentError, /Symbol names, got Integer/)
   end
 
-  it "takes a URI and a Pathname" do
+  it "accepts a URI and a Pathname" do
     config.base_url = URI("https://host/prefix")
     config.ca_file = Pathname(__FILE__)
     expect(config).to have_attributes(base_url: "https://host/prefix", ca_file: __FILE__)
   end
 
   describe "#freeze" do
-    it "freezes all that is in it, and nothing that the caller gave" do
+    it "freezes the settings, but not objects of the caller" do
       token = +"secret"
       provider = Class.new { def call; end }.new
       headers = { "Authorization" => token, "X-Other" => provider }
@@ -78,13 +78,13 @@ RSpec.describe DurableStreams::Configuration do
       expect(config.default_headers["X-Other"]).to equal(provider)
     end
 
-    it "keeps headers that are added in the block" do
+    it "includes headers that are added in the block" do
       context = DurableStreams.new_context { |c| c.default_headers["X-Tenant"] = 42 }
       expect(context.config.default_headers).to eq("X-Tenant" => "42")
     end
   end
 
-  it "is copied all through" do
+  it "is copied deeply" do
     config.default_headers["A"] = "1"
     copy = config.dup
     copy.default_headers["B"] = "2"
@@ -93,7 +93,7 @@ RSpec.describe DurableStreams::Configuration do
     expect(config.retry_policy.max_retries).to eq(5)
   end
 
-  it "never shows the value of a header, a parameter, or userinfo" do
+  it "never shows values of headers or parameters, or userinfo" do
     config.base_url = "https://user:secret@host/path"
     config.default_headers = { "Authorization" => "secret" }
     config.default_params = { "token" => "secret" }

@@ -9,19 +9,19 @@ RSpec.describe DurableStreams::ContentType do
   end
 
   [:xml, "", " ", "json", "text", 7, []].each do |type|
-    it "refuses #{type.inspect}" do
+    it "rejects #{type.inspect}" do
       expect { described_class.normalize(type) }.to raise_error(ArgumentError, /content_type must be .*:json/)
     end
   end
 
-  it "knows JSON" do
+  it "recognizes JSON" do
     json = ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", "application/json ;x"]
     expect(json.map { |type| DurableStreams.json_content_type?(type) }).to all(be(true))
     other = [nil, "", "text/json", "application/jsonl", "application/octet-stream"]
     expect(other.map { |type| DurableStreams.json_content_type?(type) }).to all(be(false))
   end
 
-  it "knows what SSE carries as it is" do
+  it "recognizes types that SSE sends without base64" do
     expect(["text/plain", "TEXT/html;x", "application/json"].map { |type| DurableStreams.sse_compatible?(type) })
       .to all(be(true))
     other = [nil, "application/octet-stream", "application/vnd.api+json"]

@@ -26,30 +26,30 @@ RSpec.describe DurableStreams::Context do
       ["https://host", "HTTP://elsewhere/a"] => "HTTP://elsewhere/a",
       [nil, "http://elsewhere/a"] => "http://elsewhere/a"
     }.each do |(base_url, url), expected|
-      it "makes #{expected} of #{url} on #{base_url.inspect}" do
+      it "resolves #{url} to #{expected} with base_url #{base_url.inspect}" do
         expect(context(base_url).resolve_url(url)).to eq(expected)
       end
     end
 
-    it "takes a URI" do
+    it "accepts a URI" do
       expect(context(nil).resolve_url(URI("http://host/a"))).to eq("http://host/a")
     end
 
     ["/../../admin", "..", "a/../../admin", "%2e%2e/admin", "%2E%2e/admin", ".%2e/admin", "%2E./admin", "..\\admin",
      "/a/%2e%2e\\..", "..%2fadmin", "%2e%2E%5cadmin", "//../admin", "/../v1/admin"].each do |path|
-      it "refuses #{path}, which leaves the base_url's path" do
+      it "rejects #{path}, which is outside of the base_url's path" do
         [context("https://me:pw@host"), context("https://host/v1"), context("https://host/v1/")].each do |context|
           expect { context.resolve_url(path) }.to raise_error(ArgumentError, /\Aurl .* may leave the base_url's path/)
         end
       end
     end
 
-    it "refuses a path with a fragment, which no request would carry" do
+    it "rejects a path with a fragment, which a request cannot have" do
       expect { context("http://host").resolve_url("/rooms/#general") }
         .to raise_error(ArgumentError, 'url "/rooms/?…" has a fragment, which is not sent: write # as %23')
     end
 
-    it "refuses a scheme without its slashes, and shows no password in it" do
+    it "rejects a scheme without slashes and does not show its password" do
       ["http:me:secret@host/a", "http:/me:secret@host/a", "HTTPS:\\\\me:secret@host/a"].each do |url|
         [nil, "http://host"].each do |base_url|
           expect { context(base_url).resolve_url(url) }
@@ -60,7 +60,7 @@ RSpec.describe DurableStreams::Context do
       end
     end
 
-    it "says what is wrong with anything else" do
+    it "raises an error with the reason for other values" do
       { nil => "got NilClass", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
         " \n" => "must not be empty", "/a\r\nX: y" => "must not contain control", " /a" => "begin or end with a space",
         "/\xFF" => "valid in its encoding" }.each do |url, message|
@@ -68,18 +68,18 @@ RSpec.describe DurableStreams::Context do
       end
     end
 
-    it "takes text in any encoding" do
+    it "accepts text in any encoding" do
       expect(context("http://host").resolve_url("/é".encode("UTF-16LE"))).to eq("http://host/é")
       expect(context("http://host").resolve_url("/é".b)).to eq("http://host/é")
     end
 
-    it "wants a base_url for a path" do
+    it "requires a base_url for a path" do
       expect { context(nil).resolve_url("/a") }
         .to raise_error(ArgumentError, %r{\Aurl "/a" is a path, and no base_url is configured})
     end
   end
 
-  it "starts from the configuration of the process and leaves that alone" do
+  it "copies the process's configuration without changing it" do
     copy = described_class.new { |config| config.timeout = 5 }
     expect(copy.config).to be_frozen.and have_attributes(timeout: 5, default_content_type: :json)
     expect(DurableStreams.configuration.timeout).to eq(30)
@@ -94,7 +94,7 @@ RSpec.describe DurableStreams::Context do
     end
 
     def sent(headers, params)
-      context # which checks its settings by making one
+      context # creating it validates its settings
       allow(DurableStreams::Native::Stream).to receive(:new)
       context.native_stream("http://host/a", DurableStreams::RequestOptions.normalize(headers, "headers"),
                             DurableStreams::RequestOptions.normalize(params, "params"))
@@ -103,20 +103,20 @@ RSpec.describe DurableStreams::Context do
       given.values_at(:headers, :params)
     end
 
-    it "sends what is configured" do
+    it "sends the configured headers and parameters" do
       expect(sent({}, {})).to eq([{ "Authorization" => "one", "X-Default" => "saved" }, { "a" => "1", "b" => "2" }])
     end
 
-    it "lets the stream's own headers replace those of the same name, whatever their case" do
+    it "replaces headers of the same name, in any case, by the stream's own" do
       expect(sent({ authorization: "two", "X-More" => "3" }, {}).first)
         .to eq("authorization" => "two", "X-Default" => "saved", "X-More" => "3")
     end
 
-    it "lets the stream leave a header out" do
+    it "omits a header that the stream sets to nil" do
       expect(sent({ "authorization" => nil }, {}).first).to eq("authorization" => nil, "X-Default" => "saved")
     end
 
-    it "lets the stream's own parameters replace those of the same name" do
+    it "replaces parameters of the same name by the stream's own" do
       expect(sent({}, { b: 3, "B" => "4" }).last).to eq("a" => "1", "b" => "3", "B" => "4")
     end
   end

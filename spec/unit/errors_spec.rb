@@ -37,7 +37,7 @@ RSpec.describe "Errors" do
         expect(error.message).to end_with("http://host/stream")
       end
 
-      it "takes the status, code, headers and body of a response" do
+      it "has the status, code, headers and body of a response" do
         error = error_class.new("what happened", status: 499, code: "OTHER", headers: { "a" => "b" }, body: "text",
                                                  outcome_unknown: true, retryable: true)
         expect(error).to have_attributes(message: "what happened", status: 499, code: "OTHER",
@@ -45,23 +45,23 @@ RSpec.describe "Errors" do
                                          retryable?: true)
       end
 
-      it "can be raised bare and with a message" do
+      it "can be raised with and without a message" do
         expect { raise error_class }.to raise_error(error_class, /\S/)
         expect { raise error_class, "why" }.to raise_error(error_class, "why")
       end
     end
   end
 
-  it "has the pure-Ruby client's name for the base class" do
+  it "has the pure-Ruby client's name of the base class" do
     expect(DurableStreams::Error).to equal(DurableStreams::DurableStreamError)
   end
 
-  it "puts gone streams under those not found, and stale epochs under the forbidden" do
+  it "makes StreamGoneError a StreamNotFoundError and StaleEpochError a ForbiddenError" do
     expect(DurableStreams::StreamGoneError.new).to be_a(DurableStreams::StreamNotFoundError)
     expect(DurableStreams::StaleEpochError.new).to be_a(DurableStreams::ForbiddenError)
   end
 
-  it "carries what only some errors have" do
+  it "has the attributes of single error classes" do
     expect(DurableStreams::StaleEpochError.new(current_epoch: 3).current_epoch).to eq(3)
     expect(DurableStreams::StreamClosedError.new(final_offset: "7").final_offset).to eq("7")
     expect(DurableStreams::RateLimitedError.new(retry_after: 1.5).retry_after).to eq(1.5)
@@ -78,7 +78,7 @@ RSpec.describe "Errors" do
       expect(passing).to all(be_retryable)
     end
 
-    it "is false for permanent failures, and where a retry could store data twice" do
+    it "is false for permanent failures and if a retry could store data twice" do
       staying = [DurableStreams::StreamNotFoundError.new, DurableStreams::ParseError.new,
                  DurableStreams::FetchError.new(status: 418),
                  DurableStreams::ConnectionError.new(outcome_unknown: true)]

@@ -5,7 +5,7 @@ require "open3"
 require "rbconfig"
 require "tmpdir"
 
-# What somebody is told who installs the gem where something is missing.
+# The error messages of an installation on a system where something is missing.
 RSpec.describe "An installation" do
   around { |example| Dir.mktmpdir { |folder| Dir.chdir(folder) { example.run } } }
 
@@ -25,14 +25,14 @@ RSpec.describe "An installation" do
       { PATH: Dir.pwd, CARGO: nil, SOURCE_DATE_EPOCH: nil, RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN: nil }
     end
 
-    it "ends with what is missing, and where to get it" do
+    it "fails with what is missing and how to install it" do
       output, succeeded = ruby(extconf, **without_rust)
       expect(output).to include("`cargo` was not found", "https://rustup.rs")
       expect(succeeded).to be(false)
       expect(File).not_to exist("Makefile")
     end
 
-    it "says so before rb_sys tries to get it, as it does under RubyGems" do
+    it "fails before rb_sys tries to install Rust, as it does under RubyGems" do
       output, = ruby(extconf, **without_rust, SOURCE_DATE_EPOCH: "0")
       expect(output).to include("`cargo` was not found", "https://rustup.rs")
       expect(File).to exist("Makefile")
@@ -53,19 +53,19 @@ RSpec.describe "An installation" do
         .first
     end
 
-    it "says that it is not built, and what builds it" do
+    it "raises an error with the command that builds it" do
       expect(required).to include("cannot load such file -- durable_streams/durable_streams: the native extension",
                                   "Ruby #{RUBY_VERSION}", "`gem pristine durable_streams`", "#<LoadError: cannot load")
     end
 
-    it "shows why one that is there does not load" do
+    it "raises an error with the reason if an existing extension cannot be loaded" do
       File.write("lib/durable_streams/durable_streams.#{RbConfig::CONFIG["DLEXT"]}", "no library")
       expect(required).to match(/durable_streams\.\w+/).and include("nil")
       expect(required).not_to include("gem pristine")
     end
   end
 
-  it "has every file that the README names" do
+  it "includes every file that the README names" do
     files = Gem::Specification.load(File.join(root, "durable_streams.gemspec")).files
     named = File.read(File.join(root, "README.md")).scan(/\]\(((?!https?:)[^)]+)\)/).flatten
     expect(named).not_to be_empty

@@ -4,15 +4,15 @@ require "durable_streams"
 require_relative "../support/json_outcome"
 require_relative "../support/random_json"
 
-# Compares what the extension makes of random documents, and of damaged ones, with what JSON.parse makes of them: alone,
-# and as items of one text, where what the fast path refuses stands between what it takes. Run by `rake fuzz:json`.
+# Compares the results of the extension and JSON.parse for random and damaged documents: alone, and as items of one
+# text, where items that the fast path rejects are mixed with others. Run by `rake fuzz:json`.
 class JSONFuzz
   include JSONOutcome
 
-  # Documents that are read as items of one text.
+  # The number of documents that are read as items of one text.
   GROUP = 50
 
-  # @param count [Integer] how many documents
+  # @param count [Integer] number of documents
   # @param seed [Integer]
   def initialize(count, seed)
     @count = count
@@ -21,7 +21,7 @@ class JSONFuzz
     @refused = 0
   end
 
-  # @return [Boolean] whether all outcomes were the same
+  # @return [Boolean] whether all results were equal
   def run
     start = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     (1..@count).each_slice(GROUP) { |slice| compare_group(slice.map { @texts.document }) }
@@ -42,7 +42,7 @@ class JSONFuzz
     check(items, outcome { json_parse("[#{items}]") }, outcome { DurableStreams::Native.parse_items(items) })
   end
 
-  # @return [Object] the outcome with JSON.parse
+  # @return [Object] the result of JSON.parse
   def compare(text)
     outcome { json_parse(text) }.tap do |expected|
       check(text, expected, outcome { DurableStreams::Native.parse_value(text) })

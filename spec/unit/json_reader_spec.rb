@@ -2,7 +2,7 @@
 
 require_relative "../support/scripted_stream"
 
-# Breaking out at once is what is looked at here.
+# These examples break out of loops on purpose.
 # rubocop:disable Lint/UnreachableLoop
 RSpec.describe DurableStreams::JsonReader do
   let(:stream) do
@@ -15,19 +15,19 @@ RSpec.describe DurableStreams::JsonReader do
     described_class.new(stream, each_yields: unit, **options)
   end
 
-  it "opens a read with what it was given" do
+  it "opens a read with its options" do
     reader(offset: nil, live: true, cursor: "c")
     expect(native.opened_with).to eq(format: :json, live: :auto, offset: "-1", cursor: "c", retry_policy: nil)
   end
 
-  it "starts where it was told to" do
+  it "starts at the given offset and cursor" do
     expect(reader(offset: "7", cursor: "c"))
       .to have_attributes(next_offset: "7", offset: "7", cursor: "c", up_to_date?: false, stream_closed?: false,
                           closed?: false)
   end
 
   describe "batches" do
-    it "yields one for each response, and ends" do
+    it "yields one for each response and ends" do
       batches = reader.to_a
       expect(batches.map(&:items)).to eq([[1, 2, 3], [4, 5], []])
       expect(batches.map(&:offset)).to eq(%w[3 5 5])
@@ -35,20 +35,20 @@ RSpec.describe DurableStreams::JsonReader do
       expect(batches.map(&:items)).to all(be_frozen)
     end
 
-    it "is at the end of the batch that it yields" do
+    it "moves next_offset to the end of the yielded batch" do
       reader = reader()
       seen = reader.map { |batch| [batch.next_offset == reader.next_offset, reader.cursor, reader.up_to_date?] }
       expect(seen).to eq([[true, "c3", false], [true, "c5", false], [true, "c5", true]])
     end
 
-    it "goes on after the last one when it was broken out of" do
+    it "continues after the last batch when the block breaks" do
       reader = reader()
       expect(reader.first.items).to eq([1, 2, 3])
       expect(reader.next_offset).to eq("3")
       expect(reader.map(&:items)).to eq([[4, 5], []])
     end
 
-    it "goes on after one whose block raised" do
+    it "continues after a batch whose block raised" do
       reader = reader()
       expect { reader.each { raise "no" } }.to raise_error("no")
       expect(reader.next_offset).to eq("3")
@@ -57,25 +57,25 @@ RSpec.describe DurableStreams::JsonReader do
   end
 
   describe "items" do
-    it "yields them all, and nothing for an empty response" do
+    it "yields all items, and nothing for an empty response" do
       expect(reader(:items).to_a).to eq([1, 2, 3, 4, 5])
       expect(reader(:items).map(&:itself)).to eq([])
       expect(reader(:items)).to have_attributes(next_offset: "-1")
     end
 
     it "yields them while the response arrives" do
-      asked = reader(:items).map { |item| [item, native.takes] }
-      expect(asked).to eq([[1, 1], [2, 1], [3, 2], [4, 3], [5, 4]])
+      takes = reader(:items).map { |item| [item, native.takes] }
+      expect(takes).to eq([[1, 1], [2, 1], [3, 2], [4, 3], [5, 4]])
     end
 
-    it "moves with the last item of a response, before it is yielded" do
+    it "moves next_offset with the last item of a response, before it is yielded" do
       reader = reader(:items)
       expect(reader.map { |item| [item, reader.next_offset] })
         .to eq([[1, "-1"], [2, "-1"], [3, "3"], [4, "3"], [5, "3"]])
       expect(reader).to have_attributes(next_offset: "5", up_to_date?: true)
     end
 
-    it "loses none when it is broken out of, and repeats none" do
+    it "neither loses nor repeats an item when the block breaks" do
       reader = reader(:items)
       seen = []
       seen << reader.first(1) << reader.first(3)
@@ -87,7 +87,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect(reader.to_a).to eq([])
     end
 
-    it "loses none when the block raises: the item was handed out" do
+    it "does not repeat an item whose block raised" do
       reader = reader(:items)
       expect { reader.each { |item| raise "no" if item == 2 } }.to raise_error("no")
       expect(reader.to_a).to eq([3, 4, 5])
@@ -98,7 +98,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect(reader.each_with_object([]) { |item, seen| reader.close if (seen << item) == [1] }).to eq([1])
     end
 
-    it "shares its place with a block that takes items itself" do
+    it "shares its position with a block that reads items itself" do
       reader = reader(:items)
       expect(reader.map { |item| item == 1 ? [item, reader.next, reader.next, reader.next] : item })
         .to eq([[1, 2, 3, 4], 5])
@@ -112,7 +112,7 @@ RSpec.describe DurableStreams::JsonReader do
     expect(reader.map(&:items)).to eq([[2, 3], [4, 5], []])
   end
 
-  it "yields the items of a batch that was peeked at" do
+  it "yields the items of a batch after peek" do
     reader = reader()
     expect(reader.peek.items).to eq([1, 2, 3])
     expect(reader.each_item.to_a).to eq([1, 2, 3, 4, 5])
@@ -128,7 +128,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect(native.takes).to eq(1)
     end
 
-    it "is enumerated from outside" do
+    it "supports external enumeration" do
       reader = reader(:items)
       expect([reader.peek, reader.next, reader.next]).to eq([1, 1, 2])
       expect(reader.next_offset).to eq("-1")
@@ -139,14 +139,14 @@ RSpec.describe DurableStreams::JsonReader do
       expect { reader.next }.to raise_error(StopIteration)
     end
 
-    it "is enumerated from outside by an Enumerator" do
+    it "supports external enumeration by an Enumerator" do
       enumerator = reader.each
       expect([enumerator.next, enumerator.next].map(&:items)).to eq([[1, 2, 3], [4, 5]])
     end
   end
 
-  describe "the request under way" do
-    it "is cancelled when an iteration ends, in whatever way" do
+  describe "the running request" do
+    it "is cancelled whenever an iteration ends" do
       reader = reader(:items)
       reader.first
       expect(native.cancels).to eq(1)
@@ -158,13 +158,13 @@ RSpec.describe DurableStreams::JsonReader do
       expect(native.cancels).to eq(4)
     end
 
-    it "is left alone between two steps from outside" do
+    it "continues between two steps of an external enumeration" do
       reader.next
       expect(native.cancels).to eq(0)
     end
   end
 
-  it "raises an error after the items that came before it" do
+  it "raises an error after the items before it" do
     reader = reader(:items)
     seen = []
     native_failure = DurableStreams::ParseError.new("cut off")
@@ -178,7 +178,7 @@ RSpec.describe DurableStreams::JsonReader do
     expect(reader.next_offset).to eq("-1")
   end
 
-  it "asks nothing more at the end of a closed stream" do
+  it "sends no request at the end of a closed stream" do
     stream = ScriptedStream.new({ parts: [[1]], next_offset: "1", up_to_date: true, stream_closed: true })
     reader = described_class.new(stream, each_yields: :items)
     expect(reader.to_a).to eq([1])
@@ -187,7 +187,7 @@ RSpec.describe DurableStreams::JsonReader do
   end
 
   describe "#close" do
-    it "is for good, and twice is fine" do
+    it "is permanent and may be called twice" do
       reader = reader()
       2.times { expect(reader.close).to be_nil }
       expect(reader).to be_closed
@@ -198,7 +198,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect { reader.next }.to raise_error(DurableStreams::ClosedError)
     end
 
-    it "ends an enumeration from outside quietly" do
+    it "ends an external enumeration without an error" do
       reader = reader()
       reader.next
       reader.close
@@ -206,7 +206,7 @@ RSpec.describe DurableStreams::JsonReader do
     end
   end
 
-  it "yields what the configuration says where nobody else says it" do
+  it "yields items or batches by the configuration's default" do
     context = DurableStreams.new_context { |config| config.each_yields = :items }
     stream = ScriptedStream.new({ parts: [[1, 2]], next_offset: "2" }, context: context)
     expect(described_class.new(stream).to_a).to eq([1, 2])

@@ -37,12 +37,12 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     "[#{(0..3000).to_a.join(",")}]", "{#{(0..2000).map { |i| "\"key number #{i}\":#{i}" }.join(",")}}",
     "{#{(0..2000).map { |i| "\"k#{i % 1999}\":#{i}" }.join(",")}}"
   ].each do |text|
-    it "takes or refuses #{text.size > 40 ? "#{text[0, 40].inspect}..." : text.inspect} as JSON.parse does" do
+    it "accepts or rejects #{text.size > 40 ? "#{text[0, 40].inspect}..." : text.inspect} as JSON.parse does" do
       expect_as_json_parse(text)
     end
   end
 
-  it "takes or refuses random documents, and damaged ones, as JSON.parse does", without: :gc_pressure do
+  it "accepts or rejects random and damaged documents as JSON.parse does", without: :gc_pressure do
     texts = RandomJSON.new(20_251_121)
     refused = 0
     10_000.times do
@@ -53,7 +53,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     expect(refused).to be > 500
   end
 
-  it "interns keys, frozen, and leaves values to their owner" do
+  it "interns and freezes keys, and does not freeze values" do
     first, second = native.parse_items('{"a key":"a value"},{"a key":"a value"}')
     expect(first.keys.first).to be_frozen.and equal(second.keys.first)
     expect([first, first["a key"]]).not_to include(be_frozen)
@@ -65,11 +65,11 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       expect(native.parse_items(" {\"a\":[1,\"],\"]} , null,\n3 ")).to eq([{ "a" => [1, "],"] }, nil, 3])
     end
 
-    it "may be none" do
+    it "may be empty" do
       expect([native.parse_items(""), native.parse_items(" \n")]).to eq([[], []])
     end
 
-    it "are handed to JSON.parse one by one where they are unusual" do
+    it "are passed to JSON.parse one by one if they are unusual" do
       allow(JSON).to receive(:parse).and_call_original
       odd = '{"a":1e400}'
       expected = [1, JSON.parse(odd), "x,\"]"]
@@ -78,13 +78,13 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     end
 
     ["1,", ",1", ",", "1,,2", "1]2", "[1", "{\"a\":1,2", "1 2", "[1,nope],2"].each do |text|
-      it "are refused in #{text.inspect}" do
+      it "are rejected in #{text.inspect}" do
         expect { native.parse_items(text) }.to raise_error(DurableStreams::ParseError, /invalid JSON: \S/)
       end
     end
   end
 
-  it "has the last value of a repeated key, also where json would refuse it" do
+  it "returns the last value of a repeated key, although json may reject it" do
     refusing = lambda do |_, options = nil|
       raise JSON::ParserError, "duplicate key" unless options&.fetch(:allow_duplicate_key)
 
@@ -96,19 +96,19 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     expect(native.parse_value('{"a":1e400,"a":2}')).to eq("called" => "by the extension")
   end
 
-  it "keeps json's reason, but not the rest of a long text" do
+  it "includes json's reason in its error, without the rest of a long text" do
     expect { native.parse_value("[nope,\"#{"secret" * 1000}\"]") }
       .to raise_error(DurableStreams::ParseError) { |error| expect(error.message.size).to be_between(20, 400) }
   end
 
-  it "passes on anything else that JSON.parse raises or throws" do
+  it "raises or throws anything else that JSON.parse does" do
     allow(JSON).to receive(:parse).and_raise(Interrupt, "stop")
     expect { native.parse_value("nope") }.to raise_error(Interrupt, "stop")
     allow(JSON).to receive(:parse) { throw :out, :thrown }
     expect(catch(:out) { native.parse_value("nope") }).to eq(:thrown)
   end
 
-  it "keeps $! as it was" do
+  it "does not change $!" do
     seen = nil
     expect do
       raise "first"
@@ -125,21 +125,21 @@ RSpec.describe "JSON from bytes to Ruby objects" do
 
   describe "under the GC" do
     let(:texts) do
-      # More than the values, and the keys, that are saved without an allocation.
+      # More values and keys than the parser has room for without an allocation.
       values = "#{"1," * 250}#{(0..15).map { |i| "\"string number #{i}, too long to be embedded\"" }.join(",")}"
       pairs = (0..70).map { |i| "\"key number #{i}\":#{i}" }
       odd = "\"v\",1.5e200,#{"9" * 30},\"\\u00e9#{"y" * 1100}\",{\"a\":1,\"a\":[\"x\"]}"
       ["[#{values}]", "{#{pairs.join(",")}}", "[#{odd}]"]
     end
 
-    it "builds the same objects while every allocation collects" do
+    it "builds the same objects under GC.stress" do
       texts.each do |text|
         expected = outcome { json_parse(text) }
         expect(outcome { under_gc_stress { native.parse_value(text) } }).to eq(expected)
       end
     end
 
-    it "fails in the middle of an item while every allocation collects" do
+    it "can fail inside an item under GC.stress" do
       3.times do
         text = '{"a":["x","y",{"b":"z"}],"c":1},[1,2,{"d":nope}]'
         expect { under_gc_stress { native.parse_items(text) } }.to raise_error(DurableStreams::ParseError)
@@ -154,7 +154,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
         GC.auto_compact = before
       end
 
-      it "builds the same objects while objects are moved" do
+      it "builds the same objects while the GC moves objects" do
         expected = texts.map { |text| outcome { json_parse(text) } }
         GC.auto_compact = true
         expect(texts.map { |text| outcome { under_gc_stress { native.parse_value(text) } } }).to eq(expected)
@@ -162,8 +162,8 @@ RSpec.describe "JSON from bytes to Ruby objects" do
     end
   end
 
-  describe "the check of what is appended" do
-    it "lets one JSON value pass" do
+  describe "the validation of appends" do
+    it "accepts one JSON value" do
       deep = "#{"[" * 5000}#{"]" * 5000}"
       ['{"a":[1,-2.5e3,"\\u00e9",null]}', " 1 ", '"\\ud800"', '{"a":1,"a":2}', deep].each do |text|
         expect(native.check_json(text)).to be_nil
@@ -176,7 +176,7 @@ RSpec.describe "JSON from bytes to Ruby objects" do
       "NaN" => "byte 0: expected a value", "\"a\nb\"" => "byte 2: control character in a string",
       "[1".encode("UTF-16LE") => "byte 1: expected a value"
     }.each do |text, reason|
-      it "refuses #{text.inspect} and says why" do
+      it "rejects #{text.inspect} with a reason" do
         expect { native.check_json(text) }.to raise_error(DurableStreams::ParseError, /#{Regexp.escape(reason)}\z/)
       end
     end

@@ -7,7 +7,7 @@ RSpec.describe DurableStreams::Message do
     end
 
     [{ "a" => [1, { b: "ü" }] }, [1, [2]], [], {}, 7, 1.5, 12_345_678_901_234_567_890, true, false, nil].each do |data|
-      it "writes #{data.inspect} as JSON.generate does" do
+      it "encodes #{data.inspect} as JSON.generate does" do
         expect(encode(data)).to eq(JSON.generate(data))
       end
     end
@@ -28,7 +28,7 @@ RSpec.describe DurableStreams::Message do
       expect(encode(event)).to eq('"own"')
     end
 
-    it "takes an object with a method of its own that is named method" do
+    it "accepts an object that defines a method named `method`" do
       request = Class.new do
         attr_reader :method
 
@@ -38,12 +38,12 @@ RSpec.describe DurableStreams::Message do
     end
 
     [Object.new, :symbol, Time.at(0), 1..2].each do |data|
-      it "refuses a #{data.class}, which JSON would write as its to_s" do
+      it "rejects a #{data.class}, which JSON would encode as its to_s" do
         expect { encode(data) }.to raise_error(ArgumentError, /a JSON stream takes a Hash.*got #{data.class}/)
       end
     end
 
-    it "raises what JSON.generate raises" do
+    it "raises the errors of JSON.generate" do
       expect { encode(Float::NAN) }.to raise_error(JSON::GeneratorError)
     end
   end
@@ -59,7 +59,7 @@ RSpec.describe DurableStreams::Message do
     end
 
     [{ a: 1 }, [1], 7, nil, true, :symbol, Object.new].each do |data|
-      it "refuses a #{data.class}, and says what it takes" do
+      it "rejects a #{data.class} and names the accepted types" do
         expect { encode(data) }
           .to raise_error(ArgumentError, "a stream of text/plain takes a String, got #{data.class}")
       end

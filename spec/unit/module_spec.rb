@@ -15,7 +15,7 @@ RSpec.describe DurableStreams do
       expect(described_class.configuration).to have_attributes(base_url: "https://host", each_yields: :items)
     end
 
-    it "starts from the present configuration" do
+    it "starts from the current configuration" do
       described_class.configure { |config| config.base_url = "https://host" }
       described_class.configure { |config| config.timeout = 5 }
       expect(described_class.configuration).to have_attributes(base_url: "https://host", timeout: 5)
@@ -27,7 +27,7 @@ RSpec.describe DurableStreams do
       expect(described_class.configuration).to equal(before)
     end
 
-    it "refuses at once what cannot be used, wherever in the settings it is, and changes nothing" do
+    it "rejects any invalid setting at once and changes nothing" do
       settings = { "invalid port" => ->(config) { config.base_url = "http://secret@host:99999" },
                    "header x: " => ->(config) { config.default_headers = { "X" => "a\r\nY: secret" } },
                    "header name" => ->(config) { config.default_headers["a b"] = "secret" },
@@ -48,7 +48,7 @@ RSpec.describe DurableStreams do
       expect(after).to match(before.map { |setting| equal(setting) })
     end
 
-    it "makes another default context, and leaves streams with theirs" do
+    it "creates a new default context; existing streams have the old one" do
       described_class.configure { |config| config.base_url = "https://one" }
       stream = described_class.stream("/a")
       described_class.configure { |config| config.base_url = "https://two" }
@@ -56,19 +56,19 @@ RSpec.describe DurableStreams do
     end
   end
 
-  it "goes back to the first configuration" do
+  it "resets the configuration" do
     described_class.configure { |config| config.base_url = "https://host" }
     described_class.reset_configuration!
     expect(described_class.configuration.base_url).to be_nil
     expect(described_class.default_context.config.base_url).to be_nil
   end
 
-  it "has one default context, however many threads ask first" do
+  it "creates one default context, even if several threads need it at the same time" do
     contexts = Array.new(8) { Thread.new { described_class.default_context } }.map(&:value)
     expect(contexts.uniq(&:object_id).size).to eq(1)
   end
 
-  it "is configured and used in a trap handler, where no lock can be had" do
+  it "can be configured and used in a trap handler, which cannot lock a Mutex" do
     seen = Thread::Queue.new
     before = trap("USR2") do
       described_class.configure { |config| config.base_url = "https://host" }
@@ -82,7 +82,7 @@ RSpec.describe DurableStreams do
     trap("USR2", before || "DEFAULT")
   end
 
-  it "makes contexts of their own" do
+  it "creates independent contexts" do
     staging = described_class.new_context { |config| config.base_url = "https://staging" }
     expect(described_class.stream("/a", context: staging).url).to eq("https://staging/a")
     expect(described_class.configuration.base_url).to be_nil
@@ -100,7 +100,7 @@ RSpec.describe DurableStreams do
       described_class.logger = before
     end
 
-    it "warns on standard error until it is replaced or silenced" do
+    it "writes warnings to standard error until it is replaced or silenced" do
       expect(described_class.logger).to be_a(Logger).and have_attributes(level: Logger::WARN)
       described_class.logger = nil
       expect(described_class.logger).to be_nil
@@ -110,7 +110,7 @@ RSpec.describe DurableStreams do
     end
   end
 
-  it "loads Logger when it is first named, as the reference client does" do
+  it "loads Logger on first use, as the reference client does" do
     script = <<~RUBY
       require "durable_streams"
       DurableStreams.logger = Logger.new($stdout)
@@ -125,7 +125,7 @@ RSpec.describe DurableStreams do
     { 400 => :BadRequestError, 401 => :UnauthorizedError, 403 => :ForbiddenError, 404 => :StreamNotFoundError,
       409 => :StreamExistsError, 410 => :StreamGoneError, 413 => :PayloadTooLargeError, 429 => :RateLimitedError,
       418 => :FetchError, 500 => :FetchError }.each do |status, name|
-      it "makes a #{name} of a #{status}" do
+      it "returns a #{name} for a #{status}" do
         error = described_class.error_from_status(status, url: "http://me:secret@h/s?token=x", body: "because")
         expect(error).to be_an_instance_of(described_class.const_get(name))
         expect(error).to have_attributes(status: status, url: "http://h/s?…", body: "because", headers: {})
@@ -133,7 +133,7 @@ RSpec.describe DurableStreams do
       end
     end
 
-    it "tells by its headers what a 403 or 409 is of" do
+    it "distinguishes errors with status 403 or 409 by their headers" do
       made = ->(status, headers) { described_class.error_from_status(status, headers: headers) }
       expect(made.call(403, { "Producer-Epoch" => "7" })).to be_a(DurableStreams::StaleEpochError)
         .and have_attributes(current_epoch: 7)
@@ -150,7 +150,7 @@ RSpec.describe DurableStreams do
       expect(made.call(70_000, {})).to be_a(DurableStreams::FetchError)
     end
 
-    it "says what the server said, and what was being done" do
+    it "names the server's reason and the operation" do
       expect(described_class.error_from_status(400, body: "no such offset").message).to eq("no such offset")
       expect(described_class.error_from_status(500).message).to eq("HTTP 500")
       expect(described_class.error_from_status(404, url: "http://h/s", operation: "read").message)
@@ -172,7 +172,7 @@ RSpec.describe DurableStreams do
       .to eq(names.map { |name| name.to_s.delete_suffix("_HEADER").downcase.tr("_", "-") })
   end
 
-  it "loads nothing that it does not need, and starts no thread" do
+  it "loads only what it needs and starts no thread" do
     script = <<~RUBY
       before = Thread.list.size
       require "durable_streams"

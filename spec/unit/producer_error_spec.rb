@@ -11,11 +11,11 @@ RSpec.describe DurableStreams::ProducerError do
     e
   end
 
-  it "rescues an error of another class that is marked as a delivery's" do
+  it "rescues an error of another class that is marked as a delivery error" do
     expect(rescued_as(fenced, described_class)).to equal(fenced)
   end
 
-  it "leaves the error its class, so that the particular rescue catches it too" do
+  it "does not change the error's class, so that it can also be rescued by it" do
     expect(rescued_as(fenced, DurableStreams::StaleEpochError)).to equal(fenced)
     expect(fenced.class).to equal(DurableStreams::StaleEpochError)
     expect(fenced.current_epoch).to eq(4)
@@ -25,18 +25,18 @@ RSpec.describe DurableStreams::ProducerError do
     expect(fenced).to be_a(described_class).and be_kind_of(DurableStreams::ForbiddenError)
   end
 
-  it "does not rescue the same class of error from elsewhere" do
+  it "does not rescue other errors of the same class" do
     error = DurableStreams::StaleEpochError.new
     expect { rescued_as(error, described_class) }.to raise_error(error)
   end
 
-  it "tells what was not delivered, in order, as it was passed" do
+  it "returns the undelivered data in order, as they were passed" do
     expect(fenced.undelivered).to eq(["a", { b: 1 }]).and be_frozen
     expect(described_class.new("no", undelivered: [1]).undelivered).to eq([1]).and be_frozen
     expect(described_class.new.undelivered).to eq([])
   end
 
-  it "has what the application raised as its cause" do
+  it "has the application's exception as its cause" do
     error = described_class.caused_by(KeyError.new("no token"), [1])
     expect(error).to be_an_instance_of(described_class).and have_attributes(message: "Producer failed: no token")
     expect(error.cause).to be_a(KeyError)

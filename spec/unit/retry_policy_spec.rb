@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe DurableStreams::RetryPolicy do
-  it "has the documented defaults, whole or in part" do
+  it "has the documented defaults" do
     defaults = { max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
                  retryable_statuses: [429, 500, 502, 503, 504] }
     expect(described_class.default.to_h).to eq(defaults)
@@ -21,11 +21,11 @@ RSpec.describe DurableStreams::RetryPolicy do
     retryable_statuses: [nil, 503, ["503"], [200], [600]]
   }.each do |member, values|
     values.each do |value|
-      it "refuses #{member}: #{value.inspect} when it is built" do
+      it "rejects #{member}: #{value.inspect} when it is created" do
         expect { described_class.new(member => value) }.to raise_error(ArgumentError, /#{member} must be/)
       end
 
-      it "refuses #{member}: #{value.inspect} when it is first used" do
+      it "rejects #{member}: #{value.inspect} on first use" do
         policy = described_class.new
         policy[member] = value
         expect { DurableStreams::Client.new(retry_policy: policy) }.to raise_error(ArgumentError, /#{member} must be/)
@@ -33,16 +33,16 @@ RSpec.describe DurableStreams::RetryPolicy do
     end
   end
 
-  it "may have a first delay that is the longest one" do
+  it "accepts an initial delay that equals the maximum" do
     expect(described_class.new(initial_delay: 0.5, max_delay: 0.5).max_delay).to eq(0.5)
     expect { described_class.new(initial_delay: 60) }.to raise_error(ArgumentError, /max_delay must be/)
   end
 
-  it "refuses unknown options" do
+  it "rejects unknown options" do
     expect { described_class.new(retries: 3) }.to raise_error(ArgumentError, /retries/)
   end
 
-  it "is not changed under a client that uses it" do
+  it "does not affect clients when it changes later" do
     policy = described_class.new(max_retries: 1)
     client = DurableStreams::Client.new(retry_policy: policy)
     policy.max_retries = 9

@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# What a handle tells without a server.
+# The methods of a handle that need no server.
 RSpec.describe DurableStreams::Stream do
-  it "has MIME types for the short names, and leaves all else" do
+  it "replaces the short names of content types and no other types" do
     expect([:json, :bytes, :text, "a/b; c=d", nil].map { |type| described_class.normalize_content_type(type) })
       .to eq(["application/json", "application/octet-stream", "text/plain", "a/b; c=d", ""])
   end
 
-  it "takes true, false and :shared_values as batching, and says so of anything else" do
+  it "accepts true, false and :shared_values as batching and rejects other values" do
     make = [
       ->(batching) { described_class.new("http://h/s", batching: batching) },
       ->(batching) { DurableStreams::Client.new.stream("http://h/s", batching: batching) },
@@ -22,7 +22,7 @@ RSpec.describe DurableStreams::Stream do
     end
   end
 
-  it "takes true, false and nil as exactly_once, and says so of anything else" do
+  it "accepts true, false and nil as exactly_once and rejects other values" do
     make = [
       ->(exactly_once) { described_class.new("http://h/s", exactly_once: exactly_once) },
       ->(exactly_once) { DurableStreams::Client.new.stream("http://h/s", exactly_once: exactly_once) },
@@ -41,9 +41,9 @@ RSpec.describe DurableStreams::Stream do
   it "resolves the headers of a request" do
     count = 0
     client = DurableStreams::Client.new(headers: { "X-A" => "client", "X-B" => "client", "X-C" => -> {} })
-    stream = client.stream("http://h/s", headers: { "x-b" => -> { "asked #{count += 1}" }, "X-D" => nil })
-    expect(stream.resolved_headers).to eq("X-A" => "client", "x-b" => "asked 1")
-    expect(stream.resolved_headers("X-A" => "extra")).to eq("X-A" => "extra", "x-b" => "asked 2")
+    stream = client.stream("http://h/s", headers: { "x-b" => -> { "value #{count += 1}" }, "X-D" => nil })
+    expect(stream.resolved_headers).to eq("X-A" => "client", "x-b" => "value 1")
+    expect(stream.resolved_headers("X-A" => "extra")).to eq("X-A" => "extra", "x-b" => "value 2")
     expect(described_class.new("http://h/s").resolved_headers).to eq({})
   end
 end

@@ -15,12 +15,12 @@ RSpec.describe "Values" do
     describe name do
       let(:value) { DurableStreams.const_get(name).new(**members) }
 
-      it "is frozen, and equal to another with the same members" do
+      it "is frozen and equal to another one with the same members" do
         expect(value).to be_frozen
         expect(value).to eq(DurableStreams.const_get(name).new(**members))
       end
 
-      it "is read by method, by name, through to_h and by pattern" do
+      it "can be read by method, name, to_h and pattern matching" do
         members.each do |member, content|
           read = [value.public_send(member), value[member], value[member.to_s], [value].dig(0, member)]
           expect(read).to all(eq(content))
@@ -38,7 +38,7 @@ RSpec.describe "Values" do
   end
 
   %i[HeadResult JsonBatch ByteChunk].each do |name|
-    it "#{name} has offset as another name of next_offset, everywhere" do
+    it "#{name} has the alias offset for next_offset everywhere" do
       value = DurableStreams.const_get(name).new(offset: "9")
       expect([value.offset, value.next_offset, value[:offset], value["offset"], [value].dig(0, :offset),
               value.to_h[:offset], value.to_h[:next_offset]]).to all(eq("9"))
@@ -59,19 +59,19 @@ RSpec.describe "Values" do
     expect([batch.up_to_date?, batch.stream_closed?, batch.items]).to eq([false, false, []])
   end
 
-  it "tells batches from chunks by what they respond to" do
+  it "distinguishes batches and chunks by their methods" do
     expect(DurableStreams::JsonBatch.new).to respond_to(:items)
     expect(DurableStreams::ByteChunk.new).not_to respond_to(:items)
   end
 
-  it "keeps a batch's items from changing without freezing the caller's Array" do
+  it "freezes a copy of a batch's items, not the caller's Array" do
     items = [1]
     batch = DurableStreams::JsonBatch.new(items: items)
     items << 2
     expect(batch.items).to eq([1]).and be_frozen
   end
 
-  it "builds equal values by the shortcut that the library uses" do
+  it "creates equal values by the library's internal constructor" do
     position = ["5", "c", true, false]
     expect(DurableStreams::AppendResult.of("5", false))
       .to eq(DurableStreams::AppendResult.new(next_offset: "5")).and be_frozen
