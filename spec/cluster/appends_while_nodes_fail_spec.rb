@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Appends with `exactly_once: true` to a replicated server whose leader ends. Without it, the gateway's 502 and 504 would
-# have to be errors: the append may be stored.
+# Appends with `exactly_once: true` to a replicated server whose leader ends. Without it, the 502 and 504 of the gateway
+# would have to be errors, since the append may be stored.
 RSpec.describe "Appends with exactly_once: true", :cluster, without: :gc_pressure do
   let(:path) { cluster_path }
   let(:threads) { 4 }
