@@ -260,7 +260,14 @@ impl<C: Caller> AppendBatch<C> {
 
     /// The tries of the request, which begin now if they have not begun.
     fn tries(&mut self, now: Instant) -> &mut Tries {
-        self.tries.get_or_insert_with(|| Tries::new(now, false))
+        let once = self.once.as_ref();
+        self.tries.get_or_insert_with(|| {
+            let tries = Tries::new(now, false);
+            match once {
+                None => tries,
+                Some(once) => tries.with_patience(once.patience()),
+            }
+        })
     }
 
     fn first_has_abandoned(&self) -> bool {

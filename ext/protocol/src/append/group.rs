@@ -115,9 +115,10 @@ impl<C> Default for Group<C> {
 
 impl<C: Caller> Group<C> {
     /// The appends of a handle with `exactly_once`. `random` is in the producer ids, so that nobody else has the same.
-    pub fn exactly_once(random: u128) -> Self {
+    /// `patient`: nobody has chosen a retry policy, so appends outlast outages.
+    pub fn exactly_once(random: u128, patient: bool) -> Self {
         Self {
-            once: Some(OnceIds::new(random)),
+            once: Some(OnceIds::new(random, patient)),
             ..Self::default()
         }
     }

@@ -7,12 +7,18 @@
 //! An id has one request at a time. Almost always one id is enough. While a request waits for code of the application,
 //! other requests of the handle go out: those have another id.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use crate::error::{Error, Kind, Operation, Result};
 use crate::operations::AppendSuccess;
 use crate::protocol::{PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ};
 use crate::request::{Repeat, Request};
+use crate::retry::patience::Patience;
+
+/// How long after its first try an append is sent again: as long as a producer's batch by default.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The epoch of every id. No other producer knows the ids, so none claims another epoch.
 const EPOCH: u64 = 0;
@@ -25,6 +31,11 @@ pub(super) struct OnceIds {
     made: u64,
     /// The ids that no request uses now.
     idle: Vec<OnceId>,
+    /// Whether appends are sent again without limit of number after the first success. Nobody has chosen a retry policy
+    /// then.
+    patient: bool,
+    /// Whether an append was stored.
+    has_succeeded: bool,
 }
 
 /// A producer id, used by one request at a time.
@@ -36,6 +47,9 @@ pub(super) struct OnceId {
     seq: u64,
     /// Whether a request with the number `seq` may have reached the server, and its outcome is not known.
     pending: bool,
+    /// As of the handle.
+    patient: bool,
+    has_succeeded: bool,
 }
 
 /// What follows the end of a request.
@@ -49,30 +63,39 @@ pub(super) enum AfterRequest {
 
 impl OnceIds {
     /// Ids that nobody else uses, because they contain `random`.
-    pub(super) fn new(random: u128) -> Self {
+    pub(super) fn new(random: u128, patient: bool) -> Self {
         Self {
             random,
             made: 0,
             idle: Vec::new(),
+            patient,
+            has_succeeded: false,
         }
     }
 
     /// An id that no other request uses.
     pub(super) fn take(&mut self) -> OnceId {
-        self.idle.pop().unwrap_or_else(|| {
+        let id = self.idle.pop().unwrap_or_else(|| {
             self.made += 1;
             OnceId {
                 name: format!("append-{:032x}-{}", self.random, self.made),
                 renewals: 0,
                 seq: 0,
                 pending: false,
+                patient: self.patient,
+                has_succeeded: false,
             }
-        })
+        });
+        OnceId {
+            has_succeeded: self.has_succeeded,
+            ..id
+        }
     }
 
     /// The request has ended, or will not be sent again. An id whose last number has an unknown outcome is never used
     /// again.
     pub(super) fn give_back(&mut self, id: OnceId) {
+        self.has_succeeded |= id.has_succeeded;
         if !id.pending {
             self.idle.push(id);
         }
@@ -104,6 +127,14 @@ impl OnceId {
         Ok(request)
     }
 
+    /// How long the next request is sent again.
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            without_limit: self.patient && self.has_succeeded,
+            timeout: Some(DELIVERY_TIMEOUT),
+        }
+    }
+
     /// A try has ended, and surely no try of the request was carried out. Its appends may change before the next one.
     pub(super) fn surely_not_stored(&mut self) {
         self.pending = false;
@@ -116,6 +147,7 @@ impl OnceId {
             Ok(_) => {
                 self.pending = false;
                 self.seq += 1;
+                self.has_succeeded = true;
             }
             Err(error) if error.outcome_unknown() || (self.pending && proves_nothing(error)) => self.renew(),
             Err(error) => {

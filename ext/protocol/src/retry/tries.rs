@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::error::{Error, Operation, Result};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::request::{Context, Repeat, RequestFailure, Response};
-use crate::retry::policy::Schedule;
+use crate::retry::patience::Patience;
+use crate::retry::policy::{RetryPolicy, Schedule};
 use crate::retry::so_far::TriesSoFar;
 
 /// The tries of one operation.
@@ -36,6 +37,8 @@ pub struct Tries {
     began: Instant,
     attempts: u32,
     in_doubt: bool,
+    /// `None`: the policy alone limits the tries.
+    patience: Option<Patience>,
 }
 
 /// What to do after a try.
@@ -57,6 +60,15 @@ impl Tries {
             began: now,
             attempts: 0,
             in_doubt: false,
+            patience: None,
+        }
+    }
+
+    /// The same, limited by `patience`.
+    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
         }
     }
 
@@ -98,9 +110,24 @@ impl Tries {
             }
             Err(RequestFailure::Final(error)) => return self.end(now, error),
         };
-        match self.schedule.next_delay(context.policy, retry_after, jitter) {
+        match self.next_delay(now, context.policy, retry_after, jitter) {
             Some(delay) => RetryDecision::RetryAfter(delay),
             None => self.end(now, error),
+        }
+    }
+
+    fn next_delay(
+        &mut self,
+        now: Instant,
+        policy: &RetryPolicy,
+        retry_after: Option<Duration>,
+        jitter: f64,
+    ) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.began);
+        let schedule = &mut self.schedule;
+        match self.patience {
+            None => schedule.next_delay(policy, retry_after, jitter),
+            Some(patience) => patience.next_delay(schedule, policy, elapsed, retry_after, jitter),
         }
     }
 

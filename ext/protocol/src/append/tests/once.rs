@@ -23,7 +23,7 @@ const GAP: [(HeaderName, &str); 2] = [(PRODUCER_EXPECTED_SEQ, "0"), (PRODUCER_RE
 type Outcome = std::result::Result<Response, RequestFailure>;
 
 fn handle() -> Group<TestCaller> {
-    Group::exactly_once(7)
+    Group::exactly_once(7, true)
 }
 
 /// The batch of a leader's own append.

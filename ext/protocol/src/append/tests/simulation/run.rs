@@ -41,11 +41,11 @@ impl AppendRun {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let threads = (0..rng.usize(1..20)).map(|_| Thread::new(rng.u32(1..8))).collect();
-        let once = rng.bool();
+        let (once, patient) = (rng.bool(), rng.bool());
         Self {
             now: Instant::now(),
             group: match once {
-                true => Group::exactly_once(seed.into()),
+                true => Group::exactly_once(seed.into(), patient),
                 false => Group::default(),
             },
             once,
