@@ -1,14 +1,15 @@
 # frozen_string_literal: true
 
-# How long live reads and producers retry: until their first success by the policy; after it by a policy of their own,
-# by the client's, or without limit of number if nobody has chosen one.
+# How long live reads, producers and appends with `exactly_once: true` retry: until their first success by the policy;
+# after it by a policy of their own, by the client's, or without limit of number if nobody has chosen one.
 RSpec.describe "Patience", :faults do
   # Its policy allows two retries, without anybody having chosen it.
-  def patient
+  def patient(**options)
     allow(DurableStreams::RetryPolicy).to receive(:default)
       .and_return(DurableStreams::RetryPolicy.new(**FaultHelpers::QUICK).freeze)
     DurableStreams.reset_configuration!
-    DurableStreams::Client.new(base_url: faults.url).tap { |made| clients << made }.stream("/s", content_type: :json)
+    client = DurableStreams::Client.new(base_url: faults.url, **options).tap { |made| clients << made }
+    client.stream("/s", content_type: :json)
   end
 
   # Its policy is the same, chosen by the user.
@@ -95,7 +96,7 @@ RSpec.describe "Patience", :faults do
     def serve(failures)
       faults.on("HEAD") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
       faults.next("POST") { |reply| accept(reply) }
-      faults.on("POST", times: failures) { |reply| reply.respond(503) }
+      faults.on("POST", times: failures) { |reply| reply.respond(503) } if failures.positive?
       faults.on("POST") { |reply| accept(reply) }
     end
 
@@ -149,6 +150,37 @@ RSpec.describe "Patience", :faults do
           expect(error).to have_attributes(undelivered: [2, 3], elapsed: (be >= 0.4), attempts: (be > 3))
         end
       end
+    end
+  end
+
+  describe "of an append with exactly_once: true" do
+    def fail_and_recover(failures)
+      faults.on("POST", times: failures) { |reply| reply.respond(503) } if failures.positive?
+      faults.on("POST") { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
+    end
+
+    it "has no limit of number after the first success if nobody has chosen a policy" do
+      stream = patient(exactly_once: true)
+      fail_and_recover(2)
+      expect(stream.append(1).next_offset).to eq("7")
+      fail_and_recover(12)
+      expect(stream.append(2).next_offset).to eq("7")
+      expect(faults.requests.map(&:body)).to eq((["[1]"] * 3) + (["[2]"] * 13))
+    end
+
+    it "follows the policy until the first success" do
+      stream = patient(exactly_once: true)
+      fail_and_recover(3)
+      expect { stream.append(1) }.to raise_error(DurableStreams::FetchError, /3 tries/)
+      expect(stream.append(2).next_offset).to eq("7")
+    end
+
+    it "follows the client's policy" do
+      stream = fault_client(exactly_once: true).stream("/s", content_type: :json)
+      fail_and_recover(0)
+      stream.append(1)
+      fail_and_recover(3)
+      expect { stream.append(2) }.to raise_error(DurableStreams::FetchError, /3 tries/)
     end
   end
 end

@@ -88,7 +88,10 @@ impl Appender {
     /// If the system has no random numbers for the id.
     pub fn new(endpoint: Arc<Endpoint>, exactly_once: bool) -> Result<Self> {
         let group = match exactly_once {
-            true => Group::exactly_once(random(endpoint.about(Operation::Append))?, false),
+            true => {
+                let patient = endpoint.client().config().patient;
+                Group::exactly_once(random(endpoint.about(Operation::Append))?, patient)
+            }
             false => Group::default(),
         };
         Ok(Self {

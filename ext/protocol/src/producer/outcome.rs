@@ -9,6 +9,7 @@ use super::machine::{Ending, Phase, ProducerMachine, SentRequest, TransmitId};
 use super::response::{BatchResponse, Verdict, without_response};
 use crate::error::Error;
 use crate::request;
+use crate::retry::patience::Patience;
 use crate::retry::so_far::TriesSoFar;
 
 impl ProducerMachine {
@@ -119,20 +120,13 @@ impl ProducerMachine {
     /// `delivery_timeout` has passed. The last retry is made when it passes.
     fn retry_delay(&mut self, now: Instant, sent: &SentRequest, retry_after: Option<Duration>) -> Option<Duration> {
         let jitter = (self.jitter)();
-        let patient = self.config.patient && self.outages.has_succeeded();
-        let timeout = self.config.delivery_timeout;
+        let patience = Patience {
+            without_limit: self.config.patient && self.outages.has_succeeded(),
+            timeout: self.config.delivery_timeout,
+        };
         let batch = self.queue.get_mut((sent.position - self.base) as usize)?;
-        let delay = match patient {
-            true => batch
-                .retries
-                .next_patient_delay(&self.config.retry, retry_after, jitter),
-            false => batch.retries.next_delay(&self.config.retry, retry_after, jitter)?,
-        };
-        let (Some(timeout), Some(first_try)) = (timeout, batch.first_try) else {
-            return Some(delay);
-        };
-        let remaining = timeout.saturating_sub(now.saturating_duration_since(first_try));
-        (!remaining.is_zero()).then(|| delay.min(remaining))
+        let elapsed = now.saturating_duration_since(batch.first_try.unwrap_or(now));
+        patience.next_delay(&mut batch.retries, &self.config.retry, elapsed, retry_after, jitter)
     }
 
     /// Fails the producer with the error of the last request for a batch.

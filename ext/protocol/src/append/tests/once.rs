@@ -1,6 +1,7 @@
 //! Appends of a handle with `exactly_once`: their numbers, and what happens to them.
 
-use std::time::{Instant, SystemTime};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -76,15 +77,24 @@ fn lost() -> Outcome {
     Err(RequestFailure::ResponseLost(error(Kind::Connection)))
 }
 
-fn respond(batch: &mut AppendBatch<TestCaller>, request: &Request, outcome: Outcome) {
-    let context = Context {
+fn context(request: &Request) -> Context<'static> {
+    Context {
         about: About {
             operation: request.operation,
             url: "http://h/s",
         },
-        policy: &RetryPolicy::for_tests(),
+        policy: policy(),
         now: SystemTime::UNIX_EPOCH,
-    };
+    }
+}
+
+fn policy() -> &'static RetryPolicy {
+    static POLICY: OnceLock<RetryPolicy> = OnceLock::new();
+    POLICY.get_or_init(RetryPolicy::for_tests)
+}
+
+fn respond(batch: &mut AppendBatch<TestCaller>, request: &Request, outcome: Outcome) {
+    let context = context(request);
     batch.handle_outcome(Instant::now(), &context, request.repeat, outcome, 1.0);
 }
 
@@ -327,4 +337,40 @@ fn a_close_with_data_is_numbered_too() {
     assert_eq!(number(&request(&mut batch)), numbered("1", "0", "[1]"));
     respond(&mut batch, &sent, Ok(response(204, &[OFFSET])));
     assert_eq!(outcome(&mut batch).unwrap().next_offset.as_deref(), Some("7"));
+}
+
+/// How many tries an append has that never gets a response, and how long after the first one the last one is.
+fn tries_without_response(group: &mut Group<TestCaller>) -> (u32, Duration) {
+    let mut batch = own(group, append("1"));
+    let began = Instant::now();
+    let (mut now, mut tries) = (began, 0);
+    loop {
+        match batch.poll_action(now) {
+            AppendAction::Try => {
+                batch.handle_values(now, Ok(())).unwrap();
+                let sent = batch.request("http://h/s").unwrap();
+                tries += 1;
+                batch.handle_outcome(now, &context(&sent), sent.repeat, lost(), 1.0);
+            }
+            AppendAction::Wait(until) => now = until,
+            AppendAction::Report { .. } => return (tries, now - began),
+            AppendAction::End => panic!("there is an outcome first"),
+        }
+    }
+}
+
+#[test]
+fn the_policy_limits_the_tries_until_the_first_success() {
+    let mut group = handle();
+    assert_eq!(tries_without_response(&mut group).0, 6);
+    send(&mut group, append("2"), Ok(response(200, &[OFFSET]))).2.unwrap();
+    let (tries, elapsed) = tries_without_response(&mut group);
+    assert_eq!((tries, elapsed), (13, Duration::from_secs(120)));
+}
+
+#[test]
+fn a_policy_that_was_chosen_limits_the_tries() {
+    let mut group = Group::exactly_once(7, false);
+    send(&mut group, append("2"), Ok(response(200, &[OFFSET]))).2.unwrap();
+    assert_eq!(tries_without_response(&mut group).0, 6);
 }
