@@ -1,8 +1,13 @@
 # frozen_string_literal: true
 
+require "io/console"
+
 # A progress line for several counters on a terminal. Prints nothing if the output is not a terminal.
 class ProgressBar
+  # The widest bar, in columns.
   WIDTH = 24
+  # Between two bars.
+  GAP = "   "
   # Seconds between two updates of the line.
   INTERVAL = 0.05
 
@@ -50,11 +55,18 @@ class ProgressBar
 
   def draw
     @drawn_at = now
+    width = bar_width
     bars = @counts.map do |name, count|
-      full = count * WIDTH / @total
-      "#{name} #{"█" * full}#{"░" * (WIDTH - full)} #{count}/#{@total}"
+      full = count * width / @total
+      "#{name} #{"█" * full}#{"░" * (width - full)} #{count}/#{@total}"
     end
-    @out.print("\r\e[K#{bars.join("   ")}")
+    @out.print("\r\e[K#{bars.join(GAP)}")
+  end
+
+  # The line must fit: a terminal does not erase a line that it has wrapped.
+  def bar_width
+    text = @counts.keys.sum { |name| name.size + (2 * @total.to_s.size) + 3 } + (GAP.size * (@counts.size - 1))
+    ((@out.winsize.last - 1 - text) / @counts.size).clamp(0, WIDTH)
   end
 
   def now
