@@ -17,6 +17,7 @@ Gem::Specification.new do |spec|
     %w[
       lib/**/*.rb
       sig/**/*.rbs
+      docs/**/*.md
       examples/**/*.{rb,ru}
       ext/*/{build.rs,extconf.rb,Cargo.toml}
       ext/*/{src,tests,benches,examples}/**/*.rs

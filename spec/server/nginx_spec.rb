@@ -4,8 +4,8 @@ require "timeout"
 require_relative "../support/nginx"
 
 # nginx in front of a real server. By default it buffers requests, allows bodies of 1 MiB, and cuts a response after
-# 60 s of silence. It also buffers responses, which delays events unless the server forbids it (`X-Accel-Buffering: no`),
-# so that is off here.
+# 60 s of silence. It also buffers responses, which delays events unless the server forbids it with the header
+# `X-Accel-Buffering: no`. So that is off here.
 on_each_server "A server behind nginx" do
   { "HTTP/1.1" => false, "HTTP/2" => true }.each do |version, http2|
     describe "over #{version}" do
