@@ -6,8 +6,8 @@ require "socket"
 require "tmpdir"
 require_relative "certificates"
 
-# nginx as a reverse proxy, over HTTP/1.1 or over HTTP/2 with TLS. Its settings are nginx's defaults, except those needed
-# to pass requests on. Independent of RSpec.
+# nginx as a reverse proxy, over HTTP/1.1 or over HTTP/2 with TLS. Its settings are nginx's defaults, except those that
+# are needed to pass requests on. Independent of RSpec.
 class Nginx
   # It did not start.
   class StartError < StandardError; end
