@@ -41,7 +41,8 @@ module DurableStreams
     #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
     # @param retry_policy [RetryPolicy, nil] nil: {RetryPolicy.default}
     # @param live_timeout [Numeric] a live read reconnects from the last offset after this many seconds of silence.
-    #   This detects dead connections that TCP keep-alive does not
+    #   This detects dead connections that TCP keep-alive does not, and servers that hang: an SSE response is silent
+    #   between events unless the server sends heartbeats
     # @param max_message_bytes [Integer] the largest JSON item or SSE event that a read accepts, and the most data that
     #   an SSE response may send without a control event. Beyond it, the read raises {ParseError}
     # @param trusted_origins [Array<String, URI>, #call, nil] other origins, such as `["https://node2:4437"]`, that

@@ -248,7 +248,7 @@ module DurableStreams
     # @param cursor [String, nil] a cursor from an earlier read
     # @param retry_policy [RetryPolicy, nil] how often a failed request is sent again; progress resets the count. nil:
     #   as the client's policy says. If nobody has chosen a policy, a live read retries until it is closed, after its
-    #   first success
+    #   first success, with pauses of at most 5 seconds
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid

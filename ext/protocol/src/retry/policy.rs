@@ -6,6 +6,9 @@ use http::StatusCode;
 
 /// The shortest delay after a failure, so that no loop spins.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest delay of a patient retry, unless the server requests a longer one. Patient retries outlast long outages,
+/// and this is how long one may go unnoticed after its end.
+const LONGEST_PATIENT: Duration = Duration::from_secs(5);
 
 /// How often a failed request is sent again, and after which delays.
 #[derive(Clone, Debug)]
@@ -62,13 +65,24 @@ impl Schedule {
         if self.failures >= policy.max_retries || retry_after.is_some_and(|delay| delay > policy.max_delay) {
             return None;
         }
-        Some(self.next_patient_delay(policy, retry_after, jitter))
+        Some(self.next_bounded_delay(policy, policy.max_delay, retry_after, jitter))
     }
 
-    /// Like [`Schedule::next_delay`], but there is always a next try, and the delay is as long as `retry_after` says.
+    /// Like [`Schedule::next_delay`], but there is always a next try. The delay is at most 5 seconds, unless `retry_after`
+    /// is longer.
     pub fn next_patient_delay(&mut self, policy: &RetryPolicy, retry_after: Option<Duration>, jitter: f64) -> Duration {
+        self.next_bounded_delay(policy, policy.max_delay.min(LONGEST_PATIENT), retry_after, jitter)
+    }
+
+    fn next_bounded_delay(
+        &mut self,
+        policy: &RetryPolicy,
+        longest: Duration,
+        retry_after: Option<Duration>,
+        jitter: f64,
+    ) -> Duration {
         let growth = policy.multiplier.powi(self.failures.min(1_000) as i32);
-        let bound = (policy.initial_delay.as_secs_f64() * growth).min(policy.max_delay.as_secs_f64());
+        let bound = (policy.initial_delay.as_secs_f64() * growth).min(longest.as_secs_f64());
         self.failures = self.failures.saturating_add(1);
         let delay = Duration::from_secs_f64(bound * jitter.clamp(0.0, 1.0));
         delay.max(retry_after.unwrap_or_default()).max(SHORTEST)
@@ -119,6 +133,24 @@ mod tests {
         assert_eq!(delays[..3], [100, 1000, 1000].map(Duration::from_millis));
         assert_eq!(delays[9], Duration::from_secs(1));
         assert_eq!(next(Some(Duration::from_secs(7))), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_patient_delay_is_5_seconds_at_most_unless_the_server_requests_more() {
+        let policy = RetryPolicy::for_tests();
+        let mut schedule = Schedule::default();
+        let delays: Vec<_> = (0..8)
+            .map(|_| schedule.next_patient_delay(&policy, None, 1.0))
+            .collect();
+        assert_eq!(
+            delays,
+            [100, 200, 400, 800, 1600, 3200, 5000, 5000].map(Duration::from_millis)
+        );
+        let retry_after = Duration::from_secs(40);
+        assert_eq!(
+            schedule.next_patient_delay(&policy, Some(retry_after), 1.0),
+            retry_after
+        );
     }
 
     #[test]

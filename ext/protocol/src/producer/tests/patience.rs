@@ -68,7 +68,7 @@ fn a_batch_is_sent_again_until_the_delivery_timeout_and_a_last_time_when_it_pass
     let timeout = Duration::from_secs(120);
     let (mut bench, sent) = Bench::sending(patient(Some(timeout)), &["a"]);
     let lost = lose_all(&mut bench, sent);
-    assert!(lost < 20, "{lost}");
+    assert!((20..40).contains(&lost), "{lost}");
     let error = error(&bench);
     assert_eq!((error.attempts(), error.elapsed()), (Some(lost), Some(timeout)));
 }
