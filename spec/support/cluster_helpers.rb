@@ -20,9 +20,10 @@ module ClusterHelpers
       @shared ||= start
     end
 
+    # @param options [Hash] see Cluster#initialize
     # @return [Cluster] a new cluster with the bucket that examples use
-    def start
-      Cluster.start.tap { |cluster| cluster.create_bucket(BUCKET) }
+    def start(**options)
+      Cluster.start(**options).tap { |cluster| cluster.create_bucket(BUCKET) }
     end
 
     # Stops the shared cluster, if there is one.
@@ -44,9 +45,10 @@ module ClusterHelpers
   end
 
   # Runs the block with a separate cluster, whose nodes may be killed and paused.
+  # @param options [Hash] see Cluster#initialize
   # @yieldparam cluster [Cluster]
-  def with_cluster
-    own = ClusterHelpers.start
+  def with_cluster(**options)
+    own = ClusterHelpers.start(**options)
     yield own
   ensure
     own&.stop
