@@ -101,8 +101,9 @@ class ClusterDemo
         sample_when_due
         sleep(TICK)
       end
-      producer.close_stream
     end
+    @client.stream(PATH).close_stream
+    sleep(TICK) until @delivered == TOTAL # callbacks may still wait for their thread
   end
 
   # Counts the requests: a header's value is computed for each one. Without a value, the header is not sent.
