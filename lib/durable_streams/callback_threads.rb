@@ -42,7 +42,7 @@ module DurableStreams
         end
       end
 
-      # @return [Boolean] whether this thread is running a value callable that a request waits for
+      # @return [Boolean] whether this thread runs a value callable, or trusted_origins, that a request waits for
       def running_value_callables?
         number = Thread.current.thread_variable_get(VARIABLE)
         # After a fork inside a callable, the child's thread still has its parent's number, but no request waits for it.

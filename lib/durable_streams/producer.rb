@@ -171,11 +171,11 @@ module DurableStreams
         max_buffered_bytes: max_buffered_bytes, when_full: when_full, delivery_timeout: delivery_timeout
       )
       @callbacks = ProducerCallbacks.for(on_delivery, on_error)
-      @value_callables = @stream.value_callables?
+      @runs_application_code = @stream.runs_application_code?
       retry_policy = RetryPolicy.to_native(retry_policy)
       @stream.known_content_type(:produce)
       @json = @stream.json?
-      CallbackThreads.check_ractor if @value_callables || @callbacks
+      CallbackThreads.check_ractor if @runs_application_code || @callbacks
       @native = @stream.native_producer(producer_id: @producer_id, retry_policy: retry_policy, listener: @callbacks,
                                         **settings)
       @closed = false
@@ -311,9 +311,9 @@ module DurableStreams
 
     # @return [String, nil] why this thread must not wait for deliveries; nil if it may
     def deadlock_reason
-      return unless @value_callables && CallbackThreads.running_value_callables?
+      return unless @runs_application_code && CallbackThreads.running_value_callables?
 
-      "deadlock: a value callable cannot wait for deliveries, because they wait for the callable"
+      "deadlock: a value callable or trusted_origins cannot wait for deliveries, because they wait for its result"
     end
   end
 end

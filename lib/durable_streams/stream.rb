@@ -355,11 +355,11 @@ module DurableStreams
       stream
     end
 
-    # Whether headers or parameters have value callables.
+    # Whether requests run the application's code: value callables, a Ruby transport, or a callable `trusted_origins`.
     # @api private
     # @return [Boolean]
-    def value_callables?
-      @native.value_callables?
+    def runs_application_code?
+      @native.runs_application_code?
     end
 
     # Requests the stream's metadata (HEAD) and remembers its content type.

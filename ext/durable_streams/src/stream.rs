@@ -120,9 +120,8 @@ impl Stream {
         })
     }
 
-    /// `value_callables?`: whether requests run the application's code: value callables, a Ruby
-    /// transport, or `trusted_origins` as a callable.
-    fn has_value_callables(&self) -> bool {
+    /// `runs_application_code?`: whether requests run value callables, a Ruby transport, or a callable `trusted_origins`.
+    fn runs_application_code(&self) -> bool {
         self.application.is_some()
     }
 
@@ -379,7 +378,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 3))?;
-    class.define_method("value_callables?", method!(Stream::has_value_callables, 0))?;
+    class.define_method("runs_application_code?", method!(Stream::runs_application_code, 0))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 1))?;
     class.define_method("append", method!(Stream::append, 5))?;
