@@ -3,7 +3,7 @@
 require "digest"
 
 module Bench
-  # Measures how many items per second a line's `read` returns of those it has `sent`. The first read does not count.
+  # Measures how many of the items in `sent` a benchmark line reads per second. The first read is a warm-up.
   module ItemReading
     RUNS = 3
 

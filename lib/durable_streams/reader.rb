@@ -178,9 +178,9 @@ module DurableStreams
       true
     end
 
-    # Whether to receive from the extension: not if an interrupted call has already received something, nor at the end.
-    # The callers call the extension themselves, not in a helper: thousands of parked fibers would each need another
-    # memory page for the extra frame.
+    # Whether to ask the extension for more: not if an interrupted call has already received something, nor at the end.
+    # Each caller calls the extension directly: a helper would add a stack frame to every waiting fiber, which can cost
+    # a memory page each.
     def nothing_received?
       @received.empty? && !ended?
     end

@@ -1,11 +1,9 @@
 # frozen_string_literal: true
 
-require "openssl"
 require "socket"
-require "tmpdir"
 
-# Servers that stop below HTTP: before the connection is established, in the TLS handshake, or in the middle of a
-# request's body. They wait until `stop` ends them.
+# Servers that never respond. One never accepts a connection. One accepts connections, reads one byte and sends nothing,
+# so clients wait in the TLS handshake, while they send a large body, or for the response.
 class StuckServer
   # Never accepts a connection. Its queue is full, so that the operating system does not complete connections either.
   def self.unreachable

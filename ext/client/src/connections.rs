@@ -76,7 +76,8 @@ impl Config {
 
 /// The pools of every client on the process's runtime.
 static POOLS: ProcessLocal<Mutex<HashMap<u64, Arc<Pools>>>> = ProcessLocal::new();
-/// Closes a client's connections on the inline runtimes, which this module does not import.
+/// Called with a client's id when it is closed or dropped: closes its connections on the inline runtimes. The inline
+/// module registers it, because this module must not import that one.
 static ON_FORGET: OnceLock<fn(u64)> = OnceLock::new();
 
 /// Has `forget` called with the id of each client whose connections are to be closed, if it had any.

@@ -26,7 +26,7 @@ pub enum Repeat {
 pub enum ResponseTimeout {
     /// The client's `timeout`.
     Normal,
-    /// Longer, by the client's `live_timeout`: the server delays its response to a live read until there is data.
+    /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a live read until it has data.
     Live,
 }
 

@@ -37,8 +37,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The path of the stream at `url` (absolute, http or https) as requests have it: percent-encoded, without `.` and
-/// `..`.
+/// The path that requests send for the stream at `url` (absolute, http or https): percent-encoded, without `.` and `..`.
 ///
 /// # Errors
 /// `Kind::Argument` if the URL cannot be used.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
-/// The leader's view of one follower: the endpoint of its request, and the sender of its outcome.
+/// What a request knows of one append's caller: its endpoint, its connection pool, and the sender of its outcome.
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,
@@ -25,7 +25,8 @@ impl append::Caller for Caller {
 }
 
 impl Caller {
-    /// A caller and the receiver of its outcome. Dropping the receiver abandons the append.
+    /// Makes a caller and the receiver of its outcome. If the receiver is dropped, a waiting append is not sent. A
+    /// request in flight is cancelled only when all its callers have dropped theirs.
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<Result<AppendSuccess>>) {
         let (outcome_sender, outcome) = oneshot::channel();
         (

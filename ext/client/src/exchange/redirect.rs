@@ -72,7 +72,8 @@ async fn follow(
             RedirectStep::Circle(reason) => return Err(RequestFailure::NotSent(about.error(Kind::Status, reason))),
             RedirectStep::Unusable(reason) => return Err(RequestFailure::Final(about.error(Kind::Status, reason))),
             RedirectStep::Follow(url) => {
-                // What an origin that is not trusted redirects to is its choice, the stream's own origin included.
+                // Once an untrusted origin has redirected the request, no later target is trusted, not even the
+                // stream's own origin: the untrusted origin chose it.
                 if *is_trusted && url.origin() != prepared.url.origin() {
                     let trusts = endpoint.trusts(request.operation, &origin_of(&url)).await;
                     *is_trusted = trusts.map_err(RequestFailure::Final)?;

@@ -233,7 +233,7 @@ mod inline_job {
         tokio::task::yield_now().await;
     }
 
-    /// The notifier, registered with the inline runtime. It is registered again only when it is another descriptor,
+    /// Returns the notifier, registered with the inline runtime. Registers it again only if the descriptor has changed,
     /// which is rare.
     fn registered<'a>(known: &'a mut Option<Notifier>, notifier: BorrowedFd<'static>) -> Result<&'a Notifier> {
         if known

@@ -136,7 +136,8 @@ impl Shared {
         under_way && !state.ended && state.failed.is_none()
     }
 
-    /// Call it when the driver ends. If the producer has neither ended nor failed, the driver has panicked.
+    /// Call it when the driver ends. If the producer has neither ended nor failed, the driver has panicked: fails the
+    /// producer.
     pub(super) fn driver_ended(&self) {
         let mut state = self.state.lock();
         if !state.ended && state.failed.is_none() {

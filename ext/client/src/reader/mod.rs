@@ -103,7 +103,8 @@ impl EventsLock {
     }
 }
 
-/// Ends when the read has more than a small response, or when a small response takes too long.
+/// Completes when the read is not small: it has [`SMALL`] bytes, goes on after a response, or has not ended [`PATIENCE`]
+/// after its first event.
 async fn outgrows_small(gauge: &mut BufferGauge) {
     gauge.reached(1).await;
     // In both cases the read is not small.

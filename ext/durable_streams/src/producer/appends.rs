@@ -10,8 +10,8 @@ use crate::errors::guard;
 use crate::log::write_log;
 
 impl Producer {
-    /// `take(data)` -> whether it was appended. It appends a String that needs no conversion and no waiting. Everything else (other
-    /// data, invalid JSON, a full buffer, a closed producer …) is left to `append`, and is too rare for its cost to matter.
+    /// `take(data)` -> whether it was appended. It appends a String that needs no conversion and no waiting. Returns false for
+    /// everything else (other data, invalid JSON, a full buffer, a closed producer …). The caller then uses `append`.
     ///
     /// With `append` alone an append of 103 bytes takes 12 to 18 % more processor time (171 to 181 ns instead of 148 to 156:
     /// medians of 20 rounds, three alternating processes, two cores that others used too). The time until everything is flushed

@@ -10,9 +10,10 @@ const MOST_BYTES: usize = 1024 * 1024;
 pub enum Batching {
     /// None. Each append has a request of its own.
     Off,
-    /// All, unless there are value callables: a value may depend on the thread that computes it.
+    /// Every append that can share one, unless the handle has value callables: a value may depend on the thread that
+    /// computes it.
     On,
-    /// All. A request has the values that were computed for its first append.
+    /// Every append that can share one, even with value callables. The values of the first append are used.
     SharedValues,
 }
 

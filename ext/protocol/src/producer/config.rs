@@ -17,9 +17,10 @@ const MAX_BATCH_BYTES: usize = 1 << 30;
 pub struct ClaimLimits {
     /// The most consecutive claims without a stable epoch in between. 0 means no claims at all.
     pub max_claims: u32,
-    /// An epoch is stable this long after its claim, if `stable_batches` were acknowledged in it.
+    /// A claimed epoch is stable when it has lasted this long and `stable_batches` batches were acknowledged in it.
     pub stable_for: Duration,
-    /// See `stable_for`. Both are required, so that neither fast nor slow alternating claims look stable.
+    /// See `stable_for`. Both are required: two producers that take the id from each other must never look stable,
+    /// whether they do so quickly or slowly.
     pub stable_batches: u32,
 }
 

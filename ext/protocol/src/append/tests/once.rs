@@ -105,7 +105,7 @@ fn outcome(batch: &mut AppendBatch<TestCaller>) -> Result<AppendSuccess> {
     }
 }
 
-/// Sends an append of its own, which ends after one try with `end`, and returns its number and outcome.
+/// Sends one append in a request of its own. Its only try ends with `end`. Returns the number, operation and outcome.
 fn send(
     group: &mut Group<TestCaller>,
     append: Append,
