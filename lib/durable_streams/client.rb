@@ -31,6 +31,9 @@ module DurableStreams
       end
     end
 
+    # An omitted option has the default below, whatever {DurableStreams.configure} has set. Only the retry policy is
+    # then the configured one.
+    #
     # @param base_url [String, URI, nil] the URL that stream paths are joined to. Its own path is a prefix that no `..`
     #   can leave
     # @param headers [Hash] headers of every request: name => String, or a value callable, which is called for every
@@ -39,7 +42,7 @@ module DurableStreams
     # @param params [Hash] query parameters of every request; values as in headers
     # @param timeout [Numeric] seconds of silence before a request fails: while connecting, while waiting for the
     #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
-    # @param retry_policy [RetryPolicy, nil] nil: {RetryPolicy.default}
+    # @param retry_policy [RetryPolicy, nil] nil: that of {DurableStreams.configure}, or else {RetryPolicy.default}
     # @param live_timeout [Numeric] a live read reconnects from the last offset after this many seconds of silence.
     #   This detects dead connections that TCP keep-alive does not, and servers that hang: an SSE response is silent
     #   between events unless the server sends heartbeats
