@@ -129,7 +129,8 @@ module DurableStreams
       @retry_policy_chosen = !policy.nil?
     end
 
-    # @return [Boolean] whether nobody has chosen a retry policy, so that live reads and producers retry for longer
+    # @return [Boolean] whether nobody has chosen a retry policy. Then live reads, producers and appends with
+    #   `exactly_once` retry for longer
     # @api private
     def patient?
       !@retry_policy_chosen && @retry_policy == RetryPolicy.default

@@ -69,8 +69,8 @@ module DurableStreams
         end
       end
 
-      # Sends pending messages and runs callbacks at process exit, for a few seconds at most. Logs the messages that
-      # were not stored and that no caller learned of, also if a signal interrupts it.
+      # Sends pending messages and runs callbacks at process exit, for a few seconds at most. Then logs how many
+      # messages were not stored without a caller knowing of it, even if a signal has interrupted the sending.
       # @api private
       # @return [nil]
       def flush_before_exit

@@ -17,8 +17,8 @@ module JSONOutcome
     end
   end
 
-  # Parses a text with JSON.parse. Newer versions of json warn about duplicate keys, or reject them, without the option;
-  # older ones ignore it.
+  # Parses a text with JSON.parse. Without the option, newer versions of json warn about duplicate keys or reject them.
+  # Older versions ignore the option.
   def json_parse(text)
     JSON.parse(text, allow_duplicate_key: true)
   end

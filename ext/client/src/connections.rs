@@ -37,8 +37,8 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// When failed requests are retried.
     pub retry: RetryPolicy,
-    /// Whether live reads and producers retry without limit of number after their first success. Nobody has chosen a
-    /// retry policy then.
+    /// Whether live reads, producers and appends with `exactly_once` retry without limit of number after their first
+    /// success, because nobody has chosen a retry policy.
     pub patient: bool,
     /// A file of PEM certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
@@ -323,8 +323,8 @@ impl Client {
         if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
             builder = builder.proxy(proxy);
         } else if scheme == Scheme::Plain {
-            // reqwest retries only what HTTP/2 refuses, and plain connections use HTTP/1.1. Without retries it does not
-            // copy every request.
+            // Spares reqwest a copy of every request. It would retry only what an HTTP/2 server refuses, and plain
+            // connections use HTTP/1.1.
             builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
         }
         builder

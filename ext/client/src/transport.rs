@@ -59,7 +59,7 @@ pub enum TransportError {
     /// The transport is closed.
     Closed,
     /// The caller that was to execute the request does not wait for it any more. If another caller waits for the same
-    /// request, it is tried again by that one.
+    /// request, that one executes it.
     Abandoned,
     /// The application raised this error.
     Application(Arc<dyn Any + Send + Sync>),

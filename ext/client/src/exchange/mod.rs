@@ -33,8 +33,8 @@ pub(crate) async fn attempt(
     Ok(read_response(endpoint, request.operation, response).await)
 }
 
-/// Reads a response whose status and headers have all that counts. The beginning of its body only goes into error
-/// messages, so a body that breaks off is no error.
+/// Reads a response of which only the status and headers matter. Its body is for error messages, so only the beginning
+/// is read, and a body that breaks off is no error.
 pub(crate) async fn read_response(
     endpoint: &Endpoint,
     operation: Operation,

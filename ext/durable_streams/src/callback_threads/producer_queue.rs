@@ -156,8 +156,8 @@ fn thread_error(ruby: &Ruby, message: &str) -> Result<GcHandle, Error> {
         .map(GcHandle::new)
 }
 
-/// To be called when a thread could not be started, with the reason. If no thread serves, all calls fail with it, and so do
-/// new ones until a thread serves: nobody would run them.
+/// Call it with the reason when a thread could not be started. If no thread serves, nobody would run the calls: those in the
+/// queues fail with the reason, and so do new ones until a thread serves.
 pub(super) fn refuse_unserved(reason: &GcHandle) {
     if !ready_producers().is_unserved() {
         return;

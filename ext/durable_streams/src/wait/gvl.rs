@@ -45,10 +45,10 @@ pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
 ///
 /// Before Ruby 3.3 these are signals to the process. Ruby's signal handler sets the main thread's interrupt flag. It calls
 /// the unblock function only if there is no other Ruby thread and that function is already set. Otherwise a Ruby thread that
-/// polls Ruby's signal descriptor has to do it, and there may be none. What remains is EINTR in the main thread's system
-/// call. It is lost if the signal comes before the system call begins; it comes before the flag is set if another thread
-/// runs the handler; and tokio ignores it. So the main thread checks the flag: before it sleeps, when it wakes, and at
-/// intervals while there are other Ruby threads.
+/// polls Ruby's signal descriptor has to do it, and there may be none. The only other sign is EINTR in the main thread's
+/// system call, which is not enough: there is none if the signal comes before the call begins, it may come before another
+/// thread's handler has set the flag, and tokio ignores it. So the main thread checks the flag: before it sleeps, when it
+/// wakes, and at intervals while there are other Ruby threads.
 ///
 /// Since 3.3 a native thread of Ruby's calls the unblock function for signals: there is nothing to check.
 pub(super) struct PolledInterrupts {

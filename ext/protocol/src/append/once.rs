@@ -31,8 +31,7 @@ pub(super) struct OnceIds {
     made: u64,
     /// The ids that no request uses now.
     idle: Vec<OnceId>,
-    /// Whether appends are sent again without limit of number after the first success. Nobody has chosen a retry policy
-    /// then.
+    /// Whether the number of retries is unlimited after the first success, because nobody has chosen a retry policy.
     patient: bool,
     /// Whether an append was stored.
     has_succeeded: bool,

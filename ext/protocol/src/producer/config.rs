@@ -61,8 +61,8 @@ pub struct ProducerConfig {
     pub max_buffered_bytes: usize,
     /// How often a batch is sent again.
     pub retry: retry::policy::RetryPolicy,
-    /// Whether batches are sent again without limit of number after the first success, until `delivery_timeout`. Nobody
-    /// has chosen a retry policy then.
+    /// Whether only `delivery_timeout` limits the retries after the first success, because nobody has chosen a retry
+    /// policy.
     pub patient: bool,
     /// How long after its first request a batch is sent again. `None`: without limit.
     pub delivery_timeout: Option<Duration>,

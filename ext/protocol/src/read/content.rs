@@ -57,7 +57,7 @@ pub(super) struct ContentEnd {
 
 impl ResponseContent {
     /// The content of a response with this status and these headers. `cursor` made the request. `record` is the record
-    /// that the response before ended in.
+    /// inside which the previous response ended.
     ///
     /// # Errors
     /// If the headers do not say where the next read starts, or if the response cannot continue the record.

@@ -7,15 +7,15 @@ use super::policy::{RetryPolicy, Schedule};
 /// How long a write is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Whether it is sent again without limit of number. If not, the policy limits the number.
+    /// Whether the number of retries is unlimited. If not, the policy limits it.
     pub without_limit: bool,
     /// How long after its first try it is sent again. `None`: without limit.
     pub timeout: Option<Duration>,
 }
 
 impl Patience {
-    /// The delay before the next try, or `None` if there is none. `elapsed` is the time since the first try. The last try
-    /// begins when the timeout passes.
+    /// The delay before the next try, or `None` if there is none. `elapsed` is the time since the first try. A delay that
+    /// would go beyond the timeout ends with it, and the try after it is the last one.
     pub fn next_delay(
         self,
         schedule: &mut Schedule,
