@@ -81,8 +81,8 @@ fn dropped() -> Error {
 }
 
 impl Appender {
-    /// Makes the appender of a handle on `endpoint`. With `exactly_once`, its appends carry the headers of a producer with
-    /// a new id.
+    /// Makes the appender of a handle on `endpoint`. With `exactly_once`, its appends carry the headers of a producer
+    /// with a new id.
     ///
     /// # Errors
     /// If the system has no random numbers for the id.

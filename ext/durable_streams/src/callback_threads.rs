@@ -1,7 +1,8 @@
 //! Work of callback threads: the Ruby calls of producers' requests, and the callbacks of producers.
 //!
 //! No caller waits for either. There is one queue for each kind, served by the Ruby threads of
-//! `lib/durable_streams/callback_threads.rb`. So a callback may be slow, or wait for its producer, while requests go on.
+//! `lib/durable_streams/callback_threads.rb`. So a callback may be slow, or wait for its producer, while requests go
+//! on.
 //!
 //! Read [`QueuedNotice`] and [`Queue`] first.
 
@@ -60,9 +61,9 @@ pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: 
     })
 }
 
-/// Starts the threads that a producer needs, if they died or were never started: `values` if its requests have Ruby calls,
-/// `callbacks` if it has a listener. Call it right before the work that needs the threads, and keep the GVL in between: a
-/// thread that dies later starts its successor.
+/// Starts the threads that a producer needs, if they died or were never started: `values` if its requests have Ruby
+/// calls, `callbacks` if it has a listener. Call it right before the work that needs the threads, and keep the GVL in
+/// between: a thread that dies later starts its successor.
 ///
 /// # Errors
 /// If a thread cannot be started and no other thread serves.
@@ -140,8 +141,9 @@ fn serve_requests(ruby: &Ruby, number: u64) -> Result<(), Error> {
     })
 }
 
-/// `Native.next_notice(number)`: waits for a notice. -> `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or
-/// `[listener, :failed, error]`; nil if the thread has to end, for instance because it belongs to another process.
+/// `Native.next_notice(number)`: waits for a notice. ->
+/// `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or `[listener, :failed, error]`; nil if the
+/// thread has to end, for instance because it belongs to another process.
 fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
     guard(ruby, || {
         while let Some(queued) = wait(ruby, notices().next(number))? {

@@ -10,8 +10,8 @@ use crate::wait::blocks_its_thread;
 /// The hidden variable of a thread or fiber that stores its number.
 static NUMBER: LazyId = LazyId::new("__durable_streams_number");
 
-/// A thread and a fiber. Both have numbers that are never reused. Addresses would not do: the GC moves objects and reuses their
-/// memory.
+/// A thread and a fiber. Both have numbers that are never reused. Addresses would not do: the GC moves objects and
+/// reuses their memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
     thread: u64,

@@ -116,8 +116,8 @@ fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Native.meaning_of(status, headers)` -> the name of the exception class, and the keyword arguments that only this class
-/// has. Headers that are invalid in HTTP are ignored.
+/// `Native.meaning_of(status, headers)` -> the name of the exception class, and the keyword arguments that only this
+/// class has. Headers that are invalid in HTTP are ignored.
 fn meaning_of(ruby: &Ruby, status: i64, headers: RHash) -> Result<(&'static str, RHash), Error> {
     let mut map = HeaderMap::new();
     headers.foreach(|name: RString, value: RString| {

@@ -1,8 +1,9 @@
-//! Fiber guards: they own the native state of a call while its fiber is parked, or while it runs the application's code.
+//! Fiber guards: they own the native state of a call while its fiber is parked, or while it runs the application's
+//! code.
 //!
-//! The GC frees a fiber that nothing refers to together with its stack, without running destructors. A request on that stack
-//! would then go on for ever, and a node in a list of waiters would dangle. So a call puts such state into a Ruby object
-//! that only the fiber's stack refers to. The GC frees both, and the object drops the state.
+//! The GC frees a fiber that nothing refers to together with its stack, without running destructors. A request on that
+//! stack would then go on for ever, and a node in a list of waiters would dangle. So a call puts such state into a Ruby
+//! object that only the fiber's stack refers to. The GC frees both, and the object drops the state.
 
 use std::any::Any;
 use std::marker::PhantomData;

@@ -1,8 +1,8 @@
 //! GC handles: how native work refers to Ruby objects while it runs on other threads.
 //!
-//! A [`GcHandle`] is an id into one handle table, which the GC marks. It holds no Ruby reference, so any thread may use and
-//! drop it. Dropping the last clone only records that the id is free. The table is swept when the GC marks it, or when a
-//! Ruby thread adds to it.
+//! A [`GcHandle`] is an id into one handle table, which the GC marks. It holds no Ruby reference, so any thread may use
+//! and drop it. Dropping the last clone only records that the id is free. The table is swept when the GC marks it, or
+//! when a Ruby thread adds to it.
 //!
 //! An object that native work refers to may itself refer to the owner of that work: a callback is a closure, and most
 //! closures see the variable that stores their producer. A [`GcHandle`] to it would keep the owner alive for ever. A
@@ -62,8 +62,8 @@ impl OwnerWork {
     }
 }
 
-/// The Ruby object through which the GC marks the table. Like all objects of this crate it has no write barrier. So the GC
-/// marks it at every collection, however old it is, and finds new entries.
+/// The Ruby object through which the GC marks the table. Like all objects of this crate it has no write barrier. So the
+/// GC marks it at every collection, however old it is, and finds new entries.
 #[derive(TypedData)]
 #[magnus(class = "DurableStreams::Native::HandleTable", mark)]
 struct HandleTable;
@@ -138,9 +138,9 @@ impl WorkHandle {
         Self { handle, work }
     }
 
-    /// From now on keeps the object alive only while `is_running` returns true or a [`UseGuard`] exists. The owner must not start
-    /// work once it is garbage, and must call [`WorkHandle::release`] when it is freed. `is_running` is called during garbage
-    /// collection: it must not wait for anything that a Ruby thread does.
+    /// From now on keeps the object alive only while `is_running` returns true or a [`UseGuard`] exists. The owner must
+    /// not start work once it is garbage, and must call [`WorkHandle::release`] when it is freed. `is_running` is
+    /// called during garbage collection: it must not wait for anything that a Ruby thread does.
     pub(crate) fn keep_alive_while(&self, is_running: impl Fn() -> bool + Send + Sync + 'static) {
         // Set only once.
         let _set_before = self.work.is_running.set(Box::new(is_running));

@@ -4,10 +4,11 @@
 //! - `wait`: the one module in which a thread waits; `caller`: which thread and fiber waits;
 //! - `convert`: the one module that builds Ruby objects from content;
 //! - `errors`: the one map from errors to exceptions; `producer_error`: the exception for a failed producer;
-//! - `ruby_calls`: what requests need from Ruby; `values`: headers and parameters; `nested`: appends within value callables;
+//! - `ruby_calls`: what requests need from Ruby; `values`: headers and parameters; `nested`: appends within value
+//!   callables;
 //! - `callback_threads`, `queue`: work of the callback threads;
-//! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without copying;
-//!   `memory`: native memory reported to the GC;
+//! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without
+//!   copying; `memory`: native memory reported to the GC;
 //! - `options`: options that cross the bridge by name;
 //! - `url`, `content_type`: URLs and content types for Ruby.
 
@@ -49,8 +50,8 @@ mod wait;
 /// Defines `DurableStreams::Native`. Starts nothing.
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
-    // SAFETY: on the thread that loads the library, with the GVL; neither allocates nor raises. The claim is true: state that
-    // the process shares is behind locks or atomics, and objects of one Ractor are not passed to another.
+    // SAFETY: on the thread that loads the library, with the GVL; neither allocates nor raises. The claim is true:
+    // state that the process shares is behind locks or atomics, and objects of one Ractor are not passed to another.
     unsafe { rb_sys::rb_ext_ractor_safe(true) };
     durable_streams_client::fork::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;

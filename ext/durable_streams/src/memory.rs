@@ -9,7 +9,8 @@ use magnus::Ruby;
 pub(crate) struct ReportedMemory(AtomicUsize);
 
 impl ReportedMemory {
-    /// Reports that the object now owns so many bytes. This may run the GC: call it without any lock that freeing an object takes.
+    /// Reports that the object now owns so many bytes. This may run the GC: call it without any lock that freeing an
+    /// object takes.
     pub(crate) fn set(&self, ruby: &Ruby, bytes: usize) {
         let before = self.0.swap(bytes, Ordering::Relaxed);
         // No allocation is larger than an isize.

@@ -1,5 +1,5 @@
-//! Whether the calling fiber runs value callables or `trusted_origins`. An append within one must not wait for another request,
-//! since that request may be waiting for the result. Other threads and fibers are not affected.
+//! Whether the calling fiber runs value callables or `trusted_origins`. An append within one must not wait for another
+//! request, since that request may be waiting for the result. Other threads and fibers are not affected.
 
 use magnus::value::LazyId;
 use magnus::{Object, Ruby};
@@ -16,7 +16,8 @@ pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
     let marked = !already && fiber.ivar_set(name, true).is_ok();
     let computed = compute();
     if marked {
-        // If the fiber was frozen meanwhile, it remains marked: each of its appends has a request of its own from now on.
+        // If the fiber was frozen meanwhile, it remains marked: each of its appends has a request of its own from now
+        // on.
         let _frozen = fiber.ivar_set(name, false);
     }
     computed

@@ -5,8 +5,9 @@ use magnus::{Error, RHash, Ruby, TryConvert, Value};
 
 use crate::errors;
 
-/// Defines a struct that a method of `DurableStreams::Native` takes as its last argument. Ruby passes a Hash that has exactly one
-/// entry, with a Symbol as key, for each field. A missing or unknown entry raises `ArgumentError`, as for keywords.
+/// Defines a struct that a method of `DurableStreams::Native` takes as its last argument. Ruby passes a Hash that has
+/// exactly one entry, with a Symbol as key, for each field. A missing or unknown entry raises `ArgumentError`, as for
+/// keywords.
 macro_rules! options {
     (
         $(#[$meta:meta])*

@@ -15,8 +15,8 @@ use crate::errors::{self, guard};
 use crate::ruby_calls::run_job_with_calls;
 use crate::wait::wait;
 
-/// `Native.panic_for_tests(place)`: panics in a `"method"`, in a `"wait"` (in the awaited future), in a `"request"` (in an inline
-/// job) or in a `"task"` (on a thread of the runtime).
+/// `Native.panic_for_tests(place)`: panics in a `"method"`, in a `"wait"` (in the awaited future), in a `"request"` (in
+/// an inline job) or in a `"task"` (on a thread of the runtime).
 fn panic_for_tests(ruby: &Ruby, place: String) -> Result<(), Error> {
     guard(ruby, || match place.as_str() {
         "method" => panic!("panic in a method"),

@@ -1,5 +1,5 @@
-//! Pinned strings: large Ruby Strings whose bytes are sent without copying. Copying a megabyte costs as much as everything
-//! else that is done for its request.
+//! Pinned strings: large Ruby Strings whose bytes are sent without copying. Copying a megabyte costs as much as
+//! everything else that is done for its request.
 
 use std::sync::OnceLock;
 
@@ -19,8 +19,8 @@ struct PinnedString {
     _string: WorkHandle,
 }
 
-// SAFETY: the bytes of a frozen String do not change and are only read. While the handle exists, the GC neither frees nor
-// moves them. Dropping this does not touch Ruby: any thread may do it, with or without the GVL.
+// SAFETY: the bytes of a frozen String do not change and are only read. While the handle exists, the GC neither frees
+// nor moves them. Dropping this does not touch Ruby: any thread may do it, with or without the GVL.
 unsafe impl Send for PinnedString {}
 
 impl AsRef<[u8]> for PinnedString {
@@ -30,8 +30,8 @@ impl AsRef<[u8]> for PinnedString {
     }
 }
 
-/// The bytes of `string` as they are now. It may change afterwards: until then it shares its memory with a frozen copy, as
-/// Ruby's own copies do. `None` if the bytes have to be copied.
+/// The bytes of `string` as they are now. It may change afterwards: until then it shares its memory with a frozen copy,
+/// as Ruby's own copies do. `None` if the bytes have to be copied.
 pub(crate) fn pin(string: RString) -> Option<Bytes> {
     if string.len() < LEAST || frees_at_exit() {
         return None;

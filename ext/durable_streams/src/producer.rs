@@ -1,5 +1,5 @@
-//! `DurableStreams::Native::Producer`: an append copies its message into the producer's buffer. Only flush, close, and appends
-//! to a full buffer wait.
+//! `DurableStreams::Native::Producer`: an append copies its message into the producer's buffer. Only flush, close, and
+//! appends to a full buffer wait.
 //!
 //! Read [`Producer`] and [`ProducerOptions`] first.
 
@@ -177,8 +177,9 @@ impl Producer {
         })
     }
 
-    /// `append(text, original, no_wait_reason)` -> nil. Text for a JSON stream is one value and is checked. `original` is what the
-    /// text was made from, or the text itself. Waits while the buffer is full; with a reason, raises it instead.
+    /// `append(text, original, no_wait_reason)` -> nil. Text for a JSON stream is one value and is checked. `original`
+    /// is what the text was made from, or the text itself. Waits while the buffer is full; with a reason, raises it
+    /// instead.
     fn append(
         ruby: &Ruby,
         this: &Self,
@@ -214,7 +215,8 @@ impl Producer {
         })
     }
 
-    /// Checks the message and appends it as soon as there is room. With a reason not to wait, raises it if there is none.
+    /// Checks the message and appends it as soon as there is room. With a reason not to wait, raises it if there is
+    /// none.
     fn accept<T>(
         &self,
         ruby: &Ruby,
@@ -265,8 +267,8 @@ impl Producer {
         waited.map_err(|failed| self.failure(ruby, &failed))
     }
 
-    /// The message for `text`, whose bytes are `bytes`. A message as large as a batch is pinned instead of copied, except JSON,
-    /// which is put into an array.
+    /// The message for `text`, whose bytes are `bytes`. A message as large as a batch is pinned instead of copied,
+    /// except JSON, which is put into an array.
     fn message<'a>(&self, text: RString, bytes: &'a [u8]) -> Message<'a> {
         let pinned = if bytes.len() >= self.pin_from { pin(text) } else { None };
         pinned.map_or(Message::Copied(bytes), Message::Shared)
@@ -282,7 +284,8 @@ impl Producer {
         self.memory.set(ruby, running.buffered());
     }
 
-    /// To be called after waiting for acknowledgements: the buffer is smaller now. Returns the outcome, or raises the failure.
+    /// To be called after waiting for acknowledgements: the buffer is smaller now. Returns the outcome, or raises the
+    /// failure.
     fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, ProducerError>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
         write_log(ruby)?;
@@ -319,8 +322,8 @@ impl Producer {
         })
     }
 
-    /// `close_stream(text, original)` -> the final offset, or nil if the server did not send it. The arguments are as for `append`,
-    /// or nil.
+    /// `close_stream(text, original)` -> the final offset, or nil if the server did not send it. The arguments are as
+    /// for `append`, or nil.
     fn close_stream(
         ruby: &Ruby,
         this: &Self,

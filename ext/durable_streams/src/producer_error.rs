@@ -8,8 +8,8 @@ use magnus::{Error, Exception, Module, RArray, RHash, RModule, Ruby, Value};
 use crate::convert;
 use crate::errors;
 
-/// The key, beside the tokens, of the `undelivered` array of the first exception. Later exceptions for the same failure have the
-/// same array.
+/// The key, beside the tokens, of the `undelivered` array of the first exception. Later exceptions for the same failure
+/// have the same array.
 const UNDELIVERED: u64 = u64::MAX;
 
 /// The exception for a producer's failure. Its `undelivered` has the messages as they were appended, in that order.
@@ -35,8 +35,8 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
     Ok(exception)
 }
 
-/// The messages as they were appended, in that order: the original of each, or its bytes if it has no original or the original
-/// was changed since.
+/// The messages as they were appended, in that order: the original of each, or its bytes if it has no original or the
+/// original was changed since.
 fn undelivered(ruby: &Ruby, failed: &ProducerError, originals: RHash, library: RModule) -> Result<RArray, Error> {
     let messages: Value = library.const_get("Message")?;
     let undelivered = ruby.ary_new_capa(failed.undelivered().len());

@@ -1,7 +1,8 @@
-//! A queue that any thread fills and Ruby threads serve, and the list of the threads that serve it. It belongs to one process.
+//! A queue that any thread fills and Ruby threads serve, and the list of the threads that serve it. It belongs to one
+//! process.
 //!
-//! Each serving thread has a number that is unique in this process and in all processes that it was forked from. So a thread
-//! that forks serves none of the child's queues.
+//! Each serving thread has a number that is unique in this process and in all processes that it was forked from. So a
+//! thread that forks serves none of the child's queues.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -89,8 +90,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next item for this thread; `None` if the thread has to end, since it does not serve this queue or is not needed.
-    /// Dropping the future loses no item.
+    /// The next item for this thread; `None` if the thread has to end, since it does not serve this queue or is not
+    /// needed. Dropping the future loses no item.
     pub(crate) fn next(self: Arc<Self>, thread: u64) -> impl Future<Output = Option<T>> {
         poll_fn(move |context| {
             self.change(|state| {

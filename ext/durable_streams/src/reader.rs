@@ -1,7 +1,7 @@
 //! `DurableStreams::Native::Reader`: passes the data of a read session to Ruby, and stores how far Ruby has read.
 //!
-//! The position is plain data and belongs to no process. After a fork, an interrupt or a cancelled iteration a new session
-//! starts from it; that one neither misses nor repeats data.
+//! The position is plain data and belongs to no process. After a fork, an interrupt or a cancelled iteration a new
+//! session starts from it; that one neither misses nor repeats data.
 //!
 //! Read [`Reader`] and [`ReaderLock`] first.
 
@@ -51,8 +51,8 @@ pub(crate) struct Reader {
     kind: ContentKind,
     live: Live,
     retry: Option<RetryPolicy>,
-    /// Never locked while Ruby allocates: the GC may drop a [`ReaderLock`], which locks it. And locked only with the GVL: a fork
-    /// happens on the thread that has the GVL, so no child inherits it locked.
+    /// Never locked while Ruby allocates: the GC may drop a [`ReaderLock`], which locks it. And locked only with the
+    /// GVL: a fork happens on the thread that has the GVL, so no child inherits it locked.
     state: Arc<Mutex<ReaderState>>,
     closing: Arc<CloseSignal>,
     memory: ReportedMemory,
@@ -67,8 +67,8 @@ impl DataTypeFunctions for Reader {
 /// As `ITEMS_BATCH_BYTES`, for plain bytes.
 const BYTES_BATCH_BYTES: usize = 512 * 1024;
 
-/// About what a server's system sends at once, before it waits for an acknowledgement. A response of this size is usually complete
-/// when it begins.
+/// About what a server's system sends at once, before it waits for an acknowledgement. A response of this size is
+/// usually complete when it begins.
 const SMALL_READ_BYTES: usize = 14 * 1024;
 
 /// The message for a read that would wait for itself.
@@ -143,11 +143,11 @@ impl Reader {
         }))
     }
 
-    /// `next_batch(to)`: waits for a whole batch, or the rest of one. Adds to the Array `to` a payload and the position after it,
-    /// `[next_offset, cursor, up_to_date, stream_closed]`; nothing at the end.
+    /// `next_batch(to)`: waits for a whole batch, or the rest of one. Adds to the Array `to` a payload and the position
+    /// after it, `[next_offset, cursor, up_to_date, stream_closed]`; nothing at the end.
     ///
-    /// Ruby may raise an interrupt as late as when a method returns, and loses the return value then. So the batch goes into an
-    /// Array of the caller's, in one step with advancing the position.
+    /// Ruby may raise an interrupt as late as when a method returns, and loses the return value then. So the batch goes
+    /// into an Array of the caller's, in one step with advancing the position.
     fn next_batch(ruby: &Ruby, this: Obj<Self>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
@@ -177,8 +177,8 @@ impl Reader {
         })
     }
 
-    /// `next_items(to)`: as `next_batch`, but with the part of a batch that has arrived. The position is nil except for the last
-    /// part.
+    /// `next_items(to)`: as `next_batch`, but with the part of a batch that has arrived. The position is nil except for
+    /// the last part.
     fn next_items(ruby: &Ruby, this: Obj<Self>, to: RArray) -> Result<(), Error> {
         this.with_lock(ruby, |mut lock| {
             let mut batch = BatchBuilder::new(ruby, this.kind);
@@ -251,7 +251,8 @@ impl Reader {
         self.memory.set(ruby, bytes);
     }
 
-    /// Waits for the next step, or for `close`. Parts of a response are delivered once they have `least` bytes together.
+    /// Waits for the next step, or for `close`. Parts of a response are delivered once they have `least` bytes
+    /// together.
     fn next_step(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(ReadStep, ReaderLock), Error> {
         loop {
             let event;
@@ -369,9 +370,9 @@ impl Reader {
         };
     }
 
-    /// Cancels the current request. The position remains, and the next call continues there. If the read had ended, that call
-    /// asks the server again, except at the end of a closed stream. When called within a read, it leaves that read's session
-    /// alone, since the failed call had not begun to use it.
+    /// Cancels the current request. The position remains, and the next call continues there. If the read had ended,
+    /// that call asks the server again, except at the end of a closed stream. When called within a read, it leaves that
+    /// read's session alone, since the failed call had not begun to use it.
     fn cancel(ruby: &Ruby, this: &Self) {
         let caller = Caller::current(ruby).ok();
         let session = {

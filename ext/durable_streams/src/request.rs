@@ -49,8 +49,8 @@ impl Request {
         self.settle(Err(fault), RequestState::Done);
     }
 
-    /// The request and its response sender, unless it has a response. If the sender is dropped, the request learns that nobody
-    /// responds here.
+    /// The request and its response sender, unless it has a response. If the sender is dropped, the request learns that
+    /// nobody responds here.
     pub(crate) fn take_back(&self) -> Option<(TransportRequest, ResponseSender)> {
         match std::mem::replace(&mut *self.state.get()?.lock(), RequestState::Done) {
             RequestState::Waiting(sender) => Some((self.outgoing.clone(), sender)),
@@ -97,8 +97,8 @@ impl Request {
         this.outgoing.body.as_ref().map(|body| ruby.str_from_slice(body))
     }
 
-    /// `respond(status, headers, body)`: sends the response. If body is nil, the body follows by `push` and ends with `finish`. Does
-    /// nothing if the request has a response.
+    /// `respond(status, headers, body)`: sends the response. If body is nil, the body follows by `push` and ends with
+    /// `finish`. Does nothing if the request has a response.
     fn respond(ruby: &Ruby, this: &Self, status: u16, headers: RHash, body: Option<RString>) -> Result<(), Error> {
         let mut response = TransportResponse {
             status: status
@@ -173,7 +173,8 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // `Closed`, not `Abandoned`: the transport got the request and did not respond. A second try would end the same way.
+        // `Closed`, not `Abandoned`: the transport got the request and did not respond. A second try would end the same
+        // way.
         self.fail_with(TransportError::Closed);
     }
 }

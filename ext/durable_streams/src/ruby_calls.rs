@@ -1,10 +1,11 @@
-//! What HTTP requests need from Ruby: the values of value callables, and, with a transport in Ruby, the response itself.
+//! What HTTP requests need from Ruby: the values of value callables, and, with a transport in Ruby, the response
+//! itself.
 //!
-//! Ruby code runs on Ruby threads only. So a request sends a [`RubyCall`] and waits for its reply. The receiver is the caller
-//! that waits for this request (see [`wait_with_calls`]), or, for a producer, the queue of the callback threads
-//! (`callback_threads`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an interrupt meant
-//! for that thread, belongs to that caller. If several callers wait for one request and the first one gives up, the request
-//! sends a new Ruby call to the next one.
+//! Ruby code runs on Ruby threads only. So a request sends a [`RubyCall`] and waits for its reply. The receiver is the
+//! caller that waits for this request (see [`wait_with_calls`]), or, for a producer, the queue of the callback threads
+//! (`callback_threads`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an
+//! interrupt meant for that thread, belongs to that caller. If several callers wait for one request and the first one
+//! gives up, the request sends a new Ruby call to the next one.
 //!
 //! The HTTP request itself knows nothing of Ruby. Read [`RubyCall`], [`CallSender`] and [`ApplicationCode`] first.
 
@@ -77,7 +78,8 @@ pub(crate) fn channel() -> (Arc<CallSender>, CallReceiver) {
     (sender, receiver)
 }
 
-/// Sends the Ruby calls of requests. If a call is dropped without a reply, its request learns that its receiver is gone.
+/// Sends the Ruby calls of requests. If a call is dropped without a reply, its request learns that its receiver is
+/// gone.
 pub(crate) struct CallSender(Box<dyn Fn(RubyCall) + Send + Sync>);
 
 impl CallSender {
@@ -119,8 +121,8 @@ pub(crate) struct ApplicationCode {
 }
 
 impl ApplicationCode {
-    /// `None` if there is none. The transport responds to `call` with a `Native::Request`, `trusted_origins` to `call` with
-    /// an origin.
+    /// `None` if there is none. The transport responds to `call` with a `Native::Request`, `trusted_origins` to `call`
+    /// with an origin.
     pub(crate) fn new(
         callables: Option<Callables>,
         transport: Option<Value>,
@@ -179,8 +181,8 @@ impl ApplicationCode {
     /// owns it while Ruby code runs.
     ///
     /// # Errors
-    /// Whatever the application's code raises; it belongs to the caller, which stops waiting. So `wait_state` is dropped first
-    /// and the call after it: a request that others wait for then sends its call to one of them.
+    /// Whatever the application's code raises; it belongs to the caller, which stops waiting. So `wait_state` is
+    /// dropped first and the call after it: a request that others wait for then sends its call to one of them.
     fn run_for_caller<T: Send + 'static>(&self, ruby: &Ruby, call: RubyCall, wait_state: T) -> Result<T, Error> {
         if call.is_cancelled() {
             return Ok(wait_state);

@@ -1,5 +1,5 @@
-//! `DurableStreams::Native::Stream`: the requests of one stream. Each method starts a request, waits for it, and returns plain
-//! values.
+//! `DurableStreams::Native::Stream`: the requests of one stream. Each method starts a request, waits for it, and
+//! returns plain values.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -120,13 +120,14 @@ impl Stream {
         })
     }
 
-    /// `runs_application_code?`: whether requests run value callables, a Ruby transport, or a callable `trusted_origins`.
+    /// `runs_application_code?`: whether requests run value callables, a Ruby transport, or a callable
+    /// `trusted_origins`.
     fn runs_application_code(&self) -> bool {
         self.application.is_some()
     }
 
-    /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`, `ttl_seconds` and
-    /// `expires_at`. The purpose, nil or a Symbol for [`purpose`], is named in errors.
+    /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`,
+    /// `ttl_seconds` and `expires_at`. The purpose, nil or a Symbol for [`purpose`], is named in errors.
     fn head(ruby: &Ruby, this: &Self, purpose: Option<Symbol>) -> Result<RHash, Error> {
         let purpose = purpose.map(|name| self::purpose(ruby, name)).transpose()?;
         let head = this.request(ruby, |endpoint| Ok(requests::head(endpoint, purpose)))?;
@@ -164,8 +165,9 @@ impl Stream {
         Ok(content_type.map(|text| frozen(ruby, &text)))
     }
 
-    /// `append(data, content_type, json, seq, batching)` -> the new tail (nil if the response to a duplicate does not have it),
-    /// and whether the server had stored the data already. JSON data is one value and is checked. `batching` is true, false or `:shared_values`.
+    /// `append(data, content_type, json, seq, batching)` -> the new tail (nil if the response to a duplicate does not
+    /// have it), and whether the server had stored the data already. JSON data is one value and is checked. `batching`
+    /// is true, false or `:shared_values`.
     fn append(
         ruby: &Ruby,
         this: &Self,
@@ -243,7 +245,8 @@ impl Stream {
         batching.shares(has_values, self.is_nested(ruby))
     }
 
-    /// `close_stream(data, content_type, json)` -> the final offset. nil if the response to a duplicate does not have it.
+    /// `close_stream(data, content_type, json)` -> the final offset. nil if the response to a duplicate does not have
+    /// it.
     fn close_stream(
         ruby: &Ruby,
         this: &Self,

@@ -6,7 +6,8 @@ use magnus::{Error, Object, RModule, RString, Ruby, function};
 use crate::errors;
 use crate::stream::frozen;
 
-/// `Native.join_url(base, path)` -> the URL of `path` below `base`. Raises `ArgumentError` if the path would leave the base.
+/// `Native.join_url(base, path)` -> the URL of `path` below `base`. Raises `ArgumentError` if the path would leave the
+/// base.
 fn join(ruby: &Ruby, base: String, path: String) -> Result<RString, Error> {
     let joined = url::join(&base, &path).map_err(|error| errors::raise(ruby, error))?;
     Ok(frozen(ruby, &joined))

@@ -1,4 +1,5 @@
-//! Header and parameter values: fixed strings, and value callables, which run once for every HTTP request (see `ruby_calls`).
+//! Header and parameter values: fixed strings, and value callables, which run once for every HTTP request (see
+//! `ruby_calls`).
 
 use durable_streams_protocol::target::{HeaderName, HeaderValue, Values};
 use magnus::value::{Opaque, ReprValue};
@@ -14,8 +15,8 @@ pub(crate) struct GivenValues {
     pub(crate) fixed: Values,
     /// The value callables, if there are any.
     pub(crate) callables: Option<Callables>,
-    /// Keeps the callables alive and unmoved until a Ruby object marks them. The GC does not look for references in Rust's
-    /// memory.
+    /// Keeps the callables alive and unmoved until a Ruby object marks them. The GC does not look for references in
+    /// Rust's memory.
     pub(crate) pins: Vec<GcHandle>,
 }
 

@@ -18,8 +18,8 @@ use crate::wait::wait;
 /// A test, and the sender of its result.
 type TestRun = (fn(&Ruby), SyncSender<std::thread::Result<()>>);
 
-/// Runs tests on the VM's main thread, one after another, without a time limit. `with_ruby_vm` of the test helpers allows ten
-/// seconds, and a GC at every allocation may need more on a busy machine.
+/// Runs tests on the VM's main thread, one after another, without a time limit. `with_ruby_vm` of the test helpers
+/// allows ten seconds, and a GC at every allocation may need more on a busy machine.
 static MAIN_THREAD: LazyLock<Sender<TestRun>> = LazyLock::new(|| {
     let (give, given) = channel::<TestRun>();
     std::thread::spawn(move || {

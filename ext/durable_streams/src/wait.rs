@@ -1,8 +1,8 @@
 //! The one module in which a Ruby thread or fiber waits.
 //!
-//! A thread waits without the GVL ([`direct`]); a non-blocking fiber waits through its Fiber scheduler ([`scheduled`]); an
-//! inline job runs on the thread that waits for it ([`inline`]). No other module calls a GVL function or waits. The awaited
-//! future yields plain Rust data; Ruby objects are built after the wait.
+//! A thread waits without the GVL ([`direct`]); a non-blocking fiber waits through its Fiber scheduler ([`scheduled`]);
+//! an inline job runs on the thread that waits for it ([`inline`]). No other module calls a GVL function or waits. The
+//! awaited future yields plain Rust data; Ruby objects are built after the wait.
 //!
 //! Read [`wait`] first.
 
@@ -32,19 +32,19 @@ const SPINS: u32 = 20;
 
 /// Waits for `future` on the calling Ruby thread or fiber.
 ///
-/// Meanwhile other Ruby threads run, and, for a non-blocking fiber under a Fiber scheduler, other fibers of this thread. If
-/// a pending interrupt raises (Thread#kill, Thread#raise, Timeout, Ctrl-C; in a fiber, Fiber#raise), the future is dropped,
-/// which cancels its work, and the exception is returned as the error. An interrupt that does not raise (a `trap` handler,
-/// Thread#wakeup) changes nothing. A panic in the future is an error as well.
+/// Meanwhile other Ruby threads run, and, for a non-blocking fiber under a Fiber scheduler, other fibers of this
+/// thread. If a pending interrupt raises (Thread#kill, Thread#raise, Timeout, Ctrl-C; in a fiber, Fiber#raise), the
+/// future is dropped, which cancels its work, and the exception is returned as the error. An interrupt that does not
+/// raise (a `trap` handler, Thread#wakeup) changes nothing. A panic in the future is an error as well.
 ///
-/// Call it with the GVL, outside any lock that another Ruby thread or fiber may want. The future must own all that its work
-/// needs: the GC may free a parked fiber with its stack, and then only the future is dropped.
+/// Call it with the GVL, outside any lock that another Ruby thread or fiber may want. The future must own all that its
+/// work needs: the GC may free a parked fiber with its stack, and then only the future is dropped.
 pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, 0)
 }
 
-/// As [`wait`], for an event that many threads wait for and that comes within microseconds. Checking for it a few times is
-/// then cheaper than to sleep and be woken.
+/// As [`wait`], for an event that many threads wait for and that comes within microseconds. Checking for it a few times
+/// is then cheaper than to sleep and be woken.
 pub(crate) fn wait_soon<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, SPINS)
 }

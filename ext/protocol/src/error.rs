@@ -267,7 +267,8 @@ impl Error {
         self
     }
 
-    /// Notes the tries that have led to the failure. After tries in doubt, the request may have had its effect all the same.
+    /// Notes the tries that have led to the failure. After tries in doubt, the request may have had its effect all the
+    /// same.
     #[must_use]
     pub fn after_tries(mut self, tries: TriesSoFar) -> Self {
         self.0.outcome_unknown |= tries.in_doubt;

@@ -12,8 +12,8 @@ pub const MAX_REDIRECTS: usize = 5;
 
 /// The redirects of one request.
 ///
-/// 307 and 308 are followed with every method, and the body is sent again. 301, 302 and 303 are followed by GET and HEAD
-/// alone: other methods would become a GET.
+/// 307 and 308 are followed with every method, and the body is sent again. 301, 302 and 303 are followed by GET and
+/// HEAD alone: other methods would become a GET.
 #[derive(Debug)]
 pub struct Redirects<'a> {
     reads: bool,
@@ -68,8 +68,8 @@ impl<'a> Redirects<'a> {
         RedirectStep::Follow(target)
     }
 
-    /// Whether later writes to the same stream go at once to where this request was redirected to. The response from there has
-    /// this status.
+    /// Whether later writes to the same stream go at once to where this request was redirected to. The response from
+    /// there has this status.
     pub fn is_remembered_after(&self, status: StatusCode) -> bool {
         !self.reads && !self.followed.is_empty() && is_at_home(status)
     }

@@ -26,7 +26,8 @@ pub enum Repeat {
 pub enum ResponseTimeout {
     /// The client's `timeout`.
     Normal,
-    /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a live read until it has data.
+    /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a live read until it has
+    /// data.
     Live,
 }
 

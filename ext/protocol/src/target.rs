@@ -37,7 +37,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The path that requests send for the stream at `url` (absolute, http or https): percent-encoded, without `.` and `..`.
+/// The path that requests send for the stream at `url` (absolute, http or https): percent-encoded, without `.` and
+/// `..`.
 ///
 /// # Errors
 /// `Kind::Argument` if the URL cannot be used.

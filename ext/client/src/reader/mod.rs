@@ -103,8 +103,8 @@ impl EventsLock {
     }
 }
 
-/// Completes when the read is not small: it has [`SMALL`] bytes, goes on after a response, or has not ended [`PATIENCE`]
-/// after its first event.
+/// Completes when the read is not small: it has [`SMALL`] bytes, goes on after a response, or has not ended
+/// [`PATIENCE`] after its first event.
 async fn outgrows_small(gauge: &mut BufferGauge) {
     gauge.reached(1).await;
     // In both cases the read is not small.

@@ -1,8 +1,8 @@
 //! The Ruby calls of producers' requests, in one queue for each producer.
 //!
-//! A producer's calls run one after another, in order: requests whose values come in another order overtake one another, and
-//! value callables need not be thread-safe. Producers that have calls are in one queue, which the callback threads serve. So
-//! a slow or stuck callable occupies one thread, and other producers use other threads.
+//! A producer's calls run one after another, in order: requests whose values come in another order overtake one
+//! another, and value callables need not be thread-safe. Producers that have calls are in one queue, which the callback
+//! threads serve. So a slow or stuck callable occupies one thread, and other producers use other threads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,8 +114,8 @@ impl ReadyProducer {
 /// Runs the next Ruby call of a producer.
 ///
 /// # Errors
-/// What ends the thread. The call is then run once more, since the thread may have been killed for a reason of its own. It is
-/// not run a third time: a callable that ends its thread would do so for ever.
+/// What ends the thread. The call is then run once more, since the thread may have been killed for a reason of its own.
+/// It is not run a third time: a callable that ends its thread would do so for ever.
 pub(super) fn run_next(ruby: &Ruby, producer: &ProcessBound<ReadyProducer>) -> Result<(), Error> {
     let Some(QueuedCall {
         stream,
@@ -156,8 +156,8 @@ fn thread_error(ruby: &Ruby, message: &str) -> Result<GcHandle, Error> {
         .map(GcHandle::new)
 }
 
-/// Call it with the reason when a thread could not be started. If no thread serves, nobody would run the calls: those in the
-/// queues fail with the reason, and so do new ones until a thread serves.
+/// Call it with the reason when a thread could not be started. If no thread serves, nobody would run the calls: those
+/// in the queues fail with the reason, and so do new ones until a thread serves.
 pub(super) fn refuse_unserved(reason: &GcHandle) {
     if !ready_producers().is_unserved() {
         return;

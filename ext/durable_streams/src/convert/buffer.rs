@@ -27,8 +27,8 @@ impl Buffer {
         }
     }
 
-    /// So many more bytes are announced. Without this the String grows by doubling; with it, its memory has the right size at
-    /// once.
+    /// So many more bytes are announced. Without this the String grows by doubling; with it, its memory has the right
+    /// size at once.
     ///
     /// # Errors
     /// Ruby's `NoMemoryError`.
@@ -38,8 +38,8 @@ impl Buffer {
         }
         let more = bytes.min(MOST);
         protect(|| {
-            // SAFETY: on a Ruby thread with the GVL, as `new` was given a `&Ruby`. `protect` catches what it raises, which
-            // crosses this closure alone, and that owns nothing. MOST fits into a long.
+            // SAFETY: on a Ruby thread with the GVL, as `new` was given a `&Ruby`. `protect` catches what it raises,
+            // which crosses this closure alone, and that owns nothing. MOST fits into a long.
             unsafe { rb_sys::rb_str_modify_expand(self.string.as_raw(), more as c_long) };
             rb_sys::Qnil.into()
         })?;
@@ -47,8 +47,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Makes the system provide the memory up to `position`, and some beyond, at once instead of page by page at the first write.
-    /// Those 65,000 page faults are a quarter of the time to receive 256 MB.
+    /// Makes the system provide the memory up to `position`, and some beyond, at once instead of page by page at the
+    /// first write. Those 65,000 page faults are a quarter of the time to receive 256 MB.
     #[cfg(target_os = "linux")]
     fn touch(&mut self, position: usize) {
         const PAGE: usize = 4096;
@@ -59,8 +59,8 @@ impl Buffer {
         let content = unsafe { self.string.as_slice() }.as_ptr() as usize;
         let begin = (content + self.untouched.start) / PAGE * PAGE;
         let end = (content + to).next_multiple_of(PAGE);
-        // SAFETY: the pages contain memory that the String owns, since `expect` made it that long. This changes no content.
-        // Systems without this request, or with another page size, refuse it; then pages come one by one.
+        // SAFETY: the pages contain memory that the String owns, since `expect` made it that long. This changes no
+        // content. Systems without this request, or with another page size, refuse it; then pages come one by one.
         let refused =
             unsafe { libc::madvise(begin as *mut std::ffi::c_void, end - begin, libc::MADV_POPULATE_WRITE) } != 0;
         self.untouched.start = if refused { self.untouched.end } else { to };
@@ -80,11 +80,12 @@ impl Buffer {
         if !self.untouched.is_empty() && position > self.untouched.start {
             self.touch(position);
         }
-        // More than a long counts does not fit into memory where long has 64 bits; on Windows Ruby refuses a negative length.
+        // More than a long counts does not fit into memory where long has 64 bits; on Windows Ruby refuses a negative
+        // length.
         let len = c_long::try_from(bytes.len()).unwrap_or(-1);
         protect(|| {
-            // SAFETY: on a Ruby thread with the GVL; `bytes` is Rust's memory, which the GC does not touch. `protect` catches
-            // what it raises, which crosses this closure alone, and that owns nothing.
+            // SAFETY: on a Ruby thread with the GVL; `bytes` is Rust's memory, which the GC does not touch. `protect`
+            // catches what it raises, which crosses this closure alone, and that owns nothing.
             unsafe { rb_sys::rb_str_cat(self.string.as_raw(), bytes.as_ptr().cast(), len) }
         })
         .map(|_| ())

@@ -7,8 +7,9 @@ use rb_sys::VALUE;
 
 /// The result of `JSON.parse` for `text`. Raises what it raises, with `in_json` set.
 pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
-    // SAFETY: called by the parser: on a Ruby thread with the GVL, inside rb_protect. `text` is Rust's memory and is copied.
-    // The objects are arguments of the call, which keeps them alive. Ruby code may run, and raise: no destructor is skipped.
+    // SAFETY: called by the parser: on a Ruby thread with the GVL, inside rb_protect. `text` is Rust's memory and is
+    // copied. The objects are arguments of the call, which keeps them alive. Ruby code may run, and raise: no
+    // destructor is skipped.
     unsafe {
         let object = rb_sys::rb_cObject;
         let name = intern("JSON");

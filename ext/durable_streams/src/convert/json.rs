@@ -1,7 +1,7 @@
-//! JSON text into Ruby objects, equal to the result of `JSON.parse` for the same text, in every case and with every version of
-//! json. [`Parser`] reads plain JSON. An item with anything unusual in it (lone surrogates, unknown escapes, nesting beyond
-//! 100, invalid UTF-8, numbers out of range, any syntax error) is passed to `JSON.parse`, whose result or exception counts.
-//! For a repeated key the last value counts, even where json would warn (2.13) or refuse (3).
+//! JSON text into Ruby objects, equal to the result of `JSON.parse` for the same text, in every case and with every
+//! version of json. [`Parser`] reads plain JSON. An item with anything unusual in it (lone surrogates, unknown escapes,
+//! nesting beyond 100, invalid UTF-8, numbers out of range, any syntax error) is passed to `JSON.parse`, whose result
+//! or exception counts. For a repeated key the last value counts, even where json would warn (2.13) or refuse (3).
 
 use std::cell::Cell;
 use std::ffi::c_long;
@@ -20,12 +20,13 @@ use crate::errors::{self, ErrorContext};
 const LONGEST_REASON: usize = 300;
 
 /// Converts comma-separated JSON values, as [`durable_streams_protocol::json::Splitter`] returns them, into an array.
-/// `count_hint` is their number as far as known. The array is new and not frozen; keys of hashes are frozen and interned, as
-/// JSON.parse makes them.
+/// `count_hint` is their number as far as known. The array is new and not frozen; keys of hashes are frozen and
+/// interned, as JSON.parse makes them.
 ///
 /// `block` must not be memory of a Ruby string: Ruby code may run (a redefined JSON.parse) and change it.
 ///
-/// Raises `DurableStreams::ParseError` with json's reason if an item is not JSON. The message names the operation in `context`.
+/// Raises `DurableStreams::ParseError` with json's reason if an item is not JSON. The message names the operation in
+/// `context`.
 pub(crate) fn parse_items(
     ruby: &Ruby,
     block: &[u8],

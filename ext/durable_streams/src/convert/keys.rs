@@ -9,8 +9,8 @@ const SLOTS: usize = 64;
 /// How many slots a key may be in.
 const PROBES: usize = 4;
 
-/// Caches the interned string of each key. It must be part of a local variable of the converting function: the strings remain
-/// alive and unmoved because they are on the machine stack.
+/// Caches the interned string of each key. It must be part of a local variable of the converting function: the strings
+/// remain alive and unmoved because they are on the machine stack.
 pub(super) struct Keys {
     slots: [Slot; SLOTS],
 }
@@ -75,7 +75,8 @@ impl Keys {
     }
 }
 
-/// The first and the last eight bytes of `key`. For a shorter key, words that differ from those of all other keys of its length.
+/// The first and the last eight bytes of `key`. For a shorter key, words that differ from those of all other keys of
+/// its length.
 #[inline]
 fn ends(key: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {

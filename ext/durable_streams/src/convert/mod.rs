@@ -20,8 +20,8 @@ pub(crate) use text::label;
 
 /// Defines `DurableStreams::Native.check_json`, `.parse_items` and `.parse_value`.
 ///
-/// The library does not call them. Specs and fuzzing compare them with `JSON.parse`, in the very build that users get, so they
-/// are in every build.
+/// The library does not call them. Specs and fuzzing compare them with `JSON.parse`, in the very build that users get,
+/// so they are in every build.
 pub(crate) fn init(_ruby: &Ruby, native: RModule) -> Result<(), Error> {
     native.define_module_function("check_json", function!(native_check_json, 1))?;
     native.define_module_function("parse_items", function!(native_parse_items, 1))?;

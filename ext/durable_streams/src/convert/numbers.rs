@@ -6,8 +6,8 @@ use rb_sys::VALUE;
 
 /// The longest sequence of digits that always fits an i64.
 const I64_DIGITS: usize = 18;
-/// The longest sequence of digits that always fits a u64. Longer numbers that are not integers are left to JSON.parse, because
-/// Ruby does not round all of them as IEEE 754 demands.
+/// The longest sequence of digits that always fits a u64. Longer numbers that are not integers are left to JSON.parse,
+/// because Ruby does not round all of them as IEEE 754 demands.
 const U64_DIGITS: usize = 19;
 /// Powers of ten that an f64 holds exactly.
 const EXACT: [f64; 23] = [
@@ -15,7 +15,8 @@ const EXACT: [f64; 23] = [
     1e21, 1e22,
 ];
 
-/// Reads the number at `from`. Returns it and where it ends; `None` if it is no JSON number, or one that JSON.parse has to read.
+/// Reads the number at `from`. Returns it and where it ends; `None` if it is no JSON number, or one that JSON.parse has
+/// to read.
 #[inline]
 pub(super) fn number(text: &[u8], from: usize) -> Option<(VALUE, usize)> {
     let negative = text.get(from) == Some(&b'-');
@@ -67,8 +68,8 @@ fn integer(value: i64) -> VALUE {
         Ok(long) if (rb_sys::FIXNUM_MIN..=rb_sys::FIXNUM_MAX).contains(&long) => {
             (long as VALUE) << 1 | rb_sys::FIXNUM_FLAG as VALUE
         }
-        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no destructor is
-        // skipped.
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect; may raise NoMemoryError, no
+        // destructor is skipped.
         _ => unsafe { rb_sys::rb_ll2inum(value) },
     }
 }

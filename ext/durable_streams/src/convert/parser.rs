@@ -1,23 +1,23 @@
 //! JSON text straight into Ruby objects: the fast path, which reads plain JSON and refuses the rest.
 //!
-//! It is written by hand because of a measurement, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1; one quick pass on a machine
-//! that others used too, which shows what is faster, but not by how many tenths). This parser makes Ruby objects of them in
-//! 2.3 ms. A library first builds a tree, without any Ruby object, which adds 0.6 ms with sonic-rs, 3.1 with simd-json and 9.4
-//! with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms. A Ruby loop that makes the same objects out of
-//! nothing takes 5 ms.
+//! It is written by hand because of a measurement, on 10,000 objects of 103 bytes (x86-64, Ruby 3.1; one quick pass on
+//! a machine that others used too, which shows what is faster, but not by how many tenths). This parser makes Ruby
+//! objects of them in 2.3 ms. A library first builds a tree, without any Ruby object, which adds 0.6 ms with sonic-rs,
+//! 3.1 with simd-json and 9.4 with serde_json (`rake bench:core`). JSON.parse (json 2.6.1) takes 7 ms. A Ruby loop that
+//! makes the same objects out of nothing takes 5 ms.
 //!
 //! # What keeps this safe
 //!
 //! All `unsafe` in this module and its helpers (`stack`, `keys`, `strings`, `numbers`) relies on the same four points.
 //!
 //! - *Thread and GVL.* Only `json::convert` makes a [`Parser`]. It gets a `&Ruby`, and the parser does not leave it.
-//! - *The GC.* Every object that is still needed is referred to from the machine stack (local variables, the parser, its
-//!   room and its keys, all of which are local variables), from a temporary buffer of Ruby's that the stack refers to, or
-//!   from the result, which the stack refers to. The GC marks the stack and such buffers conservatively: it neither frees
-//!   nor moves what they refer to. No object is stored in Rust's heap.
-//! - *Exceptions.* The whole conversion runs inside one `rb_protect`. A Ruby exception jumps from a Ruby function over the
-//!   frames of this module to that `rb_protect`. So nothing here has a destructor, and nothing reads the parser after the
-//!   jump.
+//! - *The GC.* Every object that is still needed is referred to from the machine stack (local variables, the parser,
+//!   its room and its keys, all of which are local variables), from a temporary buffer of Ruby's that the stack refers
+//!   to, or from the result, which the stack refers to. The GC marks the stack and such buffers conservatively: it
+//!   neither frees nor moves what they refer to. No object is stored in Rust's heap.
+//! - *Exceptions.* The whole conversion runs inside one `rb_protect`. A Ruby exception jumps from a Ruby function over
+//!   the frames of this module to that `rb_protect`. So nothing here has a destructor, and nothing reads the parser
+//!   after the jump.
 //! - *Panics* are caught inside that `rb_protect`; none crosses a frame of Ruby's.
 
 use std::cell::Cell;
@@ -219,8 +219,8 @@ impl<'a> Parser<'a> {
     #[inline]
     fn hash(&self, base: usize) -> VALUE {
         let (start, count) = self.values.since(base);
-        // SAFETY: see the module. `start` points to `count` alternating keys and values, which nothing changes meanwhile; the
-        // keys are interned strings, whose hash and comparison run no Ruby code.
+        // SAFETY: see the module. `start` points to `count` alternating keys and values, which nothing changes
+        // meanwhile; the keys are interned strings, whose hash and comparison run no Ruby code.
         unsafe {
             #[cfg(ruby_gte_3_2)]
             let hash = rb_sys::rb_hash_new_capa(count / 2);
@@ -262,7 +262,8 @@ impl<'a> Parser<'a> {
         Strings::escaped(self.text.get(start..end)?, run.ascii & ascii)
     }
 
-    /// Finds the quote that ends a string whose next backslash is at `at`, and whether the text before the quote is ASCII.
+    /// Finds the quote that ends a string whose next backslash is at `at`, and whether the text before the quote is
+    /// ASCII.
     fn string_end(&self, mut at: usize) -> Option<(usize, bool)> {
         let mut ascii = true;
         loop {

@@ -15,8 +15,8 @@ pub(super) type Room = [MaybeUninit<VALUE>; INLINE];
 /// A stack of Ruby objects.
 ///
 /// The objects are in a [`Room`], or, if there are more, in a buffer that Ruby provides for this purpose
-/// (`rb_alloc_tmp_buffer`, which C's ALLOCV uses). The GC marks the words of both conservatively: it neither frees nor moves
-/// the objects in them. The buffer's `VALUE` (`buffer`) is on the machine stack with this struct.
+/// (`rb_alloc_tmp_buffer`, which C's ALLOCV uses). The GC marks the words of both conservatively: it neither frees nor
+/// moves the objects in them. The buffer's `VALUE` (`buffer`) is on the machine stack with this struct.
 pub(super) struct ValueStack<'room> {
     base: *mut VALUE,
     len: usize,
@@ -58,8 +58,8 @@ impl<'room> ValueStack<'room> {
         let from = from.min(self.len);
         // SAFETY: `from` is at most `len`, all of which belongs to this stack.
         let start = unsafe { self.base.add(from) };
-        // Where long has 64 bits, more values than it counts would not fit into memory. On Windows, where it has 32, JSON
-        // text of that size does not come in one block.
+        // Where long has 64 bits, more values than it counts would not fit into memory. On Windows, where it has 32,
+        // JSON text of that size does not come in one block.
         (start, (self.len - from) as c_long)
     }
 
@@ -76,7 +76,8 @@ impl<'room> ValueStack<'room> {
         }
         self.base = std::ptr::null_mut();
         (self.len, self.capacity) = (0, 0);
-        // SAFETY: with the GVL, on a Ruby thread; `buffer` came from rb_alloc_tmp_buffer and nothing refers into it any more.
+        // SAFETY: with the GVL, on a Ruby thread; `buffer` came from rb_alloc_tmp_buffer and nothing refers into it any
+        // more.
         unsafe { rb_sys::rb_free_tmp_buffer(&raw mut self.buffer) };
     }
 
@@ -86,9 +87,10 @@ impl<'room> ValueStack<'room> {
     fn grow(&mut self, coming: VALUE) {
         let capacity = self.capacity * 2;
         let mut buffer: VALUE = 0;
-        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. May run the GC: the values are still in
-        // their old place, which the GC marks through `self`; the black_box below keeps `coming` on the machine stack.
-        // May raise NoMemoryError, which jumps over frames without destructors; this stack is not used after that.
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. May run the GC: the values are
+        // still in their old place, which the GC marks through `self`; the black_box below keeps `coming` on the
+        // machine stack. May raise NoMemoryError, which jumps over frames without destructors; this stack is not used
+        // after that.
         unsafe {
             let bytes = capacity * size_of::<VALUE>();
             let base: *mut VALUE =

@@ -27,8 +27,8 @@ impl Strings {
     pub(super) fn intern(&self, content: &[u8]) -> Option<VALUE> {
         std::str::from_utf8(content).ok()?;
         let len = c_long::try_from(content.len()).ok()?;
-        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. Reads `len` bytes of Rust's memory, which
-        // the GC does not touch. May raise NoMemoryError: no destructor is skipped.
+        // SAFETY: with the GVL, on a Ruby thread, inside the conversion's rb_protect. Reads `len` bytes of Rust's
+        // memory, which the GC does not touch. May raise NoMemoryError: no destructor is skipped.
         Some(unsafe { rb_sys::rb_enc_interned_str(content.as_ptr().cast::<c_char>(), len, self.utf8) })
     }
 
@@ -47,7 +47,8 @@ impl Strings {
         }
     }
 
-    /// A new UTF-8 string of these bytes with their escapes resolved. `None` if they are not UTF-8 or have an unusual escape.
+    /// A new UTF-8 string of these bytes with their escapes resolved. `None` if they are not UTF-8 or have an unusual
+    /// escape.
     pub(super) fn escaped(raw: &[u8], ascii: bool) -> Option<VALUE> {
         if !ascii && std::str::from_utf8(raw).is_err() {
             return None;
@@ -58,9 +59,9 @@ impl Strings {
             return Self::plain(content, ascii);
         }
         let room = c_long::try_from(raw.len()).ok()?;
-        // SAFETY: as in `intern`. With a null pointer the content is uninitialized; unescaping never makes text longer, so
-        // `room` bytes are enough. Between taking the pointer and its last use nothing is allocated, so the string, which
-        // this frame refers to, does not move. A refused string is ordinary garbage.
+        // SAFETY: as in `intern`. With a null pointer the content is uninitialized; unescaping never makes text longer,
+        // so `room` bytes are enough. Between taking the pointer and its last use nothing is allocated, so the string,
+        // which this frame refers to, does not move. A refused string is ordinary garbage.
         unsafe {
             let string = rb_sys::rb_str_new(std::ptr::null(), room);
             let memory = rb_sys::RSTRING_PTR(string).cast_mut().cast::<MaybeUninit<u8>>();
@@ -101,8 +102,8 @@ impl Writer<'_> {
     }
 }
 
-/// Resolves the escapes of `raw`, the content between two quotes, into `memory`. Returns the result and whether it is ASCII;
-/// `None` if an escape is unknown or a surrogate is alone.
+/// Resolves the escapes of `raw`, the content between two quotes, into `memory`. Returns the result and whether it is
+/// ASCII; `None` if an escape is unknown or a surrogate is alone.
 fn unescape<'a>(raw: &[u8], memory: &'a mut [MaybeUninit<u8>]) -> Option<(&'a [u8], bool)> {
     let mut writer = Writer { memory, len: 0 };
     let (mut at, mut ascii) = (0, true);
@@ -136,7 +137,8 @@ fn unescape<'a>(raw: &[u8], memory: &'a mut [MaybeUninit<u8>]) -> Option<(&'a [u
         }
     }
     let Writer { memory, len } = writer;
-    // SAFETY: the first `len` bytes have been written by `put`. The memory is Rust's or that of a new string. Does not call Ruby.
+    // SAFETY: the first `len` bytes have been written by `put`. The memory is Rust's or that of a new string. Does not
+    // call Ruby.
     let content = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), len) };
     Some((content, ascii))
 }

@@ -8,8 +8,8 @@ use rb_sys::{RBasic, VALUE, ruby_coderange_type, ruby_encoding_consts};
 /// Sets the encoding of a new binary string: UTF-8 if `text` is true and the bytes are valid UTF-8.
 pub(crate) fn label(_ruby: &Ruby, string: RString, text: bool) -> Value {
     if text {
-        // SAFETY: `_ruby` proves that this is a Ruby thread with the GVL. Nothing is allocated and no Ruby code runs while
-        // the bytes are read.
+        // SAFETY: `_ruby` proves that this is a Ruby thread with the GVL. Nothing is allocated and no Ruby code runs
+        // while the bytes are read.
         let bytes = unsafe { string.as_slice() };
         let ascii = bytes.is_ascii();
         if ascii || std::str::from_utf8(bytes).is_ok() {
@@ -25,8 +25,8 @@ pub(crate) fn label(_ruby: &Ruby, string: RString, text: bool) -> Value {
 ///
 /// # Safety
 ///
-/// `string` is a live String in binary or UTF-8 that nothing else has used since its content was written. Its bytes are valid
-/// UTF-8, and only ASCII if `ascii` is true. With the GVL, on a Ruby thread. Neither allocates nor raises.
+/// `string` is a live String in binary or UTF-8 that nothing else has used since its content was written. Its bytes are
+/// valid UTF-8, and only ASCII if `ascii` is true. With the GVL, on a Ruby thread. Neither allocates nor raises.
 #[inline]
 pub(super) unsafe fn mark_utf8(string: VALUE, ascii: bool) {
     let known = match ascii {
@@ -36,8 +36,8 @@ pub(super) unsafe fn mark_utf8(string: VALUE, ascii: bool) {
     let mask =
         ruby_encoding_consts::RUBY_ENCODING_MASK as VALUE | ruby_coderange_type::RUBY_ENC_CODERANGE_MASK as VALUE;
     let object = string as *mut RBasic;
-    // SAFETY: every heap object begins with an RBasic. The macros of ruby/encoding.h change the same flags. UTF-8's index is
-    // a small constant of Ruby's, so it fits into its bits.
+    // SAFETY: every heap object begins with an RBasic. The macros of ruby/encoding.h change the same flags. UTF-8's
+    // index is a small constant of Ruby's, so it fits into its bits.
     unsafe {
         let encoding = (rb_sys::rb_utf8_encindex() as VALUE) << ruby_encoding_consts::RUBY_ENCODING_SHIFT as VALUE;
         (*object).flags = (*object).flags & !mask | encoding | known;

@@ -10,12 +10,13 @@ use crate::errors::guard;
 use crate::log::write_log;
 
 impl Producer {
-    /// `take(data)` -> whether it was appended. It appends a String that needs no conversion and no waiting. Returns false for
-    /// everything else (other data, invalid JSON, a full buffer, a closed producer …). The caller then uses `append`.
+    /// `take(data)` -> whether it was appended. It appends a String that needs no conversion and no waiting. Returns
+    /// false for everything else (other data, invalid JSON, a full buffer, a closed producer …). The caller then uses
+    /// `append`.
     ///
-    /// With `append` alone an append of 103 bytes takes 12 to 18 % more processor time (171 to 181 ns instead of 148 to 156:
-    /// medians of 20 rounds, three alternating processes, two cores that others used too). The time until everything is flushed
-    /// does not differ.
+    /// With `append` alone an append of 103 bytes takes 12 to 18 % more processor time (171 to 181 ns instead of 148 to
+    /// 156: medians of 20 rounds, three alternating processes, two cores that others used too). The time until
+    /// everything is flushed does not differ.
     pub(super) fn take(ruby: &Ruby, this: &Self, data: Value) -> Result<bool, Error> {
         let (Some(text), Some(running)) = (RString::from_value(data), this.running.get()) else {
             return Ok(false);

@@ -40,8 +40,8 @@ fn at_exit_has_run() {
     HAS_RUN.store(true, Ordering::Relaxed);
 }
 
-/// `Native.drain_producers(limit)` -> nil, when all producers of this process have sent everything or failed, or after `limit`
-/// seconds.
+/// `Native.drain_producers(limit)` -> nil, when all producers of this process have sent everything or failed, or after
+/// `limit` seconds.
 fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;
@@ -52,8 +52,8 @@ fn drain_producers(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     })
 }
 
-/// `Native.lost_messages` -> `[[url, count, reason | nil], …]`: the messages that are lost if the process ends now, and that no
-/// exception or callback has reported.
+/// `Native.lost_messages` -> `[[url, count, reason | nil], …]`: the messages that are lost if the process ends now, and
+/// that no exception or callback has reported.
 fn lost_messages(ruby: &Ruby) -> Result<RArray, Error> {
     guard(ruby, || {
         let lost = ruby.ary_new();

@@ -40,8 +40,8 @@ impl Originals {
         ruby.get_inner(self.hash)
     }
 
-    /// Stores the original of a message that `running` has accepted, unless its bytes give it back. No other Ruby code runs
-    /// between the append and this.
+    /// Stores the original of a message that `running` has accepted, unless its bytes give it back. No other Ruby code
+    /// runs between the append and this.
     pub(super) fn store(
         &self,
         ruby: &Ruby,

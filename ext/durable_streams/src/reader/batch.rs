@@ -17,8 +17,8 @@ pub(super) enum ContentKind {
 
 /// A batch in the making, as Ruby objects. It lives on the stack of the thread that builds it, where the GC finds them.
 pub(super) enum BatchBuilder {
-    /// One array of items for each part, and the total number of items. A single growing array would become old to the GC,
-    /// which would then scan all of it at every minor collection.
+    /// One array of items for each part, and the total number of items. A single growing array would become old to the
+    /// GC, which would then scan all of it at every minor collection.
     Items(RArray, usize),
     Bytes(Buffer, bool),
 }

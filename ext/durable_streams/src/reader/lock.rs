@@ -18,7 +18,8 @@ use crate::errors;
 use crate::ruby_calls::CallReceiver;
 use crate::wait::{InlineOutcome, start_inline};
 
-/// Whether `caller` is inside a call that has the reader lock or waits for it. Waiting for the lock would be a deadlock.
+/// Whether `caller` is inside a call that has the reader lock or waits for it. Waiting for the lock would be a
+/// deadlock.
 pub(super) fn is_within(session: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
     let holds_up = |session: &ActiveSession| session.callers.lock().iter().any(|other| caller.holds_up(*other));
     session.get().is_some_and(holds_up)
@@ -38,8 +39,8 @@ impl Drop for CallerEntry {
     }
 }
 
-/// The reader lock. If it is dropped before [`ReaderLock::complete`], because of an error or with its fiber, it discards the
-/// session and what was taken of an incomplete batch: the next call reads again from the position.
+/// The reader lock. If it is dropped before [`ReaderLock::complete`], because of an error or with its fiber, it
+/// discards the session and what was taken of an incomplete batch: the next call reads again from the position.
 pub(super) struct ReaderLock {
     events: EventsLock,
     pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
@@ -74,9 +75,9 @@ impl ReaderLock {
         })
     }
 
-    /// Runs the session's read as an inline job, if there is one. That saves two thread switches, which are a sixth (over TLS) to
-    /// a third of the processor time of a small read. `None` if the read turned out not to be small or cannot run inline: the
-    /// session ends with this lock, before anything was taken from it.
+    /// Runs the session's read as an inline job, if there is one. That saves two thread switches, which are a sixth
+    /// (over TLS) to a third of the processor time of a small read. `None` if the read turned out not to be small or
+    /// cannot run inline: the session ends with this lock, before anything was taken from it.
     pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<Self>, Error> {
         let job = self.entry.session.get().and_then(|session| session.job.lock().take());
         let Some(job) = job else {
@@ -95,8 +96,8 @@ impl ReaderLock {
         }
     }
 
-    /// Waits for the next event; `None` at the end, or when the reader is closed. Parts of a response are delivered once they
-    /// have `least` bytes together.
+    /// Waits for the next event; `None` at the end, or when the reader is closed. Parts of a response are delivered
+    /// once they have `least` bytes together.
     pub(super) async fn next(
         mut self,
         closing: Arc<CloseSignal>,

@@ -10,20 +10,21 @@ use super::parker::Parker;
 /// With an interrupt pending, return instead of raising. And call the unblock function from signal handlers too.
 const FLAGS: u32 = rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE;
 
-/// Calls `run` without the GVL. Ruby interrupts `parker` when it wants the thread to return. If an interrupt is pending, `run`
-/// may not be called at all. `run` must not panic and not touch Ruby.
+/// Calls `run` without the GVL. Ruby interrupts `parker` when it wants the thread to return. If an interrupt is
+/// pending, `run` may not be called at all. `run` must not panic and not touch Ruby.
 ///
 /// Must be called on a Ruby thread with the GVL.
 pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
     unsafe extern "C" fn call<F: FnMut()>(run: *mut c_void) -> *mut c_void {
-        // SAFETY: `run` is what `without_gvl` passed; that frame is suspended below this one on the same thread, so nothing
-        // else uses it. By contract neither a panic nor a Ruby exception comes out of it and crosses this frame.
+        // SAFETY: `run` is what `without_gvl` passed; that frame is suspended below this one on the same thread, so
+        // nothing else uses it. By contract neither a panic nor a Ruby exception comes out of it and crosses this
+        // frame.
         unsafe { (*run.cast::<F>())() };
         std::ptr::null_mut()
     }
     extern "C" fn unblock(parker: *mut c_void) {
-        // Ruby calls this from another thread or a signal handler. A signal handler reads function and argument while the
-        // waiting thread may be changing them. So the address may be wrong and is looked up.
+        // Ruby calls this from another thread or a signal handler. A signal handler reads function and argument while
+        // the waiting thread may be changing them. So the address may be wrong and is looked up.
         if let Some(parker) = Parker::find(parker.cast()) {
             parker.interrupt();
         }
@@ -40,15 +41,15 @@ pub(super) fn without_gvl<F: FnMut()>(parker: &Parker, mut run: F) {
     }
 }
 
-/// Interrupts that the main thread has to check for while it waits without the GVL, because Ruby does not always call the
-/// unblock function for them.
+/// Interrupts that the main thread has to check for while it waits without the GVL, because Ruby does not always call
+/// the unblock function for them.
 ///
-/// Before Ruby 3.3 these are signals to the process. Ruby's signal handler sets the main thread's interrupt flag. It calls
-/// the unblock function only if there is no other Ruby thread and that function is already set. Otherwise a Ruby thread that
-/// polls Ruby's signal descriptor has to do it, and there may be none. The only other sign is EINTR in the main thread's
-/// system call, which is not enough: there is none if the signal comes before the call begins, it may come before another
-/// thread's handler has set the flag, and tokio ignores it. So the main thread checks the flag: before it sleeps, when it
-/// wakes, and at intervals while there are other Ruby threads.
+/// Before Ruby 3.3 these are signals to the process. Ruby's signal handler sets the main thread's interrupt flag. It
+/// calls the unblock function only if there is no other Ruby thread and that function is already set. Otherwise a Ruby
+/// thread that polls Ruby's signal descriptor has to do it, and there may be none. The only other sign is EINTR in the
+/// main thread's system call, which is not enough: there is none if the signal comes before the call begins, it may
+/// come before another thread's handler has set the flag, and tokio ignores it. So the main thread checks the flag:
+/// before it sleeps, when it wakes, and at intervals while there are other Ruby threads.
 ///
 /// Since 3.3 a native thread of Ruby's calls the unblock function for signals: there is nothing to check.
 pub(super) struct PolledInterrupts {
@@ -60,8 +61,8 @@ pub(super) struct PolledInterrupts {
 
 #[cfg(all(unix, not(ruby_gte_3_3)))]
 impl PolledInterrupts {
-    /// How often the main thread checks. Ctrl-C should seem to work at once, and checking should cost next to nothing: 20
-    /// times a second.
+    /// How often the main thread checks. Ctrl-C should seem to work at once, and checking should cost next to nothing:
+    /// 20 times a second.
     const PERIOD: Duration = Duration::from_millis(50);
 
     /// For the next wait of the calling thread. Must be called with the GVL.
@@ -83,8 +84,8 @@ impl PolledInterrupts {
 
     /// Whether there is an interrupt. Does not need the GVL.
     pub(super) fn is_pending(&self) -> bool {
-        // SAFETY: the calling thread is the one that waits, so it is alive, and Ruby marks and pins its object. The function
-        // reads an integer, and may be called without the GVL, as Ruby's source says.
+        // SAFETY: the calling thread is the one that waits, so it is alive, and Ruby marks and pins its object. The
+        // function reads an integer, and may be called without the GVL, as Ruby's source says.
         self.main
             .is_some_and(|main| unsafe { rb_sys::rb_thread_interrupted(main) } != 0)
     }

@@ -22,8 +22,8 @@ pub(crate) struct InlineWait<T> {
     notifier: BorrowedFd<'static>,
 }
 
-/// Prepares `job` to run on the calling thread, which saves two thread switches. Returns the job if it cannot run inline; then
-/// the runtime's threads have to run it.
+/// Prepares `job` to run on the calling thread, which saves two thread switches. Returns the job if it cannot run
+/// inline; then the runtime's threads have to run it.
 ///
 /// # Errors
 /// If the client is closed or the runtime cannot be started.
@@ -40,7 +40,8 @@ pub(crate) fn may_run_inline() -> bool {
     blocks_its_thread()
 }
 
-/// The parker that interrupts the calling thread while it runs the job, and its descriptor; `None` if it may not run one.
+/// The parker that interrupts the calling thread while it runs the job, and its descriptor; `None` if it may not run
+/// one.
 fn acquire_parker() -> Option<(PooledParker, BorrowedFd<'static>)> {
     if !may_run_inline() {
         return None;

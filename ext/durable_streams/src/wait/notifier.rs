@@ -53,7 +53,8 @@ impl Notifier {
 
     /// Makes the descriptor unreadable until the next `notify`.
     pub(super) fn clear(&self) {
-        // One read empties an eventfd, and a pipe unless it holds more than 4096 bytes. It fails if there is nothing to read.
+        // One read empties an eventfd, and a pipe unless it holds more than 4096 bytes. It fails if there is nothing to
+        // read.
         let _nothing_read = (&self.read_end).read(&mut [0; 4096]);
     }
 

@@ -1,8 +1,8 @@
 //! What a thread sleeps on, and what wakes it: an awaited event or an interrupt.
 //!
-//! A [`Parker`] is a futex word without a lock, so that Ruby may wake the thread in a signal handler, and a forked child
-//! inherits no locked lock. If Ruby may not do that, versions before 3.3 start a Ruby thread for every single wait of a
-//! program that has only one thread, and join it, which is slow and raises.
+//! A [`Parker`] is a futex word without a lock, so that Ruby may wake the thread in a signal handler, and a forked
+//! child inherits no locked lock. If Ruby may not do that, versions before 3.3 start a Ruby thread for every single
+//! wait of a program that has only one thread, and join it, which is slow and raises.
 
 #[cfg(target_os = "linux")]
 use std::ffi::c_long;
@@ -37,8 +37,8 @@ pub(super) struct Parker {
     older: AtomicPtr<Self>,
 }
 
-/// All parkers, the newest first. They are reused and never freed, because a signal handler may use the parker of a thread
-/// that has just finished its wait. There are as many as threads ever waited at the same time.
+/// All parkers, the newest first. They are reused and never freed, because a signal handler may use the parker of a
+/// thread that has just finished its wait. There are as many as threads ever waited at the same time.
 static ALL: AtomicPtr<Parker> = AtomicPtr::new(std::ptr::null_mut());
 /// Parkers that no thread uses. Each process has its own: at a fork another Ractor may have locked it.
 static UNUSED: ProcessLocal<Mutex<Vec<Arc<Parker>>>> = ProcessLocal::new();
@@ -102,7 +102,8 @@ impl Parker {
     pub(super) fn find(address: *const Self) -> Option<&'static Self> {
         let mut next = ALL.load(Ordering::Acquire);
         while !next.is_null() {
-            // SAFETY: parkers in the list are never freed. Allowed on any thread and in signal handlers; does not touch Ruby.
+            // SAFETY: parkers in the list are never freed. Allowed on any thread and in signal handlers; does not touch
+            // Ruby.
             let parker = unsafe { &*next };
             if std::ptr::eq(parker, address) {
                 return Some(parker);
@@ -112,8 +113,8 @@ impl Parker {
         None
     }
 
-    /// Sleeps until there is a reason to wake, and consumes that reason; or until `interrupted` returns true, which is called
-    /// before each sleep, and every `period` if there is one.
+    /// Sleeps until there is a reason to wake, and consumes that reason; or until `interrupted` returns true, which is
+    /// called before each sleep, and every `period` if there is one.
     pub(super) fn sleep(&self, period: Option<Duration>, interrupted: impl Fn() -> bool) -> WakeReason {
         loop {
             let reasons = self.reasons.swap(0, Ordering::AcqRel);
@@ -152,7 +153,8 @@ impl Parker {
                 self.notifier.get_or_init(|| made)
             }
         };
-        // SAFETY: the descriptor remains open: parkers from `acquire` are never freed, and their notifiers are never replaced.
+        // SAFETY: the descriptor remains open: parkers from `acquire` are never freed, and their notifiers are never
+        // replaced.
         Ok(unsafe { BorrowedFd::borrow_raw(notifier.descriptor()) })
     }
 
@@ -181,8 +183,8 @@ impl Parker {
     }
 }
 
-/// Sleeps while `reasons` is 0, for `limit` at most. It may return early, for instance after a signal handler ran on this
-/// thread.
+/// Sleeps while `reasons` is 0, for `limit` at most. It may return early, for instance after a signal handler ran on
+/// this thread.
 #[cfg(target_os = "linux")]
 fn sleep_on(reasons: &AtomicU32, limit: Option<Duration>) {
     let Some(limit) = limit else {
@@ -200,7 +202,8 @@ fn sleep_on(reasons: &AtomicU32, limit: Option<Duration>) {
     }
 }
 
-/// As on Linux, but without the limit, which these systems do not offer. A signal handler on this thread ends the sleep.
+/// As on Linux, but without the limit, which these systems do not offer. A signal handler on this thread ends the
+/// sleep.
 #[cfg(not(target_os = "linux"))]
 fn sleep_on(reasons: &AtomicU32, _limit: Option<Duration>) {
     atomic_wait::wait(reasons, 0);

@@ -1,8 +1,9 @@
-//! Waiting in a non-blocking fiber: the fiber parks with the thread's Fiber scheduler, and the thread's other fibers run.
+//! Waiting in a non-blocking fiber: the fiber parks with the thread's Fiber scheduler, and the thread's other fibers
+//! run.
 //!
-//! The scheduler waits for a [`Notifier`] through its `io_wait`, which every scheduler has. Native threads notify it directly,
-//! without another Ruby thread. An exception raised into the fiber (it is cancelled, or the scheduler closes) comes out of
-//! the wait like any other.
+//! The scheduler waits for a [`Notifier`] through its `io_wait`, which every scheduler has. Native threads notify it
+//! directly, without another Ruby thread. An exception raised into the fiber (it is cancelled, or the scheduler closes)
+//! comes out of the wait like any other.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -72,8 +73,8 @@ where
 fn park(scheduler: Scheduler, io: Value) -> Result<(), Error> {
     let io = io.as_raw();
     protect(|| {
-        // SAFETY: on a Ruby thread with the GVL. The fiber's stack refers to both objects. Other fibers run, and exceptions are
-        // raised, inside `protect`; the closure owns nothing.
+        // SAFETY: on a Ruby thread with the GVL. The fiber's stack refers to both objects. Other fibers run, and
+        // exceptions are raised, inside `protect`; the closure owns nothing.
         unsafe { rb_sys::rb_fiber_scheduler_io_wait_readable(scheduler.0, io) }
     })
     .map(|_| ())
@@ -93,8 +94,8 @@ struct NotifierPool {
     unused: RefCell<Vec<PooledNotifier>>,
 }
 
-// SAFETY: the cell is used by the one thread whose variable this is, with the GVL, and by the GC while that thread is stopped.
-// It is not borrowed then, since no Ruby object is allocated during a borrow.
+// SAFETY: the cell is used by the one thread whose variable this is, with the GVL, and by the GC while that thread is
+// stopped. It is not borrowed then, since no Ruby object is allocated during a borrow.
 unsafe impl Send for NotifierPool {}
 
 impl DataTypeFunctions for NotifierPool {
@@ -108,7 +109,8 @@ impl DataTypeFunctions for NotifierPool {
 }
 
 impl NotifierPool {
-    /// The calling thread's pool. A forked child makes its own: it shares descriptors with its parent and would clear them.
+    /// The calling thread's pool. A forked child makes its own: it shares descriptors with its parent and would clear
+    /// them.
     fn of_this_thread(ruby: &Ruby) -> Result<Obj<Self>, Error> {
         let thread = ruby.thread_current();
         let found: Value = thread.funcall("thread_variable_get", (VARIABLE,))?;
@@ -149,8 +151,8 @@ impl NotifierPool {
 /// An IO for the notifier's descriptor, which the notifier owns.
 fn io_of(notifier: &Notifier) -> Result<Value, Error> {
     let io = protect(|| {
-        // SAFETY: on a Ruby thread with the GVL; the descriptor is open. It may raise, inside `protect`, out of a closure
-        // that owns nothing.
+        // SAFETY: on a Ruby thread with the GVL; the descriptor is open. It may raise, inside `protect`, out of a
+        // closure that owns nothing.
         unsafe { rb_sys::rb_io_fdopen(notifier.descriptor(), libc::O_RDONLY, std::ptr::null()) }
     })?;
     // SAFETY: a live object, in this frame since `protect` returned it.

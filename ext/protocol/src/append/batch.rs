@@ -64,8 +64,8 @@ pub enum AppendAction<C> {
 /// Each try has the appends whose callers still wait. If the server rejects a request with several appends and stores
 /// none of them, they are sent again in two halves: one append may be invalid, or the request was too large.
 ///
-/// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server may
-/// have stored it, it does not change: an append remains in it although its caller has abandoned it.
+/// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server
+/// may have stored it, it does not change: an append remains in it although its caller has abandoned it.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
     /// The appends of the current request.

@@ -139,8 +139,8 @@ impl OnceId {
         self.pending = false;
     }
 
-    /// The request has ended. After an unknown outcome, or if the server does not accept the id any more, a new id takes
-    /// its place.
+    /// The request has ended. After an unknown outcome, or if the server does not accept the id any more, a new id
+    /// takes its place.
     pub(super) fn ended(&mut self, outcome: &Result<AppendSuccess>) -> AfterRequest {
         match outcome {
             Ok(_) => {
@@ -190,8 +190,8 @@ fn is_about_id(error: &Error) -> bool {
     matches!(error.kind(), Kind::SequenceGap { .. } | Kind::StaleEpoch { .. })
 }
 
-/// Whether the server has only forgotten the id: it expects an earlier number, or says that the epoch has expired. If it
-/// has a higher epoch, another producer uses the id.
+/// Whether the server has only forgotten the id: it expects an earlier number, or says that the epoch has expired. If
+/// it has a higher epoch, another producer uses the id.
 fn is_forgotten(error: &Error) -> bool {
     match error.kind() {
         Kind::SequenceGap { .. } => true,

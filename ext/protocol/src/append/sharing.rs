@@ -18,8 +18,9 @@ pub enum Batching {
 }
 
 impl Batching {
-    /// Whether an append shares requests. `has_callables`: the handle has value callables. `nested`: a value callable, or
-    /// `trusted_origins`, makes the append. A request may be waiting for that, so the append must not wait for a request.
+    /// Whether an append shares requests. `has_callables`: the handle has value callables. `nested`: a value callable,
+    /// or `trusted_origins`, makes the append. A request may be waiting for that, so the append must not wait for a
+    /// request.
     pub fn shares(self, has_callables: bool, nested: bool) -> bool {
         match self {
             Self::Off => false,

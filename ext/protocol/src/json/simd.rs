@@ -1,5 +1,5 @@
-//! Classifies the bytes of JSON text, many at a time: with SSE2 on x86-64, with 64-bit words elsewhere. `scan` builds its
-//! searches on it.
+//! Classifies the bytes of JSON text, many at a time: with SSE2 on x86-64, with 64-bit words elsewhere. `scan` builds
+//! its searches on it.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use sse2::{WIDTH, classify, special};

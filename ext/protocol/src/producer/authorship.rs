@@ -159,8 +159,8 @@ impl ProducerMachine {
         self.tail_is_missing() && !matches!(self.tail, TailState::ToRequestAgain)
     }
 
-    /// The server has a batch with this number (200 or 204). If this producer stored it, acknowledges it. If another one
-    /// did, handles that at once. If it is unknown who did, marks the batch as disputed: a lookup decides.
+    /// The server has a batch with this number (200 or 204). If this producer stored it, acknowledges it. If another
+    /// one did, handles that at once. If it is unknown who did, marks the batch as disputed: a lookup decides.
     pub(super) fn stored_or_disputed(
         &mut self,
         now: Instant,

@@ -216,8 +216,8 @@ impl ProducerMachine {
         }
     }
 
-    /// A response says that the id has a newer epoch, or that this one is closed: a replicated server that has lost data
-    /// closes the epochs of that time.
+    /// A response says that the id has a newer epoch, or that this one is closed: a replicated server that has lost
+    /// data closes the epochs of that time.
     fn fenced(&mut self, now: Instant, current_epoch: u64, error: Error) {
         match &mut self.phase {
             Phase::Running if self.config.auto_claim && current_epoch >= self.epoch => {

@@ -99,7 +99,8 @@ pub enum Stall {
 
 /// A long-poll request that ends sooner than this did not wait for data: a stale cache responds at once, for example.
 pub const MIN_LONG_POLL: Duration = Duration::from_millis(250);
-/// How many responses without data, but with another offset or up to date, may come in a row before the read slows down.
+/// How many responses without data, but with another offset or up to date, may come in a row before the read slows
+/// down.
 const MAX_IDLE_RESPONSES: u32 = 3;
 
 /// The position of a read, with what decides its next request.

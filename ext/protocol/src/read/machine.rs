@@ -485,8 +485,8 @@ impl ReadMachine {
         ReadState::Idle(Some(after(now, delay)))
     }
 
-    /// The start of the failure: when a catch-up request without content was sent, otherwise now. A live request may have
-    /// waited for data, and a response with content had begun well.
+    /// The start of the failure: when a catch-up request without content was sent, otherwise now. A live request may
+    /// have waited for data, and a response with content had begun well.
     fn failing_since(&self, now: Instant) -> Instant {
         match self.sent {
             Some(sent) if sent.mode == Mode::CatchUp && !sent.has_content => sent.at,

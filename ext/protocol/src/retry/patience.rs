@@ -14,8 +14,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// The delay before the next try, or `None` if there is none. `elapsed` is the time since the first try. A delay that
-    /// would go beyond the timeout ends with it, and the try after it is the last one.
+    /// The delay before the next try, or `None` if there is none. `elapsed` is the time since the first try. A delay
+    /// that would go beyond the timeout ends with it, and the try after it is the last one.
     pub fn next_delay(
         self,
         schedule: &mut Schedule,

@@ -68,8 +68,8 @@ impl Schedule {
         Some(self.next_bounded_delay(policy, policy.max_delay, retry_after, jitter))
     }
 
-    /// Like [`Schedule::next_delay`], but there is always a next try. The delay is at most 5 seconds, unless `retry_after`
-    /// is longer.
+    /// Like [`Schedule::next_delay`], but there is always a next try. The delay is at most 5 seconds, unless
+    /// `retry_after` is longer.
     pub fn next_patient_delay(&mut self, policy: &RetryPolicy, retry_after: Option<Duration>, jitter: f64) -> Duration {
         self.next_bounded_delay(policy, policy.max_delay.min(LONGEST_PATIENT), retry_after, jitter)
     }

@@ -9,8 +9,8 @@ pub struct TriesSoFar {
     pub attempts: u32,
     /// The time since the first try began.
     pub elapsed: Duration,
-    /// Whether the operation may have changed the stream without the caller's knowledge: it writes, and one of its tries
-    /// ended without a response or with one that does not say what the server did (a 5xx).
+    /// Whether the operation may have changed the stream without the caller's knowledge: it writes, and one of its
+    /// tries ended without a response or with one that does not say what the server did (a 5xx).
     pub in_doubt: bool,
 }
 

@@ -27,8 +27,8 @@ use crate::retry::so_far::TriesSoFar;
 ///
 /// "Try again" is limited by the policy. After the last try its outcome is the operation's.
 ///
-/// Doubt remains: if a write had a try in doubt, any error that ends it has an unknown outcome ([`Error::after_tries`]).
-/// Only a success ends the doubt. A DELETE that then finds nothing (404, 410) is a success.
+/// Doubt remains: if a write had a try in doubt, any error that ends it has an unknown outcome
+/// ([`Error::after_tries`]). Only a success ends the doubt. A DELETE that then finds nothing (404, 410) is a success.
 #[derive(Clone, Debug)]
 pub struct Tries {
     schedule: Schedule,
@@ -51,8 +51,8 @@ pub enum RetryDecision {
 }
 
 impl Tries {
-    /// No try yet; the first one begins `now`. `fresh_values`: callables compute the header and parameter values of every
-    /// try, so a read or HEAD is tried once more after a 401 or 403.
+    /// No try yet; the first one begins `now`. `fresh_values`: callables compute the header and parameter values of
+    /// every try, so a read or HEAD is tried once more after a 401 or 403.
     pub fn new(now: Instant, fresh_values: bool) -> Self {
         Self {
             schedule: Schedule::default(),

@@ -1,8 +1,8 @@
 //! Decodes Server-Sent Events (SSE). The pieces of a body go in, cut anywhere; events come out.
 //!
 //! There are two layers. [`EventDecoder`] decodes Durable Streams responses: `data` events, also in base64, and
-//! `control` and `error` events. It uses [`RawEventDecoder`], the framing of the WHATWG HTML standard ("Interpreting an event
-//! stream"). [`read`](crate::read) decides what a control event does to the position and when to reconnect.
+//! `control` and `error` events. It uses [`RawEventDecoder`], the framing of the WHATWG HTML standard ("Interpreting an
+//! event stream"). [`read`](crate::read) decides what a control event does to the position and when to reconnect.
 //!
 //! ```
 //! use bytes::Bytes;

@@ -295,8 +295,8 @@ fn fresh_values_are_computed_once_and_only_for_reads() {
     }
 }
 
-/// Every sequence of three tries: an append without `seq` is carried out once at most, and an outcome that is not unknown
-/// is true.
+/// Every sequence of three tries: an append without `seq` is carried out once at most, and an outcome that is not
+/// unknown is true.
 #[test]
 fn every_outcome_is_true() {
     for operation in OPERATIONS {

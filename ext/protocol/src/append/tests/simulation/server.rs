@@ -142,8 +142,9 @@ impl AppendServer {
         })
     }
 
-    /// Forgets a producer that has stored more than one request. Returns whether there was one. A producer with one request
-    /// is not forgotten: if the response was lost, the request is sent again, and the server would store it twice.
+    /// Forgets a producer that has stored more than one request. Returns whether there was one. A producer with one
+    /// request is not forgotten: if the response was lost, the request is sent again, and the server would store it
+    /// twice.
     pub(super) fn forget(&mut self, rng: &mut Rng) -> bool {
         let known = self.producers.iter().filter(|(_, last)| **last > 0);
         let producer = rng.choice(known.map(|(producer, _)| producer.clone()).collect::<Vec<_>>());

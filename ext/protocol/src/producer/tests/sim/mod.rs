@@ -1,7 +1,7 @@
 //! Runs the producer against a simulated server over a simulated network, in virtual time, with many seeds.
 //!
-//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol producer` runs more seeds, `PRODUCER_SIM_SEED=7` only
-//! this one. A run that fails prints its seed.
+//! `PRODUCER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol producer` runs more seeds, `PRODUCER_SIM_SEED=7`
+//! only this one. A run that fails prints its seed.
 
 mod client;
 mod plan;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use run::{EndLabel, ProducerRun};
 
-/// Seeds that once failed: a gap after a collision, a copy of a rejected request, responses reordered by a pause, a request
-/// doubled after a claim, a second duplicate after one that could not be looked up, two such duplicates at the same time,
-/// and a conclusion from sequence numbers in an epoch that two producers use.
+/// Seeds that once failed: a gap after a collision, a copy of a rejected request, responses reordered by a pause, a
+/// request doubled after a claim, a second duplicate after one that could not be looked up, two such duplicates at the
+/// same time, and a conclusion from sequence numbers in an epoch that two producers use.
 const REGRESSIONS: &[u64] = &[8, 100, 1_712, 19_122, 31, 85, 10_942, 97_047];
 
 fn number(name: &str) -> Option<u64> {

@@ -189,9 +189,9 @@ impl Plan {
         self
     }
 
-    /// The plan, sometimes with two fresh producers that start at the same time. While a response is lost or outstanding, a
-    /// producer can draw conclusions from its sequence numbers only if no other one uses its epoch. So these runs lose no
-    /// response, have no other reasons to fail, and do not abort.
+    /// The plan, sometimes with two fresh producers that start at the same time. While a response is lost or
+    /// outstanding, a producer can draw conclusions from its sequence numbers only if no other one uses its epoch. So
+    /// these runs lose no response, have no other reasons to fail, and do not abort.
     pub(super) fn twinned(mut self, rng: &mut Rng) -> Self {
         let plain = self.initial_epoch.is_none() && self.earlier.is_none() && self.config.next_seq.is_none();
         if !plain || rng.u32(..3) > 0 {

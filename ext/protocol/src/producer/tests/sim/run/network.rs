@@ -29,9 +29,9 @@ impl ProducerRun {
         let late = self.chance(faults.late);
         let (least, most) = if late { (TIMEOUT, 5 * TIMEOUT) } else { (0, delay) };
         let arrival = self.now + self.rng.u64(least..=most);
-        // A copy that arrives first, as from a proxy that repeats requests. With it, a rejection no longer proves that the
-        // batch was not stored. So it is simulated only in runs that need no such proof. (If the tail was not available
-        // before, a rejected request proves that it is early enough to request the tail again.)
+        // A copy that arrives first, as from a proxy that repeats requests. With it, a rejection no longer proves that
+        // the batch was not stored. So it is simulated only in runs that need no such proof. (If the tail was not
+        // available before, a rejected request proves that it is early enough to request the tail again.)
         if self.plan.must_succeed() && faults.lookups == 0 && self.chance(faults.doubled) {
             let first = self.now + self.rng.u64(0..=delay);
             self.at(
