@@ -20,6 +20,10 @@ module DurableStreams
 
     # Whether a failure to start threads has been logged.
     @warned = false
+    # The notice that the `:notices` thread has taken from the extension, and whose callback has not begun; empty if there
+    # is none. If the thread ends, its successor begins with it. The process id comes first: a forked child must not run
+    # its parent's notice.
+    @notice = []
 
     class << self
       # @return [nil]
@@ -90,29 +94,43 @@ module DurableStreams
       end
 
       def run(kind, number)
-        Thread.handle_interrupt(Object => :immediate) do
-          kind == :values ? run_value_callables(number) : run_callbacks(number)
-        end
+        kind == :values ? run_value_callables(number) : run_callbacks(number)
       ensure
         replace(kind, number)
       end
 
       def run_value_callables(number)
-        Thread.current.thread_variable_set(VARIABLE, number)
-        Native.serve_requests(number)
+        Thread.handle_interrupt(Object => :immediate) do
+          Thread.current.thread_variable_set(VARIABLE, number)
+          Native.serve_requests(number)
+        end
       end
 
+      # An interrupt ends the thread while it waits, or within a callback. Anywhere else it would lose a notice.
       def run_callbacks(number)
-        while (callbacks, *notice = Native.next_notice(number))
-          callbacks.notify(*notice)
-          DurableStreams.write_log
+        Thread.handle_interrupt(Object => :on_blocking) do
+          while (callbacks, *notice = unfinished_notice || take_notice(number))
+            callbacks.notify(@notice, *notice)
+            Thread.handle_interrupt(Object => :immediate) { DurableStreams.write_log }
+          end
         end
+      end
+
+      def take_notice(number)
+        notice = Native.next_notice(number)
+        @notice = notice ? [Process.pid, *notice] : []
+        notice
+      end
+
+      def unfinished_notice
+        process, *notice = @notice
+        notice if process == Process.pid
       end
 
       # Starts the successor of a thread that ends. While the process exits, the main thread is no longer alive and no
       # thread can be started.
       def replace(kind, number)
-        needed = Native.leave(kind, number)
+        needed = Native.leave(kind, number) || (kind == :notices && !unfinished_notice.nil?)
         keep_running(kind) if needed && Thread.main.alive?
       rescue ThreadError => e
         DurableStreams.report(:error, "durable_streams: the thread for producers' #{kind} ended, and another one " \

@@ -7,7 +7,8 @@ module DurableStreams
   class ProducerCallbacks
     # Exceptions of a callback that do not end the thread. Others are meant to end the thread or the process.
     RESCUED = [StandardError, ScriptError, SystemStackError, NoMemoryError, SecurityError].freeze
-    private_constant :RESCUED
+    NO_CALLBACK = ->(*) {}
+    private_constant :RESCUED, :NO_CALLBACK
 
     # @param on_delivery [#call, nil]
     # @param on_error [#call, nil]
@@ -32,11 +33,21 @@ module DurableStreams
       !@on_delivery.nil?
     end
 
+    # Calls the callback for a notice. Only the callback itself can be interrupted.
+    # @param pending [Array] is emptied when the callback begins
     # @param event [Symbol] :delivered or :failed
     # @param details [Array] see Native.next_notice
     # @return [nil]
-    def notify(event, *details)
-      event == :delivered ? delivered(*details) : @on_error&.call(*details)
+    def notify(pending, event, *details)
+      callback, *arguments = event == :delivered ? [@on_delivery, *delivered(*details)] : [@on_error, *details]
+      callback ||= NO_CALLBACK
+      Thread.handle_interrupt(Object => :immediate) do
+        # Pending interrupts run here. The next two lines have no branch and call no Ruby method before the callback, so
+        # Ruby runs no interrupt between them.
+        Native.check_interrupts
+        pending.clear
+        callback.call(*arguments)
+      end
       nil
     rescue *RESCUED => e
       DurableStreams.report(:error, "durable_streams: a producer's callback raised #{e.class}: #{e.message}")
@@ -45,8 +56,7 @@ module DurableStreams
     private
 
     def delivered(next_offset, duplicate, epoch, seq, count)
-      result = ProducerResult.new(next_offset: next_offset, duplicate: duplicate, epoch: epoch, seq: seq)
-      @on_delivery.call(result, count)
+      [ProducerResult.new(next_offset: next_offset, duplicate: duplicate, epoch: epoch, seq: seq), count]
     end
   end
 end

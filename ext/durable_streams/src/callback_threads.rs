@@ -22,7 +22,7 @@ use crate::handles::{GcHandle, UseGuard, WorkHandle};
 use crate::producer_error;
 use crate::queue::{Queue, QueueThreads};
 use crate::ruby_calls::CallSender;
-use crate::wait::wait;
+use crate::wait::{self, wait};
 
 mod producer_queue;
 
@@ -163,6 +163,11 @@ fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
     })
 }
 
+/// `Native.check_interrupts`: runs the interrupts of this thread that its mask allows.
+fn check_interrupts() -> Result<(), Error> {
+    wait::check_interrupts()
+}
+
 /// `Native.finish_notices(limit)` -> nil, when all notices so far have been passed on, or after `limit` seconds.
 fn finish_notices(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
@@ -211,5 +216,6 @@ pub(crate) fn init(native: RModule) -> Result<(), Error> {
     native.define_singleton_method("serves?", function!(serves, 2))?;
     native.define_singleton_method("serve_requests", function!(serve_requests, 1))?;
     native.define_singleton_method("next_notice", function!(next_notice, 1))?;
+    native.define_singleton_method("check_interrupts", function!(check_interrupts, 0))?;
     native.define_singleton_method("finish_notices", function!(finish_notices, 1))
 }

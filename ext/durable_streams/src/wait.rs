@@ -24,6 +24,7 @@ mod parker;
 mod scheduled;
 
 pub(crate) use fiber::blocks_its_thread;
+pub(crate) use gvl::check_interrupts;
 pub(crate) use inline::{may_run_inline, start_inline};
 pub(crate) use outcome::InlineOutcome;
 

@@ -112,7 +112,7 @@ impl PolledInterrupts {
 }
 
 /// Runs the pending interrupts of this thread, `trap` handlers included. An exception that they raise is the error.
-pub(super) fn check_interrupts() -> Result<(), Error> {
+pub(crate) fn check_interrupts() -> Result<(), Error> {
     magnus::rb_sys::protect(|| {
         // SAFETY: on a Ruby thread that holds the GVL. It may raise; `protect` stops the exception, which crosses
         // this closure only, and that owns nothing.
