@@ -20,9 +20,9 @@ module DurableStreams
 
     # Whether a failure to start threads has been logged.
     @warned = false
-    # The notice that the `:notices` thread has taken from the extension, and whose callback has not begun; empty if there
-    # is none. If the thread ends, its successor begins with it. The process id comes first: a forked child must not run
-    # its parent's notice.
+    # The notice that the `:notices` thread has taken from the extension, and whose callback has not begun; empty if
+    # there is none. If the thread ends, its successor begins with it. The process id comes first: a forked child must
+    # not run its parent's notice.
     @notice = []
 
     class << self
