@@ -17,7 +17,7 @@ pub(super) struct ResponseContent {
     payload: Payload,
     /// The position at the response's end.
     progress: Progress,
-    /// The response says that this is the stream's tail, or its end.
+    /// The response says that this is the stream's tail or its end, or ends the read.
     is_at_tail: bool,
     /// A reader of bytes gets JSON, and the offset does not change. Then the body must be an empty array.
     expects_empty_array: bool,
@@ -90,7 +90,9 @@ impl ResponseContent {
             media,
             format,
             payload,
-            is_at_tail: progress.closed || flag(headers, &protocol::STREAM_UP_TO_DATE),
+            is_at_tail: progress.closed
+                || flag(headers, &protocol::STREAM_UP_TO_DATE)
+                || progress.up_to_date && cursor.ends_when_up_to_date(),
             progress,
             expects_empty_array,
             skip,
@@ -135,7 +137,9 @@ impl ResponseContent {
 
     /// The body has ended. Returns the last part.
     pub(super) fn finish(&mut self) -> Result<Option<Part>, SplitError> {
-        let last = self.payload.finish(self.is_at_tail)?;
+        // What an earlier try handed out shows that there is more.
+        let is_at_tail = self.is_at_tail && (self.progress.closed || self.payload.left_to_skip() == 0);
+        let last = self.payload.finish(is_at_tail)?;
         self.progress.skip = match self.expects_empty_array {
             true => self.skip,
             false => self.payload.left_to_skip(),

@@ -30,7 +30,9 @@ pub struct Position {
     pub offset: String,
     /// The last cursor from the server.
     pub cursor: Option<String>,
-    /// How many items (or bytes) after `offset` have been handed out.
+    /// How many items (or bytes) after `offset` have been handed out, and so are skipped when they are read again. A
+    /// [`Cursor`] counts from the last complete response, the batch in the making (and Ruby) from the end of the last
+    /// batch.
     pub skip: u64,
 }
 
@@ -60,7 +62,8 @@ pub struct Progress {
     /// The response's status.
     pub status: u16,
     /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end
-    /// earlier than what the first try handed out.
+    /// earlier than what the first try handed out. At the end of a batch, which is where Ruby's position moves, it is 0,
+    /// except in a batch that is too large.
     pub skip: u64,
 }
 
@@ -206,6 +209,11 @@ impl Cursor {
         self.live != Live::Off && self.position.offset == NOW
     }
 
+    /// Whether the read ends once it is up to date.
+    pub fn ends_when_up_to_date(&self) -> bool {
+        self.live == Live::Off
+    }
+
     /// Whether the offset changes. A response with data must change it, or the same data would be read again and again.
     pub fn moves(&self, progress: &Progress) -> bool {
         progress.next_offset != self.position.offset
@@ -225,7 +233,8 @@ impl Cursor {
     /// A response is complete. `empty`: it had no data. `took`: the time since the request.
     ///
     /// An empty response never moves the position back, since the data in between would be handed out again. In this
-    /// case the method changes `progress` to the current position.
+    /// case the method changes `progress` to the current position. And a response that ends before what was handed out
+    /// is not up to date, whatever it says.
     pub fn advance(&mut self, progress: &mut Progress, empty: bool, took: Duration) -> Stall {
         let (moved, back) = (self.moves(progress), empty && self.goes_back(progress));
         let was_caught_up = self.caught_up;
@@ -238,6 +247,7 @@ impl Cursor {
             cursor: progress.cursor.clone(),
             skip: progress.skip,
         };
+        progress.up_to_date &= progress.skip == 0 || progress.closed;
         self.caught_up |= progress.up_to_date;
         self.closed = progress.closed;
         if !empty || self.next() == ReadStep::End {

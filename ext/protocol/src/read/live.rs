@@ -100,7 +100,7 @@ impl ReadMachine {
             }
         }
         if let Some(part) = payload
-            .finish(progress.up_to_date)
+            .finish(progress.closed || progress.up_to_date && payload.left_to_skip() == 0)
             .map_err(|error| self.malformed(error))?
         {
             last.replace(part).into_iter().for_each(|part| self.hand_out(now, part));

@@ -381,11 +381,12 @@ impl ReadMachine {
         Ok(stall)
     }
 
-    /// A response is complete.
+    /// A response is complete. The batch goes on if the response ends inside a record or before what was handed out.
     pub(super) fn end_batch(&mut self, last: Option<Part>, progress: Progress, record: Option<OpenRecord>) {
-        let event = match record {
-            None => Some(self.batch.end(self.cursor.position(), last, progress)),
-            Some(_) => self.batch.end_inside_record(last, progress),
+        let is_end = record.is_none() && progress.skip == 0 || self.cursor.next() == ReadStep::End;
+        let event = match is_end {
+            true => Some(self.batch.end(self.cursor.position(), last, progress)),
+            false => self.batch.go_on(last, progress),
         };
         self.events.extend(event);
         self.open_record = record;
@@ -448,8 +449,16 @@ impl ReadMachine {
             }
             ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
             ReadOutcome::Stalled(Stall::Failing) => {
-                let reason = "the response has no data and the same offset, and does not say that there is no more \
-                              (is the server in trouble, or a cache stale?)";
+                let reason = match self.cursor.position().skip {
+                    0 => {
+                        "the response has no data and the same offset, and does not say that there is no more (is the \
+                         server in trouble, or a cache stale?)"
+                    }
+                    _ => {
+                        "the response has no data, but an earlier one had some at this offset (does the server lag \
+                         behind, or is a cache stale?)"
+                    }
+                };
                 let error = self.about().error(Kind::Status, reason);
                 self.outages.failed(started);
                 self.retry(now, error, None, self.patient)

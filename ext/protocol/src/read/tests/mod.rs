@@ -376,3 +376,47 @@ fn backs_off_after_an_empty_response_that_neither_moves_nor_is_up_to_date() {
     respond(&mut machine, later, 200, &[(STREAM_NEXT_OFFSET, "5")], "[]");
     assert_eq!(pause(&machine, later), Duration::from_millis(100));
 }
+
+/// A read of `[1,2,3,…` that broke off after three items. The repetition ends after two, and says so as `end` does.
+fn repeated_in_part(live: Live, end: &[(HeaderName, &str)]) -> (ReadMachine, Instant) {
+    let (mut machine, now) = (machine(live, RetryPolicy::for_tests(), false), Instant::now());
+    machine.request(now);
+    let whole = headers(&[(STREAM_NEXT_OFFSET, "15"), (STREAM_UP_TO_DATE, "true")]);
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &whole, None);
+    machine.handle_piece(now, Bytes::from_static(b"[1,2,3,4"));
+    machine.handle_failure(now, lost());
+    let later = now + pause(&machine, now);
+    respond(&mut machine, later, 200, end, "[1,2]");
+    (machine, later)
+}
+
+#[test]
+fn hands_out_no_offset_before_what_was_handed_out() {
+    let (mut machine, now) = repeated_in_part(Live::Off, &[(STREAM_NEXT_OFFSET, "12")]);
+    let events: Vec<ReadEvent> = std::iter::from_fn(|| machine.poll_event()).collect();
+    assert!(matches!(&events[..], [ReadEvent::Part(_)]), "{events:?}");
+    let end = [(STREAM_NEXT_OFFSET, "15"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &end, "[3,4,5]");
+    let events: Vec<ReadEvent> = std::iter::from_fn(|| machine.poll_event()).collect();
+    let [ReadEvent::Part(_), ReadEvent::End(Some(part), progress)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (&part.bytes()[..], &progress.next_offset[..], progress.skip),
+        (&b"5"[..], "15", 0)
+    );
+}
+
+#[test]
+fn a_server_that_lags_behind_what_was_handed_out_is_not_up_to_date() {
+    let tail = [(STREAM_NEXT_OFFSET, "12"), (STREAM_UP_TO_DATE, "true")];
+    for live in [Live::Off, Live::LongPoll] {
+        let (mut machine, mut now) = repeated_in_part(live, &tail);
+        respond(&mut machine, now, 200, &tail, "[]");
+        assert!(!pause(&machine, now).is_zero(), "{live:?}: it counts as a failure");
+        now += pause(&machine, now);
+        let end = [(STREAM_NEXT_OFFSET, "15"), (STREAM_UP_TO_DATE, "true")];
+        respond(&mut machine, now, 200, &end, "[3,4,5]");
+        assert_eq!(items(&mut machine), ["1,2,3", "4", "5"]);
+    }
+}

@@ -204,3 +204,26 @@ fn a_batch_that_is_too_large_ends_without_another_offset() {
         .collect();
     assert_eq!(ends, [("2".to_owned(), 0), ("2".to_owned(), 4)]);
 }
+
+#[test]
+fn what_is_there_at_the_end_of_a_read_is_complete() {
+    let (mut machine, now) = read(Live::Off);
+    respond(&mut machine, now, 200, &[LINES, at("4")], "1\n22");
+    respond(&mut machine, now, 204, &[at("4")], "");
+    assert_eq!(events(&mut machine), ["1", "22", "end 4"]);
+    assert!(matches!(machine.poll_action(now), ReadAction::End(None)));
+}
+
+#[test]
+fn a_server_that_lags_behind_does_not_end_a_record() {
+    let (mut machine, mut now) = read(Live::Off);
+    machine.request(now);
+    let whole = headers(&[LINES, at("8"), TAIL]);
+    machine.handle_response(now, SystemTime::UNIX_EPOCH, StatusCode::OK, &whole, None);
+    machine.handle_piece(now, Bytes::from_static(b"1\n22\n[3]\n"));
+    machine.handle_failure(now, lost());
+    now += pause(&machine, now);
+    respond(&mut machine, now, 200, &[LINES, at("3"), TAIL], "1\n2");
+    respond(&mut machine, now, 200, &[LINES, at("8"), TAIL], "2\n[3]");
+    assert_eq!(events(&mut machine), ["1,22", "[3]", "end 8"]);
+}

@@ -61,6 +61,8 @@ pub(super) struct ReadServer {
     pub closed: bool,
     /// The largest number of items (or bytes) in a response.
     pub max_size: u64,
+    /// Where the stream ends for a replica that lags behind.
+    lagging_tail: Option<u64>,
     /// The stream's bytes, unless the form is `Arrays`.
     bytes: Vec<u8>,
     /// Where each record begins and ends in `bytes`, and how many items there are up to its end.
@@ -90,6 +92,7 @@ impl ReadServer {
             items: 0,
             closed: false,
             max_size,
+            lagging_tail: None,
             bytes: Vec::new(),
             records: Vec::new(),
         }
@@ -136,10 +139,33 @@ impl ReadServer {
 
     /// The stream's tail.
     fn tail(&self) -> u64 {
+        self.lagging_tail.unwrap_or_else(|| self.real_tail())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed && self.lagging_tail.is_none()
+    }
+
+    fn real_tail(&self) -> u64 {
         match self.form {
             ServerForm::Arrays => self.items,
             _ => self.bytes.len() as u64,
         }
+    }
+
+    /// The response of a replica that does not yet have the last appends, but has what is before the offset.
+    pub(super) fn respond_late(&mut self, rng: &mut Rng, request: &Request) -> ServerResponse {
+        let ends: Vec<u64> = match self.form {
+            ServerForm::Arrays => (0..=self.items).collect(),
+            _ => self.records.iter().map(|(begin, ..)| *begin as u64).collect(),
+        };
+        let offset = request.query.iter().find(|(name, _)| *name == "offset");
+        let from = offset.map_or(0, |(_, value)| value.parse().unwrap_or(0));
+        let ends: Vec<u64> = ends.into_iter().filter(|end| *end >= from).collect();
+        self.lagging_tail = rng.choice(ends);
+        let response = self.respond(rng, request);
+        self.lagging_tail = None;
+        response
     }
 
     /// The response to a read.
@@ -153,7 +179,7 @@ impl ReadServer {
         };
         match param("live").map(|(_, value)| value.as_str()) {
             Some("sse") => self.events(rng, from),
-            Some(_) if from == self.tail() && !self.closed => self.poll_timeout(),
+            Some(_) if from == self.tail() && !self.is_closed() => self.poll_timeout(),
             _ => self.content(rng, from),
         }
     }
@@ -173,7 +199,7 @@ impl ReadServer {
         // A server may not know yet that this is the tail. Then it says so in the next response, which is empty.
         if to == self.tail() && (from == to || rng.u32(..4) > 0) {
             response.set(STREAM_UP_TO_DATE, "true");
-            if self.closed {
+            if self.is_closed() {
                 response.set(STREAM_CLOSED, "true");
             }
         }
@@ -207,7 +233,7 @@ impl ReadServer {
                 }
             }
             at = to;
-            let (up_to_date, closed) = (at == self.tail(), at == self.tail() && self.closed);
+            let (up_to_date, closed) = (at == self.tail(), at == self.tail() && self.is_closed());
             write!(
                 body,
                 "event: control\ndata: {{\"streamNextOffset\":\"{}\",\"upToDate\":{up_to_date},\"streamClosed\":{closed}}}\n\n",

@@ -31,6 +31,8 @@ enum NetworkFault {
     Status(u16),
     /// A cache sends an old response without data.
     Stale,
+    /// A replica that lags behind responds.
+    Lag,
     /// An event stream ends with an error event.
     ErrorEvent,
 }
@@ -170,6 +172,11 @@ impl ReadRun {
                         self.handed_out,
                         "the position must match what was handed out"
                     );
+                    let is_large = self.machine.batch.max_bytes < 100;
+                    assert!(
+                        progress.skip == 0 || is_large,
+                        "a read that starts there would repeat items"
+                    );
                 }
             }
         }
@@ -194,7 +201,7 @@ impl ReadRun {
             return None;
         }
         self.remaining_faults -= 1;
-        Some(match self.rng.u32(..9) {
+        Some(match self.rng.u32(..10) {
             0 => NetworkFault::Refused,
             1 => NetworkFault::ResponseLost,
             2 | 3 => NetworkFault::Cut,
@@ -202,6 +209,7 @@ impl ReadRun {
             5 => NetworkFault::Status(503),
             6 => NetworkFault::Status(429),
             7 => NetworkFault::ErrorEvent,
+            8 => NetworkFault::Lag,
             _ => NetworkFault::Stale,
         })
     }
@@ -231,6 +239,7 @@ impl ReadRun {
             }
             Some(NetworkFault::Status(status)) => self.error_response(status),
             Some(NetworkFault::Stale) => stale(self.server.form, &request),
+            Some(NetworkFault::Lag) => self.server.respond_late(&mut self.rng, &request),
             Some(NetworkFault::ErrorEvent) if is_sse => self.error_event(&request),
             Some(NetworkFault::Cut | NetworkFault::Silent | NetworkFault::ErrorEvent) | None => {
                 self.server.respond(&mut self.rng, &request)
