@@ -273,8 +273,7 @@ pub fn appended(response: Response, context: &Context<'_>) -> Result<AppendSucce
         Operation::AppendOnce { .. } | Operation::CloseOnce
     );
     let duplicate = once && response.status == StatusCode::NO_CONTENT;
-    // Only a Durable Streams server has this header.
-    let is_known_duplicate = duplicate && response.headers.contains_key(protocol::PRODUCER_SEQ);
+    let is_known_duplicate = duplicate && protocol::is_for_producer(&response.headers);
     let next_offset = match protocol::next_offset(&response.headers) {
         Err(PositionError::Missing { .. }) if is_known_duplicate => None,
         _ => Some(context.next_offset(&response)?),

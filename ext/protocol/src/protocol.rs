@@ -38,6 +38,8 @@ pub const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
 pub const PRODUCER_EXPECTED_SEQ: HeaderName = HeaderName::from_static("producer-expected-seq");
 /// After a gap: the sequence number that the server received.
 pub const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-received-seq");
+/// More about a response to a producer, such as `receipt-evicted`. Some servers send it.
+pub const PRODUCER_OUTCOME: HeaderName = HeaderName::from_static("producer-outcome");
 
 /// The start of every stream.
 pub const START: &str = "-1";
@@ -115,6 +117,13 @@ pub fn flag(headers: &HeaderMap, name: &HeaderName) -> bool {
 /// A header's value as a number; `None` if it is missing or not a number.
 pub fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text(headers, name).and_then(|value| value.trim().parse().ok())
+}
+
+/// Whether a response has a header that only a Durable Streams server sends, and only to a producer.
+pub(crate) fn is_for_producer(headers: &HeaderMap) -> bool {
+    [PRODUCER_EPOCH, PRODUCER_SEQ, PRODUCER_OUTCOME]
+        .iter()
+        .any(|name| headers.contains_key(name))
 }
 
 /// The largest size of an offset or a cursor. Both are percent-encoded in the URL of the next request, and a URL has 64

@@ -108,10 +108,11 @@ mod tests {
 
     use bytes::Bytes;
     use durable_streams_protocol::producer::{BatchResponse, ClaimLimits, ProducerConfig, ProducerMachine};
+    use durable_streams_protocol::protocol::PRODUCER_EPOCH;
     use durable_streams_protocol::request;
     use durable_streams_protocol::target::Values;
     use reqwest::StatusCode;
-    use reqwest::header::HeaderMap;
+    use reqwest::header::{HeaderMap, HeaderValue};
 
     use super::*;
     use crate::connections::{Client, Config};
@@ -161,7 +162,7 @@ mod tests {
         let sent = machine.poll_transmit(now).unwrap();
         let duplicate = request::Response {
             status: StatusCode::NO_CONTENT,
-            headers: HeaderMap::new(),
+            headers: HeaderMap::from_iter([(PRODUCER_EPOCH, HeaderValue::from_static("0"))]),
             body: Bytes::new(),
             tries: Default::default(),
         };

@@ -50,21 +50,20 @@ impl BatchResponse {
     pub fn new(context: &Context<'_>, response: request::Response) -> Self {
         let headers = &response.headers;
         let next_offset = protocol::next_offset(headers);
-        // A web page says nothing of the stream or the producer.
-        let unusable = next_offset
-            .err()
-            .filter(|_| !headers.contains_key(protocol::PRODUCER_EPOCH));
+        // A success that says nothing of the stream or the producer is from another server, such as a gateway. A server
+        // need not remember the offset after a batch that it has stored before.
+        let unusable = next_offset.err().filter(|_| !protocol::is_for_producer(headers));
         Self {
             next_offset: next_offset.ok().map(str::to_owned),
             producer_seq: number(headers, &protocol::PRODUCER_SEQ),
             retry_after: retry_after(headers, context.now),
             outcome: match (response.status.as_u16(), unusable) {
-                (200, Some(reason)) => ResponseOutcome::Rejected {
+                (200 | 204, Some(reason)) => ResponseOutcome::Rejected {
                     may_be_stored: true,
                     error: context.unusable(&response, reason),
                 },
                 (200, None) => ResponseOutcome::Accepted { duplicate: false },
-                (204, _) => ResponseOutcome::Accepted { duplicate: true },
+                (204, None) => ResponseOutcome::Accepted { duplicate: true },
                 _ => ResponseOutcome::Rejected {
                     may_be_stored: context.meaning(&response).may_be_stored,
                     error: context.error(response),

@@ -117,6 +117,14 @@ fn status(status: u16) -> SimulatedResponse {
     }
 }
 
+/// A duplicate from a server that has forgotten the offset after it, and does not say its last number.
+fn duplicate() -> SimulatedResponse {
+    SimulatedResponse {
+        producer_epoch: Some(0),
+        ..status(204)
+    }
+}
+
 fn gap(expected: u64, received: u64) -> SimulatedResponse {
     SimulatedResponse {
         expected_seq: Some(expected),

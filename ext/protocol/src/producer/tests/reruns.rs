@@ -112,7 +112,7 @@ fn a_number_beyond_what_was_sent_is_an_earlier_runs() {
 #[test]
 fn a_batch_that_is_not_found_was_an_earlier_runs() {
     let (mut bench, sent) = fresh(true);
-    bench.respond(&sent[0], status(204));
+    bench.respond(&sent[0], duplicate());
     assert!(
         bench.machine.poll_transmit(bench.now).is_none(),
         "it is not known whose epoch it is"
@@ -171,7 +171,7 @@ fn after_one_that_could_not_be_looked_up_the_next_is() {
     bench.finish_search(SearchResult::Unknown);
     let second = bench.send();
     assert_eq!(bodies(&second), [(1, "b".to_owned())]);
-    bench.respond(&second[0], status(204));
+    bench.respond(&second[0], duplicate());
     bench.finish_search(SearchResult::No);
     assert_eq!(bodies(&bench.send()), [(0, "b".to_owned())]);
     assert_eq!(bench.machine.epoch(), 1);

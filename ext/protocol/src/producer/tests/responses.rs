@@ -375,3 +375,32 @@ fn an_answer_to_a_request_that_is_over_is_ignored() {
     bench.accept(&first[0]);
     assert_eq!(bench.machine.pending(), 1);
 }
+
+#[test]
+fn a_success_that_says_nothing_of_the_stream_or_the_producer_is_no_acknowledgement() {
+    for code in [200, 204] {
+        let (mut bench, sent) = Bench::sending(config(), &["a"]);
+        bench.respond(&sent[0], status(code));
+        assert_eq!(
+            bench.failed(),
+            Some((FailureReason::Rejected(code), vec![unknown("a")]))
+        );
+    }
+    for (code, is_found) in [(200, false), (204, true)] {
+        let (mut bench, sent) = Bench::sending(config(), &["a"]);
+        bench.lose(&sent[0]);
+        bench.pass(Duration::from_secs(1));
+        let again = bench.send();
+        bench.respond(
+            &again[0],
+            SimulatedResponse {
+                status: code,
+                ..duplicate()
+            },
+        );
+        let [ProducerEvent::Delivered(delivery)] = &bench.events()[..] else {
+            panic!("not delivered")
+        };
+        assert_eq!((delivery.duplicate, &delivery.next_offset), (is_found, &None));
+    }
+}
