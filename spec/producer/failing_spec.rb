@@ -55,6 +55,40 @@ on_each_server DurableStreams::Producer, "after a failure", :producer do
     expect(error).to have_attributes(expected_seq: 0, received_seq: 3, undelivered: [3])
   end
 
+  { "a lost response" => :rst.to_proc, "a 502" => ->(reply) { reply.respond(502) } }.each do |name, script|
+    it "does not know whether the stream is closed after #{name} to the request that closes it" do
+      producer = proxied(retry_policy: quick(max_retries: 0))
+      producer.append!(1)
+      upstream = server_url
+      faults.next("POST", path) { |reply| script.call(reply.forward(upstream)) }
+      error = failure { producer.close_stream }
+      expect(error).to have_attributes(outcome_unknown?: true, retryable?: false, undelivered: [])
+      expect(error.message).to include("the outcome is unknown")
+      expect(stream.head).to be_closed
+    end
+  end
+
+  it "does not know whether the stream is closed if it gives up while the request that closes it is in flight" do
+    producer = proxied
+    producer.append!(1)
+    block_append("go", applied: true)
+    closing = Thread.new { failure { producer.close_stream } }
+    faults.wait_until_waiting("go")
+    errors = [failure { producer.close(timeout: 0) }, closing.value]
+    expect(errors).to all(have_attributes(outcome_unknown?: true, undelivered: []))
+    faults.open("go")
+  end
+
+  it "does not take a 204 that says nothing of the stream or the producer for an acknowledgement" do
+    producer = proxied
+    producer.append!(1)
+    faults.next("POST", path) { |reply| reply.respond(204) }
+    error = failure { producer.append!(2) }
+    expect(error).to be_a(DurableStreams::FetchError)
+    expect(error).to have_attributes(status: 204, outcome_unknown?: true, undelivered: [2])
+    expect(stored).to eq([1])
+  end
+
   describe "out of retries" do
     let(:producer) { proxied(linger_ms: 0, max_batch_items: 1, retry_policy: quick(max_retries: 2)) }
 

@@ -75,9 +75,10 @@ impl Future for SharedOutcome {
     }
 }
 
+/// The error for a caller whose append was dropped without an outcome, by a panic. It may have been sent before.
 fn dropped() -> Error {
     let reason = "internal error: the append was dropped without an outcome".to_owned();
-    Error::plain(Kind::Internal, reason)
+    Error::plain(Kind::Internal, reason).with_outcome_unknown(true)
 }
 
 impl Appender {
@@ -337,5 +338,21 @@ impl Drop for LeaderDriver {
             let next = self.appender.group.lock().leader_ends(self.leader);
             self.start(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_append_that_is_dropped_without_an_outcome_may_have_been_sent() {
+        let (sender, receiver) = oneshot::channel();
+        drop(sender);
+        let outcome = SharedOutcome {
+            outcome: ProcessBound::new(receiver),
+            soon: false,
+        };
+        assert!(outcome.await.unwrap_err().outcome_unknown());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::producer::{DeliveryOutcome, ProducerFailure, UndeliveredMessage};
+use durable_streams_protocol::producer::{ProducerFailure, Undelivered, UndeliveredMessage};
 
 /// Why a producer has failed, and which messages were not delivered.
 #[derive(Clone, Debug)]
@@ -20,18 +20,18 @@ struct ErrorDetails {
 
 impl ProducerError {
     /// The error of the producer on the stream at `url`.
-    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: Vec<UndeliveredMessage>) -> Self {
-        let error = error(url, failure);
-        let unknown = undelivered
-            .iter()
-            .any(|message| message.outcome == DeliveryOutcome::Unknown);
-        Self::of(error.with_outcome_unknown(unknown), undelivered)
+    pub(super) fn new(url: &str, failure: &ProducerFailure, undelivered: &Undelivered) -> Self {
+        // The machine has determined the outcome of every batch. What a single request's error says is older.
+        let error = error(url, failure).with_outcome_unknown(undelivered.any_unknown());
+        Self::of(error, undelivered.messages().collect())
     }
 
-    /// The error for callers that wait when the driver has ended without an outcome, by a panic.
+    /// The error for callers that wait when the driver has ended without an outcome, by a panic. Its requests may have
+    /// reached the server.
     pub(super) fn silent(url: &str) -> Self {
         let reason = "internal error: the producer's sending task ended unexpectedly";
-        Self::of(Error::new(Kind::Internal, Operation::Produce, url, reason), Vec::new())
+        let error = Error::new(Kind::Internal, Operation::Produce, url, reason).with_outcome_unknown(true);
+        Self::of(error, Vec::new())
     }
 
     fn of(error: Error, undelivered: Vec<UndeliveredMessage>) -> Self {
@@ -85,4 +85,14 @@ fn error(url: &str, failure: &ProducerFailure) -> Error {
         ),
     };
     Error::new(kind, Operation::Produce, url, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_panic_the_outcome_is_unknown() {
+        assert!(ProducerError::silent("http://h/s").error().outcome_unknown());
+    }
 }

@@ -122,7 +122,10 @@ impl Shared {
         let state = self.state.lock();
         let (count, reason) = match &state.failed {
             Some(failed) if failed.reported() => (0, None),
-            Some(failed) => (failed.undelivered().len() as u64, Some(failed.error().message())),
+            Some(failed) => (
+                failed.undelivered().len() as u64,
+                Some(failed.error().reason().to_owned()),
+            ),
             None => (state.machine.pending(), None),
         };
         let url = self.url.clone();
@@ -191,8 +194,7 @@ impl ProducerState {
                     self.wake(None);
                 }
                 ProducerEvent::Failed { failure, undelivered } => {
-                    let undelivered = undelivered.messages().collect();
-                    let failed = ProducerError::new(url, &failure, undelivered);
+                    let failed = ProducerError::new(url, &failure, &undelivered);
                     self.fail(failed.clone());
                     notify(Notice::Failed(failed));
                 }
@@ -239,4 +241,65 @@ fn assumed(url: &str, count: u64, epoch: u64, found: bool) -> String {
         "it is not certain that {what}: the server reports that it already had a request with this sequence number \
          in epoch {epoch}. {why}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use durable_streams_protocol::error::{Error, Kind};
+    use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
+    use durable_streams_protocol::request::RequestFailure;
+    use durable_streams_protocol::retry::policy::RetryPolicy;
+
+    use super::*;
+    use crate::connections::Config;
+
+    /// A producer whose only batch has failed for good after `elapsed`.
+    fn failed_after(elapsed: Duration) -> Shared {
+        let config = ProducerConfig {
+            body: BodyKind::Json,
+            epoch: 0,
+            next_seq: Some(0),
+            auto_claim: false,
+            claims: ClaimLimits::default(),
+            max_batch_bytes: 1000,
+            max_batch_items: 1,
+            linger: Duration::ZERO,
+            max_in_flight: 1,
+            max_buffered_bytes: 1000,
+            retry: RetryPolicy {
+                max_retries: 1,
+                ..Config::for_tests().retry
+            },
+            patient: false,
+            delivery_timeout: None,
+        };
+        let machine = ProducerMachine::new(config, Box::new(|| 1.0)).unwrap();
+        let shared = Shared::new("http://h/s".to_owned(), machine, ReportSink { record_lost: |_| {} });
+        let mut state = shared.state.lock();
+        let mut now = std::time::Instant::now();
+        state.machine.append_shared(Bytes::from_static(b"1")).unwrap();
+        while let Some(transmit) = state.machine.poll_transmit(now) {
+            let refused = Error::new(Kind::Connection, Operation::Produce, "http://h/s", "refused");
+            let failure = RequestFailure::NotSent(refused);
+            now += elapsed;
+            state.machine.handle_failure(now, transmit.id, failure);
+            now = state.machine.poll_timeout().unwrap_or(now);
+        }
+        state.take_events("http://h/s", None);
+        drop(state);
+        shared
+    }
+
+    #[test]
+    fn the_reason_for_lost_messages_does_not_depend_on_the_tries() {
+        let [fast, slow] = [1, 5].map(|seconds| failed_after(Duration::from_secs(seconds)));
+        let message = |shared: &Shared| shared.state.lock().failed.as_ref().unwrap().error().message();
+        assert_ne!(message(&fast), message(&slow));
+        let lost = fast.lost_messages().unwrap();
+        assert_eq!(lost.reason.as_deref(), Some("produce to http://h/s: refused"));
+        assert_eq!(Some(lost), slow.lost_messages());
+    }
 }

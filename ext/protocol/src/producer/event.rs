@@ -154,10 +154,10 @@ impl Undelivered {
         self.len() == 0
     }
 
-    /// Whether the outcome of any message is unknown.
+    /// Whether the outcome of any batch is unknown. A request that only closes the stream is a batch without messages.
     pub fn any_unknown(&self) -> bool {
         self.batches
             .iter()
-            .any(|batch| batch.outcome == DeliveryOutcome::Unknown && batch.body.len() > 0)
+            .any(|batch| batch.outcome == DeliveryOutcome::Unknown)
     }
 }

@@ -248,3 +248,31 @@ fn whoever_waits_for_room_is_woken_by_a_failure() {
         [ProducerEvent::Room, ProducerEvent::Failed { .. }]
     ));
 }
+
+#[test]
+fn the_outcome_of_a_request_that_only_closes_the_stream_counts() {
+    let any_unknown = |bench: &mut Bench| {
+        bench.events().into_iter().find_map(|event| match event {
+            ProducerEvent::Failed { undelivered, .. } => Some((undelivered.len(), undelivered.any_unknown())),
+            _ => None,
+        })
+    };
+    let closing = || {
+        let mut bench = Bench::established(without_retries());
+        bench.machine.close_stream(None).expect("running");
+        let sent = bench.send();
+        (bench, sent)
+    };
+    let (mut bench, sent) = closing();
+    bench.lose(&sent[0]);
+    assert_eq!(any_unknown(&mut bench), Some((0, true)));
+    let (mut bench, sent) = closing();
+    bench.respond(&sent[0], status(503));
+    assert_eq!(any_unknown(&mut bench), Some((0, true)));
+    let (mut bench, _) = closing();
+    bench.machine.abort(bench.now);
+    assert_eq!(any_unknown(&mut bench), Some((0, true)));
+    let (mut bench, sent) = closing();
+    bench.respond(&sent[0], status(404));
+    assert_eq!(any_unknown(&mut bench), Some((0, false)));
+}
