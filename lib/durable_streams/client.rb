@@ -53,6 +53,9 @@ module DurableStreams
     #   and returns whether to trust it. Untrusted origins receive none of these
     # @param exactly_once [Boolean, nil] whether the appends of {Stream}s are sent again after a lost response or a 5xx,
     #   and stored once all the same: see {Stream#initialize}. nil: false
+    # @param proxy [String, URI, Symbol, nil] an http or https URL of the proxy for every request, which may have a user
+    #   and a password; :environment: the one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name, if any;
+    #   nil: none
     # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
     # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
     #   first request reads it and raises {ConnectionError} if it is not usable. After a redirect to another origin, it
@@ -64,7 +67,7 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil, trusted_origins: nil, exactly_once: nil)
+                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
@@ -78,6 +81,7 @@ module DurableStreams
         config.client_key = client_key
         config.trusted_origins = trusted_origins
         config.exactly_once = exactly_once
+        config.proxy = proxy
       end
     end
 

@@ -42,6 +42,8 @@ module DurableStreams
     attr_reader :each_yields
     # @return [Array<String>, #call] other origins that receive headers and parameters after a redirect
     attr_reader :trusted_origins
+    # @return [String, Symbol, nil] URL of the proxy for every request, :environment or nil
+    attr_reader :proxy
     # @return [String, nil] PEM file of certificates to trust in addition to the system's
     attr_reader :ca_file
     # @return [String, nil] PEM file with the client's certificate
@@ -62,6 +64,7 @@ module DurableStreams
       @retry_policy_chosen = false
       @each_yields = :batches
       @trusted_origins = [].freeze
+      @proxy = :environment
       @ca_file = nil
       @client_cert = nil
       @client_key = nil
@@ -162,6 +165,19 @@ module DurableStreams
 
       origins = origins.to_a.map { |origin| trusted_origin(origin) }.freeze unless origins.respond_to?(:call)
       @trusted_origins = origins
+    end
+
+    # @param proxy [String, URI, Symbol, nil] an http or https URL, which may have a user and a password; :environment:
+    #   the proxy that the environment names, if any; nil: none
+    # @raise [ArgumentError] if it is anything else; a URL that cannot be used raises when the client is created
+    def proxy=(proxy)
+      proxy = Text.url(proxy, "proxy")
+      unless proxy.nil? || proxy == :environment || (proxy.is_a?(String) && !proxy.empty?)
+        given = proxy.is_a?(Symbol) || proxy == "" ? proxy.inspect : proxy.class
+        raise ArgumentError, "proxy must be a URL, :environment or nil, got #{given}"
+      end
+
+      @proxy = proxy.is_a?(String) ? -proxy : proxy
     end
 
     # @param path [String, Pathname, nil]

@@ -34,7 +34,7 @@ module DurableStreams
                                    max_message_bytes: @config.max_message_bytes,
                                    retry_policy: @config.retry_policy.to_native, patient: @config.patient?,
                                    trusted_origins: trusted_origins_callable ? [] : @config.trusted_origins,
-                                   ca_file: @config.ca_file, identity: @config.identity)
+                                   proxy: @config.proxy, ca_file: @config.ca_file, identity: @config.identity)
       check
     end
 

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Proxies come from environment variables only.
+# Proxies come from environment variables, unless the client's `proxy:` names one, or none.
 RSpec.describe "Proxies", :faults do
   # Sends a HEAD request in a new program whose only proxy variables are those in `environment`.
   def head(url, environment)
@@ -86,5 +86,46 @@ RSpec.describe "Proxies", :faults do
     program, status = head("http://streams.example/s", "http_proxy" => faults.url.sub("//", "//me:s3cret@"))
     expect([program, status.success?]).to match([/ConnectionError/, false])
     expect(program).not_to include("s3cret")
+  end
+
+  describe "of a client with proxy:" do
+    def head_through(proxy, url = "http://streams.example/s", **environment)
+      program = "policy = DurableStreams::RetryPolicy.new(max_retries: 0); proxy = eval(ARGV[1]); " \
+                "DurableStreams::Client.open(retry_policy: policy, proxy: proxy) { |c| " \
+                "puts c.stream(ARGV[0]).head.next_offset }"
+      ChildProcess.outcome(program, url, proxy.inspect, environment: environment.transform_keys(&:to_s))
+    end
+
+    it "are used for every request, whatever the environment names" do
+      environment = { http_proxy: "http://127.0.0.1:1", no_proxy: "*" }
+      proxy = faults.url.sub("//", "//me:pw@")
+      expect(head_through(proxy, **environment)).to match(["7\n", be_success])
+      expect(faults.requests.first.target).to eq("http://streams.example/s")
+      expect(faults.requests.first.header("proxy-authorization")).to eq("Basic #{["me:pw"].pack("m0")}")
+    end
+
+    it "are used for https" do
+      faults.on { |reply| reply.respond(502) }
+      head_through(faults.url, "https://streams.example/s")
+      expect(faults.requests.first.target).to eq("streams.example:443")
+    end
+
+    it "are not used if it is nil" do
+      expect(head_through(nil, faults.url("/s"), http_proxy: "http://127.0.0.1:1")).to match(["7\n", be_success])
+    end
+
+    it "come from the environment if it is :environment" do
+      expect(head_through(:environment, http_proxy: faults.url)).to match(["7\n", be_success])
+    end
+
+    it "are refused with a reason, and without the password, if they cannot be used" do
+      { "socks5://me:s3cret@h" => /proxy cannot be used: its scheme is "socks5"/,
+        "http://me:s3cret@h:port" => /proxy cannot be used: invalid port/, "" => /proxy must be a URL.*got ""/,
+        :none => /proxy must be a URL, :environment or nil, got :none/, 7 => /got Integer/ }.each do |proxy, message|
+        expect { DurableStreams::Client.new(proxy: proxy) }.to raise_error(ArgumentError, message) do |error|
+          expect(error.message).not_to include("s3cret")
+        end
+      end
+    end
   end
 end

@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
-use crate::proxy::{Proxy, Unusable};
+use crate::proxy::{Proxy, ProxySetting, Unusable};
 use crate::redirect_targets::RedirectTargets;
 pub use crate::tls::Identity;
 use crate::tls::{Roots, TlsSettings};
@@ -46,6 +46,8 @@ pub struct Config {
     pub trusted_origins: Vec<String>,
     /// The certificate for servers that want one. A redirect to an origin that is not trusted does not send it.
     pub identity: Option<Identity>,
+    /// The proxy.
+    pub proxy: ProxySetting,
     /// The value of `User-Agent`.
     pub user_agent: String,
 }
@@ -69,6 +71,7 @@ impl Config {
             ca_file: None,
             trusted_origins: Vec::new(),
             identity: None,
+            proxy: ProxySetting::default(),
             user_agent: String::new(),
         }
     }
@@ -268,7 +271,7 @@ impl Client {
         let connections = match slot.get() {
             Some(connections) => connections.clone(),
             None => {
-                let proxy = Proxy::from_environment(url.scheme(), |name| std::env::var_os(name));
+                let proxy = self.config.proxy.for_scheme(url.scheme());
                 // The connection to a proxy may use TLS even for a plain URL.
                 let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
                 let roots = match certificates {

@@ -16,6 +16,7 @@
 //!
 //! use durable_streams_client::connections::{Client, Config};
 //! use durable_streams_client::endpoint::Endpoint;
+//! use durable_streams_client::proxy::ProxySetting;
 //! use durable_streams_client::reader::Session;
 //! use durable_streams_protocol::read::cursor::{Live, Position};
 //! use durable_streams_protocol::read::event::ReadEvent;
@@ -49,6 +50,7 @@
 //!     ca_file: None,
 //!     trusted_origins: Vec::new(),
 //!     identity: None,
+//!     proxy: ProxySetting::Environment,
 //!     user_agent: "example".to_owned(),
 //! });
 //! let endpoint = Arc::new(Endpoint::new(client, &url, Values::default(), None)?);
@@ -95,7 +97,7 @@ pub mod inline;
 pub mod lock;
 pub mod log;
 pub mod producer;
-mod proxy;
+pub mod proxy;
 pub mod reader;
 mod redirect_targets;
 pub mod requests;

@@ -1,6 +1,8 @@
-//! The proxy that the environment names, by curl's rules. Read [`Proxy`] first. `http_proxy` and `https_proxy` are for
-//! the URLs of their scheme, `all_proxy` for both. `no_proxy` lists the hosts to connect to directly; `*` means all.
-//! The names may be in upper case too; the lower case one is preferred. An empty value counts as not set.
+//! The proxy that a client uses. Read [`ProxySetting`] first.
+//!
+//! The proxy of the environment follows curl's rules: `http_proxy` and `https_proxy` are for the URLs of their scheme,
+//! `all_proxy` for both. `no_proxy` lists the hosts to connect to directly; `*` means all. The names may be in upper
+//! case too; the lower case one is preferred. An empty value counts as not set.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -8,6 +10,37 @@ use std::sync::Arc;
 use durable_streams_protocol::url::shown;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{NoProxy, Url};
+
+/// Which proxy a client uses.
+#[derive(Clone, Debug, Default)]
+pub enum ProxySetting {
+    /// The one that the environment names, if any.
+    #[default]
+    Environment,
+    /// None.
+    Direct,
+    /// This one, for every request.
+    Through(Url),
+}
+
+impl ProxySetting {
+    /// The setting for a proxy's URL. Without a scheme it is `http`.
+    ///
+    /// # Errors
+    /// The reason why requests cannot go through this proxy. It shows no password.
+    pub fn through(url: &str) -> Result<Self, String> {
+        parse(url).map(Self::Through)
+    }
+
+    /// The proxy for URLs of a scheme ("http" or "https").
+    pub(crate) fn for_scheme(&self, scheme: &str) -> Proxy {
+        match self {
+            Self::Environment => Proxy::from_environment(scheme, |name| std::env::var_os(name)),
+            Self::Direct => Proxy::Direct,
+            Self::Through(url) => Proxy::Through(url.clone(), String::new()),
+        }
+    }
+}
 
 /// The proxy for the URLs of one scheme.
 #[derive(Debug)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_streams_client::connections::{Client as CoreClient, Config, Identity};
+use durable_streams_client::proxy::ProxySetting;
 use durable_streams_protocol::retry::policy::RetryPolicy;
-use magnus::{Error, Module, Object, RModule, Ruby, function, method};
+use magnus::{Error, Module, Object, RModule, Ruby, Symbol, TryConvert, Value, function, method};
 
 use crate::errors;
 use crate::options::options;
@@ -44,6 +45,8 @@ options! {
         ca_file: Option<PathBuf>,
         /// Origins as `Native.origin` writes them.
         trusted_origins: Vec<String>,
+        /// The proxy's URL, or `:environment`. nil: none.
+        proxy: Option<Value>,
         /// The paths of a certificate and its key.
         identity: Option<(PathBuf, PathBuf)>,
     }
@@ -61,6 +64,7 @@ impl Client {
             ca_file: options.ca_file,
             trusted_origins: options.trusted_origins,
             identity: options.identity.map(|(certificate, key)| Identity { certificate, key }),
+            proxy: proxy(ruby, options.proxy)?,
             user_agent: USER_AGENT.to_owned(),
         })))
     }
@@ -74,6 +78,18 @@ impl Client {
     fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
+}
+
+/// Converts the setting of a proxy. Raises `ArgumentError` if it cannot be used.
+fn proxy(ruby: &Ruby, setting: Option<Value>) -> Result<ProxySetting, Error> {
+    let Some(setting) = setting else {
+        return Ok(ProxySetting::Direct);
+    };
+    if Symbol::from_value(setting).is_some() {
+        return Ok(ProxySetting::Environment);
+    }
+    ProxySetting::through(&String::try_convert(setting)?)
+        .map_err(|reason| errors::argument(ruby, format!("proxy cannot be used: {reason}")))
 }
 
 /// Converts a retry policy.
