@@ -42,7 +42,9 @@ module DurableStreams
     # @param params [Hash] query parameters of every request; values as in headers
     # @param timeout [Numeric] seconds of silence before a request fails: while connecting, while waiting for the
     #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
-    # @param retry_policy [RetryPolicy, nil] nil: that of {DurableStreams.configure}, or else {RetryPolicy.default}
+    # @param retry_policy [RetryPolicy, nil] nil: that of {DurableStreams.configure}. If none was chosen there either,
+    #   {RetryPolicy.default} until the first success; then live reads, producers and appends with `exactly_once` are
+    #   patient, as the {RetryPolicy} describes
     # @param live_timeout [Numeric] a live read reconnects from the last offset after this many seconds of silence.
     #   This detects dead connections that TCP keep-alive does not, and servers that hang: an SSE response is silent
     #   between events unless the server sends heartbeats

@@ -129,15 +129,20 @@ RSpec.describe "Event streams", :faults do
     expect(faults.requests.last.params["offset"]).to eq("1")
   end
 
-  it "are requested again if they never begin, and so are silent long-polls" do
+  it "count as failed if they never begin" do
+    faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
+    faults.on("GET", nil, query: { "live" => "sse" }, &:hang)
+    hasty = fault_stream(timeout: 0.5, live_timeout: 60, retries: { max_retries: 1, initial_delay: 0.001 })
+    expect { hasty.read_json(live: :auto).each.to_a }.to raise_error(DurableStreams::TimeoutError, /within 0.5 s .2 tries/)
+  end
+
+  it "differ from long-polls that never respond, which are requested again without limit" do
     faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
     # More often than the policy allows failures. On a slow machine, catching up may use some of the policy's retries.
-    %w[sse long-poll].each { |live| 4.times { faults.next("GET", nil, query: { "live" => live }, &:hang) } }
-    faults.on(nil, nil, query: { "live" => "sse" }) { |reply| reply.sse.data("[2]").control("2", closed: true).finish }
+    4.times { faults.next("GET", nil, query: { "live" => "long-poll" }, &:hang) }
     faults.on(nil, nil, query: { "live" => "long-poll" }) { |reply| reply.read("[2]", next_offset: "2", closed: true) }
     hasty = fault_stream(timeout: 0.5, live_timeout: 0.05, retries: { max_retries: 3, initial_delay: 0.001 })
-    reading = %i[auto long_poll].map { |mode| in_thread { hasty.read_json(live: mode).each.to_a } }
-    expect(reading.map(&:value)).to eq([[1, 2]] * 2)
+    expect(hasty.read_json(live: :long_poll).each.to_a).to eq([1, 2])
   end
 
   it "are not requested again while comments arrive" do

@@ -26,7 +26,7 @@ pub enum Repeat {
 pub enum ResponseTimeout {
     /// The client's `timeout`.
     Normal,
-    /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a live read until it has
+    /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a long-poll until it has
     /// data.
     Live,
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Progress, ReadStep, Stall};
 use super::event_stream::{EventBatch, EventStream, StreamEvent};
-use super::machine::{ReadMachine, ReadOutcome, ReadState, TYPE_CHANGED};
+use super::machine::{MIN_STABLE_REQUEST, ReadMachine, ReadOutcome, ReadState, TYPE_CHANGED};
 use super::payload::{Format, Payload};
 use crate::error::{Error, Kind, Operation, excerpt};
 use crate::meaning::{Meaning, status_of_code};
@@ -118,9 +118,9 @@ impl ReadMachine {
         if stall == Stall::Back {
             return Err(ReadOutcome::Stalled(stall));
         }
-        self.succeeded(now);
-        if !is_empty {
-            self.schedule.reset();
+        // After a connection that ended at once, an event without data is no success: this one may end as soon.
+        if !is_empty || !self.ended_at_once || self.request_age(now) >= MIN_EVENT_CONNECTION {
+            self.succeeded(now);
         }
         self.values_refreshed = false;
         self.end_batch(last, progress, record);
@@ -156,11 +156,21 @@ impl ReadMachine {
     /// a connection that ends right after it began, without data, counts as lost.
     pub(super) fn finish_events(&mut self, now: Instant, events: &EventStream) {
         if events.has_progressed || self.request_age(now) >= MIN_EVENT_CONNECTION {
-            self.schedule.reset();
+            self.succeeded(now);
             return self.end_request(now, ReadOutcome::Ended(events.retry().unwrap_or_default()));
         }
+        self.events_lost(now, false);
         let error = self.about().error(Kind::Connection, "the event stream ended at once");
         self.connection_lost(now, error, events.retry());
+    }
+
+    /// The connection was lost. `has_progressed`: it had brought data.
+    pub(super) fn events_lost(&mut self, now: Instant, has_progressed: bool) {
+        let lasted = self.request_age(now);
+        if lasted >= MIN_STABLE_REQUEST {
+            self.succeeded(now);
+        }
+        self.ended_at_once |= lasted < MIN_EVENT_CONNECTION && !has_progressed;
     }
 
     /// The server does not offer SSE for this stream: falls back to long-poll if the live mode allows it.

@@ -27,8 +27,9 @@ use crate::retry::policy::Schedule;
 
 /// The reason why a record cannot be continued.
 pub(super) const TYPE_CHANGED: &str = "the content type changed in the middle of a record";
-/// A live request that lasted at least this long resets the count of failures: the server was working.
-const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
+/// A live request that lasted at least this long, and then did not fail, resets the count of failures. So does an SSE
+/// connection that was lost after this time.
+pub(super) const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
 
 /// What the driver does next.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct ReadMachine {
     patient: bool,
     is_live: bool,
     outages: Outages,
+    /// The last SSE connection ended right after it began, and nothing has succeeded since.
+    pub(super) ended_at_once: bool,
     /// A 401 or 403 was retried with new values, and no request has succeeded since.
     pub(super) values_refreshed: bool,
     pub(super) state: ReadState,
@@ -105,14 +108,19 @@ struct SentRead {
 }
 
 /// How a request ended, and so when the next one goes out.
+///
+/// The count of failures is reset by [`ReadMachine::succeeded`], usually while the response arrives, and by one of these
+/// variants as it says. Otherwise none changes it but those that count a failure.
 pub(super) enum ReadOutcome {
-    /// Without an error: send the next request after this pause.
+    /// An SSE connection ended in an orderly way, which was a success: send the next request after this pause.
     Ended(Duration),
-    /// The response is complete. [`Stall`] says whether responses still make progress.
+    /// The response is complete. [`Stall`] says whether responses still make progress, which was a success, or whether
+    /// this counts as a failure.
     Stalled(Stall),
-    /// Retry at once.
+    /// Retry at once. No failure: resets the count after a live request that lasted for [`MIN_STABLE_REQUEST`].
     RetryNow,
-    /// Retry by the policy, but not before the server's `Retry-After`.
+    /// Retry by the policy, but not before the server's `Retry-After`. Counts as a failure, however long the request
+    /// lasted.
     Retry(Error, Option<Duration>),
     /// The read fails: a retry cannot help.
     Fatal(Error),
@@ -143,6 +151,7 @@ impl ReadMachine {
             patient,
             is_live: options.live != Live::Off,
             outages: Outages::default(),
+            ended_at_once: false,
             values_refreshed: false,
             state: ReadState::Idle(None),
             sent: None,
@@ -196,8 +205,9 @@ impl ReadMachine {
             body: None,
             repeat: Repeat::Safe,
             response_timeout: match mode {
-                Mode::CatchUp => ResponseTimeout::Normal,
-                Mode::LongPoll | Mode::Sse => ResponseTimeout::Live,
+                // Servers send the headers of an event stream at once.
+                Mode::CatchUp | Mode::Sse => ResponseTimeout::Normal,
+                Mode::LongPoll => ResponseTimeout::Live,
             },
         }
     }
@@ -301,8 +311,12 @@ impl ReadMachine {
             _ => None,
         };
         let live_timed_out = matches!(self.state, ReadState::AwaitingResponse)
-            && self.mode() != Mode::CatchUp
+            && self.mode() == Mode::LongPoll
             && self.request_age(now) >= self.config.live_timeout;
+        if let ReadState::Events(events) = &self.state {
+            let has_progressed = events.has_progressed;
+            self.events_lost(now, has_progressed);
+        }
         let outcome = match failure {
             RequestFailure::Final(error) => ReadOutcome::Fatal(error),
             // The server had no new data within the live timeout.
@@ -414,27 +428,30 @@ impl ReadMachine {
     pub(super) fn hand_out(&mut self, now: Instant, part: Part) {
         self.succeeded(now);
         self.cursor.handed_out(part.count());
-        self.schedule.reset();
         self.events.push_back(self.batch.part(part));
     }
 
-    /// The server has responded as it should, which ends an outage.
+    /// The server has responded as it should, which ends an outage and resets the count of failures.
     pub(super) fn succeeded(&mut self, now: Instant) {
+        self.schedule.reset();
+        self.ended_at_once = false;
         let ended = self.outages.succeeded(now);
         self.events.extend(ended.map(ReadEvent::Outage));
     }
 
     /// The request has ended. Decides when the next one goes out, if at all.
     pub(super) fn end_request(&mut self, now: Instant, outcome: ReadOutcome) {
-        let is_stuck = matches!(outcome, ReadOutcome::Stalled(Stall::Failing | Stall::Back));
-        if self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST && !is_stuck {
-            self.schedule.reset();
-        }
+        let is_stable = self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST;
         let started = self.failing_since(now);
         self.sent = None;
         self.state = match outcome {
             ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
-            ReadOutcome::RetryNow => ReadState::Idle(None),
+            ReadOutcome::RetryNow => {
+                if is_stable {
+                    self.schedule.reset();
+                }
+                ReadState::Idle(None)
+            }
             ReadOutcome::Fatal(error) => {
                 self.outages.failed(started);
                 ReadState::Failed(error.after_tries(self.outages.so_far(now)))
@@ -443,10 +460,7 @@ impl ReadMachine {
                 self.outages.failed(started);
                 self.retry(now, error, server_delay, self.patient)
             }
-            ReadOutcome::Stalled(Stall::None) => {
-                self.schedule.reset();
-                ReadState::Idle(None)
-            }
+            ReadOutcome::Stalled(Stall::None) => ReadState::Idle(None),
             ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
             ReadOutcome::Stalled(Stall::Failing) => {
                 let reason = match self.cursor.position().skip {
@@ -494,11 +508,11 @@ impl ReadMachine {
         ReadState::Idle(Some(after(now, delay)))
     }
 
-    /// The start of the failure: when a catch-up request without content was sent, otherwise now. A live request may
-    /// have waited for data, and a response with content had begun well.
+    /// The start of the failure: when a request without content was sent, unless it was a long-poll, otherwise now. A
+    /// long-poll may have waited for data, and a response with content had begun well.
     fn failing_since(&self, now: Instant) -> Instant {
         match self.sent {
-            Some(sent) if sent.mode == Mode::CatchUp && !sent.has_content => sent.at,
+            Some(sent) if sent.mode != Mode::LongPoll && !sent.has_content => sent.at,
             _ => now,
         }
     }

@@ -1,10 +1,15 @@
 use super::*;
+use crate::request::ResponseTimeout;
 use crate::retry::outage::OutageEvent;
 
 /// A live read whose policy allows one retry.
 fn live(patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
+    read_live(Live::LongPoll, patient, retry)
+}
+
+fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
     let options = ReadOptions {
-        live: Live::LongPoll,
+        live,
         position: Position::new("", None),
         format: Format::Json,
         media: None,
@@ -117,4 +122,85 @@ fn a_patient_read_waits_for_a_long_retry_after() {
     succeed(&mut machine, now);
     respond(&mut machine, now, 503, &[(http::header::RETRY_AFTER, "90")], "");
     assert_eq!(pause(&machine, now), Duration::from_secs(90));
+}
+
+#[test]
+fn a_failure_after_a_long_wait_counts_as_any_other() {
+    let (mut machine, mut now) = (live(false, None), Instant::now());
+    respond(
+        &mut machine,
+        now,
+        200,
+        &[(STREAM_NEXT_OFFSET, "5"), (STREAM_UP_TO_DATE, "true")],
+        "[]",
+    );
+    for _ in 0..2 {
+        now += pause(&machine, now);
+        machine.request(now);
+        now += Duration::from_secs(60);
+        let status = StatusCode::GATEWAY_TIMEOUT;
+        machine.handle_response(now, SystemTime::UNIX_EPOCH, status, &HeaderMap::new(), None);
+        let response = Response {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            tries: Default::default(),
+        };
+        machine.handle_error_response(now, SystemTime::UNIX_EPOCH, response);
+    }
+    let ReadAction::End(Some(error)) = machine.poll_action(now) else {
+        panic!("it goes on")
+    };
+    assert_eq!((error.status(), error.attempts()), (Some(504), Some(2)));
+}
+
+#[test]
+fn an_event_stream_without_headers_is_a_failed_try() {
+    let (mut machine, mut now) = (read_live(Live::Sse, false, None), Instant::now());
+    for _ in 0..2 {
+        now += pause(&machine, now);
+        let request = machine.request(now);
+        assert_eq!(request.response_timeout, ResponseTimeout::Normal);
+        now += Duration::from_secs(130);
+        let timeout = Error::plain(Kind::Timeout, "no response".to_owned());
+        machine.handle_failure(now, RequestFailure::ResponseLost(timeout));
+    }
+    let ReadAction::End(Some(error)) = machine.poll_action(now) else {
+        panic!("it goes on")
+    };
+    assert!(
+        error.elapsed() >= Some(Duration::from_secs(260)),
+        "{:?}",
+        error.elapsed()
+    );
+}
+
+const CONTROL: &str = "event: control\ndata: {\"streamNextOffset\":\"5\",\"upToDate\":true}\n\n";
+
+#[test]
+fn event_streams_that_end_at_once_are_one_outage_and_a_limited_number_of_failures() {
+    for (patient, connections) in [(false, 2), (true, 10)] {
+        let (mut machine, mut now) = (read_live(Live::Sse, patient, None), Instant::now());
+        for _ in 0..connections {
+            now += pause(&machine, now);
+            receive_events(&mut machine, now, CONTROL);
+            machine.handle_end(now + Duration::from_millis(1));
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(matches!(machine.poll_action(now), ReadAction::End(Some(_))), !patient);
+        assert_eq!(outages(&mut machine).len(), 1);
+    }
+}
+
+#[test]
+fn a_quiet_event_stream_that_lasts_ends_an_outage_and_resets_the_count_of_failures() {
+    let (mut machine, mut now) = (read_live(Live::Sse, false, None), Instant::now());
+    for _ in 0..5 {
+        now += pause(&machine, now);
+        receive_events(&mut machine, now, CONTROL);
+        now += Duration::from_secs(60);
+        machine.handle_failure(now, lost());
+    }
+    assert!(matches!(machine.poll_action(now), ReadAction::Wait(_)));
+    assert_eq!(outages(&mut machine).len(), 9, "five beginnings, four ends");
 }
