@@ -73,6 +73,35 @@ RSpec.describe "Redirected writes", :faults do
     expect([faults, leader].map { |server| server.requests.size }).to eq([2, 3])
   end
 
+  [401, 403, 404, 410, 421].each do |status|
+    it "go to the original URL at once if the remembered target responds with #{status}" do
+      2.times { faults.next("POST") { |reply| reply.redirect(leader.url("/s")) } }
+      faults.on { |reply| reply.respond(200, "stream-next-offset" => "8", "producer-seq" => "1") }
+      leader.next { |reply| reply.respond(200, "stream-next-offset" => "7") }
+      leader.on { |reply| reply.respond(status) }
+      stream = client_for(**secrets).stream("/s", content_type: :json)
+      expect(stream.append(1).next_offset).to eq("7")
+      expect { stream.append(2) }.to raise_error(DurableStreams::DurableStreamError) { |error|
+        expect(error).to have_attributes(status: status, outcome_unknown?: false)
+      }
+      expect([faults, leader].map { |server| server.requests.size }).to eq([2, 3])
+      expect(stream.append(3).next_offset).to eq("8")
+      expect(faults.requests.last.header("authorization")).to eq("Bearer s3cret")
+    end
+
+    it "do not end a producer if the remembered target responds with #{status}" do
+      faults.next("POST") { |reply| reply.redirect(leader.url("/s")) }
+      faults.on { |reply| reply.respond(200, "stream-next-offset" => "8", "producer-seq" => "1") }
+      leader.next { |reply| reply.respond(200, "stream-next-offset" => "7") }
+      leader.on { |reply| reply.respond(status) }
+      stream = client_for.stream("/s", content_type: :json)
+      DurableStreams::Producer.open(stream: stream, producer_id: "p", next_seq: 0) do |producer|
+        expect(Array.new(3) { |n| producer.append!(n).next_offset }).to eq(%w[7 8 8])
+      end
+      expect([faults, leader].map { |server| server.requests.size }).to eq([3, 2])
+    end
+  end
+
   it "do not remember the targets of reads, nor read from the targets of writes" do
     faults.on("POST") { |reply| reply.redirect(leader.url("/s")) }
     faults.on("GET") { |reply| reply.read("[1]", next_offset: "1", up_to_date: true) }

@@ -2,10 +2,12 @@
 //!
 //! A server that redirects a request has done nothing else with it. Read [`Redirects`] first.
 
-use http::{HeaderValue, Method, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::protocol::PRODUCER_EPOCH;
 
 /// A request follows at most this many redirects.
 pub const MAX_REDIRECTS: usize = 5;
@@ -14,12 +16,27 @@ pub const MAX_REDIRECTS: usize = 5;
 ///
 /// 307 and 308 are followed with every method, and the body is sent again. 301, 302 and 303 are followed by GET and
 /// HEAD alone: other methods would become a GET.
+///
+/// A write begins at the remembered target of an earlier write, if there is one. If the response shows that the stream
+/// is not there any more, the write begins once more, at the original URL. Then only that response counts.
 #[derive(Debug)]
 pub struct Redirects<'a> {
     reads: bool,
-    start: &'a Url,
-    /// The URLs that it was redirected to.
+    original: &'a Url,
+    start: Start<'a>,
+    /// The URLs that it was redirected to since the start.
     followed: Vec<Url>,
+}
+
+/// Where a request begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start<'a> {
+    /// At the original URL.
+    Original,
+    /// At the remembered target.
+    Remembered(&'a Url),
+    /// At the original URL, because the stream is not at the remembered target any more.
+    OriginalAgain,
 }
 
 /// What to do with a response.
@@ -29,36 +46,68 @@ pub enum RedirectStep {
     Done,
     /// Send the request to this URL, exactly as it is.
     Follow(Url),
+    /// Send the request to the original URL. The server of the remembered target has rejected it.
+    StartOver,
     /// The redirects have no end. No server has done anything with the request, so it may be sent again.
     Circle(String),
     /// The redirect cannot be followed at all.
     Unusable(String),
 }
 
+/// What becomes of the remembered target of a stream's writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetMemory {
+    /// It remains as it is.
+    Unchanged,
+    /// Later writes go to [`Redirects::url`] at once.
+    Remember,
+    /// Later writes go to the original URL.
+    Forget,
+}
+
 impl<'a> Redirects<'a> {
-    /// None yet: the request goes to `start`.
-    pub fn new(method: &Method, start: &'a Url) -> Self {
+    /// None yet. The request is for `original`. A write goes to the `remembered` target of an earlier one, if there is
+    /// one.
+    pub fn new(method: &Method, original: &'a Url, remembered: Option<&'a Url>) -> Self {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
         Redirects {
-            reads: matches!(*method, Method::GET | Method::HEAD),
-            start,
+            reads,
+            original,
+            start: match remembered {
+                Some(target) if !reads => Start::Remembered(target),
+                _ => Start::Original,
+            },
             followed: Vec::new(),
         }
     }
 
     /// Where the request goes now.
     pub fn url(&self) -> &Url {
-        self.followed.last().unwrap_or(self.start)
+        self.followed.last().unwrap_or_else(|| self.first())
     }
 
-    /// What to do with a response that has this status and this `Location`.
-    pub fn handle_response(&mut self, status: StatusCode, location: Option<&HeaderValue>) -> RedirectStep {
-        let (Some(location), true) = (location, self.follows(status)) else {
+    /// Where the request began.
+    fn first(&self) -> &Url {
+        match self.start {
+            Start::Remembered(target) => target,
+            Start::Original | Start::OriginalAgain => self.original,
+        }
+    }
+
+    /// What to do with a response that has this status and these headers.
+    pub fn handle_response(&mut self, status: StatusCode, headers: &HeaderMap) -> RedirectStep {
+        let (Some(location), true) = (headers.get(LOCATION), self.follows(status)) else {
+            if matches!(self.start, Start::Remembered(_)) && is_elsewhere(status, headers) {
+                self.start = Start::OriginalAgain;
+                self.followed.clear();
+                return RedirectStep::StartOver;
+            }
             return RedirectStep::Done;
         };
         let Some(target) = self.target(location) else {
             return RedirectStep::Unusable("the server redirected to a URL that is not http or https".to_owned());
         };
-        if target == *self.start || self.followed.contains(&target) {
+        if target == *self.first() || self.followed.contains(&target) {
             return RedirectStep::Circle("the redirects form a circle".to_owned());
         }
         if self.followed.len() >= MAX_REDIRECTS {
@@ -68,10 +117,16 @@ impl<'a> Redirects<'a> {
         RedirectStep::Follow(target)
     }
 
-    /// Whether later writes to the same stream go at once to where this request was redirected to. The response from
-    /// there has this status.
-    pub fn is_remembered_after(&self, status: StatusCode) -> bool {
-        !self.reads && !self.followed.is_empty() && is_at_home(status)
+    /// What becomes of the remembered target after a response with this status, or without a response.
+    pub fn memory_after(&self, status: Option<StatusCode>) -> TargetMemory {
+        let at_home = status.is_some_and(is_at_home);
+        match self.start {
+            _ if self.reads => TargetMemory::Unchanged,
+            _ if at_home && !self.followed.is_empty() => TargetMemory::Remember,
+            Start::Remembered(_) if at_home => TargetMemory::Unchanged,
+            Start::Remembered(_) | Start::OriginalAgain => TargetMemory::Forget,
+            Start::Original => TargetMemory::Unchanged,
+        }
     }
 
     fn follows(&self, status: StatusCode) -> bool {
@@ -90,8 +145,18 @@ impl<'a> Redirects<'a> {
 }
 
 /// Whether a response with this status comes from a server that has the stream. Later writes forget any other server.
-pub fn is_at_home(status: StatusCode) -> bool {
+fn is_at_home(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::CONFLICT
+}
+
+/// Whether a rejected write shows that this is not, or not any more, the stream's server: it does not know the stream,
+/// the host or the user. It has stored nothing. A 403 about a producer's epoch is from the stream's server.
+fn is_elsewhere(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED | StatusCode::MISDIRECTED_REQUEST => true,
+        StatusCode::FORBIDDEN => !headers.contains_key(PRODUCER_EPOCH),
+        _ => false,
+    }
 }
 
 /// A URL's origin as users write it: `https://node2:4437`. The scheme's own port is left out.
@@ -126,7 +191,7 @@ mod tests {
     static START: LazyLock<Url> = LazyLock::new(|| url("http://h/s?a=1"));
 
     fn redirects(method: Method) -> Redirects<'static> {
-        Redirects::new(&method, &START)
+        Redirects::new(&method, &START, None)
     }
 
     fn url(text: &str) -> Url {
@@ -135,7 +200,8 @@ mod tests {
 
     fn step(redirects: &mut Redirects<'_>, status: u16, location: &str) -> RedirectStep {
         let location = HeaderValue::from_str(location).unwrap();
-        redirects.handle_response(StatusCode::from_u16(status).unwrap(), Some(&location))
+        let headers = HeaderMap::from_iter([(LOCATION, location)]);
+        redirects.handle_response(StatusCode::from_u16(status).unwrap(), &headers)
     }
 
     #[test]
@@ -165,7 +231,7 @@ mod tests {
         let mut redirects = redirects(Method::GET);
         assert_eq!(step(&mut redirects, 200, "/t"), RedirectStep::Done);
         assert_eq!(step(&mut redirects, 304, "/t"), RedirectStep::Done);
-        let response = redirects.handle_response(StatusCode::TEMPORARY_REDIRECT, None);
+        let response = redirects.handle_response(StatusCode::TEMPORARY_REDIRECT, &HeaderMap::new());
         assert_eq!(response, RedirectStep::Done);
     }
 
@@ -200,14 +266,72 @@ mod tests {
     #[test]
     fn the_target_of_a_write_is_remembered_where_the_stream_is() {
         let mut write = redirects(Method::POST);
-        assert!(!write.is_remembered_after(StatusCode::OK));
+        let ok = Some(StatusCode::OK);
+        assert_eq!(write.memory_after(ok), TargetMemory::Unchanged);
         step(&mut write, 307, "http://leader/s");
-        assert!(write.is_remembered_after(StatusCode::NO_CONTENT));
-        assert!(write.is_remembered_after(StatusCode::CONFLICT));
-        assert!(!write.is_remembered_after(StatusCode::SERVICE_UNAVAILABLE));
+        for at_home in [StatusCode::NO_CONTENT, StatusCode::CONFLICT] {
+            assert_eq!(write.memory_after(Some(at_home)), TargetMemory::Remember);
+        }
+        assert_eq!(
+            write.memory_after(Some(StatusCode::SERVICE_UNAVAILABLE)),
+            TargetMemory::Unchanged
+        );
         let mut read = redirects(Method::GET);
         step(&mut read, 307, "http://leader/s");
-        assert!(!read.is_remembered_after(StatusCode::OK));
+        assert_eq!(read.memory_after(ok), TargetMemory::Unchanged);
+    }
+
+    #[test]
+    fn a_write_begins_at_the_remembered_target_and_forgets_it_after_a_failure() {
+        let leader = url("http://leader/s");
+        assert_eq!(Redirects::new(&Method::GET, &START, Some(&leader)).url(), &*START);
+        let mut write = Redirects::new(&Method::POST, &START, Some(&leader));
+        assert_eq!(write.url(), &leader);
+        let status = |code| Some(StatusCode::from_u16(code).unwrap());
+        for (outcome, memory) in [
+            (status(200), TargetMemory::Unchanged),
+            (status(409), TargetMemory::Unchanged),
+            (status(400), TargetMemory::Forget),
+            (status(503), TargetMemory::Forget),
+            (None, TargetMemory::Forget),
+        ] {
+            assert_eq!(write.memory_after(outcome), memory, "{outcome:?}");
+        }
+        step(&mut write, 307, "http://next-leader/s");
+        assert_eq!(write.memory_after(status(200)), TargetMemory::Remember);
+    }
+
+    #[test]
+    fn a_write_starts_over_once_if_the_stream_is_not_at_the_remembered_target_any_more() {
+        let leader = url("http://leader/s");
+        let stale = HeaderMap::from_iter([(PRODUCER_EPOCH, HeaderValue::from_static("4"))]);
+        for status in [401, 403, 404, 410, 421] {
+            let mut write = Redirects::new(&Method::POST, &START, Some(&leader));
+            assert_eq!(step(&mut write, status, "/t"), RedirectStep::StartOver, "{status}");
+            assert_eq!(write.url(), &*START);
+            for last in [200, 404] {
+                let last = StatusCode::from_u16(last).unwrap();
+                assert_eq!(write.memory_after(Some(last)), TargetMemory::Forget);
+            }
+            assert_eq!(
+                step(&mut write, 307, "http://leader/s"),
+                RedirectStep::Follow(leader.clone())
+            );
+            assert_eq!(write.memory_after(Some(StatusCode::OK)), TargetMemory::Remember);
+            assert_eq!(step(&mut write, status, "/t"), RedirectStep::Done, "{status}");
+        }
+        let mut redirected = Redirects::new(&Method::POST, &START, Some(&leader));
+        step(&mut redirected, 307, "http://next-leader/s");
+        assert_eq!(step(&mut redirected, 404, "/t"), RedirectStep::StartOver);
+        for status in [200, 204, 400, 409, 413, 429, 500, 502, 503, 504] {
+            let mut write = Redirects::new(&Method::POST, &START, Some(&leader));
+            assert_eq!(step(&mut write, status, "/t"), RedirectStep::Done, "{status}");
+        }
+        let mut fenced = Redirects::new(&Method::POST, &START, Some(&leader));
+        assert_eq!(
+            fenced.handle_response(StatusCode::FORBIDDEN, &stale),
+            RedirectStep::Done
+        );
     }
 
     #[test]

@@ -2,10 +2,9 @@
 //! another origin only if the user trusts it.
 
 use durable_streams_protocol::error::{Kind, Result};
-use durable_streams_protocol::redirect::{RedirectStep, Redirects, is_at_home, origin_of};
+use durable_streams_protocol::redirect::{RedirectStep, Redirects, TargetMemory, origin_of};
 use durable_streams_protocol::request::{Request, RequestFailure};
 use durable_streams_protocol::target::Prepared;
-use reqwest::header::LOCATION;
 use reqwest::{Method, Response, Url};
 
 use super::single::send_to;
@@ -33,16 +32,20 @@ pub(crate) async fn send(
         Method::GET | Method::HEAD => None,
         _ => targets.get(&prepared.url),
     };
-    let start = remembered.as_ref().map_or(&prepared.url, |target| &target.url);
+    let mut redirects = Redirects::new(
+        &request.method,
+        &prepared.url,
+        remembered.as_ref().map(|target| &target.url),
+    );
     let mut is_trusted = remembered.as_ref().is_none_or(|target| target.is_trusted);
-    let mut redirects = Redirects::new(&request.method, start);
     let outcome = follow(endpoint, pool, request, &prepared, &mut redirects, &mut is_trusted).await;
-    let status = outcome.as_ref().map(Response::status).ok();
-    if status.is_some_and(|status| redirects.is_remembered_after(status)) {
-        let url = redirects.url().clone();
-        targets.remember(prepared.url.clone(), RedirectTarget { url, is_trusted });
-    } else if remembered.is_some() && !status.is_some_and(is_at_home) {
-        targets.forget(&prepared.url);
+    match redirects.memory_after(outcome.as_ref().map(Response::status).ok()) {
+        TargetMemory::Unchanged => {}
+        TargetMemory::Forget => targets.forget(&prepared.url),
+        TargetMemory::Remember => {
+            let url = redirects.url().clone();
+            targets.remember(prepared.url.clone(), RedirectTarget { url, is_trusted });
+        }
     }
     outcome
 }
@@ -67,8 +70,9 @@ async fn follow(
         let pool = elsewhere.as_ref().unwrap_or(pool);
         let response = send_to(endpoint, pool, request, url.clone(), headers).await?;
         let about = endpoint.about(request.operation);
-        match redirects.handle_response(response.status(), response.headers().get(LOCATION)) {
+        match redirects.handle_response(response.status(), response.headers()) {
             RedirectStep::Done => return Ok(response),
+            RedirectStep::StartOver => *is_trusted = true,
             RedirectStep::Circle(reason) => return Err(RequestFailure::NotSent(about.error(Kind::Status, reason))),
             RedirectStep::Unusable(reason) => return Err(RequestFailure::Final(about.error(Kind::Status, reason))),
             RedirectStep::Follow(url) => {
