@@ -38,8 +38,9 @@ module DurableStreams
     #   can leave
     # @param headers [Hash] headers of every request: name => String, or a value callable, which is called for every
     #   HTTP request, retries included. It runs on a thread that waits for the request, and its exception is raised
-    #   there. (Producers call it on a callback thread.) nil omits the header
-    # @param params [Hash] query parameters of every request; values as in headers
+    #   there, unchanged. That does not say whether an earlier try of a write was carried out: if it matters, rescue
+    #   inside the callable. (Producers call it on a callback thread, and fail.) nil omits the header
+    # @param params [Hash] query parameters of every request; values as in headers, with callables as there
     # @param timeout [Numeric] seconds of silence before a request fails: while connecting, while waiting for the
     #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
     # @param retry_policy [RetryPolicy, nil] nil: that of {DurableStreams.configure}. If none was chosen there either,

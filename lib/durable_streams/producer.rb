@@ -238,7 +238,7 @@ module DurableStreams
     # Flushes, closes the stream permanently and exactly once, and ends the producer. A second call with the same data,
     # or without data, returns the same result.
     # @param data [Object, nil] a last message, stored in the same atomic step; see {#append}
-    # @return [CloseResult]
+    # @return [CloseResult] its `final_offset` may be nil after a lost response
     # @raise [ClosedError] if the producer was closed without closing the stream
     # @raise [StreamClosedError] if another writer has closed the stream (also a ProducerError); or if this producer
     #   closed it with other data or none, so that `data` is not stored
@@ -249,8 +249,7 @@ module DurableStreams
 
       text = encode(data) unless data.nil?
       offset = finish { @native.close_stream(text, data) }
-      # The response to a repeated request has no offset. The stream's end has not changed since.
-      @close_result ||= CloseResult.new(final_offset: offset || @stream.head.next_offset)
+      @close_result ||= CloseResult.new(final_offset: offset || @stream.final_offset)
       @close_result
     end
 

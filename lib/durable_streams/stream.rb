@@ -63,8 +63,9 @@ module DurableStreams
     # @param content_type [String, Symbol, nil] the stream's type: a MIME type, :json, :bytes or :text. If it is given,
     #   no HEAD request is needed to learn it
     # @param headers [Hash] added to the context's headers, or replacing them: name => String, or a value callable,
-    #   which is called for every request; nil omits a header
-    # @param params [Hash] query parameters; values as in headers
+    #   which is called for every request, retries included; nil omits a header. The caller gets a callable's exception
+    #   unchanged. If it is raised for a later try, an earlier one may have been carried out
+    # @param params [Hash] query parameters; values as in headers, with callables as there
     # @param batching [Boolean, Symbol] whether appends of several threads share a request while another is in flight.
     #   true: they do, unless this handle or its context has value callables; :shared_values: they do in any case, and
     #   the callables run once, for the first append of the request; false: every append has its own request
@@ -181,7 +182,7 @@ module DurableStreams
     # Closes the stream permanently: it accepts no more data, and its readers end.
     # @param data [Object, nil] a last message, stored in the same atomic step; see {#append}
     # @param content_type [String, Symbol, nil] type of data; nil: the stream's
-    # @return [CloseResult]
+    # @return [CloseResult] with `exactly_once`, its `final_offset` may be nil after a lost response
     # @raise [StreamClosedError] if data is given and the stream is already closed; without data that is a success
     # @raise [StreamNotFoundError] if the stream does not exist
     def close_stream(data: nil, content_type: nil)
@@ -191,8 +192,7 @@ module DurableStreams
       type ||= known_content_type(:close)
       json = ContentType.json?(type)
       data = Message.encode(data, json, type)
-      # A server need not name the offset in its response to a duplicate.
-      CloseResult.new(final_offset: @native.close_stream(data, type, json) || head.next_offset)
+      CloseResult.new(final_offset: @native.close_stream(data, type, json) || final_offset)
     end
 
     # Does nothing: connections belong to the {Client}, and the stream on the server remains open. Exists for code
@@ -370,6 +370,16 @@ module DurableStreams
       head = @native.head(purpose)
       learn(head[:content_type])
       HeadResult.new(**head, expires_at: moment(head[:expires_at]))
+    end
+
+    # Requests (HEAD) where the stream ends, which this program has closed. A server need not say it in its response to
+    # a repeated request.
+    # @api private
+    # @return [String, nil] nil if the request fails: that does not make the close a failure
+    def final_offset
+      head.next_offset
+    rescue DurableStreamError
+      nil
     end
 
     # Returns the content type; sends a HEAD request if it is not known.

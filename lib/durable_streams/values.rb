@@ -87,7 +87,8 @@ module DurableStreams
   # The result of close_stream.
   CloseResult = Struct.new(:final_offset, keyword_init: true) do
     # @!attribute [r] final_offset
-    #   @return [String] the offset of the stream's end, which is final
+    #   @return [String, nil] the offset of the stream's end, which is final. nil if the response that reports the
+    #     close does not have it, and the HEAD request for it fails
 
     # @param final_offset [String, nil]
     def initialize(final_offset: nil)

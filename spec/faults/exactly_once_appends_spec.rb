@@ -91,6 +91,17 @@ RSpec.describe "Appends with exactly_once: true", :faults do
       end
     end
 
+    it "close the stream with data although nobody says where it ends" do
+      stream.append(1)
+      upstream = server_url
+      faults.next("POST") { |reply| reply.forward(upstream).rst }
+      faults.next("POST") { |reply| reply.respond(204, "", "producer-epoch" => "0", "producer-seq" => "1") }
+      faults.on("HEAD") { |reply| reply.respond(404) }
+      expect(stream.close_stream(data: 2)).to eq(DurableStreams::CloseResult.new(final_offset: nil))
+      expect(stored.read_all).to eq([1, 2])
+      expect(stored.head).to be_closed
+    end
+
     it "store the appends of many threads once, in the order of each thread, while many faults occur" do
       upstream = server_url
       faults.on("POST") { |reply| reply.forward(upstream).send_response }

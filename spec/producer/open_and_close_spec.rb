@@ -153,6 +153,18 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       end
     end
 
+    it "succeeds although nobody says where the stream ends" do
+      producer = proxied
+      producer.append!(0)
+      upstream = server_url
+      faults.next("POST", path) { |reply| reply.forward(upstream).rst }
+      faults.next("POST", path) { |reply| reply.respond(204, "", "producer-epoch" => "0", "producer-seq" => "1") }
+      faults.on("HEAD", path) { |reply| reply.respond(404) }
+      expect(producer.close_stream(data: 1)).to eq(DurableStreams::CloseResult.new(final_offset: nil))
+      expect(stored).to eq([0, 1])
+      expect(stream.head).to be_closed
+    end
+
     it "rejects invalid data and can then be called again" do
       producer = direct
       expect { producer.close_stream(data: "{") }.to raise_error(DurableStreams::ParseError)
