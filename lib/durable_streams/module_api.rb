@@ -18,15 +18,18 @@ module DurableStreams
     attr_writer :logger
 
     # Logs a problem that no caller can rescue. Outside the main Ractor, which owns the logger, it calls Kernel#warn.
+    # If the logger raises, it does so too: the exception must not replace the result of the caller's operation.
     # @param severity [Symbol] the logger's method
     # @param message [String]
     # @return [nil]
     # @api private
     def report(severity, message)
-      if Ractor.current == Ractor.main
+      return warn_about(message) unless Ractor.current == Ractor.main
+
+      begin
         logger&.public_send(severity, message)
-      else
-        warn(message)
+      rescue StandardError => e
+        warn_about("#{message} (the logger raised #{e.class}: #{e.message})")
       end
       nil
     end
@@ -99,7 +102,8 @@ module DurableStreams
       Stream.create(url, content_type: content_type, context: context, **options)
     end
 
-    # Appends one message.
+    # Appends one message. Every call makes a new handle. With `exactly_once`, each handle has a producer id of its own,
+    # which servers remember for a while. So use one {Stream} for many appends.
     # @param url [String, URI] absolute, or a path to join to the base_url
     # @param data [Object] see {Stream#append}
     # @param seq [String, nil] see {Stream#append}
@@ -172,6 +176,13 @@ module DurableStreams
     end
 
     private
+
+    # Writes to standard error, if that is possible.
+    def warn_about(message)
+      warn(message)
+    rescue StandardError
+      nil # $stderr may be closed, or an object of the application. No other place is left to write to.
+    end
 
     def in_trap_handler?
       Mutex.new.synchronize { false }

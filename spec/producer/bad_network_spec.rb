@@ -39,6 +39,19 @@ on_each_server DurableStreams::Producer, "over a bad network", :producer do
     end
   end
 
+  it "returns the result of an append although the logger raises" do
+    before = DurableStreams.logger
+    DurableStreams.logger = Class.new(Logger) { def add(*) = raise(IOError, "disk full") }.new(nil)
+    producer.append!(0)
+    faults.next("POST", path) { |reply| reply.respond(503) }
+    result = nil
+    expect { result = producer.append!(1) }.to output(/outage.*disk full/).to_stderr
+    expect(result).not_to be_duplicate
+    expect(stored).to eq([0, 1])
+  ensure
+    DurableStreams.logger = before
+  end
+
   it "waits for the Retry-After of a 429" do
     producer.append!(0)
     faults.next("POST", path) { |reply| reply.retry_after(1) }

@@ -108,6 +108,16 @@ RSpec.describe DurableStreams do
       described_class.logger = own
       expect(described_class.logger).to equal(own)
     end
+
+    it "may raise: the line and the exception go to standard error" do
+      described_class.logger = Class.new(Logger) { def add(*) = raise(IOError, "disk full") }.new(nil)
+      expect { described_class.report(:warn, "a line") }.to output(/a line .*IOError: disk full/).to_stderr
+      before = $stderr
+      $stderr = Object.new.tap { |closed| def closed.write(*) = raise(IOError, "closed stream") }
+      expect(described_class.report(:warn, "a line")).to be_nil
+    ensure
+      $stderr = before if before
+    end
   end
 
   it "loads Logger on first use, as the reference client does" do

@@ -87,10 +87,9 @@ pub fn has_lines() -> bool {
 
 /// Takes the oldest line of this process.
 pub fn next_line() -> Option<LogLine> {
-    let Some(log) = LOG.get() else {
-        HAS_LINES.store(false, Ordering::Relaxed);
-        return None;
-    };
+    // A forked child may have only the parent's `HAS_LINES`. It is reset under the lock of the child's own log, so that
+    // it cannot hide a line that another thread adds at the same time.
+    let log = LOG.get_or_make(Log::default);
     let mut lines = log.lines.lock();
     let next = lines.pop_front();
     HAS_LINES.store(!lines.is_empty(), Ordering::Relaxed);

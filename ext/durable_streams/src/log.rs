@@ -9,6 +9,9 @@ use magnus::{Error, Module, Object, RArray, RModule, Ruby, Value, function};
 use crate::wait::wait;
 
 /// Writes the lines that wait for it. May run Ruby code: do not call it while reading the bytes of a string.
+///
+/// # Errors
+/// An interrupt. What the application's logger raises is rescued in Ruby.
 #[inline]
 pub(crate) fn write_log(ruby: &Ruby) -> Result<(), Error> {
     if log::has_lines() {

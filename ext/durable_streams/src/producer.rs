@@ -288,6 +288,7 @@ impl Producer {
     /// failure.
     fn settled<T>(&self, ruby: &Ruby, outcome: Result<T, ProducerError>) -> Result<T, Error> {
         self.memory.set(ruby, self.running(ruby)?.buffered());
+        // Loggers cannot raise into it (`DurableStreams.report`). After an interrupt, the failure is not yet reported.
         write_log(ruby)?;
         outcome.map_err(|failed| self.failure(ruby, &failed))
     }
