@@ -77,11 +77,16 @@ on_each_server "An outage" do
     Array.new([count, queue.size].max) { queue.pop }
   end
 
+  # Waits until the queue has `count` items.
+  def await(queue, count)
+    take(queue, count).each { |item| queue << item }
+  end
+
   # Runs everything through an outage of so many seconds. Returns the number of messages appended to the producer.
   def run_through_outage(seconds, seen, producer)
     producing = produce(producer)
     appending = Array.new(4) { |number| append(number) }
-    [*seen, outcomes[:stored]].each { |queue| take(queue, 50).each { |item| queue << item } }
+    [*seen, outcomes[:stored]].each { |queue| await(queue, 50) }
     sending.synchronize do
       # Killed between storing a batch and the producer's state, the Node server would store a repeated batch twice.
       producer.flush
@@ -90,7 +95,7 @@ on_each_server "An outage" do
     sleep(seconds) # The length of the outage is what is tested.
     before = outcomes[:stored].size
     outage_server.restart
-    Thread.pass until outcomes[:stored].size > before + 50
+    await(outcomes[:stored], before + 50)
     yield
     @stopped = true
     appending.each(&:join)
