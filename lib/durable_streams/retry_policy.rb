@@ -5,9 +5,9 @@ module DurableStreams
   # 0 and `initial_delay * multiplier ** (n - 1)`, at most `max_delay`. It is at least as long as a server's
   # Retry-After; if that exceeds `max_delay`, the error is raised without a retry.
   #
-  # Where nobody has chosen a policy, live reads, producers and appends with `exactly_once` are patient: after their first
-  # success, a live read retries until it is closed, and the others for 120 seconds (`delivery_timeout:` of a producer).
-  # A patient live read waits as long as Retry-After says, also beyond `max_delay`.
+  # Where nobody has chosen a policy, live reads, producers and appends with `exactly_once` are patient: after their
+  # first success, a live read retries until it is closed, and the others for 120 seconds (`delivery_timeout:` of a
+  # producer). A patient live read waits as long as Retry-After says, also beyond `max_delay`.
   #
   # {Client} and {DurableStreams.configure} copy the policy, so later changes to it have no effect on them.
   RetryPolicy = Struct.new(:max_retries, :initial_delay, :max_delay, :multiplier, :retryable_statuses,

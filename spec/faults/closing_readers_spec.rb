@@ -104,6 +104,17 @@ RSpec.describe "Closing a reader from another thread", :faults do
       expect(faults.requests.size).to eq(1)
     end
 
+    it "raises ClosedError at once if the reader waits before a retry" do
+      faults.next("GET") { |reply| reply.read("[1]", next_offset: "1") }
+      faults.on { |reply| reply.retry_after(29, 503) }
+      client = DurableStreams::Client.new(base_url: faults.url, retry_policy: DurableStreams::RetryPolicy.new)
+      reader = client.stream("/s", content_type: :json).read_json(live: :long_poll)
+      reading = in_thread { reader.each(&:itself) }
+      faults.wait_until_responded(2)
+      client.close
+      expect(reading.join(20)&.value).to be_a(DurableStreams::ClosedError)
+    end
+
     it "raises ClosedError for every later request" do
       client = fault_client
       stream = client.stream("/s", content_type: :json)

@@ -133,7 +133,8 @@ RSpec.describe "Event streams", :faults do
     faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
     faults.on("GET", nil, query: { "live" => "sse" }, &:hang)
     hasty = fault_stream(timeout: 0.5, live_timeout: 60, retries: { max_retries: 1, initial_delay: 0.001 })
-    expect { hasty.read_json(live: :auto).each.to_a }.to raise_error(DurableStreams::TimeoutError, /within 0.5 s .2 tries/)
+    expect { hasty.read_json(live: :auto).each.to_a }
+      .to raise_error(DurableStreams::TimeoutError, /within 0.5 s .2 tries/)
   end
 
   it "differ from long-polls that never respond, which are requested again without limit" do

@@ -36,6 +36,14 @@ RSpec.describe "Patience", :faults do
       expect(patient.read_json(live: :long_poll).to_a).to eq([1, 2])
     end
 
+    it "goes on after a break" do
+      faults.next("GET") { |reply| reply.read("[1,2]", next_offset: "1") }
+      faults.on("GET", times: 12) { |reply| reply.respond(503) }
+      faults.on("GET") { |reply| reply.read("[3]", next_offset: "2", closed: true) }
+      reader = patient.read_json(live: :long_poll)
+      expect(reader.first(2) + reader.to_a).to eq([1, 2, 3])
+    end
+
     it "follows the policy until the first success" do
       faults.on("GET") { |reply| reply.respond(503) }
       expect { patient.read_json(live: :long_poll).first }.to raise_error(DurableStreams::FetchError) do |error|

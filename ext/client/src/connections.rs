@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
@@ -12,6 +12,7 @@ use durable_streams_protocol::retry::policy::RetryPolicy;
 use reqwest::Url;
 use rustls::ClientConfig;
 
+use crate::close_signal::CloseSignal;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
@@ -96,7 +97,7 @@ pub(crate) fn on_forget(forget: fn(u64)) {
 pub struct Client {
     id: u64,
     config: Config,
-    closed: AtomicBool,
+    closing: CloseSignal,
     redirect_targets: RedirectTargets,
 }
 
@@ -208,7 +209,7 @@ impl Client {
         Arc::new(Self {
             id,
             config,
-            closed: AtomicBool::new(false),
+            closing: CloseSignal::default(),
             redirect_targets: RedirectTargets::default(),
         })
     }
@@ -223,15 +224,21 @@ impl Client {
         &self.redirect_targets
     }
 
-    /// Closes idle connections and refuses further requests. Running requests go on to their end. May be called again.
+    /// Closes idle connections and refuses further requests. Running requests go on to their end. Reads that wait
+    /// between two requests fail. May be called again.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.closing.close();
         self.forget_connections();
     }
 
     /// Whether `close` was called.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closing.is_closed()
+    }
+
+    /// Waits for `close`.
+    pub(crate) async fn closed(&self) {
+        self.closing.closed().await;
     }
 
     /// The pool for `url` on the process's runtime. Call it on the application's thread: the first call reads the

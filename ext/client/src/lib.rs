@@ -64,6 +64,7 @@
 //!         no_cache: false,
 //!         retry: None,
 //!         max_bytes: usize::MAX,
+//!         has_succeeded: false,
 //!     },
 //! )?;
 //! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -89,6 +90,7 @@
 //! ```
 
 pub mod append;
+pub mod close_signal;
 pub mod connections;
 pub mod endpoint;
 mod exchange;

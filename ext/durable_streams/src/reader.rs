@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use durable_streams_client::close_signal::CloseSignal;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::log::{self, LogLine};
@@ -41,7 +42,7 @@ mod state;
 
 use batch::{BatchBuilder, ContentKind};
 use lock::{ReaderLock, is_within};
-use state::{ActiveSession, CloseSignal, ITEMS_BATCH_BYTES, ReaderState};
+use state::{ActiveSession, ITEMS_BATCH_BYTES, ReaderState};
 
 /// A reader's options, and how far it has read.
 #[derive(TypedData)]
@@ -128,6 +129,7 @@ impl Reader {
             position: Position::new(&options.offset, options.cursor),
             stream_closed: false,
             status: None,
+            has_succeeded: false,
             ended: false,
             session: None,
             taken: 0,
@@ -257,6 +259,10 @@ impl Reader {
         loop {
             let event;
             (event, lock) = self.next_event(ruby, lock, least)?;
+            // Every event but a length comes after a success.
+            if !matches!(event, None | Some(ReadEvent::Length(_))) {
+                self.state.lock().has_succeeded = true;
+            }
             let step = match event {
                 Some(ReadEvent::Position(position)) => {
                     self.state.lock().position = position;
@@ -331,6 +337,7 @@ impl Reader {
                         no_cache: false,
                         retry: self.retry.clone(),
                         max_bytes: usize::MAX,
+                        has_succeeded: state.has_succeeded,
                     };
                     let (endpoint, calls) = stream.call_endpoint();
                     // Only without callables: they may run for long, and would occupy an inline runtime meanwhile.

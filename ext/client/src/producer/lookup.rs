@@ -68,6 +68,7 @@ impl RequestSender {
             no_cache: true,
             retry: None,
             max_bytes: MAX_READ_BACK_BYTES,
+            has_succeeded: false,
         };
         let session = Session::start(&self.endpoint, options)?;
         let mut events = session.lock_events().await;

@@ -77,7 +77,7 @@ impl Driver {
                 ReadAction::End(outcome) => return outcome.map_or(Ok(()), Err),
                 ReadAction::Wait(until) => {
                     self.response = None;
-                    tokio::time::sleep_until(until.into()).await;
+                    self.wait(until).await;
                 }
                 ReadAction::Request => self.request().await,
                 ReadAction::Receive { live } => self.receive(live).await,
@@ -94,6 +94,17 @@ impl Driver {
                 let permit = self.request_permit.take();
                 self.sender.send(event, permit).await;
             }
+        }
+    }
+
+    /// Waits until this time. If the client is closed meanwhile, the read fails.
+    async fn wait(&mut self, until: Instant) {
+        let closed = tokio::select! {
+            () = self.endpoint.client().closed() => self.endpoint.check_open(Operation::Read),
+            () = tokio::time::sleep_until(until.into()) => Ok(()),
+        };
+        if let Err(error) = closed {
+            self.fail(RequestFailure::Final(error));
         }
     }
 

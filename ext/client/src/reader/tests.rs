@@ -36,6 +36,7 @@ fn reading(respond: fn() -> ResponseFuture) -> (Arc<Endpoint>, ReadOptions) {
         no_cache: false,
         retry: None,
         max_bytes: usize::MAX,
+        has_succeeded: false,
     };
     (endpoint, options)
 }

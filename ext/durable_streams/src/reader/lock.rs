@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
+use durable_streams_client::close_signal::CloseSignal;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::EventsLock;
@@ -12,7 +13,7 @@ use durable_streams_protocol::read::event::ReadEvent;
 use magnus::{Error, Ruby};
 use tokio::sync::OwnedMutexGuard;
 
-use super::state::{ActiveSession, CloseSignal, ReaderState};
+use super::state::{ActiveSession, ReaderState};
 use crate::caller::Caller;
 use crate::errors;
 use crate::ruby_calls::CallReceiver;

@@ -1,15 +1,13 @@
 //! State that a reader and the calls that read from it share.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::inline::job::Job;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Session;
 use durable_streams_protocol::read::cursor::Position;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::caller::Caller;
 use crate::ruby_calls::CallReceiver;
@@ -17,43 +15,13 @@ use crate::ruby_calls::CallReceiver;
 /// A call that wants a whole batch of items is woken when this many bytes are there.
 pub(super) const ITEMS_BATCH_BYTES: usize = 64 * 1024;
 
-/// Whether the reader is closed, and a notification of waiting calls.
-#[derive(Default)]
-pub(super) struct CloseSignal {
-    closed: AtomicBool,
-    /// One for each process, so that a forked child does not wait for threads of its parent.
-    notify: ProcessLocal<Notify>,
-}
-
-impl CloseSignal {
-    /// Closes the reader.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.notify.get_or_make(Notify::new).notify_waiters();
-    }
-
-    /// Whether `close` was called.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    /// Waits for `close`.
-    pub(super) async fn closed(&self) {
-        let notify = self.notify.get_or_make(Notify::new);
-        let mut notified = pin!(notify.notified());
-        // Registered before the check, so that no close in between is missed.
-        notified.as_mut().enable();
-        if !self.is_closed() {
-            notified.await;
-        }
-    }
-}
-
 /// How far Ruby has read, and the session that it continues.
 pub(super) struct ReaderState {
     pub(super) position: Position,
     pub(super) stream_closed: bool,
     pub(super) status: Option<u16>,
+    /// Whether a request of this or an earlier session has succeeded.
+    pub(super) has_succeeded: bool,
     /// The read ended by itself.
     pub(super) ended: bool,
     pub(super) session: Option<Arc<ProcessBound<ActiveSession>>>,

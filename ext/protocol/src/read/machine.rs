@@ -150,7 +150,7 @@ impl ReadMachine {
             schedule: Schedule::default(),
             patient,
             is_live: options.live != Live::Off,
-            outages: Outages::default(),
+            outages: Outages::new(options.has_succeeded),
             ended_at_once: false,
             values_refreshed: false,
             state: ReadState::Idle(None),

@@ -25,6 +25,8 @@ pub struct ReadOptions {
     pub retry: Option<RetryPolicy>,
     /// The read fails once its response bodies are larger than this in total.
     pub max_bytes: usize,
+    /// Whether an earlier session of the same read has succeeded, so that this one may be patient from the beginning.
+    pub has_succeeded: bool,
 }
 
 /// The settings that a read takes from its client.

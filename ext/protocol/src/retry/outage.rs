@@ -36,6 +36,14 @@ pub enum OutageEvent {
 }
 
 impl Outages {
+    /// No failed tries. `has_succeeded`: there was a success before.
+    pub fn new(has_succeeded: bool) -> Self {
+        Self {
+            has_succeeded,
+            current: None,
+        }
+    }
+
     /// Whether there has been a success.
     pub fn has_succeeded(&self) -> bool {
         self.has_succeeded

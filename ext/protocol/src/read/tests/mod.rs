@@ -37,6 +37,7 @@ fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> Rea
         no_cache: false,
         retry: None,
         max_bytes: usize::MAX,
+        has_succeeded: false,
     };
     let config = ReadConfig {
         url: "http://h/s".to_owned(),

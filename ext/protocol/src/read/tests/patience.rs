@@ -4,10 +4,10 @@ use crate::retry::outage::OutageEvent;
 
 /// A live read whose policy allows one retry.
 fn live(patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
-    read_live(Live::LongPoll, patient, retry)
+    read_live(Live::LongPoll, patient, retry, false)
 }
 
-fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
+fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>, has_succeeded: bool) -> ReadMachine {
     let options = ReadOptions {
         live,
         position: Position::new("", None),
@@ -16,6 +16,7 @@ fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>) -> ReadMachi
         no_cache: false,
         retry,
         max_bytes: usize::MAX,
+        has_succeeded,
     };
     let config = ReadConfig {
         url: "http://h/s".to_owned(),
@@ -156,7 +157,7 @@ fn a_failure_after_a_long_wait_counts_as_any_other() {
 
 #[test]
 fn an_event_stream_without_headers_is_a_failed_try() {
-    let (mut machine, mut now) = (read_live(Live::Sse, false, None), Instant::now());
+    let (mut machine, mut now) = (read_live(Live::Sse, false, None, false), Instant::now());
     for _ in 0..2 {
         now += pause(&machine, now);
         let request = machine.request(now);
@@ -180,7 +181,7 @@ const CONTROL: &str = "event: control\ndata: {\"streamNextOffset\":\"5\",\"upToD
 #[test]
 fn event_streams_that_end_at_once_are_one_outage_and_a_limited_number_of_failures() {
     for (patient, connections) in [(false, 2), (true, 10)] {
-        let (mut machine, mut now) = (read_live(Live::Sse, patient, None), Instant::now());
+        let (mut machine, mut now) = (read_live(Live::Sse, patient, None, false), Instant::now());
         for _ in 0..connections {
             now += pause(&machine, now);
             receive_events(&mut machine, now, CONTROL);
@@ -194,7 +195,7 @@ fn event_streams_that_end_at_once_are_one_outage_and_a_limited_number_of_failure
 
 #[test]
 fn a_quiet_event_stream_that_lasts_ends_an_outage_and_resets_the_count_of_failures() {
-    let (mut machine, mut now) = (read_live(Live::Sse, false, None), Instant::now());
+    let (mut machine, mut now) = (read_live(Live::Sse, false, None, false), Instant::now());
     for _ in 0..5 {
         now += pause(&machine, now);
         receive_events(&mut machine, now, CONTROL);
@@ -203,4 +204,10 @@ fn a_quiet_event_stream_that_lasts_ends_an_outage_and_resets_the_count_of_failur
     }
     assert!(matches!(machine.poll_action(now), ReadAction::Wait(_)));
     assert_eq!(outages(&mut machine).len(), 9, "five beginnings, four ends");
+}
+
+#[test]
+fn a_patient_read_is_patient_from_the_beginning_if_an_earlier_session_succeeded() {
+    let (mut machine, mut now) = (read_live(Live::LongPoll, true, None, true), Instant::now());
+    assert!(fail(&mut machine, &mut now).0.is_none());
 }

@@ -72,6 +72,7 @@ impl ReadRun {
             no_cache: false,
             retry: None,
             max_bytes: usize::MAX,
+            has_succeeded: false,
         };
         let form = [ServerForm::Arrays, ServerForm::Lines, ServerForm::Sequence][rng.usize(..3)];
         let max_size = match form {
