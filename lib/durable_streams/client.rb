@@ -42,7 +42,8 @@ module DurableStreams
     #   inside the callable. (Producers call it on a callback thread, and fail.) nil omits the header
     # @param params [Hash] query parameters of every request; values as in headers, with callables as there
     # @param timeout [Numeric] seconds of silence before a request fails: while connecting, while waiting for the
-    #   response, and between its bytes. It does not limit a download that makes progress, nor a live read
+    #   response, and between its bytes. It does not limit a download that makes progress, nor how long a
+    #   live read waits for data
     # @param retry_policy [RetryPolicy, nil] nil: that of {DurableStreams.configure}. If none was chosen there either,
     #   {RetryPolicy.default} until the first success; then live reads, producers and appends with `exactly_once` are
     #   patient, as the {RetryPolicy} describes

@@ -6,7 +6,8 @@ use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Progress, ReadStep, Stall};
 use super::event_stream::{EventBatch, EventStream, StreamEvent};
-use super::machine::{MIN_STABLE_REQUEST, ReadMachine, ReadOutcome, ReadState, TYPE_CHANGED};
+use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
+use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use super::payload::{Format, Payload};
 use crate::error::{Error, Kind, Operation, excerpt};
 use crate::meaning::{Meaning, status_of_code};
@@ -119,7 +120,8 @@ impl ReadMachine {
             return Err(ReadOutcome::Stalled(stall));
         }
         // After a connection that ended at once, an event without data is no success: this one may end as soon.
-        if !is_empty || !self.ended_at_once || self.request_age(now) >= MIN_EVENT_CONNECTION {
+        let lasts = self.request_age(now) >= MIN_EVENT_CONNECTION;
+        if !is_empty || !self.ended_at_once || lasts || progress.closed {
             self.succeeded(now);
         }
         self.values_refreshed = false;

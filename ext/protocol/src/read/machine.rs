@@ -2,7 +2,7 @@
 //!
 //! It decides what a response means for the position, and when to send the next request, to retry, to reconnect and to
 //! give up. `cursor` has the position, `content` the content of one response, `live` and `event_stream` an SSE
-//! connection.
+//! connection, `outcome` what follows the end of a request.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,10 +13,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::batch::Batch;
 use super::content::{ContentError, ResponseContent};
-use super::cursor::{Cursor, Live, MIN_LONG_POLL, Mode, Progress, ReadStep, Stall};
+use super::cursor::{Cursor, Live, Mode, Progress, ReadStep, Stall};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
 pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
+use super::outcome::ReadOutcome;
 use super::payload::{Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
@@ -27,10 +28,6 @@ use crate::retry::policy::Schedule;
 
 /// The reason why a record cannot be continued.
 pub(super) const TYPE_CHANGED: &str = "the content type changed in the middle of a record";
-/// A live request that lasted at least this long, and then did not fail, resets the count of failures. So does an SSE
-/// connection that was lost after this time.
-pub(super) const MIN_STABLE_REQUEST: Duration = Duration::from_secs(5);
-
 /// What the driver does next.
 #[derive(Debug)]
 pub enum ReadAction {
@@ -65,19 +62,19 @@ pub struct ReadMachine {
     no_cache: bool,
     /// How many more bytes it may receive.
     bytes_left: usize,
-    jitter: ReadJitter,
+    pub(super) jitter: ReadJitter,
     pub(super) schedule: Schedule,
     /// Whether the read retries without limit after its first success.
-    patient: bool,
-    is_live: bool,
-    outages: Outages,
+    pub(super) patient: bool,
+    pub(super) is_live: bool,
+    pub(super) outages: Outages,
     /// The last SSE connection ended right after it began, and nothing has succeeded since.
     pub(super) ended_at_once: bool,
     /// A 401 or 403 was retried with new values, and no request has succeeded since.
     pub(super) values_refreshed: bool,
     pub(super) state: ReadState,
     /// The request in flight.
-    sent: Option<SentRead>,
+    pub(super) sent: Option<SentRead>,
     pub(super) events: VecDeque<ReadEvent>,
 }
 
@@ -100,30 +97,11 @@ pub(super) enum ReadState {
 
 /// The request in flight.
 #[derive(Clone, Copy, Debug)]
-struct SentRead {
-    mode: Mode,
-    at: Instant,
+pub(super) struct SentRead {
+    pub(super) mode: Mode,
+    pub(super) at: Instant,
     /// Whether its response is content.
-    has_content: bool,
-}
-
-/// How a request ended, and so when the next one goes out.
-///
-/// The count of failures is reset by [`ReadMachine::succeeded`], usually while the response arrives, and by one of these
-/// variants as it says. Otherwise none changes it but those that count a failure.
-pub(super) enum ReadOutcome {
-    /// An SSE connection ended in an orderly way, which was a success: send the next request after this pause.
-    Ended(Duration),
-    /// The response is complete. [`Stall`] says whether responses still make progress, which was a success, or whether
-    /// this counts as a failure.
-    Stalled(Stall),
-    /// Retry at once. No failure: resets the count after a live request that lasted for [`MIN_STABLE_REQUEST`].
-    RetryNow,
-    /// Retry by the policy, but not before the server's `Retry-After`. Counts as a failure, however long the request
-    /// lasted.
-    Retry(Error, Option<Duration>),
-    /// The read fails: a retry cannot help.
-    Fatal(Error),
+    pub(super) has_content: bool,
 }
 
 impl ReadMachine {
@@ -406,16 +384,6 @@ impl ReadMachine {
         self.open_record = record;
     }
 
-    /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
-    /// delay.
-    pub(super) fn connection_lost(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) {
-        let max_delay = self.config.retry.max_delay;
-        self.end_request(
-            now,
-            ReadOutcome::Retry(error, server_delay.map(|delay| delay.min(max_delay))),
-        );
-    }
-
     /// Refuses data without a new offset: it would be read again and again.
     pub(super) fn check_new_offset(&self, progress: &Progress) -> Result<(), Error> {
         if self.cursor.moves(progress) {
@@ -429,92 +397,6 @@ impl ReadMachine {
         self.succeeded(now);
         self.cursor.handed_out(part.count());
         self.events.push_back(self.batch.part(part));
-    }
-
-    /// The server has responded as it should, which ends an outage and resets the count of failures.
-    pub(super) fn succeeded(&mut self, now: Instant) {
-        self.schedule.reset();
-        self.ended_at_once = false;
-        let ended = self.outages.succeeded(now);
-        self.events.extend(ended.map(ReadEvent::Outage));
-    }
-
-    /// The request has ended. Decides when the next one goes out, if at all.
-    pub(super) fn end_request(&mut self, now: Instant, outcome: ReadOutcome) {
-        let is_stable = self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST;
-        let started = self.failing_since(now);
-        self.sent = None;
-        self.state = match outcome {
-            ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
-            ReadOutcome::RetryNow => {
-                if is_stable {
-                    self.schedule.reset();
-                }
-                ReadState::Idle(None)
-            }
-            ReadOutcome::Fatal(error) => {
-                self.outages.failed(started);
-                ReadState::Failed(error.after_tries(self.outages.so_far(now)))
-            }
-            ReadOutcome::Retry(error, server_delay) => {
-                self.outages.failed(started);
-                self.retry(now, error, server_delay, self.patient)
-            }
-            ReadOutcome::Stalled(Stall::None) => ReadState::Idle(None),
-            ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
-            ReadOutcome::Stalled(Stall::Failing) => {
-                let reason = match self.cursor.position().skip {
-                    0 => {
-                        "the response has no data and the same offset, and does not say that there is no more (is the \
-                         server in trouble, or a cache stale?)"
-                    }
-                    _ => {
-                        "the response has no data, but an earlier one had some at this offset (does the server lag \
-                         behind, or is a cache stale?)"
-                    }
-                };
-                let error = self.about().error(Kind::Status, reason);
-                self.outages.failed(started);
-                self.retry(now, error, None, self.patient)
-            }
-            ReadOutcome::Stalled(Stall::Back) => {
-                let offset = &self.cursor.position().offset;
-                let reason = format!(
-                    "the server returned an offset before {offset:?}, the position of this read (was the stream \
-                     deleted and created again?)"
-                );
-                let error = self.about().error(Kind::Status, reason);
-                self.outages.failed(started);
-                // It is not an outage, and may well be permanent.
-                self.retry(now, error, None, false)
-            }
-        };
-    }
-
-    /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
-    fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>, patient: bool) -> ReadState {
-        let (jitter, policy) = ((self.jitter.0)(), &self.config.retry);
-        let delay = match patient && self.outages.has_succeeded() {
-            true => Some(self.schedule.next_patient_delay(policy, server_delay, jitter)),
-            false => self.schedule.next_delay(policy, server_delay, jitter),
-        };
-        let Some(delay) = delay else {
-            return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
-        };
-        if self.is_live {
-            let began = self.outages.retried(error.reason());
-            self.events.extend(began.map(ReadEvent::Outage));
-        }
-        ReadState::Idle(Some(after(now, delay)))
-    }
-
-    /// The start of the failure: when a request without content was sent, unless it was a long-poll, otherwise now. A
-    /// long-poll may have waited for data, and a response with content had begun well.
-    fn failing_since(&self, now: Instant) -> Instant {
-        match self.sent {
-            Some(sent) if sent.mode != Mode::LongPoll && !sent.has_content => sent.at,
-            _ => now,
-        }
     }
 
     /// The error of a successful response that does not say where the next read starts.
@@ -547,10 +429,4 @@ impl ReadMachine {
         self.sent
             .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent.at))
     }
-}
-
-/// The time after a pause of at most a year: some systems' clocks overflow beyond that.
-fn after(now: Instant, pause: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(86_400 * 365);
-    now + pause.min(YEAR)
 }

@@ -12,6 +12,7 @@ mod event_stream;
 mod live;
 pub mod machine;
 mod options;
+mod outcome;
 pub mod payload;
 #[cfg(test)]
 mod tests;

@@ -211,3 +211,18 @@ fn a_patient_read_is_patient_from_the_beginning_if_an_earlier_session_succeeded(
     let (mut machine, mut now) = (read_live(Live::LongPoll, true, None, true), Instant::now());
     assert!(fail(&mut machine, &mut now).0.is_none());
 }
+
+#[test]
+fn the_end_of_a_closed_stream_ends_an_outage() {
+    let (mut machine, mut now) = (read_live(Live::Sse, false, None, false), Instant::now());
+    receive_events(&mut machine, now, CONTROL);
+    machine.handle_end(now);
+    now += pause(&machine, now);
+    receive_events(
+        &mut machine,
+        now,
+        "event: control\ndata: {\"streamNextOffset\":\"5\",\"streamClosed\":true}\n\n",
+    );
+    assert!(matches!(machine.poll_action(now), ReadAction::End(None)));
+    assert_eq!(outages(&mut machine).len(), 2);
+}
