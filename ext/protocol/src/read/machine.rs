@@ -2,7 +2,7 @@
 //!
 //! It decides what a response means for the position, and when to send the next request, to retry, to reconnect and to
 //! give up. `cursor` has the position, `content` the content of one response, `live` and `event_stream` an SSE
-//! connection, `outcome` what follows the end of a request.
+//! connection, `next_try` what follows the end of a request.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};

@@ -11,6 +11,7 @@ pub mod event;
 mod event_stream;
 mod live;
 pub mod machine;
+mod next_try;
 mod options;
 mod outcome;
 pub mod payload;

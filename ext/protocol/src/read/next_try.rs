@@ -1,0 +1,113 @@
+//! What follows the end of a read's request: when the next one goes out, if at all.
+
+use std::time::{Duration, Instant};
+
+use super::cursor::{MIN_LONG_POLL, Mode, Stall};
+use super::event::ReadEvent;
+use super::machine::{ReadMachine, ReadState};
+use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
+use crate::error::{Error, Kind};
+
+impl ReadMachine {
+    /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
+    /// delay.
+    pub(super) fn connection_lost(&mut self, now: Instant, error: Error, server_delay: Option<Duration>) {
+        let max_delay = self.config.retry.max_delay;
+        self.end_request(
+            now,
+            ReadOutcome::Retry(error, server_delay.map(|delay| delay.min(max_delay))),
+        );
+    }
+
+    /// The server has responded as it should, which ends an outage and resets the count of failures.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        self.schedule.reset();
+        self.ended_at_once = false;
+        let ended = self.outages.succeeded(now);
+        self.events.extend(ended.map(ReadEvent::Outage));
+    }
+
+    /// The request has ended. Decides when the next one goes out, if at all.
+    pub(super) fn end_request(&mut self, now: Instant, outcome: ReadOutcome) {
+        let is_stable = self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST;
+        let started = self.failing_since(now);
+        self.sent = None;
+        self.state = match outcome {
+            ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
+            ReadOutcome::RetryNow => {
+                if is_stable {
+                    self.schedule.reset();
+                }
+                ReadState::Idle(None)
+            }
+            ReadOutcome::Fatal(error) => {
+                self.outages.failed(started);
+                ReadState::Failed(error.after_tries(self.outages.so_far(now)))
+            }
+            ReadOutcome::Retry(error, server_delay) => {
+                self.outages.failed(started);
+                self.retry(now, error, server_delay, self.patient)
+            }
+            ReadOutcome::Stalled(Stall::None) => ReadState::Idle(None),
+            ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
+            ReadOutcome::Stalled(Stall::Failing) => {
+                let reason = match self.cursor.position().skip {
+                    0 => {
+                        "the response has no data and the same offset, and does not say that there is no more (is the \
+                         server in trouble, or a cache stale?)"
+                    }
+                    _ => {
+                        "the response has no data, but an earlier one had some at this offset (does the server lag \
+                         behind, or is a cache stale?)"
+                    }
+                };
+                let error = self.about().error(Kind::Status, reason);
+                self.outages.failed(started);
+                self.retry(now, error, None, self.patient)
+            }
+            ReadOutcome::Stalled(Stall::Back) => {
+                let offset = &self.cursor.position().offset;
+                let reason = format!(
+                    "the server returned an offset before {offset:?}, the position of this read (was the stream \
+                     deleted and created again?)"
+                );
+                let error = self.about().error(Kind::Status, reason);
+                self.outages.failed(started);
+                // It is not an outage, and may well be permanent.
+                self.retry(now, error, None, false)
+            }
+        };
+    }
+
+    /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
+    fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>, patient: bool) -> ReadState {
+        let (jitter, policy) = ((self.jitter.0)(), &self.config.retry);
+        let delay = match patient && self.outages.has_succeeded() {
+            true => Some(self.schedule.next_patient_delay(policy, server_delay, jitter)),
+            false => self.schedule.next_delay(policy, server_delay, jitter),
+        };
+        let Some(delay) = delay else {
+            return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
+        };
+        if self.is_live {
+            let began = self.outages.retried(error.reason());
+            self.events.extend(began.map(ReadEvent::Outage));
+        }
+        ReadState::Idle(Some(after(now, delay)))
+    }
+
+    /// The start of the failure: when a request without content was sent, unless it was a long-poll, otherwise now. A
+    /// long-poll may have waited for data, and a response with content had begun well.
+    fn failing_since(&self, now: Instant) -> Instant {
+        match self.sent {
+            Some(sent) if sent.mode != Mode::LongPoll && !sent.has_content => sent.at,
+            _ => now,
+        }
+    }
+}
+
+/// The time after a pause of at most a year: some systems' clocks overflow beyond that.
+fn after(now: Instant, pause: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(86_400 * 365);
+    now + pause.min(YEAR)
+}
