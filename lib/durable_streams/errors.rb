@@ -22,7 +22,8 @@ module DurableStreams
     # @return [Integer, nil] how many times the request was tried; for a read, since its last success. nil if no request
     #   was sent
     attr_reader :attempts
-    # @return [Float, nil] seconds from the start of the first of these tries to the error
+    # @return [Float, nil] seconds from the start of the first of these tries to the error; for an append with
+    #   `exactly_once`, from the call
     attr_reader :elapsed
 
     # @return [Integer, nil] the same as {#status}

@@ -71,9 +71,10 @@ module DurableStreams
     #   the callables run once, for the first append of the request; false: every append has its own request
     # @param exactly_once [Boolean, nil] whether appends, and {#close_stream} with data, carry the headers of an
     #   idempotent producer whose id is random. The server then stores an append once, however often it is sent, so a
-    #   lost response or a 5xx does not fail it: it is sent again, for at most 120 seconds, and as often as the
+    #   lost response or a 5xx does not fail it: it is sent again, until 120 seconds after the call, and as often as the
     #   retry_policy allows. If nobody has chosen a policy, the number has no limit after the handle's first success.
-    #   The handle sends one request at a time, whatever `batching:` says; only a request of a value callable does not
+    #   It fails at the first failed try after that time; if it could not even be sent once, its outcome is known. The
+    #   handle sends one request at a time, whatever `batching:` says; only a request of a value callable does not
     #   wait for others. Every handle has its own id, and servers remember ids for a while, so use one handle for many
     #   appends. nil: the context's setting
     # @raise [ArgumentError] if the URL or an option is invalid

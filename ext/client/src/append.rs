@@ -127,7 +127,7 @@ impl Appender {
             }
             Arrival::Follows(queue) => {
                 let (caller, outcome) = Caller::new(endpoint, pool);
-                queue.push(append, caller);
+                queue.push(append, caller, Instant::now());
                 Ok(PendingAppend::Follower(SharedOutcome {
                     outcome: ProcessBound::new(outcome),
                     soon: self.soon.load(Ordering::Relaxed),
@@ -224,7 +224,7 @@ impl LeaderDriver {
         append: Append,
     ) -> Result<AppendSuccess> {
         let (caller, outcome) = Caller::new(endpoint, pool);
-        let batch = self.appender.group.lock().own_batch(append, caller);
+        let batch = self.appender.group.lock().own_batch(append, caller, Instant::now());
         self.deliver(batch).await;
         drop(self);
         outcome.await.unwrap_or_else(|_| Err(dropped()))
@@ -319,11 +319,11 @@ impl LeaderDriver {
 
     /// One try of a batch. `None` if there is nothing to send or no caller waits any more.
     async fn make_try(&self, batch: &mut AppendBatch<Caller>) -> Option<()> {
-        let Follower { append, caller } = batch.followers().first()?;
+        let Follower { append, caller, .. } = batch.followers().first()?;
         let (endpoint, pool, operation) = (Arc::clone(caller.endpoint()), caller.pool().clone(), append.operation());
         let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint, operation)).await?;
         let endpoint = batch.handle_values(Instant::now(), values)?;
-        let request = batch.request(endpoint.display())?;
+        let request = batch.request(Instant::now(), endpoint.display())?;
         let trying = self.attempt(&endpoint, &pool, &request);
         let outcome = unless_abandoned(batch.callers_mut(), trying).await?;
         let context = endpoint.context(request.operation);

@@ -276,6 +276,15 @@ impl Error {
         self
     }
 
+    /// Sets the time that the operation took, if its tries are known: it may have waited before the first one.
+    #[must_use]
+    pub(crate) fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        if let Some(tries) = &mut self.0.tries {
+            tries.elapsed = elapsed;
+        }
+        self
+    }
+
     /// Records whether the operation's retry policy allows another try after this response.
     #[must_use]
     pub fn worth_another_try_if(mut self, retryable: bool) -> Self {
@@ -325,10 +334,13 @@ impl Error {
 
     /// How many tries the operation had; `None` if it sent no request.
     pub fn attempts(&self) -> Option<u32> {
-        self.0.tries.map(|tries| tries.attempts)
+        self.0
+            .tries
+            .map(|tries| tries.attempts)
+            .filter(|attempts| *attempts > 0)
     }
 
-    /// The time from the start of the first try to the failure.
+    /// The time from the start of the first try to the failure. An append with `exactly_once` counts from its arrival.
     pub fn elapsed(&self) -> Option<Duration> {
         self.0.tries.map(|tries| tries.elapsed)
     }

@@ -47,7 +47,7 @@ where
         };
         match tries.handle_outcome(Instant::now(), &context, request.repeat, outcome, fastrand::f64()) {
             RetryDecision::Done(outcome) => return outcome,
-            RetryDecision::RetryAfter(delay) => pause(delay).await,
+            RetryDecision::RetryAfter { delay, .. } => pause(delay).await,
         }
     }
 }

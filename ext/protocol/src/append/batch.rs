@@ -1,10 +1,11 @@
 //! [`AppendBatch`] has the appends that share a request. It decides when the request is sent again, and which outcome
 //! each append has.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::message::Append;
-use super::once::{AfterRequest, OnceId};
+use super::once::{AfterRequest, DELIVERY_TIMEOUT, OnceId};
 use crate::error::{Error, Kind, Result};
 use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
@@ -32,6 +33,14 @@ pub struct Follower<C> {
     pub append: Append,
     /// What waits for its outcome.
     pub caller: C,
+    /// When it arrived.
+    pub(super) arrived: Instant,
+}
+
+impl<C> Follower<C> {
+    fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.arrived)
+    }
 }
 
 /// What to do next with a batch.
@@ -65,13 +74,17 @@ pub enum AppendAction<C> {
 /// none of them, they are sent again in two halves: one append may be invalid, or the request was too large.
 ///
 /// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server
-/// may have stored it, it does not change: an append remains in it although its caller has abandoned it.
+/// may have stored it, it does not change: an append remains in it although its caller has abandoned it. An append fails
+/// at the first failed try after its `DELIVERY_TIMEOUT`, which begins with its arrival, because it may have waited for
+/// earlier requests. The request is sent again for the others.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
     /// The appends of the current request.
     followers: Vec<Follower<C>>,
     /// Parts of a rejected request that are sent later. The last part is the next one.
     later: Vec<Vec<Follower<C>>>,
+    /// Appends that have failed and are not yet reported, and their error.
+    failed: Option<Box<FailedAppends<C>>>,
     state: RequestState,
     /// `None` before the first action of the request was polled.
     tries: Option<Tries>,
@@ -79,6 +92,12 @@ pub struct AppendBatch<C> {
     once: Option<OnceId>,
     /// With `exactly_once`: a request that the server may have stored.
     numbered: Option<Box<NumberedRequest>>,
+}
+
+#[derive(Debug)]
+struct FailedAppends<C> {
+    followers: VecDeque<Follower<C>>,
+    error: Error,
 }
 
 #[derive(Debug)]
@@ -102,6 +121,7 @@ impl<C: Caller> AppendBatch<C> {
         Self {
             followers,
             later: Vec::new(),
+            failed: None,
             state: RequestState::Pending(None),
             tries: None,
             once,
@@ -117,6 +137,9 @@ impl<C: Caller> AppendBatch<C> {
     /// What to do next.
     pub fn poll_action(&mut self, now: Instant) -> AppendAction<C> {
         loop {
+            if let Some(report) = self.report_failed(now) {
+                return report;
+            }
             if self.first_has_abandoned() && matches!(self.state, RequestState::Pending(_)) {
                 self.drop_abandoned();
             }
@@ -129,6 +152,11 @@ impl<C: Caller> AppendBatch<C> {
             }
             let since = self.tries(now).began();
             return match std::mem::replace(&mut self.state, RequestState::Pending(None)) {
+                RequestState::Done(Err(error)) if self.once.is_some() => {
+                    let followers = std::mem::take(&mut self.followers).into();
+                    self.failed = Some(Box::new(FailedAppends { followers, error }));
+                    continue;
+                }
                 RequestState::Done(outcome) => AppendAction::Report {
                     soon: self.followers.len() >= MANY && now.saturating_duration_since(since) < SOON,
                     followers: std::mem::take(&mut self.followers),
@@ -141,6 +169,20 @@ impl<C: Caller> AppendBatch<C> {
                 RequestState::Pending(_) => AppendAction::Try,
             };
         }
+    }
+
+    /// Reports the next append that has failed. Each error has the time since the append's own arrival.
+    fn report_failed(&mut self, now: Instant) -> Option<AppendAction<C>> {
+        let failed = self.failed.as_mut()?;
+        let Some(follower) = failed.followers.pop_front() else {
+            self.failed = None;
+            return None;
+        };
+        Some(AppendAction::Report {
+            outcome: Err(failed.error.clone().with_elapsed(follower.waited(now))),
+            followers: vec![follower],
+            soon: false,
+        })
     }
 
     /// The appends of the current request. The caller of the first one computes its values.
@@ -166,9 +208,13 @@ impl<C: Caller> AppendBatch<C> {
 
     /// The request to send, with the appends whose callers still waited at `handle_values`. `url` is for error
     /// messages. `None` if a value has characters that a header cannot have. That error is the outcome of the appends.
-    pub fn request(&mut self, url: &str) -> Option<Request> {
+    /// Also `None` if appends have waited so long that they fail without a try.
+    pub fn request(&mut self, now: Instant, url: &str) -> Option<Request> {
         if let Some(numbered) = &self.numbered {
             return Some(numbered.request.clone());
+        }
+        if self.fail_unsent(now, url) {
+            return None;
         }
         let (first, others) = self.followers.split_first()?;
         let others = others.iter().map(|follower| &follower.append);
@@ -198,13 +244,17 @@ impl<C: Caller> AppendBatch<C> {
         jitter: f64,
     ) {
         match self.tries(now).handle_outcome(now, context, repeat, outcome, jitter) {
-            RetryDecision::RetryAfter(delay) => {
+            RetryDecision::RetryAfter { delay, error } => {
                 self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT)));
-                if !self.tries(now).so_far(now).in_doubt {
+                let tries = self.tries(now).so_far(now);
+                if !tries.in_doubt {
                     self.forget_numbered();
                 }
+                self.fail_late(now, error.after_tries(tries));
             }
-            // The first caller was to execute an in-memory request, and has abandoned it. The next caller will.
+            // An in-memory request runs on the thread of the first caller. That caller has stopped waiting, so the
+            // request has no outcome. The batch remains pending: the next poll drops the caller, and the next one in
+            // line executes the request. The interrupted one may have stored the appends already.
             RetryDecision::Done(Err(error))
                 if matches!(error.kind(), Kind::Abandoned) && self.first_has_abandoned() =>
             {
@@ -215,6 +265,37 @@ impl<C: Caller> AppendBatch<C> {
             RetryDecision::Done(Err(error)) => self.finish(Err(error)),
             RetryDecision::Done(Ok(response)) => self.finish(operations::appended(response, context)),
         }
+    }
+
+    /// With `exactly_once`: fails the appends whose time has passed. Returns whether there are any.
+    fn fail_late(&mut self, now: Instant, error: Error) -> bool {
+        let is_late = |follower: &Follower<C>| follower.waited(now) >= DELIVERY_TIMEOUT;
+        // They are in the order of their arrival.
+        if self.once.is_none() || !self.followers.first().is_some_and(is_late) {
+            return false;
+        }
+        let (late, others): (Vec<_>, _) = std::mem::take(&mut self.followers).into_iter().partition(is_late);
+        self.followers = others;
+        let followers = late.into();
+        self.failed = Some(Box::new(FailedAppends { followers, error }));
+        true
+    }
+
+    /// With `exactly_once`, before the first try: fails the appends whose time has passed. The server has none of them.
+    fn fail_unsent(&mut self, now: Instant, url: &str) -> bool {
+        let tries = self.tries(now).so_far(now);
+        let operation = match self.followers.first() {
+            Some(first) if self.once.is_some() && tries.attempts == 0 => first.append.operation(),
+            _ => return false,
+        };
+        let reason = format!(
+            "not sent within {} s, because it waited for earlier appends of this handle or for a value callable",
+            DELIVERY_TIMEOUT.as_secs()
+        );
+        self.fail_late(
+            now,
+            Error::new(Kind::Timeout, operation, url, reason).after_tries(tries),
+        )
     }
 
     fn finish(&mut self, outcome: Result<AppendSuccess>) {
@@ -254,18 +335,21 @@ impl<C: Caller> AppendBatch<C> {
         }
         *self = Self {
             later: std::mem::take(&mut self.later),
+            failed: self.failed.take(),
             ..Self::new(followers, once)
         };
     }
 
-    /// The tries of the request, which begin now if they have not begun.
+    /// The tries of the request, which begin now if they have not begun. With `exactly_once` they end with the time of the
+    /// newest append, which has the most time left.
     fn tries(&mut self, now: Instant) -> &mut Tries {
+        let waited = self.followers.last().map(|newest| newest.waited(now));
         let once = self.once.as_ref();
         self.tries.get_or_insert_with(|| {
             let tries = Tries::new(now, false);
             match once {
                 None => tries,
-                Some(once) => tries.with_patience(once.patience()),
+                Some(once) => tries.with_patience(once.patience(waited.unwrap_or_default())),
             }
         })
     }

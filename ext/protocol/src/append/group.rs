@@ -65,9 +65,13 @@ impl<C> Arrival<'_, C> {
 pub struct Queue<'a, C>(&'a mut VecDeque<Follower<C>>);
 
 impl<C> Queue<'_, C> {
-    /// Adds a follower.
-    pub fn push(self, append: Append, caller: C) {
-        self.0.push_back(Follower { append, caller });
+    /// Adds a follower that arrives `now`.
+    pub fn push(self, append: Append, caller: C, now: Instant) {
+        self.0.push_back(Follower {
+            append,
+            caller,
+            arrived: now,
+        });
     }
 }
 
@@ -130,9 +134,13 @@ impl<C: Caller> Group<C> {
         Leader(self.leaders)
     }
 
-    /// The batch of a leader's own append. With `exactly_once`, a leader sends that too as [`AppendBatch`] describes.
-    pub fn own_batch(&mut self, append: Append, caller: C) -> AppendBatch<C> {
-        self.batch(vec![Follower { append, caller }])
+    /// The batch of a leader's own append, which arrives `now`. With `exactly_once`, a leader sends that too as [`AppendBatch`] describes.
+    pub fn own_batch(&mut self, append: Append, caller: C, now: Instant) -> AppendBatch<C> {
+        self.batch(vec![Follower {
+            append,
+            caller,
+            arrived: now,
+        }])
     }
 
     /// A batch has ended. If it is dropped instead, later requests have another producer id.

@@ -17,8 +17,8 @@ use crate::protocol::{PRODUCER_EPOCH, PRODUCER_ID, PRODUCER_SEQ};
 use crate::request::{Repeat, Request};
 use crate::retry::patience::Patience;
 
-/// How long after its first try an append is sent again: as long as a producer's batch by default.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long after its arrival an append is sent again: as long as a producer's batch by default.
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The epoch of every id. No other producer knows the ids, so none claims another epoch.
 const EPOCH: u64 = 0;
@@ -126,11 +126,11 @@ impl OnceId {
         Ok(request)
     }
 
-    /// How long the next request is sent again.
-    pub(super) fn patience(&self) -> Patience {
+    /// How long the next request is sent again, if its newest append has `waited` before.
+    pub(super) fn patience(&self, waited: Duration) -> Patience {
         Patience {
             without_limit: self.patient && self.has_succeeded,
-            timeout: Some(DELIVERY_TIMEOUT),
+            timeout: Some(DELIVERY_TIMEOUT.saturating_sub(waited)),
         }
     }
 

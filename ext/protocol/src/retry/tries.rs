@@ -46,8 +46,13 @@ pub struct Tries {
 pub enum RetryDecision {
     /// Stop: this is the operation's outcome.
     Done(Result<Response>),
-    /// Try again after this delay.
-    RetryAfter(Duration),
+    /// Try again.
+    RetryAfter {
+        /// After this time.
+        delay: Duration,
+        /// Why the last try failed.
+        error: Error,
+    },
 }
 
 impl Tries {
@@ -94,7 +99,10 @@ impl Tries {
             }
             Ok(response) if self.wants_fresh_values(context.about.operation, response.status) => {
                 self.fresh_values = false;
-                return RetryDecision::RetryAfter(Duration::ZERO);
+                return RetryDecision::RetryAfter {
+                    delay: Duration::ZERO,
+                    error: context.error(response),
+                };
             }
             Ok(response) => {
                 let tries = self.so_far(now);
@@ -111,7 +119,7 @@ impl Tries {
             Err(RequestFailure::Final(error)) => return self.end(now, error),
         };
         match self.next_delay(now, context.policy, retry_after, jitter) {
-            Some(delay) => RetryDecision::RetryAfter(delay),
+            Some(delay) => RetryDecision::RetryAfter { delay, error },
             None => self.end(now, error),
         }
     }

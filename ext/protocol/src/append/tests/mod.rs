@@ -47,7 +47,7 @@ fn append(data: &'static str) -> Append {
 fn follow(group: &mut Group<TestCaller>, append: Append) -> TestCaller {
     let caller = TestCaller::default();
     match group.arrive() {
-        Arrival::Follows(queue) => queue.push(append, caller.clone()),
+        Arrival::Follows(queue) => queue.push(append, caller.clone(), Instant::now()),
         Arrival::Leads(leader) => panic!("{leader:?} leads"),
     }
     caller
@@ -87,7 +87,7 @@ fn body(batch: &mut AppendBatch<TestCaller>) -> String {
     batch
         .handle_values(Instant::now(), Ok(()))
         .expect("the first caller waits");
-    let request = batch.request("http://h/s").expect("it can be sent");
+    let request = batch.request(Instant::now(), "http://h/s").expect("it can be sent");
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
 
@@ -189,7 +189,10 @@ fn a_try_has_the_appends_whose_callers_still_wait() {
     };
     assert!(matches!(batch.poll_action(until), AppendAction::Try));
     batch.handle_values(Instant::now(), Ok(())).unwrap();
-    assert_eq!(batch.request("http://h/s").unwrap().body.unwrap(), "[1,3]");
+    assert_eq!(
+        batch.request(Instant::now(), "http://h/s").unwrap().body.unwrap(),
+        "[1,3]"
+    );
 }
 
 #[test]
@@ -276,7 +279,7 @@ fn the_next_batch_is_expected_soon_after_many_appends_whose_response_came_soon()
     let now = Instant::now();
     assert!(matches!(batch.poll_action(now), AppendAction::Try));
     batch.handle_values(Instant::now(), Ok(())).unwrap();
-    batch.request("http://h/s").unwrap();
+    batch.request(Instant::now(), "http://h/s").unwrap();
     respond(&mut batch, Ok(204));
     let answered = now + Duration::from_micros(499);
     assert!(matches!(

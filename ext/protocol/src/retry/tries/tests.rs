@@ -133,7 +133,7 @@ impl Trial {
     }
 
     fn is_retried_after(&mut self, end: End) -> bool {
-        matches!(self.after(end), RetryDecision::RetryAfter(_))
+        matches!(self.after(end), RetryDecision::RetryAfter { .. })
     }
 
     /// The operation's outcome after tries that ended so. All but the last one are retried.
@@ -143,7 +143,7 @@ impl Trial {
             assert!(self.is_retried_after(*end), "{:?} after {end:?}", self.operation);
         }
         match self.after(*last) {
-            RetryDecision::RetryAfter(_) => panic!("{:?} is retried after {ends:?}", self.operation),
+            RetryDecision::RetryAfter { .. } => panic!("{:?} is retried after {ends:?}", self.operation),
             RetryDecision::Done(outcome) => self.meaning(outcome?),
         }
     }
@@ -288,7 +288,16 @@ fn fresh_values_are_computed_once_and_only_for_reads() {
             let mut trial = Trial::new(operation);
             trial.tries.fresh_values = true;
             let next = trial.after(status);
-            assert_eq!(reads, matches!(next, RetryDecision::RetryAfter(Duration::ZERO)));
+            assert_eq!(
+                reads,
+                matches!(
+                    next,
+                    RetryDecision::RetryAfter {
+                        delay: Duration::ZERO,
+                        ..
+                    }
+                )
+            );
             assert!(!trial.is_retried_after(status));
             assert!(!Trial::new(operation).is_retried_after(status));
         }

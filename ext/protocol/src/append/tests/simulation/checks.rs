@@ -1,6 +1,7 @@
 //! The properties that every run is checked for.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::client::{Call, Id, Task, TaskStep};
 use super::run::{AppendRun, ids_of};
@@ -24,9 +25,17 @@ impl AppendRun {
                 is_repeated || !self.calls[*id as usize].abandoned.get(),
                 "{id} is sent although its caller abandoned it"
             );
-            let call = &self.calls[*id as usize];
+            // Nor does it change when the time of one of its appends has passed.
+            let outcome = Rc::clone(&self.calls[*id as usize]);
+            let outcome = outcome.outcome.borrow();
+            let is_unknown = |outcome: &Result<_>| outcome.as_ref().is_err_and(Error::outcome_unknown);
+            if is_repeated && outcome.as_ref().is_some_and(is_unknown) {
+                self.count("late and repeated");
+            }
             assert!(
-                call.outcome.borrow().is_none(),
+                outcome
+                    .as_ref()
+                    .is_none_or(|outcome| is_repeated && is_unknown(outcome)),
                 "{id} is sent although it has an outcome"
             );
         }
@@ -107,8 +116,10 @@ impl AppendRun {
         let mut last: BTreeMap<usize, Id> = BTreeMap::new();
         for id in &self.server.log {
             let call = &self.calls[*id as usize];
-            // The request of an abandoned append may arrive at any time.
-            if !call.abandoned.get() {
+            // The request of an abandoned append may arrive at any time, and so may that of an append that has failed
+            // with an unknown outcome.
+            let is_stored = call.outcome.borrow().as_ref().is_some_and(Result::is_ok);
+            if is_stored && !call.abandoned.get() {
                 let before = last.insert(call.thread, *id);
                 assert!(before.is_none_or(|before| before < *id), "{id} is stored out of order");
             }

@@ -67,6 +67,7 @@ fn every_append_has_one_true_outcome() {
             "abandoned and repeated",
             "unknown although numbered",
             "apart",
+            "not sent in time",
         ] {
             let times = counts.get(what).copied().unwrap_or(0);
             assert!(times > seeds / 100, "too rare: {what} ({times})");

@@ -34,6 +34,8 @@ pub(super) struct AppendRun {
     /// run other code.
     abandons: u32,
     pub(super) interrupts: u32,
+    /// Of 1000 steps, in how many everything hangs for a long time.
+    hangs: u32,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -63,6 +65,7 @@ impl AppendRun {
             in_memory: rng.u32(..5) == 0,
             abandons: [0, 10, 60][rng.usize(..3)],
             interrupts: [0, 0, 40][rng.usize(..3)],
+            hangs: [0, 0, 20][rng.usize(..3)],
             counts: BTreeMap::new(),
             rng,
         }
@@ -82,6 +85,9 @@ impl AppendRun {
 
     fn step(&mut self) {
         self.now += Duration::from_nanos(self.rng.u64(..4_000));
+        if self.rng.u32(..1_000) < self.hangs {
+            self.now += Duration::from_secs(self.rng.u64(..100));
+        }
         let chance = self.rng.u32(..1_000);
         if chance < self.abandons {
             return self.abandon();
@@ -140,14 +146,16 @@ impl AppendRun {
             return self.lead(leader, call, append);
         }
         match self.group.arrive() {
-            Arrival::Follows(queue) => queue.push(append, SimulatedCaller(call)),
+            Arrival::Follows(queue) => queue.push(append, SimulatedCaller(call), self.now),
             Arrival::Leads(leader) => self.lead(leader, call, append),
         }
     }
 
     fn lead(&mut self, leader: Leader, call: Rc<Call>, append: Append) {
         let work = if self.once {
-            let batch = self.group.own_batch(append, SimulatedCaller(Rc::clone(&call)));
+            let batch = self
+                .group
+                .own_batch(append, SimulatedCaller(Rc::clone(&call)), self.now);
             TaskWork::OwnBatch { call, batch }
         } else {
             let tries = Tries::new(self.now, false);

@@ -134,7 +134,11 @@ impl AppendRun {
                     }
                     return Some(task);
                 }
-                batch.request(URL).expect("it can be sent")
+                let Some(request) = batch.request(self.now, URL) else {
+                    self.count("not sent in time");
+                    return Some(task);
+                };
+                request
             }
         };
         self.check_request(&request);
@@ -159,7 +163,7 @@ impl AppendRun {
         match &mut task.work {
             TaskWork::Own { call, tries, .. } => {
                 match tries.handle_outcome(self.now, &context, request.repeat, outcome, jitter) {
-                    RetryDecision::RetryAfter(delay) => {
+                    RetryDecision::RetryAfter { delay, .. } => {
                         task.step = TaskStep::Waits(self.now + delay);
                         Some(task)
                     }
