@@ -55,16 +55,18 @@ pub(super) async fn send_to(
         progress = body_progress;
     }
     let sending = pool.connections().execute(message);
+    // The two ways to fail differ in when a body counts as not sent. After an error the connection has ended, so a body
+    // that it had not taken completely never arrives completely. After silence the connection still works, and may take
+    // the rest of the body while this request is being cancelled. Only a body that it had not begun is surely not sent.
     if let Some(sent) = upload::with_silence_limit(limit, &progress, sending).await {
-        return sent.map(gunzip::decoded).map_err(|e| {
-            match unsent(endpoint.about(request.operation), e) {
-                // The server has only a part of the body.
+        return sent
+            .map(gunzip::decoded)
+            .map_err(|e| match unsent(endpoint.about(request.operation), e) {
                 RequestFailure::ResponseLost(error) if !is_empty && !progress.complete() => {
                     RequestFailure::NotSent(error)
                 }
                 failure => failure,
-            }
-        });
+            });
     }
     let error = silent(endpoint.about(request.operation), limit);
     Err(match !is_empty && !progress.begun() {

@@ -139,29 +139,43 @@ impl OnceId {
         self.pending = false;
     }
 
-    /// The request has ended. After an unknown outcome, or if the server does not accept the id any more, a new id
-    /// takes its place.
+    /// The request has ended with this outcome.
+    ///
+    /// | outcome | the number | the appends |
+    /// | --- | --- | --- |
+    /// | a success | the next one | done |
+    /// | an error, and the server may have stored the request | a new id | done |
+    /// | the server does not know the id any more, and knew it before (`seq` > 0) | a new id | sent again |
+    /// | the server does not accept the id for another reason | a new id | done |
+    /// | any other error: nothing was stored | the same one | done |
+    ///
+    /// A server can forget an id only after it has stored a request with it, and then `seq` is above 0. If it rejects
+    /// the first number of an id, it rejects those of a new id too: to send the appends again would have no end.
     pub(super) fn ended(&mut self, outcome: &Result<AppendSuccess>) -> AfterRequest {
+        let was_used = self.seq > 0;
         match outcome {
             Ok(_) => {
                 self.pending = false;
                 self.seq += 1;
                 self.has_succeeded = true;
+                AfterRequest::Done
             }
-            Err(error) if error.outcome_unknown() || (self.pending && proves_nothing(error)) => self.renew(),
-            Err(error) => {
-                self.pending = false;
-                if is_about_id(error) {
-                    // Without an earlier request, the server has nothing to forget.
-                    let forgotten = self.seq > 0 && is_forgotten(error);
-                    self.renew();
-                    if forgotten {
-                        return AfterRequest::SendAgain;
-                    }
+            Err(error) if error.outcome_unknown() || (self.pending && proves_nothing(error)) => {
+                self.renew();
+                AfterRequest::Done
+            }
+            Err(error) if is_about_id(error) => {
+                self.renew();
+                match was_used && is_forgotten(error) {
+                    true => AfterRequest::SendAgain,
+                    false => AfterRequest::Done,
                 }
             }
+            Err(_) => {
+                self.pending = false;
+                AfterRequest::Done
+            }
         }
-        AfterRequest::Done
     }
 
     /// The request will not be sent again, and its appends are abandoned.

@@ -71,26 +71,32 @@ impl ProducerMachine {
     }
 
     /// The outcome of each batch. Servers accept sequence numbers in order, so every batch before an accepted one is
-    /// stored, and no batch after one that is not stored is stored.
+    /// stored, and no batch after one that is not stored is stored. Neither holds if another producer may have used
+    /// these sequence numbers too.
+    ///
+    /// The order of the tests matters, because each one assumes that those before it have failed. A batch before an
+    /// accepted one is stored, whatever its own state. Then a batch that no request may have stored is not, and with it
+    /// none after it, in flight or not. Only then can a response that has yet to come decide.
     fn outcomes(&self) -> Vec<BatchOutcome> {
-        // Another producer may have used these sequence numbers too.
-        let shared = self.claims.collided || self.disputes > 0;
-        let proven = if shared {
-            None
-        } else {
-            self.queue.iter().rposition(ProducerBatch::acknowledged)
+        let in_order = !self.claims.collided && self.disputes == 0;
+        let last_accepted = match in_order {
+            true => self.queue.iter().rposition(ProducerBatch::acknowledged),
+            false => None,
         };
-        let mut not_stored = false;
+        let mut earlier_is_missing = false;
         let outcome = |(index, batch): (usize, &ProducerBatch)| {
-            let before_accepted = proven.is_some_and(|proven| index < proven);
-            if batch.acknowledged() || (before_accepted && batch.may_be_stored()) {
+            let may_be_stored = batch.may_be_stored();
+            let before_accepted = last_accepted.is_some_and(|accepted| index < accepted);
+            if batch.acknowledged() || (before_accepted && may_be_stored) {
                 return BatchOutcome::Stored;
             }
-            not_stored |= !batch.may_be_stored() && !shared;
-            match batch.state {
-                _ if not_stored || !batch.may_be_stored() => BatchOutcome::NotStored,
-                BatchState::InFlight => BatchOutcome::Undecided,
-                _ => BatchOutcome::Unknown,
+            earlier_is_missing |= in_order && !may_be_stored;
+            if earlier_is_missing || !may_be_stored {
+                BatchOutcome::NotStored
+            } else if matches!(batch.state, BatchState::InFlight) {
+                BatchOutcome::Undecided
+            } else {
+                BatchOutcome::Unknown
             }
         };
         self.queue.iter().enumerate().map(outcome).collect()
