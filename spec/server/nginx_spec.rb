@@ -10,7 +10,8 @@ on_each_server "A server behind nginx" do
   { "HTTP/1.1" => false, "HTTP/2" => true }.each do |version, http2|
     describe "over #{version}" do
       let(:upstream) { start_server(durability: :wal, long_poll_timeout_ms: 1_000) }
-      let(:nginx) { Nginx.start(upstream.url, http2: http2, settings: "proxy_buffering off;") }
+      let(:settings) { "proxy_buffering off;" }
+      let(:nginx) { Nginx.start(upstream.url, http2: http2, settings: settings) }
       let(:client) { DurableStreams::Client.new(base_url: nginx.url, ca_file: nginx.ca_file) }
 
       after do
@@ -43,6 +44,25 @@ on_each_server "A server behind nginx" do
             end
             expect(items.next).to eq(3)
           end
+        end
+      end
+
+      describe "that buffers responses, events included" do
+        let(:settings) { "" }
+
+        it "is read by long-poll with live: :auto if there is no SSE response in time" do
+          client = DurableStreams::Client.new(base_url: nginx.url, ca_file: nginx.ca_file, timeout: 1)
+          stream = client.create("/s", content_type: :json)
+          stream.append(0)
+          items = stream.read_json(live: :auto).each
+          Timeout.timeout(30) do
+            3.times do |number|
+              expect(items.next).to eq(number)
+              stream.append(number + 1)
+            end
+          end
+        ensure
+          client.close
         end
       end
 

@@ -42,6 +42,7 @@ impl ReadMachine {
         if self.open_record.as_ref().is_some_and(|record| record.format != format) {
             return self.end_malformed(now, TYPE_CHANGED);
         }
+        self.has_events = true;
         self.state = ReadState::Events(Box::new(EventStream::new(
             format,
             encoding,

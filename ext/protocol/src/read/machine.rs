@@ -67,6 +67,8 @@ pub struct ReadMachine {
     /// Whether the read retries without limit after its first success.
     pub(super) patient: bool,
     pub(super) is_live: bool,
+    /// Whether an SSE response has arrived.
+    pub(super) has_events: bool,
     pub(super) outages: Outages,
     /// The last SSE connection ended right after it began, and nothing has succeeded since.
     pub(super) ended_at_once: bool,
@@ -128,6 +130,7 @@ impl ReadMachine {
             schedule: Schedule::default(),
             patient,
             is_live: options.live != Live::Off,
+            has_events: false,
             outages: Outages::new(options.has_succeeded),
             ended_at_once: false,
             values_refreshed: false,
@@ -301,10 +304,21 @@ impl ReadMachine {
             RequestFailure::ResponseLost(error) if live_timed_out && matches!(error.kind(), Kind::Timeout) => {
                 ReadOutcome::RetryNow
             }
+            // A proxy that buffers responses delays even the headers of an SSE response until there are enough events.
+            RequestFailure::ResponseLost(error)
+                if self.awaits_first_events() && matches!(error.kind(), Kind::Timeout) && self.cursor.sse_refused() =>
+            {
+                ReadOutcome::RetryNow
+            }
             RequestFailure::NotSent(error) => ReadOutcome::Retry(error, None),
             RequestFailure::ResponseLost(error) => return self.connection_lost(now, error, server_delay),
         };
         self.end_request(now, outcome);
+    }
+
+    /// Whether this read has requested an SSE response and none has arrived yet.
+    fn awaits_first_events(&self) -> bool {
+        matches!(self.state, ReadState::AwaitingResponse) && self.mode() == Mode::Sse && !self.has_events
     }
 
     /// A live response brought no bytes for the live timeout.

@@ -198,6 +198,21 @@ fn repeats_a_live_request_at_once_after_it_timed_out() {
 }
 
 #[test]
+fn falls_back_to_long_poll_if_live_is_auto_and_sse_has_no_response() {
+    let timed_out = || RequestFailure::ResponseLost(Error::plain(Kind::Timeout, "no response".to_owned()));
+    for (live, falls_back) in [(Live::Auto, true), (Live::Sse, false)] {
+        let (mut machine, now) = (machine_at("now", live), Instant::now());
+        let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
+        respond(&mut machine, now, 200, &tail, "[]");
+        assert!(machine.request(now).query.contains(&("live", "sse".to_owned())));
+        machine.handle_failure(now, timed_out());
+        assert_eq!(pause(&machine, now).is_zero(), falls_back);
+        let mode = if falls_back { "long-poll" } else { "sse" };
+        assert!(machine.request(now).query.contains(&("live", mode.to_owned())));
+    }
+}
+
+#[test]
 fn falls_back_to_long_poll_if_live_is_auto_and_the_server_refuses_sse() {
     let (mut machine, now) = (machine(Live::Auto, RetryPolicy::for_tests(), false), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
