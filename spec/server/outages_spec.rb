@@ -2,6 +2,7 @@
 
 require "logger"
 require "stringio"
+require "timeout"
 
 # A server that is killed and started again, under tails, a producer and plain appends, with default settings.
 on_each_server "An outage" do
@@ -51,7 +52,7 @@ on_each_server "An outage" do
         Thread.pass while producer.pending > 100 && !@stopped
       end
       count
-    rescue DurableStreams::ProducerError
+    rescue DurableStreams::SequenceGapError
       count
     end
   end
@@ -65,16 +66,16 @@ on_each_server "An outage" do
         begin
           appended.append(message)
           outcomes[:stored] << message
-        rescue DurableStreams::ConnectionError => e
+        rescue DurableStreams::DurableStreamError => e
           outcomes[e.outcome_unknown? ? :unknown : :failed] << message
         end
       end
     end
   end
 
-  # The items of a queue, at least `count`.
+  # The items of a queue, at least `count`. Fails if they do not come: a tail, the producer or the appends have ended.
   def take(queue, count = queue.size)
-    Array.new([count, queue.size].max) { queue.pop }
+    Timeout.timeout(120) { Array.new([count, queue.size].max) { queue.pop } }
   end
 
   # Waits until the queue has `count` items.
