@@ -33,7 +33,7 @@ module DurableStreams
       !@on_delivery.nil?
     end
 
-    # Calls the callback for a notice. Only the callback itself can be interrupted.
+    # Calls the callback for a notice. Interrupts run before it begins, or within it.
     # @param pending [Array] is emptied when the callback begins
     # @param event [Symbol] :delivered or :failed
     # @param details [Array] see Native.next_notice
@@ -42,8 +42,8 @@ module DurableStreams
       callback, *arguments = event == :delivered ? [@on_delivery, *delivered(*details)] : [@on_error, *details]
       callback ||= NO_CALLBACK
       Thread.handle_interrupt(Object => :immediate) do
-        # Pending interrupts run here. The next two lines have no branch and call no Ruby method before the callback, so
-        # Ruby runs no interrupt between them.
+        # Pending interrupts run here. So they hardly ever run between the next two lines, where one that ends the
+        # thread loses the notice.
         Native.check_interrupts
         pending.clear
         callback.call(*arguments)

@@ -115,18 +115,6 @@ RSpec.describe DurableStreams::Producer, "and its callback threads", :producer d
       expect(Array.new(2) { calls.pop }).to eq([0, 1])
     end
 
-    it "lose no notice, whenever they are killed" do
-      producer = direct(linger_ms: 0, max_batch_items: 1, on_delivery: ->(*notice) { calls << notice })
-      500.times do |number|
-        producer << number
-        threads.each(&:kill)
-        Thread.pass
-      end
-      producer.close
-      notices = Array.new(500) { calls.pop }
-      expect(notices.map { |result, count| [result.seq, count] }).to eq((0...500).map { |seq| [seq, 1] })
-    end
-
     it "are restarted for the next append if they were killed while idle" do
       producer = direct(headers: { "x" => -> { "1" } }, on_delivery: ->(*) { calls << 1 })
       producer.append!(1)
