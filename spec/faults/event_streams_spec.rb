@@ -130,11 +130,20 @@ RSpec.describe "Event streams", :faults do
   end
 
   it "count as failed if they never begin" do
-    faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
     faults.on("GET", nil, query: { "live" => "sse" }, &:hang)
     hasty = fault_stream(timeout: 0.5, live_timeout: 60, retries: { max_retries: 1, initial_delay: 0.001 })
-    expect { hasty.read_json(live: :auto).each.to_a }
+    expect { hasty.read_json(live: :sse).each.to_a }
       .to raise_error(DurableStreams::TimeoutError, /within 0.5 s .2 tries/)
+  end
+
+  it "are replaced by long-polls with live: :auto if they never begin" do
+    faults.on("GET") { |reply| reply.read("[1]", next_offset: "1") }
+    faults.on("GET", nil, query: { "live" => "sse" }, &:hang)
+    faults.on("GET", nil, query: { "live" => "long-poll" }) do |reply|
+      reply.read("[2]", next_offset: "2", closed: true)
+    end
+    hasty = fault_stream(timeout: 0.5, live_timeout: 60, retries: { max_retries: 0 })
+    expect(hasty.read_json(live: :auto).to_a).to eq([1, 2])
   end
 
   it "differ from long-polls that never respond, which are requested again without limit" do
