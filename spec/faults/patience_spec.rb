@@ -17,7 +17,12 @@ RSpec.describe "Patience", :faults do
     fault_stream
   end
 
-  after { DurableStreams.reset_configuration! }
+  # After the example's stubs have ended. An `after` hook still sees them, and would leave their policy to others.
+  around do |example|
+    example.run
+  ensure
+    DurableStreams.reset_configuration!
+  end
 
   def policy(max_retries)
     DurableStreams::RetryPolicy.new(**FaultHelpers::QUICK, max_retries: max_retries)
