@@ -93,7 +93,7 @@ module Bench
       report.miss(line, side, reason) if reason
       report.add(line, side, figures) unless figures.empty?
       !figures.empty?
-    rescue Line::Unequal, Children::Failed, Floors::Failed, TlsFront::Failed, TestServer::StartError => e
+    rescue Line::Unequal, Children::Failed, Floors::Failed, Nginx::StartError, TestServer::StartError => e
       warn "#{line.id}, #{side}: #{e.message}"
       report.miss(line, side, e.message.lines.first.to_s.strip)
       false

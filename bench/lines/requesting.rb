@@ -94,7 +94,7 @@ module Bench
 
     class << self
       def unavailable
-        "nginx is not installed (Debian's package: nginx-light)" unless TlsFront.program
+        "nginx is not installed (bin/setup installs it)" unless Nginx.program
       end
 
       # @return [Boolean] whether the line uses HTTP/2
@@ -110,7 +110,7 @@ module Bench
     end
 
     def front(server)
-      @front = TlsFront.new(server, http2: self.class.http2)
+      @front = TlsFront.start(server, http2: self.class.http2)
     end
 
     def prepare(url, client)

@@ -11,7 +11,7 @@ on_each_server "A server behind nginx" do
     describe "over #{version}" do
       let(:upstream) { start_server(durability: :wal, long_poll_timeout_ms: 1_000) }
       let(:settings) { "proxy_buffering off;" }
-      let(:nginx) { Nginx.start(upstream.url, http2: http2, settings: settings) }
+      let(:nginx) { Nginx.new(upstream.url, tls: http2, http2: http2, location: settings) }
       let(:client) { DurableStreams::Client.new(base_url: nginx.url, ca_file: nginx.ca_file) }
 
       after do
