@@ -24,6 +24,13 @@ RSpec.describe "Appends with exactly_once: true", :faults do
     thread
   end
 
+  # Starts the append of 0, whose response waits until :go is opened. All later appends are accepted.
+  def first_in_flight(to: stream)
+    accept_appends
+    hold_next
+    append(0, to: to).tap { faults.wait_until_waiting(:go) }
+  end
+
   # The producer id, the sequence number and the body of every append.
   def sent
     faults.requests(method: "POST").map do |request|
@@ -131,10 +138,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
   end
 
   it "share requests, one at a time" do
-    accept_appends
-    hold_next
-    first = append(0)
-    faults.wait_until_waiting(:go)
+    first = first_in_flight
     rest = [append(1), append(2), append(3)]
     faults.open(:go)
     expect([first, *rest].map(&:value)).to all(appended)
@@ -144,10 +148,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
 
   it "have requests of their own with batching: false, one at a time" do
     alone = client.stream("/s", content_type: :json, batching: false)
-    accept_appends
-    hold_next
-    first = append(0, to: alone)
-    faults.wait_until_waiting(:go)
+    first = first_in_flight(to: alone)
     rest = [append(1, to: alone), append(2, to: alone), append(3, to: alone)]
     faults.open(:go)
     expect([first, *rest].map(&:value)).to all(appended)
@@ -203,10 +204,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
       handle = nil
       trusts = ->(_) { handle.append("1").next_offset == "7" }
       handle = fault_client(trusted_origins: trusts).stream("/s", content_type: :json, exactly_once: exactly_once)
-      accept_appends
-      hold_next
-      first = append(0, to: handle)
-      faults.wait_until_waiting(:go)
+      first = first_in_flight(to: handle)
       elsewhere = faults.url("/s").sub("127.0.0.1", "localhost")
       faults.next("POST") { |reply| reply.redirect(elsewhere) }
       second = append(2, to: handle)
@@ -217,10 +215,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
   end
 
   it "remain in a request that may be stored when their callers are interrupted" do
-    accept_appends
-    hold_next
-    first = append(0)
-    faults.wait_until_waiting(:go)
+    first = first_in_flight
     rest = [append(1), append(2), append(3)]
     faults.next("POST") { |reply| reply.wait(:lost).rst }
     rest.first.kill.join
@@ -234,10 +229,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
   end
 
   it "leave a request that was surely not stored when their callers are interrupted" do
-    accept_appends
-    hold_next
-    first = append(0)
-    faults.wait_until_waiting(:go)
+    first = first_in_flight
     rest = [append(1), append(2)]
     faults.next("POST") { |reply| reply.retry_after(1) }
     faults.open(:go)
@@ -248,10 +240,7 @@ RSpec.describe "Appends with exactly_once: true", :faults do
   end
 
   it "are followed by appends under a new id when they are interrupted alone" do
-    accept_appends
-    hold_next
-    interrupted = append(0)
-    faults.wait_until_waiting(:go)
+    interrupted = first_in_flight
     interrupted.raise(Timeout::Error, "enough")
     expect(interrupted.value).to be_a(Timeout::Error)
     expect(stream.append(1)).to appended

@@ -44,7 +44,7 @@ RSpec.describe "Forks that a server ignores", :faults do
     expect { typed.fork("/fork", offset: "0000") }.to raise_ignored(why)
   end
 
-  it "are told from forks at the offset or after it, and of the same type whatever its case and parameters" do
+  it "differ from forks that end at the offset or after it, and of the same type whatever its case and parameters" do
     [["0005", "application/json"], ["0007", "Application/JSON; charset=utf-8"], ["0005", nil]].each do |offset, type|
       respond(tail: "0005", offset: offset, type: type)
       expect(source.fork("/fork")).to be_a(DurableStreams::Stream)
