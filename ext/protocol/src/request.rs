@@ -126,15 +126,19 @@ impl Context<'_> {
     pub fn error(&self, response: Response) -> Error {
         let meaning = self.meaning(&response);
         let retryable = meaning.is_worth_retry(self.policy);
+        let tries = response.tries.in_doubt_if(meaning.may_be_stored);
+        self.error_of(Response { tries, ..response }, meaning.kind, meaning.reason)
+            .worth_another_try_if(retryable)
+    }
+
+    fn error_of(&self, response: Response, kind: Kind, reason: &str) -> Error {
         let Response {
             status,
             headers,
             body,
             tries,
         } = response;
-        Error::from_response(self.about, meaning.kind, meaning.reason, status, headers, body)
-            .worth_another_try_if(retryable)
-            .after_tries(tries.in_doubt_if(meaning.may_be_stored))
+        Error::from_response(self.about, kind, reason, status, headers, body).after_tries(tries)
     }
 
     /// The `Stream-Next-Offset` of a successful response.
@@ -157,15 +161,9 @@ impl Context<'_> {
 
     /// The error for a new stream that was to be a fork, and is none. `mismatch` is how that shows.
     pub fn ignored_fork(&self, response: Response, mismatch: &str) -> Error {
-        let Response {
-            status,
-            headers,
-            body,
-            tries,
-        } = response;
         let reason =
             format!("the server ignored the fork headers and made a stream without the source's data: {mismatch}");
-        Error::from_response(self.about, Kind::Status, &reason, status, headers, body).after_tries(tries)
+        self.error_of(response, Kind::Status, &reason)
     }
 }
 

@@ -7,6 +7,7 @@ use super::event::ReadEvent;
 use super::machine::{ReadMachine, ReadState};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use crate::error::{Error, Kind};
+use crate::retry::patience::Patience;
 
 impl ReadMachine {
     /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
@@ -82,11 +83,12 @@ impl ReadMachine {
     /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
     fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>, patient: bool) -> ReadState {
         let (jitter, policy) = ((self.jitter.0)(), &self.config.retry);
-        let delay = match patient && self.outages.has_succeeded() {
-            true => Some(self.schedule.next_patient_delay(policy, server_delay, jitter)),
-            false => self.schedule.next_delay(policy, server_delay, jitter),
+        let patience = Patience {
+            without_limit: patient && self.outages.has_succeeded(),
+            timeout: None,
         };
-        let Some(delay) = delay else {
+        let elapsed = self.outages.so_far(now).elapsed;
+        let Some(delay) = patience.next_delay(&mut self.schedule, policy, elapsed, server_delay, jitter) else {
             return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
         };
         if self.is_live {

@@ -1,10 +1,11 @@
-//! [`Patience`]: how long a write that is stored once is sent again.
+//! [`Patience`]: how long a failed request is sent again where that is not for the policy alone to decide: for live reads
+//! and for writes that are stored once.
 
 use std::time::Duration;
 
 use super::policy::{RetryPolicy, Schedule};
 
-/// How long a write is sent again.
+/// How long a failed request is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Whether the number of retries is unlimited. If not, the policy limits it.

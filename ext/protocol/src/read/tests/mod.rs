@@ -28,8 +28,9 @@ fn machine_at(offset: &str, live: Live) -> ReadMachine {
     read(offset, live, RetryPolicy::for_tests(), false)
 }
 
-fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> ReadMachine {
-    let options = ReadOptions {
+/// The options of a read of JSON items.
+fn options(offset: &str, live: Live) -> ReadOptions {
+    ReadOptions {
         live,
         position: Position::new(offset, None),
         format: Format::Json,
@@ -38,14 +39,25 @@ fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> Rea
         retry: None,
         max_bytes: usize::MAX,
         has_succeeded: false,
-    };
-    let config = ReadConfig {
+    }
+}
+
+fn config(retry: RetryPolicy) -> ReadConfig {
+    ReadConfig {
         url: "http://h/s".to_owned(),
         retry,
         patient: false,
         max_message_bytes: 1 << 20,
         live_timeout: Duration::from_secs(120),
+        fresh_values: false,
+    }
+}
+
+fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> ReadMachine {
+    let options = options(offset, live);
+    let config = ReadConfig {
         fresh_values,
+        ..config(retry)
     };
     ReadMachine::new(options, config, ReadJitter(Box::new(|| 0.5)))
 }

@@ -9,22 +9,13 @@ fn live(patient: bool, retry: Option<RetryPolicy>) -> ReadMachine {
 
 fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>, has_succeeded: bool) -> ReadMachine {
     let options = ReadOptions {
-        live,
-        position: Position::new("", None),
-        format: Format::Json,
-        media: None,
-        no_cache: false,
         retry,
-        max_bytes: usize::MAX,
         has_succeeded,
+        ..options("", live)
     };
     let config = ReadConfig {
-        url: "http://h/s".to_owned(),
-        retry: policy(1),
         patient,
-        max_message_bytes: 1 << 20,
-        live_timeout: Duration::from_secs(120),
-        fresh_values: false,
+        ..config(policy(1))
     };
     ReadMachine::new(options, config, ReadJitter(Box::new(|| 1.0)))
 }

@@ -12,7 +12,8 @@ use http::header::RETRY_AFTER;
 
 use super::server::{ReadServer, ServerForm, ServerResponse, item, offset};
 use super::{
-    Format, Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions, RetryPolicy,
+    Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions, RetryPolicy, config,
+    options,
 };
 use crate::error::{Error, Kind};
 use crate::protocol::STREAM_NEXT_OFFSET;
@@ -64,16 +65,7 @@ impl ReadRun {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let live = [Live::Off, Live::LongPoll, Live::Sse, Live::Auto][rng.usize(..4)];
-        let options = ReadOptions {
-            live,
-            position: Position::new("", None),
-            format: Format::Json,
-            media: None,
-            no_cache: false,
-            retry: None,
-            max_bytes: usize::MAX,
-            has_succeeded: false,
-        };
+        let options = options("", live);
         let form = [ServerForm::Arrays, ServerForm::Lines, ServerForm::Sequence][rng.usize(..3)];
         let max_size = match form {
             ServerForm::Arrays => rng.u64(1..12),
@@ -334,17 +326,14 @@ impl ReadRun {
 }
 
 fn machine(rng: &mut Rng, options: ReadOptions, patient: bool) -> ReadMachine {
+    let retry = RetryPolicy {
+        // More than there are faults. Other tests check that a read gives up.
+        max_retries: if patient { 0 } else { 100 },
+        ..RetryPolicy::for_tests()
+    };
     let config = ReadConfig {
-        url: "http://h/s".to_owned(),
-        retry: RetryPolicy {
-            // More than there are faults. Other tests check that a read gives up.
-            max_retries: if patient { 0 } else { 100 },
-            ..RetryPolicy::for_tests()
-        },
         patient,
-        max_message_bytes: 1 << 20,
-        live_timeout: Duration::from_secs(120),
-        fresh_values: false,
+        ..config(retry)
     };
     let mut jitter = rng.fork();
     let mut machine = ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())));
