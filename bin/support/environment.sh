@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the programs in bin/: shared settings and functions. Changes nothing.
 
-# Development gems that the Rakefile needs; bin/setup installs them, with Bundler or from Debian.
-DEVELOPMENT_GEMS=(rb_sys rake rake-compiler rspec rubocop puma)
+# Development gems that the Rakefile and the specs need; bin/setup installs them, with Bundler or from Debian.
+DEVELOPMENT_GEMS=(rb_sys rake rake-compiler rspec rubocop yard puma rails minitest sidekiq redis sqlite3 pg capybara
+  selenium-webdriver)
 
 # rustup adds cargo to PATH only for login shells.
 if ! command -v cargo >/dev/null 2>&1 && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
