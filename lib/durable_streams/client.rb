@@ -60,6 +60,9 @@ module DurableStreams
     # @param proxy [String, URI, Symbol, nil] an http or https URL of the proxy for every request, which may have a user
     #   and a password; :environment: the one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name, if any;
     #   nil: none
+    # @param json_encoder [#call, nil] is called with what is appended to a JSON stream, unless that is a String, and
+    #   returns its JSON as a String. nil: `JSON.method(:generate)`, which together with to_json is what
+    #   {Stream#append} describes; under Rails `ActiveSupport::JSON.method(:encode)`
     # @param ca_file [String, Pathname, nil] PEM file of certificates to trust in addition to the system's
     # @param client_cert [String, Pathname, nil] PEM file with the client's certificate, then those of its issuers. The
     #   first request reads it and raises {ConnectionError} if it is not usable. After a redirect to another origin, it
@@ -71,7 +74,7 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment)
+                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
@@ -86,6 +89,7 @@ module DurableStreams
         config.trusted_origins = trusted_origins
         config.exactly_once = exactly_once
         config.proxy = proxy
+        config.json_encoder = json_encoder
       end
     end
 

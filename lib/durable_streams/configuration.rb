@@ -40,6 +40,10 @@ module DurableStreams
     attr_reader :exactly_once
     # @return [Symbol] what a reader's `each` yields if read is called without `format:`: :batches or :items
     attr_reader :each_yields
+    # @return [#call, false, nil] what encodes data; false: `JSON.generate`; nil: nothing was chosen, so that
+    #   {Message.default_encoder} counts
+    # @api private
+    attr_reader :chosen_json_encoder
     # @return [Array<String>, #call] other origins that receive headers and parameters after a redirect
     attr_reader :trusted_origins
     # @return [String, Symbol, nil] URL of the proxy for every request, :environment or nil
@@ -63,6 +67,7 @@ module DurableStreams
       @exactly_once = false
       @retry_policy_chosen = false
       @each_yields = :batches
+      @chosen_json_encoder = nil
       @trusted_origins = [].freeze
       @proxy = :environment
       @ca_file = nil
@@ -153,6 +158,24 @@ module DurableStreams
       end
 
       @each_yields = unit
+    end
+
+    # @return [#call] what encodes a Hash, an Array or any other object that is not a String
+    def json_encoder
+      encoder = @chosen_json_encoder
+      encoder = Message.default_encoder if encoder.nil?
+      encoder || ::JSON.method(:generate)
+    end
+
+    # @param encoder [#call, nil] see {Client#initialize}; nil: `JSON.method(:generate)`, or under Rails
+    #   `ActiveSupport::JSON.method(:encode)`
+    # @raise [ArgumentError] if it does not respond to call
+    def json_encoder=(encoder)
+      unless encoder.nil? || encoder.respond_to?(:call)
+        raise ArgumentError, "json_encoder must respond to call, got #{encoder.class}"
+      end
+
+      @chosen_json_encoder = encoder == ::JSON.method(:generate) ? false : encoder
     end
 
     # @param origins [Array<String, URI>, #call, nil] such as `["https://node2:4437"]`; or a callable that takes an

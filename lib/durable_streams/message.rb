@@ -8,35 +8,51 @@ module DurableStreams
     ALLOWED_ON_JSON = "a Hash, an Array, a number, true, false, nil, an object with its own to_json, " \
                       "or a String of JSON"
 
+    @default_encoder = nil
+
     class << self
+      # The encoder where the application has not chosen one. nil: `JSON.generate`, with {own_to_json?}.
+      # @return [#call, nil]
+      attr_accessor :default_encoder
+
       # @param data [Object]
       # @param json [Boolean] whether the stream is a JSON stream
       # @param content_type [String, nil] for error messages
+      # @param encoder [#call, false, nil] see {Configuration#chosen_json_encoder}
       # @return [String]
-      # @raise [ArgumentError] if the stream does not accept such data
+      # @raise [ArgumentError] if the stream does not accept such data, or the encoder does not return a String
+      # @raise [ParseError] if the encoder returns a String that is not JSON; also raises what the encoder raises
       # @raise [JSON::GeneratorError] if the data has no JSON form: NaN, text that is not valid UTF-8
-      def encode(data, json, content_type)
+      def encode(data, json, content_type, encoder)
+        return data if data.is_a?(String)
+        return refuse(data, "a stream of #{content_type}", "a String") unless json
+
+        encoder = @default_encoder if encoder.nil?
+        return encode_with(encoder, data) if encoder
+
         case data
-        when String then data
-        when Hash, Array, Numeric, true, false, nil
-          json ? ::JSON.generate(data) : refuse(data, content_type)
+        when Hash, Array, Numeric, true, false, nil then ::JSON.generate(data)
         else
           # Calls to_json itself: JSON.generate would bypass a to_json that Active Support defines.
-          json && own_to_json?(data) ? data.to_json : refuse(data, content_type, json: json)
+          own_to_json?(data) ? data.to_json : refuse(data, "a JSON stream", ALLOWED_ON_JSON)
         end
       end
 
-      # Returns an undelivered message as it was appended. If the object has changed since, returns its encoded form.
-      # @param original [Object] the object passed to append
-      # @param text [String] its encoded form at that time
-      # @return [Object] the original if it still encodes to the same text, else the text, which can be appended instead
-      def as_appended(original, text)
-        original.is_a?(String) || encode(original, true, nil).b == text.b ? original : text
-      rescue StandardError, SystemStackError
+      private
+
+      def encode_with(encoder, data)
+        text = encoder.call(data)
+        unless text.is_a?(String)
+          raise ArgumentError, "json_encoder must return a String of JSON, got #{text.class} for #{data.class}"
+        end
+
+        begin
+          Native.check_json(text)
+        rescue ParseError => e
+          raise ParseError, "json_encoder must return JSON, but for #{data.class} it returned #{e.message}"
+        end
         text
       end
-
-      private
 
       # The json library defines to_json for every object, as its to_s in quotes. Appending that is never intended.
       def own_to_json?(data)
@@ -51,9 +67,8 @@ module DurableStreams
         ::JSON.generator::GeneratorMethods::Object
       end
 
-      def refuse(data, content_type, json: false)
-        kind, allowed = json ? ["a JSON stream", ALLOWED_ON_JSON] : ["a stream of #{content_type}", "a String"]
-        raise ArgumentError, "#{kind} takes #{allowed}, got #{data.class}"
+      def refuse(data, what, allowed)
+        raise ArgumentError, "#{what} takes #{allowed}, got #{data.class}"
       end
     end
   end

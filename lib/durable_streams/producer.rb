@@ -286,7 +286,7 @@ module DurableStreams
     end
 
     def encode(data)
-      data.is_a?(String) ? data : Message.encode(data, @json, @stream.content_type)
+      data.is_a?(String) ? data : @stream.encode(data)
     end
 
     # Marks the producer as closed, unless an interrupt raised: then it can be closed again.

@@ -87,6 +87,7 @@ module DurableStreams
       @batching = RequestOptions.batching(batching)
       @exactly_once = RequestOptions.exactly_once(exactly_once)
       @native = context.native_stream(@url, @headers, @params, exactly_once: @exactly_once)
+      @json_encoder = context.config.chosen_json_encoder
       @json = nil
       learn(ContentType.normalize(content_type))
     end
@@ -117,7 +118,7 @@ module DurableStreams
       unless body.nil?
         raise ArgumentError, "body requires a content_type" unless type
 
-        body = Message.encode(body, json, type)
+        body = Message.encode(body, json, type, @json_encoder)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
       fork.update(Creation.known_of(source_of(forked_from, fork[:forked_from]), fork_offset))
@@ -148,7 +149,8 @@ module DurableStreams
     # Appends one message.
     #
     # A JSON stream accepts a Hash, an Array (one message that is an array), a number, true, false, nil, an object with
-    # its own to_json, or a String of JSON. Other streams accept Strings, sent byte for byte.
+    # its own to_json, or a String of JSON. With a `json_encoder` (see {Client#initialize}) it accepts any object. Other
+    # streams accept Strings, sent byte for byte.
     #
     # Appends of several threads share a request while another is in flight; each call has its own result or error. If
     # headers or parameters have value callables, every append has its own request, and the callables run on its thread,
@@ -166,7 +168,7 @@ module DurableStreams
     # @raise [ArgumentError] if the stream does not accept such data
     def append(data, seq: nil)
       known_content_type(:append) if @json.nil?
-      data = Message.encode(data, @json, @content_type) unless data.is_a?(String)
+      data = Message.encode(data, @json, @content_type, @json_encoder) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
       AppendResult.of(*@native.append(data, @content_type, @json, seq, @batching))
     end
@@ -192,7 +194,7 @@ module DurableStreams
 
       type ||= known_content_type(:close)
       json = ContentType.json?(type)
-      data = Message.encode(data, json, type)
+      data = Message.encode(data, json, type, @json_encoder)
       CloseResult.new(final_offset: @native.close_stream(data, type, json) || final_offset)
     end
 
@@ -334,11 +336,20 @@ module DurableStreams
 
     # Creates the native producer for a {Producer}.
     # @api private
-    # @param settings [Hash] the extension's settings, except the content type
+    # @param settings [Hash] the extension's settings that this handle does not know
     # @return [Native::Producer]
     def native_producer(**settings)
       type = known_content_type(:produce)
-      Native::Producer.new(@native, content_type: type, json: @json, **settings)
+      originals = Originals.new(@json_encoder)
+      Native::Producer.new(@native, content_type: type, json: @json, originals: originals, **settings)
+    end
+
+    # Encodes data as {#append} does. The content type must be known.
+    # @api private
+    # @param data [Object]
+    # @return [String]
+    def encode(data)
+      Message.encode(data, @json, @content_type, @json_encoder)
     end
 
     # Returns another handle for the same stream, with other headers and another content type.

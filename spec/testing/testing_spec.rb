@@ -176,6 +176,13 @@ RSpec.describe DurableStreams::Testing do
     expect(mock.shutdown).to be_nil
   end
 
+  it "encodes data, and seeded messages, by the json_encoder" do
+    DurableStreams.configure { |config| config.json_encoder = ->(data) { JSON.generate(data.map { |i| i * 2 }) } }
+    DurableStreams.append("/a", [1])
+    mock.seed_stream("/a", [1, 2])
+    expect(described_class.messages_for("/a")).to eq([[2], 2, 4])
+  end
+
   describe "matchers" do
     before { stream.append({ type: "created", order: { id: 7, items: [1] } }) }
 

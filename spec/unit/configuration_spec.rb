@@ -13,6 +13,16 @@ RSpec.describe DurableStreams::Configuration do
                                       retry_policy: DurableStreams::RetryPolicy.default)
   end
 
+  it "encodes by JSON.generate unless an encoder is chosen" do
+    generate = JSON.method(:generate)
+    encoder = ->(data) { data.to_s }
+    chosen = [nil, generate, encoder].map do |value|
+      config.json_encoder = value
+      [config.json_encoder, config.chosen_json_encoder]
+    end
+    expect(chosen).to eq([[generate, nil], [generate, false], [encoder, encoder]])
+  end
+
   it "accepts trusted origins as a list or a callable" do
     config.trusted_origins = ["HTTPS://Node2:4437", "http://node3:80/", URI("https://node4")]
     expect(config.trusted_origins).to eq(%w[https://node2:4437 http://node3 https://node4])
@@ -34,6 +44,7 @@ RSpec.describe DurableStreams::Configuration do
     retry_policy: [[{ max_retries: 3 }, ""], [3, ""]],
     exactly_once: [["true", ""], [1, ""], [:yes, ""]],
     each_yields: [[:chunks, ""], [nil, ""], ["items", ""]],
+    json_encoder: [["{}", ""], [JSON, ""], [:generate, ""]],
     default_content_type: [[:xml, ""], [7, ""], ["", ""]],
     trusted_origins: [["https://h", ""], [7, ""], [[7], ""], [["h:80"], ""], [["https://h/path"], ""],
                       [["https://h?q"], ""], [["https://me:secret@h"], "secret"]],

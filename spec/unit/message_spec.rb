@@ -3,7 +3,7 @@
 RSpec.describe DurableStreams::Message do
   describe "on a JSON stream" do
     def encode(data)
-      described_class.encode(data, true, "application/json")
+      described_class.encode(data, true, "application/json", nil)
     end
 
     [{ "a" => [1, { b: "ü" }] }, [1, [2]], [], {}, 7, 1.5, 12_345_678_901_234_567_890, true, false, nil].each do |data|
@@ -48,9 +48,51 @@ RSpec.describe DurableStreams::Message do
     end
   end
 
+  describe "with a json_encoder" do
+    def encode(data, encoder)
+      described_class.encode(data, true, "application/json", encoder)
+    end
+
+    it "passes it everything except Strings" do
+      passed = []
+      encoder = ->(data) { passed << data && "null" }
+      given = [{ "a" => 1 }, [1], 7, nil, true, :symbol, Object.new, "1"]
+      expect(given.map { |data| encode(data, encoder) }).to eq([*["null"] * 7, "1"])
+      expect(passed).to eq(given.first(7))
+    end
+
+    it "raises what the encoder raises" do
+      expect { encode(1, ->(_) { raise KeyError, "no such key" }) }.to raise_error(KeyError, "no such key")
+    end
+
+    [nil, 7, :json, { "a" => 1 }].each do |result|
+      it "rejects #{result.inspect}, which is not a String" do
+        expect { encode([1], ->(_) { result }) }.to raise_error(
+          ArgumentError, "json_encoder must return a String of JSON, got #{result.class} for Array"
+        )
+      end
+    end
+
+    ["", "{", "1 2", "\"\xFF\"", "nil"].each do |result|
+      it "rejects #{result.inspect}, which is not JSON" do
+        expect { encode([1], ->(_) { result }) }.to raise_error(
+          DurableStreams::ParseError, /\Ajson_encoder must return JSON, but for Array it returned invalid JSON at byte/
+        )
+      end
+    end
+
+    it "encodes by JSON.generate if that is chosen, whatever the default is" do
+      described_class.default_encoder = ->(_) { '"default"' }
+      expect([encode([1], nil), encode([1], false), encode([1], ->(_) { '"chosen"' })])
+        .to eq(['"default"', "[1]", '"chosen"'])
+    ensure
+      described_class.default_encoder = nil
+    end
+  end
+
   describe "on another stream" do
     def encode(data)
-      described_class.encode(data, false, "text/plain")
+      described_class.encode(data, false, "text/plain", ->(_) { raise "not for this stream" })
     end
 
     it "leaves a String as it is, in any encoding" do

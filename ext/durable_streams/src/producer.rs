@@ -12,8 +12,8 @@ use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, TypedData, Value, function, gc,
-    method,
+    Class, DataTypeFunctions, Error, Module, Object, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function,
+    gc, method,
 };
 
 use crate::callback_threads;
@@ -101,6 +101,8 @@ options! {
         delivery_timeout: Option<f64>,
         /// Gets the notices of deliveries and failures. nil: no callbacks.
         listener: Option<Value>,
+        /// An empty `DurableStreams::Originals`.
+        originals: RHash,
     }
 }
 
@@ -140,7 +142,7 @@ impl Producer {
                 patient,
                 delivery_timeout: delivery_timeout.transpose()?,
             };
-            let originals = ruby.hash_new();
+            let originals = options.originals;
             let mut handles: Vec<WorkHandle> = work_stream.into_iter().collect();
             let notices = match listener {
                 None => None,

@@ -13,12 +13,13 @@ use crate::errors;
 const UNDELIVERED: u64 = u64::MAX;
 
 /// The exception for a producer's failure. Its `undelivered` has the messages as they were appended, in that order.
+/// `originals` is a `DurableStreams::Originals`.
 pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -> Result<Exception, Error> {
     let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let undelivered = match originals.get(UNDELIVERED) {
         Some(known) => known,
         None => {
-            let found = undelivered(ruby, failed, originals, library)?.as_value();
+            let found = undelivered(ruby, failed, originals)?.as_value();
             originals.aset(UNDELIVERED, found)?;
             found
         }
@@ -37,13 +38,12 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
 
 /// The messages as they were appended, in that order: the original of each, or its bytes if it has no original or the
 /// original was changed since.
-fn undelivered(ruby: &Ruby, failed: &ProducerError, originals: RHash, library: RModule) -> Result<RArray, Error> {
-    let messages: Value = library.const_get("Message")?;
+fn undelivered(ruby: &Ruby, failed: &ProducerError, originals: RHash) -> Result<RArray, Error> {
     let undelivered = ruby.ary_new_capa(failed.undelivered().len());
     for message in failed.undelivered() {
         let text = convert::label(ruby, ruby.str_from_slice(&message.data), true);
         match originals.get(message.token) {
-            Some(original) => undelivered.push(messages.funcall::<_, _, Value>("as_appended", (original, text))?)?,
+            Some(original) => undelivered.push(originals.funcall::<_, _, Value>("as_appended", (original, text))?)?,
             None => undelivered.push(text)?,
         }
     }

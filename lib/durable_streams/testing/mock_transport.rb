@@ -74,14 +74,15 @@ module DurableStreams
 
       # Adds messages to a stream. Creates it if it does not exist.
       # @param path [String] the stream's path (or URL)
-      # @param messages [Array] JSON values on a JSON stream, Strings on others
+      # @param messages [Array] on a JSON stream values, which the configuration's `json_encoder` encodes; Strings on
+      #   others
       # @param content_type [String, Symbol] of a created stream; see {Stream#create}
       # @return [Array] all messages of the stream
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
         @lock.synchronize do
           stream = stream_at(path) || store(path, MockStream.new(ContentType.normalize(content_type)))
-          messages = JSON.parse(JSON.generate(messages)) if stream.json?
+          messages = JSON.parse(DurableStreams.configuration.json_encoder.call(messages)) if stream.json?
           stream.messages.concat(messages)
           changed(path)
           stream.messages.dup

@@ -13,7 +13,7 @@ use magnus::{Error, RHash, RString, Ruby, Value, gc};
 /// After how many new originals an append drops the acknowledged ones. A flush does so too.
 const SWEEP_EVERY: usize = 1_024;
 
-/// The originals of one producer, by token.
+/// The originals of one producer, by token: a `DurableStreams::Originals`, with its sweeping.
 pub(super) struct Originals {
     /// Also has `undelivered` after a failure, see `producer_error`.
     hash: Opaque<RHash>,
