@@ -9,19 +9,20 @@ require_relative "testing/mock_stream"
 require_relative "testing/mock_live_reads"
 require_relative "testing/mock_rule"
 require_relative "testing/mock_transport"
+require_relative "testing/matching"
+require_relative "testing/helpers"
 require_relative "testing/matchers" if defined?(RSpec)
 
 module DurableStreams
   # For tests of applications: streams in memory, without a network. Only the transport is replaced: retries, batching,
   # readers and producers are the real ones.
   #
+  # {Helpers} does so for every test, with RSpec and Minitest.
+  #
   # @example With RSpec
   #   require "durable_streams/testing"
   #
-  #   RSpec.configure do |config|
-  #     config.before { DurableStreams::Testing.install! }
-  #     config.after { DurableStreams::Testing.reset! }
-  #   end
+  #   RSpec.configure { |config| config.include DurableStreams::Testing::Helpers }
   #
   #   it "publishes" do
   #     DurableStreams.create("/events", content_type: :json)
@@ -32,11 +33,13 @@ module DurableStreams
     # The URL that paths are joined to if no base_url is configured.
     BASE_URL = "http://durable-streams.test"
 
+    # The most seconds to wait for producers.
+    FLUSH_LIMIT = 5.0
     LOCK = Mutex.new
-    private_constant :LOCK
+    private_constant :FLUSH_LIMIT, :LOCK
 
     @mock_transport = nil
-    @configuration = nil
+    @configuration = nil # what install! found
 
     class << self
       # Connects streams that are created from now on, by any client, to {mock_transport}. Paths need no base_url.
@@ -56,16 +59,15 @@ module DurableStreams
         !Context.transport.nil?
       end
 
-      # Connects streams that are created from now on to the network again, discards the mock transport, and restores
-      # the configuration that {install!} found.
+      # Connects streams that are created from now on to the network again, clears the mock transport, and restores the
+      # configuration that {install!} found. Handles that were created before still use the mock transport, so an
+      # application may keep its handles from test to test.
       # @return [nil]
       def reset!
         Context.transport = nil
         Context.fallback_base_url = nil
-        before = LOCK.synchronize do
-          @mock_transport = nil
-          @configuration.tap { @configuration = nil }
-        end
+        clear!
+        before = LOCK.synchronize { @configuration.tap { @configuration = nil } }
         before ? DurableStreams.send(:install, before) : DurableStreams.reset_configuration!
         nil
       end
@@ -84,6 +86,12 @@ module DurableStreams
       # @return [MockTransport, nil] nil if it is not installed
       def transport_if_installed
         Context.transport
+      end
+
+      # Waits until the producers of this process have sent what was appended to them, or failed, or for some seconds.
+      # @return [nil]
+      def flush_producers
+        Native.drain_producers(FLUSH_LIMIT)
       end
 
       # @param path [String] a stream's path (or URL)

@@ -2,12 +2,14 @@
 
 require "rspec/expectations"
 
-# Passes if the stream at a path has a message. With data, a message must match it: a Hash matches if the message has
-# its keys (Symbols or Strings) with matching values. The data may contain RSpec matchers.
+# Passes if the stream at a path has a message. With data, a message must match it, as for
+# DurableStreams::Testing::Helpers#assert_appended_to. The data may contain RSpec matchers. Messages that producers have
+# not sent yet are sent first.
 #
 #   expect(DurableStreams::Testing).to have_appended_to("/events").with(type: "order.created")
 RSpec::Matchers.define :have_appended_to do |path|
   match do |_|
+    DurableStreams::Testing.flush_producers
     messages = DurableStreams::Testing.messages_for(path)
     next !messages.empty? unless defined?(@data)
 
@@ -56,44 +58,5 @@ RSpec::Matchers.define :have_made_request do |method|
 
   define_method(:expectation) do
     "#{method} request#{" to #{@path}" if @path}#{" with body #{@body.inspect}" if @body}"
-  end
-end
-
-module DurableStreams
-  module Testing
-    # Compares messages and bodies with the expected data of the matchers.
-    # @api private
-    module Matching
-      class << self
-        # @param expected [Object] a Hash may have fewer keys than the actual one
-        # @param actual [Object]
-        # @return [Boolean]
-        def match?(expected, actual)
-          case expected
-          when Hash
-            actual.is_a?(Hash) &&
-              expected.all? { |key, value| actual.key?(key.to_s) && match?(value, actual[key.to_s]) }
-          when Array
-            actual.is_a?(Array) && actual.size == expected.size && expected.zip(actual).all? { |pair| match?(*pair) }
-          when Symbol then expected.to_s == actual
-          else RSpec::Support::FuzzyMatcher.values_match?(expected, actual)
-          end
-        end
-
-        # @param expected [Object]
-        # @param body [String, nil]
-        # @return [Boolean]
-        def match_body?(expected, body)
-          return false if body.nil?
-          return body.include?(expected) if expected.is_a?(String)
-          return RSpec::Support::FuzzyMatcher.values_match?(expected, body) if expected.respond_to?(:matches?)
-
-          sent = JSON.parse(body)
-          match?(expected, sent) || (sent.is_a?(Array) && sent.any? { |message| match?(expected, message) })
-        rescue JSON::ParserError
-          false
-        end
-      end
-    end
   end
 end

@@ -97,7 +97,8 @@ module DurableStreams
         @lock.synchronize { @streams[path].to_a.dup }
       end
 
-      # Deletes the streams, the recorded requests and the rules. Waiting reads end as for a deleted stream.
+      # Deletes the streams, the recorded requests and the rules. Waiting reads end as for a deleted stream. {#strict}
+      # remains.
       # @return [nil]
       def clear!
         @lock.synchronize do
