@@ -9,6 +9,12 @@ autoload :Logger, "logger"
 autoload :SecureRandom, "securerandom"
 autoload :Timeout, "timeout"
 
+module DurableStreams
+  autoload :Checkpoint, "durable_streams/checkpoint"
+  autoload :CheckpointError, "durable_streams/checkpoint"
+  autoload :Consumer, "durable_streams/consumer"
+end
+
 require_relative "durable_streams/version"
 require_relative "durable_streams/constants"
 require_relative "durable_streams/retry_policy"

@@ -1,0 +1,189 @@
+# frozen_string_literal: true
+
+require "io/wait"
+
+module DurableStreams
+  # Follows a stream, and saves after each batch how far it has come. The next run, also of another process, continues
+  # there: it repeats at most the batch whose block had not returned, or whose checkpoint was not yet saved (at least
+  # once). See {Checkpoint} for the places where the offset can be saved, and for effects that happen exactly once.
+  #
+  # @example
+  #   checkpoint = DurableStreams::Checkpoint::File.new("/var/lib/shop/orders.offset")
+  #   consumer = DurableStreams::Consumer.new(client.stream("/orders"), checkpoint: checkpoint)
+  #   trap("TERM") { consumer.stop }
+  #   consumer.run { |batch| batch.items.each { |order| ship(order) } }
+  #
+  # Run one consumer with a checkpoint at a time. Any number of consumers with checkpoints of their own may follow a
+  # stream.
+  class Consumer
+    # What `on_error` may return.
+    DECISIONS = %i[retry skip stop].freeze
+    private_constant :DECISIONS
+
+    # @param stream [Stream]
+    # @param checkpoint [#load, #save] `load` returns the saved offset, or nil for the beginning of the stream.
+    #   `save(offset)` stores it. What they raise is raised from {#run}
+    # @param live [Symbol, Boolean, nil] see {Stream#read}; `:off`: {#run} returns when it has caught up
+    # @param on_error [#call, nil] gets the StandardError that the block raised, and the batch. It returns `:retry` (run
+    #   the block again after a pause, which grows with each failure of the batch as the client's {RetryPolicy} says),
+    #   `:skip` (save, and go on with the next batch), or `:stop` ({#run} returns without saving). nil: {#run} raises
+    #   the error, and nothing is saved
+    # @raise [ArgumentError] if an argument is invalid
+    def initialize(stream, checkpoint:, live: :auto, on_error: nil)
+      raise ArgumentError, "stream must be a #{Stream}, got #{stream.class}" unless stream.is_a?(Stream)
+
+      missing = %i[load save].reject { |name| checkpoint.respond_to?(name) }
+      unless missing.empty?
+        raise ArgumentError, "checkpoint must respond to load and save(offset), as #{Checkpoint::File} does; " \
+                             "#{checkpoint.class} does not respond to #{missing.join(" and ")}"
+      end
+      unless on_error.nil? || on_error.respond_to?(:call)
+        raise ArgumentError, "on_error must respond to call, got #{on_error.class}"
+      end
+
+      ReadOptions.normalize(offset: nil, live: live, cursor: nil, retry_policy: nil)
+      @stream = stream
+      @checkpoint = checkpoint
+      @live = live
+      @on_error = on_error
+      @running = Mutex.new
+      @stopped = false
+      @up_to_date = false
+      # What {#stop} closes to end a wait. The trap handler that calls it cannot lock: each is set before a wait, which
+      # begins only if @stopped is still false then.
+      @reader = nil
+      @pause = nil
+    end
+
+    # Yields each batch from the checkpoint on, and saves its offset after the block has returned. Batches without data
+    # are not yielded. Goes on after empty polls, lost connections and outages, as live reads do.
+    #
+    # If the block is left in another way (`break`, `throw`, an exception, Thread#kill), the batch is not saved: another
+    # run repeats it.
+    # @yieldparam batch [JsonBatch, ByteChunk]
+    # @return [Symbol] `:closed` at the end of a closed stream, `:stopped` after {#stop} or a `:stop` of `on_error`,
+    #   `:up_to_date` at the end of the data with `live: :off`
+    # @raise [ArgumentError] without a block; if the checkpoint loads anything but an offset or nil; if `on_error`
+    #   returns anything but `:retry`, `:skip` or `:stop`
+    # @raise [ThreadError] if this consumer is already running
+    # @raise [CheckpointError] if the checkpoint cannot be loaded or saved; other checkpoints may raise other errors
+    # @raise [DurableStreamError] if the stream cannot be read: as for {Stream#read}
+    def run(&block)
+      raise ArgumentError, "run requires a block, which receives each batch" unless block
+      raise ThreadError, "this consumer is already running: make another one" if @running.locked?
+
+      @running.synchronize { @stopped ? :stopped : follow(load_checkpoint, &block) }
+    end
+
+    # Ends {#run}: a running block finishes and its batch is saved; a wait ends at once. A stopped consumer remains
+    # stopped: a later {#run} returns `:stopped` at once. May be called from any thread, from the block, and from a trap
+    # handler; before {#run}, too.
+    # @return [nil]
+    def stop
+      @stopped = true
+      @reader&.close
+      @pause&.close
+      nil
+    end
+
+    # @return [Boolean] whether {#stop} was called, or `on_error` returned `:stop`
+    def stopped?
+      @stopped
+    end
+
+    # @return [Boolean] whether {#run} has processed all data that the stream had when the server last responded
+    def up_to_date?
+      @up_to_date
+    end
+
+    # @return [String] without credentials
+    def inspect
+      "#<#{self.class} #{Redaction.url(@stream.url)} checkpoint=#{@checkpoint.inspect} stopped=#{stopped?}>"
+    end
+
+    private
+
+    def load_checkpoint
+      offset = @checkpoint.load
+      return offset if offset.nil? || offset.is_a?(String)
+
+      raise ArgumentError, "load of the checkpoint (#{@checkpoint.class}) must return an offset (a String) or nil, " \
+                           "got #{offset.class}"
+    end
+
+    def follow(offset, &block)
+      @saved = offset
+      @up_to_date = false
+      reader = @reader = @stream.read(offset: offset, live: @live)
+      reader.close if @stopped
+      follow_reader(reader, &block)
+      return :closed if reader.stream_closed?
+
+      @stopped ? :stopped : :up_to_date
+    ensure
+      @reader = nil
+      reader&.close
+    end
+
+    def follow_reader(reader, &block)
+      begun = false
+      reader.each_batch do |batch|
+        begun = true
+        break unless process(batch, &block)
+
+        save(batch.next_offset)
+        @up_to_date = batch.up_to_date?
+        break if @stopped
+      end
+    rescue ClosedError
+      raise if begun || !@stopped # Otherwise stop has closed the reader before its first use.
+    end
+
+    # Runs the block, again and again if on_error says so.
+    # @return [Boolean] whether to save the offset after the batch
+    def process(batch)
+      failures = 0
+      begin
+        yield batch unless batch[0].empty? # The items or data.
+        true
+      rescue CheckpointError
+        raise # From a checkpoint that the block saves itself. Another try could not succeed either.
+      rescue StandardError => e
+        raise unless @on_error
+
+        case decision(e, batch)
+        when :skip then return true
+        when :stop then stop
+        when :retry then pause(failures += 1)
+        end
+        @stopped ? false : retry
+      end
+    end
+
+    def decision(error, batch)
+      decision = @on_error.call(error, batch)
+      return decision if DECISIONS.include?(decision)
+
+      raise ArgumentError, "on_error must return :retry, :skip or :stop, got #{decision.inspect}"
+    end
+
+    # Waits before the block runs again: half to all of the policy's delay, which grows. {#stop} ends the wait.
+    def pause(failures)
+      policy = @stream.context.config.retry_policy
+      delay = [policy.initial_delay * (policy.multiplier.to_f**(failures - 1)), policy.max_delay].min
+      IO.pipe do |reader, writer|
+        @pause = writer
+        reader.wait_readable(delay * rand(0.5..1.0)) unless @stopped
+      end
+    ensure
+      @pause = nil
+    end
+
+    def save(offset)
+      return if offset == @saved
+
+      @checkpoint.save(offset)
+      @saved = offset
+    end
+  end
+end
