@@ -19,7 +19,7 @@ module DurableStreams
       def expiry(ttl_seconds, expires_at)
         raise ArgumentError, "give ttl_seconds or expires_at, not both" if ttl_seconds && expires_at
 
-        { ttl_seconds: whole(ttl_seconds, "ttl_seconds"), expires_at: timestamp(expires_at) }
+        { ttl_seconds: whole(ttl_seconds, "ttl_seconds"), expires_at: timestamp(expires_at, "expires_at") }
       end
 
       # @param source [Stream, String, nil] a stream, its URL, or a path that the context resolves
@@ -48,6 +48,24 @@ module DurableStreams
         { source_tail: tail, source_content_type: source&.content_type }
       end
 
+      # @param moment [Time, String, #to_time, nil]
+      # @param name [String] the argument's name, for error messages
+      # @return [String, nil] in RFC 3339 format and UTC; a String and nil as they are
+      # @raise [ArgumentError] if it is anything else
+      def timestamp(moment, name)
+        case moment
+        when nil, String then return moment
+        when Time then time = moment.getutc
+        else
+          unless moment.respond_to?(:to_time)
+            raise ArgumentError, "#{name} must be a Time or an RFC 3339 String, got #{moment.class}"
+          end
+
+          time = moment.to_time.getutc
+        end
+        time.strftime(time.nsec.zero? ? "%Y-%m-%dT%H:%M:%SZ" : "%Y-%m-%dT%H:%M:%S.%6NZ")
+      end
+
       private
 
       def source_path(source, context)
@@ -65,21 +83,6 @@ module DurableStreams
         return number.to_i if number.is_a?(Integer) && number.between?(0, LARGEST)
 
         raise ArgumentError, "#{name} must be an Integer from 0 to #{LARGEST}, got #{number.inspect}"
-      end
-
-      # RFC 3339, in UTC.
-      def timestamp(moment)
-        case moment
-        when nil, String then return moment
-        when Time then time = moment.getutc
-        else
-          unless moment.respond_to?(:to_time)
-            raise ArgumentError, "expires_at must be a Time or an RFC 3339 String, got #{moment.class}"
-          end
-
-          time = moment.to_time.getutc
-        end
-        time.strftime(time.nsec.zero? ? "%Y-%m-%dT%H:%M:%SZ" : "%Y-%m-%dT%H:%M:%S.%6NZ")
       end
     end
   end
