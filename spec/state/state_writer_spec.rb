@@ -103,7 +103,7 @@ RSpec.describe DurableStreams::State::Writer do
 
     it "refuse other classes" do
       expect { headers(timestamp: 1_738_324_800) }
-.*got 1738324800 \(Integer\)/)
+        .to raise_error(ArgumentError, /\Atimestamp must be a Time or an RFC 3339 .*got 1738324800 \(Integer\)\z/)
       expect { headers(txid: 7) }.to raise_error(ArgumentError, "txid must be a non-empty String, got Integer")
       expect { headers(txid: "") }.to raise_error(ArgumentError, 'txid must be a non-empty String, got ""')
     end
