@@ -13,6 +13,10 @@ module DurableStreams
   autoload :Checkpoint, "durable_streams/checkpoint"
   autoload :CheckpointError, "durable_streams/checkpoint"
   autoload :Consumer, "durable_streams/consumer"
+  autoload :Claim, "durable_streams/claim"
+  autoload :SubscribedStream, "durable_streams/subscription"
+  autoload :Subscription, "durable_streams/subscription"
+  autoload :Subscriptions, "durable_streams/subscriptions"
 end
 
 require_relative "durable_streams/version"
@@ -43,7 +47,6 @@ require_relative "durable_streams/text"
 require_relative "durable_streams/content_type"
 require_relative "durable_streams/message"
 require_relative "durable_streams/originals"
-require_relative "durable_streams/options"
 require_relative "durable_streams/request_options"
 require_relative "durable_streams/read_options"
 require_relative "durable_streams/creation"

@@ -74,15 +74,13 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil,
-                   **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil)
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
         config.default_params = params
         config.timeout = timeout
-        config.retry_policy = retry_policy unless retry_policy.nil?
+        config.retry_policy = retry_policy if retry_policy
         config.live_timeout = live_timeout
         config.max_message_bytes = max_message_bytes
         config.ca_file = ca_file
@@ -123,6 +121,11 @@ module DurableStreams
     # @raise [StreamExistsError] if the stream exists with another configuration
     def create(url, content_type: nil, **options)
       Stream.create(url, content_type: content_type, context: @context, **options)
+    end
+
+    # @return [Subscriptions] the subscriptions of the base_url's server
+    def subscriptions
+      Subscriptions.new(@context)
     end
 
     # Closes idle connections. Later requests raise {ClosedError}. Requests in flight continue until they complete; an

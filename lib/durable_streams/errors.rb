@@ -236,6 +236,46 @@ module DurableStreams
     end
   end
 
+  # 409 on the creation of a subscription: it exists with another configuration.
+  class SubscriptionExistsError < DurableStreamError
+    # @api private
+    DEFAULTS = { message: "Subscription already exists", status: 409, code: "SUBSCRIPTION_EXISTS" }.freeze
+  end
+
+  # The server has no subscriptions: it responds with 404 or 405, or as to a request about an ordinary stream.
+  class SubscriptionsNotSupportedError < DurableStreamError
+    # @api private
+    DEFAULTS = { message: "The server has no subscriptions", status: nil, code: "SUBSCRIPTIONS_NOT_SUPPORTED" }.freeze
+  end
+
+  # 409 on a claim: a worker has the subscription.
+  class AlreadyClaimedError < DurableStreamError
+    # @api private
+    DEFAULTS = { message: "Subscription is claimed", status: 409, code: "ALREADY_CLAIMED" }.freeze
+
+    # @return [String, nil] the name of the worker that has it
+    attr_reader :current_holder
+    # @return [Integer, nil] the generation of its claim
+    attr_reader :generation
+
+    # @param message [String, nil] see {DurableStreamError#initialize}
+    # @param current_holder [String, nil] the name of the worker that has it
+    # @param generation [Integer, nil] the generation of its claim
+    # @param attributes [Hash] see {DurableStreamError#initialize}
+    def initialize(message = nil, current_holder: nil, generation: nil, **attributes)
+      @current_holder = current_holder
+      @generation = generation
+      super(message, **attributes)
+    end
+  end
+
+  # 409 for a worker or a webhook: its claim has ended, because its lease ran out. Another worker may have a later one.
+  # What this claim did not ack is handled again.
+  class FencedError < DurableStreamError
+    # @api private
+    DEFAULTS = { message: "Claim has ended", status: 409, code: "FENCED" }.freeze
+  end
+
   # 413: the request body is larger than the server accepts.
   class PayloadTooLargeError < DurableStreamError
     # @api private

@@ -28,7 +28,7 @@ module DurableStreams
         when nil, :auto then yield
         when :json then true
         when :bytes then false
-        else Options.refuse("format", ":auto, :json, :bytes or nil", format)
+        else raise ArgumentError, "format must be :auto, :json or :bytes, got #{format.inspect}"
         end
       end
 
@@ -39,18 +39,22 @@ module DurableStreams
         when nil, "" then "-1"
         when String then Text.utf8(offset, "offset")
         when Symbol, Integer then offset.to_s
-        else Options.refuse("offset", "a String: \"-1\" (start), \"now\" (end) or an offset from the server", offset)
+        else raise ArgumentError, "offset must be a String, got #{offset.class}"
         end
       end
 
       def live(live)
         LIVE_MODES.fetch(live) do
-          Options.refuse("live", ":off (or false, nil), :long_poll, :sse or :auto (or true)", live)
+          raise ArgumentError, "live must be :off (or false, nil), :long_poll, :sse or :auto (or true), " \
+                               "got #{live.inspect}"
         end
       end
 
       def cursor(cursor)
-        Text.utf8(Options.instance("cursor", cursor, String), "cursor") unless cursor.nil?
+        return if cursor.nil?
+        return Text.utf8(cursor, "cursor") if cursor.is_a?(String)
+
+        raise ArgumentError, "cursor must be a String, got #{cursor.class}"
       end
     end
   end

@@ -149,9 +149,7 @@ module DurableStreams
     def begin_iteration
       return unless @closed
 
-      url = Redaction.url(@url)
-      raise ClosedError.new("read #{url}: the reader is closed: make a new one, which can begin at this one's " \
-                            "next_offset", url: url)
+      raise ClosedError.new("Reader is closed: #{Redaction.url(@url)}", url: Redaction.url(@url))
     end
 
     # Fills the buffer with the rest of a response.

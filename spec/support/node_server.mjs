@@ -8,6 +8,7 @@ const server = new DurableStreamTestServer({
   host,
   port: Number(port),
   longPollTimeout: Number(longPollTimeout),
+  webhooks: true,
   dataDir,
 })
 console.log(`listening on ${await server.start()}`)

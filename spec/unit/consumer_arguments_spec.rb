@@ -23,8 +23,7 @@ RSpec.describe DurableStreams::Consumer do
   end
 
   it "requires a live mode that a read has" do
-    expect { consumer(live: :websocket) }
-      .to raise_error(ArgumentError, /\Alive must be :off .*, got :websocket \(Symbol\)\z/)
+    expect { consumer(live: :websocket) }.to raise_error(ArgumentError, /\Alive must be :off .*, got :websocket\z/)
   end
 
   it "requires an on_error that responds to call" do

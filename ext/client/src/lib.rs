@@ -2,7 +2,7 @@
 //! decisions. It contains nothing of Ruby.
 //!
 //! - [`endpoint`]: a stream's URL with its headers and parameters; [`connections`]: a client and its connection pools.
-//! - [`requests`], [`append`], [`reader`], [`producer`]: the operations.
+//! - [`requests`], [`append`], [`reader`], [`producer`], [`subscriptions`]: the operations.
 //! - [`inline`]: jobs that the waiting thread carries out; [`runtime`]: the threads that carry out all others.
 //! - [`fork`], [`lock`]: state in a process that forks.
 //! - [`transport`]: transports that execute requests instead of the network.
@@ -104,6 +104,7 @@ pub mod reader;
 mod redirect_targets;
 pub mod requests;
 pub mod runtime;
+pub mod subscriptions;
 mod tls;
 pub mod transport;
 

@@ -49,9 +49,13 @@ fn class_name(kind: &Kind) -> &'static str {
         Kind::SeqConflict => "SeqConflictError",
         Kind::ContentTypeMismatch => "ContentTypeMismatchError",
         Kind::SequenceGap { .. } => "SequenceGapError",
+        Kind::SubscriptionExists => "SubscriptionExistsError",
+        Kind::SubscriptionsNotSupported => "SubscriptionsNotSupportedError",
+        Kind::AlreadyClaimed { .. } => "AlreadyClaimedError",
+        Kind::Fenced => "FencedError",
         Kind::PayloadTooLarge => "PayloadTooLargeError",
         Kind::RateLimited { .. } => "RateLimitedError",
-        Kind::Status => "FetchError",
+        Kind::Status | Kind::NoPendingWork | Kind::InvalidAck => "FetchError",
         Kind::Connection => "ConnectionError",
         Kind::Timeout => "TimeoutError",
         Kind::Parse => "ParseError",
@@ -104,6 +108,17 @@ fn details(ruby: &Ruby, kind: &Kind, hash: RHash) -> Result<(), Error> {
         Kind::RateLimited {
             retry_after: Some(wait),
         } => set("retry_after", seconds(ruby, *wait))?,
+        Kind::AlreadyClaimed {
+            current_holder,
+            generation,
+        } => {
+            if let Some(name) = current_holder {
+                set("current_holder", ruby.str_new(name).as_value())?;
+            }
+            if let Some(generation) = generation {
+                set("generation", number(*generation))?;
+            }
+        }
         Kind::SequenceGap { expected, received } => {
             for (name, value) in [("expected_seq", expected), ("received_seq", received)] {
                 if let Some(value) = value {

@@ -1,6 +1,7 @@
 //! The Ruby extension of the `durable_streams` gem: the bridge between Ruby and the client crate.
 //!
 //! - `client`, `stream`, `reader`, `producer`, `request`: one file for each class of `DurableStreams::Native`;
+//! - `subscriptions`: the requests of the subscription APIs;
 //! - `wait`: the one module in which a thread waits; `caller`: which thread and fiber waits;
 //! - `convert`: the one module that builds Ruby objects from content;
 //! - `errors`: the one map from errors to exceptions; `producer_error`: the exception for a failed producer;
@@ -41,6 +42,7 @@ mod reader;
 mod request;
 mod ruby_calls;
 mod stream;
+mod subscriptions;
 mod url;
 mod values;
 #[cfg(test)]
@@ -66,6 +68,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
+    subscriptions::init(native)?;
     log::init(native)?;
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]

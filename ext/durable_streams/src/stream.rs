@@ -296,7 +296,7 @@ impl Stream {
     }
 
     /// Runs a request and waits for its result.
-    fn request<T: Send + 'static>(
+    pub(crate) fn request<T: Send + 'static>(
         &self,
         ruby: &Ruby,
         make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Job<T>>,

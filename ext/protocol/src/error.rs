@@ -13,6 +13,7 @@ use http::header::HeaderMap;
 use crate::error_body::ErrorBody;
 use crate::protocol::PositionError;
 use crate::retry::so_far::TriesSoFar;
+use crate::subscriptions::operation::SubscriptionOperation;
 
 /// A result with this module's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -47,12 +48,18 @@ pub enum Operation {
     Read,
     /// POST with producer headers
     Produce,
+    /// A request of the subscription APIs
+    Subscription(SubscriptionOperation),
 }
 
 impl Operation {
     /// Whether the operation may change the stream.
     pub fn writes(self) -> bool {
-        !matches!(self, Self::Head | Self::HeadFor(_) | Self::Read)
+        match self {
+            Self::Head | Self::HeadFor(_) | Self::Read => false,
+            Self::Subscription(operation) => operation.writes(),
+            _ => true,
+        }
     }
 
     /// Whether it may be carried out twice without harm: the second time it changes nothing, or is refused.
@@ -84,6 +91,7 @@ pub enum Purpose {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Subscription(operation) => return operation.fmt(f),
             Self::Create => "create",
             Self::Head => "head",
             Self::HeadFor(Purpose::Connect) => "connect to",
@@ -156,6 +164,23 @@ pub enum Kind {
         /// The sequence number that it received.
         received: Option<u64>,
     },
+    /// 409 on the creation of a subscription
+    SubscriptionExists,
+    /// The server has no subscriptions.
+    SubscriptionsNotSupported,
+    /// 409 on a claim: a worker holds the lease.
+    AlreadyClaimed {
+        /// The worker's name.
+        current_holder: Option<String>,
+        /// The generation of its claim.
+        generation: Option<u64>,
+    },
+    /// 409 on a claim: all streams are handled up to their ends.
+    NoPendingWork,
+    /// 409 for a worker: its claim has ended, and a later one may have begun.
+    Fenced,
+    /// 409 on an ack: the server does not accept one of its offsets.
+    InvalidAck,
     /// 413
     PayloadTooLarge,
     /// 429
@@ -396,9 +421,10 @@ impl std::error::Error for Error {
 /// The beginning of a body for a message: one line of readable text, or `None`.
 pub(crate) fn excerpt(body: &Bytes) -> Option<String> {
     const LONGEST: usize = 200;
-    let error = ErrorBody::parse(body).map(|ErrorBody { code, message }| match code.is_empty() {
-        true => message,
-        false => format!("{code}: {message}"),
+    let error = ErrorBody::parse(body).map(|ErrorBody { code, message }| match (&*code, &*message) {
+        ("", _) => message,
+        (_, "") => code,
+        _ => format!("{code}: {message}"),
     });
     let text = match &error {
         Some(text) => text.trim(),

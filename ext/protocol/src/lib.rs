@@ -11,6 +11,7 @@
 //! - [`append`]: which appends share a request, and which caller sends it.
 //! - [`read`]: the position of a reader, and its next request. [`sse`] and [`json`] decode the responses.
 //! - [`producer`]: the idempotent producer.
+//! - [`subscriptions`]: the requests of subscriptions, and what their responses say.
 //! - [`protocol`]: header names and content types.
 
 pub mod append;
@@ -26,5 +27,6 @@ pub mod redirect;
 pub mod request;
 pub mod retry;
 pub mod sse;
+pub mod subscriptions;
 pub mod target;
 pub mod url;

@@ -6,9 +6,13 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 
+use serde_json::Value;
+
 use crate::error::{Kind, Operation};
+use crate::error_body::ErrorBody;
 use crate::protocol::{self, flag, number, text};
 use crate::retry::policy::RetryPolicy;
+use crate::subscriptions::operation::SubscriptionOperation;
 
 /// The meaning of a response that is not the success that its request expects.
 #[derive(Clone, Debug)]
@@ -50,6 +54,18 @@ impl Meaning {
         }
     }
 
+    /// The same for a response of the subscription APIs, whose body tells the causes of a 404 and a 409 apart.
+    pub(crate) fn of_subscription(mut self, operation: SubscriptionOperation, body: &[u8]) -> Self {
+        let code = ErrorBody::parse(body).map_or_else(String::new, |body| body.code);
+        (self.kind, self.reason) = match self.status.as_u16() {
+            404 if code == "SUBSCRIPTION_NOT_FOUND" => (Kind::NotFound, "subscription not found"),
+            404 | 405 | 501 => (Kind::SubscriptionsNotSupported, "the server has no subscriptions"),
+            409 => subscription_conflict(operation, &code, body),
+            _ => return self,
+        };
+        self
+    }
+
     /// Whether the same request may succeed later. `policy` has to list the status, and the kind of error must be one
     /// that time can resolve.
     pub fn is_worth_retry(&self, policy: &RetryPolicy) -> bool {
@@ -61,6 +77,12 @@ impl Meaning {
                 | Kind::SeqConflict
                 | Kind::ContentTypeMismatch
                 | Kind::SequenceGap { .. }
+                | Kind::SubscriptionExists
+                | Kind::SubscriptionsNotSupported
+                | Kind::AlreadyClaimed { .. }
+                | Kind::NoPendingWork
+                | Kind::Fenced
+                | Kind::InvalidAck
         );
         policy.covers(self.status) && !permanent
     }
@@ -147,6 +169,33 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
     }
 }
 
+/// The code in the body distinguishes the causes of a 409. Without one, the operation decides.
+fn subscription_conflict(operation: SubscriptionOperation, code: &str, body: &[u8]) -> (Kind, &'static str) {
+    match (operation, code) {
+        (SubscriptionOperation::Create, _) => (
+            Kind::SubscriptionExists,
+            "subscription already exists with another configuration",
+        ),
+        (SubscriptionOperation::Claim, "NO_PENDING_WORK") => (Kind::NoPendingWork, "subscription has no pending work"),
+        (SubscriptionOperation::Claim, _) => (already_claimed(body), "another worker has the subscription's lease"),
+        (_, "INVALID_OFFSET") => (Kind::InvalidAck, "the server does not accept this offset"),
+        (operation, _) if operation.needs_claim() => (
+            Kind::Fenced,
+            "the claim has ended, because its lease ran out or another worker has claimed the subscription",
+        ),
+        _ => (Kind::Status, "conflict"),
+    }
+}
+
+fn already_claimed(body: &[u8]) -> Kind {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = &body["error"];
+    Kind::AlreadyClaimed {
+        current_holder: error["current_holder"].as_str().map(str::to_owned),
+        generation: error["generation"].as_u64(),
+    }
+}
+
 /// The gap in a producer's sequence numbers, if the headers of a 409 have these numbers.
 fn gap(headers: &HeaderMap) -> Option<Kind> {
     let expected = number(headers, &protocol::PRODUCER_EXPECTED_SEQ);
@@ -216,6 +265,48 @@ mod tests {
         assert!(matches!(stale, Kind::StaleEpoch { current_epoch: Some(4) }));
         assert!(matches!(kind(Operation::Produce, 403, &[]), Kind::Forbidden));
         assert!(matches!(kind(Operation::Append, 403, &EPOCH), Kind::Forbidden));
+    }
+
+    #[test]
+    fn the_code_in_the_body_decides_what_a_response_about_a_subscription_means() {
+        use SubscriptionOperation::{Ack, Callback, Claim, Create, Find, Release};
+        let kind = |operation, status, body: &str| {
+            let meaning = meaning(Operation::Subscription(operation), status, &[]);
+            meaning.of_subscription(operation, body.as_bytes()).kind
+        };
+        let code = |code: &str| format!(r#"{{"error": {{"code": "{code}"}}}}"#);
+        assert!(matches!(
+            kind(Find, 404, &code("SUBSCRIPTION_NOT_FOUND")),
+            Kind::NotFound
+        ));
+        for status in [404, 405, 501] {
+            let kind = kind(Find, status, "no such stream");
+            assert!(matches!(kind, Kind::SubscriptionsNotSupported), "{status}");
+        }
+        let exists = kind(Create, 409, &code("SUBSCRIPTION_ALREADY_EXISTS"));
+        assert!(matches!(exists, Kind::SubscriptionExists));
+        assert!(matches!(
+            kind(Claim, 409, &code("NO_PENDING_WORK")),
+            Kind::NoPendingWork
+        ));
+        let held = kind(
+            Claim,
+            409,
+            r#"{"error": {"code": "ALREADY_CLAIMED", "current_holder": "a", "generation": 7}}"#,
+        );
+        assert!(matches!(
+            held,
+            Kind::AlreadyClaimed { current_holder: Some(name), generation: Some(7) } if name == "a"
+        ));
+        for operation in [Ack, Release, Callback] {
+            assert!(matches!(kind(operation, 409, &code("FENCED")), Kind::Fenced));
+            assert!(matches!(kind(operation, 409, ""), Kind::Fenced));
+            assert!(matches!(
+                kind(operation, 409, &code("INVALID_OFFSET")),
+                Kind::InvalidAck
+            ));
+        }
+        assert!(matches!(kind(Ack, 401, &code("TOKEN_EXPIRED")), Kind::Unauthorized));
     }
 
     #[test]

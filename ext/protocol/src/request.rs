@@ -114,7 +114,11 @@ impl Context<'_> {
 
     /// The meaning of a response that is not the success that its request expects.
     pub fn meaning(&self, response: &Response) -> Meaning {
-        Meaning::of(self.about.operation, response.status, &response.headers, self.now)
+        let meaning = Meaning::of(self.about.operation, response.status, &response.headers, self.now);
+        match self.about.operation {
+            Operation::Subscription(operation) => meaning.of_subscription(operation, &response.body),
+            _ => meaning,
+        }
     }
 
     /// Whether the request may be sent again after this response.
@@ -131,7 +135,8 @@ impl Context<'_> {
             .worth_another_try_if(retryable)
     }
 
-    fn error_of(&self, response: Response, kind: Kind, reason: &str) -> Error {
+    /// An error of this kind for a response.
+    pub(crate) fn error_of(&self, response: Response, kind: Kind, reason: &str) -> Error {
         let Response {
             status,
             headers,

@@ -106,7 +106,8 @@ module DurableStreams
         text = Creation.timestamp(timestamp, "timestamp")
         return text if text.match?(RFC3339)
 
-        Options.refuse("timestamp", Creation::ALLOWED_TIME, timestamp)
+        raise ArgumentError, "timestamp must be a Time or an RFC 3339 String such as \"2025-01-31T12:00:00Z\", " \
+                             "got #{timestamp.inspect}"
       end
 
       def text(value, name)

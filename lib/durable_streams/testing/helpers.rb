@@ -34,7 +34,8 @@ module DurableStreams
         messages = Testing.messages_for(path)
         index = any ? messages.index { true } : messages.index { |message| Matching.match?(expected, message) }
         what = any ? "a message was" : "a message like #{expected.inspect} was"
-        failure = "expected that #{what} appended to #{path}, but #{Matching.state_of(path)}"
+        failure = "expected that #{what} appended to #{path}, but the stream has " \
+                  "#{messages.empty? ? "no messages" : messages.inspect}"
         if respond_to?(:assert, true)
           assert(index, failure)
         elsif !index

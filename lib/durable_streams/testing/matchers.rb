@@ -19,7 +19,8 @@ RSpec::Matchers.define :have_appended_to do |path|
   chain(:with) { |data| @data = data }
 
   failure_message do
-    "expected that #{expectation}, but #{DurableStreams::Testing::Matching.state_of(path)}"
+    messages = DurableStreams::Testing.messages_for(path)
+    "expected that #{expectation}, but the stream has #{messages.empty? ? "no messages" : messages.inspect}"
   end
 
   failure_message_when_negated { "unexpected: #{expectation}" }
@@ -48,9 +49,7 @@ RSpec::Matchers.define :have_made_request do |method|
 
   failure_message do
     made = DurableStreams::Testing.requests.map { |request| "#{request[:method]} #{request[:path]}" }
-    made << "none" if made.empty?
-    made << "(#{DurableStreams::Testing::Matching::NOT_INSTALLED})" unless DurableStreams::Testing.installed?
-    "expected #{expectation}, but got: #{made.join(", ")}"
+    "expected #{expectation}, but got: #{made.empty? ? "none" : made.join(", ")}"
   end
 
   failure_message_when_negated { "expected no #{expectation}" }

@@ -9,11 +9,17 @@ module DurableStreams
     #
     # Differences from a server: Unless {#strict} is set, streams need not be created. One that was never created reads
     # as an empty JSON stream, and the first append creates it; only metadata (`head`, `exists?`), forks and deletes
-    # respond with 404. Streams do not expire. A live read's poll ends only when there is new data.
+    # respond with 404. Streams do not expire. A live read's poll ends only when there is new data. There are no
+    # subscriptions.
     class MockTransport
       # Headers of a stream's configuration. Creating it again must send the same.
       SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
-      private_constant :SETTINGS
+      # The response to requests about subscriptions.
+      NO_SUBSCRIPTIONS = {
+        status: 501, body: { error: { code: "NOT_SUPPORTED",
+                                      message: "streams in memory have no subscriptions: use a real server" } }
+      }.freeze
+      private_constant :SETTINGS, :NO_SUBSCRIPTIONS
 
       def initialize
         @lock = Mutex.new
@@ -80,7 +86,6 @@ module DurableStreams
       # @return [Array] all messages of the stream
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
-        Options.instance("messages", messages, Array, "an Array")
         @lock.synchronize do
           stream = stream_at(path) || store(path, MockStream.new(ContentType.normalize(content_type)))
           messages = JSON.parse(DurableStreams.configuration.json_encoder.call(messages)) if stream.json?
@@ -230,6 +235,8 @@ module DurableStreams
 
       # Responds now, or stores a live read until there is data for it.
       def respond(request, native)
+        return MockResponse.new(**NO_SUBSCRIPTIONS).send_to(native) if request[:path].include?("/__ds/")
+
         stream = stream_for(request, lookup: native.lookup?)
         live = request[:query]["live"] if request[:method] == :get && stream
         from = MockOffset.parse(request[:query]["offset"], stream.size) if live

@@ -3,7 +3,7 @@
 //! [`retry`] sends a request several times. What a response means is decided in `durable-streams-protocol`.
 
 use bytes::{Bytes, BytesMut};
-use durable_streams_protocol::error::{Error, Operation, Result};
+use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::request::{self, Request, RequestFailure};
 use reqwest::Response;
 
@@ -31,6 +31,36 @@ pub(crate) async fn attempt(
 ) -> std::result::Result<request::Response, RequestFailure> {
     let response = send(endpoint, pool, request).await?;
     Ok(read_response(endpoint, request.operation, response).await)
+}
+
+/// Sends the request once and reads its response completely.
+pub(crate) async fn attempt_completely(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+) -> std::result::Result<request::Response, RequestFailure> {
+    let mut response = send(endpoint, pool, request).await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let limit = endpoint.client().config().max_message_bytes;
+    let mut body = BytesMut::new();
+    let lost = RequestFailure::ResponseLost;
+    while let Some(piece) = next_piece(endpoint, request.operation, &mut response)
+        .await
+        .map_err(lost)?
+    {
+        if piece.len() > limit - body.len() {
+            let reason = format!("the response has more than {limit} bytes (max_message_bytes)");
+            let error = endpoint.about(request.operation).error(Kind::Parse, reason);
+            return Err(RequestFailure::Final(error));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(request::Response {
+        status,
+        headers,
+        body: body.freeze(),
+        tries: Default::default(),
+    })
 }
 
 /// Reads a response of which only the status and headers matter. Its body is for error messages, so only the beginning

@@ -5,6 +5,7 @@ use durable_streams_protocol::error::{Kind, Result};
 use durable_streams_protocol::redirect::{RedirectStep, Redirects, TargetMemory, origin_of};
 use durable_streams_protocol::request::{Request, RequestFailure};
 use durable_streams_protocol::target::Prepared;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, Response, Url};
 
 use super::single::send_to;
@@ -63,7 +64,7 @@ async fn follow(
         let url = redirects.url();
         let headers = match *is_trusted {
             true => prepared.headers.clone(),
-            false => request.headers.clone(),
+            false => without_token(&request.headers),
         };
         let elsewhere = pool_for(endpoint, pool, request, prepared, url, *is_trusted);
         let elsewhere = elsewhere.map_err(RequestFailure::Final)?;
@@ -85,6 +86,13 @@ async fn follow(
             }
         }
     }
+}
+
+/// The protocol's headers, without the token of a claim.
+fn without_token(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.remove(AUTHORIZATION);
+    headers
 }
 
 /// The pool for `url`, if it is not that of the stream's own origin. The client's certificate goes where headers go.

@@ -1,0 +1,93 @@
+//! The requests of the subscription APIs, each as a [`Job`]. The endpoint is that of the request, not of a stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use durable_streams_protocol::error::Result;
+use durable_streams_protocol::request::{Context, Request, Response};
+use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck};
+
+use crate::endpoint::Endpoint;
+use crate::exchange::attempt_completely;
+use crate::exchange::retry::with_retries;
+use crate::inline::job::Job;
+
+/// Creates a subscription (PUT). Gives it as JSON.
+pub fn create(endpoint: &Arc<Endpoint>, subscription: &NewSubscription) -> Job<Bytes> {
+    job(endpoint, subscriptions::create(subscription), subscriptions::created)
+}
+
+/// Gets a subscription (GET), as JSON. `None` if there is none.
+pub fn find(endpoint: &Arc<Endpoint>) -> Job<Option<Bytes>> {
+    job(endpoint, subscriptions::find(), subscriptions::found)
+}
+
+/// Deletes a subscription (DELETE).
+pub fn delete(endpoint: &Arc<Endpoint>) -> Job<()> {
+    job(endpoint, subscriptions::delete(), subscriptions::deleted)
+}
+
+/// Links streams to a subscription (POST).
+pub fn add_streams(endpoint: &Arc<Endpoint>, paths: &[String]) -> Job<()> {
+    job(endpoint, subscriptions::add_streams(paths), subscriptions::done)
+}
+
+/// Removes the link of a stream (DELETE).
+pub fn remove_stream(endpoint: &Arc<Endpoint>) -> Job<()> {
+    job(endpoint, subscriptions::remove_stream(), subscriptions::deleted)
+}
+
+/// Claims a subscription for a worker (POST). Gives the claim as JSON. `None` if there is nothing to do.
+pub fn claim(endpoint: &Arc<Endpoint>, worker: &str) -> Job<Option<Bytes>> {
+    job(endpoint, subscriptions::claim(worker), |response, context| {
+        let body = response.body.clone();
+        Ok(subscriptions::claimed(response, context)?.map(|_| body))
+    })
+}
+
+/// Acks the streams of a claim (POST), and ends it if `done`. Gives whether there is more to do then.
+///
+/// # Errors
+/// `Kind::Argument` if the token is invalid in a header.
+pub fn ack(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Job<bool>> {
+    let request = subscriptions::ack(endpoint.display(), lease, acks, done)?;
+    Ok(job(endpoint, request, subscriptions::acked))
+}
+
+/// Ends a claim without an ack (POST).
+///
+/// # Errors
+/// `Kind::Argument` if the token is invalid in a header.
+pub fn release(endpoint: &Arc<Endpoint>, lease: &Lease) -> Result<Job<()>> {
+    let request = subscriptions::release(endpoint.display(), lease)?;
+    Ok(job(endpoint, request, subscriptions::released))
+}
+
+/// As [`ack`], for the receiver of a webhook.
+///
+/// # Errors
+/// `Kind::Argument` if the token is invalid in a header.
+pub fn callback(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Job<bool>> {
+    let request = subscriptions::callback(endpoint.display(), lease, acks, done)?;
+    Ok(job(endpoint, request, subscriptions::acked))
+}
+
+/// Gets the keys that webhooks are signed with (GET), as JSON.
+pub fn signing_keys(endpoint: &Arc<Endpoint>) -> Job<Bytes> {
+    job(endpoint, subscriptions::signing_keys(), subscriptions::keys)
+}
+
+/// A job that sends `request`, with retries. `meaning` makes the outcome from the response.
+fn job<T: Send + 'static>(
+    endpoint: &Arc<Endpoint>,
+    request: Request,
+    meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
+) -> Job<T> {
+    let to = Arc::clone(endpoint);
+    Job::new(endpoint, request.operation, |pool| async move {
+        let policy = &to.client().config().retry;
+        let one_try = || attempt_completely(&to, &pool, &request);
+        let response = with_retries(policy, &to, &request, one_try).await?;
+        meaning(response, &to.context(request.operation))
+    })
+}
