@@ -30,18 +30,15 @@ module DurableStreams
     #   the error, and nothing is saved
     # @raise [ArgumentError] if an argument is invalid
     def initialize(stream, checkpoint:, live: :auto, on_error: nil)
-      raise ArgumentError, "stream must be a #{Stream}, got #{stream.class}" unless stream.is_a?(Stream)
-
+      Options.instance("stream", stream, Stream)
+      Options.callable("on_error", on_error)
+      ReadOptions.normalize(offset: nil, live: live, cursor: nil, retry_policy: nil)
       missing = %i[load save].reject { |name| checkpoint.respond_to?(name) }
       unless missing.empty?
         raise ArgumentError, "checkpoint must respond to load and save(offset), as #{Checkpoint::File} does; " \
-                             "#{checkpoint.class} does not respond to #{missing.join(" and ")}"
-      end
-      unless on_error.nil? || on_error.respond_to?(:call)
-        raise ArgumentError, "on_error must respond to call, got #{on_error.class}"
+                             "#{Options.class_of(checkpoint)} does not respond to #{missing.join(" and ")}"
       end
 
-      ReadOptions.normalize(offset: nil, live: live, cursor: nil, retry_policy: nil)
       @stream = stream
       @checkpoint = checkpoint
       @live = live
@@ -108,7 +105,7 @@ module DurableStreams
       return offset if offset.nil? || offset.is_a?(String)
 
       raise ArgumentError, "load of the checkpoint (#{@checkpoint.class}) must return an offset (a String) or nil, " \
-                           "got #{offset.class}"
+                           "got #{Options.shown(offset)}"
     end
 
     def follow(offset, &block)
@@ -164,7 +161,7 @@ module DurableStreams
       decision = @on_error.call(error, batch)
       return decision if DECISIONS.include?(decision)
 
-      raise ArgumentError, "on_error must return :retry, :skip or :stop, got #{decision.inspect}"
+      raise ArgumentError, "on_error must return :retry, :skip or :stop, got #{Options.shown(decision)}"
     end
 
     # Waits before the block runs again: half to all of the policy's delay, which grows. {#stop} ends the wait.

@@ -173,8 +173,8 @@ on_each_server DurableStreams::Consumer do
     end
 
     it "raises ArgumentError if on_error returns anything else" do
-      [nil, true, "retry"].each do |decision|
-        message = "on_error must return :retry, :skip or :stop, got #{decision.inspect}"
+      { nil => "nil", true => "true", "retry" => '"retry" (String)' }.each do |decision, shown|
+        message = "on_error must return :retry, :skip or :stop, got #{shown}"
         expect { consumer(on_error: ->(*) { decision }).run { raise failure } }
           .to raise_error(ArgumentError, message) { |error| expect(error.cause).to be_a(failure) }
         expect(checkpoint.load).to be_nil

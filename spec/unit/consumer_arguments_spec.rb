@@ -27,7 +27,8 @@ RSpec.describe DurableStreams::Consumer do
   end
 
   it "requires an on_error that responds to call" do
-    expect { consumer(on_error: :retry) }.to raise_error(ArgumentError, "on_error must respond to call, got Symbol")
+    expect { consumer(on_error: :retry) }
+      .to raise_error(ArgumentError, "on_error must respond to call, or be nil, got Symbol")
   end
 
   it "requires a block to run" do
@@ -40,7 +41,7 @@ RSpec.describe DurableStreams::Consumer do
       def save(offset) = offset
     end)
     expect { consumer(checkpoint: numbers.new).run { nil } }.to raise_error(
-      ArgumentError, "load of the checkpoint (Numbers) must return an offset (a String) or nil, got Integer"
+      ArgumentError, "load of the checkpoint (Numbers) must return an offset (a String) or nil, got 7 (Integer)"
     )
   end
 

@@ -128,21 +128,20 @@ RSpec.describe DurableStreams::Checkpoint::File do
     expect(error_of(:save, "1").message).to match(/\Acannot save the checkpoint #{path}: Is a directory/)
   end
 
-  ["", "\n", "1 2", "1\n2\n", "{\"offset\": 1}", "\xFF\xFE", "\0", "ä", "1" * 5_000].each do |content|
+  ["", "\n", "1 2", "1\n2\n", "{\"offset\": 1}", "\xFF\xFE".b, "\0", "ä", "1" * 5_000].each do |content|
     it "does not take a file with #{content[0, 20].inspect} for a checkpoint" do
-      File.binwrite(path, content)
-      message = "cannot load the checkpoint #{path}: the file does not contain an offset, but " \
-                "#{content.b[0, 80].inspect}. Write an offset into it, or delete it to begin anew"
+      File.write(path, content)
+      message = "cannot load the checkpoint: file #{path} does not have an offset, but " \
+                "#{content.strip[0, 80].inspect}. Write an offset, or delete it to begin anew"
       expect(error_of(:load).message).to eq(message)
     end
   end
 
   it "raises ArgumentError for arguments that are no path or no offset" do
-    expect { described_class.new(nil) }.to raise_error(ArgumentError, "path must be a String or Pathname, got NilClass")
-    expect { checkpoint.save(nil) }.to raise_error(ArgumentError, "offset must be a String, got NilClass")
-    ["", "1 2", "1\n", "ä", "\xFF"].each do |offset|
-      expect { checkpoint.save(offset) }
-        .to raise_error(ArgumentError, "offset must be an offset from the server, got #{offset.inspect}")
+    expect { described_class.new(nil) }.to raise_error(ArgumentError, "path must be a String or Pathname, got nil")
+    [nil, 7, "", "1 2", "1\n", "ä", "\xFF"].each do |offset|
+      message = "offset must be an offset from the server (a String), got "
+      expect { checkpoint.save(offset) }.to raise_error(ArgumentError, /\A#{Regexp.escape(message)}/)
     end
     expect(checkpoint.load).to be_nil
   end
@@ -165,7 +164,7 @@ RSpec.describe DurableStreams::Checkpoint::Memory do
   end
 
   it "raises ArgumentError for what is no offset" do
-    expect { described_class.new(1) }.to raise_error(ArgumentError, "offset must be a String, got Integer")
+    expect { described_class.new(1) }.to raise_error(ArgumentError, /\Aoffset must be an offset .*, got 1 \(Integer\)/)
     expect { described_class.new.save("") }.to raise_error(ArgumentError, /offset must be an offset/)
   end
 end

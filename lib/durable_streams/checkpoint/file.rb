@@ -8,19 +8,13 @@ module DurableStreams
     # A process that is killed during a save may leave a temporary file beside the file (`orders.offset.4711.8.tmp`). It
     # has no effect.
     class File
-      # No offset is as long.
-      MAX_BYTES = 4096
-      private_constant :MAX_BYTES
-
       # @return [String] absolute
       attr_reader :path
 
       # @param path [String, Pathname] the folder must exist
       # @raise [ArgumentError] if it is not a path
       def initialize(path)
-        unless path.is_a?(String) || path.respond_to?(:to_path)
-          raise ArgumentError, "path must be a String or Pathname, got #{path.class}"
-        end
+        Options.refuse("path", "a String or Pathname", path) unless path.is_a?(String) || path.respond_to?(:to_path)
 
         @path = ::File.expand_path(path)
       end
@@ -29,12 +23,8 @@ module DurableStreams
       # @raise [CheckpointError] if the file cannot be read, or contains anything else; if there is none, and the folder
       #   does not exist or is not writable
       def load
-        content = ::File.binread(path, MAX_BYTES + 1).to_s
-        offset = content.strip.force_encoding(Encoding::UTF_8)
-        return offset if Checkpoint.offset?(offset) && content.bytesize <= MAX_BYTES
-
-        raise CheckpointError, "cannot load the checkpoint #{path}: the file does not contain an offset, but " \
-                               "#{content[0, 80].inspect}. Write an offset into it, or delete it to begin anew"
+        offset = ::File.binread(path, MAX_BYTES + 2).to_s
+        Checkpoint.check_loaded(offset.strip.force_encoding(Encoding::UTF_8), "file #{path}")
       rescue Errno::ENOENT
         check_folder
       rescue SystemCallError => e

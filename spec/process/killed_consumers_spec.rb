@@ -1,0 +1,91 @@
+# frozen_string_literal: true
+
+require "redis"
+require "tmpdir"
+
+# Consumers in processes that are killed with kill -9 hundreds of times, while a thread appends.
+RSpec.describe "A killed consumer", :databases do
+  let!(:folder) { Dir.mktmpdir }
+  let!(:stream) { DurableStreams.create(unique_url("killed"), content_type: :json) }
+  let(:kills) { 200 }
+
+  after { FileUtils.rm_rf(folder) }
+
+  # Appends 1, 2, 3 … while the block runs, and then closes the stream.
+  # @return [Range<Integer>] the numbers
+  def appending
+    done = false
+    thread = Thread.new do
+      count = 0
+      until done
+        stream.append(count += 1)
+        sleep(0.001) # The consumers need the processor, too.
+      end
+      stream.close_stream
+      1..count
+    end
+    yield
+    done = true
+    thread.value
+  ensure
+    done = true
+  end
+
+  # Kills consumers that call `effect` for each batch, with its items, and then lets one finish.
+  # @return [Range<Integer>] the numbers in the stream
+  def kill_consumers(checkpoint, &effect)
+    killed = KilledConsumers.new(kills) do |number, begun|
+      consumer = DurableStreams::Consumer.new(stream, checkpoint: checkpoint.call)
+      consumer.run do |batch|
+        begun.call
+        effect.call(batch, number)
+      end
+    end
+    numbers = appending { killed.run }
+    killed.finish
+    numbers
+  end
+
+  # Writes each batch to a file of its process, in one step.
+  def write(batch, number)
+    File.write(File.join(folder, format("%06d", number)), "#{batch.items.join(" ")}\n", mode: "a")
+  end
+
+  # @return [Array<Array<Array<Integer>>>] the batches of each process that wrote some
+  def written
+    Dir[File.join(folder, "*")].sort.map { |file| File.readlines(file).map { |line| line.split.map(&:to_i) } }
+  end
+
+  {
+    "a file" => -> { DurableStreams::Checkpoint::File.new(File.join(@checkpoint_folder ||= Dir.mktmpdir, "offset")) },
+    "Redis" => -> { DurableStreams::Checkpoint::Redis.new(Redis.new(url: @redis_url), stream.url) }
+  }.each do |name, checkpoint|
+    it "with a checkpoint in #{name} skips nothing, and repeats at most one batch for each kill" do
+      @redis_url = redis_url
+      @checkpoint_folder = Dir.mktmpdir
+      numbers = kill_consumers(-> { instance_exec(&checkpoint) }) { |batch, number| write(batch, number) }
+      expect(RepeatedBatches.new(written).mistake(numbers)).to be_nil
+      expect(written.size).to be > kills / 2
+    ensure
+      FileUtils.rm_rf(@checkpoint_folder)
+    end
+  end
+
+  Databases::KINDS.each do |kind|
+    it "with a checkpoint in the transaction of its effects (#{kind}) has each effect exactly once" do
+      numbers, effects = in_database(kind) do
+        Saved.connection_pool.disconnect!
+        checkpoint = -> { DurableStreams::Checkpoint::ActiveRecord.new(Saved, "effects") }
+        made = nil
+        numbers = kill_consumers(-> { made = checkpoint.call }) do |batch, _|
+          Effect.transaction do
+            Effect.insert_all!(batch.items.map { |number| { number: number } })
+            made.save(batch.offset)
+          end
+        end
+        [numbers, Effect.order(:id).pluck(:number)]
+      end
+      expect(effects).to eq(numbers.to_a)
+    end
+  end
+end
