@@ -49,6 +49,17 @@ module DurableStreams
     # @!attribute [r] items
     #   @return [Array] frozen; each message as JSON.parse returns it (if a key repeats, its last value counts)
 
+    # @param member [Symbol, String, Integer]
+    # @return [Object]
+    # @raise [NameError, IndexError] if there is no such member
+    def [](member)
+      super
+    rescue NameError
+      # Code for the pure-Ruby client takes what `each` yields for a message.
+      raise NameError.new("no member #{member.inspect} in a JsonBatch: its messages are in `items`; " \
+                          "read_json yields messages instead of batches", member.to_sym)
+    end
+
     # @param items [Array]
     # @param next_offset [String, nil] also as `offset`
     # @param cursor [String, nil]

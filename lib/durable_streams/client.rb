@@ -74,13 +74,15 @@ module DurableStreams
     def initialize(base_url: nil, headers: {}, params: {}, timeout: Configuration::DEFAULT_TIMEOUT, retry_policy: nil,
                    live_timeout: Configuration::DEFAULT_LIVE_TIMEOUT,
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
-                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil)
+                   client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil,
+                   **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers
         config.default_params = params
         config.timeout = timeout
-        config.retry_policy = retry_policy if retry_policy
+        config.retry_policy = retry_policy unless retry_policy.nil?
         config.live_timeout = live_timeout
         config.max_message_bytes = max_message_bytes
         config.ca_file = ca_file

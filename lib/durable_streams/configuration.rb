@@ -17,6 +17,12 @@ module DurableStreams
     LARGEST_SIZE = (1 << 31) - 1
     private_constant :LARGEST_SIZE
 
+    # A base_url has this form. The extension checks its host and port.
+    BASE_URL = %r{\Ahttps?://[^/?#\s]+[^?#\s]*\z}i
+    # Ruby's FrozenError shows it.
+    FROZEN = " (frozen: use DurableStreams.configure, or the options of Client.new)"
+    private_constant :BASE_URL, :FROZEN
+
     # Values of {#each_yields}.
     EACH_YIELDS = %i[batches items].freeze
 
@@ -79,9 +85,11 @@ module DurableStreams
     # @raise [ArgumentError] if it is not such a URL
     def base_url=(url)
       url = Text.url(url, "base_url")
-      unless url.nil? || (url.is_a?(String) && url.match?(%r{\Ahttps?://[^/?#\s]+[^?#\s]*\z}i))
-        raise ArgumentError, "base_url must be an http or https URL without a query, " \
-                             "got #{url.is_a?(String) ? Redaction.url(url).inspect : url.class}"
+      refuse_base_url(url) unless url.nil? || (url.is_a?(String) && url.match?(BASE_URL))
+      begin
+        Native.url_path(url) if url
+      rescue ArgumentError => e
+        raise ArgumentError, "base_#{e.message}"
       end
       @base_url = url && -url
     end
@@ -110,23 +118,19 @@ module DurableStreams
     # @param seconds [Numeric] above 0
     # @raise [ArgumentError] if it is anything else
     def timeout=(seconds)
-      @timeout = positive_seconds("timeout", seconds)
+      @timeout = Options.positive("timeout", seconds)
     end
 
     # @param seconds [Numeric] above 0
     # @raise [ArgumentError] if it is anything else
     def live_timeout=(seconds)
-      @live_timeout = positive_seconds("live_timeout", seconds)
+      @live_timeout = Options.positive("live_timeout", seconds)
     end
 
     # @param bytes [Integer] above 0, below 2 ** 31
     # @raise [ArgumentError] if it is anything else
     def max_message_bytes=(bytes)
-      unless bytes.is_a?(Integer) && bytes.between?(1, LARGEST_SIZE)
-        raise ArgumentError, "max_message_bytes must be an Integer from 1 to #{LARGEST_SIZE}, got #{bytes.inspect}"
-      end
-
-      @max_message_bytes = bytes
+      @max_message_bytes = Options.integer("max_message_bytes", bytes, 1..LARGEST_SIZE)
     end
 
     # @param policy [RetryPolicy, nil] nil: {RetryPolicy.default}; the configuration stores a copy
@@ -147,17 +151,13 @@ module DurableStreams
     # @param exactly_once [Boolean, nil] nil: false
     # @raise [ArgumentError] if it is anything else
     def exactly_once=(exactly_once)
-      @exactly_once = RequestOptions.exactly_once(exactly_once) || false
+      @exactly_once = Options.boolean("exactly_once", exactly_once) || false
     end
 
     # @param unit [Symbol] :batches, or :items for code written for the pure-Ruby client
     # @raise [ArgumentError] if it is anything else
     def each_yields=(unit)
-      unless EACH_YIELDS.include?(unit)
-        raise ArgumentError, "each_yields must be :batches or :items, got #{unit.inspect}"
-      end
-
-      @each_yields = unit
+      @each_yields = Options.one_of("each_yields", unit, EACH_YIELDS)
     end
 
     # @return [#call] what encodes a Hash, an Array or any other object that is not a String
@@ -171,10 +171,7 @@ module DurableStreams
     #   `ActiveSupport::JSON.method(:encode)`
     # @raise [ArgumentError] if it does not respond to call
     def json_encoder=(encoder)
-      unless encoder.nil? || encoder.respond_to?(:call)
-        raise ArgumentError, "json_encoder must respond to call, got #{encoder.class}"
-      end
-
+      Options.callable("json_encoder", encoder)
       @chosen_json_encoder = encoder == ::JSON.method(:generate) ? false : encoder
     end
 
@@ -183,7 +180,8 @@ module DurableStreams
     # @raise [ArgumentError] if it is neither, or if an origin has a path, a query or credentials
     def trusted_origins=(origins)
       unless origins.nil? || origins.is_a?(Array) || origins.respond_to?(:call)
-        raise ArgumentError, "trusted_origins must be an Array of origins or respond to call, got #{origins.class}"
+        raise ArgumentError, "trusted_origins must be an Array of origins, something that responds to call, or nil, " \
+                             "got #{origins.class}"
       end
 
       origins = origins.to_a.map { |origin| trusted_origin(origin) }.freeze unless origins.respond_to?(:call)
@@ -196,8 +194,7 @@ module DurableStreams
     def proxy=(proxy)
       proxy = Text.url(proxy, "proxy")
       unless proxy.nil? || proxy == :environment || (proxy.is_a?(String) && !proxy.empty?)
-        given = proxy.is_a?(Symbol) || proxy == "" ? proxy.inspect : proxy.class
-        raise ArgumentError, "proxy must be a URL, :environment or nil, got #{given}"
+        Options.refuse("proxy", "a URL, :environment or nil", proxy)
       end
 
       @proxy = proxy.is_a?(String) ? -proxy : proxy
@@ -244,16 +241,26 @@ module DurableStreams
     # @return [String]
     def inspect
       "#<#{self.class} base_url=#{Redaction.url(base_url).inspect} timeout=#{timeout} " \
-        "headers=#{default_headers.keys} params=#{default_params.keys} each_yields=#{each_yields.inspect}>"
+        "headers=#{default_headers.keys} params=#{default_params.keys} each_yields=#{each_yields.inspect}" \
+        "#{FROZEN if frozen?}>"
     end
 
     private
 
-    def positive_seconds(name, seconds)
-      valid = (seconds.is_a?(Numeric) && seconds.real?) && seconds.to_f.finite? && seconds.positive?
-      raise ArgumentError, "#{name} must be seconds above 0, got #{seconds.inspect}" unless valid
+    def refuse_base_url(url)
+      given = url.is_a?(String) ? "#{Redaction.url(url).inspect}: #{fault_of(url)}" : url.class
+      raise ArgumentError, "base_url must be an http or https URL such as \"http://localhost:4437\", got #{given}"
+    end
 
-      seconds
+    def fault_of(url)
+      case url
+      when "" then "it is empty"
+      when /\s/ then "remove its spaces and newlines"
+      when /[?#]/ then "remove its query or fragment (query parameters belong in params)"
+      when %r{\Ahttps?://}i then "it has no host"
+      when %r{\A[a-z][a-z0-9+.-]*://}i then "its scheme is not http or https"
+      else "it does not begin with http:// or https://"
+      end
     end
 
     def trusted_origin(origin)
@@ -268,14 +275,19 @@ module DurableStreams
     end
 
     def readable_file(name, path)
-      unless path.nil? || path.is_a?(String) || path.respond_to?(:to_path)
-        raise ArgumentError, "#{name} must be a path, got #{path.class}"
+      return if path.nil?
+      unless path.is_a?(String) || path.respond_to?(:to_path)
+        raise ArgumentError, "#{name} must be the path of a PEM file, got #{Options.class_of(path)}"
       end
-      if path && !(File.file?(path) && File.readable?(path))
-        raise ArgumentError, "#{name} #{path.to_s.inspect} is not a readable file"
-      end
+      # A key must not appear in a message.
+      raise ArgumentError, "#{name} must be the path of a PEM file, got its content" if File.path(path).include?("\n")
+      raise ArgumentError, "#{name} #{path.to_s.inspect} is not a readable file" unless readable?(path)
 
-      path && File.path(path).dup.freeze
+      File.path(path).dup.freeze
+    end
+
+    def readable?(path)
+      File.file?(path) && File.readable?(path)
     end
 
     def initialize_copy(other)

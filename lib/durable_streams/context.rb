@@ -51,8 +51,8 @@ module DurableStreams
 
       base = @config.base_url || stand_in
       unless base
-        raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured: " \
-                             "set base_url or give an absolute URL"
+        raise ArgumentError, "url #{Redaction.url(url).inspect} is a path, and no base_url is configured: set " \
+                             "base_url (of Client.new or DurableStreams.configure), or begin the URL with http:// or https://"
       end
 
       Native.join_url(base, url)
@@ -106,8 +106,8 @@ module DurableStreams
 
     def url_text(url)
       url = Text.url(url, "url")
-      raise ArgumentError, "url must be a String (a URL or a path), got #{url.class}" unless url.is_a?(String)
-      raise ArgumentError, "url must not be empty" if url.strip.empty?
+      raise ArgumentError, "url must be a String or a URI, got #{Options.class_of(url)}" unless url.is_a?(String)
+      raise ArgumentError, "url must not be empty: give a URL or a path" if url.strip.empty?
 
       reason = mistake(url)
       raise ArgumentError, "url must #{reason}: #{Redaction.url(url).inspect}" if reason

@@ -4,8 +4,10 @@ module DurableStreams
   # Checks the options of stream creation and converts them for the extension.
   # @api private
   module Creation
-    # The largest integer that every server parses exactly, whatever its language.
-    LARGEST = (2**53) - 1
+    # An RFC 3339 timestamp: date and time up to the second, fraction, time zone.
+    TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
+
+    ALLOWED_TIME = 'a Time or an RFC 3339 String such as "2025-01-31T12:00:00Z"'
 
     # A base URL for resolving the path of a fork's source. Only the path of the result is used.
     ANY_SERVER = "http://any"
@@ -31,10 +33,7 @@ module DurableStreams
       def fork(source, offset, sub_offset, context)
         raise ArgumentError, "fork_offset and fork_sub_offset require forked_from" if !source && (offset || sub_offset)
 
-        unless offset.nil? || offset.is_a?(String)
-          raise ArgumentError, "fork_offset must be a String, got #{offset.class}"
-        end
-
+        Options.instance("fork_offset", offset, String) if offset
         { forked_from: source_path(source, context), fork_offset: offset && Text.utf8(offset, "fork_offset"),
           fork_sub_offset: whole(sub_offset, "fork_sub_offset") }
       end
@@ -54,12 +53,12 @@ module DurableStreams
       # @raise [ArgumentError] if it is anything else
       def timestamp(moment, name)
         case moment
-        when nil, String then return moment
+        when nil then return
+        when TIMESTAMP then return moment
         when Time then time = moment.getutc
         else
-          unless moment.respond_to?(:to_time)
-            raise ArgumentError, "#{name} must be a Time or an RFC 3339 String, got #{moment.class}"
-          end
+          # Active Support gives Strings this method too, but such a time has no zone.
+          Options.refuse(name, ALLOWED_TIME, moment) if moment.is_a?(String) || !moment.respond_to?(:to_time)
 
           time = moment.to_time.getutc
         end
@@ -72,7 +71,7 @@ module DurableStreams
         return if source.nil?
 
         source = source.url if source.is_a?(Stream)
-        raise ArgumentError, "forked_from must be a String or a Stream, got #{source.class}" unless source.is_a?(String)
+        Options.instance("forked_from", source, String, "a DurableStreams::Stream, a URL or a path")
 
         # A path needs no base_url: the source is on the fork's server.
         Native.url_path(context.resolve_url(source, stand_in: ANY_SERVER))
@@ -80,9 +79,8 @@ module DurableStreams
 
       def whole(number, name)
         return if number.nil?
-        return number.to_i if number.is_a?(Integer) && number.between?(0, LARGEST)
 
-        raise ArgumentError, "#{name} must be an Integer from 0 to #{LARGEST}, got #{number.inspect}"
+        Options.integer(name, number, 0..Options::LARGEST).to_i # to_i: Active Support's durations count as Integers
       end
     end
   end

@@ -5,6 +5,9 @@
 # The module's methods share one process-wide configuration. Use a {Client} for several configurations, or to control
 # when connections close.
 module DurableStreams
+  ONLY_IN_MAIN_RACTOR = "the settings of DurableStreams belong to the main Ractor: make a DurableStreams::Client here"
+  private_constant :ONLY_IN_MAIN_RACTOR
+
   class << self
     # The logger for problems that no caller can rescue. By default it logs warnings and errors to standard error.
     # @return [Logger, nil]
@@ -15,7 +18,14 @@ module DurableStreams
     end
 
     # @param logger [Logger, nil] an object with Logger's methods; nil: log nothing
-    attr_writer :logger
+    # @raise [ArgumentError] if it has no `warn`, `info` or `error`
+    def logger=(logger)
+      unless logger.nil? || %i[warn info error].all? { |severity| logger.respond_to?(severity) }
+        raise ArgumentError, "logger must be a Logger or nil, got #{Options.class_of(logger)}"
+      end
+
+      @logger = logger
+    end
 
     # Logs a problem that no caller can rescue. Outside the main Ractor, which owns the logger, it calls Kernel#warn.
     # If the logger raises, it does so too: the exception must not replace the result of the caller's operation.
@@ -59,7 +69,10 @@ module DurableStreams
     # @yieldparam config [Configuration] a copy of the current configuration; frozen after the block
     # @return [Configuration]
     # @raise [ArgumentError] if a setting is invalid; nothing is changed then
+    # @raise [Ractor::IsolationError] outside the main Ractor
     def configure
+      raise ArgumentError, "configure requires a block: configure { |config| config.timeout = 10 }" unless block_given?
+
       config = configuration.dup
       yield config
       install(config)
@@ -80,7 +93,12 @@ module DurableStreams
     end
 
     # @return [Context] the context of the process-wide configuration
-    attr_reader :default_context
+    # @raise [Ractor::IsolationError] outside the main Ractor
+    def default_context
+      @default_context
+    rescue Ractor::IsolationError
+      raise Ractor::IsolationError, ONLY_IN_MAIN_RACTOR
+    end
 
     # Returns a handle for a stream. Sends no request.
     # @param url [String, URI] absolute, or a path to join to the base_url
@@ -111,6 +129,7 @@ module DurableStreams
     # @param options [Hash] further options of {Stream#initialize}; `content_type:` saves a request
     # @return [AppendResult]
     def append(url, data, seq: nil, context: default_context, **options)
+      Options.refuse_unknown(options, method(:append), Stream.instance_method(:initialize))
       Stream.new(url, context: context, **options).append(data, seq: seq)
     end
 
@@ -127,6 +146,7 @@ module DurableStreams
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
     def read(url, offset: "-1", live: :off, format: :auto, cursor: nil, retry_policy: nil, context: default_context,
              **options, &block)
+      Options.refuse_unknown(options, method(:read), Stream.instance_method(:initialize))
       stream = Stream.new(url, context: context, **options)
       stream.read(offset: offset, live: live, format: format || :auto, cursor: cursor, retry_policy: retry_policy,
                   &block)
@@ -196,6 +216,8 @@ module DurableStreams
       # No method call in between: another thread cannot run there and see one without the other.
       @default_context = context
       @configuration = config
+    rescue Ractor::IsolationError
+      raise Ractor::IsolationError, ONLY_IN_MAIN_RACTOR
     end
   end
 

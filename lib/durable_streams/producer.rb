@@ -161,7 +161,8 @@ module DurableStreams
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
-                   delivery_timeout: 120, on_delivery: nil, on_error: nil)
+                   delivery_timeout: 120, on_delivery: nil, on_error: nil, **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
       @stream = ProducerOptions.stream(stream, url, client, content_type, headers)
       @url = @stream.url
       @producer_id = ProducerOptions.id(producer_id)

@@ -15,11 +15,7 @@ module DurableStreams
     # @return [ProducerCallbacks, nil] nil if there are no callbacks
     # @raise [ArgumentError] if a callback does not respond to `call`
     def self.for(on_delivery, on_error)
-      { on_delivery: on_delivery, on_error: on_error }.each do |name, callback|
-        next if callback.nil? || callback.respond_to?(:call)
-
-        raise ArgumentError, "#{name} must respond to call, got #{callback.class}"
-      end
+      { on_delivery: on_delivery, on_error: on_error }.each { |name, callback| Options.callable(name, callback) }
       new(on_delivery, on_error) if on_delivery || on_error
     end
 
@@ -50,7 +46,8 @@ module DurableStreams
       end
       nil
     rescue *RESCUED => e
-      DurableStreams.report(:error, "durable_streams: a producer's callback raised #{e.class}: #{e.message}")
+      name = event == :delivered ? "on_delivery" : "on_error"
+      DurableStreams.report(:error, "durable_streams: a producer's #{name} raised #{e.class}: #{e.message}")
     end
 
     private

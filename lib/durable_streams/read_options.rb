@@ -28,7 +28,7 @@ module DurableStreams
         when nil, :auto then yield
         when :json then true
         when :bytes then false
-        else raise ArgumentError, "format must be :auto, :json or :bytes, got #{format.inspect}"
+        else Options.refuse("format", ":auto, :json, :bytes or nil", format)
         end
       end
 
@@ -39,22 +39,18 @@ module DurableStreams
         when nil, "" then "-1"
         when String then Text.utf8(offset, "offset")
         when Symbol, Integer then offset.to_s
-        else raise ArgumentError, "offset must be a String, got #{offset.class}"
+        else Options.refuse("offset", "a String: \"-1\" (start), \"now\" (end) or an offset from the server", offset)
         end
       end
 
       def live(live)
         LIVE_MODES.fetch(live) do
-          raise ArgumentError, "live must be :off (or false, nil), :long_poll, :sse or :auto (or true), " \
-                               "got #{live.inspect}"
+          Options.refuse("live", ":off (or false, nil), :long_poll, :sse or :auto (or true)", live)
         end
       end
 
       def cursor(cursor)
-        return if cursor.nil?
-        return Text.utf8(cursor, "cursor") if cursor.is_a?(String)
-
-        raise ArgumentError, "cursor must be a String, got #{cursor.class}"
+        Text.utf8(Options.instance("cursor", cursor, String), "cursor") unless cursor.nil?
       end
     end
   end

@@ -149,7 +149,9 @@ module DurableStreams
     def begin_iteration
       return unless @closed
 
-      raise ClosedError.new("Reader is closed: #{Redaction.url(@url)}", url: Redaction.url(@url))
+      url = Redaction.url(@url)
+      raise ClosedError.new("read #{url}: the reader is closed: make a new one, which can begin at this one's " \
+                            "next_offset", url: url)
     end
 
     # Fills the buffer with the rest of a response.

@@ -6,7 +6,8 @@ module DurableStreams
   # @api private
   module RequestOptions
     NONE = {}.freeze
-    BATCHING = [true, false, :shared_values].freeze
+    ALLOWED = "a String, a Symbol, a number, true, false, nil, or something that responds to call"
+    private_constant :ALLOWED
 
     class << self
       # @param options [Hash, nil] name => String, Symbol, number, boolean, value callable, or nil
@@ -40,24 +41,6 @@ module DurableStreams
         own.empty? ? defaults : defaults.merge(own).freeze
       end
 
-      # @param batching [Boolean, Symbol]
-      # @return [Boolean, Symbol] the argument
-      # @raise [ArgumentError] unless it is true, false or :shared_values
-      def batching(batching)
-        return batching if BATCHING.include?(batching)
-
-        raise ArgumentError, "batching must be true, false or :shared_values, got #{batching.inspect}"
-      end
-
-      # @param exactly_once [Boolean, nil]
-      # @return [Boolean, nil] the argument
-      # @raise [ArgumentError] unless it is true, false or nil
-      def exactly_once(exactly_once)
-        return exactly_once if [true, false, nil].include?(exactly_once)
-
-        raise ArgumentError, "exactly_once must be true, false or nil, got #{exactly_once.inspect}"
-      end
-
       private
 
       def name_of(name, argument)
@@ -74,10 +57,23 @@ module DurableStreams
         when String then value.frozen? ? value : value.dup.freeze
         when Symbol, Numeric, true, false then value.to_s.freeze
         else
-          return value if value.respond_to?(:call)
+          unless value.respond_to?(:call)
+            raise ArgumentError, "#{argument}[#{name.inspect}] must be #{ALLOWED}, got #{value.class}"
+          end
 
-          raise ArgumentError, "#{argument}[#{name.inspect}] must be a String or respond to call, got #{value.class}"
+          check_arity(value, "#{argument}[#{name.inspect}]")
+          value
         end
+      end
+
+      # Procs that are not lambdas accept any arguments.
+      def check_arity(callable, name)
+        return unless callable.is_a?(Method) || (callable.is_a?(Proc) && callable.lambda?)
+
+        needed = callable.arity.negative? ? ~callable.arity : callable.arity
+        return if needed.zero?
+
+        raise ArgumentError, "#{name} is called without arguments, but the #{callable.class} requires #{needed}"
       end
     end
   end

@@ -35,9 +35,8 @@ module DurableStreams
     # @api private
     def self.to_native(policy)
       return if policy.nil?
-      raise ArgumentError, "retry_policy must be a #{self}, got #{policy.class}" unless policy.is_a?(self)
 
-      policy.to_native
+      Options.instance("retry_policy", policy, self, "a #{self} such as #{self}.new(max_retries: 3)").to_native
     end
 
     # @param max_retries [Integer]
@@ -47,19 +46,23 @@ module DurableStreams
     # @param retryable_statuses [Array<Integer>]
     # @raise [ArgumentError] if a value is invalid
     def initialize(max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
-                   retryable_statuses: RetryPolicy::RETRYABLE_STATUSES)
-      super
+                   retryable_statuses: RetryPolicy::RETRYABLE_STATUSES, **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
+      super(max_retries: max_retries, initial_delay: initial_delay, max_delay: max_delay, multiplier: multiplier,
+            retryable_statuses: retryable_statuses)
       validate!
     end
 
     # @return [RetryPolicy] self
     # @raise [ArgumentError] if a value is invalid; names the first one
     def validate!
-      check(:max_retries, "an Integer from 0 to 4294967295") do |value|
+      check(:max_retries, "an Integer from 0 to 2**32 - 1") do |value|
         value.is_a?(Integer) && value.between?(0, 4_294_967_295)
       end
-      check(:initial_delay, "seconds, more than 0") { |value| number?(value) && value.positive? }
-      check(:max_delay, "seconds, initial_delay or more") { |value| number?(value) && value >= initial_delay }
+      check(:initial_delay, "a number of seconds above 0") { |value| number?(value) && value.positive? }
+      check(:max_delay, "a number of seconds, initial_delay (#{initial_delay}) or more") do |value|
+        number?(value) && value >= initial_delay
+      end
       check(:multiplier, "a number, 1 or more") { |value| number?(value) && value >= 1 }
       check(:retryable_statuses, "an Array of HTTP error statuses (400 to 599)") do |value|
         value.is_a?(Array) && value.all? { |status| status.is_a?(Integer) && status.between?(400, 599) }
@@ -87,9 +90,7 @@ module DurableStreams
 
     def check(name, expectation)
       value = self[name]
-      return if yield value
-
-      raise ArgumentError, "#{name} must be #{expectation}, got #{value.inspect}"
+      Options.refuse(name, expectation, value) unless yield value
     end
 
     def number?(value)

@@ -4,10 +4,10 @@ module DurableStreams
   # A handle for one stream: its URL, and the headers and parameters of its requests. Creating a handle sends nothing.
   # Any number of threads may share a handle; their appends can share requests (see `batching:`).
   class Stream
-    # An RFC 3339 timestamp: date and time up to the second, fraction, time zone.
-    TIMESTAMP = /\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\z/i
     ORIGIN = %r{\A[^:]+://[^/?#]*}
-    private_constant :TIMESTAMP, :ORIGIN
+    BATCHING = [true, false, :shared_values].freeze
+    CONTEXT = "a DurableStreams::Context (that of a client is client.context)"
+    private_constant :ORIGIN, :BATCHING, :CONTEXT
 
     # @return [String] absolute URL
     attr_reader :url
@@ -29,6 +29,7 @@ module DurableStreams
     # @raise [StreamExistsError] if the stream exists with another configuration
     def self.create(url, content_type: nil, context: DurableStreams.default_context, headers: {}, params: {},
                     batching: true, exactly_once: nil, **options)
+      Options.refuse_unknown(options, method(:create), instance_method(:create))
       new(url, content_type: content_type, context: context, headers: headers, params: params, batching: batching,
                exactly_once: exactly_once)
         .create(**options)
@@ -79,13 +80,14 @@ module DurableStreams
     #   appends. nil: the context's setting
     # @raise [ArgumentError] if the URL or an option is invalid
     def initialize(url, context: DurableStreams.default_context, content_type: nil, headers: {}, params: {},
-                   batching: true, exactly_once: nil)
-      @context = context
+                   batching: true, exactly_once: nil, **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
+      @context = Options.instance("context", context, Context, CONTEXT)
       @url = -context.resolve_url(url)
       @headers = RequestOptions.normalize(headers, "headers")
       @params = RequestOptions.normalize(params, "params")
-      @batching = RequestOptions.batching(batching)
-      @exactly_once = RequestOptions.exactly_once(exactly_once)
+      @batching = Options.one_of("batching", batching, BATCHING)
+      @exactly_once = Options.boolean("exactly_once", exactly_once)
       @native = context.native_stream(@url, @headers, @params, exactly_once: @exactly_once)
       @json_encoder = context.config.chosen_json_encoder
       @json = nil
@@ -110,20 +112,21 @@ module DurableStreams
     #   by its offset. Without fork_offset, a request (HEAD) for the source finds out where it ends
     # @raise [ArgumentError] if an option is invalid, or both ttl_seconds and expires_at are given
     def create(content_type: nil, ttl_seconds: nil, expires_at: nil, body: nil, closed: false, forked_from: nil,
-               fork_offset: nil, fork_sub_offset: nil)
+               fork_offset: nil, fork_sub_offset: nil, **unknown)
+      Options.refuse_unknown(unknown, method(:create))
       type = ContentType.normalize(content_type) || @content_type
       type ||= ContentType.normalize(@context.config.default_content_type) unless forked_from
       expiry = Creation.expiry(ttl_seconds, expires_at)
+      closed = Options.boolean("closed", closed) || false
       json = ContentType.json?(type)
       unless body.nil?
-        raise ArgumentError, "body requires a content_type" unless type
+        raise ArgumentError, "body: of a fork requires content_type:" unless type
 
         body = Message.encode(body, json, type, @json_encoder)
       end
       fork = Creation.fork(forked_from, fork_offset, fork_sub_offset, @context)
       fork.update(Creation.known_of(source_of(forked_from, fork[:forked_from]), fork_offset))
-      responded = @native.create(content_type: type, closed: closed ? true : false, body: body, json: json,
-                                 **expiry, **fork)
+      responded = @native.create(content_type: type, closed: closed, body: body, json: json, **expiry, **fork)
       learn(responded || type)
       self
     end
@@ -166,7 +169,8 @@ module DurableStreams
     # @raise [StreamNotFoundError] if the stream does not exist
     # @raise [ParseError] if a String is not valid JSON, on a JSON stream
     # @raise [ArgumentError] if the stream does not accept such data
-    def append(data, seq: nil)
+    def append(data = Options::OMITTED, seq: nil, **unknown)
+      refuse_keywords(data, unknown) if data.equal?(Options::OMITTED) || !unknown.empty?
       known_content_type(:append) if @json.nil?
       data = Message.encode(data, @json, @content_type, @json_encoder) unless data.is_a?(String)
       seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
@@ -255,7 +259,8 @@ module DurableStreams
     # @yieldparam reader [Reader] closed after the block
     # @return [JsonReader, ByteReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read(offset: "-1", live: :off, format: nil, cursor: nil, retry_policy: nil, &block)
+    def read(offset: "-1", live: :off, format: nil, cursor: nil, retry_policy: nil, **unknown, &block)
+      Options.refuse_unknown(unknown, method(:read))
       options = { offset: offset, live: live, cursor: cursor, retry_policy: retry_policy }
       ReadOptions.normalize(**options)
       unit = format ? :items : @context.config.each_yields
@@ -275,7 +280,8 @@ module DurableStreams
     # @yieldparam reader [JsonReader] closed after the block
     # @return [JsonReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read_json(offset: "-1", live: :off, cursor: nil, retry_policy: nil, &block)
+    def read_json(offset: "-1", live: :off, cursor: nil, retry_policy: nil, **unknown, &block)
+      Options.refuse_unknown(unknown, method(:read_json))
       reader = JsonReader.new(self, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy,
                                     each_yields: :items)
       block ? reader.use(&block) : reader
@@ -290,7 +296,8 @@ module DurableStreams
     # @yieldparam reader [ByteReader] closed after the block
     # @return [ByteReader, Object] with a block, the block's value
     # @raise [ArgumentError] if an option is invalid
-    def read_bytes(offset: "-1", live: :off, cursor: nil, retry_policy: nil, &block)
+    def read_bytes(offset: "-1", live: :off, cursor: nil, retry_policy: nil, **unknown, &block)
+      Options.refuse_unknown(unknown, method(:read_bytes))
       reader = ByteReader.new(self, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy)
       block ? reader.use(&block) : reader
     end
@@ -425,6 +432,15 @@ module DurableStreams
 
     private
 
+    # In Ruby, a Hash without braces is keywords.
+    def refuse_keywords(data, unknown)
+      Options.refuse_unknown(unknown, method(:append)) unless data.equal?(Options::OMITTED)
+      raise ArgumentError, "append requires data: append(data, seq: nil)" if unknown.empty?
+
+      raise ArgumentError, "append takes data as its first argument: write a Hash in braces, " \
+                           "append({ #{unknown.keys.first}: … })"
+    end
+
     # A handle for a fork's source, or nil. The source is on the fork's server.
     def source_of(source, path)
       return source if source.nil? || source.is_a?(Stream)
@@ -435,7 +451,7 @@ module DurableStreams
     def moment(timestamp)
       return if timestamp.nil?
 
-      date_and_time, fraction, zone = timestamp.match(TIMESTAMP)&.captures
+      date_and_time, fraction, zone = timestamp.match(Creation::TIMESTAMP)&.captures
       return Time.new(*date_and_time.scan(/\d+/), zone.upcase) + fraction.to_r if zone
 
       require "time" unless Time.respond_to?(:iso8601) # a Ractor may not be able to require

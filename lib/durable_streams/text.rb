@@ -24,9 +24,9 @@ module DurableStreams
         text = binary?(string) ? string.dup.force_encoding(Encoding::UTF_8) : string.encode(Encoding::UTF_8)
         return text if text.valid_encoding?
 
-        refuse(name)
+        refuse(name, text)
       rescue EncodingError
-        refuse(name)
+        refuse(name, string)
       end
 
       private
@@ -35,8 +35,8 @@ module DurableStreams
         [Encoding::BINARY, Encoding::UTF_8].include?(string.encoding)
       end
 
-      def refuse(name)
-        raise ArgumentError, "#{name} must be text that is valid in its encoding"
+      def refuse(name, text)
+        raise ArgumentError, "#{name} must be text that is valid in its encoding (#{text.encoding})"
       end
     end
   end

@@ -26,12 +26,12 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
   end
 
   it "rejects undocumented values" do
-    refused("when_full must be :block or :raise, got :drop", when_full: :drop)
+    refused("when_full must be :block or :raise, got :drop (Symbol)", when_full: :drop)
     refused(/\Aretry_policy must be a DurableStreams::RetryPolicy/, retry_policy: { max_retries: 1 })
-    refused("on_delivery must respond to call, got Integer", on_delivery: 1)
-    refused("on_error must respond to call, got String", on_error: "log")
-    refused(/stream or url/, url: "http://127.0.0.1/s")
-    expect { described_class.new(producer_id: "a") }.to raise_error(ArgumentError, /stream or url/)
+    refused("on_delivery must respond to call, or be nil, got Integer", on_delivery: 1)
+    refused("on_error must respond to call, or be nil, got String", on_error: "log")
+    refused(/exactly one of stream: and url:/, url: "http://127.0.0.1/s")
+    expect { described_class.new(producer_id: "a") }.to raise_error(ArgumentError, /exactly one of stream: and url:/)
     expect { direct(lingerms: 5) }.to raise_error(ArgumentError, /unknown keyword/)
   end
 

@@ -39,7 +39,7 @@ on_each_server DurableStreams do
   it "raises the errors of streams and readers" do
     expect { described_class.append(path, 1) }.to raise_error(DurableStreams::StreamNotFoundError)
     expect { described_class.read(path, live: :often) }.to raise_error(ArgumentError, /live must be/)
-    expect { described_class.stream(nil) }.to raise_error(ArgumentError, /url must be a String.*, got NilClass/)
+    expect { described_class.stream(nil) }.to raise_error(ArgumentError, /url must be a String.*, got nil/)
     expect { described_class.create(path, content_type: :json, nonsense: 1) }.to raise_error(ArgumentError, /nonsense/)
     described_class.reset_configuration!
     expect { described_class.stream(path) }.to raise_error(ArgumentError, /is a path, and no base_url is configured/)

@@ -97,13 +97,13 @@ RSpec.describe DurableStreams::State::Writer do
       it "refuse the timestamp #{text.inspect}" do
         expect { headers(timestamp: text) }
           .to raise_error(ArgumentError, "timestamp must be a Time or an RFC 3339 String such as " \
-                                         "\"2025-01-31T12:00:00Z\", got #{text.inspect}")
+                                         "\"2025-01-31T12:00:00Z\", got #{text.inspect} (String)")
       end
     end
 
     it "refuse other classes" do
       expect { headers(timestamp: 1_738_324_800) }
-        .to raise_error(ArgumentError, "timestamp must be a Time or an RFC 3339 String, got Integer")
+        .to raise_error(ArgumentError, /\Atimestamp must be a Time or an RFC 3339 .*got 1738324800 \(Integer\)\z/)
       expect { headers(txid: 7) }.to raise_error(ArgumentError, "txid must be a non-empty String, got Integer")
       expect { headers(txid: "") }.to raise_error(ArgumentError, 'txid must be a non-empty String, got ""')
     end

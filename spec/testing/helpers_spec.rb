@@ -86,7 +86,7 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
       end
     RUBY
     expect(output).to match(/^2 runs, \d+ assertions, 2 failures, 0 errors/)
-    expect(output).to include("expected that a message was appended to /v1/orders, but the stream has no messages")
+    expect(output).to include("expected that a message was appended to /v1/orders, but there is no such stream")
     expect(output).to match(%r{a message like \{.*order.deleted.*appended to /v1/orders, but .* \[\{.*order.created})
   end
 

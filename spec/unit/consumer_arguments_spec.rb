@@ -23,7 +23,8 @@ RSpec.describe DurableStreams::Consumer do
   end
 
   it "requires a live mode that a read has" do
-    expect { consumer(live: :websocket) }.to raise_error(ArgumentError, /\Alive must be :off .*, got :websocket\z/)
+    expect { consumer(live: :websocket) }
+      .to raise_error(ArgumentError, /\Alive must be :off .*, got :websocket \(Symbol\)\z/)
   end
 
   it "requires an on_error that responds to call" do

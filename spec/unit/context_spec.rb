@@ -61,7 +61,7 @@ RSpec.describe DurableStreams::Context do
     end
 
     it "raises an error with the reason for other values" do
-      { nil => "got NilClass", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
+      { nil => "got nil", 7 => "got Integer", :path => "got Symbol", "" => "must not be empty",
         " \n" => "must not be empty", "/a\r\nX: y" => "must not contain control", " /a" => "begin or end with a space",
         "/\xFF" => "valid in its encoding" }.each do |url, message|
         expect { context("http://host").resolve_url(url) }.to raise_error(ArgumentError, /\Aurl .*#{message}/)

@@ -193,7 +193,7 @@ RSpec.describe DurableStreams::JsonReader do
       expect(reader).to be_closed
       %i[each each_item each_batch].each do |name|
         expect { reader.public_send(name) { raise "never" } }
-          .to raise_error(DurableStreams::ClosedError, "Reader is closed: http://host/stream?…")
+          .to raise_error(DurableStreams::ClosedError, %r{\Aread http://host/stream\?…: the reader is closed})
       end
       expect { reader.next }.to raise_error(DurableStreams::ClosedError)
     end

@@ -95,7 +95,8 @@ RSpec.describe DurableStreams do
 
   describe ".logger" do
     around do |example|
-      before = described_class.instance_variable_get(:@logger)
+      described_class.logger
+      before = described_class.remove_instance_variable(:@logger)
       example.run
       described_class.logger = before
     end

@@ -16,7 +16,7 @@ RSpec.describe DurableStreams::Stream do
     make.each do |new|
       expect([true, false, :shared_values].map(&new)).to all(be_a(described_class))
       [nil, :shared, "shared_values", 1].each do |batching|
-        message = "batching must be true, false or :shared_values, got #{batching.inspect}"
+        message = /\Abatching must be true, false or :shared_values, got #{batching.inspect}/
         expect { new.call(batching) }.to raise_error(ArgumentError, message)
       end
     end
@@ -32,7 +32,7 @@ RSpec.describe DurableStreams::Stream do
     make.each do |new|
       expect([true, false, nil].map(&new)).to all(be_a(described_class))
       [:true, "true", 1].each do |exactly_once| # rubocop:disable Lint/BooleanSymbol
-        message = "exactly_once must be true, false or nil, got #{exactly_once.inspect}"
+        message = /\Aexactly_once must be true, false or nil, got #{exactly_once.inspect}/
         expect { new.call(exactly_once) }.to raise_error(ArgumentError, message)
       end
     end

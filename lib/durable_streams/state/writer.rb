@@ -106,8 +106,7 @@ module DurableStreams
         text = Creation.timestamp(timestamp, "timestamp")
         return text if text.match?(RFC3339)
 
-        raise ArgumentError, "timestamp must be a Time or an RFC 3339 String such as \"2025-01-31T12:00:00Z\", " \
-                             "got #{timestamp.inspect}"
+        Options.refuse("timestamp", Creation::ALLOWED_TIME, timestamp)
       end
 
       def text(value, name)

@@ -34,8 +34,7 @@ module DurableStreams
         messages = Testing.messages_for(path)
         index = any ? messages.index { true } : messages.index { |message| Matching.match?(expected, message) }
         what = any ? "a message was" : "a message like #{expected.inspect} was"
-        failure = "expected that #{what} appended to #{path}, but the stream has " \
-                  "#{messages.empty? ? "no messages" : messages.inspect}"
+        failure = "expected that #{what} appended to #{path}, but #{Matching.state_of(path)}"
         if respond_to?(:assert, true)
           assert(index, failure)
         elsif !index

@@ -19,8 +19,7 @@ RSpec::Matchers.define :have_appended_to do |path|
   chain(:with) { |data| @data = data }
 
   failure_message do
-    messages = DurableStreams::Testing.messages_for(path)
-    "expected that #{expectation}, but the stream has #{messages.empty? ? "no messages" : messages.inspect}"
+    "expected that #{expectation}, but #{DurableStreams::Testing::Matching.state_of(path)}"
   end
 
   failure_message_when_negated { "unexpected: #{expectation}" }
@@ -49,7 +48,9 @@ RSpec::Matchers.define :have_made_request do |method|
 
   failure_message do
     made = DurableStreams::Testing.requests.map { |request| "#{request[:method]} #{request[:path]}" }
-    "expected #{expectation}, but got: #{made.empty? ? "none" : made.join(", ")}"
+    made << "none" if made.empty?
+    made << "(#{DurableStreams::Testing::Matching::NOT_INSTALLED})" unless DurableStreams::Testing.installed?
+    "expected #{expectation}, but got: #{made.join(", ")}"
   end
 
   failure_message_when_negated { "expected no #{expectation}" }

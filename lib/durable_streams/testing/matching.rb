@@ -9,7 +9,22 @@ module DurableStreams
       PATTERNS = [Module, Regexp, Range, Proc, TrueClass, FalseClass, NilClass].freeze
       private_constant :PATTERNS
 
+      NOT_INSTALLED = "DurableStreams::Testing.install! was not called"
+
       class << self
+        # @param path [String] a stream's path (or URL)
+        # @return [String] what a failed expectation says of the stream
+        def state_of(path)
+          messages = Testing.messages_for(path)
+          return "the stream has #{messages.inspect}" unless messages.empty?
+          return NOT_INSTALLED unless Testing.installed?
+
+          streams = Testing.mock_transport.streams.keys
+          return "the stream has no messages" if streams.include?(MockPath.of(path))
+
+          "there is no such stream (#{streams.empty? ? "there are none" : "streams: #{streams.join(", ")}"})"
+        end
+
         # @param expected [Object] see {Helpers#assert_appended_to}
         # @param actual [Object] a message, as JSON.parse returns it
         # @return [Boolean]

@@ -86,6 +86,7 @@ module DurableStreams
       # @return [Array] all messages of the stream
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
+        Options.instance("messages", messages, Array, "an Array")
         @lock.synchronize do
           stream = stream_at(path) || store(path, MockStream.new(ContentType.normalize(content_type)))
           messages = JSON.parse(DurableStreams.configuration.json_encoder.call(messages)) if stream.json?
