@@ -106,7 +106,7 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
         3.times do |i|
           it "are placed \#{i}" do
             Orders.place(i + 1)
-            assert_appended_to("/v1/orders", order: { id: i + 1 })
+            assert_appended_to("/orders", order: { id: i + 1 })
             expect(DurableStreams::Testing.messages_for("/v1/orders").size).to eq(2)
           end
         end

@@ -13,6 +13,19 @@ RSpec.describe DurableStreams::Testing, "streams" do
     expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
   end
 
+  it "are found with and without the path of the base_url" do
+    DurableStreams.configure { |config| config.base_url = "https://streams.example.com/v1" }
+    mock.on(:post, "/fails", status: 400)
+    mock.seed_stream("/orders", [1])
+    DurableStreams.append("/orders", 2)
+    expect(%w[/orders orders /v1/orders https://h/v1/orders].map { |path| described_class.messages_for(path) })
+      .to all(eq([1, 2]))
+    expect(%w[/v1/v1/orders https://h/orders /v1].map { |path| described_class.messages_for(path) }).to all(be_empty)
+    expect(mock.streams.keys).to eq(["/v1/orders"])
+    expect { DurableStreams.append("/fails", 1) }.to raise_error(DurableStreams::BadRequestError)
+    expect(described_class).to have_made_request(:post).to("/fails")
+  end
+
   describe "with install!(strict: true)" do
     before { described_class.install!(strict: true) }
 

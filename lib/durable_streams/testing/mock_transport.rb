@@ -5,7 +5,8 @@ require "uri"
 module DurableStreams
   module Testing
     # A transport with streams in memory. It responds as a server would, unless a rule ({#on}) says otherwise. A stream
-    # is identified by the path of its URL. Any number of threads may use it.
+    # is identified by the path of its URL. Where a method takes a path, it may leave out the path of the configured
+    # base_url. Any number of threads may use it.
     #
     # Differences from a server: Unless {#strict} is set, streams need not be created. One that was never created reads
     # as an empty JSON stream, and the first append creates it; only metadata (`head`, `exists?`), forks and deletes
