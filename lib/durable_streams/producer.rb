@@ -69,9 +69,12 @@ module DurableStreams
         end
       end
 
-      # Sends pending messages and runs callbacks at process exit, for a few seconds at most. Then logs how many
-      # messages were not stored without a caller knowing of it, even if a signal has interrupted the sending.
-      # @api private
+      # Sends the pending messages of all producers of this process and runs their callbacks, for six seconds at most.
+      # Then logs how many messages were not stored without a caller knowing of it, even if a signal has interrupted the
+      # sending.
+      #
+      # The library calls it in an at_exit block. A program calls it before something that ends it without such blocks:
+      # `exec`, or `exit!`.
       # @return [nil]
       def flush_before_exit
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC)

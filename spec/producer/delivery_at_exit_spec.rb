@@ -20,6 +20,12 @@ RSpec.describe DurableStreams::Producer, "at the end of a process", :producer do
     expect(stored).to eq((0...1_000).to_a)
   end
 
+  it "sends messages before the program is replaced, by flush_before_exit" do
+    output, status = run("producer << 1; #{described_class}.flush_before_exit; exec('echo', 'replaced')")
+    expect([output, status.exitstatus]).to eq(["replaced\n", 0])
+    expect(stored).to eq([1])
+  end
+
   it "sends messages that the application's at_exit block appends" do
     run("at_exit { producer << 2 }; producer << 1")
     expect(stored).to eq([1, 2])
