@@ -63,3 +63,4 @@ require_relative "durable_streams/producer_options"
 require_relative "durable_streams/producer_callbacks"
 require_relative "durable_streams/producer"
 require_relative "durable_streams/module_api"
+require_relative "durable_streams/railtie" if defined?(Rails::Railtie)

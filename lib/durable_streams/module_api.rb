@@ -9,12 +9,13 @@ module DurableStreams
   private_constant :ONLY_IN_MAIN_RACTOR
 
   class << self
-    # The logger for problems that no caller can rescue. By default it logs warnings and errors to standard error.
+    # The logger for problems that no caller can rescue. By default it logs warnings and errors to standard error; under
+    # Rails it is Rails.logger.
     # @return [Logger, nil]
     def logger
       return @logger if defined?(@logger)
 
-      @logger = Logger.new($stderr, level: Logger::WARN)
+      @default_logger&.call || (@standard_error ||= Logger.new($stderr, level: Logger::WARN))
     end
 
     # @param logger [Logger, nil] an object with Logger's methods; nil: log nothing
@@ -26,6 +27,10 @@ module DurableStreams
 
       @logger = logger
     end
+
+    # @param callable [#call] returns what {logger} is until another one is set; nil if there is none yet
+    # @api private
+    attr_writer :default_logger
 
     # Logs a problem that no caller can rescue. Outside the main Ractor, which owns the logger, it calls Kernel#warn.
     # If the logger raises, it does so too: the exception must not replace the result of the caller's operation.
@@ -221,5 +226,6 @@ module DurableStreams
     end
   end
 
+  @default_logger = nil
   reset_configuration!
 end

@@ -95,8 +95,8 @@ RSpec.describe DurableStreams do
 
   describe ".logger" do
     around do |example|
-      described_class.logger
-      before = described_class.remove_instance_variable(:@logger)
+      before = described_class.logger
+      described_class.remove_instance_variable(:@logger) if described_class.instance_variable_defined?(:@logger)
       example.run
       described_class.logger = before
     end

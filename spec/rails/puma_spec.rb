@@ -1,0 +1,93 @@
+# frozen_string_literal: true
+
+require "net/http"
+
+# A Rails application under Puma. Its page views are appended by a producer that sends nothing by itself; its orders by
+# their models, its payments by jobs. See docs/rails.md.
+RSpec.describe "Rails under Puma", if: RailsApp.runs? do
+  include_context "with a Rails application"
+
+  # Starts Puma, yields it with its URL, stops it by TERM, and returns how it ended.
+  def serve(*options, workers: 0)
+    puma = app.start(Gem.bin_path("puma", "puma"), "-b", "tcp://127.0.0.1:0", "-w", workers.to_s, *options)
+    url = puma.wait_for(%r{Listening on (http://127\.0\.0\.1:[1-9]\d*)})[1]
+    workers.zero? ? puma.wait_for(/Use Ctrl-C to stop/) : booted(puma, workers)
+    yield puma, url
+    puma.signal("TERM")
+    ended = puma.ended
+    expect(ended.took).to be < AtOnce::SECONDS
+    expect(ended.output).not_to match(/BUG|panicked|SEGV|did not reach/i)
+    ended
+  end
+
+  def booted(puma, workers, phase: 0, after: "")
+    workers.times { |i| puma.wait_for(/#{after}.*Worker #{i} \(PID: \d+\) booted[^\n]* phase: #{phase}/m) }
+  end
+
+  # Makes a request, and returns which process has served it.
+  def post(url, path, **params)
+    response = Net::HTTP.post_form(URI(url + path), params)
+    raise "#{response.code}: #{response.body}" unless response.is_a?(Net::HTTPCreated)
+
+    JSON.parse(response.body).fetch("process")
+  end
+
+  # Tracks page views until each of so many workers has served some.
+  # @return [Array<String>] the tracked paths
+  def track_by(workers, url, name)
+    tracked = []
+    processes = []
+    until processes.uniq.size == workers
+      paths = Array.new(4) { |i| "/#{name}/#{tracked.size + i}" }
+      processes.concat(paths.map { |path| Thread.new { post(url, "/page_views", path: path) } }.map(&:value))
+      tracked.concat(paths)
+    end
+    tracked
+  end
+
+  it "sends what producers have, from each worker of a preloaded cluster, after TERM" do
+    tracked = nil
+    serve("--preload", workers: 2) do |_, url|
+      tracked = track_by(2, url, "a")
+      order = { total: "9.50" }
+      2.times { post(url, "/orders", **order) }
+      expect(stored("/orders")).to match(
+        Array.new(2) { |i| a_hash_including("type" => "order.created", "id" => i + 1, "total" => "9.5") }
+      )
+      expect(stored_page_views).to eq([])
+    end
+    expect(stored_page_views).to match_array(tracked)
+  end
+
+  it "runs jobs in its own threads" do
+    serve do |_, url|
+      post(url, "/payments", order_id: 7)
+      expect(streams.stream("/orders").read_json(live: :long_poll).first).to eq("type" => "order.paid", "id" => 7)
+    end
+  end
+
+  it "sends what producers have before a worker is replaced, in a phased restart" do
+    tracked = nil
+    serve(workers: 1) do |puma, url|
+      tracked = track_by(1, url, "a")
+      puma.signal("USR1")
+      booted(puma, 1, phase: 1)
+      expect(stored_page_views).to match_array(tracked)
+      tracked += track_by(1, url, "b")
+    end
+    expect(stored_page_views).to match_array(tracked)
+  end
+
+  # In single mode the program is replaced by `exec`: the hook in config/puma.rb sends the messages.
+  { "single" => 0, "cluster" => 1 }.each do |mode, workers|
+    it "sends what producers have before it restarts in #{mode} mode" do
+      serve("--preload", workers: workers) do |puma, url|
+        tracked = track_by(1, url, "a")
+        puma.signal("USR2")
+        puma.wait_for(/Restarting.*Use Ctrl-C to stop/m)
+        booted(puma, workers, after: "Restarting")
+        expect(stored_page_views).to match_array(tracked)
+      end
+    end
+  end
+end
