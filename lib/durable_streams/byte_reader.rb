@@ -8,9 +8,11 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
     # @param retry_policy [RetryPolicy, nil] see {Stream#read}
-    def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil)
+    # @param stop [Native::StopSignal, nil] of a {Consumer}
+    def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil, stop: nil)
       @text = ContentType.text?(stream.known_content_type(:read))
-      super(stream, @text ? :text : :bytes, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy)
+      format = @text ? :text : :bytes
+      super(stream, format, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy, stop: stop)
     end
 
     # Yields chunks. One chunk is one server response or SSE data event.

@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "io/wait"
-
 module DurableStreams
   # Follows a stream, and saves after each batch how far it has come. The next run, also of another process, continues
   # there: it repeats at most the batch whose block had not returned, or whose checkpoint was not yet saved (at least
@@ -44,16 +42,15 @@ module DurableStreams
       @live = live
       @on_error = on_error
       @running = Mutex.new
-      @stopped = false
+      @stop = Native::StopSignal.new # Takes no lock, so a trap handler can stop it. Ends all waits of a run.
       @up_to_date = false
-      # What {#stop} closes to end a wait. The trap handler that calls it cannot lock: each is set before a wait, which
-      # begins only if @stopped is still false then.
-      @reader = nil
-      @pause = nil
     end
 
     # Yields each batch from the checkpoint on, and saves its offset after the block has returned. Batches without data
-    # are not yielded. Goes on after empty polls, lost connections and outages, as live reads do.
+    # are not yielded.
+    #
+    # Goes on after empty polls, lost connections and outages. Until the first success, and with `live: :off`, the
+    # client's {RetryPolicy} limits the tries; after it nothing does, also if you chose the policy.
     #
     # If the block is left in another way (`break`, `throw`, an exception, Thread#kill), the batch is not saved: another
     # run repeats it.
@@ -69,7 +66,7 @@ module DurableStreams
       raise ArgumentError, "run requires a block, which receives each batch" unless block
       raise ThreadError, "this consumer is already running: make another one" if @running.locked?
 
-      @running.synchronize { @stopped ? :stopped : follow(load_checkpoint, &block) }
+      @running.synchronize { stopped? ? :stopped : follow(load_checkpoint, &block) }
     end
 
     # Ends {#run}: a running block finishes and its batch is saved; a wait ends at once. A stopped consumer remains
@@ -77,15 +74,13 @@ module DurableStreams
     # handler; before {#run}, too.
     # @return [nil]
     def stop
-      @stopped = true
-      @reader&.close
-      @pause&.close
+      @stop.stop
       nil
     end
 
     # @return [Boolean] whether {#stop} was called, or `on_error` returned `:stop`
     def stopped?
-      @stopped
+      @stop.stopped?
     end
 
     # @return [Boolean] whether {#run} has processed all data that the stream had when the server last responded
@@ -111,29 +106,17 @@ module DurableStreams
     def follow(offset, &block)
       @saved = offset
       @up_to_date = false
-      reader = @reader = @stream.read(offset: offset, live: @live)
-      reader.close if @stopped
-      follow_reader(reader, &block)
-      return :closed if reader.stream_closed?
-
-      @stopped ? :stopped : :up_to_date
-    ensure
-      @reader = nil
-      reader&.close
-    end
-
-    def follow_reader(reader, &block)
-      begun = false
-      reader.each_batch do |batch|
-        begun = true
+      reader = @stream.read_until(@stop, offset: offset, live: @live)
+      reader&.each_batch do |batch|
         break unless process(batch, &block)
 
         save(batch.next_offset)
         @up_to_date = batch.up_to_date?
-        break if @stopped
+        break if stopped?
       end
-    rescue ClosedError
-      raise if begun || !@stopped # Otherwise stop has closed the reader before its first use.
+      return :closed if reader&.stream_closed?
+
+      stopped? ? :stopped : :up_to_date
     end
 
     # Runs the block, again and again if on_error says so.
@@ -153,7 +136,7 @@ module DurableStreams
         when :stop then stop
         when :retry then pause(failures += 1)
         end
-        @stopped ? false : retry
+        stopped? ? false : retry
       end
     end
 
@@ -164,16 +147,11 @@ module DurableStreams
       raise ArgumentError, "on_error must return :retry, :skip or :stop, got #{Options.shown(decision)}"
     end
 
-    # Waits before the block runs again: half to all of the policy's delay, which grows. {#stop} ends the wait.
+    # Waits before the block runs again: half to all of the policy's delay, which grows.
     def pause(failures)
       policy = @stream.context.config.retry_policy
       delay = [policy.initial_delay * (policy.multiplier.to_f**(failures - 1)), policy.max_delay].min
-      IO.pipe do |reader, writer|
-        @pause = writer
-        reader.wait_readable(delay * rand(0.5..1.0)) unless @stopped
-      end
-    ensure
-      @pause = nil
+      @stop.wait(delay * rand(0.5..1.0))
     end
 
     def save(offset)

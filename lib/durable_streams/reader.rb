@@ -21,11 +21,12 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
     # @param retry_policy [RetryPolicy, nil] see {Stream#read}
+    # @param stop [Native::StopSignal, nil] of a {Consumer}
     # @api private
-    def initialize(stream, format, **options)
+    def initialize(stream, format, stop: nil, **options)
       start = ReadOptions.normalize(**options)
       @url = stream.url
-      @native = stream.native_reader(format: format, **start)
+      @native = stream.native_reader(format: format, stop: stop, **start)
       @position = [start[:offset], start[:cursor], false, false].freeze
       @closed = false
       @stepping = false

@@ -419,6 +419,21 @@ module DurableStreams
       @content_type
     end
 
+    # Returns a reader for a {Consumer}, which yields batches.
+    # @api private
+    # @param stop [Native::StopSignal] ends all waits of this method, and the reader
+    # @param offset [String, nil] see {#read}
+    # @param live [Symbol, Boolean, nil] see {#read}
+    # @return [JsonReader, ByteReader, nil] nil if it was stopped
+    def read_until(stop, offset:, live:)
+      type = @native.content_type(:read, stop) if @json.nil?
+      return if stop.stopped?
+
+      learn(type || ContentType::FALLBACK) if @json.nil?
+      options = { offset: offset, live: live, stop: stop }
+      @json ? JsonReader.new(self, each_yields: :batches, **options) : ByteReader.new(self, **options)
+    end
+
     protected
 
     # Remembers the content type without checking it: a server's need not be a MIME type. @content_type is set first,

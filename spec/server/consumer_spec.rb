@@ -317,6 +317,51 @@ on_each_server DurableStreams::Consumer do
     end
   end
 
+  describe "whose server is killed and started again" do
+    let(:restarted) { start_server(durability: :wal) }
+    let(:path) { unique_path }
+    let(:writer) { DurableStreams::Client.new(base_url: restarted.url) }
+    let(:stream) { writer.create(path, content_type: :json, body: 1) }
+
+    include_context "with log lines"
+
+    after { writer.close }
+
+    { "the default policy" => nil, "a policy of one retry" => { max_retries: 1, initial_delay: 0.001 } }
+      .each do |name, policy|
+      it "goes on with #{name}, and skips and repeats nothing" do
+        stream
+        policy &&= DurableStreams::RetryPolicy.new(**policy)
+        client = DurableStreams::Client.new(base_url: restarted.url, retry_policy: policy)
+        seen = Queue.new
+        made = described_class.new(client.stream(path), checkpoint: checkpoint)
+        thread = Thread.new { made.run { |batch| batch.items.each { |item| seen << item } } }
+        expect(seen.pop).to eq(1)
+        restarted.kill
+        restarted.restart
+        [2, 3].each { |item| stream.append(item) }
+        stream.close_stream
+        expect(thread.value).to eq(:closed)
+        expect(Array.new(seen.size) { seen.pop }).to eq([2, 3])
+        expect(log_lines).to match([/\AWARN durable_streams: outage: read /,
+                                    /\AINFO durable_streams: outage over: read /])
+      ensure
+        client.close
+      end
+    end
+
+    it "continues in the next run" do
+      stream
+      runs = Array.new(3) do |run|
+        restarted.kill
+        restarted.restart
+        stream.append(run) if run.positive?
+        consumed
+      end
+      expect(runs).to eq([[1], [1], [2]])
+    end
+  end
+
   it "does not run twice at once" do
     append(1)
     made = consumer

@@ -17,7 +17,8 @@ RSpec.describe DurableStreams::ByteReader do
     expect(stream.native.opened_with).to include(format: :text)
     other = text_stream("application/octet-stream")
     described_class.new(other)
-    expect(other.native.opened_with).to eq(format: :bytes, live: :off, offset: "-1", cursor: nil, retry_policy: nil)
+    expect(other.native.opened_with)
+      .to eq(format: :bytes, live: :off, offset: "-1", cursor: nil, retry_policy: nil, stop: nil)
   end
 
   it "yields chunks" do

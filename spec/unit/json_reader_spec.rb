@@ -17,7 +17,8 @@ RSpec.describe DurableStreams::JsonReader do
 
   it "opens a read with its options" do
     reader(offset: nil, live: true, cursor: "c")
-    expect(native.opened_with).to eq(format: :json, live: :auto, offset: "-1", cursor: "c", retry_policy: nil)
+    expect(native.opened_with)
+      .to eq(format: :json, live: :auto, offset: "-1", cursor: "c", retry_policy: nil, stop: nil)
   end
 
   it "starts at the given offset and cursor" do

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use durable_streams_protocol::error::Result;
 use tokio::sync::Notify;
 
 use crate::fork::ProcessLocal;
+use crate::runtime::Task;
 
-/// Whether a client or a reader is closed, and a notification of waiting calls and requests.
+/// Whether a client, a reader or a consumer is closed, and a notification of waiting calls and requests.
 #[derive(Default)]
 pub struct CloseSignal {
     closed: AtomicBool,
@@ -36,6 +39,22 @@ impl CloseSignal {
         notified.as_mut().enable();
         if !self.is_closed() {
             notified.await;
+        }
+    }
+
+    /// Waits for `close`, no longer than `limit`.
+    ///
+    /// # Errors
+    /// If the runtime cannot be started, which measures the time.
+    pub async fn closed_within(&self, limit: Duration) -> Result<()> {
+        let timer = Task::spawn(async move {
+            tokio::time::sleep(limit).await;
+            Ok(())
+        })?;
+        tokio::select! {
+            biased;
+            () = self.closed() => Ok(()),
+            elapsed = timer => elapsed,
         }
     }
 }

@@ -63,6 +63,7 @@
 //!         media: None,
 //!         no_cache: false,
 //!         retry: None,
+//!         patient: false,
 //!         max_bytes: usize::MAX,
 //!         has_succeeded: false,
 //!     },

@@ -1,6 +1,7 @@
 //! The Ruby extension of the `durable_streams` gem: the bridge between Ruby and the client crate.
 //!
-//! - `client`, `stream`, `reader`, `producer`, `request`: one file for each class of `DurableStreams::Native`;
+//! - `client`, `stream`, `reader`, `producer`, `request`, `stop_signal`: one file for each class of
+//!   `DurableStreams::Native`;
 //! - `subscriptions`: the requests of the subscription APIs;
 //! - `wait`: the one module in which a thread waits; `caller`: which thread and fiber waits;
 //! - `convert`: the one module that builds Ruby objects from content;
@@ -41,6 +42,7 @@ mod queue;
 mod reader;
 mod request;
 mod ruby_calls;
+mod stop_signal;
 mod stream;
 mod subscriptions;
 mod url;
@@ -65,6 +67,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     client::init(ruby, native)?;
     url::init(native)?;
     content_type::init(native)?;
+    stop_signal::init(ruby, native)?;
     stream::init(ruby, native)?;
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;

@@ -33,6 +33,7 @@ use crate::log::write_log;
 use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::ruby_calls::wait_with_calls;
+use crate::stop_signal::StopSignal;
 use crate::stream::{Stream, frozen};
 use crate::wait::{may_run_inline, wait};
 
@@ -52,6 +53,7 @@ pub(crate) struct Reader {
     kind: ContentKind,
     live: Live,
     retry: Option<RetryPolicy>,
+    patient: bool,
     /// Never locked while Ruby allocates: the GC may drop a [`ReaderLock`], which locks it. And locked only with the
     /// GVL: a fork happens on the thread that has the GVL, so no child inherits it locked.
     state: Arc<Mutex<ReaderState>>,
@@ -98,6 +100,9 @@ options! {
         cursor: Option<String>,
         /// nil: the client's.
         retry_policy: Option<RetryPolicyOptions>,
+        /// For a consumer: ends the read, as `close` does. A live read then retries without limit after its first
+        /// success, whoever has chosen the retry policy.
+        stop: Option<Obj<StopSignal>>,
     }
 }
 
@@ -139,8 +144,9 @@ impl Reader {
             kind,
             live,
             retry: options.retry_policy.map(|given| policy(ruby, given)).transpose()?,
+            patient: options.stop.is_some(),
             state: Arc::new(Mutex::new(state)),
-            closing: Arc::default(),
+            closing: options.stop.map_or_else(Arc::default, |stop| Arc::clone(&stop.0)),
             memory: ReportedMemory::default(),
         }))
     }
@@ -336,6 +342,7 @@ impl Reader {
                         media,
                         no_cache: false,
                         retry: self.retry.clone(),
+                        patient: self.patient,
                         max_bytes: usize::MAX,
                         has_succeeded: state.has_succeeded,
                     };

@@ -28,6 +28,7 @@ use crate::nested::is_computing;
 use crate::options::options;
 use crate::pinned_string::pin;
 use crate::ruby_calls::{self, ApplicationCode, CallReceiver, run_job_with_calls, wait_with_calls};
+use crate::stop_signal::StopSignal;
 use crate::values::given;
 use crate::wait::wait_soon;
 
@@ -124,6 +125,27 @@ impl Stream {
     /// `trusted_origins`.
     fn runs_application_code(&self) -> bool {
         self.application.is_some()
+    }
+
+    /// `content_type(purpose, stop)` -> the content type by a HEAD request, or nil: see [`Stream::head`]. Ends, with nil,
+    /// when `stop`, a `StopSignal`, is stopped.
+    fn content_type(ruby: &Ruby, this: &Self, purpose: Symbol, stop: &StopSignal) -> Result<Option<RString>, Error> {
+        guard(ruby, || {
+            let (endpoint, calls) = this.call_endpoint();
+            let head = requests::head(&endpoint, Some(self::purpose(ruby, purpose)?)).spawn();
+            let head = head.map_err(|error| errors::raise(ruby, error))?;
+            let stop = Arc::clone(&stop.0);
+            let unless_stopped = async move {
+                tokio::select! {
+                    biased;
+                    () = stop.closed() => None,
+                    head = head => Some(head),
+                }
+            };
+            let (head, _) = wait_with_calls(ruby, this.application.as_ref(), calls.map(Box::new), unless_stopped)?;
+            let head = head.transpose().map_err(|error| errors::raise(ruby, error))?;
+            Ok(head.and_then(|head| head.content_type).map(|text| frozen(ruby, &text)))
+        })
     }
 
     /// `head(purpose)` -> a Hash of `content_type`, `next_offset`, `etag`, `cache_control`, `stream_closed`,
@@ -382,6 +404,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 3))?;
     class.define_method("runs_application_code?", method!(Stream::runs_application_code, 0))?;
+    class.define_method("content_type", method!(Stream::content_type, 2))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 1))?;
     class.define_method("append", method!(Stream::append, 5))?;

@@ -67,6 +67,7 @@ impl RequestSender {
             // A cached response may be older than the batch.
             no_cache: true,
             retry: None,
+            patient: false,
             max_bytes: MAX_READ_BACK_BYTES,
             has_succeeded: false,
         };

@@ -35,6 +35,7 @@ fn reading(respond: fn() -> ResponseFuture) -> (Arc<Endpoint>, ReadOptions) {
         media: None,
         no_cache: false,
         retry: None,
+        patient: false,
         max_bytes: usize::MAX,
         has_succeeded: false,
     };

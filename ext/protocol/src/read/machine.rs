@@ -113,7 +113,7 @@ impl ReadMachine {
             Format::Bytes => None,
             Format::Json | Format::JsonSequence | Format::JsonLines => Some(Media::Json),
         });
-        let patient = config.patient && options.retry.is_none() && options.live != Live::Off;
+        let patient = options.patient || (config.patient && options.retry.is_none());
         let config = ReadConfig {
             retry: options.retry.unwrap_or(config.retry),
             ..config
@@ -128,7 +128,7 @@ impl ReadMachine {
             bytes_left: options.max_bytes,
             jitter,
             schedule: Schedule::default(),
-            patient,
+            patient: patient && options.live != Live::Off,
             is_live: options.live != Live::Off,
             has_events: false,
             outages: Outages::new(options.has_succeeded),

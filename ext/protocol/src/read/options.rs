@@ -23,6 +23,8 @@ pub struct ReadOptions {
     pub no_cache: bool,
     /// The retry policy of this read. `None`: the client's.
     pub retry: Option<RetryPolicy>,
+    /// Whether a live read retries without limit after its first success, whoever has chosen the retry policy.
+    pub patient: bool,
     /// The read fails once its response bodies are larger than this in total.
     pub max_bytes: usize,
     /// Whether an earlier session of the same read has succeeded, so that this one may be patient from the beginning.

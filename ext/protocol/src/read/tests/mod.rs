@@ -37,6 +37,7 @@ fn options(offset: &str, live: Live) -> ReadOptions {
         media: None,
         no_cache: false,
         retry: None,
+        patient: false,
         max_bytes: usize::MAX,
         has_succeeded: false,
     }

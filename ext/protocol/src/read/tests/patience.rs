@@ -89,6 +89,24 @@ fn a_patient_read_retries_without_limit_after_its_first_success() {
 }
 
 #[test]
+fn a_read_that_is_patient_itself_retries_without_limit_after_its_first_success_beside_any_policy() {
+    for (live, failures) in [(Live::LongPoll, 50), (Live::Off, 4)] {
+        let make = || {
+            let options = ReadOptions {
+                retry: Some(policy(3)),
+                patient: true,
+                ..options("", live)
+            };
+            ReadMachine::new(options, config(policy(1)), ReadJitter(Box::new(|| 1.0)))
+        };
+        let (mut unconnected, mut connected, mut now) = (make(), make(), Instant::now());
+        assert_eq!(fail(&mut unconnected, &mut now).1, 4);
+        succeed(&mut connected, now);
+        assert_eq!(fail(&mut connected, &mut now).1, failures);
+    }
+}
+
+#[test]
 fn a_policy_of_its_own_limits_a_live_read_also_after_a_success() {
     let (mut machine, mut now) = (live(true, Some(policy(3))), Instant::now());
     succeed(&mut machine, now);
