@@ -4,11 +4,9 @@ require "redis"
 require "tmpdir"
 
 # Consumers in processes that are killed with kill -9 hundreds of times, while a thread appends.
-RSpec.describe "A killed consumer", :databases do
+RSpec.describe "A killed consumer", :databases, without: :gc_pressure do
   let!(:folder) { Dir.mktmpdir }
   let!(:stream) { DurableStreams.create(unique_url("killed"), content_type: :json) }
-  let(:kills) { 200 }
-
   after { FileUtils.rm_rf(folder) }
 
   # Appends 1, 2, 3 … while the block runs, and then closes the stream.
@@ -33,7 +31,7 @@ RSpec.describe "A killed consumer", :databases do
 
   # Kills consumers that call `effect` for each batch, with its items, and then lets one finish.
   # @return [Range<Integer>] the numbers in the stream
-  def kill_consumers(checkpoint, &effect)
+  def kill_consumers(kills, checkpoint, &effect)
     killed = KilledConsumers.new(kills) do |number, begun|
       consumer = DurableStreams::Consumer.new(stream, checkpoint: checkpoint.call)
       consumer.run do |batch|
@@ -56,28 +54,32 @@ RSpec.describe "A killed consumer", :databases do
     Dir[File.join(folder, "*")].sort.map { |file| File.readlines(file).map { |line| line.split.map(&:to_i) } }
   end
 
-  {
-    "a file" => -> { DurableStreams::Checkpoint::File.new(File.join(@checkpoint_folder ||= Dir.mktmpdir, "offset")) },
-    "Redis" => -> { DurableStreams::Checkpoint::Redis.new(Redis.new(url: @redis_url), stream.url) }
-  }.each do |name, checkpoint|
-    it "with a checkpoint in #{name} skips nothing, and repeats at most one batch for each kill" do
-      @redis_url = redis_url
-      @checkpoint_folder = Dir.mktmpdir
-      numbers = kill_consumers(-> { instance_exec(&checkpoint) }) { |batch, number| write(batch, number) }
-      expect(RepeatedBatches.new(written).mistake(numbers)).to be_nil
-      expect(written.size).to be > kills / 2
-    ensure
-      FileUtils.rm_rf(@checkpoint_folder)
+  def expect_nothing_skipped(&checkpoint)
+    numbers = kill_consumers(200, checkpoint) { |batch, number| write(batch, number) }
+    expect(RepeatedBatches.new(written).mistake(numbers)).to be_nil
+    expect(written.size).to be > 100
+  end
+
+  it "with a checkpoint in a file skips nothing, and repeats at most one batch for each kill" do
+    Dir.mktmpdir do |other|
+      expect_nothing_skipped { DurableStreams::Checkpoint::File.new(File.join(other, "offset")) }
     end
+  end
+
+  it "with a checkpoint in Redis skips nothing, and repeats at most one batch for each kill" do
+    url = redis_url
+    expect_nothing_skipped { DurableStreams::Checkpoint::Redis.new(Redis.new(url: url), stream.url) }
   end
 
   Databases::KINDS.each do |kind|
     it "with a checkpoint in the transaction of its effects (#{kind}) has each effect exactly once" do
       numbers, effects = in_database(kind) do
+        # Without a row, a process could begin before the first row, of a killed one, is visible, and end by an error.
+        Saved.create!(name: "effects")
         Saved.connection_pool.disconnect!
         checkpoint = -> { DurableStreams::Checkpoint::ActiveRecord.new(Saved, "effects") }
         made = nil
-        numbers = kill_consumers(-> { made = checkpoint.call }) do |batch, _|
+        numbers = kill_consumers(100, -> { made = checkpoint.call }) do |batch, _|
           Effect.transaction do
             Effect.insert_all!(batch.items.map { |number| { number: number } })
             made.save(batch.offset)
