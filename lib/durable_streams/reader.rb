@@ -131,6 +131,24 @@ module DurableStreams
       raise StopIteration, "the reader has reached the end"
     end
 
+    # Waits for the next batch for a limited time. What has arrived of a batch by then is not lost.
+    # @api private
+    # @param limit [Numeric] seconds
+    # @return [JsonBatch, ByteChunk, Symbol, nil] :none if there is none yet; nil at the end, and after {#close}
+    def poll(limit)
+      until @buffer && @buffer_position
+        passed = nothing_received? && @native.next_batch_within(@received, limit)
+        return passed ? :none : nil if @received.empty?
+
+        payload, position = @received
+        fill_buffer(@buffer ? joined(rest, payload) : payload, position)
+        return :none if passed
+      end
+      batch = buffered_batch
+      finish_buffer
+      batch
+    end
+
     # Yields the reader and closes it afterwards.
     # @api private
     # @return [Object] the block's value

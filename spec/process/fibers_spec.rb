@@ -25,6 +25,7 @@ if RUBY_VERSION >= "3.1"
       "an append by itself" => ->(stream) { stream.append({ "a" => 1 }, seq: "1").next_offset },
       "a read" => ->(stream) { stream.read.first.next_offset },
       "a long-poll" => ->(stream) { stream.read(live: :long_poll).first.next_offset },
+      "a read with a time limit" => ->(stream) { stream.read(live: :long_poll).poll(60).next_offset },
       "items" => lambda do |stream|
         reader = stream.read_json
         reader.to_a

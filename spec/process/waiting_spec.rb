@@ -32,6 +32,7 @@ RSpec.describe "Waiting" do
     "an append" => ->(stream) { stream.append({ "a" => 1 }) },
     "a long-poll" => ->(stream) { stream.read(live: :long_poll).first },
     "an SSE read" => ->(stream) { stream.read(live: :sse).first },
+    "a read with a time limit" => ->(stream) { stream.read(live: :long_poll).poll(60) },
     "a head" => ->(stream) { stream.head }
   }
 

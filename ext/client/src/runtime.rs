@@ -7,10 +7,12 @@ use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
 
 use crate::fork::{ProcessBound, ProcessLocal, forked, watch_forks};
 use crate::lock::Mutex;
@@ -83,6 +85,31 @@ struct AbortOnDrop<T>(JoinHandle<Result<T>>);
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A time limit of the process's runtime. It may be awaited on any thread.
+pub struct Timer(ProcessBound<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// A timer that completes after `limit`.
+    ///
+    /// # Errors
+    /// If the runtime cannot be started.
+    pub fn start(limit: Duration) -> Result<Self> {
+        let runtime = runtime()?;
+        let _entered = runtime.enter();
+        Ok(Self(ProcessBound::new(Box::pin(sleep(limit)))))
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0
+            .get_mut()
+            .map_or(Poll::Ready(()), |sleep| sleep.as_mut().poll(context))
     }
 }
 

@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use durable_streams_client::close_signal::CloseSignal;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::log::{self, LogLine};
 use durable_streams_client::reader::Session;
+use durable_streams_client::runtime::Timer;
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
@@ -27,7 +29,7 @@ use magnus::{
 };
 
 use crate::caller::Caller;
-use crate::client::{RetryPolicyOptions, policy};
+use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::errors::{self, ErrorContext, guard};
 use crate::log::write_log;
 use crate::memory::ReportedMemory;
@@ -42,7 +44,7 @@ mod lock;
 mod state;
 
 use batch::{BatchBuilder, ContentKind};
-use lock::{ReaderLock, is_within};
+use lock::{Awaited, ReaderLock, is_within};
 use state::{ActiveSession, ITEMS_BATCH_BYTES, ReaderState};
 
 /// A reader's options, and how far it has read.
@@ -87,6 +89,8 @@ enum ReadStep {
     Rest(Option<Part>, Progress),
     /// The read ended, or the reader was closed.
     End,
+    /// The call's time limit passed.
+    Limit,
 }
 
 options! {
@@ -157,8 +161,23 @@ impl Reader {
     /// Ruby may raise an interrupt as late as when a method returns, and loses the return value then. So the batch goes
     /// into an Array of the caller's, in one step with advancing the position.
     fn next_batch(ruby: &Ruby, this: Obj<Self>, to: RArray) -> Result<(), Error> {
+        Self::take_batch(ruby, this, to, None).map(|_| ())
+    }
+
+    /// `next_batch_within(to, seconds)` -> whether the wait ended because the time had passed. As `next_batch`; then it
+    /// adds what has arrived of a batch, if anything has, with nil as the position.
+    fn next_batch_within(ruby: &Ruby, this: Obj<Self>, to: RArray, limit: f64) -> Result<bool, Error> {
+        Self::take_batch(ruby, this, to, Some(seconds(ruby, "limit", limit)?))
+    }
+
+    fn take_batch(ruby: &Ruby, this: Obj<Self>, to: RArray, limit: Option<Duration>) -> Result<bool, Error> {
+        let mut passed = false;
         this.with_lock(ruby, |mut lock| {
+            if let Some(limit) = limit {
+                lock.limit = Some(Timer::start(limit).map_err(|error| errors::raise(ruby, error))?);
+            }
             let mut batch = BatchBuilder::new(ruby, this.kind);
+            let mut count = 0;
             // Converting items takes long and overlaps with receiving the next ones. Bytes are only copied.
             let least = if this.kind == ContentKind::Items {
                 ITEMS_BATCH_BYTES
@@ -170,8 +189,19 @@ impl Reader {
                 (step, lock) = this.next_step(ruby, lock, least)?;
                 match step {
                     ReadStep::End => return Ok(lock),
+                    ReadStep::Limit => {
+                        passed = true;
+                        if count > 0 {
+                            to.cat(&[batch.finish(ruby)?, ruby.qnil().as_value()])?;
+                            this.state.lock().position.skip += count;
+                        }
+                        return Ok(lock);
+                    }
                     ReadStep::Length(bytes) => batch.expect(bytes)?,
-                    ReadStep::Part(part) => this.add(ruby, &mut batch, &part)?,
+                    ReadStep::Part(part) => {
+                        this.add(ruby, &mut batch, &part)?;
+                        count += part.count();
+                    }
                     ReadStep::Rest(last, progress) => {
                         if let Some(part) = last {
                             this.add(ruby, &mut batch, &part)?;
@@ -182,7 +212,8 @@ impl Reader {
                     }
                 }
             }
-        })
+        })?;
+        Ok(passed)
     }
 
     /// `next_items(to)`: as `next_batch`, but with the part of a batch that has arrived. The position is nil except for
@@ -194,7 +225,7 @@ impl Reader {
                 let step;
                 (step, lock) = this.next_step(ruby, lock, 1)?;
                 match step {
-                    ReadStep::End => return Ok(lock),
+                    ReadStep::End | ReadStep::Limit => return Ok(lock),
                     // The size of a whole batch; this returns a part.
                     ReadStep::Length(_) => {}
                     ReadStep::Part(part) => break (Some(part), None),
@@ -265,6 +296,11 @@ impl Reader {
         loop {
             let event;
             (event, lock) = self.next_event(ruby, lock, least)?;
+            let event = match event {
+                Awaited::Event(event) => Some(event.map_err(|error| errors::raise(ruby, error))?),
+                Awaited::End => None,
+                Awaited::Limit => return Ok((ReadStep::Limit, lock)),
+            };
             // Every event but a length comes after a success.
             if !matches!(event, None | Some(ReadEvent::Length(_))) {
                 self.state.lock().has_succeeded = true;
@@ -304,18 +340,12 @@ impl Reader {
         }
     }
 
-    fn next_event(
-        &self,
-        ruby: &Ruby,
-        mut lock: ReaderLock,
-        least: usize,
-    ) -> Result<(Option<ReadEvent>, ReaderLock), Error> {
+    fn next_event(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(Awaited, ReaderLock), Error> {
         let calls = lock.calls.take();
         let next = lock.next(Arc::clone(&self.closing), least);
         let stream = ruby.get_inner(self.stream);
         let ((event, mut lock), calls) = wait_with_calls(ruby, stream.application.as_ref(), calls, next)?;
         lock.calls = calls;
-        let event = event.transpose().map_err(|error| errors::raise(ruby, error))?;
         Ok((event, lock))
     }
 
@@ -427,6 +457,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Reader::new, 2))?;
     class.define_method("next_batch", method!(Reader::next_batch, 1))?;
+    class.define_method("next_batch_within", method!(Reader::next_batch_within, 2))?;
     class.define_method("next_items", method!(Reader::next_items, 1))?;
     class.define_method("cancel", method!(Reader::cancel, 0))?;
     class.define_method("close", method!(Reader::close, 0))?;

@@ -1,6 +1,6 @@
 //! The reader lock: only the call that has it may take from a session.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use durable_streams_client::close_signal::CloseSignal;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::EventsLock;
+use durable_streams_client::runtime::Timer;
 use durable_streams_protocol::error::Result as CoreResult;
 use durable_streams_protocol::read::event::ReadEvent;
 use magnus::{Error, Ruby};
@@ -24,6 +25,15 @@ use crate::wait::{InlineOutcome, start_inline};
 pub(super) fn is_within(session: &ProcessBound<ActiveSession>, caller: Caller) -> bool {
     let holds_up = |session: &ActiveSession| session.callers.lock().iter().any(|other| caller.holds_up(*other));
     session.get().is_some_and(holds_up)
+}
+
+/// What a wait for the next event brings.
+pub(super) enum Awaited {
+    Event(CoreResult<ReadEvent>),
+    /// The read ended, or the reader was closed.
+    End,
+    /// The call's time limit passed.
+    Limit,
 }
 
 /// The entry of a caller in [`ActiveSession::callers`]. Dropping it removes the entry.
@@ -45,6 +55,8 @@ impl Drop for CallerEntry {
 pub(super) struct ReaderLock {
     events: EventsLock,
     pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
+    /// Completes when the call that has the lock is to stop waiting.
+    pub(super) limit: Option<Timer>,
     entry: CallerEntry,
     state: Arc<Mutex<ReaderState>>,
     completed: bool,
@@ -70,6 +82,7 @@ impl ReaderLock {
         Some(Self {
             events,
             calls,
+            limit: None,
             entry,
             state,
             completed: false,
@@ -97,19 +110,21 @@ impl ReaderLock {
         }
     }
 
-    /// Waits for the next event; `None` at the end, or when the reader is closed. Parts of a response are delivered
-    /// once they have `least` bytes together.
-    pub(super) async fn next(
-        mut self,
-        closing: Arc<CloseSignal>,
-        least: usize,
-    ) -> (Option<CoreResult<ReadEvent>>, Self) {
-        let event = tokio::select! {
-            biased;
-            () = closing.closed() => None,
-            event = self.events.next(least) => event,
+    /// Waits for the next event. Parts of a response are delivered once they have `least` bytes together.
+    pub(super) async fn next(mut self, closing: Arc<CloseSignal>, least: usize) -> (Awaited, Self) {
+        let passed = async {
+            match &mut self.limit {
+                Some(limit) => limit.await,
+                None => pending().await,
+            }
         };
-        (event, self)
+        let awaited = tokio::select! {
+            biased;
+            () = closing.closed() => Awaited::End,
+            event = self.events.next(least) => event.map_or(Awaited::End, Awaited::Event),
+            () = passed => Awaited::Limit,
+        };
+        (awaited, self)
     }
 
     /// Releases the lock after Ruby got everything that was taken.
