@@ -7,12 +7,19 @@ DurableStreams.configure do |config|
   # The URL that stream paths are joined to, such as "https://streams.example.com/v1".
   config.base_url = ENV.fetch("DURABLE_STREAMS_URL", nil)
 
-  # Headers of every request. A callable is called for every HTTP request. `default_params` are query parameters.
+  # Headers and query parameters of every request. A callable is called for every HTTP request.
   # config.default_headers = { "Authorization" => -> { "Bearer #{Rails.application.credentials.streams_token}" } }
+  # config.default_params = { "tenant" => "shop" }
 
-  # Appends are sent again after a lost response or a 5xx, and stored once. The server has to support idempotent
-  # producers.
+  # Whether appends are sent again after a lost response or a 5xx, and stored once all the same. The server must know
+  # idempotent producers.
   # config.exactly_once = true
+
+  # What encodes data for JSON streams. Default: the encoder of Active Support.
+  # config.json_encoder = JSON.method(:generate)
+
+  # The content type of streams that are created without one.
+  # config.default_content_type = :json
 
   # Seconds of silence after which a request fails, and after which a live read reconnects.
   # config.timeout = 30
@@ -21,18 +28,23 @@ DurableStreams.configure do |config|
   # How often a failed request is sent again, where that is safe.
   # config.retry_policy = DurableStreams::RetryPolicy.new(max_retries: 5)
 
-  # The content type of streams that are created without one.
-  # config.default_content_type = :json
+  # The largest message that a read accepts, in bytes.
+  # config.max_message_bytes = 64 * 1024 * 1024
 
-  # What encodes data for JSON streams. Rails's encoder is the default.
-  # config.json_encoder = JSON.method(:generate)
+  # What `stream.read.each` yields: :batches, or :items as the pure-Ruby client does.
+  # config.each_yields = :batches
 
-  # Certificates to trust in addition to the system's, the client's certificate with its key, and a proxy.
+  # A proxy. Default: that of the environment (http_proxy, https_proxy, no_proxy).
+  # config.proxy = nil
+
+  # Other origins that receive the headers and parameters after a redirect.
+  # config.trusted_origins = ["https://node2.example.com"]
+
+  # Certificates to trust in addition to the system's; the client's certificate and key.
   # config.ca_file = "/etc/ssl/private-ca.pem"
   # config.client_cert = "/etc/ssl/client.pem"
   # config.client_key = "/etc/ssl/client-key.pem"
-  # config.proxy = "http://proxy.example.com:3128"
 end
 
-# Where outages are logged, and what no caller could rescue. Rails.logger is the default.
+# Where outages are logged, and problems that no caller can rescue. Default: Rails.logger.
 # DurableStreams.logger = Logger.new("log/durable_streams.log")
