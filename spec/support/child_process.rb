@@ -111,6 +111,14 @@ class ChildProcess
     Process.kill(name, @pid)
   end
 
+  # Kills the child if it still runs.
+  def kill
+    signal("KILL") if @waiter.alive?
+    @waiter.join
+  rescue Errno::ESRCH
+    nil # it ended between the check and the signal
+  end
+
   # Waits for the end of a forked child.
   # @return [Object] its block's value
   def value

@@ -7,7 +7,7 @@ require "tmpdir"
 require_relative "child_process"
 
 # A Rails application in a folder of its own: the files in spec/rails/app, and the Ruby blocks of docs/rails.md that
-# begin with the name of a file. Its programs run in separate processes.
+# begin with the name of a file. They are added to a file that is there. Its programs run in separate processes.
 class RailsApp
   SKELETON = File.expand_path("../rails/app", __dir__)
   GUIDE = File.expand_path("../../docs/rails.md", __dir__)
@@ -43,20 +43,21 @@ class RailsApp
   # @param environment [Hash{String => String}] further environment variables of its programs
   def initialize(streams_url, **environment)
     @folder = Dir.mktmpdir("durable-streams-rails-")
+    @children = []
     @environment = { "RUBYLIB" => ChildProcess::LIB, "DURABLE_STREAMS_URL" => streams_url,
                      "DURABLE_STREAMS_TOKEN" => "secret", "RAILS_ENV" => "production" }.merge(environment)
     FileUtils.cp_r("#{SKELETON}/.", @folder)
-    self.class.guide.each { |name, text| write(name, text) }
+    self.class.guide.each { |name, text| write(name, text, mode: "a") }
     # Only the end of the process sends what a producer has.
     edit("app/services/page_views.rb", "linger_ms: 100", "linger_ms: 600_000")
     create_database
   end
 
   # Writes a file of the application.
-  def write(name, text)
+  def write(name, text, mode: "w")
     path = File.join(@folder, name)
     FileUtils.mkdir_p(File.dirname(path))
-    File.write(path, text)
+    File.write(path, text, mode: mode)
   end
 
   # Replaces text that a file must have.
@@ -71,7 +72,9 @@ class RailsApp
   # @return [ChildProcess]
   def start(*arguments, environment: {})
     # `chdir` would need another shell: Ruby's -C does it.
-    ChildProcess.command(@environment.merge(environment), RbConfig.ruby, "-C", @folder, *arguments)
+    child = ChildProcess.command(@environment.merge(environment), RbConfig.ruby, "-C", @folder, *arguments)
+    @children << child
+    child
   end
 
   # Runs a Ruby program in the application's folder.
@@ -90,8 +93,9 @@ class RailsApp
     run("bin/rails", "runner", code, environment: environment)
   end
 
-  # Removes the folder.
+  # Kills the programs that still run, and removes the folder.
   def remove
+    @children.each(&:kill)
     FileUtils.rm_rf(@folder)
   end
 
