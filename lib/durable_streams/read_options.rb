@@ -28,7 +28,7 @@ module DurableStreams
         when nil, :auto then yield
         when :json then true
         when :bytes then false
-        else Options.refuse("format", ":auto, :json, :bytes or nil", format)
+        else Options.refuse("format", ":auto, :json or :bytes", format)
         end
       end
 

@@ -228,7 +228,7 @@ RSpec.describe "A mistake", :mistakes do
             'offset must be a String: "-1" (start), "now" (end) or an offset from the server, got ' \
             "DurableStreams::JsonBatch") { json.read(offset: DurableStreams::JsonBatch.new) }
     mistake("a number as cursor", "cursor must be a String, got Integer") { json.read(cursor: 5) }
-    mistake("an unknown format", "format must be :auto, :json, :bytes or nil, got :items (Symbol)") do
+    mistake("an unknown format", "format must be :auto, :json or :bytes, got :items (Symbol)") do
       json.read(format: :items)
     end
     mistake("a key of a message, in a batch",
