@@ -80,9 +80,11 @@ module DurableStreams
       # @api private
       # @param exception [Exception] the `cause`
       # @param undelivered [Array] the messages that were not stored
+      # @param url [String] of the stream, without credentials
       # @return [ProducerError]
-      def caused_by(exception, undelivered)
-        raise new("Producer failed: #{exception.message}", undelivered: undelivered.freeze), cause: exception
+      def caused_by(exception, undelivered, url)
+        message = "produce to #{url}: the application's code raised #{exception.class}: #{exception.message}"
+        raise new(message, undelivered: undelivered.freeze, url: url), cause: exception
       rescue ProducerError => e
         e
       end

@@ -133,7 +133,7 @@ RSpec.describe "Event streams", :faults do
     faults.on("GET", nil, query: { "live" => "sse" }, &:hang)
     hasty = fault_stream(timeout: 0.5, live_timeout: 60, retries: { max_retries: 1, initial_delay: 0.001 })
     expect { hasty.read_json(live: :sse).each.to_a }
-      .to raise_error(DurableStreams::TimeoutError, /within 0.5 s .2 tries/)
+      .to raise_error(DurableStreams::TimeoutError, /within 0.5 s, the client's timeout .2 tries/)
   end
 
   it "are replaced by long-polls with live: :auto if they never begin" do

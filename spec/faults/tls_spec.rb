@@ -138,7 +138,8 @@ RSpec.describe "TLS" do
       other = server.client_files.last
       encrypted = File.join(server.folder, "encrypted.key")
       File.write(encrypted, OpenSSL::PKey.read(File.read(key)).private_to_pem(OpenSSL::Cipher.new("aes-128-cbc"), "pw"))
-      { [key, key] => /client_cert .*contains no certificate/, [cert, cert] => /client_key .*contains no private key/,
+      { [key, key] => /client_cert .*contains no certificate/,
+        [cert, cert] => /client_cert .*contains no private key: set client_key/,
         [cert, encrypted] => /client_key .*without a password/,
         [cert, other] => /client_key .*does not belong to client_cert/ }
         .each do |(client_cert, client_key), message|

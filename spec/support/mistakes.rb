@@ -4,11 +4,13 @@
 module Mistakes
   # Defines an example.
   # @param description [String] what the user did
-  # @param message [String, Regexp] the exact message, or the parts of it that matter
-  # @param error [Class]
+  # @param message [String, Regexp] the exact message, where `<url>` stands for any URL; or the parts that matter
+  # @param error [Class, Symbol] a Symbol: the name of a class of this library
   # @yield the user's code
   def mistake(description, message, error = ArgumentError, &code)
-    it(description) { expect { instance_exec(&code) }.to raise_error(error, message) }
+    pattern = message.is_a?(String) ? /\A#{Regexp.escape(message).gsub("<url>", "https?://[^ ]+?")}\z/ : message
+    error = DurableStreams.const_get(error) if error.is_a?(Symbol)
+    it(description) { expect { instance_exec(&code) }.to raise_error(error, pattern) }
   end
 end
 

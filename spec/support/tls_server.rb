@@ -28,13 +28,14 @@ class TlsServer
   end
 
   # @param name [String] the certificate's subject alternative name
+  # @param lifetime [Integer] seconds until the certificate expires
   # @param client_certs [Boolean] whether clients must have a certificate of the server's authority
-  def initialize(name: "IP:127.0.0.1", client_certs: false)
+  def initialize(name: "IP:127.0.0.1", client_certs: false, lifetime: 3600)
     @folder = Dir.mktmpdir("tls")
     @authority = Certificates.authority
     write_authority(@authority.first)
     context = OpenSSL::SSL::SSLContext.new
-    context.cert, context.key = Certificates.server(name, @authority)
+    context.cert, context.key = Certificates.server(name, @authority, lifetime)
     if client_certs
       context.ca_file = ca_file
       context.verify_mode = OpenSSL::SSL::VERIFY_PEER | OpenSSL::SSL::VERIFY_FAIL_IF_NO_PEER_CERT

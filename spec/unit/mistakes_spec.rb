@@ -207,7 +207,7 @@ RSpec.describe "A mistake", :mistakes do
     mistake("an object that is no JSON", /\Aa JSON stream takes a Hash, an Array, .*got Time/) { json.append(Time.now) }
     mistake("text instead of JSON",
             %r{\Aappend to http://localhost:4437/orders: invalid JSON at byte 0: .* \(a String is taken as JSON},
-            DurableStreams::ParseError) { json.append("hello") }
+            :ParseError) { json.append("hello") }
     mistake("the arguments of close_stream to close",
             "close takes no arguments: it only releases the handle. To close the stream, call " \
             "close_stream(data:, content_type:)") { json.close(data: { a: 1 }) }
@@ -237,7 +237,7 @@ RSpec.describe "A mistake", :mistakes do
     end
     mistake("a closed reader",
             "read http://localhost:4437/orders: the reader is closed: make a new one, which can begin at this one's " \
-            "next_offset", DurableStreams::ClosedError) { json.read.tap(&:close).to_a }
+            "next_offset", :ClosedError) { json.read.tap(&:close).to_a }
   end
 
   describe "in the options of a producer" do

@@ -37,8 +37,10 @@ RSpec.describe DurableStreams::ProducerError do
   end
 
   it "has the application's exception as its cause" do
-    error = described_class.caused_by(KeyError.new("no token"), [1])
-    expect(error).to be_an_instance_of(described_class).and have_attributes(message: "Producer failed: no token")
+    error = described_class.caused_by(KeyError.new("no token"), [1], "http://h/s")
+    expect(error).to be_an_instance_of(described_class).and have_attributes(
+      message: "produce to http://h/s: the application's code raised KeyError: no token", url: "http://h/s"
+    )
     expect(error.cause).to be_a(KeyError)
     expect(error.undelivered).to eq([1])
   end

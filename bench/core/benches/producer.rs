@@ -48,6 +48,7 @@ fn accepted() -> BatchResponse {
         headers,
         body: Bytes::new(),
         tries: Default::default(),
+        redirected: None,
     };
     let context = Context {
         about: About {

@@ -16,7 +16,7 @@ use crate::close_signal::CloseSignal;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
-use crate::proxy::{Proxy, ProxySetting, Unusable};
+use crate::proxy::{Proxy, ProxySetting};
 use crate::redirect_targets::RedirectTargets;
 pub use crate::tls::Identity;
 use crate::tls::{Roots, TlsSettings};
@@ -115,7 +115,7 @@ struct Connections {
     client: reqwest::Client,
     /// The same, without the client's certificate.
     anonymous: reqwest::Client,
-    unusable_proxy: Option<Arc<Unusable>>,
+    proxy: Arc<Proxy>,
 }
 
 impl Pools {
@@ -165,10 +165,15 @@ impl Pool {
     /// # Errors
     /// If the environment names a proxy for `url` that cannot be used.
     pub(crate) fn check(&self, url: &Url) -> Result<(), Unavailable> {
-        match &self.connections.unusable_proxy {
-            None => Ok(()),
-            Some(proxy) => proxy.check(url).map_err(Unavailable::Unusable),
+        match &*self.connections.proxy {
+            Proxy::Direct | Proxy::Through(..) => Ok(()),
+            Proxy::Unusable(proxy) => proxy.check(url).map_err(Unavailable::Unusable),
         }
+    }
+
+    /// The URL, without its password, of the proxy that a request to `url` goes through.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<String> {
+        self.connections.proxy.shown_for(url)
     }
 
     /// The pool beside it that serves `url`, to which a request was redirected. Only a trusted server gets the client's
@@ -278,7 +283,7 @@ impl Client {
         let connections = match slot.get() {
             Some(connections) => connections.clone(),
             None => {
-                let proxy = self.config.proxy.for_scheme(url.scheme());
+                let proxy = Arc::new(self.config.proxy.for_scheme(url.scheme()));
                 // The connection to a proxy may use TLS even for a plain URL.
                 let certificates = scheme == Scheme::Tls || proxy.speaks_tls();
                 let roots = match certificates {
@@ -286,7 +291,7 @@ impl Client {
                     false => Roots::None,
                 };
                 let tls = pools.tls_settings.anonymous(roots).map_err(Unavailable::Unusable)?;
-                let built = self.connect(scheme, &proxy, tls, &pools.tls_settings);
+                let built = self.connect(scheme, proxy, tls, &pools.tls_settings);
                 let built = built.map_err(Unavailable::Unusable)?;
                 slot.get_or_init(|| built).clone()
             }
@@ -301,7 +306,7 @@ impl Client {
     fn connect(
         &self,
         scheme: Scheme,
-        proxy: &Proxy,
+        proxy: Arc<Proxy>,
         tls: ClientConfig,
         tls_settings: &TlsSettings,
     ) -> Result<Connections, String> {
@@ -310,19 +315,15 @@ impl Client {
             (Scheme::Tls, Some(identity)) => Some(tls_settings.identified(identity, &tls)?),
             _ => None,
         };
-        let anonymous = self.build(scheme, proxy, tls)?;
+        let anonymous = self.build(scheme, &proxy, tls)?;
         let client = match identified {
-            Some(tls) => self.build(scheme, proxy, tls)?,
+            Some(tls) => self.build(scheme, &proxy, tls)?,
             None => anonymous.clone(),
-        };
-        let unusable_proxy = match proxy {
-            Proxy::Unusable(proxy) => Some(Arc::clone(proxy)),
-            _ => None,
         };
         Ok(Connections {
             client,
             anonymous,
-            unusable_proxy,
+            proxy,
         })
     }
 

@@ -5,7 +5,6 @@
 //! case too; the lower case one is preferred. An empty value counts as not set.
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use durable_streams_protocol::url::shown;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -50,7 +49,7 @@ pub(crate) enum Proxy {
     /// Requests go through this proxy, except those to the listed hosts (`no_proxy`).
     Through(Url, String),
     /// The environment names a proxy that cannot be used.
-    Unusable(Arc<Unusable>),
+    Unusable(Box<Unusable>),
 }
 
 /// A proxy that cannot be used. Only requests to the hosts of `no_proxy` are possible.
@@ -64,13 +63,9 @@ impl Unusable {
     /// # Errors
     /// The reason, if a request to `url` has to go through the proxy.
     pub(crate) fn check(&self, url: &Url) -> Result<(), String> {
-        let is_direct = url
-            .as_str()
-            .parse()
-            .is_ok_and(|uri| self.hosts.intercept(&uri).is_none());
-        match is_direct {
-            true => Ok(()),
-            false => Err(self.reason.clone()),
+        match is_proxied(&self.hosts, url) {
+            false => Ok(()),
+            true => Err(self.reason.clone()),
         }
     }
 }
@@ -98,9 +93,9 @@ impl Proxy {
         }
         parse(&proxy).map_or_else(
             |reason| {
-                Self::Unusable(Arc::new(Unusable {
+                Self::Unusable(Box::new(Unusable {
                     reason: format!("the proxy of the environment variable {name} cannot be used: {reason}"),
-                    hosts: Matcher::builder().all("http://any").no(&exempt).build(),
+                    hosts: all_except(&exempt),
                 }))
             },
             |url| Self::Through(url, exempt.clone()),
@@ -110,6 +105,14 @@ impl Proxy {
     /// Whether the connection to the proxy uses TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
         matches!(self, Self::Through(url, _) if url.scheme() == "https")
+    }
+
+    /// The proxy's URL for messages, if requests to `url` go through it.
+    pub(crate) fn shown_for(&self, url: &Url) -> Option<String> {
+        match self {
+            Self::Through(proxy, exempt) => is_proxied(&all_except(exempt), url).then(|| shown(proxy.as_str())),
+            Self::Direct | Self::Unusable(_) => None,
+        }
     }
 
     /// The proxy for reqwest; `None` if reqwest must not use one.
@@ -122,6 +125,15 @@ impl Proxy {
             }
         }
     }
+}
+
+fn all_except(exempt: &str) -> Matcher {
+    Matcher::builder().all("http://any").no(exempt).build()
+}
+
+fn is_proxied(hosts: &Matcher, url: &Url) -> bool {
+    let uri = url.as_str().parse();
+    !uri.is_ok_and(|uri| hosts.intercept(&uri).is_none())
 }
 
 /// A `no_proxy` list, separated by commas alone. The variable's may also have spaces, and brackets around IPv6

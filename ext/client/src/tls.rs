@@ -90,10 +90,15 @@ impl Identity {
             return Err(format!("{} contains no certificate", self.named()));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| match error {
-            PemError::NoItemsFound => "contains no private key that can be read without a password".to_owned(),
-            error => error.to_string(),
-        });
-        let key = key.map_err(|reason| format!("client_key {}: {reason}", self.key.display()))?;
+            PemError::NoItemsFound if self.key == self.certificate => {
+                format!("{} contains no private key: set client_key", self.named())
+            }
+            PemError::NoItemsFound => {
+                let file = self.key.display();
+                format!("client_key {file} contains no private key that can be read without a password")
+            }
+            error => format!("client_key {}: {error}", self.key.display()),
+        })?;
         Ok((chain, key))
     }
 

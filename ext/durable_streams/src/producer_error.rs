@@ -27,11 +27,12 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
     let reason = errors::exception(ruby, failed.error())?;
     let class: Value = library.const_get("ProducerError")?;
     // An exception of the application's code becomes the cause of a ProducerError.
-    let made = match failed.error().kind() {
-        Kind::Application(_) | Kind::Argument => "caused_by",
-        _ => "mark",
+    let exception = match failed.error().kind() {
+        Kind::Application(_) | Kind::Argument => {
+            class.funcall("caused_by", (reason, undelivered, failed.error().url()))?
+        }
+        _ => class.funcall("mark", (reason, undelivered))?,
     };
-    let exception = class.funcall(made, (reason, undelivered))?;
     failed.mark_reported();
     Ok(exception)
 }

@@ -362,7 +362,8 @@ impl Stream {
     pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
         let context = ErrorContext(operation, self.endpoint.display());
         validate(text).map_err(|invalid| {
-            let reason = format!("{invalid} (a String is taken as JSON; for a JSON string, append its `to_json`)");
+            let reason =
+                format!("{invalid} (a String is taken as JSON: append a Hash or Array itself, and for a JSON string its to_json)");
             errors::refusal(ruby, "ParseError", context, &reason)
         })
     }

@@ -46,7 +46,7 @@ impl Callables {
         let mut values = Values::default();
         for (name, callable) in &self.headers {
             let value: Value = ruby.get_inner(*callable).funcall("call", ())?;
-            if let Some(text) = text_of(ruby, "header", name.as_str(), value)? {
+            if let Some(text) = text_of(ruby, "header", name.as_str(), value, "its callable must return")? {
                 values
                     .headers
                     .push((name.clone(), header_value(ruby, name.as_str(), text)?));
@@ -54,7 +54,7 @@ impl Callables {
         }
         for (name, callable) in &self.params {
             let value: Value = ruby.get_inner(*callable).funcall("call", ())?;
-            if let Some(text) = text_of(ruby, "param", name, value)? {
+            if let Some(text) = text_of(ruby, "param", name, value, "its callable must return")? {
                 values.params.push((name.clone(), param_value(ruby, name, text)?));
             }
         }
@@ -73,7 +73,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<GivenV
         if is_callable(value) {
             pins.push(GcHandle::new(value));
             dynamic_headers.push((name, Opaque::from(value)));
-        } else if let Some(text) = text_of(ruby, "header", name.as_str(), value)? {
+        } else if let Some(text) = text_of(ruby, "header", name.as_str(), value, "its value must be")? {
             let value = header_value(ruby, name.as_str(), text)?;
             fixed.headers.push((name, value));
         }
@@ -84,7 +84,7 @@ pub(crate) fn given(ruby: &Ruby, headers: RHash, params: RHash) -> Result<GivenV
         if is_callable(value) {
             pins.push(GcHandle::new(value));
             dynamic_params.push((name, Opaque::from(value)));
-        } else if let Some(text) = text_of(ruby, "param", &name, value)? {
+        } else if let Some(text) = text_of(ruby, "param", &name, value, "its value must be")? {
             let value = param_value(ruby, &name, text)?;
             fixed.params.push((name, value));
         }
@@ -116,8 +116,8 @@ fn name_of(ruby: &Ruby, what: &str, name: Value) -> Result<String, Error> {
     name.funcall("to_s", ())
 }
 
-/// A value as text; `None` for nil, which omits the header or parameter.
-fn text_of(ruby: &Ruby, what: &str, name: &str, value: Value) -> Result<Option<RString>, Error> {
+/// A value as text; `None` for nil, which omits the header or parameter. `must` is for the message.
+fn text_of(ruby: &Ruby, what: &str, name: &str, value: Value, must: &str) -> Result<Option<RString>, Error> {
     if value.is_nil() {
         return Ok(None);
     }
@@ -129,25 +129,31 @@ fn text_of(ruby: &Ruby, what: &str, name: &str, value: Value) -> Result<Option<R
         return RString::try_convert(value.funcall("to_s", ())?).map(Some);
     }
     let class = value.class();
-    let message =
-        format!("{what} {name}: its value must be a String, nil or something that responds to call, got {class}");
+    let message = format!("{what} {name}: {must} a String, a Symbol, a number or nil, got {class}");
     Err(errors::argument(ruby, message))
 }
 
 pub(crate) fn header_name(ruby: &Ruby, name: String) -> Result<HeaderName, Error> {
-    HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| errors::argument(ruby, format!("header name {name:?} has characters that cannot be sent")))
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        errors::argument(
+            ruby,
+            format!("header name {name:?} has characters that cannot be sent: use letters, digits and -"),
+        )
+    })
 }
 
 /// The error message omits the value, which may be a secret.
 pub(crate) fn header_value(ruby: &Ruby, name: &str, value: RString) -> Result<HeaderValue, Error> {
     // SAFETY: the bytes are copied before any Ruby code can run.
-    let made = HeaderValue::from_bytes(unsafe { value.as_slice() });
-    made.map_err(|_| {
-        errors::argument(
-            ruby,
-            format!("header {name}: its value has a CR, LF, NUL or another control character"),
-        )
+    let bytes = unsafe { value.as_slice() };
+    HeaderValue::from_bytes(bytes).map_err(|_| {
+        let hint = if bytes.ends_with(b"\n") {
+            " (a newline at its end: use chomp)"
+        } else {
+            ""
+        };
+        let message = format!("header {name}: its value has a CR, LF, NUL or another control character{hint}");
+        errors::argument(ruby, message)
     })
 }
 

@@ -2,6 +2,7 @@
 //! (without credentials), and the server's response if there was one.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 
-use crate::error_body::ErrorBody;
+use crate::error_body::excerpt;
 use crate::protocol::PositionError;
 use crate::retry::so_far::TriesSoFar;
 use crate::subscriptions::operation::SubscriptionOperation;
+
+/// What to do if a response is not from a Durable Streams server, or a stream is not there.
+pub(crate) const CHECK_URL: &str = "check base_url and the path";
 
 /// A result with this module's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -221,6 +225,8 @@ struct Inner {
     operation: Option<Operation>,
     /// The operation, the URL and what happened.
     reason: String,
+    /// What the message says after the reason, such as what to do.
+    notes: Vec<Cow<'static, str>>,
     url: String,
     status: Option<StatusCode>,
     headers: HeaderMap,
@@ -246,6 +252,7 @@ impl Error {
             kind,
             operation: None,
             reason: message,
+            notes: Vec::new(),
             url: String::new(),
             status: None,
             headers: HeaderMap::new(),
@@ -267,7 +274,10 @@ impl Error {
         headers: HeaderMap,
         body: Bytes,
     ) -> Self {
-        let excerpt = excerpt(&body).map_or_else(String::new, |text| format!(": {text}"));
+        let is_new = |text: &String| !reason.contains(&text.to_lowercase());
+        let excerpt = excerpt(&body)
+            .filter(is_new)
+            .map_or_else(String::new, |text| format!(": {text}"));
         let mut error = about.error(kind, format!("{reason} ({}){excerpt}", status.as_u16()));
         (error.0.status, error.0.headers, error.0.body) = (Some(status), headers, body);
         error
@@ -280,9 +290,26 @@ impl Error {
             PositionError::NotText(_) | PositionError::TooLong(_) => Kind::Parse,
         };
         let mut error = about.error(kind, format!("{reason} ({})", status.as_u16()));
+        if matches!(error.0.kind, Kind::Status) {
+            error.0.notes.push(CHECK_URL.into());
+        }
         error.0.status = Some(status);
         error.0.headers = headers.clone();
         error
+    }
+
+    /// Adds what the message says after the reason, such as what to do.
+    #[must_use]
+    pub fn with_note(mut self, note: Option<Cow<'static, str>>) -> Self {
+        self.0.notes.extend(note);
+        self
+    }
+
+    /// Like `with_note`, but the message says it before the other notes.
+    #[must_use]
+    pub fn with_first_note(mut self, note: Option<Cow<'static, str>>) -> Self {
+        self.0.notes.splice(..0, note);
+        self
     }
 
     /// Sets whether the request may have succeeded nevertheless.
@@ -376,20 +403,17 @@ impl Error {
     }
 
     /// What the message says after the reason.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+    fn notes(&self) -> Vec<Cow<'static, str>> {
+        let mut notes = self.0.notes.clone();
         if self.0.outcome_unknown {
-            notes.push("the outcome is unknown: the server may have carried it out".to_owned());
+            notes.push("the outcome is unknown: the server may have carried it out".into());
         }
         if self.0.outcome_unknown && matches!(self.0.operation, Some(Operation::Append | Operation::CloseWithData)) {
-            notes.push("Producer#append! and exactly_once: true retry safely".to_owned());
+            notes.push("Producer#append! and exactly_once: true retry safely".into());
         }
         if let Some(tries) = self.0.tries.filter(|tries| tries.attempts > 1) {
-            notes.push(format!(
-                "{} tries in {:.2} s",
-                tries.attempts,
-                tries.elapsed.as_secs_f64()
-            ));
+            let (attempts, seconds) = (tries.attempts, tries.elapsed.as_secs_f64());
+            notes.push(format!("{attempts} tries in {seconds:.2} s").into());
         }
         notes
     }
@@ -415,52 +439,5 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = self.0.source.as_deref()?;
         Some(source)
-    }
-}
-
-/// The beginning of a body for a message: one line of readable text, or `None`.
-pub(crate) fn excerpt(body: &Bytes) -> Option<String> {
-    const LONGEST: usize = 200;
-    let error = ErrorBody::parse(body).map(|ErrorBody { code, message }| match (&*code, &*message) {
-        ("", _) => message,
-        (_, "") => code,
-        _ => format!("{code}: {message}"),
-    });
-    let text = match &error {
-        Some(text) => text.trim(),
-        None => std::str::from_utf8(body).ok()?.trim(),
-    };
-    if text.is_empty() || text.starts_with('<') || text.contains(char::is_control) {
-        return None;
-    }
-    let mut excerpt: String = text.chars().take(LONGEST).collect();
-    if excerpt.len() < text.len() {
-        excerpt.push('…');
-    }
-    Some(excerpt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_excerpt_of_a_body_is_short_and_readable() {
-        assert_eq!(
-            excerpt(&Bytes::from_static(b" no such offset ")),
-            Some("no such offset".to_owned())
-        );
-        assert_eq!(
-            excerpt(&Bytes::from_static(
-                br#"{"error":{"code":"NO_LEADER","message":"try later"}}"#
-            )),
-            Some("NO_LEADER: try later".to_owned())
-        );
-        assert_eq!(excerpt(&Bytes::from_static(b"<html>")), None);
-        assert_eq!(excerpt(&Bytes::from_static(&[0xff, 0xfe])), None);
-        assert_eq!(
-            excerpt(&Bytes::from("é".repeat(300))).map(|s| s.chars().count()),
-            Some(201)
-        );
     }
 }

@@ -1,5 +1,6 @@
-//! The JSON in which some servers say why a request failed.
+//! Why a request failed, as the body of the response says it: as text, as the title of a web page, or as JSON.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 /// The body of an error response, or the data of an SSE error event, as some servers send it:
@@ -25,9 +26,65 @@ impl ErrorBody {
     }
 }
 
+/// The beginning of a body for a message: one line of readable text, or `None`.
+pub(crate) fn excerpt(body: &Bytes) -> Option<String> {
+    const LONGEST: usize = 200;
+    let error = ErrorBody::parse(body).map(|ErrorBody { code, message }| match (&*code, &*message) {
+        ("", _) => message,
+        (_, "") => code,
+        _ => format!("{code}: {message}"),
+    });
+    let text = match &error {
+        Some(text) => text.trim(),
+        None => std::str::from_utf8(body).ok()?.trim(),
+    };
+    let text = match text.starts_with('<') {
+        true => title(text)?,
+        false => text,
+    };
+    if text.is_empty() || text.contains(char::is_control) {
+        return None;
+    }
+    let mut excerpt: String = text.chars().take(LONGEST).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
+    }
+    Some(excerpt)
+}
+
+/// The title of a web page. Servers put the reason there.
+fn title(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once("<title>")?;
+    rest.split_once("</title>").map(|(title, _)| title.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_excerpt_of_a_body_is_short_and_readable() {
+        assert_eq!(
+            excerpt(&Bytes::from_static(b" no such offset ")),
+            Some("no such offset".to_owned())
+        );
+        assert_eq!(
+            excerpt(&Bytes::from_static(
+                br#"{"error":{"code":"NO_LEADER","message":"try later"}}"#
+            )),
+            Some("NO_LEADER: try later".to_owned())
+        );
+        assert_eq!(excerpt(&Bytes::from_static(b"<html>")), None);
+        assert_eq!(
+            excerpt(&Bytes::from_static(b"<html><title> 502 Bad Gateway </title>")),
+            Some("502 Bad Gateway".to_owned())
+        );
+        assert_eq!(excerpt(&Bytes::from_static(&[0xff, 0xfe])), None);
+        assert_eq!(
+            excerpt(&Bytes::from("é".repeat(300))).map(|s| s.chars().count()),
+            Some(201)
+        );
+    }
 
     #[test]
     fn an_error_body_has_a_code_and_a_message() {

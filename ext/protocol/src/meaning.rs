@@ -1,6 +1,7 @@
 //! [`Meaning::of`] maps the operation, status and headers of an unsuccessful response to an error [`Kind`]. There is no
 //! other such table: all operations use this one.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -8,6 +9,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 
 use serde_json::Value;
 
+use crate::advice;
 use crate::error::{Kind, Operation};
 use crate::error_body::ErrorBody;
 use crate::protocol::{self, flag, number, text};
@@ -21,6 +23,8 @@ pub struct Meaning {
     pub kind: Kind,
     /// The reason in words, for the message.
     pub reason: &'static str,
+    /// What to do about it, for the message.
+    pub advice: Option<Cow<'static, str>>,
     /// Whether the request may have changed the stream nevertheless. A gateway may send a 5xx after the server accepted
     /// the request. An intermediary may send a success that the protocol does not define. Every other response means
     /// that the server rejected the request.
@@ -40,13 +44,16 @@ impl Meaning {
             410 => (Kind::Gone, "gone: the stream, or its data at this offset, was deleted"),
             413 => (Kind::PayloadTooLarge, "payload too large"),
             416 if operation == Operation::Read => (Kind::Status, BEYOND_THE_END),
+            300..=399 => (Kind::Status, "redirected"),
             429 => {
                 let retry_after = retry_after(headers, now);
                 (Kind::RateLimited { retry_after }, "rate limited")
             }
+            500..=599 => (Kind::Status, "server error"),
             _ => (Kind::Status, "unexpected status"),
         };
         Self {
+            advice: advice::of(&kind, operation, status),
             kind,
             reason,
             may_be_stored: operation.writes() && matches!(status.as_u16(), 200..=299 | 500..),
@@ -63,6 +70,7 @@ impl Meaning {
             409 => subscription_conflict(operation, &code, body),
             _ => return self,
         };
+        self.advice = advice::of(&self.kind, Operation::Subscription(operation), self.status);
         self
     }
 
@@ -157,7 +165,7 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
     match operation {
         Operation::AppendWithSeq | Operation::AppendOnce { with_seq: true } => (
             Kind::SeqConflict,
-            "sequence conflict: seq must be greater than the last one",
+            "sequence conflict: seq must be above the stream's last one, compared as text (\"10\" is below \"9\")",
         ),
         Operation::Append
         | Operation::AppendOnce { .. }

@@ -8,6 +8,8 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::protocol::PRODUCER_EPOCH;
+use crate::redirected::RedirectedTo;
+use crate::url::{displayed, shown};
 
 /// A request follows at most this many redirects.
 pub const MAX_REDIRECTS: usize = 5;
@@ -86,6 +88,12 @@ impl<'a> Redirects<'a> {
         self.followed.last().unwrap_or_else(|| self.first())
     }
 
+    /// Where the request is now, if that is not where the application sent it. `is_trusted`: whether the user's headers
+    /// go there.
+    pub fn redirected_to(&self, is_trusted: bool) -> Option<RedirectedTo> {
+        (self.url() != self.original).then(|| RedirectedTo::new(self.url(), is_trusted))
+    }
+
     /// Where the request began.
     fn first(&self) -> &Url {
         match self.start {
@@ -105,13 +113,21 @@ impl<'a> Redirects<'a> {
             return RedirectStep::Done;
         };
         let Some(target) = self.target(location) else {
-            return RedirectStep::Unusable("the server redirected to a URL that is not http or https".to_owned());
+            let location = location
+                .to_str()
+                .map_or_else(|_| String::new(), |location| format!(": {}", shown(location)));
+            return RedirectStep::Unusable(format!(
+                "the server redirected to a URL that is not http or https{location}"
+            ));
         };
         if target == *self.first() || self.followed.contains(&target) {
-            return RedirectStep::Circle("the redirects form a circle".to_owned());
+            return RedirectStep::Circle(format!("the redirects form a circle, by {}", displayed(&target)));
         }
         if self.followed.len() >= MAX_REDIRECTS {
-            return RedirectStep::Circle(format!("more than {MAX_REDIRECTS} redirects"));
+            return RedirectStep::Circle(format!(
+                "more than {MAX_REDIRECTS} redirects, the last one to {}",
+                displayed(&target)
+            ));
         }
         self.followed.push(target.clone());
         RedirectStep::Follow(target)
@@ -174,6 +190,7 @@ pub fn parse_origin(text: &str) -> Result<String> {
             && url.username().is_empty()
             && url.password().is_none()
             && (url.path(), url.query(), url.fragment()) == ("/", None, None)
+            && !text.contains('*')
     };
     let url = Url::parse(text).ok().filter(is_origin);
     url.map(|url| origin_of(&url)).ok_or_else(|| {
@@ -251,6 +268,15 @@ mod tests {
             ));
         }
         assert!(matches!(step(&mut long, 307, "/more"), RedirectStep::Circle(_)));
+    }
+
+    #[test]
+    fn knows_where_it_is_unless_it_is_where_it_began() {
+        let mut followed = redirects(Method::GET);
+        assert_eq!(followed.redirected_to(true), None);
+        step(&mut followed, 307, "/t");
+        let to = Some(RedirectedTo::new(&url("http://h/t"), true));
+        assert_eq!(followed.redirected_to(true), to);
     }
 
     #[test]
@@ -341,6 +367,7 @@ mod tests {
         for text in [
             "node2",
             "http://h/path",
+            "https://*.example.com",
             "http://h?q",
             "http://me:pass@h",
             "ftp://h",

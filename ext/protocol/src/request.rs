@@ -4,13 +4,16 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header::LOCATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::error::{About, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
 use crate::protocol::{self, PositionError};
+use crate::redirected::RedirectedTo;
 use crate::retry::policy::RetryPolicy;
 use crate::retry::so_far::TriesSoFar;
+use crate::url::shown;
 
 /// Whether a request whose response was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub struct Response {
     pub body: Bytes,
     /// The tries that led to it.
     pub tries: TriesSoFar,
+    /// Where it is from, if redirects led there.
+    pub redirected: Option<RedirectedTo>,
 }
 
 /// Why there is no complete response.
@@ -131,7 +136,16 @@ impl Context<'_> {
         let meaning = self.meaning(&response);
         let retryable = meaning.is_worth_retry(self.policy);
         let tries = response.tries.in_doubt_if(meaning.may_be_stored);
-        self.error_of(Response { tries, ..response }, meaning.kind, meaning.reason)
+        let location = response
+            .headers
+            .get(LOCATION)
+            .filter(|_| response.status.is_redirection());
+        let reason = match location.and_then(|location| location.to_str().ok()) {
+            Some(location) => format!("{} to {}", meaning.reason, shown(location)),
+            None => meaning.reason.to_owned(),
+        };
+        self.error_of(Response { tries, ..response }, meaning.kind, &reason)
+            .with_note(meaning.advice)
             .worth_another_try_if(retryable)
     }
 
@@ -142,8 +156,11 @@ impl Context<'_> {
             headers,
             body,
             tries,
+            redirected,
         } = response;
-        Error::from_response(self.about, kind, reason, status, headers, body).after_tries(tries)
+        Error::from_response(self.about, kind, reason, status, headers, body)
+            .after_tries(tries)
+            .with_first_note(redirected.map(|to| to.note(Some(status))))
     }
 
     /// The `Stream-Next-Offset` of a successful response.
@@ -162,6 +179,7 @@ impl Context<'_> {
         let may_be_stored = self.meaning(response).may_be_stored;
         Error::from_success(self.about, response.status, &response.headers, reason)
             .after_tries(response.tries.in_doubt_if(may_be_stored))
+            .with_first_note(response.redirected.as_ref().map(|to| to.note(Some(response.status))))
     }
 
     /// The error for a new stream that was to be a fork, and is none. `mismatch` is how that shows.

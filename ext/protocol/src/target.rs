@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
+use crate::url::{displayed, shown};
 
 /// Headers and query parameters, in their given order.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +48,10 @@ pub fn path_of(url: &str) -> Result<String> {
 }
 
 fn parse(url: &str) -> Result<Url> {
-    let parsed = Url::parse(url).map_err(|e| bad_url(format!("{e}")))?;
+    let parsed = Url::parse(url).map_err(|e| bad_url(url, &e.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(bad_url(format!(
-            "its scheme is {:?}; http and https can be used",
-            parsed.scheme()
-        )));
+        let reason = format!("its scheme is {:?}; http and https can be used", parsed.scheme());
+        return Err(bad_url(url, &reason));
     }
     Ok(parsed)
 }
@@ -149,23 +148,8 @@ impl Target {
     }
 }
 
-/// A URL for messages: without credentials, and without its query and fragment, which may contain a token.
-pub(crate) fn displayed(url: &Url) -> String {
-    let mut bare = url.clone();
-    // A URL that cannot have credentials refuses both calls.
-    let _refused = bare.set_username("").and_then(|()| bare.set_password(None));
-    bare.set_query(None);
-    bare.set_fragment(None);
-    let suffix = if url.query().is_some() || url.fragment().is_some() {
-        "?…"
-    } else {
-        ""
-    };
-    format!("{bare}{suffix}")
-}
-
-fn bad_url(reason: String) -> Error {
-    Error::plain(Kind::Argument, format!("url cannot be used: {reason}"))
+fn bad_url(url: &str, reason: &str) -> Error {
+    Error::plain(Kind::Argument, format!("url {:?} cannot be used: {reason}", shown(url)))
 }
 
 /// Removes user and password from the URL, and returns them as an `Authorization` value.

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::target::displayed;
 
 /// The parser treats a backslash in an http URL as a slash.
 const SLASHES: [char; 2] = ['/', '\\'];
@@ -37,6 +36,21 @@ pub fn shown(text: &str) -> String {
         Ok(url) if url.has_host() => without_query(text),
         _ => without_query(&without_userinfo(text)),
     }
+}
+
+/// A URL for messages: without credentials, and without its query and fragment, which may contain a token.
+pub(crate) fn displayed(url: &Url) -> String {
+    let mut bare = url.clone();
+    // A URL that cannot have credentials refuses both calls.
+    let _refused = bare.set_username("").and_then(|()| bare.set_password(None));
+    bare.set_query(None);
+    bare.set_fragment(None);
+    let suffix = if url.query().is_some() || url.fragment().is_some() {
+        "?…"
+    } else {
+        ""
+    };
+    format!("{bare}{suffix}")
 }
 
 fn refused(path: &str, reason: &str) -> Error {

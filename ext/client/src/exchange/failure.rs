@@ -1,11 +1,12 @@
 //! Errors of requests without a response: what failed, and whether the request may have reached the server.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::time::Duration;
 
 use durable_streams_protocol::error::{About, Error, Kind};
-use durable_streams_protocol::request::RequestFailure;
-use rustls::AlertDescription;
+use durable_streams_protocol::request::{RequestFailure, ResponseTimeout};
+use rustls::{AlertDescription, CertificateError};
 
 /// The alerts by which a TLS server refuses a client certificate or asks for one (RFC 8446, 6.2).
 const REFUSALS: [AlertDescription; 8] = [
@@ -25,39 +26,108 @@ pub(super) fn broken(about: About<'_>, error: reqwest::Error) -> Error {
     about.error(Kind::Connection, reason).caused_by(error.without_url())
 }
 
-/// The error of a request whose response did not arrive, or did not go on, within `limit`.
-pub(crate) fn silent(about: About<'_>, limit: Duration) -> Error {
-    let reason = format!("no response within {} s", limit.as_secs_f64());
+/// The error of a request whose response did not arrive, or did not go on (`what`), within `limit`, which consists of
+/// these settings of the client.
+pub(crate) fn silent(about: About<'_>, what: &str, limit: Duration, settings: ResponseTimeout) -> Error {
+    let settings = match settings {
+        ResponseTimeout::Normal => "timeout",
+        ResponseTimeout::Live => "timeout and live_timeout",
+    };
+    let reason = format!("{what} within {} s, the client's {settings}", limit.as_secs_f64());
     about.error(Kind::Timeout, reason)
 }
 
-/// The failure of a request that reqwest could not complete.
-pub(super) fn unsent(about: About<'_>, error: reqwest::Error) -> RequestFailure {
+/// The failure of a request that reqwest could not complete. `timeout`: how long connecting may take. `proxy`: the URL
+/// of the proxy, if the request went through one.
+pub(super) fn unsent(
+    about: About<'_>,
+    error: reqwest::Error,
+    timeout: Duration,
+    proxy: Option<&str>,
+) -> RequestFailure {
     let cause = root_cause(&error);
-    let connecting = |how| format!("could not connect{how}: {cause}");
+    let through = proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+    let connecting = |cause: &str| format!("could not connect{through}: {cause}");
     let (failure, kind, reason): (fn(Error) -> RequestFailure, _, _) = if error.is_builder() {
-        (RequestFailure::Final, Kind::Argument, cause.clone())
+        (RequestFailure::Final, Kind::Argument, cause)
     } else if is_about_certificates(&error) {
-        (RequestFailure::Final, Kind::Connection, connecting(""))
+        (RequestFailure::Final, Kind::Connection, connecting(&cause))
     } else if is_plain_text(&error) {
         let reason = "the server does not speak TLS: it responded in plain text (should the URL begin with http://?)";
-        (
-            RequestFailure::Final,
-            Kind::Connection,
-            format!("could not connect: {reason}"),
-        )
+        (RequestFailure::Final, Kind::Connection, connecting(reason))
     } else if was_refused(&error) {
         let reason = format!("the server refused the request: {cause}");
         (RequestFailure::NotSent, Kind::Connection, reason)
     } else if error.is_connect() && error.is_timeout() {
-        (RequestFailure::NotSent, Kind::Timeout, connecting(" in time"))
+        let reason = format!("no connection within {} s, the client's timeout", timeout.as_secs_f64());
+        (RequestFailure::NotSent, Kind::Timeout, connecting(&reason))
     } else if error.is_connect() {
-        (RequestFailure::NotSent, Kind::Connection, connecting(""))
+        (RequestFailure::NotSent, Kind::Connection, connecting(&cause))
+    } else if is_malformed(&error) {
+        let reason = format!("the response is not HTTP: {cause}");
+        (RequestFailure::ResponseLost, Kind::Connection, reason)
     } else {
         let reason = format!("the connection was lost: {cause}");
         (RequestFailure::ResponseLost, Kind::Connection, reason)
     };
-    failure(about.error(kind, reason).caused_by(error.without_url()))
+    let note = advice(&error, proxy.is_some()).map(Cow::Borrowed);
+    let made = about.error(kind, reason).with_note(note);
+    failure(made.caused_by(error.without_url()))
+}
+
+/// What to do about an error.
+fn advice(error: &reqwest::Error, has_proxy: bool) -> Option<&'static str> {
+    if let Some(advice) = tls_errors(error).find_map(tls_advice) {
+        return Some(advice);
+    }
+    let is_refused = |io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionRefused;
+    if is_malformed(error) {
+        Some("check the port; if the server speaks TLS, the URL must begin with https://")
+    } else if causes(error).filter_map(|cause| cause.downcast_ref()).any(is_refused) {
+        match has_proxy {
+            true => Some("check proxy, or http_proxy and https_proxy in the environment"),
+            false => Some("does a server listen at this host and port?"),
+        }
+    } else if causes(error).any(|cause| cause.to_string() == "dns error") {
+        Some("check the host in the URL")
+    } else {
+        None
+    }
+}
+
+fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer => Some(
+                "this machine does not trust the authority that signed the server's certificate; set ca_file to trust a \
+                 private one",
+            ),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Some("renew the server's certificate, or check this machine's clock")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Some("check this machine's clock")
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Some("the URL must have a host name that the server's certificate has")
+            }
+            _ => None,
+        },
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            Some("the server requires a certificate of the client: set client_cert and client_key")
+        }
+        rustls::Error::AlertReceived(alert) if REFUSALS.contains(alert) => {
+            Some("the server does not accept the certificate of client_cert")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the response is not HTTP.
+fn is_malformed(error: &reqwest::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse)
 }
 
 /// Whether the server's or the client's certificate was refused. A retry does not help. With TLS 1.3 a server may
@@ -155,7 +225,7 @@ mod tests {
             operation: Operation::Append,
             url: "http://h/s",
         };
-        let RequestFailure::NotSent(error) = unsent(about, error) else {
+        let RequestFailure::NotSent(error) = unsent(about, error, Duration::from_secs(30), None) else {
             panic!("expected NotSent")
         };
         let source = error

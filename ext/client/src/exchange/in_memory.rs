@@ -35,15 +35,19 @@ pub(crate) async fn execute(
     let outcome = tokio::time::timeout(limit, response)
         .await
         .unwrap_or(Err(TransportError::TimedOut));
-    outcome.map(into_reqwest).map_err(|error| failure(about, error, limit))
+    outcome
+        .map(into_reqwest)
+        .map_err(|error| failure(about, request, error, limit))
 }
 
-fn failure(about: About<'_>, transport_error: TransportError, limit: Duration) -> RequestFailure {
+fn failure(about: About<'_>, request: &Request, transport_error: TransportError, limit: Duration) -> RequestFailure {
     let error = |kind, reason| about.error(kind, reason);
     match transport_error {
         TransportError::Refused => RequestFailure::NotSent(error(Kind::Connection, "could not connect")),
         TransportError::Lost => RequestFailure::ResponseLost(error(Kind::Connection, "the connection was lost")),
-        TransportError::TimedOut => RequestFailure::ResponseLost(silent(about, limit)),
+        TransportError::TimedOut => {
+            RequestFailure::ResponseLost(silent(about, "no response", limit, request.response_timeout))
+        }
         TransportError::Closed => RequestFailure::Final(error(Kind::Closed, "the transport is closed")),
         TransportError::Abandoned => {
             RequestFailure::Final(error(Kind::Abandoned, "no caller waits for the request any more"))

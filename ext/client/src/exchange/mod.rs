@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::request::{self, Request, RequestFailure};
+use durable_streams_protocol::request::{self, Request, RequestFailure, ResponseTimeout};
 use reqwest::Response;
 
 use self::failure::{broken, silent};
@@ -60,6 +60,7 @@ pub(crate) async fn attempt_completely(
         headers,
         body: body.freeze(),
         tries: Default::default(),
+        redirected: response.extensions_mut().remove(),
     })
 }
 
@@ -83,6 +84,7 @@ pub(crate) async fn read_response(
         headers,
         body: body.freeze(),
         tries: Default::default(),
+        redirected: response.extensions_mut().remove(),
     }
 }
 
@@ -95,7 +97,12 @@ pub(crate) async fn next_piece(
     let limit = endpoint.client().config().timeout;
     match tokio::time::timeout(limit, response.chunk()).await {
         Ok(piece) => piece.map_err(|e| broken(endpoint.about(operation), e)),
-        Err(_) => Err(silent(endpoint.about(operation), limit)),
+        Err(_) => Err(silent(
+            endpoint.about(operation),
+            "no more data",
+            limit,
+            ResponseTimeout::Normal,
+        )),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use durable_streams_protocol::error::{Kind, Result};
 use durable_streams_protocol::redirect::{RedirectStep, Redirects, TargetMemory, origin_of};
+use durable_streams_protocol::redirected::RedirectedTo;
 use durable_streams_protocol::request::{Request, RequestFailure};
 use durable_streams_protocol::target::Prepared;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -69,10 +70,16 @@ async fn follow(
         let elsewhere = pool_for(endpoint, pool, request, prepared, url, *is_trusted);
         let elsewhere = elsewhere.map_err(RequestFailure::Final)?;
         let pool = elsewhere.as_ref().unwrap_or(pool);
-        let response = send_to(endpoint, pool, request, url.clone(), headers).await?;
+        let sent = send_to(endpoint, pool, request, url.clone(), headers).await;
+        let mut response = sent.map_err(|failure| with_target(failure, redirects.redirected_to(*is_trusted)))?;
         let about = endpoint.about(request.operation);
         match redirects.handle_response(response.status(), response.headers()) {
-            RedirectStep::Done => return Ok(response),
+            RedirectStep::Done => {
+                if let Some(to) = redirects.redirected_to(*is_trusted) {
+                    response.extensions_mut().insert(to);
+                }
+                return Ok(response);
+            }
             RedirectStep::StartOver => *is_trusted = true,
             RedirectStep::Circle(reason) => return Err(RequestFailure::NotSent(about.error(Kind::Status, reason))),
             RedirectStep::Unusable(reason) => return Err(RequestFailure::Final(about.error(Kind::Status, reason))),
@@ -93,6 +100,16 @@ fn without_token(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     headers.remove(AUTHORIZATION);
     headers
+}
+
+/// The failure, whose error says where redirects led the request.
+fn with_target(failure: RequestFailure, to: Option<RedirectedTo>) -> RequestFailure {
+    let note = to.map(|to| to.note(None));
+    match failure {
+        RequestFailure::NotSent(error) => RequestFailure::NotSent(error.with_first_note(note)),
+        RequestFailure::ResponseLost(error) => RequestFailure::ResponseLost(error.with_first_note(note)),
+        RequestFailure::Final(error) => RequestFailure::Final(error.with_first_note(note)),
+    }
 }
 
 /// The pool for `url`, if it is not that of the stream's own origin. The client's certificate goes where headers go.

@@ -59,16 +59,18 @@ pub(super) async fn send_to(
     // that it had not taken completely never arrives completely. After silence the connection still works, and may take
     // the rest of the body while this request is being cancelled. Only a body that it had not begun is surely not sent.
     if let Some(sent) = upload::with_silence_limit(limit, &progress, sending).await {
-        return sent
-            .map(gunzip::decoded)
-            .map_err(|e| match unsent(endpoint.about(request.operation), e) {
+        return sent.map(gunzip::decoded).map_err(|e| {
+            let proxy = e.url().and_then(|url| pool.proxy_for(url));
+            match unsent(endpoint.about(request.operation), e, config.timeout, proxy.as_deref()) {
                 RequestFailure::ResponseLost(error) if !is_empty && !progress.complete() => {
                     RequestFailure::NotSent(error)
                 }
                 failure => failure,
-            });
+            }
+        });
     }
-    let error = silent(endpoint.about(request.operation), limit);
+    let about = endpoint.about(request.operation);
+    let error = silent(about, "no response", limit, request.response_timeout);
     Err(match !is_empty && !progress.begun() {
         true => RequestFailure::NotSent(error),
         false => RequestFailure::ResponseLost(error),

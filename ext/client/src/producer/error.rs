@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use durable_streams_protocol::advice::stale_epoch;
 use durable_streams_protocol::error::{Error, Kind, Operation};
 use durable_streams_protocol::producer::{ProducerFailure, Undelivered, UndeliveredMessage};
 
@@ -81,10 +82,14 @@ fn error(url: &str, failure: &ProducerFailure) -> Error {
         ProducerFailure::NumbersExhausted => (Kind::Status, "the epoch has no more sequence numbers"),
         ProducerFailure::Aborted => (
             Kind::Timeout,
-            "the producer was closed before everything was acknowledged",
+            "the timeout of close has passed, and not everything is acknowledged: see undelivered",
         ),
     };
-    Error::new(kind, Operation::Produce, url, reason)
+    let note = match &kind {
+        Kind::StaleEpoch { current_epoch } => Some(stale_epoch(*current_epoch)),
+        _ => None,
+    };
+    Error::new(kind, Operation::Produce, url, reason).with_note(note)
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ mod tests {
             headers: HeaderMap::from_iter([(PRODUCER_EPOCH, HeaderValue::from_static("0"))]),
             body: Bytes::new(),
             tries: Default::default(),
+            redirected: None,
         };
         let duplicate = BatchResponse::new(&endpoint.context(Operation::Produce), duplicate);
         machine.handle_response(now, sent.id, duplicate);

@@ -27,7 +27,7 @@ impl Producer {
     pub(super) fn refusal(&self, ruby: &Ruby, refused: &Refused) -> Error {
         match refused {
             Refused::Failed(failed) => self.failure(ruby, failed),
-            Refused::Closed => self.refuse(ruby, "ClosedError", "the producer is closed"),
+            Refused::Closed => self.refuse(ruby, "ClosedError", "the producer is closed: make another one"),
             Refused::StreamClosing => self.refuse(
                 ruby,
                 "StreamClosedError",
@@ -37,7 +37,11 @@ impl Producer {
                 ruby,
                 "data must not be empty: the protocol has no empty messages".to_owned(),
             ),
-            Refused::Full(_) => self.refuse(ruby, "ProducerError", "the producer's buffer is full"),
+            Refused::Full(_) => self.refuse(
+                ruby,
+                "ProducerError",
+                "the producer's buffer is full (max_buffered_bytes); with when_full: :block, append waits",
+            ),
             Refused::Failing => self.refuse(ruby, "ProducerError", "the producer is failing"),
         }
     }

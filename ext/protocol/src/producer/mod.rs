@@ -132,6 +132,7 @@
 //!     headers,
 //!     body: Bytes::new(),
 //!     tries: Default::default(),
+//!     redirected: None,
 //! };
 //! let about = About { operation: Operation::Produce, url: "http://localhost/s" };
 //! let context = Context { about, policy: &retry, now: SystemTime::now() };

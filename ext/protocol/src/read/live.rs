@@ -9,7 +9,8 @@ use super::event_stream::{EventBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use super::payload::{Format, Payload};
-use crate::error::{Error, Kind, Operation, excerpt};
+use crate::error::{Error, Kind, Operation};
+use crate::error_body::excerpt;
 use crate::meaning::{Meaning, status_of_code};
 use crate::protocol::{self, Media, PositionError, text};
 use crate::sse::{self, ErrorEvent};
@@ -145,14 +146,15 @@ impl ReadMachine {
             return ReadOutcome::RetryNow;
         }
         let meaning = Meaning::of(Operation::Read, status, &HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        ReadOutcome::Fatal(Error::from_response(
+        let error = Error::from_response(
             self.about(),
             meaning.kind,
             meaning.reason,
             status,
             HeaderMap::new(),
             event.data,
-        ))
+        );
+        ReadOutcome::Fatal(error.with_note(meaning.advice))
     }
 
     /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But

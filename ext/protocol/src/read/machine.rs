@@ -266,7 +266,7 @@ impl ReadMachine {
                     Ok(()) => self.state = ReadState::Content(content),
                     Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
                 },
-                Err(error) => self.end_malformed(now, error),
+                Err(error) => self.end_unreadable(now, &content, error),
             },
             ReadState::Events(mut events) => {
                 events.push(piece);
@@ -360,7 +360,7 @@ impl ReadMachine {
 
     fn finish_content(&mut self, now: Instant, mut content: ResponseContent) {
         match content.finish() {
-            Err(error) => self.end_malformed(now, error),
+            Err(error) => self.end_unreadable(now, &content, error),
             Ok(last) => match self.end_content(now, content, last) {
                 Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
                 Ok(stall) => self.end_request(now, ReadOutcome::Stalled(stall)),
@@ -421,6 +421,15 @@ impl ReadMachine {
     pub(super) fn end_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
         let outcome = self.malformed(reason);
         self.end_request(now, outcome);
+    }
+
+    /// The content of the response cannot be decoded. A reader of JSON may read another stream by mistake.
+    fn end_unreadable(&mut self, now: Instant, content: &ResponseContent, reason: impl std::fmt::Display) {
+        let is_other_type = matches!(content.media(), Some(Media::Text | Media::Bytes));
+        let note = "the stream's content type is not JSON: use read or read_bytes, not read_json";
+        let note = (self.format != Format::Bytes && is_other_type).then_some(note.into());
+        let error = self.about().error(Kind::Parse, reason).with_note(note);
+        self.end_request(now, ReadOutcome::Fatal(error));
     }
 
     pub(super) fn malformed(&self, reason: impl std::fmt::Display) -> ReadOutcome {

@@ -31,6 +31,7 @@ fn response(status: u16, body: &str) -> Response {
         headers: HeaderMap::new(),
         body: Bytes::from(body.to_owned()),
         tries: TriesSoFar::default(),
+        redirected: None,
     }
 }
 

@@ -99,6 +99,7 @@ fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16
         headers,
         body: Bytes::new(),
         tries: Default::default(),
+        redirected: None,
     });
     let operation = Operation::Append;
     let context = Context {

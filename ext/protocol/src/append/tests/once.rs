@@ -70,6 +70,7 @@ fn response(status: u16, headers: &[(HeaderName, &'static str)]) -> Response {
             .collect::<HeaderMap>(),
         body: Bytes::new(),
         tries: TriesSoFar::default(),
+        redirected: None,
     }
 }
 

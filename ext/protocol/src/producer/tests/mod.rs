@@ -85,6 +85,7 @@ impl SimulatedResponse {
             headers: headers.collect::<HeaderMap>(),
             body: Bytes::new(),
             tries: Default::default(),
+            redirected: None,
         };
         let context = Context {
             about: About {

@@ -86,6 +86,7 @@ fn respond(machine: &mut ReadMachine, now: Instant, status: u16, pairs: &[(Heade
                 headers,
                 body,
                 tries: Default::default(),
+                redirected: None,
             };
             machine.handle_error_response(now, SystemTime::UNIX_EPOCH, response);
         }
@@ -355,10 +356,7 @@ fn an_error_event_means_what_the_status_of_its_code_means() {
             panic!("{code} is not final")
         };
         assert_eq!(error.status(), Some(status), "{error}");
-        assert!(
-            error.message().ends_with(&format!("({status}): {code}: why")),
-            "{error}"
-        );
+        assert!(error.message().contains(&format!("({status}): {code}: why")), "{error}");
         assert!(
             items(&mut machine).is_empty(),
             "data without a control event have no position"

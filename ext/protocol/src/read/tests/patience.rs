@@ -155,6 +155,7 @@ fn a_failure_after_a_long_wait_counts_as_any_other() {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             tries: Default::default(),
+            redirected: None,
         };
         machine.handle_error_response(now, SystemTime::UNIX_EPOCH, response);
     }

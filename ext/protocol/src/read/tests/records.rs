@@ -112,6 +112,14 @@ fn an_incomplete_record_at_the_tail_is_malformed() {
 }
 
 #[test]
+fn a_reader_of_json_learns_that_the_stream_is_another_one() {
+    const TEXT: (HeaderName, &str) = (CONTENT_TYPE, "text/plain");
+    let (mut machine, now) = read(Live::Off);
+    respond(&mut machine, now, 200, &[TEXT, at("5"), TAIL], "hello");
+    assert!(matches!(failure(&machine, now), (Kind::Parse, message) if message.contains("not read_json")));
+}
+
+#[test]
 fn a_poll_that_timed_out_does_not_end_a_record_unless_it_is_up_to_date() {
     for (status, is_end) in [(&[at("3")][..], false), (&[at("3"), TAIL], true)] {
         let (mut machine, now) = read(Live::LongPoll);

@@ -296,6 +296,7 @@ impl ReadRun {
                         headers: headers.clone(),
                         body: Bytes::copy_from_slice(&response.body),
                         tries: Default::default(),
+                        redirected: None,
                     };
                     self.machine
                         .handle_error_response(self.now, SystemTime::UNIX_EPOCH, response);

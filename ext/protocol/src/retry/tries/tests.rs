@@ -69,6 +69,7 @@ impl End {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             tries: TriesSoFar::default(),
+            redirected: None,
         })
     }
 

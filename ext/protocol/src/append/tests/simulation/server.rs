@@ -169,5 +169,6 @@ fn response(status: u16, with_tail: bool) -> Response {
         headers,
         body: Bytes::new(),
         tries: Default::default(),
+        redirected: None,
     }
 }
