@@ -8,6 +8,10 @@ module DurableStreams
     ALLOWED_ON_JSON = "a Hash, an Array, a number, true, false, nil, an object with its own to_json, " \
                       "or a String of JSON"
 
+    ALLOWED_ELSEWHERE = "append a String, such as its to_json, or create the stream with content_type: :json"
+    CONVERT = "convert it to one of these, or set json_encoder"
+    private_constant :ALLOWED_ELSEWHERE, :CONVERT
+
     @default_encoder = nil
 
     class << self
@@ -25,20 +29,28 @@ module DurableStreams
       # @raise [JSON::GeneratorError] if the data has no JSON form: NaN, text that is not valid UTF-8
       def encode(data, json, content_type, encoder)
         return data if data.is_a?(String)
-        return refuse(data, "a stream of #{content_type}", "a String") unless json
+        return refuse(data, "a stream of #{content_type}", "a String", ALLOWED_ELSEWHERE) unless json
 
         encoder = @default_encoder if encoder.nil?
         return encode_with(encoder, data) if encoder
 
         case data
-        when Hash, Array, Numeric, true, false, nil then ::JSON.generate(data)
+        when Hash, Array, Numeric, true, false, nil then generate(data)
         else
           # Calls to_json itself: JSON.generate would bypass a to_json that Active Support defines.
-          own_to_json?(data) ? data.to_json : refuse(data, "a JSON stream", ALLOWED_ON_JSON)
+          own_to_json?(data) ? data.to_json : refuse(data, "a JSON stream", ALLOWED_ON_JSON, CONVERT)
         end
       end
 
       private
+
+      def generate(data)
+        ::JSON.generate(data)
+      rescue ::JSON::JSONError => e
+        hint = e.is_a?(::JSON::NestingError) ? "is it part of itself?" : "JSON has no NaN or Infinity, and is UTF-8"
+        # The json gem begins some messages with the line of its code that made them.
+        raise e.exception("cannot encode #{data.class} as JSON: #{e.message.sub(/\A\d+: /, "")} (#{hint})")
+      end
 
       def encode_with(encoder, data)
         text = encoder.call(data)
@@ -67,8 +79,8 @@ module DurableStreams
         ::JSON.generator::GeneratorMethods::Object
       end
 
-      def refuse(data, what, allowed)
-        raise ArgumentError, "#{what} takes #{allowed}, got #{data.class}"
+      def refuse(data, what, allowed, advice)
+        raise ArgumentError, "#{what} takes #{allowed}, got #{Options.class_of(data)}: #{advice}"
       end
     end
   end

@@ -150,7 +150,7 @@ RSpec.describe "Invalid input", :faults do
 
     [{ "a" => 1 }, [1], 1, 1.5, true, nil, :sym].each do |data|
       it "raises ArgumentError for #{data.inspect} on a byte stream" do
-        expect { bytes.append(data) }.to raise_error(ArgumentError, /String.*got #{data.class}/)
+        expect { bytes.append(data) }.to raise_error(ArgumentError, /String.*got #{data.nil? ? "nil" : data.class}:/)
       end
     end
 

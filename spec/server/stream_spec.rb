@@ -208,7 +208,7 @@ on_each_server DurableStreams::Stream do
     it "rejects other data" do
       [{ a: 1 }, [1], 7, nil, true].each do |data|
         expect { bytes.append(data) }
-          .to raise_error(ArgumentError, "a stream of application/octet-stream takes a String, got #{data.class}")
+          .to raise_error(ArgumentError, %r{\Aa stream of application/octet-stream takes a String, got })
       end
     end
   end

@@ -43,8 +43,11 @@ RSpec.describe DurableStreams::Message do
       end
     end
 
-    it "raises the errors of JSON.generate" do
-      expect { encode(Float::NAN) }.to raise_error(JSON::GeneratorError)
+    it "raises the errors of JSON.generate, with the class of the data" do
+      expect { encode(Float::NAN) }.to raise_error(JSON::GeneratorError, /\Acannot encode Float as JSON: .*NaN/)
+      expect { encode(["\xFF"]) }.to raise_error(JSON::GeneratorError, /\Acannot encode Array as JSON: .*UTF-8/)
+      loop = [].tap { |array| array << array }
+      expect { encode(loop) }.to raise_error(JSON::NestingError, /\Acannot encode Array as JSON: .*part of itself/)
     end
   end
 
@@ -103,7 +106,7 @@ RSpec.describe DurableStreams::Message do
     [{ a: 1 }, [1], 7, nil, true, :symbol, Object.new].each do |data|
       it "rejects a #{data.class} and names the accepted types" do
         expect { encode(data) }
-          .to raise_error(ArgumentError, "a stream of text/plain takes a String, got #{data.class}")
+          .to raise_error(ArgumentError, %r{\Aa stream of text/plain takes a String, got (#{data.class}|nil):})
       end
     end
   end

@@ -201,10 +201,23 @@ RSpec.describe "A mistake", :mistakes do
     end
     mistake("nothing", "append requires data: append(data, seq: nil)") { json.append }
     mistake("a misspelt option", "unknown keyword: :sequence (known: seq)") { json.append(1, sequence: "1") }
-    mistake("a Hash to a stream of bytes", %r{\Aa stream of application/octet-stream takes a String, got Hash}) do
-      bytes.append({ a: 1 })
+    mistake("a Hash to a stream of bytes",
+            "a stream of application/octet-stream takes a String, got Hash: append a String, such as its to_json, or " \
+            "create the stream with content_type: :json") { bytes.append({ a: 1 }) }
+    mistake("nil to a stream of bytes", %r{\Aa stream of application/octet-stream takes a String, got nil: append}) do
+      bytes.append(nil)
     end
-    mistake("an object that is no JSON", /\Aa JSON stream takes a Hash, an Array, .*got Time/) { json.append(Time.now) }
+    mistake("an object that is no JSON",
+            "a JSON stream takes a Hash, an Array, a number, true, false, nil, an object with its own to_json, or a " \
+            "String of JSON, got Time: convert it to one of these, or set json_encoder") { json.append(Time.now) }
+    mistake("NaN", /\Acannot encode Hash as JSON: NaN.* \(JSON has no NaN or Infinity, and is UTF-8\)/,
+            JSON::GeneratorError) { json.append({ price: Float::NAN }) }
+    mistake("text that is not UTF-8", /\Acannot encode Hash as JSON: .* \(JSON has no NaN or Infinity, and is UTF-8\)/,
+            JSON::GeneratorError) { json.append({ name: "\xFF" }) }
+    mistake("an Array that contains itself", /\Acannot encode Array as JSON: nesting .* \(is it part of itself\?\)/,
+            JSON::NestingError) { json.append([].tap { |array| array << array }) }
+    mistake("the inspect of a Hash", /invalid JSON at byte 1: .* \(a String is taken as JSON: append a Hash/,
+            :ParseError) { json.append({ a: 1 }.inspect) }
     mistake("text instead of JSON",
             %r{\Aappend to http://localhost:4437/orders: invalid JSON at byte 0: .* \(a String is taken as JSON},
             :ParseError) { json.append("hello") }
