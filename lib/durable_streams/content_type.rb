@@ -46,8 +46,7 @@ module DurableStreams
       private
 
       def invalid(content_type)
-        raise ArgumentError, "content_type must be :json, :bytes, :text or a MIME type such as \"text/csv\", " \
-                             "got #{content_type.inspect} (#{content_type.class})"
+        Options.refuse("content_type", ":json, :bytes, :text or a MIME type such as \"text/csv\"", content_type)
       end
     end
   end
