@@ -41,9 +41,8 @@ module DurableStreams
     # @raise [InvalidEventError] if the state is strict, and an event is invalid
     # @raise [ParseError] if the stream does not consist of JSON
     def self.follow(stream, state: Materialized.new, offset: "-1", live: :auto, retry_policy: nil)
-      raise ArgumentError, "stream must be a #{Stream}, got #{stream.class}" unless stream.is_a?(Stream)
-      raise ArgumentError, "state must be a #{Materialized}, got #{state.class}" unless state.is_a?(Materialized)
-
+      Options.instance("stream", stream, Stream)
+      Options.instance("state", state, Materialized)
       stream.read_json(offset: offset, live: live, retry_policy: retry_policy) do |reader|
         from = reader.next_offset
         reader.each_batch do |batch|

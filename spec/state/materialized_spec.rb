@@ -182,9 +182,9 @@ RSpec.describe DurableStreams::State::Materialized do
     end
 
     it "refuses types and keys that are not Strings" do
-      expect { state["order", 42] }.to raise_error(ArgumentError, "key must be a String, got Integer")
-      expect { state[:order, "42"] }.to raise_error(ArgumentError, "type must be a String, got Symbol")
-      expect { state.of(:order) }.to raise_error(ArgumentError, "type must be a String, got Symbol")
+      expect { state["order", 42] }.to raise_error(ArgumentError, "key must be a String, got 42 (Integer)")
+      expect { state[:order, "42"] }.to raise_error(ArgumentError, "type must be a String, got :order (Symbol)")
+      expect { state.of(:order) }.to raise_error(ArgumentError, "type must be a String, got :order (Symbol)")
     end
 
     it "returns values that nobody can change" do
@@ -238,7 +238,7 @@ RSpec.describe DurableStreams::State::Materialized do
       .each do |entries|
         it "must have the form of to_h: #{entries.inspect}" do
           expect { described_class.new(entries: entries) }
-            .to raise_error(ArgumentError, /\Aentries must be a Hash as to_h returns it/)
+            .to raise_error(ArgumentError, /\Aentries must be a Hash of types and .*, as to_h returns it, got /)
         end
       end
   end

@@ -174,15 +174,12 @@ module DurableStreams
       end
 
       def text(value, name)
-        raise ArgumentError, "#{name} must be a String, got #{value.class}" unless value.is_a?(String)
+        Options.refuse(name, "a String", value) unless value.is_a?(String)
       end
 
       def check_schemas(schemas)
         valid = schemas.is_a?(Hash) && schemas.all? { |type, schema| Event.text?(type) && schema.respond_to?(:call) }
-        return schemas if valid
-
-        raise ArgumentError, "schemas must be a Hash of types (non-empty Strings) and objects that respond to call, " \
-                             "got #{schemas.is_a?(Hash) ? schemas.inspect : schemas.class}"
+        valid ? schemas : Options.refuse("schemas", "a Hash of types and objects that respond to call", schemas)
       end
 
       def check_entries(entries)
@@ -191,8 +188,7 @@ module DurableStreams
         end
         return Event.freeze(entries) if valid
 
-        raise ArgumentError, "entries must be a Hash as to_h returns it: for each type, a Hash of values by key. " \
-                             "Types and keys are non-empty Strings"
+        Options.refuse("entries", "a Hash of types and Hashes of values by key, as to_h returns it", entries)
       end
     end
   end

@@ -13,10 +13,8 @@ module DurableStreams
       # @param target [Stream, Producer] a JSON stream, or a producer of one
       # @raise [ArgumentError] if it is neither
       def initialize(target)
-        unless target.is_a?(Stream) || target.is_a?(Producer)
-          raise ArgumentError, "target must be a #{Stream} or a #{Producer}, got #{target.class}"
-        end
-
+        valid = target.is_a?(Stream) || target.is_a?(Producer)
+        Options.refuse("target", "a #{Stream} or a #{Producer}", target) unless valid
         @target = target
       end
 
@@ -81,13 +79,7 @@ module DurableStreams
       # @raise [ArgumentError] if an argument is invalid
       # @raise [DurableStreamError] see {Stream#append}, {Producer#append}
       def control(name, offset: nil)
-        control = Event::CONTROLS.key(name)
-        unless control
-          raise ArgumentError, "name must be one of #{Event::CONTROLS.values.map(&:inspect).join(", ")}, " \
-                               "got #{name.inspect}"
-        end
-
-        headers = { control: control }
+        headers = { control: Event::CONTROLS.key(Options.one_of("name", name, Event::CONTROLS.values)) }
         headers[:offset] = text(offset, "offset") unless offset.nil?
         @target.append({ headers: headers })
       end
@@ -110,9 +102,7 @@ module DurableStreams
       end
 
       def text(value, name)
-        return Text.utf8(value, name) if Event.text?(value)
-
-        raise ArgumentError, "#{name} must be a non-empty String, got #{value.is_a?(String) ? '""' : value.class}"
+        Event.text?(value) ? Text.utf8(value, name) : Options.refuse(name, "a String that is not empty", value)
       end
     end
   end
