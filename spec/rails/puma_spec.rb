@@ -44,6 +44,18 @@ RSpec.describe "Rails under Puma", if: RailsApp.runs? do
     tracked
   end
 
+  # Reads an endless response until it includes some text, and closes the connection.
+  # @return [String] what came
+  def read_until(text, uri)
+    received = +""
+    catch(:found) do
+      Net::HTTP.get_response(uri) do |response|
+        response.read_body { |part| throw(:found) if (received << part).include?(text) }
+      end
+    end
+    received
+  end
+
   # On Ruby 3.3.8, the workers of Puma 6.6 hang after TERM in a quarter of the runs, with any application: IO#close does
   # not return. After 30 seconds Puma kills them.
   workers_stop = !RUBY_VERSION.start_with?("3.3.")
@@ -60,6 +72,16 @@ RSpec.describe "Rails under Puma", if: RailsApp.runs? do
       expect(stored_page_views).to eq([])
     end
     expect(stored_page_views).to match_array(tracked)
+  end
+
+  it "passes a stream on to a browser" do
+    # Notices soon that the browser left. Puma waits for that.
+    app.edit("config/routes.rb", "EventStream.app {", "EventStream.app(heartbeat: 0.1) {")
+    serve do |_, url|
+      post(url, "/orders", total: 1)
+      received = read_until("order.created", URI("#{url}/orders/events"))
+      expect(received).to match(/^data: \{"type":"order.created"/)
+    end
   end
 
   it "runs jobs in its own threads" do
