@@ -108,7 +108,7 @@ module DurableStreams
         default = timed_out ? "no response within #{EXIT_LIMIT} s" : "the process ended before they were acknowledged"
         Native.lost_messages.each do |url, count, reason|
           DurableStreams.report(:warn, "durable_streams: the process exits, and #{count} appended messages did not " \
-                                       "reach #{url}: #{reason || default}")
+                                       "reach #{url}: #{reason || default} (flush or close the producer before)")
         end
       end
 

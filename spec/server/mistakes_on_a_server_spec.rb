@@ -52,15 +52,22 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
       faults.refuse_connections
       client_of(server_url, proxy: faults.url.sub("//", "//me:secret@")).stream("/s").head
     end
+    mistake("the server accepts no connection",
+            "head <url>: could not connect: no connection within 0.2 s, the client's timeout", :TimeoutError) do
+      server = StuckServer.unreachable
+      client_of("http://127.0.0.1:#{server.port}", timeout: 0.2).stream("/s").head
+    ensure
+      server.stop
+    end
     mistake("the server takes too long", "head <url>: no response within 0.2 s, the client's timeout",
             :TimeoutError) do
       faults.on(&:hang)
       client_of(faults.url, timeout: 0.2).stream("/s").head
     end
-    mistake("the server stops in the middle", "read <url>: no more data within 0.2 s, the client's timeout",
+    mistake("the server stops in the middle", "read <url>: no more data within 1 s, the client's timeout",
             :TimeoutError) do
       faults.on { |reply| reply.respond(200, "[1,", length: 9, **read_headers("1")).hang }
-      client_of(faults.url, timeout: 0.2).stream("/s", content_type: :json).read.to_a
+      client_of(faults.url, timeout: 1).stream("/s", content_type: :json).read.to_a
     end
   end
 
@@ -289,10 +296,21 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
     mistake("a full buffer",
             "produce to <url>: the producer's buffer is full (max_buffered_bytes); with when_full: :block, append " \
             "waits", :ProducerError) do
-      options = { linger_ms: 60_000, max_buffered_bytes: 10, when_full: :raise }
-      DurableStreams::Producer.open(stream: json, producer_id: "p", **options) do |producer|
-        2.times { producer << "1234567" }
-      end
+      faults.on(&:hang)
+      options = { max_buffered_bytes: 10, when_full: :raise }
+      producer = DurableStreams::Producer.new(stream: fault_stream, producer_id: "p", **options)
+      3.times { producer << "1234567" }
+    ensure
+      expect { producer.close(timeout: 0) }.to raise_error(DurableStreams::TimeoutError)
+    end
+
+    it "a process that ends without flush: the log says what did not arrive" do
+      faults.refuse_connections
+      output, = ChildProcess.outcome(<<~RUBY, "#{faults.url}/s")
+        producer = DurableStreams::Producer.new(url: ARGV[0], producer_id: "p")
+        producer << { a: 1 }
+      RUBY
+      expect(output).to match(%r{1 appended messages did not reach http://.*/s: .*\(flush or close the producer before})
     end
 
     it "a callback with too few arguments: the log names it" do
