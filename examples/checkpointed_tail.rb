@@ -5,54 +5,56 @@ require "json"
 
 # Follows a JSON stream and writes every event to a file, once and in order, however often it is killed.
 #
-# The recipe: save the checkpoint (the position in the stream and the length of the file) after each batch, by replacing
-# the checkpoint file in one step (a rename). At the start, cut the file to the saved length, which removes events that
-# a killed run wrote without a checkpoint, and read from the saved position.
+# The recipe: with each offset, save the length that the file has there. At the start, cut the file to the saved length,
+# which removes events that a killed run wrote without a checkpoint, and read from the saved offset.
 #
-#   stream = client.stream("/orders")
-#   CheckpointedTail.new(stream, "orders.jsonl").run { |events| puts "#{events.size} more" }
+#   tail = CheckpointedTail.new(client.stream("/orders"), "orders.jsonl")
+#   trap("TERM") { tail.stop }
+#   tail.run { |events| puts "#{events.size} more" }
 class CheckpointedTail
   # @param stream [DurableStreams::Stream]
   # @param path [String] the file; the checkpoint is stored beside it
   def initialize(stream, path)
-    @stream = stream
     @path = path
-    @checkpoint_path = "#{path}.checkpoint"
+    @saved = DurableStreams::Checkpoint::File.new("#{path}.checkpoint")
+    @consumer = DurableStreams::Consumer.new(stream, checkpoint: self)
   end
 
-  # Follows the stream until it is closed. May be killed at any moment and run again.
-  # @yieldparam events [Array] the events that were just saved
-  # @return [nil]
+  # Follows the stream until it is closed, or `stop` is called. May be killed at any moment and run again.
+  # @yieldparam events [Array] the events that were just written
+  # @return [Symbol] see DurableStreams::Consumer#run
   def run
     File.open(@path, File::RDWR | File::CREAT) do |file|
-      start = checkpoint
-      file.truncate(start["bytes"])
-      file.seek(0, IO::SEEK_END)
-
-      @stream.read(offset: start["offset"], live: :long_poll) do |reader|
-        reader.each do |batch|
-          batch.items.each { |event| file.puts(JSON.generate(event)) }
-          file.flush
-          save("offset" => batch.next_offset, "bytes" => file.pos)
-          yield batch.items if block_given?
-        end
+      @file = file
+      @consumer.run do |batch|
+        batch.items.each { |event| file.puts(JSON.generate(event)) }
+        yield batch.items if block_given?
       end
     end
-    nil
   end
 
-  # @return [Hash] "offset": where to continue reading; "bytes": the file's length at that position
-  def checkpoint
-    JSON.parse(File.read(@checkpoint_path))
-  rescue Errno::ENOENT
-    { "offset" => "-1", "bytes" => 0 }
+  # Ends `run`. May be called from a trap handler.
+  def stop
+    @consumer.stop
   end
 
-  private
+  # @return [Array(Integer, String), Array(0, nil)] the file's length at the saved offset, and that offset
+  def saved
+    length, offset = @saved.load&.split(":", 2)
+    [length.to_i, offset]
+  end
 
-  def save(checkpoint)
-    fresh = "#{@checkpoint_path}.new"
-    File.write(fresh, JSON.generate(checkpoint))
-    File.rename(fresh, @checkpoint_path)
+  # For the consumer: where to continue. Removes what was written after the checkpoint.
+  def load
+    length, offset = saved
+    @file.truncate(length)
+    @file.seek(0, IO::SEEK_END)
+    offset
+  end
+
+  # For the consumer: saves where to continue, after the events before it are on the disk.
+  def save(offset)
+    @file.fsync
+    @saved.save("#{@file.pos}:#{offset}")
   end
 end

@@ -95,16 +95,21 @@ class Demo
   # Waits until the tail has saved something, so that there is a checkpoint to resume from.
   def kill_tail(tail, half)
     @tail_events.pop
+    Thread.pass until saved.last || !tail.alive?
     tail.kill.join
-    say "The tail was killed after append #{figure(half)}; it had saved #{events(@tailed)}. The writer continues."
+    say "The tail was killed after append #{figure(half)}; it had written #{events(@tailed)}. The writer continues."
   end
 
   def resume(missed)
-    offset = CheckpointedTail.new(@stream, @seen_path).checkpoint["offset"]
-    # Count the file: the killed tail may have saved a batch without counting it.
-    @tailed = File.foreach(@seen_path).count
+    length, offset = saved
+    @tailed = File.read(@seen_path, length).to_s.count("\n") # The new tail writes the events after it again.
     say "#{events(missed)} later a new tail resumes from the saved checkpoint, offset #{offset}."
     start_tail
+  end
+
+  # @return [Array] the tail's checkpoint
+  def saved
+    CheckpointedTail.new(@stream, @seen_path).saved
   end
 
   def kill_a_writer

@@ -3,7 +3,8 @@
 module DurableStreams
   # Follows a stream, and saves after each batch how far it has come. The next run, also of another process, continues
   # there: it repeats at most the batch whose block had not returned, or whose checkpoint was not yet saved (at least
-  # once). See {Checkpoint} for the places where the offset can be saved, and for effects that happen exactly once.
+  # once). {Checkpoint} lists the places where the offset can be saved; docs/consumers.md is a guide, also to effects that
+  # happen exactly once.
   #
   # @example
   #   checkpoint = DurableStreams::Checkpoint::File.new("/var/lib/shop/orders.offset")
