@@ -3,8 +3,8 @@
 module DurableStreams
   # Follows a stream, and saves after each batch how far it has come. The next run, also of another process, continues
   # there: it repeats at most the batch whose block had not returned, or whose checkpoint was not yet saved (at least
-  # once). {Checkpoint} lists the places where the offset can be saved; docs/consumers.md is a guide, also to effects that
-  # happen exactly once.
+  # once). {Checkpoint} lists the places where the offset can be saved. docs/consumers.md is a guide, also to effects
+  # that happen exactly once.
   #
   # @example
   #   checkpoint = DurableStreams::Checkpoint::File.new("/var/lib/shop/orders.offset")
@@ -109,11 +109,10 @@ module DurableStreams
       @up_to_date = false
       reader = @stream.read_until(@stop, offset: offset, live: @live)
       reader&.each_batch do |batch|
-        break unless process(batch, &block)
+        return :stopped unless process(batch, &block)
 
         save(batch.next_offset)
         @up_to_date = batch.up_to_date?
-        break if stopped?
       end
       return :closed if reader&.stream_closed?
 

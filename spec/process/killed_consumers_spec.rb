@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "redis"
+require "timeout"
 require "tmpdir"
 
 # Consumers in processes that are killed with kill -9 hundreds of times, while a thread appends.
@@ -54,6 +55,14 @@ RSpec.describe "A killed consumer", :databases, without: :gc_pressure do
     Dir[File.join(folder, "*")].sort.map { |file| File.readlines(file).map { |line| line.split.map(&:to_i) } }
   end
 
+  # The effects of a batch, with its checkpoint in their transaction.
+  def store(batch, checkpoint)
+    Effect.transaction do
+      Effect.insert_all!(batch.items.map { |number| { number: number } })
+      checkpoint.save(batch.offset)
+    end
+  end
+
   def expect_nothing_skipped(&checkpoint)
     numbers = kill_consumers(200, checkpoint) { |batch, number| write(batch, number) }
     expect(RepeatedBatches.new(written).mistake(numbers)).to be_nil
@@ -71,6 +80,28 @@ RSpec.describe "A killed consumer", :databases, without: :gc_pressure do
     expect_nothing_skipped { DurableStreams::Checkpoint::Redis.new(Redis.new(url: url), stream.url) }
   end
 
+  # As during a deployment, when the old process still runs. Whoever comes second raises, and begins again.
+  it "and others with the same name at the same time have each effect exactly once" do
+    numbers, effects = in_database(:postgres) do
+      conflicts = Queue.new
+      consume = lambda do
+        checkpoint = DurableStreams::Checkpoint::ActiveRecord.new(Saved, "effects")
+        DurableStreams::Consumer.new(stream, checkpoint: checkpoint).run { |batch| store(batch, checkpoint) }
+      rescue DurableStreams::CheckpointError => e
+        conflicts << e
+        retry
+      end
+      threads = nil
+      numbers = appending do
+        threads = Array.new(3) { Thread.new(&consume) }
+        Timeout.timeout(KilledConsumers::TIME_LIMIT) { 30.times { conflicts.pop } }
+      end
+      threads.each(&:join)
+      [numbers, Effect.order(:id).pluck(:number)]
+    end
+    expect(effects).to eq(numbers.to_a)
+  end
+
   Databases::KINDS.each do |kind|
     it "with a checkpoint in the transaction of its effects (#{kind}) has each effect exactly once" do
       numbers, effects = in_database(kind) do
@@ -80,10 +111,7 @@ RSpec.describe "A killed consumer", :databases, without: :gc_pressure do
         checkpoint = -> { DurableStreams::Checkpoint::ActiveRecord.new(Saved, "effects") }
         made = nil
         numbers = kill_consumers(100, -> { made = checkpoint.call }) do |batch, _|
-          Effect.transaction do
-            Effect.insert_all!(batch.items.map { |number| { number: number } })
-            made.save(batch.offset)
-          end
+          store(batch, made)
         end
         [numbers, Effect.order(:id).pluck(:number)]
       end

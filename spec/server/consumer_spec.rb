@@ -124,15 +124,21 @@ on_each_server DurableStreams::Consumer do
     expect(consumed).to eq([1])
   end
 
+  it "does not save an offset again" do
+    checkpoint.save(append(1))
+    checkpoint.define_singleton_method(:save) { |_| raise "saved already" }
+    expect(consumer(live: :off).run { raise "nothing is new" }).to eq(:up_to_date)
+  end
+
   it "says whether it has caught up" do
-    append(1)
-    made = consumer(live: :long_poll)
+    made = consumer(live: :off)
     caught_up = [made.up_to_date?]
-    thread = Thread.new { made.run { caught_up << made.up_to_date? } }
-    Thread.pass until made.up_to_date?
-    made.stop
-    expect(thread.value).to eq(:stopped)
-    expect(caught_up).to eq([false, false])
+    2.times do
+      append(1)
+      made.run { caught_up << made.up_to_date? }
+      caught_up << made.up_to_date?
+    end
+    expect(caught_up).to eq([false, false, true, false, true])
   end
 
   describe "whose block fails" do
@@ -170,6 +176,13 @@ on_each_server DurableStreams::Consumer do
       expect(made.run { raise failure }).to eq(:stopped)
       expect(made).to be_stopped
       expect(checkpoint.load).to be_nil
+    end
+
+    it "returns :stopped after a :stop at the end of a closed stream, too" do
+      stream.close_stream
+      made = consumer(on_error: ->(*) { :stop })
+      expect(made.run { raise failure }).to eq(:stopped)
+      expect(consumed).to eq([1])
     end
 
     it "raises ArgumentError if on_error returns anything else" do
@@ -305,8 +318,8 @@ on_each_server DurableStreams::Consumer do
       made = consumer
       2.times { expect(made.stop).to be_nil }
       expect(made).to be_stopped
+      checkpoint.define_singleton_method(:load) { raise "must not load" }
       2.times { expect(made.run { raise "must not run" }).to eq(:stopped) }
-      expect(checkpoint.load).to be_nil
     end
 
     it "returns :closed after the last batch of a closed stream" do
