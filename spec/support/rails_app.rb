@@ -40,12 +40,11 @@ class RailsApp
   attr_reader :folder
 
   # @param streams_url [String] the server of the application's streams
-  # @param environment [Hash{String => String}] further environment variables of its programs
-  def initialize(streams_url, **environment)
+  def initialize(streams_url)
     @folder = Dir.mktmpdir("durable-streams-rails-")
     @children = []
     @environment = { "RUBYLIB" => ChildProcess::LIB, "DURABLE_STREAMS_URL" => streams_url,
-                     "DURABLE_STREAMS_TOKEN" => "secret", "RAILS_ENV" => "production" }.merge(environment)
+                     "DURABLE_STREAMS_TOKEN" => "secret", "RAILS_ENV" => "production" }
     FileUtils.cp_r("#{SKELETON}/.", @folder)
     self.class.guide.each { |name, text| write(name, text, mode: "a") }
     # Only the end of the process sends what a producer has.

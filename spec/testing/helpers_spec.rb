@@ -12,6 +12,8 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
     DurableStreams.configure { |config| config.base_url = "https://streams.example.com/v1" }
     module Orders
       def self.stream = @stream ||= DurableStreams.stream("/orders")
+      def self.once = @once ||= DurableStreams.stream("/once", exactly_once: true)
+      def self.totals = @totals ||= DurableStreams::Producer.new(url: "/totals", producer_id: "totals")
       def self.place(id) = stream.append({ type: "order.created", order: { id: id, items: [7, 8] } })
 
       def self.log(*lines)
@@ -60,6 +62,10 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
             assert_equal [message], DurableStreams::Testing.messages_for("/v1/orders")
             assert_equal i, message.dig("order", "id")
             Orders.log("not waited for", i)
+            2.times { Orders.once << i }
+            3.times { |n| Orders.totals.append!(n) }
+            assert_equal [[i, i], [0, 1, 2]],
+                         ["/once", "/totals"].map { |path| DurableStreams::Testing.messages_for(path) }
           end
         end
 

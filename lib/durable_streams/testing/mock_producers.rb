@@ -11,8 +11,14 @@ module DurableStreams
       NAMES = [PRODUCER_ID_HEADER, PRODUCER_EPOCH_HEADER, PRODUCER_SEQ_HEADER].freeze
       private_constant :NAMES
 
+      # @return [Hash{String => Batch}] the last batch of each producer, by id
+      attr_reader :last
+      # @return [Hash{String => Batch}] those that were known when the streams were cleared
+      attr_writer :before
+
       def initialize
         @last = {}
+        @before = {}
         @closed_by = nil
       end
 
@@ -33,7 +39,7 @@ module DurableStreams
 
       # @return [MockResponse, nil] the response to a batch that is not stored; nil for the next batch, which is
       def response_unless_new(id, epoch, seq)
-        last = @last.fetch(id) { Batch.new(epoch, -1) }
+        last = @last[id] || continued(id, epoch, seq) || Batch.new(epoch, -1)
         if epoch < last.epoch
           MockResponse.new(status: 403, headers: { PRODUCER_EPOCH_HEADER => last.epoch })
         elsif epoch > last.epoch
@@ -59,6 +65,12 @@ module DurableStreams
       end
 
       private
+
+      # A producer that an application keeps from test to test continues where it was.
+      def continued(id, epoch, seq)
+        last = @before[id]
+        last if last && last.epoch == epoch && last.seq < seq
+      end
 
       def gap(expected, received)
         MockResponse.new(status: 409, headers: { PRODUCER_EXPECTED_SEQ_HEADER => expected,

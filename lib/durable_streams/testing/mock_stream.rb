@@ -11,6 +11,8 @@ module DurableStreams
       attr_reader :content_type
       # @return [Boolean]
       attr_reader :closed
+      # @return [MockProducers]
+      attr_reader :producers
 
       # @param content_type [String]
       # @param settings [Hash{String => String}] headers of the request that created it

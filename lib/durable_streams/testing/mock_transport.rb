@@ -32,6 +32,8 @@ module DurableStreams
         # The streams by path; they persist when a test replaces their messages.
         @states = {}
         @deleted = {}
+        # The producers that wrote before the streams were cleared, by path.
+        @producers = Hash.new { |producers, path| producers[path] = {} }
         @live_reads = Hash.new { |live_reads, path| live_reads[path] = [] }
       end
 
@@ -106,14 +108,14 @@ module DurableStreams
       end
 
       # Deletes the streams, the recorded requests and the rules. Waiting reads end as for a deleted stream. {#strict}
-      # remains.
+      # remains. Producers, and handles with `exactly_once`, can continue: on a server they could not.
       # @return [nil]
       def clear!
         @lock.synchronize do
           @requests.clear
           @rules.clear
           @streams.clear
-          @states.clear
+          @states.each { |path, stream| @producers[path].update(stream.producers.last) }.clear
           @deleted.clear
           @live_reads.each_value { |live_reads| live_reads.each(&:stream_deleted) }.clear
         end
@@ -183,7 +185,9 @@ module DurableStreams
       # @param lookup [Boolean] whether the request only prepares for reading or writing
       # @return [MockStream, nil] the stream that responds to a request
       def stream_for(request, lookup: false)
-        stream_at(request[:path]) || implicit_stream(request, lookup)
+        stream = stream_at(request[:path]) || implicit_stream(request, lookup)
+        stream.producers.before = @producers[request[:path]] if stream && request[:method] == :post
+        stream
       end
 
       # @return [MockStream, nil] the stream that responds if no stream was ever created at the path
