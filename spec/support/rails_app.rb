@@ -5,14 +5,12 @@ require "json"
 require "net/http"
 require "tmpdir"
 require_relative "child_process"
+require_relative "guide"
 
 # A Rails application in a folder of its own: the files in spec/rails/app, and the Ruby blocks of docs/rails.md that
 # begin with the name of a file. They are added to a file that is there. Its programs run in separate processes.
 class RailsApp
   SKELETON = File.expand_path("../rails/app", __dir__)
-  GUIDE = File.expand_path("../../docs/rails.md", __dir__)
-  # A block, and the name of its file.
-  BLOCK = %r{^```ruby\n(# ((?:app|config|db|test)/\S+\.rb)\n.*?)^```$}m
   TABLES = ["orders (id INTEGER PRIMARY KEY, total DECIMAL(10, 2), created_at DATETIME, updated_at DATETIME)",
             "payments (id INTEGER PRIMARY KEY, order_id INTEGER)",
             "rooms (id INTEGER PRIMARY KEY)"].freeze
@@ -33,7 +31,7 @@ class RailsApp
 
   # @return [Hash{String => String}] the guide's files: name => text
   def self.guide
-    @guide ||= File.read(GUIDE).scan(BLOCK).to_h { |text, name| [name, text] }
+    @guide ||= Guide.new("docs/rails.md").files
   end
 
   # @return [String]
