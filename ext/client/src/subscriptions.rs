@@ -46,30 +46,22 @@ pub fn claim(endpoint: &Arc<Endpoint>, worker: &str) -> Job<Option<Bytes>> {
 }
 
 /// Acks the streams of a claim (POST), and ends it if `done`. Gives whether there is more to do then.
-///
-/// # Errors
-/// `Kind::Argument` if the token is invalid in a header.
-pub fn ack(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Job<bool>> {
-    let request = subscriptions::ack(endpoint.display(), lease, acks, done)?;
-    Ok(job(endpoint, request, subscriptions::acked))
+pub fn ack(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Job<bool> {
+    job(endpoint, subscriptions::ack(lease, acks, done), subscriptions::acked)
 }
 
 /// Ends a claim without an ack (POST).
-///
-/// # Errors
-/// `Kind::Argument` if the token is invalid in a header.
-pub fn release(endpoint: &Arc<Endpoint>, lease: &Lease) -> Result<Job<()>> {
-    let request = subscriptions::release(endpoint.display(), lease)?;
-    Ok(job(endpoint, request, subscriptions::released))
+pub fn release(endpoint: &Arc<Endpoint>, lease: &Lease) -> Job<()> {
+    job(endpoint, subscriptions::release(lease), subscriptions::released)
 }
 
 /// As [`ack`], for the receiver of a webhook.
-///
-/// # Errors
-/// `Kind::Argument` if the token is invalid in a header.
-pub fn callback(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Job<bool>> {
-    let request = subscriptions::callback(endpoint.display(), lease, acks, done)?;
-    Ok(job(endpoint, request, subscriptions::acked))
+pub fn callback(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], done: bool) -> Job<bool> {
+    job(
+        endpoint,
+        subscriptions::callback(lease, acks, done),
+        subscriptions::acked,
+    )
 }
 
 /// Gets the keys that webhooks are signed with (GET), as JSON.

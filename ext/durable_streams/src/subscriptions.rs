@@ -2,7 +2,7 @@
 //! is that of the request.
 
 use durable_streams_client::subscriptions as requests;
-use durable_streams_protocol::subscriptions::{Delivery, Lease, NewSubscription, StreamAck};
+use durable_streams_protocol::subscriptions::{Lease, NewSubscription, StreamAck, WakeDelivery};
 use magnus::{Error, Object, RArray, RModule, RString, Ruby, TryConvert, Value, function};
 
 use crate::errors;
@@ -26,12 +26,13 @@ struct RubyLease(Lease);
 
 impl TryConvert for RubyLease {
     fn try_convert(value: Value) -> Result<Self, Error> {
-        let (wake_id, generation, token) = TryConvert::try_convert(value)?;
-        Ok(Self(Lease {
-            wake_id,
-            generation,
-            token,
-        }))
+        let (wake_id, generation, token): (String, u64, String) = TryConvert::try_convert(value)?;
+        let lease = Lease::new(wake_id, generation, &token);
+        let unusable = || {
+            let message = "the token has characters that a header cannot have";
+            errors::argument(&Ruby::get_with(value), message.to_owned())
+        };
+        lease.map(Self).ok_or_else(unusable)
     }
 }
 
@@ -45,8 +46,8 @@ fn acks(pairs: RArray) -> Result<Vec<StreamAck>, Error> {
 /// `create_subscription(stream, options)` -> the subscription as JSON. See [`SubscriptionOptions`].
 fn create(ruby: &Ruby, stream: &Stream, options: SubscriptionOptions) -> Result<RString, Error> {
     let delivery = match (options.webhook, options.wake_stream) {
-        (Some(url), None) => Delivery::Webhook(url),
-        (None, Some(path)) => Delivery::PullWake(path),
+        (Some(url), None) => WakeDelivery::Webhook(url),
+        (None, Some(path)) => WakeDelivery::PullWake(path),
         _ => {
             return Err(errors::argument(
                 ruby,
@@ -95,18 +96,18 @@ fn claim(ruby: &Ruby, stream: &Stream, worker: String) -> Result<Option<RString>
 /// `ack_subscription(stream, lease, acks, done)` -> whether there is more to do. It has a meaning only if `done`.
 fn ack(ruby: &Ruby, stream: &Stream, lease: RubyLease, pairs: RArray, done: bool) -> Result<bool, Error> {
     let acks = acks(pairs)?;
-    stream.request(ruby, |endpoint| requests::ack(endpoint, &lease.0, &acks, done))
+    stream.request(ruby, |endpoint| Ok(requests::ack(endpoint, &lease.0, &acks, done)))
 }
 
 /// `call_back(stream, lease, acks, done)`: as `ack_subscription`, for the receiver of a webhook.
 fn callback(ruby: &Ruby, stream: &Stream, lease: RubyLease, pairs: RArray, done: bool) -> Result<bool, Error> {
     let acks = acks(pairs)?;
-    stream.request(ruby, |endpoint| requests::callback(endpoint, &lease.0, &acks, done))
+    stream.request(ruby, |endpoint| Ok(requests::callback(endpoint, &lease.0, &acks, done)))
 }
 
 /// `release_subscription(stream, lease)` -> nil.
 fn release(ruby: &Ruby, stream: &Stream, lease: RubyLease) -> Result<(), Error> {
-    stream.request(ruby, |endpoint| requests::release(endpoint, &lease.0))
+    stream.request(ruby, |endpoint| Ok(requests::release(endpoint, &lease.0)))
 }
 
 /// `signing_keys(stream)` -> the keys as JSON.

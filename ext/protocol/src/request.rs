@@ -1,7 +1,7 @@
 //! A [`Request`], its [`Response`] or [`RequestFailure`], and the [`Context`] that says what a response means. The URL
 //! is in [`target`](crate::target). How a request is transmitted is not this crate's concern.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -29,6 +29,8 @@ pub enum Repeat {
 pub enum ResponseTimeout {
     /// The client's `timeout`.
     Normal,
+    /// The client's `timeout`, or this time if it is shorter.
+    AtMost(Duration),
     /// The client's `timeout` plus its `live_timeout`: the server may delay its response to a long-poll until it has
     /// data.
     Live,

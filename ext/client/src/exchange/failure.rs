@@ -30,10 +30,11 @@ pub(super) fn broken(about: About<'_>, error: reqwest::Error) -> Error {
 /// these settings of the client.
 pub(crate) fn silent(about: About<'_>, what: &str, limit: Duration, settings: ResponseTimeout) -> Error {
     let settings = match settings {
-        ResponseTimeout::Normal => "timeout",
-        ResponseTimeout::Live => "timeout and live_timeout",
+        ResponseTimeout::AtMost(at_most) if at_most == limit => "",
+        ResponseTimeout::Normal | ResponseTimeout::AtMost(_) => ", the client's timeout",
+        ResponseTimeout::Live => ", the client's timeout and live_timeout",
     };
-    let reason = format!("{what} within {} s, the client's {settings}", limit.as_secs_f64());
+    let reason = format!("{what} within {} s{settings}", limit.as_secs_f64());
     about.error(Kind::Timeout, reason)
 }
 

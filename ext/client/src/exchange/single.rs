@@ -22,6 +22,7 @@ pub(super) async fn send_to(
     let config = endpoint.client().config();
     let limit = match request.response_timeout {
         ResponseTimeout::Normal => config.timeout,
+        ResponseTimeout::AtMost(limit) => config.timeout.min(limit),
         // Connecting takes `timeout` at most. The server may then wait for new data for as long as `live_timeout`.
         ResponseTimeout::Live => config.timeout + config.live_timeout,
     };

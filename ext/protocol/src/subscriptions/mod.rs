@@ -19,7 +19,7 @@ mod tests;
 
 pub use operation::SubscriptionOperation;
 pub use requests::{
-    Delivery, Lease, NewSubscription, StreamAck, ack, add_streams, callback, claim, create, delete, find, release,
+    Lease, NewSubscription, StreamAck, WakeDelivery, ack, add_streams, callback, claim, create, delete, find, release,
     remove_stream, signing_keys,
 };
 pub use responses::{Claim, ClaimedStream, acked, claimed, created, deleted, done, found, keys, released};

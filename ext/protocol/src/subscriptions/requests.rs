@@ -6,12 +6,12 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use super::operation::SubscriptionOperation;
-use crate::error::{About, Kind, Operation, Result};
+use crate::error::Operation;
 use crate::request::Request;
 
 /// How a subscription wakes workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum WakeDelivery {
     /// By a POST to this URL.
     Webhook(String),
     /// By an event in this stream.
@@ -22,7 +22,7 @@ pub enum Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSubscription {
     /// How it wakes workers.
-    pub delivery: Delivery,
+    pub delivery: WakeDelivery,
     /// The streams it is about: `*` is one path segment, `**` any number.
     pub pattern: Option<String>,
     /// More streams.
@@ -34,23 +34,26 @@ pub struct NewSubscription {
 }
 
 /// What a request for the holder of a claim needs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The id of the wake that was claimed.
     pub wake_id: String,
     /// Its generation. Every wake has a higher one.
     pub generation: u64,
-    /// The secret that shows who made the claim.
-    pub token: String,
+    /// The `Authorization` header. It has the token that only the claim's holder knows.
+    authorization: HeaderValue,
 }
 
-impl std::fmt::Debug for Lease {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease")
-            .field("wake_id", &self.wake_id)
-            .field("generation", &self.generation)
-            .finish_non_exhaustive()
+impl Lease {
+    /// The lease of a claim. `None` if the token has characters that a header cannot have.
+    pub fn new(wake_id: String, generation: u64, token: &str) -> Option<Self> {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self {
+            wake_id,
+            generation,
+            authorization,
+        })
     }
 }
 
@@ -68,11 +71,11 @@ pub fn create(subscription: &NewSubscription) -> Request {
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
     match &subscription.delivery {
-        Delivery::Webhook(url) => {
+        WakeDelivery::Webhook(url) => {
             set("type", "webhook".into());
             set("webhook", json!({ "url": url }));
         }
-        Delivery::PullWake(stream) => {
+        WakeDelivery::PullWake(stream) => {
             set("type", "pull-wake".into());
             set("wake_stream", stream.as_str().into());
         }
@@ -120,32 +123,19 @@ pub fn claim(worker: &str) -> Request {
 }
 
 /// Acks offsets and prolongs the lease, or ends the claim if `done` (POST).
-///
-/// # Errors
-/// `Kind::Argument` if the token has characters that a header cannot have.
-pub fn ack(url: &str, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Request> {
-    acks_request(SubscriptionOperation::Ack, url, lease, acks, done)
+pub fn ack(lease: &Lease, acks: &[StreamAck], done: bool) -> Request {
+    acks_request(SubscriptionOperation::Ack, lease, acks, done)
 }
 
 /// The same for the receiver of a webhook (POST).
-///
-/// # Errors
-/// `Kind::Argument` if the token has characters that a header cannot have.
-pub fn callback(url: &str, lease: &Lease, acks: &[StreamAck], done: bool) -> Result<Request> {
-    acks_request(SubscriptionOperation::Callback, url, lease, acks, done)
+pub fn callback(lease: &Lease, acks: &[StreamAck], done: bool) -> Request {
+    acks_request(SubscriptionOperation::Callback, lease, acks, done)
 }
 
 /// Ends the claim without an ack (POST).
-///
-/// # Errors
-/// `Kind::Argument` if the token has characters that a header cannot have.
-pub fn release(url: &str, lease: &Lease) -> Result<Request> {
+pub fn release(lease: &Lease) -> Request {
     let body = json!({ "wake_id": lease.wake_id, "generation": lease.generation });
-    with_token(
-        request(SubscriptionOperation::Release, Method::POST, Some(body)),
-        url,
-        lease,
-    )
+    holders_request(SubscriptionOperation::Release, lease, body)
 }
 
 /// Gets the keys that webhooks are signed with (GET).
@@ -153,13 +143,7 @@ pub fn signing_keys() -> Request {
     request(SubscriptionOperation::SigningKeys, Method::GET, None)
 }
 
-fn acks_request(
-    operation: SubscriptionOperation,
-    url: &str,
-    lease: &Lease,
-    acks: &[StreamAck],
-    done: bool,
-) -> Result<Request> {
+fn acks_request(operation: SubscriptionOperation, lease: &Lease, acks: &[StreamAck], done: bool) -> Request {
     let acks = acks
         .iter()
         .map(|ack| json!({ "stream": ack.stream, "offset": ack.offset }));
@@ -169,7 +153,14 @@ fn acks_request(
         "acks": acks.collect::<Vec<_>>(),
         "done": done,
     });
-    with_token(request(operation, Method::POST, Some(body)), url, lease)
+    holders_request(operation, lease, body)
+}
+
+/// A request with the lease's token in place of the user's `Authorization`.
+fn holders_request(operation: SubscriptionOperation, lease: &Lease, body: Value) -> Request {
+    let mut request = request(operation, Method::POST, Some(body));
+    request.headers.insert(AUTHORIZATION, lease.authorization.clone());
+    request
 }
 
 fn request(operation: SubscriptionOperation, method: Method, body: Option<Value>) -> Request {
@@ -179,15 +170,4 @@ fn request(operation: SubscriptionOperation, method: Method, body: Option<Value>
     }
     let body = body.map(|body| Bytes::from(body.to_string()));
     Request::new(Operation::Subscription(operation), method, headers, body)
-}
-
-/// The request with the lease's token in place of the user's `Authorization`. `url` is for messages.
-fn with_token(mut request: Request, url: &str, lease: &Lease) -> Result<Request> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", lease.token)).map_err(|_| {
-        let operation = request.operation;
-        About { operation, url }.error(Kind::Argument, "the token has characters that a header cannot have")
-    })?;
-    value.set_sensitive(true);
-    request.headers.insert(AUTHORIZATION, value);
-    Ok(request)
 }

@@ -143,11 +143,11 @@ fn not_supported(response: Response, context: &Context<'_>, fault: &str) -> crat
 fn claim_of(body: &Map<String, Value>) -> Option<Claim> {
     let streams = body.get("streams")?.as_array()?.iter().map(stream_of);
     Some(Claim {
-        lease: Lease {
-            wake_id: text(body, "wake_id")?,
-            generation: body.get("generation")?.as_u64()?,
-            token: text(body, "token")?,
-        },
+        lease: Lease::new(
+            text(body, "wake_id")?,
+            body.get("generation")?.as_u64()?,
+            body.get("token")?.as_str()?,
+        )?,
         lease_ttl: Duration::from_millis(body.get("lease_ttl_ms")?.as_u64()?),
         streams: streams.collect::<Option<_>>()?,
     })

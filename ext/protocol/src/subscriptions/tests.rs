@@ -14,11 +14,7 @@ use crate::retry::so_far::TriesSoFar;
 const URL: &str = "http://h/__ds/subscriptions/s";
 
 fn lease() -> Lease {
-    Lease {
-        wake_id: "w_1".to_owned(),
-        generation: 7,
-        token: "secret".to_owned(),
-    }
+    Lease::new("w_1".to_owned(), 7, "secret").unwrap()
 }
 
 fn body(request: &Request) -> Value {
@@ -58,7 +54,7 @@ fn judged<T>(
 #[test]
 fn the_body_of_a_new_subscription_has_only_what_is_given() {
     let mut subscription = NewSubscription {
-        delivery: Delivery::PullWake("wakes".to_owned()),
+        delivery: WakeDelivery::PullWake("wakes".to_owned()),
         pattern: Some("a/*".to_owned()),
         streams: Vec::new(),
         lease_ttl_ms: None,
@@ -70,7 +66,7 @@ fn the_body_of_a_new_subscription_has_only_what_is_given() {
     let expected = json!({ "type": "pull-wake", "wake_stream": "wakes", "pattern": "a/*" });
     assert_eq!(body(&request), expected);
     subscription = NewSubscription {
-        delivery: Delivery::Webhook("https://h/hook".to_owned()),
+        delivery: WakeDelivery::Webhook("https://h/hook".to_owned()),
         pattern: None,
         streams: vec!["a".to_owned()],
         lease_ttl_ms: Some(1_000),
@@ -89,22 +85,15 @@ fn an_ack_carries_the_token_of_its_claim() {
         stream: "a".to_owned(),
         offset: "5".to_owned(),
     }];
-    let request = ack(URL, &lease(), &acks, true).unwrap();
+    let request = ack(&lease(), &acks, true);
     assert_eq!(request.headers[AUTHORIZATION], "Bearer secret");
     assert!(request.headers[AUTHORIZATION].is_sensitive());
     let expected = json!({
         "wake_id": "w_1", "generation": 7, "acks": [{ "stream": "a", "offset": "5" }], "done": true,
     });
     assert_eq!(body(&request), expected);
-    assert_eq!(
-        body(&release(URL, &lease()).unwrap()),
-        json!({ "wake_id": "w_1", "generation": 7 })
-    );
-    let bad = Lease {
-        token: "a\nb".to_owned(),
-        ..lease()
-    };
-    assert!(matches!(release(URL, &bad).unwrap_err().kind(), Kind::Argument));
+    assert_eq!(body(&release(&lease())), json!({ "wake_id": "w_1", "generation": 7 }));
+    assert_eq!(Lease::new("w_1".to_owned(), 7, "a\nb"), None);
     assert!(!format!("{:?}", lease()).contains("secret"));
 }
 
@@ -128,6 +117,8 @@ fn a_claim_is_granted_or_there_is_nothing_to_do() {
     assert_eq!(claim(response(200, &granted.to_string())).unwrap(), Some(expected));
     let idle = r#"{"error": {"code": "NO_PENDING_WORK"}}"#;
     assert_eq!(claim(response(409, idle)).unwrap(), None);
+    let unusable = granted.to_string().replace("secret", "a\\nb");
+    assert!(claim(response(200, &unusable)).is_err());
     for field in ["wake_id", "generation", "token", "lease_ttl_ms", "streams"] {
         let mut without = granted.clone();
         without.as_object_mut().unwrap().remove(field);

@@ -1,0 +1,188 @@
+//! [`HeldClaim`]: a granted claim, and the streams in it. [`Blocks`]: the streams whose blocks run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::subscriptions::{Claim, ClaimedStream, Lease, StreamAck};
+
+/// A claim of this worker.
+#[derive(Debug)]
+pub(super) struct HeldClaim {
+    pub lease: Lease,
+    pub lease_ttl: Duration,
+    /// When its request was sent.
+    since: Instant,
+    /// The lease lasts at least until then.
+    pub valid_until: Instant,
+    /// When to prolong the lease.
+    pub prolong_at: Instant,
+    /// Streams that no block has got yet.
+    pub waiting: VecDeque<ClaimedStream>,
+    /// Whether it is to end once the running blocks have returned.
+    pub ending: bool,
+    /// Whether the request that ends it may have been carried out.
+    pub end_in_doubt: bool,
+    /// Whether something new was acked.
+    pub progressed: bool,
+    /// Whether a stream with news was not handled: its block failed, or it is left alone after failures.
+    pub left: bool,
+    /// Whether acks are sent one by one, because the server has refused several at once.
+    pub one_by_one: bool,
+}
+
+impl HeldClaim {
+    /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out.
+    pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left: bool) -> Self {
+        Self {
+            lease: claim.lease,
+            lease_ttl: claim.lease_ttl,
+            since: sent,
+            valid_until: sent + claim.lease_ttl,
+            prolong_at: sent + claim.lease_ttl / 3,
+            waiting,
+            ending: false,
+            end_in_doubt: false,
+            progressed: false,
+            left,
+            one_by_one: false,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.lease.generation
+    }
+
+    /// A request that prolongs the lease was sent at `sent` and succeeded.
+    pub(super) fn prolong(&mut self, sent: Instant) {
+        self.valid_until = sent + self.lease_ttl;
+        self.prolong_at = sent + self.lease_ttl / 3;
+    }
+
+    /// When it begins to end, so that the next claim has the streams that got news meanwhile. That is also before the
+    /// lease can run out.
+    pub(super) fn ends_at(&self) -> Instant {
+        self.since + self.lease_ttl
+    }
+
+    /// Whether no further block begins in it.
+    pub(super) fn is_ending(&self, now: Instant) -> bool {
+        self.ending || now >= self.ends_at()
+    }
+}
+
+/// The streams whose blocks run. A stream may remain here although its claim was lost.
+#[derive(Debug, Default)]
+pub(super) struct Blocks(BTreeMap<String, RunningBlock>);
+
+/// A stream whose block runs.
+#[derive(Debug)]
+pub(super) struct RunningBlock {
+    /// The generation of its claim.
+    pub generation: u64,
+    /// Where its stream ended when it was claimed.
+    tail_offset: String,
+    /// Up to where it is acked.
+    acked_offset: String,
+    pub step: BlockStep,
+}
+
+/// Where a block is.
+#[derive(Debug)]
+pub(super) enum BlockStep {
+    /// It runs.
+    Running,
+    /// It has returned; this is to be acked.
+    Handled {
+        offset: String,
+        /// Whether the stream had no more data.
+        up_to_date: bool,
+    },
+    /// The ack is confirmed. Whether another batch follows in this claim.
+    Acked { goes_on: bool },
+    /// The ack was refused.
+    Refused(Error),
+    /// The claim was lost.
+    Lost(Error),
+}
+
+/// An ack that is due.
+#[derive(Clone, Debug)]
+pub(super) struct DueAck {
+    pub ack: StreamAck,
+    /// Whether the stream is finished after it.
+    pub is_last: bool,
+}
+
+impl Blocks {
+    pub(super) fn begin(&mut self, generation: u64, stream: &ClaimedStream) {
+        let block = RunningBlock {
+            generation,
+            tail_offset: stream.tail_offset.clone(),
+            acked_offset: stream.acked_offset.clone(),
+            step: BlockStep::Running,
+        };
+        self.0.insert(stream.path.clone(), block);
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut RunningBlock> {
+        self.0.get_mut(path)
+    }
+
+    pub(super) fn remove(&mut self, path: &str) -> Option<RunningBlock> {
+        self.0.remove(path)
+    }
+
+    /// Whether a block of this claim runs, or is to run again.
+    pub(super) fn any_running(&self, generation: u64) -> bool {
+        self.0.values().any(|block| {
+            let runs = matches!(block.step, BlockStep::Running | BlockStep::Acked { goes_on: true });
+            runs && block.generation == generation
+        })
+    }
+
+    /// The acks of this claim that are due.
+    pub(super) fn due_acks(&self, generation: u64, is_ending: bool) -> Vec<DueAck> {
+        let due = self.0.iter().filter_map(|(path, block)| match &block.step {
+            BlockStep::Handled { offset, up_to_date } if block.generation == generation => Some(DueAck {
+                ack: StreamAck {
+                    stream: path.clone(),
+                    offset: offset.clone(),
+                },
+                // Offsets compare byte by byte (PROTOCOL.md 8).
+                is_last: is_ending || *up_to_date || *offset >= block.tail_offset,
+            }),
+            _ => None,
+        });
+        due.collect()
+    }
+
+    /// Acks were confirmed. Returns whether one of them was for something new.
+    pub(super) fn confirm(&mut self, acks: &[DueAck]) -> bool {
+        let mut progressed = false;
+        for DueAck { ack, is_last } in acks {
+            let Some(block) = self.0.get_mut(&ack.stream) else {
+                continue;
+            };
+            progressed |= ack.offset != block.acked_offset;
+            block.acked_offset.clone_from(&ack.offset);
+            block.step = BlockStep::Acked { goes_on: !is_last };
+        }
+        progressed
+    }
+
+    /// The claim of this generation was lost. A batch whose ack was confirmed before is not concerned.
+    pub(super) fn lose(&mut self, generation: u64, error: &Error) {
+        for block in self.0.values_mut().filter(|block| block.generation == generation) {
+            match block.step {
+                BlockStep::Running | BlockStep::Handled { .. } => block.step = BlockStep::Lost(error.clone()),
+                BlockStep::Acked { .. } => block.step = BlockStep::Acked { goes_on: false },
+                BlockStep::Refused(_) | BlockStep::Lost(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The settings of a worker.
+
+use std::fmt;
+
+use crate::retry::policy::RetryPolicy;
+
+/// The settings of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The name under which it claims.
+    pub name: String,
+    /// How often a failed request is sent again.
+    pub retry: RetryPolicy,
+    /// Whether requests are sent again without limit. Nobody has chosen a retry policy then.
+    pub patient: bool,
+}
+
+/// The random source for delays: each call returns a number between 0 and 1.
+pub struct WorkerJitter(pub Box<dyn FnMut() -> f64 + Send>);
+
+impl WorkerJitter {
+    pub(super) fn next(&mut self) -> f64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for WorkerJitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkerJitter")
+    }
+}

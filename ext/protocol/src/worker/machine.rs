@@ -1,0 +1,328 @@
+//! [`WorkerMachine`]: see the documentation of [`worker`](super).
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::claim::{BlockStep, Blocks, DueAck, HeldClaim};
+use super::config::{WorkerConfig, WorkerJitter};
+use super::failures::Failures;
+use crate::error::{Error, Result};
+use crate::request::{Request, ResponseTimeout};
+use crate::retry::outage::{OutageEvent, Outages};
+use crate::retry::patience::Patience;
+use crate::retry::tries::Tries;
+use crate::subscriptions::{self, StreamAck, SubscriptionOperation};
+
+/// A worker of one subscription. See [the module](super) for how to run it.
+#[derive(Debug)]
+pub struct WorkerMachine {
+    pub(super) config: WorkerConfig,
+    pub(super) jitter: WorkerJitter,
+    pub(super) state: WorkerState,
+    pub(super) blocks: Blocks,
+    pub(super) failures: Failures,
+    /// The request in flight.
+    pub(super) sent: Option<WorkerRequest>,
+    /// The tries of the request that is in flight, or is to be sent again.
+    pub(super) tries: Option<Tries>,
+    /// When an ack or a release is sent again.
+    pub(super) retry_at: Option<Instant>,
+    /// The newest generation that a response has named.
+    pub(super) known_generation: Option<u64>,
+    /// A wake came after the last claim was sent: its generation, if that is known.
+    pub(super) woken: Option<Option<u64>>,
+    pub(super) stopping: bool,
+    pub(super) outages: Outages,
+    pub(super) events: VecDeque<WorkerEvent>,
+}
+
+#[derive(Debug)]
+pub(super) enum WorkerState {
+    /// It has no claim.
+    Idle {
+        /// When to claim.
+        claim_at: Instant,
+        /// Not even a wake makes it claim before.
+        not_before: Instant,
+    },
+    Claimed(Box<HeldClaim>),
+    Ended(Option<Error>),
+}
+
+#[derive(Debug)]
+pub(super) struct WorkerRequest {
+    pub kind: RequestKind,
+    pub at: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RequestKind {
+    Claim,
+    Ack { acks: Vec<DueAck>, done: bool },
+    Release,
+}
+
+impl RequestKind {
+    /// Whether it ends the claim.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Self::Release | Self::Ack { done: true, .. })
+    }
+}
+
+/// A stream for the application's block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The generation of its claim.
+    pub generation: u64,
+    /// The stream's path.
+    pub stream: String,
+    /// The offset to read from.
+    pub from: String,
+}
+
+/// What a thread does after a batch.
+#[derive(Debug)]
+pub enum BlockProgress {
+    /// The ack is confirmed: run the block for the next batch.
+    GoOn,
+    /// The ack is confirmed, and the stream is finished in this claim.
+    Finished,
+    /// The batch is not acked. It will be handled again.
+    Failed(Error),
+}
+
+/// Something to report.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// A claim was granted.
+    Claimed {
+        /// Its generation.
+        generation: u64,
+    },
+    /// A claim has ended before the worker gave it back.
+    Lost {
+        /// Its generation.
+        generation: u64,
+        /// Why.
+        error: Error,
+    },
+    /// An outage has begun or ended. The operation is that of the request.
+    Outage(SubscriptionOperation, OutageEvent),
+}
+
+impl WorkerMachine {
+    /// A worker that claims at once.
+    pub fn new(config: WorkerConfig, jitter: WorkerJitter, now: Instant) -> Self {
+        Self {
+            config,
+            jitter,
+            state: WorkerState::Idle {
+                claim_at: now,
+                not_before: now,
+            },
+            blocks: Blocks::default(),
+            failures: Failures::default(),
+            sent: None,
+            tries: None,
+            retry_at: None,
+            known_generation: None,
+            woken: None,
+            stopping: false,
+            outages: Outages::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Gives the claim back when the running blocks have returned, and then ends. No further block begins.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether it has ended: with an error if it cannot go on. Blocks of lost claims may still run.
+    pub fn poll_end(&self) -> Option<Result<()>> {
+        match &self.state {
+            WorkerState::Ended(error) => Some(error.clone().map_or(Ok(()), Err)),
+            _ => None,
+        }
+    }
+
+    /// The next event to report.
+    pub fn poll_event(&mut self) -> Option<WorkerEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to poll again without a change; `None`: not before a change.
+    pub fn poll_timeout(&self, now: Instant, has_capacity: bool) -> Option<Instant> {
+        match &self.state {
+            _ if self.sent.is_some() => None,
+            WorkerState::Idle { .. } if self.stopping => Some(now),
+            WorkerState::Idle { claim_at, .. } => has_capacity.then_some(*claim_at),
+            WorkerState::Claimed(claim) => {
+                let rotates = !claim.waiting.is_empty() && !claim.is_ending(now);
+                let rotates_at = rotates.then(|| claim.ends_at());
+                let next = self.retry_at.unwrap_or(claim.prolong_at);
+                Some(rotates_at.map_or(next, |at| at.min(next)))
+            }
+            WorkerState::Ended(_) => None,
+        }
+    }
+
+    /// The request to send now. `has_capacity`: whether a thread is free to run blocks. Without one, the worker leaves
+    /// the subscription to others.
+    pub fn poll_request(&mut self, now: Instant, has_capacity: bool) -> Option<(SubscriptionOperation, Request)> {
+        if self.sent.is_some() {
+            return None;
+        }
+        let kind = self.next_request(now, has_capacity)?;
+        let (operation, request) = self.request_of(&kind)?;
+        let patience = Patience {
+            without_limit: self.config.patient,
+            timeout: None,
+        };
+        self.tries
+            .get_or_insert_with(|| Tries::new(now, false).with_patience(patience));
+        self.retry_at = None;
+        if let WorkerState::Claimed(claim) = &mut self.state {
+            // What it names as handled is all that there will be.
+            claim.ending |= kind.is_end();
+        }
+        if matches!(kind, RequestKind::Claim) {
+            self.woken = None;
+        }
+        self.sent = Some(WorkerRequest { kind, at: now });
+        Some((operation, request))
+    }
+
+    fn next_request(&mut self, now: Instant, has_capacity: bool) -> Option<RequestKind> {
+        let claim = match &mut self.state {
+            WorkerState::Idle { .. } if self.stopping => {
+                self.state = WorkerState::Ended(None);
+                return None;
+            }
+            WorkerState::Idle { claim_at, .. } => {
+                return (has_capacity && *claim_at <= now).then_some(RequestKind::Claim);
+            }
+            WorkerState::Ended(_) => return None,
+            WorkerState::Claimed(claim) => claim,
+        };
+        if self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        claim.ending |= self.stopping || claim.is_ending(now);
+        let mut acks = self.blocks.due_acks(claim.generation(), claim.ending);
+        let all_finished = acks.iter().all(|ack| ack.is_last)
+            && !self.blocks.any_running(claim.generation())
+            && (claim.ending || claim.waiting.is_empty());
+        let done = all_finished && !(claim.one_by_one && acks.len() > 1);
+        if claim.one_by_one {
+            acks.truncate(1);
+        }
+        match acks.is_empty() {
+            true if done => Some(RequestKind::Release),
+            true => (claim.prolong_at <= now).then_some(RequestKind::Ack { acks, done }),
+            false => Some(RequestKind::Ack { acks, done }),
+        }
+    }
+
+    fn request_of(&self, kind: &RequestKind) -> Option<(SubscriptionOperation, Request)> {
+        let claim = match (&self.state, kind) {
+            (_, RequestKind::Claim) => {
+                let request = subscriptions::claim(&self.config.name);
+                return Some((SubscriptionOperation::Claim, request));
+            }
+            (WorkerState::Claimed(claim), _) => claim,
+            _ => return None,
+        };
+        let (operation, mut request) = match kind {
+            RequestKind::Ack { acks, done } => {
+                let acks: Vec<StreamAck> = acks.iter().map(|due| due.ack.clone()).collect();
+                let request = subscriptions::ack(&claim.lease, &acks, *done);
+                (SubscriptionOperation::Ack, request)
+            }
+            _ => (SubscriptionOperation::Release, subscriptions::release(&claim.lease)),
+        };
+        // So that there is time for another try before the lease runs out.
+        request.response_timeout = ResponseTimeout::AtMost(claim.lease_ttl / 3);
+        Some((operation, request))
+    }
+
+    /// An event of the wake stream says that the subscription has something pending.
+    pub fn handle_wake(&mut self, now: Instant, generation: Option<u64>) {
+        if generation.is_some() && generation == self.known_generation {
+            return;
+        }
+        self.woken = Some(generation);
+        if let WorkerState::Idle { claim_at, not_before } = &mut self.state
+            && self.sent.is_none()
+        {
+            *claim_at = (*claim_at).min(now.max(*not_before));
+        }
+    }
+
+    /// A stream to read and to run the block for; `None` if there is none now.
+    pub fn poll_work(&mut self, now: Instant) -> Option<Work> {
+        let WorkerState::Claimed(claim) = &mut self.state else {
+            return None;
+        };
+        if self.stopping || claim.is_ending(now) {
+            return None;
+        }
+        let blocks = &mut self.blocks;
+        let index = claim.waiting.iter().position(|stream| !blocks.has(&stream.path))?;
+        let stream = claim.waiting.remove(index)?;
+        blocks.begin(claim.generation(), &stream);
+        Some(Work {
+            generation: claim.generation(),
+            stream: stream.path,
+            from: stream.acked_offset,
+        })
+    }
+
+    /// The block has returned for a batch of this stream, which ends at `offset`. `up_to_date`: the stream had no more
+    /// data then.
+    pub fn handle_batch(&mut self, stream: &str, offset: &str, up_to_date: bool) {
+        if let Some(block) = self.blocks.get_mut(stream)
+            && matches!(block.step, BlockStep::Running)
+        {
+            block.step = BlockStep::Handled {
+                offset: offset.to_owned(),
+                up_to_date,
+            };
+        }
+    }
+
+    /// What follows a batch of this stream; `None` if that is not known yet.
+    pub fn poll_progress(&mut self, now: Instant, stream: &str) -> Option<BlockProgress> {
+        let block = self.blocks.get_mut(stream)?;
+        if let (BlockStep::Acked { goes_on }, WorkerState::Claimed(claim)) = (&mut block.step, &self.state) {
+            *goes_on &= !self.stopping && !claim.is_ending(now);
+        }
+        match &block.step {
+            BlockStep::Running | BlockStep::Handled { .. } => None,
+            BlockStep::Acked { goes_on: true } => {
+                block.step = BlockStep::Running;
+                Some(BlockProgress::GoOn)
+            }
+            BlockStep::Acked { goes_on: false } => {
+                self.blocks.remove(stream);
+                Some(BlockProgress::Finished)
+            }
+            BlockStep::Refused(error) | BlockStep::Lost(error) => {
+                let error = error.clone();
+                self.blocks.remove(stream);
+                Some(BlockProgress::Failed(error))
+            }
+        }
+    }
+
+    /// The block for this stream failed, or its data could not be read.
+    pub fn handle_failure(&mut self, now: Instant, stream: &str) {
+        let Some(block) = self.blocks.remove(stream) else {
+            return;
+        };
+        self.failures.add(now, stream, self.jitter.next());
+        if let WorkerState::Claimed(claim) = &mut self.state {
+            claim.left |= claim.generation() == block.generation;
+        }
+    }
+}
