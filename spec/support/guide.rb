@@ -49,7 +49,7 @@ class Guide
 
   # @return [String] the name that its file in CONTEXTS has, if there is one
   def context
-    "#{File.basename(@name, ".md").downcase}.rb"
+    "#{File.basename(@name, ".md").downcase.tr("-", "_")}.rb"
   end
 
   # @return [Array<Block>]
@@ -113,7 +113,7 @@ class Guide
 
   def execute(folder, url)
     environment = { "GUIDE_FOLDER" => folder, "GUIDE_URL" => url, "GUIDE_FIRST_LINES" => JSON.generate(first_lines),
-                    "RUBYOPT" => "-I#{ChildProcess::LIB} -r#{PROGRAM}" }
+                    "RUBYOPT" => "#{ENV.fetch("RUBYOPT", nil)} -I#{ChildProcess::LIB} -r#{PROGRAM}" }
     context = File.join(CONTEXTS, self.context)
     start = "GuideProgram.run(#{File.basename(@name).inspect}, #{(context if File.file?(context)).inspect})"
     ended = ChildProcess.command(environment, RbConfig.ruby, "-C", folder, "-e", start).ended

@@ -36,9 +36,9 @@ def rejected
 end
 
 # Fails for the first time. The guide rejects the other orders, which have no total.
-def charge(_total)
-  @charges = @charges.to_i + 1
-  raise Timeout::Error if @charges == 1
+def collect(_total)
+  @collected = @collected.to_i + 1
+  raise Timeout::Error if @collected == 1
 end
 
 GuideProgram.not_run("else :stop")
@@ -54,6 +54,6 @@ end
 
 GuideProgram.finish do
   raise "not all were shipped and archived" unless [shipped.size, archived.size] == [3, 3]
-  raise "not tried again" unless @charges == 2
+  raise "not tried again" unless @collected == 2
   raise "not saved" unless File.read("orders.offset").strip == stream.head.offset
 end
