@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "../support/nginx"
+
 # A stream passed on to browsers: real servers, a real Puma, and sockets in place of browsers.
 on_each_server DurableStreams::EventStream do
   let(:client) { DurableStreams::Client.new(base_url: server_url) }
@@ -146,5 +148,16 @@ on_each_server DurableStreams::EventStream do
     expect(browse.tap(&:next).headers).to include(
       "content-type" => "text/event-stream", "cache-control" => "no-store", "x-accel-buffering" => "no"
     )
+  end
+
+  it "sends events at once through nginx, which buffers other responses" do
+    stream = json(1)
+    nginx = Nginx.new(web.url)
+    browser = EventSource.new(nginx.url + path).tap { |one| browsers << one }
+    expect(browser.next.data).to eq("1")
+    stream.append(2)
+    expect(browser.next.data).to eq("2")
+  ensure
+    nginx&.stop
   end
 end
