@@ -129,6 +129,13 @@ RSpec.describe DurableStreams::EventStream, :faults do
     expect { events.open }.to raise_error(ArgumentError, %r{JSON or text; .*/s is application/octet-stream})
   end
 
+  it "frees its connection if a web server drops it" do
+    silent_server
+    Thread.new { described_class.new(stream).open && nil }.join
+    faults.wait_for_request(2)
+    wait_until { GC.start || faults.events(type: :closed, by: :client).any? }
+  end
+
   it "sends events at once through middleware" do
     require "rack"
     silent_server
