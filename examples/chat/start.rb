@@ -33,7 +33,7 @@ puts "The chat is at http://#{address.sub("0.0.0.0", "localhost")} (Ctrl-C stops
 $stdout.flush
 why = stop.pop
 
-# Pages stay open, so Puma would wait for them. The writers go on where they stopped when the chat is started again.
+# Pages remain open, so Puma would wait for them. The writers go on where they stopped when the chat is started again.
 if ended.alive?
   Process.kill(:TERM, web)
   ended.join(1) || Process.kill(:KILL, web)

@@ -20,17 +20,17 @@ RSpec.describe "examples/chat in a browser" do
 
   def ask(prompt)
     page.fill_in "Message", with: "#{prompt}\n"
-    page.find("#turns > li", text: prompt)
+    page.find("#exchanges > li", text: prompt)
   end
 
   # Waits until a reply has so many characters.
   # @return [Capybara::Node::Element]
   def reply(characters = 1, number: 1)
-    page.find("#turns > li:nth-child(#{number}) > .reply", text: /\A.{#{characters}}/m)
+    page.find("#exchanges > li:nth-child(#{number}) > .reply", text: /\A.{#{characters}}/m)
   end
 
   def finished(number: 1)
-    page.find("#turns > li.done:nth-child(#{number}) > .reply")
+    page.find("#exchanges > li.done:nth-child(#{number}) > .reply")
   end
 
   # The conversation that the page shows, from its stream.
@@ -41,9 +41,9 @@ RSpec.describe "examples/chat in a browser" do
   # A reply is complete in its stream and in the page, and nothing of it is there twice.
   def expect_complete(number: 1)
     shown = finished(number: number).text
-    turn = conversation.turns.fetch(number - 1)
-    expect(turn.tokens).to eq(Chat::Model.new.reply(turn.prompt, turn.id).map(&:text))
-    expect(shown.gsub(/\W/, "")).to eq(turn.tokens.join.gsub(/^```\w*|\W/, ""))
+    exchange = conversation.exchanges.fetch(number - 1)
+    expect(exchange.tokens).to eq(Chat::Model.new.reply(exchange.prompt, exchange.id).map(&:text))
+    expect(shown.gsub(/\W/, "")).to eq(exchange.tokens.join.gsub(/^```\w*|\W/, ""))
   end
 
   it "shows a reply word by word, with its formatting" do
@@ -101,7 +101,7 @@ RSpec.describe "examples/chat in a browser" do
     ask "Hello"
     expect_complete
     page.click_link "New chat"
-    expect(page).to have_text("What shall we talk about?").and have_no_css("#turns > li")
+    expect(page).to have_text("What shall we talk about?").and have_no_css("#exchanges > li")
     ask story
     expect(page).to have_css("#conversations a.writing[aria-current=page]", text: story)
     page.click_link "Hello"
@@ -146,13 +146,13 @@ RSpec.describe "examples/chat in a browser" do
     chat.kill
     page.click_button "Send"
     expect(page).to have_css("[role=alert]", text: "The server cannot be reached.")
-    expect(page).to have_field("Message", with: "Hello").and have_no_css("#turns > li")
+    expect(page).to have_field("Message", with: "Hello").and have_no_css("#exchanges > li")
     streams.restart
     chat.start
     page.click_button "Send"
     expect_complete
     expect(page).to have_no_css("[role=alert]").and have_field("Message", with: "")
-    expect(conversation.turns.size).to eq(1)
+    expect(conversation.exchanges.size).to eq(1)
     expect(console).to all(match(/503|ERR_CONNECTION_REFUSED/))
   end
 
@@ -184,7 +184,7 @@ RSpec.describe "examples/chat in a browser" do
     page.click_button "Latest"
     expect(page).to have_no_button("Latest")
     finished
-    expect(page.find("#turns > li.done")).to have_text("keeping your place")
+    expect(page.find("#exchanges > li.done")).to have_text("keeping your place")
     bottom = page.evaluate_script("document.querySelector('.reply').getBoundingClientRect().bottom")
     expect(bottom).to be < page.evaluate_script("document.getElementById('composer').getBoundingClientRect().top")
   end

@@ -27,7 +27,7 @@ on_each_server "The writers of examples/chat" do
   end
 
   def written(conversation)
-    conversation.turn(reply).tokens
+    conversation.exchange(reply).tokens
   end
 
   # Waits until a stream has so many tokens.
@@ -53,7 +53,7 @@ on_each_server "The writers of examples/chat" do
       Chat::Writer.new(conversations, model).write(id, reply).tap { wait_for_tokens(conversation, 20 * (times + 1)) }
     end
     writers.each(&:join)
-    expect([written(conversation), conversation.turn(reply).state]).to eq([tokens, :done])
+    expect([written(conversation), conversation.exchange(reply).state]).to eq([tokens, :done])
     expect(conversations.list.map { |entry| entry["state"] }).to eq(["done"])
   end
 
@@ -71,6 +71,6 @@ on_each_server "The writers of examples/chat" do
   it "add a message once, and none while a reply is being written" do
     conversation = begin_conversation
     expect([conversation.add(reply, story), conversation.add("b" * 32, "Hello")]).to eq([true, false])
-    expect(conversation.turns.map(&:id)).to eq([reply])
+    expect(conversation.exchanges.map(&:id)).to eq([reply])
   end
 end

@@ -10,7 +10,7 @@ module Chat
   #   { "type": "cancelled", "to": "…" }            the user has stopped it
   class Conversation
     # A message of the user, and the reply to it. `state` is :writing, :done or :cancelled.
-    Turn = Struct.new(:id, :prompt, :tokens, :state)
+    Exchange = Struct.new(:id, :prompt, :tokens, :state)
 
     # @return [DurableStreams::Stream]
     attr_reader :stream
@@ -21,22 +21,22 @@ module Chat
     end
 
     # Reads the stream.
-    # @return [Array<Turn>]
-    def turns
-      @stream.read_json.each_with_object({}) { |event, turns| apply(event, turns) }.values
+    # @return [Array<Exchange>]
+    def exchanges
+      @stream.read_json.each_with_object({}) { |event, exchanges| apply(event, exchanges) }.values
     end
 
-    # @return [Turn, nil] the turn with this message
-    def turn(id)
-      turns.find { |turn| turn.id == id }
+    # @return [Exchange, nil] the exchange with this message
+    def exchange(id)
+      exchanges.find { |exchange| exchange.id == id }
     end
 
     # Adds a message of the user, if it is not there yet.
     # @return [Boolean] false while another reply is being written
     def add(id, text)
-      known = turns
-      return true if known.any? { |turn| turn.id == id }
-      return false if known.any? { |turn| turn.state == :writing }
+      known = exchanges
+      return true if known.any? { |exchange| exchange.id == id }
+      return false if known.any? { |exchange| exchange.state == :writing }
 
       @stream.append({ type: "user", id: id, text: text })
       true
@@ -45,7 +45,7 @@ module Chat
     # Stops a reply. Does nothing if it is complete.
     # @return [Boolean] whether it was being written
     def cancel(id)
-      return false unless turn(id)&.state == :writing
+      return false unless exchange(id)&.state == :writing
 
       claim(id, { type: "cancelled", to: id })
       true
@@ -64,15 +64,15 @@ module Chat
 
     private
 
-    def apply(event, turns)
-      return turns[event["id"]] = Turn.new(event["id"], event["text"], [], :writing) if event["type"] == "user"
+    def apply(event, exchanges)
+      return exchanges[event["id"]] = Exchange.new(event["id"], event["text"], [], :writing) if event["type"] == "user"
 
-      turn = turns[event["to"]]
-      return unless turn&.state == :writing
+      exchange = exchanges[event["to"]]
+      return unless exchange&.state == :writing
 
       case event["type"]
-      when "token" then turn.tokens << event["text"]
-      when "done", "cancelled" then turn.state = event["type"].to_sym
+      when "token" then exchange.tokens << event["text"]
+      when "done", "cancelled" then exchange.state = event["type"].to_sym
       end
     end
   end

@@ -3,7 +3,7 @@
 module Chat
   # What the model knows: a few subjects, and something to say about any other.
   module Replies
-    OPENINGS = ["Good question.", "Happy to help.", "Let me think out loud.", "Sure."].freeze
+    OPENINGS = ["A good one.", "Happy to help.", "Let me think out loud.", "Sure."].freeze
 
     HELLO = <<~TEXT
       Hello! I am a small model with a short memory and a long stream.
@@ -77,9 +77,9 @@ module Chat
     TEXT
 
     ANY = [
-      "About %<subject>s there are usually two questions: what is it for, and what happens when it breaks? The first " \
-      "one has many answers, and most of them are fashionable. The second one has a few, and they are the ones that " \
-      "you will need at three in the morning.",
+      "Of %<subject>s people usually ask two things: what is it for, and what happens when it breaks? To the first " \
+      "there are many replies, and most of them are fashionable. To the second there are a few, and they are the " \
+      "ones that you will need at three in the morning.",
       "The short version of %<subject>s: begin with the simplest thing that can work, and keep a record of every " \
       "step. With a record, you can always go back, look again, and continue from where you were.",
       "I am a very small model, so I will be honest: I do not know much about %<subject>s. What I do know is how to " \

@@ -21,8 +21,8 @@ module Chat
       Thread.new do
         left = until_successful { @conversations.list.select { |entry| entry["state"] == "writing" } }
         left.each do |entry|
-          turn = until_successful { @conversations.find(entry["id"]).turns.last }
-          turn ? write(entry["id"], turn.id) : @conversations.note(entry["id"], state: "done")
+          exchange = until_successful { @conversations.find(entry["id"]).exchanges.last }
+          exchange ? write(entry["id"], exchange.id) : @conversations.note(entry["id"], state: "done")
         end
       end
     end
@@ -52,16 +52,16 @@ module Chat
 
     # @return [Symbol] :done or :cancelled
     def write_rest(conversation, id)
-      turn = conversation.turn(id)
-      return turn.state unless turn.state == :writing
+      exchange = conversation.exchange(id)
+      return exchange.state unless exchange.state == :writing
 
       options = conversation.claim(id, { type: "reply", to: id })
       # Only now it is final what others have written.
-      turn = conversation.turn(id)
-      return turn.state unless turn.state == :writing
+      exchange = conversation.exchange(id)
+      return exchange.state unless exchange.state == :writing
 
       DurableStreams::Producer.open(**options) do |producer|
-        @model.reply(turn.prompt, id).drop(turn.tokens.size).each do |token|
+        @model.reply(exchange.prompt, id).drop(exchange.tokens.size).each do |token|
           sleep token.pause
           producer << { type: "token", to: id, text: token.text }
         end

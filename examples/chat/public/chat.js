@@ -14,7 +14,7 @@ let lastEventId = ""
 let pause = 0 // milliseconds before the next try
 let reconnecting // timers
 let late
-const changed = new Set() // turns that the next frame shows
+const changed = new Set() // exchanges that the next frame shows
 
 // ---- The stream ----
 
@@ -58,11 +58,11 @@ function unfollow() {
 }
 
 function apply(event) {
-  const turn = conversation.apply(event)
-  if (!turn) return
+  const exchange = conversation.apply(event)
+  if (!exchange) return
 
   if (changed.size === 0) requestAnimationFrame(show)
-  changed.add(turn)
+  changed.add(exchange)
   if (event.type === "user") announce("Writing a reply")
   if (event.type === "done") announce("The reply is complete")
   if (event.type === "cancelled") announce("The reply was stopped")
@@ -78,33 +78,33 @@ function apply(event) {
 
 function show() {
   const follows = atEnd()
-  for (const turn of changed) showTurn(turn)
+  for (const exchange of changed) showExchange(exchange)
   changed.clear()
   showState()
   if (follows) scrollToEnd()
 }
 
-function showTurn(turn) {
-  const item = $(`turn-${turn.id}`) ?? addTurn(turn)
+function showExchange(exchange) {
+  const item = $(`exchange-${exchange.id}`) ?? addExchange(exchange)
   const reply = item.querySelector(".reply")
-  reply.replaceChildren(render(turn.reply))
-  item.className = turn.state
-  item.querySelector(".note").hidden = turn.state !== "cancelled"
+  reply.replaceChildren(render(exchange.reply))
+  item.className = exchange.state
+  item.querySelector(".note").hidden = exchange.state !== "cancelled"
 }
 
-function addTurn(turn) {
+function addExchange(exchange) {
   const item = document.createElement("li")
-  item.id = `turn-${turn.id}`
+  item.id = `exchange-${exchange.id}`
   const prompt = document.createElement("div")
   prompt.className = "prompt"
-  prompt.append(hidden("You: "), turn.prompt)
+  prompt.append(hidden("You: "), exchange.prompt)
   const reply = document.createElement("div")
   reply.className = "reply"
   const note = document.createElement("p")
   note.className = "note"
   note.textContent = "Stopped"
   item.append(prompt, hidden("Reply: "), reply, note)
-  $("turns").append(item)
+  $("exchanges").append(item)
   return item
 }
 
@@ -183,8 +183,8 @@ async function send(text) {
 }
 
 function stop() {
-  const turn = conversation.writing
-  if (turn) post(`/conversations/${id}/cancel`, { id: turn.id })
+  const exchange = conversation.writing
+  if (exchange) post(`/conversations/${id}/cancel`, { id: exchange.id })
 }
 
 // Returns whether the server has accepted it. If not, says why.
@@ -252,7 +252,7 @@ function open(next, path) {
   conversation = new Conversation()
   lastEventId = ""
   changed.clear()
-  $("turns").replaceChildren()
+  $("exchanges").replaceChildren()
   $("empty").hidden = Boolean(id)
   $("missing").hidden = true
   $("composer").hidden = false

@@ -1,30 +1,30 @@
-// A conversation as its stream tells it: a list of turns, each a message of the user and the reply to it.
+// A conversation as its stream tells it: a list of exchanges, each a message of the user and the reply to it.
 export class Conversation {
   constructor() {
-    this.turns = new Map()
+    this.exchanges = new Map()
   }
 
-  // Takes the next event of the stream. Returns the turn that has changed, if one has.
+  // Takes the next event of the stream. Returns the exchange that has changed, if one has.
   apply(event) {
     if (event.type === "user") {
-      const turn = { id: event.id, prompt: event.text, reply: "", state: "writing" }
-      this.turns.set(turn.id, turn)
-      return turn
+      const exchange = { id: event.id, prompt: event.text, reply: "", state: "writing" }
+      this.exchanges.set(exchange.id, exchange)
+      return exchange
     }
-    const turn = this.turns.get(event.to)
-    if (turn?.state !== "writing") return undefined
+    const exchange = this.exchanges.get(event.to)
+    if (exchange?.state !== "writing") return undefined
 
-    if (event.type === "token") turn.reply += event.text
-    if (event.type === "done" || event.type === "cancelled") turn.state = event.type
-    return turn
+    if (event.type === "token") exchange.reply += event.text
+    if (event.type === "done" || event.type === "cancelled") exchange.state = event.type
+    return exchange
   }
 
-  // The turn whose reply is being written.
+  // The exchange whose reply is being written.
   get writing() {
-    return [...this.turns.values()].find((turn) => turn.state === "writing")
+    return [...this.exchanges.values()].find((exchange) => exchange.state === "writing")
   }
 
   get title() {
-    return this.turns.values().next().value?.prompt
+    return this.exchanges.values().next().value?.prompt
   }
 }
