@@ -120,6 +120,25 @@ RSpec.describe "A page with an EventSource", :faults do
     end
   end
 
+  context "when the page is reloaded" do
+    let(:script) { blocks.find { |block| block.include?("sessionStorage") } }
+
+    def expect_total(total)
+      page.document.synchronize { page.evaluate_script("saved.total") == total or raise Capybara::ElementNotFound }
+    end
+
+    it "continues at the id that the page has saved" do
+      5.times { stream.append({ "total" => 2 }) }
+      visit
+      expect_total(10)
+      page.refresh
+      stream.append({ "total" => 3 })
+      expect_total(13)
+      expect(faults.requests(path: "/orders/events").map { |request| request.params["offset"] })
+        .to match(["-1", /\A\d+_\d+\z/])
+    end
+  end
+
   context "when the server is away" do
     let(:script) { blocks.find { |block| block.include?("function follow") } }
 
