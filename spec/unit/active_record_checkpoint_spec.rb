@@ -83,6 +83,55 @@ RSpec.describe DurableStreams::Checkpoint::ActiveRecord, :databases do
     end
   end
 
+  # Runs a consumer's block: its effects and the save, in one transaction.
+  def run_block(checkpoint, offset)
+    Effect.transaction do
+      Effect.create!(number: 1)
+      checkpoint.save(offset)
+      yield if block_given?
+    end
+  end
+
+  # The response to a COMMIT may be lost, and Rails runs after_commit blocks within `transaction`.
+  it "refuses a block that runs again after the commit of its transaction" do
+    result = in_database(:postgres) do
+      made = checkpoint
+      run_block(made, "1")
+      made.save("1")
+      refused = refusal { run_block(made, "1") }
+      made.save("1")
+      run_block(made, "2")
+      [refused, Effect.count, rows]
+    end
+    expect(result).to eq(["cannot save the checkpoint orders again: its row in checkpoints has \"1\" already, so the " \
+                          "effects up to there are stored (by an earlier run of the block, or another consumer of " \
+                          "this name)", 2, [%w[orders 2]]])
+  end
+
+  it "refuses a block that runs again after another consumer has stored its effects" do
+    result = in_database(:postgres) do
+      first, second = Array.new(2) { checkpoint.tap(&:load) }
+      run_block(first, "1") { raise ActiveRecord::Rollback }
+      run_block(second, "1")
+      [refusal { run_block(first, "1") }, Effect.count]
+    end
+    expect(result).to match([/cannot save the checkpoint orders again/, 1])
+  end
+
+  it "saves within the transaction that Rails has around each test" do
+    result = in_database(:postgres) do
+      made = checkpoint
+      Saved.connection.begin_transaction(joinable: false)
+      %w[1 2].each do |offset|
+        run_block(made, offset) { raise ActiveRecord::Rollback }
+        run_block(made, offset) { made.save(offset) }
+        made.save(offset)
+      end
+      [rows, Effect.count, refusal { run_block(made, "2") }, Effect.count]
+    end
+    expect(result).to match([[%w[orders 2]], 2, /cannot save the checkpoint orders again/, 2])
+  end
+
   # SQLite lets one writer wait, and refuses others.
   it "stores one of several first saves at once, and raises for the others" do
     result = in_database(:postgres) do

@@ -21,7 +21,8 @@ module DurableStreams
     #   end
     #
     # If something else has moved the offset since it was loaded, such as a second consumer with the same name, a save
-    # raises, and the transaction is rolled back: also then, no effect happens twice.
+    # raises, and the transaction is rolled back: also then, no effect happens twice. The same holds if the block runs
+    # again although its transaction was committed, for example because the response to the COMMIT was lost.
     class ActiveRecord
       # @param model [Class] an ActiveRecord model with the columns `name` (unique) and `offset`, both strings; with a
       #   column `updated_at`, that is set, too
@@ -37,6 +38,8 @@ module DurableStreams
         @loaded = false
         # What the row has if the last save was committed, and what it has if that was rolled back.
         @after = @before = nil
+        # The transaction of the last save, and how many were open then.
+        @transaction = @depth = nil
       end
 
       # Waits for the transaction of a killed process whose commit has begun, if that saves an offset.
@@ -51,13 +54,18 @@ module DurableStreams
       # @param offset [String]
       # @return [nil]
       # @raise [ArgumentError] if it cannot be an offset
-      # @raise [CheckpointError] if something else has moved the offset since it was loaded
+      # @raise [CheckpointError] if something else has moved the offset since it was loaded; if another transaction, as
+      #   of an earlier run of the block, has stored the same offset
       # @raise [ActiveRecord::ActiveRecordError] what the database raises
       def save(offset)
         Checkpoint.check_offset(offset)
-        connected do
+        connected do |connection|
           current unless @loaded
-          move_to(offset) unless offset == @after && row.exists?(offset: offset)
+          next if offset == @after && !repeats?(connection) && row.exists?(offset: offset)
+
+          move_to(offset)
+          @transaction = connection.current_transaction.object_id
+          @depth = connection.open_transactions
         end
         nil
       end
@@ -70,8 +78,8 @@ module DurableStreams
       private
 
       # The connection goes back to its pool, unless the thread uses it already.
-      def connected(&block)
-        @model.connection_pool.with_connection { @model.uncached(&block) }
+      def connected
+        @model.connection_pool.with_connection { |connection| @model.uncached { yield connection } }
       end
 
       def row
@@ -86,15 +94,29 @@ module DurableStreams
         end
 
         @after = @before = row.lock.pick(:offset)
+        @transaction = @depth = nil
         @loaded = true
         @after
       end
 
+      # Whether this transaction has the effects of the last save's again. If that one was committed, both must not be.
+      # Not so after its end, where {Consumer} saves: fewer transactions are open.
+      def repeats?(connection)
+        !@depth.nil? && connection.open_transactions >= @depth &&
+          connection.current_transaction.object_id != @transaction
+      end
+
       def move_to(offset)
-        known = [@after, @before].uniq
-        index = known.index { |from| moved?(from, offset) } || raise(CheckpointError, moved_by_another)
+        known = offset == @after ? [@before] : [@after, @before].uniq
+        index = known.index { |from| moved?(from, offset) }
+        raise CheckpointError, stored_already?(offset) ? stored_already : moved_by_another unless index
+
         @before = known[index]
         @after = offset
+      end
+
+      def stored_already?(offset)
+        offset == @after && row.exists?(offset: offset)
       end
 
       # One statement compares and sets, so that this works at any isolation level.
@@ -106,6 +128,11 @@ module DurableStreams
         from.nil? && !row.exists? && row.create!(offset: offset)
       rescue ::ActiveRecord::RecordNotUnique
         raise CheckpointError, moved_by_another
+      end
+
+      def stored_already
+        "cannot save the checkpoint #{@name} again: its row in #{@model.table_name} has #{@after.inspect} already, " \
+          "so the effects up to there are stored (by an earlier run of the block, or another consumer of this name)"
       end
 
       def moved_by_another
