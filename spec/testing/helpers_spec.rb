@@ -158,6 +158,24 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
     expect(output).to include("4 examples, 0 failures")
   end
 
+  it "leave no message of a producer that a rule has held up to the next test" do
+    output = run(<<~RUBY)
+      #{minitest}
+        2.times do |i|
+          define_method("test_\#{i}") do
+            Orders.totals.append!([i])
+            DurableStreams::Testing.mock_transport.on(:post, "/totals", status: 503)
+            Orders.totals << "[7]"
+            Thread.pass until DurableStreams::Testing.requests.last(2).all? { |sent| sent[:body] == "[[7]]" }
+            assert_equal [[i]], DurableStreams::Testing.messages_for("/totals")
+          end
+        end
+      end
+    RUBY
+    expect(output).to match(/^2 runs, \d+ assertions, 0 failures, 0 errors/)
+    expect(output[/Finished in (\S+)s/, 1].to_f).to be < 5 # How long producers are waited for.
+  end
+
   describe "#assert_appended_to" do
     require "durable_streams/testing"
     include DurableStreams::Testing::Helpers

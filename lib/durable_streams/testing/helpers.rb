@@ -69,11 +69,13 @@ module DurableStreams
         Testing.install!
       end
 
-      # What producers have not sent yet must not reach the streams of the next test.
+      # What producers have not sent yet must not reach the streams of the next test. So nothing may fail any more what
+      # they send again.
       def remove_streams_in_memory
         return unless @streams_in_memory
 
         @streams_in_memory = false
+        Testing.mock_transport.clear_rules
         Testing.flush_producers
         Testing.reset!
       end

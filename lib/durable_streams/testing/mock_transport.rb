@@ -122,6 +122,14 @@ module DurableStreams
         nil
       end
 
+      # Deletes the rules of {#on}.
+      # @api private
+      # @return [nil]
+      def clear_rules
+        @lock.synchronize { @rules.clear }
+        nil
+      end
+
       # Responds to a request of the library. To a live read it may respond later, from any thread.
       # @api private
       # @param native [Native::Request]
