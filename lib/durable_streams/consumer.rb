@@ -109,7 +109,10 @@ module DurableStreams
       @up_to_date = false
       reader = @stream.read_until(@stop, offset: offset, live: @live)
       reader&.each_batch do |batch|
-        return :stopped unless process(batch, &block)
+        unless empty?(batch)
+          @up_to_date = false
+          return :stopped unless process(batch, &block)
+        end
 
         save(batch.next_offset)
         @up_to_date = batch.up_to_date?
@@ -119,12 +122,16 @@ module DurableStreams
       stopped? ? :stopped : :up_to_date
     end
 
+    def empty?(batch)
+      batch[0].empty? # The items or data.
+    end
+
     # Runs the block, again and again if on_error says so.
     # @return [Boolean] whether to save the offset after the batch
     def process(batch)
       failures = 0
       begin
-        yield batch unless batch[0].empty? # The items or data.
+        yield batch
         true
       rescue CheckpointError
         raise # From a checkpoint that the block saves itself. Another try could not succeed either.

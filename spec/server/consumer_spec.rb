@@ -141,6 +141,17 @@ on_each_server DurableStreams::Consumer do
     expect(caught_up).to eq([false, false, true, false, true])
   end
 
+  it "has not caught up while its block has a later batch" do
+    append(1)
+    made = consumer(live: :long_poll)
+    caught_up = []
+    made.run do |batch|
+      caught_up << made.up_to_date?
+      batch.items == [1] ? append(2) : made.stop
+    end
+    expect(caught_up).to eq([false, false])
+  end
+
   describe "whose block fails" do
     before { append(1) }
 
