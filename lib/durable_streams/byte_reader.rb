@@ -8,7 +8,7 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
     # @param retry_policy [RetryPolicy, nil] see {Stream#read}
-    # @param stop [Native::StopSignal, nil] of a {Consumer}
+    # @param stop [Native::StopSignal, nil] of a {Consumer} or {EventStream}
     def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil, stop: nil)
       @text = ContentType.text?(stream.known_content_type(:read))
       format = @text ? :text : :bytes

@@ -12,8 +12,10 @@ module DurableStreams
   # its Last-Event-ID header, misses and repeats nothing. A page that is reloaded keeps the `lastEventId` of its last
   # event itself, and passes it on as the `offset` parameter of {.app}, or in whatever way the application likes.
   #
-  # At the end of a closed stream comes an event named `end`, on which the page closes its EventSource. Another failure
-  # of the stream ends the response, so that the EventSource reconnects and learns the reason from the status.
+  # At the end of a closed stream comes an event named `end`, on which the page closes its EventSource. An outage of the
+  # Durable Streams server is waited for, also if you chose the retry policy: an EventSource that reconnected meanwhile
+  # would stop for good. Another failure of the stream ends the response, so that the EventSource reconnects and learns
+  # the reason from the status.
   #
   # Text comes as UTF-8, with LF as the end of a line, since server-sent events know no other.
   #
@@ -86,6 +88,7 @@ module DurableStreams
       @offset, @count, @ended = parse(last_event_id, "last_event_id") || parse(offset, "offset") || ["-1", 0, false]
       @reader = nil
       @first = :none
+      @stop = Native::StopSignal.new # With it, a reader goes on after outages.
     end
 
     # Sends the first request and waits for its response, for `heartbeat` seconds at most. Call it before the response
@@ -156,7 +159,7 @@ module DurableStreams
     end
 
     def json
-      [JsonReader.new(@stream, offset: @offset, live: :auto), Encoder::Items.new(@offset, @count)]
+      [JsonReader.new(@stream, offset: @offset, live: :auto, stop: @stop), Encoder::Items.new(@offset, @count)]
     end
 
     # By long-poll, because SSE does not carry text exactly.
@@ -165,7 +168,7 @@ module DurableStreams
         raise ArgumentError, "EventStream needs a stream of JSON or text; #{Redaction.url(@stream.url)} is #{type}"
       end
 
-      [ByteReader.new(@stream, offset: @offset, live: :long_poll), Encoder::Chunks.new(@offset, @count)]
+      [ByteReader.new(@stream, offset: @offset, live: :long_poll, stop: @stop), Encoder::Chunks.new(@offset, @count)]
     end
 
     def pass_on(&block)

@@ -17,7 +17,7 @@ module DurableStreams
     # @param cursor [String, nil] see {Stream#read}
     # @param retry_policy [RetryPolicy, nil] see {Stream#read}
     # @param each_yields [Symbol, nil] :batches or :items; nil: the configuration's
-    # @param stop [Native::StopSignal, nil] of a {Consumer}
+    # @param stop [Native::StopSignal, nil] of a {Consumer} or {EventStream}
     def initialize(stream, offset: "-1", live: :off, cursor: nil, retry_policy: nil, each_yields: nil, stop: nil)
       super(stream, :json, offset: offset, live: live, cursor: cursor, retry_policy: retry_policy, stop: stop)
       @items = (each_yields || stream.context.config.each_yields) == :items

@@ -21,7 +21,7 @@ module DurableStreams
     # @param live [Symbol, Boolean, nil] see {Stream#read}
     # @param cursor [String, nil] see {Stream#read}
     # @param retry_policy [RetryPolicy, nil] see {Stream#read}
-    # @param stop [Native::StopSignal, nil] of a {Consumer}
+    # @param stop [Native::StopSignal, nil] of a {Consumer} or {EventStream}
     # @api private
     def initialize(stream, format, stop: nil, **options)
       start = ReadOptions.normalize(**options)
