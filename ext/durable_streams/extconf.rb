@@ -1,14 +1,21 @@
 # frozen_string_literal: true
 
+require "rbconfig"
+require_relative "build_requirements"
+
+# The containers of rb-sys-dock set RUBY_TARGET. They have everything, elsewhere than this checks.
+unless ENV.key?("RUBY_TARGET")
+  missing = BuildRequirements.new.message
+  abort missing if missing
+end
+
 require "mkmf"
 require "rb_sys/mkmf"
 
 create_rust_makefile("durable_streams/durable_streams") do |config|
-  next if find_executable(ENV.fetch("CARGO", "cargo"))
-
-  # Without this message, make would only report a missing file. Under RubyGems, rb_sys tries to install Rust.
-  advice = "`cargo` was not found. Building durable_streams needs Rust 1.88 or later: install it from " \
-           "https://rustup.rs (cargo must be on PATH, or named by the variable CARGO), and install the gem again."
-  installs = ENV.fetch("RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN", config.rubygems_invoked?.to_s) != "false"
-  installs ? message("#{advice}\n") : abort(advice)
+  # Under RubyGems, rb_sys would download Rust without asking. RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN asks for it.
+  config.auto_install_rust_toolchain = false
+  # With musl, rustup's Rust links the C library statically by default. Such a program cannot load libclang, and such an
+  # extension cannot be loaded.
+  config.extra_rustflags += ["-C", "target-feature=-crt-static"] if RbConfig::CONFIG["target_os"] == "linux-musl"
 end

@@ -19,23 +19,71 @@ RSpec.describe "An installation" do
     [output, status.success?]
   end
 
-  describe "without Rust" do
+  describe "from source" do
     let(:extconf) { File.join(root, "ext/durable_streams/extconf.rb") }
-    let(:without_rust) do
-      { PATH: Dir.pwd, CARGO: nil, SOURCE_DATE_EPOCH: nil, RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN: nil }
+    let(:nothing) do
+      { PATH: Dir.pwd, HOME: Dir.pwd, CARGO: nil, CARGO_HOME: nil, SOURCE_DATE_EPOCH: nil,
+        RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN: nil }
     end
 
-    it "fails with what is missing and how to install it" do
-      output, succeeded = ruby(extconf, **without_rust)
-      expect(output).to include("`cargo` was not found", "https://rustup.rs")
+    def which(name)
+      ENV["PATH"].split(":").map { |folder| File.join(folder, name) }.find { |file| File.executable?(file) }
+    end
+
+    # Puts a program on PATH: the real one, or one that prints this.
+    def program(name, output = nil)
+      return File.symlink(which(name), name) unless output
+
+      File.write(name, "#!/bin/sh\necho '#{output}'\n")
+      File.chmod(0o755, name)
+    end
+
+    it "says what is missing and how to install it, in less than a screen" do
+      output, succeeded = ruby(extconf, **nothing)
+      expect(output).to include("Rust 1.88 or later: `cargo` was not found", "https://rustup.rs",
+                                "`#{RbConfig::CONFIG["CC"]}` was not found", "`make` was not found")
+      expect(output.lines.size).to be < 24
       expect(succeeded).to be(false)
       expect(File).not_to exist("Makefile")
     end
 
-    it "fails before rb_sys tries to install Rust, as it does under RubyGems" do
-      output, = ruby(extconf, **without_rust, SOURCE_DATE_EPOCH: "0")
-      expect(output).to include("`cargo` was not found", "https://rustup.rs")
-      expect(File).to exist("Makefile")
+    it "says the same under RubyGems, where rb_sys would download Rust" do
+      output, succeeded = ruby(extconf, **nothing, SOURCE_DATE_EPOCH: "0")
+      expect(output).to include("`cargo` was not found")
+      expect(succeeded).to be(false)
+      expect(File).not_to exist("Makefile")
+    end
+
+    it "requires the version of Rust that Cargo.toml names" do
+      program("cargo", "cargo 1.63.0 (fd9c4297c 2022-07-01)")
+      expect(ruby(extconf, **nothing).first).to include("Rust 1.88 or later: `cargo` is version 1.63.0")
+    end
+
+    it "requires a Rust that rustup has chosen" do
+      program("cargo", "error: no default is configured")
+      program("rustup", "rustup 1.28.2")
+      expect(ruby(extconf, **nothing).first)
+        .to include("`cargo --version` failed: error: no default is configured", "rustup default stable")
+    end
+
+    it "finds Rust that is not on PATH, and says how to put it there" do
+      FileUtils.mkdir_p(".cargo/bin")
+      Dir.chdir(".cargo/bin") { program("cargo", "cargo 1.90.0") }
+      expect(ruby(extconf,
+                  **nothing).first).to include("#{Dir.pwd}/.cargo/bin is not on PATH", ". #{Dir.pwd}/.cargo/env")
+    end
+
+    it "does not require Rust if rb_sys is to install it" do
+      expect(ruby(extconf, **nothing, RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN: "stable").first).not_to include("Rust")
+    end
+
+    it "downloads no Rust unless that is asked for" do
+      [RbConfig::CONFIG["CC"], "make", "as", "ld"].each { |name| program(name) }
+      output, succeeded = ruby(extconf, **nothing, CARGO: which("cargo"), HOME: nil, RUBYLIB: ENV["RUBYLIB"],
+                                                   RUSTUP_HOME: ENV.fetch("RUSTUP_HOME", "#{Dir.home}/.rustup"),
+                                                   SOURCE_DATE_EPOCH: "0")
+      expect(succeeded).to be(true), output
+      expect(File.read("Makefile")).to include("RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN ?= false")
     end
   end
 
@@ -63,12 +111,5 @@ RSpec.describe "An installation" do
       expect(required).to match(/durable_streams\.\w+/).and include("nil")
       expect(required).not_to include("gem pristine")
     end
-  end
-
-  it "includes every file that the README names" do
-    files = Gem::Specification.load(File.join(root, "durable_streams.gemspec")).files
-    named = File.read(File.join(root, "README.md")).scan(/\]\(((?!https?:)[^)]+)\)/).flatten
-    expect(named).not_to be_empty
-    expect(named.reject { |name| files.any? { |file| file == name || file.start_with?("#{name}/") } }).to eq([])
   end
 end
