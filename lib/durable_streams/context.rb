@@ -10,7 +10,7 @@ module DurableStreams
     # Process-wide settings for tests. They apply to streams created afterwards.
     # @api private
     class << self
-      # @return [#call, nil] the transport: receives a {Native::Request} and responds to it; nil: the network
+      # @return [#call, nil] the transport: receives a `Native::Request` and responds to it; nil: the network
       attr_accessor :transport
 
       # @return [String, nil] the URL that paths are joined to if no base_url is configured

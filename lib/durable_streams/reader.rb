@@ -17,11 +17,8 @@ module DurableStreams
 
     # @param stream [Stream]
     # @param format [Symbol] :json, :bytes or :text
-    # @param offset [String, nil] see {Stream#read}
-    # @param live [Symbol, Boolean, nil] see {Stream#read}
-    # @param cursor [String, nil] see {Stream#read}
-    # @param retry_policy [RetryPolicy, nil] see {Stream#read}
     # @param stop [Native::StopSignal, nil] of a {Consumer} or {EventStream}
+    # @param options [Hash] offset, live, cursor and retry_policy: see {Stream#read}
     # @api private
     def initialize(stream, format, stop: nil, **options)
       start = ReadOptions.normalize(**options)

@@ -119,7 +119,8 @@ module DurableStreams
     # @!attribute [r] expires_at
     #   @return [Time, nil] when the stream expires
 
-    # @param members [Hash] the attributes; `offset` is an alias of `next_offset`
+    # Takes the attributes.
+    # @param offset [String, nil] another name of next_offset
     def initialize(exists: true, content_type: nil, offset: nil, next_offset: offset, etag: nil, cache_control: nil,
                    stream_closed: false, ttl_seconds: nil, expires_at: nil)
       super(exists: exists, content_type: content_type, next_offset: next_offset, etag: etag,

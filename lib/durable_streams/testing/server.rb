@@ -22,11 +22,13 @@ module DurableStreams
       # The server did not start, or its program was not found. The message includes the server's log.
       class StartError < StandardError; end
 
+      # Servers listen on this address only.
       HOST = "127.0.0.1"
       # Name of the program.
       PROGRAM = "durable-streams-server"
-      # Seconds that a server may take to listen, and to end after a TERM.
+      # Seconds that a server may take to listen.
       START_TIMEOUT = 20
+      # Seconds that a server may take to end after a TERM.
       STOP_TIMEOUT = 3
       # Another process may take the free port before the server binds it.
       START_ATTEMPTS = 5
