@@ -37,9 +37,16 @@ begin
 rescue LoadError => e
   raise unless e.path == "durable_streams/durable_streams"
 
+  others = Dir.glob("durable_streams/[0-9]*/", base: __dir__).map { |folder| File.basename(folder) }.sort
+  advice = if others.empty?
+             "Installed gem: run `gem pristine durable_streams` (needs Rust, https://rustup.rs, a C compiler and " \
+               "libclang). Checkout: run bin/setup, then `rake compile`."
+           else
+             "Installed gem: this precompiled gem is for Ruby #{others.join(", ")}. Run " \
+               "`gem install durable_streams --platform ruby`, which builds it."
+           end
   raise LoadError, "#{e.message}: the native extension of durable_streams is not built for Ruby #{RUBY_VERSION} on " \
-                   "#{RUBY_PLATFORM}. Installed gem: run `gem pristine durable_streams` (needs Rust, " \
-                   "https://rustup.rs, a C compiler and libclang). Checkout: run bin/setup, then `rake compile`."
+                   "#{RUBY_PLATFORM}. #{advice}"
 end
 
 require_relative "durable_streams/redaction"
