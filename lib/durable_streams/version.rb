@@ -2,5 +2,5 @@
 
 module DurableStreams
   # The version of this gem, by semantic versioning.
-  VERSION = "0.1.0"
+  VERSION = "0.2.0"
 end

@@ -5,7 +5,7 @@ require "tmpdir"
 require_relative "../../rakelib/native_gem"
 
 # Installs the precompiled gem, with the extension that is being tested, as on a system without Rust.
-RSpec.describe NativeGem do
+RSpec.describe NativeGem, without: :gc_pressure do
   before(:context) do
     @folder = Dir.mktmpdir
     gemspec = Gem::Specification.load(File.join(root, "durable_streams.gemspec"))
