@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::AUTHORIZATION;
 pub use http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::error::{Error, Kind, Result};
 use crate::url::{displayed, shown};
@@ -48,7 +48,13 @@ pub fn path_of(url: &str) -> Result<String> {
 }
 
 fn parse(url: &str) -> Result<Url> {
-    let parsed = Url::parse(url).map_err(|e| bad_url(url, &e.to_string()))?;
+    let parsed = Url::parse(url).map_err(|error| {
+        let reason = match error {
+            ParseError::IdnaError => "its host is not ASCII: write it in punycode, such as xn--bcher-kva.example",
+            error => return bad_url(url, &error.to_string()),
+        };
+        bad_url(url, reason)
+    })?;
     if !matches!(parsed.scheme(), "http" | "https") {
         let reason = format!("its scheme is {:?}; http and https can be used", parsed.scheme());
         return Err(bad_url(url, &reason));
@@ -200,6 +206,14 @@ mod tests {
         let (name, value) = &target.fixed.headers[0];
         assert_eq!((name, value.to_str().unwrap()), (&AUTHORIZATION, "Basic bWU6cEBzcw=="));
         assert!(!format!("{target:?}").contains("ss"));
+    }
+
+    #[test]
+    fn takes_hosts_in_punycode_only() {
+        let url = "https://xn--bcher-kva.example/s";
+        assert_eq!(target(url, &[]).unwrap().display(), url);
+        let error = target("https://b\u{fc}cher.example/s", &[]).map(drop).unwrap_err();
+        assert!(error.to_string().contains("write it in punycode"), "{error}");
     }
 
     #[test]
