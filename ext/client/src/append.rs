@@ -24,7 +24,7 @@ use crate::exchange::{attempt, retry};
 use crate::fork::{self, ProcessBound};
 use crate::inline::job::{Job, PauseEvent};
 use crate::lock::Mutex;
-use crate::runtime::runtime;
+use crate::runtime::{TaskFuture, runtime};
 
 mod caller;
 
@@ -236,7 +236,8 @@ impl LeaderDriver {
         if let Some(leader) = next
             && let Ok(runtime) = runtime()
         {
-            runtime.spawn(Self::new(&self.appender, leader).send_all());
+            let sending: TaskFuture<()> = Box::pin(Self::new(&self.appender, leader).send_all());
+            runtime.spawn(sending);
         }
     }
 

@@ -8,9 +8,10 @@ use durable_streams_protocol::error::{Purpose, Result};
 use durable_streams_protocol::operations::{self, AppendSuccess, Create, Head};
 use durable_streams_protocol::request::{Context, Request, Response};
 
+use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::retry::send_with_retries;
-use crate::inline::job::Job;
+use crate::inline::job::{AnyJob, AnyResult, Job};
 
 /// Gets a stream's metadata (HEAD). `purpose` is the operation that needs it, if there is one.
 pub fn head(endpoint: &Arc<Endpoint>, purpose: Option<Purpose>) -> Job<Head> {
@@ -60,15 +61,27 @@ pub fn append(
     Ok(job(endpoint, request, operations::appended))
 }
 
+/// Makes a job's result from the response.
+pub(crate) type ResponseMeaning = Box<dyn FnOnce(Response, &Context<'_>) -> Result<AnyResult> + Send>;
+
+/// `meaning`, with a result of any type.
+pub(crate) fn any_meaning<T: Send + 'static>(
+    meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
+) -> ResponseMeaning {
+    Box::new(|response, context| meaning(response, context).map(|result| Box::new(result) as AnyResult))
+}
+
 /// A job that sends `request`, with retries. `meaning` makes the outcome from the response.
 fn job<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,
     meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
 ) -> Job<T> {
-    let to = Arc::clone(endpoint);
-    Job::new(endpoint, request.operation, |pool| async move {
-        let response = send_with_retries(&to, &pool, &request).await?;
-        meaning(response, &to.context(request.operation))
-    })
+    let (to, meaning) = (Arc::clone(endpoint), any_meaning(meaning));
+    AnyJob::new(endpoint, request.operation, |pool| run(to, pool, request, meaning)).of()
+}
+
+async fn run(to: Arc<Endpoint>, pool: Pool, request: Request, meaning: ResponseMeaning) -> Result<AnyResult> {
+    let response = send_with_retries(&to, &pool, &request).await?;
+    meaning(response, &to.context(request.operation))
 }

@@ -77,6 +77,9 @@ fn try_threads(count: usize) -> io::Result<()> {
     })
 }
 
+/// What tasks run. Boxed, so that tokio's code is compiled once for each result instead of for every future.
+pub(crate) type TaskFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A running request. If it is dropped before its end, the request is cancelled and its connection is closed.
 pub struct Task<T>(ProcessBound<AbortOnDrop<T>>);
 
@@ -119,6 +122,11 @@ impl<T: Send + 'static> Task<T> {
     /// # Errors
     /// If the runtime cannot be started.
     pub fn spawn(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<Self> {
+        Self::spawn_boxed(Box::pin(future))
+    }
+
+    /// As [`Task::spawn`].
+    pub(crate) fn spawn_boxed(future: TaskFuture<Result<T>>) -> Result<Self> {
         Ok(Self(ProcessBound::new(AbortOnDrop(runtime()?.spawn(future)))))
     }
 }

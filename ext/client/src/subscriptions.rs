@@ -7,10 +7,12 @@ use durable_streams_protocol::error::Result;
 use durable_streams_protocol::request::{Context, Request, Response};
 use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck};
 
+use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::attempt_completely;
 use crate::exchange::retry::with_retries;
-use crate::inline::job::Job;
+use crate::inline::job::{AnyJob, AnyResult, Job};
+use crate::requests::{ResponseMeaning, any_meaning};
 
 /// Creates a subscription (PUT). Gives it as JSON.
 pub fn create(endpoint: &Arc<Endpoint>, subscription: &NewSubscription) -> Job<Bytes> {
@@ -75,11 +77,13 @@ fn job<T: Send + 'static>(
     request: Request,
     meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
 ) -> Job<T> {
-    let to = Arc::clone(endpoint);
-    Job::new(endpoint, request.operation, |pool| async move {
-        let policy = &to.client().config().retry;
-        let one_try = || attempt_completely(&to, &pool, &request);
-        let response = with_retries(policy, &to, &request, one_try).await?;
-        meaning(response, &to.context(request.operation))
-    })
+    let (to, meaning) = (Arc::clone(endpoint), any_meaning(meaning));
+    AnyJob::new(endpoint, request.operation, |pool| run(to, pool, request, meaning)).of()
+}
+
+async fn run(to: Arc<Endpoint>, pool: Pool, request: Request, meaning: ResponseMeaning) -> Result<AnyResult> {
+    let policy = &to.client().config().retry;
+    let one_try = || attempt_completely(&to, &pool, &request);
+    let response = with_retries(policy, &to, &request, one_try).await?;
+    meaning(response, &to.context(request.operation))
 }

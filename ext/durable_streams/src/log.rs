@@ -22,7 +22,10 @@ pub(crate) fn write_log(ruby: &Ruby) -> Result<(), Error> {
 }
 
 /// Like [`wait`], for a wait that may last as long as an outage. Writes lines that are added meanwhile.
-pub(crate) fn wait_and_log<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
+pub(crate) fn wait_and_log<F: Future<Output: Send> + Send + 'static>(
+    ruby: &Ruby,
+    future: F,
+) -> Result<F::Output, Error> {
     let mut future = Box::pin(future);
     loop {
         write_log(ruby)?;

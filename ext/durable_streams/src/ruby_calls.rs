@@ -9,6 +9,7 @@
 //!
 //! The HTTP request itself knows nothing of Ruby. Read [`RubyCall`], [`CallSender`] and [`ApplicationCode`] first.
 
+use std::any::Any;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use std::task::{Context, Poll};
 
 use durable_streams_client::endpoint::{DynamicValues, OriginTrust, TrustFuture, ValuesFuture};
 use durable_streams_client::fork::ProcessBound;
-use durable_streams_client::inline::job::Job;
+use durable_streams_client::inline::job::{AnyJob, AnyResult, Job};
 use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
 use durable_streams_protocol::error::{Kind, Result as CoreResult};
 use durable_streams_protocol::target::Values;
@@ -26,6 +27,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, Error, Ruby, Value, gc};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::errors;
 use crate::fiber_guard::FiberGuard;
 use crate::handles::GcHandle;
 use crate::nested::computing;
@@ -64,6 +66,9 @@ impl RubyCall {
         }
     }
 }
+
+/// What a caller waits with while Ruby code runs.
+type WaitState = Box<dyn Any + Send>;
 
 /// Receives the Ruby calls of the requests of one caller, or of one reader.
 pub(crate) type CallReceiver = mpsc::UnboundedReceiver<RubyCall>;
@@ -184,6 +189,15 @@ impl ApplicationCode {
     /// Whatever the application's code raises; it belongs to the caller, which stops waiting. So `wait_state` is
     /// dropped first and the call after it: a request that others wait for then sends its call to one of them.
     fn run_for_caller<T: Send + 'static>(&self, ruby: &Ruby, call: RubyCall, wait_state: T) -> Result<T, Error> {
+        let wait_state = self.run_with_state(ruby, call, Box::new(wait_state))?;
+        let wait_state = wait_state.downcast::<T>();
+        wait_state
+            .map(|state| *state)
+            .map_err(|_| errors::internal(ruby, "a call returned another's state"))
+    }
+
+    /// As [`ApplicationCode::run_for_caller`]; compiled once instead of for every type of state.
+    fn run_with_state(&self, ruby: &Ruby, call: RubyCall, wait_state: WaitState) -> Result<WaitState, Error> {
         if call.is_cancelled() {
             return Ok(wait_state);
         }
@@ -257,12 +271,12 @@ impl ApplicationCode {
 
 /// Runs `compute` for the caller that waits with `wait_state`, and sends the result to the request. See
 /// [`ApplicationCode::run_for_caller`].
-fn reply_for_caller<T: Send + 'static, R: Send + 'static>(
+fn reply_for_caller<R: Send + 'static>(
     ruby: &Ruby,
-    wait_state: T,
+    wait_state: WaitState,
     reply: oneshot::Sender<Result<R, Kind>>,
     compute: impl FnOnce() -> Result<R, Error>,
-) -> Result<T, Error> {
+) -> Result<WaitState, Error> {
     let guard = FiberGuard::new(ruby, (wait_state, reply));
     let computed = compute();
     let (wait_state, reply) = guard.take(ruby)?;
@@ -348,9 +362,18 @@ where
 pub(crate) fn run_job_with_calls<T: Send + 'static>(
     ruby: &Ruby,
     application: Option<&ApplicationCode>,
-    mut calls: Option<CallReceiver>,
+    calls: Option<CallReceiver>,
     job: Job<T>,
 ) -> Result<CoreResult<T>, Error> {
+    run_any_job(ruby, application, calls, job.into_any()).map(Job::result)
+}
+
+fn run_any_job(
+    ruby: &Ruby,
+    application: Option<&ApplicationCode>,
+    mut calls: Option<CallReceiver>,
+    job: AnyJob,
+) -> Result<CoreResult<AnyResult>, Error> {
     let spawned = match start_inline(job) {
         Ok(Ok(mut inline)) => loop {
             match inline.run(ruby, |context| poll_call(calls.as_mut(), context))? {

@@ -40,17 +40,21 @@ const SPINS: u32 = 20;
 ///
 /// Call it with the GVL, outside any lock that another Ruby thread or fiber may want. The future must own all that its
 /// work needs: the GC may free a parked fiber with its stack, and then only the future is dropped.
-pub(crate) fn wait<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
+pub(crate) fn wait<F: Future<Output: Send> + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, 0)
 }
 
 /// As [`wait`], for an event that many threads wait for and that comes within microseconds. Checking for it a few times
 /// is then cheaper than to sleep and be woken.
-pub(crate) fn wait_soon<F: Future + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
+pub(crate) fn wait_soon<F: Future<Output: Send> + Send + 'static>(ruby: &Ruby, future: F) -> Result<F::Output, Error> {
     wait_spinning(ruby, future, SPINS)
 }
 
-fn wait_spinning<F: Future + Send + 'static>(ruby: &Ruby, future: F, spins: u32) -> Result<F::Output, Error> {
+fn wait_spinning<F: Future<Output: Send> + Send + 'static>(
+    ruby: &Ruby,
+    future: F,
+    spins: u32,
+) -> Result<F::Output, Error> {
     #[cfg(all(unix, ruby_gte_3_1))]
     if let Some(scheduler) = scheduled::current() {
         return scheduled::wait(ruby, scheduler, future);

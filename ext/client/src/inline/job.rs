@@ -1,15 +1,17 @@
-//! Jobs: requests that have not started. A job runs on the runtime's threads ([`Job::spawn`]), or inline, on the thread
-//! that waits for it (`Job::into_inline`).
+//! Jobs: requests that have not started. A job runs on the runtime's threads ([`AnyJob::spawn`]), or inline, on the thread
+//! that waits for it (`AnyJob::into_inline`).
 
+use std::any::Any;
 use std::future::Future;
-use std::pin::Pin;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use durable_streams_protocol::error::{Operation, Result};
+use durable_streams_protocol::error::{Error, Kind, Operation, Result};
+use futures_util::{FutureExt, TryFutureExt};
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::runtime::Task;
+use crate::runtime::{Task, TaskFuture};
 
 /// Whether the thread that runs an inline job pauses or resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +23,20 @@ pub(crate) enum PauseEvent {
 }
 
 type PauseHook = Box<dyn Fn(PauseEvent) + Send>;
-type JobFuture<T> = Box<dyn Future<Output = Result<T>> + Send>;
 
-/// A request that has not started, and what its response means. If it is dropped, the request is never sent.
-pub struct Job<T> {
+/// What a job results in, of any type.
+pub type AnyResult = Box<dyn Any + Send>;
+
+/// A job with a result of any type, so that what runs jobs is compiled once instead of for every type.
+pub struct AnyJob {
     endpoint: Arc<Endpoint>,
     operation: Operation,
-    begin: Box<dyn FnOnce(Pool) -> Pin<JobFuture<T>> + Send>,
+    begin: Box<dyn FnOnce(Pool) -> TaskFuture<Result<AnyResult>> + Send>,
     pause_hook: Option<PauseHook>,
 }
 
-impl<T: Send + 'static> Job<T> {
-    pub(crate) fn new<F: Future<Output = Result<T>> + Send + 'static>(
+impl AnyJob {
+    pub(crate) fn new<F: Future<Output = Result<AnyResult>> + Send + 'static>(
         endpoint: &Arc<Endpoint>,
         operation: Operation,
         begin: impl FnOnce(Pool) -> F + Send + 'static,
@@ -45,19 +49,66 @@ impl<T: Send + 'static> Job<T> {
         }
     }
 
-    /// Has `pause_hook` called when the thread that runs the job inline pauses or resumes it.
-    pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Self {
-        self.pause_hook = Some(Box::new(pause_hook));
-        self
+    /// The same job, whose results are of this type.
+    pub(crate) fn of<T>(self) -> Job<T> {
+        Job {
+            job: self,
+            result: PhantomData,
+        }
     }
 
     /// Starts the job on the runtime's threads.
     ///
     /// # Errors
     /// If the client is closed or the runtime cannot be started.
-    pub fn spawn(self) -> Result<Task<T>> {
+    pub fn spawn(self) -> Result<Task<AnyResult>> {
         let pool = self.endpoint.pool(self.operation)?;
-        Task::spawn((self.begin)(pool))
+        Task::spawn_boxed((self.begin)(pool))
+    }
+}
+
+/// A request that has not started, and what its response means. If it is dropped, the request is never sent.
+pub struct Job<T> {
+    job: AnyJob,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T: Send + 'static> Job<T> {
+    pub(crate) fn new<F: Future<Output = Result<T>> + Send + 'static>(
+        endpoint: &Arc<Endpoint>,
+        operation: Operation,
+        begin: impl FnOnce(Pool) -> F + Send + 'static,
+    ) -> Self {
+        let begin = move |pool| begin(pool).map_ok(|result| Box::new(result) as AnyResult);
+        AnyJob::new(endpoint, operation, begin).of()
+    }
+
+    /// Has `pause_hook` called when the thread that runs the job inline pauses or resumes it.
+    pub(crate) fn on_pause(mut self, pause_hook: impl Fn(PauseEvent) + Send + 'static) -> Self {
+        self.job.pause_hook = Some(Box::new(pause_hook));
+        self
+    }
+
+    /// The same job, with [`Job::result`] for its outcome.
+    pub fn into_any(self) -> AnyJob {
+        self.job
+    }
+
+    /// The outcome of such a job.
+    ///
+    /// # Errors
+    /// Those of the job.
+    pub fn result(outcome: Result<AnyResult>) -> Result<T> {
+        let other = |_| Error::plain(Kind::Internal, "internal error: another job's result".to_owned());
+        outcome.and_then(|result| result.downcast().map(|result| *result).map_err(other))
+    }
+
+    /// As [`AnyJob::spawn`].
+    ///
+    /// # Errors
+    /// As [`AnyJob::spawn`].
+    pub fn spawn(self) -> Result<impl Future<Output = Result<T>> + Send + use<T>> {
+        Ok(self.job.spawn()?.map(Self::result))
     }
 }
 
@@ -76,48 +127,48 @@ pub use inline_job::{InlineJob, RunOutcome};
 mod inline_job {
     use std::future::{Future, poll_fn};
     use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use durable_streams_protocol::error::{Error, Kind};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
     use tokio::time::{Instant, Sleep, sleep};
 
     use std::time::Duration;
 
-    use super::{Job, JobFuture, PauseEvent, PauseHook, Pin, Result};
+    use super::{AnyJob, AnyResult, Error, Kind, PauseEvent, PauseHook, Result, TaskFuture};
     use crate::fork::{ProcessBound, forked};
     use crate::inline::runtime::{InlineRuntime, Notifier, existing_inline_runtimes, inline_runtimes};
 
     /// A job that the thread that waits for it carries out. It makes progress only in [`InlineJob::run`]. If it is
     /// dropped before its end, its request is cancelled and its connection is closed.
-    pub struct InlineJob<T>(ProcessBound<Box<StartedJob<T>>>);
+    pub struct InlineJob(ProcessBound<Box<StartedJob>>);
 
-    struct StartedJob<T> {
+    struct StartedJob {
         /// `None` only while it is being dropped.
         inline_runtime: Option<InlineRuntime>,
-        future: Pin<JobFuture<T>>,
+        future: TaskFuture<Result<AnyResult>>,
         pause_hook: Option<PauseHook>,
         paused: bool,
         done: bool,
     }
 
     /// Why [`InlineJob::run`] has returned.
-    pub enum RunOutcome<T, A> {
+    pub enum RunOutcome<A> {
         /// The job is done. `run` must not be called again.
-        Done(Result<T>),
+        Done(Result<AnyResult>),
         /// `poll_other` was ready first. Call `run` again to go on.
         Other(A),
         /// The thread was interrupted. Call `run` again to go on.
         Interrupted,
     }
 
-    impl<T: Send + 'static> Job<T> {
-        /// Makes this an inline job, or gives it back if all inline runtimes are in use. Then use [`Job::spawn`].
+    impl AnyJob {
+        /// Makes this an inline job, or gives it back if all inline runtimes are in use. Then use [`AnyJob::spawn`].
         ///
         /// # Errors
         /// If the client is closed or the runtime cannot be started.
-        pub fn into_inline(self) -> Result<std::result::Result<InlineJob<T>, Self>> {
+        pub fn into_inline(self) -> Result<std::result::Result<InlineJob, Self>> {
             let runtimes = inline_runtimes();
             let Some(mut inline_runtime) = runtimes.take() else {
                 return Ok(Err(self));
@@ -138,7 +189,7 @@ mod inline_job {
         }
     }
 
-    impl<T> InlineJob<T> {
+    impl InlineJob {
         /// Runs the job on the calling thread until it is done, `poll_other` is ready or `interrupted` returns true.
         /// Calls `interrupted` at the beginning, when `notifier` becomes readable, and once in every `period` if there
         /// is one.
@@ -148,7 +199,7 @@ mod inline_job {
             period: Option<Duration>,
             interrupted: impl Fn() -> bool,
             poll_other: impl FnMut(&mut Context<'_>) -> Poll<A>,
-        ) -> RunOutcome<T, A> {
+        ) -> RunOutcome<A> {
             match self.0.get_mut() {
                 None => RunOutcome::Done(Err(forked())),
                 Some(started) => started.run(notifier, period, &interrupted, poll_other),
@@ -156,14 +207,14 @@ mod inline_job {
         }
     }
 
-    impl<T> StartedJob<T> {
+    impl StartedJob {
         fn run<A>(
             &mut self,
             notifier: BorrowedFd<'static>,
             period: Option<Duration>,
             interrupted: &impl Fn() -> bool,
             mut poll_other: impl FnMut(&mut Context<'_>) -> Poll<A>,
-        ) -> RunOutcome<T, A> {
+        ) -> RunOutcome<A> {
             self.resume();
             let Some(InlineRuntime {
                 runtime,
@@ -216,7 +267,7 @@ mod inline_job {
         }
     }
 
-    impl<T> Drop for StartedJob<T> {
+    impl Drop for StartedJob {
         fn drop(&mut self) {
             if let Some(inline_runtime) = self.inline_runtime.take()
                 && let Some(runtimes) = existing_inline_runtimes()
@@ -320,7 +371,7 @@ mod tests {
         let endpoint = Endpoint::new(Client::new(Config::for_tests()), "http://h/s", Values::default(), None);
         let endpoint = Arc::new(endpoint.unwrap());
         let job: Job<()> = Job::new(&endpoint, Operation::Head, |_| pending());
-        let mut inline_job = job.into_inline().unwrap().ok().unwrap();
+        let mut inline_job = job.into_any().into_inline().unwrap().ok().unwrap();
         let checks = Cell::new(0);
         let third_time = || checks.replace(checks.get() + 1) == 2;
         let period = Some(Duration::from_millis(1));

@@ -108,7 +108,7 @@ impl InlineRuntimes {
         drop(state);
         if begin {
             match runtime::runtime() {
-                Ok(runtime) => drop(runtime.spawn(sweep())),
+                Ok(runtime) => drop(runtime.spawn(Box::pin(sweep()) as runtime::TaskFuture<()>)),
                 // The system refuses threads. The next runtime that is given back causes another try.
                 Err(_) => self.0.lock().sweeping = false,
             }

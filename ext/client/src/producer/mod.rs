@@ -18,7 +18,7 @@ use reqwest::header::CONTENT_TYPE;
 
 use crate::endpoint::Endpoint;
 use crate::fork::ProcessBound;
-use crate::runtime::{Task, runtime};
+use crate::runtime::{Task, TaskFuture, runtime};
 
 mod driver;
 mod error;
@@ -121,7 +121,8 @@ impl Producer {
         };
         let runtime = runtime()?;
         registry::add(&shared);
-        runtime.spawn(driver::drive(Arc::clone(&shared), sender, listener));
+        let driving: TaskFuture<()> = Box::pin(driver::drive(Arc::clone(&shared), sender, listener));
+        runtime.spawn(driving);
         Ok(Self { shared })
     }
 

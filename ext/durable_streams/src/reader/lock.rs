@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use durable_streams_client::close_signal::CloseSignal;
 use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::inline::job::Job;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::EventsLock;
 use durable_streams_client::runtime::Timer;
@@ -97,13 +98,13 @@ impl ReaderLock {
         let Some(job) = job else {
             return Ok(Some(self));
         };
-        let Ok(mut inline) = start_inline(job).map_err(|error| errors::raise(ruby, error))? else {
+        let Ok(mut inline) = start_inline(job.into_any()).map_err(|error| errors::raise(ruby, error))? else {
             return Ok(None);
         };
         let mut closed = pin!(closing.closed());
         match inline.run(ruby, |context| closed.as_mut().poll(context))? {
             InlineOutcome::Done(outcome) => {
-                let is_whole = outcome.map_err(|error| errors::raise(ruby, error))?;
+                let is_whole = Job::<bool>::result(outcome).map_err(|error| errors::raise(ruby, error))?;
                 Ok(is_whole.then_some(self))
             }
             InlineOutcome::Other(()) => Ok(None),

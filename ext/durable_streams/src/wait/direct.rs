@@ -8,32 +8,37 @@ use std::task::Waker;
 use magnus::{Error, Ruby};
 
 use super::gvl::{PolledInterrupts, check_interrupts, without_gvl};
-use super::outcome::poll;
+use super::outcome::PolledFuture;
 use super::parker::{Parker, WakeReason};
 
 /// See [`super::wait`]. Before it sleeps, the thread checks `spins` times for a wake-up.
-pub(super) fn wait<F: Future>(ruby: &Ruby, mut future: Pin<&mut F>, spins: u32) -> Result<F::Output, Error> {
+pub(super) fn wait<F: Future>(ruby: &Ruby, future: Pin<&mut F>, spins: u32) -> Result<F::Output, Error> {
+    let mut polled = PolledFuture::new(future);
+    wait_until(&mut |waker| polled.poll(waker), spins)?;
+    polled.result(ruby)
+}
+
+/// Waits until `ended` returns true. Takes a trait object, so that it is compiled once instead of for every future.
+fn wait_until(ended: &mut dyn FnMut(&Waker) -> bool, spins: u32) -> Result<(), Error> {
     let pooled = Parker::acquire();
     let parker = pooled.parker();
     let waker = Waker::from(Arc::clone(parker));
     // A future that is ready already does not need to release the GVL.
-    let mut outcome = poll(future.as_mut(), &waker);
-    loop {
-        if let Some(outcome) = outcome.take() {
-            return outcome.result(ruby);
-        }
+    let mut has_ended = ended(&waker);
+    while !has_ended {
         let polled = PolledInterrupts::new();
         without_gvl(parker, || {
             parker.spin(spins);
-            while outcome.is_none() {
+            while !has_ended {
                 match parker.sleep(polled.period(), || polled.is_pending()) {
-                    WakeReason::Woken => outcome = poll(future.as_mut(), &waker),
+                    WakeReason::Woken => has_ended = ended(&waker),
                     WakeReason::Interrupted => return,
                 }
             }
         });
-        if outcome.is_none() {
+        if !has_ended {
             check_interrupts()?;
         }
     }
+    Ok(())
 }

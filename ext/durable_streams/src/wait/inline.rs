@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
-use durable_streams_client::inline::job::{InlineJob, Job, RunOutcome};
+use durable_streams_client::inline::job::{AnyJob, InlineJob, RunOutcome};
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -16,8 +16,8 @@ use super::parker::{Parker, PooledParker};
 use crate::errors;
 
 /// An inline job that the calling thread runs. It moves only inside [`InlineWait::run`]. Dropping it cancels it.
-pub(crate) struct InlineWait<T> {
-    job: InlineJob<T>,
+pub(crate) struct InlineWait {
+    job: InlineJob,
     pooled: PooledParker,
     notifier: BorrowedFd<'static>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct InlineWait<T> {
 ///
 /// # Errors
 /// If the client is closed or the runtime cannot be started.
-pub(crate) fn start_inline<T: Send + 'static>(job: Job<T>) -> CoreResult<StdResult<InlineWait<T>, Job<T>>> {
+pub(crate) fn start_inline(job: AnyJob) -> CoreResult<StdResult<InlineWait, AnyJob>> {
     let Some((pooled, notifier)) = acquire_parker() else {
         return Ok(Err(job));
     };
@@ -51,7 +51,7 @@ fn acquire_parker() -> Option<(PooledParker, BorrowedFd<'static>)> {
     Some((pooled, notifier))
 }
 
-impl<T: Send + 'static> InlineWait<T> {
+impl InlineWait {
     /// Runs the job until it ends or `other` is ready. Interrupts are handled as in [`super::wait`].
     ///
     /// Call it with the GVL, outside any lock that another Ruby thread or fiber may want.
@@ -59,7 +59,7 @@ impl<T: Send + 'static> InlineWait<T> {
         &mut self,
         ruby: &Ruby,
         mut other: impl FnMut(&mut Context<'_>) -> Poll<A>,
-    ) -> Result<InlineOutcome<T, A>, Error> {
+    ) -> Result<InlineOutcome<A>, Error> {
         let parker = self.pooled.parker();
         loop {
             let mut ran = Outcome::Ready(RunOutcome::Interrupted);

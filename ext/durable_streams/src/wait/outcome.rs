@@ -1,10 +1,12 @@
 //! How awaited work ended.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use durable_streams_client::inline::job::AnyResult;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -18,9 +20,9 @@ pub(super) enum Outcome<T> {
 
 /// Why the run of an inline job ended.
 #[cfg_attr(not(unix), expect(dead_code, reason = "never made"))]
-pub(crate) enum InlineOutcome<T, A> {
+pub(crate) enum InlineOutcome<A> {
     /// The job ended. It must not run again.
-    Done(CoreResult<T>),
+    Done(CoreResult<AnyResult>),
     /// The other event came first.
     Other(A),
 }
@@ -35,8 +37,33 @@ impl<T> Outcome<T> {
     }
 }
 
-/// Polls the future. Returns its outcome once it ends, also by a panic. It must not be polled after that.
-pub(super) fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Option<Outcome<F::Output>> {
+/// A future, and its outcome once it has ended.
+pub(super) struct PolledFuture<F: Deref<Target: Future>> {
+    future: Pin<F>,
+    outcome: Option<Outcome<<F::Target as Future>::Output>>,
+}
+
+impl<F: DerefMut<Target: Future>> PolledFuture<F> {
+    pub(super) fn new(future: Pin<F>) -> Self {
+        Self { future, outcome: None }
+    }
+
+    /// Polls the future. Returns true once it has ended, also by a panic. It must not be polled after that.
+    pub(super) fn poll(&mut self, waker: &Waker) -> bool {
+        self.outcome = poll(self.future.as_mut(), waker);
+        self.outcome.is_some()
+    }
+
+    /// The result of the future that has ended.
+    pub(super) fn result(self, ruby: &Ruby) -> Result<<F::Target as Future>::Output, Error> {
+        let unended = || Outcome::Panicked("a wait returned before its end".to_owned());
+        self.outcome.unwrap_or_else(unended).result(ruby)
+    }
+}
+
+// Not inlined: both ways to wait then share the code of each future.
+#[inline(never)]
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Option<Outcome<F::Output>> {
     let mut context = Context::from_waker(waker);
     match catch_unwind(AssertUnwindSafe(|| future.poll(&mut context))) {
         Ok(Poll::Ready(output)) => Some(Outcome::Ready(output)),

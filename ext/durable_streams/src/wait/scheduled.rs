@@ -5,6 +5,7 @@
 //! directly, without another Ruby thread. An exception raised into the fiber (it is cancelled, or the scheduler closes)
 //! comes out of the wait like any other.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use magnus::{DataTypeFunctions, Error, RModule, Ruby, TryConvert, TypedData, Val
 use rb_sys::VALUE;
 
 use super::notifier::Notifier;
-use super::outcome::poll;
+use super::outcome::PolledFuture;
 use crate::errors;
 use crate::fiber_guard::FiberGuard;
 
@@ -41,32 +42,52 @@ pub(super) fn current() -> Option<Scheduler> {
 /// See [`super::wait`].
 pub(super) fn wait<F>(ruby: &Ruby, scheduler: Scheduler, future: F) -> Result<F::Output, Error>
 where
-    F: Future + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
 {
-    let mut future = Box::pin(future);
+    let mut polled = Box::new(PolledFuture::new(Box::pin(future)));
     // A future that is ready already needs no notifier.
-    if let Some(outcome) = poll(future.as_mut(), Waker::noop()) {
-        return outcome.result(ruby);
+    if !polled.poll(Waker::noop()) {
+        let work: Box<dyn Any + Send> = wait_for(ruby, scheduler, polled)?;
+        let returned = work.downcast::<PolledFuture<Box<F>>>();
+        polled = returned.map_err(|_| errors::internal(ruby, "a wait returned another's work"))?;
     }
+    polled.result(ruby)
+}
+
+/// What a fiber waits for.
+trait Work: Any + Send {
+    /// Returns true once it has ended.
+    fn poll(&mut self, waker: &Waker) -> bool;
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Work for PolledFuture<Box<F>> {
+    fn poll(&mut self, waker: &Waker) -> bool {
+        Self::poll(self, waker)
+    }
+}
+
+/// Waits until `work` has ended, and returns it. Takes a trait object, so that it is compiled once instead of for every
+/// future.
+fn wait_for(ruby: &Ruby, scheduler: Scheduler, work: Box<dyn Work>) -> Result<Box<dyn Work>, Error> {
     let pool = NotifierPool::of_this_thread(ruby)?;
     let PooledNotifier { notifier, io } = pool.take(ruby)?;
     // While the fiber is parked, its stack owns nothing: the GC may free it without running destructors.
-    let guard = FiberGuard::new(ruby, (future, notifier));
+    let guard = FiberGuard::new(ruby, (work, notifier));
     let waited = loop {
-        let polled = guard.with(ruby, |(future, notifier)| {
+        let ended = guard.with(ruby, |(work, notifier)| {
             notifier.clear();
-            poll(future.as_mut(), &Waker::from(Arc::clone(notifier)))
+            work.poll(&Waker::from(Arc::clone(notifier)))
         });
-        if let Some(outcome) = polled? {
-            break outcome.result(ruby);
+        if ended? {
+            break Ok(());
         }
         if let Err(raised) = park(scheduler, ruby.get_inner(io)) {
             break Err(raised);
         }
     };
-    let (_, notifier) = guard.take(ruby)?;
+    let (work, notifier) = guard.take(ruby)?;
     pool.put_back(PooledNotifier { notifier, io });
-    waited
+    waited.map(|()| work)
 }
 
 /// Lets other fibers run until `io` is readable. It may return early. The error is what was raised into the fiber.
