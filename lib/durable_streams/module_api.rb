@@ -28,7 +28,7 @@ module DurableStreams
       @logger = logger
     end
 
-    # @param callable [#call] returns what {logger} is until another one is set; nil if there is none yet
+    # @param value [#call] returns what {logger} is until another one is set; nil if there is none yet
     # @api private
     attr_writer :default_logger
 

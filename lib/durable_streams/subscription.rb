@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # A stream of a subscription. Readable as a {Struct}; frozen.
+  # A stream of a subscription. Readable as a Struct; frozen.
   SubscribedStream = Struct.new(:path, :link_type, :acked_offset, :tail_offset, :pending, keyword_init: true) do
     # @!attribute [r] path
     #   @return [String] relative to the client's base_url, as in its requests: percent-encoded
@@ -30,7 +30,7 @@ module DurableStreams
     end
   end
 
-  # A subscription, as the server describes it. Readable as a {Struct}; frozen.
+  # A subscription, as the server describes it. Readable as a Struct; frozen.
   Subscription = Struct.new(:id, :type, :pattern, :streams, :url, :signing, :wake_stream, :lease_ttl, :created_at,
                             :status, :description, keyword_init: true) do
     # @!attribute [r] id
