@@ -5,7 +5,7 @@ require_relative "claim"
 
 module DurableStreams
   # The subscriptions of a client's server. A subscription is a set of durable cursors, one for each of its streams.
-  # When a stream is ahead of its cursor, the server wakes a {Worker} (type :pull_wake) or calls a {Webhook} (:webhook).
+  # When a stream is ahead of its cursor, the server wakes a `Worker` (type :pull_wake) or calls a `Webhook` (:webhook).
   #
   # Paths are relative to the client's base_url, which is the server's stream root.
   #
@@ -33,7 +33,7 @@ module DurableStreams
     # @param pattern [String, nil] paths of streams: `*` is one segment, `**` any number, such as "orders/*"
     # @param streams [Array<String, Stream>] further streams; give a pattern, or streams, or both
     # @param wake_stream [String, Stream, nil] for :pull_wake: a JSON stream that you create. Workers read it
-    # @param url [String, URI, nil] for :webhook: where a {Webhook} is. Servers accept https, and http for localhost
+    # @param url [String, URI, nil] for :webhook: where a `Webhook` is. Servers accept https, and http for localhost
     # @param lease_ttl [Numeric, nil] seconds from 1 to 600 after which the claim of a worker that does not ack ends;
     #   nil: the server's default, 30
     # @param description [String, nil] text for humans
@@ -88,7 +88,7 @@ module DurableStreams
       Native.remove_subscription_stream(endpoint(id, "streams", *path("stream", path).split("/")))
     end
 
-    # Claims a subscription of type :pull_wake, for programs that make their own worker. {Worker} does everything that
+    # Claims a subscription of type :pull_wake, for programs that make their own worker. `Worker` does everything that
     # is needed.
     # @param id [String]
     # @param worker [String] a name that {AlreadyClaimedError#current_holder} shows to others
