@@ -71,4 +71,4 @@ require_relative "durable_streams/producer_options"
 require_relative "durable_streams/producer_callbacks"
 require_relative "durable_streams/producer"
 require_relative "durable_streams/module_api"
-require_relative "durable_streams/railtie" if defined?(Rails::Railtie)
+require_relative "durable_streams/railtie" if defined?(Rails::Railtie) && !defined?(DurableStreams::Railtie)

@@ -55,6 +55,22 @@ RSpec.describe "Rails", if: RailsApp.runs? do
       .to eq("logger" => true, "encoder" => true, "base" => base)
   end
 
+  # A Gemfile may have `require: false`, and other gems may load parts of Rails.
+  it "loads the library and Rails in any order" do
+    orders = [%w[rails durable_streams/railtie], %w[durable_streams/railtie rails], %w[rails/railtie durable_streams],
+              %w[durable_streams durable_streams/railtie rails], %w[durable_streams/railtie]]
+    orders.each do |files|
+      printed = app.run("-w", "-e", <<~RUBY)
+        circles = []
+        Warning.define_singleton_method(:warn) { |text, **| circles.concat(text.scan(/circular.*durable_streams.*/)) }
+        #{files.map { |file| "require #{file.dump}" }.join("\n")}
+        encoder = DurableStreams.configuration.json_encoder
+        p [encoder == ActiveSupport::JSON.method(:encode), encoder.call([1.5.to_d]), DurableStreams.logger.class, circles]
+      RUBY
+      expect(printed.lines.last).to eq(%([true, "[\\"1.5\\"]", Logger, []]\n)), "#{files.join(", ")}: #{printed}"
+    end
+  end
+
   # The gem durable_streams-rails defines such constants and settings.
   it "works with an extension that defines DurableStreams::Rails and config.durable_streams" do
     app.write("extension.rb", <<~RUBY)
