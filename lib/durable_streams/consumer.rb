@@ -114,7 +114,7 @@ module DurableStreams
           return :stopped unless process(batch, &block)
         end
 
-        save(batch.next_offset)
+        save(batch)
         @up_to_date = batch.up_to_date?
       end
       return :closed if reader&.stream_closed?
@@ -161,11 +161,13 @@ module DurableStreams
       @stop.wait(delay * rand(0.5..1.0))
     end
 
-    def save(offset)
-      return if offset == @saved
+    # A part of a huge batch has the offset of the part before. It is saved again, which tells a checkpoint that the
+    # block saves itself that the next part follows, and not the same one again.
+    def save(batch)
+      return if batch.next_offset == @saved && empty?(batch)
 
-      @checkpoint.save(offset)
-      @saved = offset
+      @checkpoint.save(batch.next_offset)
+      @saved = batch.next_offset
     end
   end
 end

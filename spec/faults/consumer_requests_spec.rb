@@ -72,6 +72,18 @@ RSpec.describe DurableStreams::Consumer, :faults do
     end
   end
 
+  # As some servers end a response inside a message, so that its end has no offset to save.
+  it "saves after each part of a huge batch" do
+    type = "application/x-ndjson"
+    huge = "a" * (32 * 1024 * 1024)
+    faults.next("GET") { |reply| reply.read("\"#{huge}\"\n[", next_offset: "1", up_to_date: false, type: type) }
+    faults.on("GET") { |reply| reply.read("2]\n", next_offset: "2", closed: true, type: type) }
+    steps = []
+    checkpoint.define_singleton_method(:save) { |offset| steps << offset && super(offset) }
+    expect(consumer(fault_stream, live: :off).run { |batch| steps.concat(batch.items) }).to eq(:closed)
+    expect(steps.map { |step| step == huge ? :huge : step }).to eq([:huge, "-1", [2], "2"])
+  end
+
   it "looks up the content type with value callables, on its own thread" do
     threads = []
     client = fault_client(headers: { "X-Thread" => -> { threads << Thread.current && "yes" } })

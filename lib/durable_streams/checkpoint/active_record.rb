@@ -61,11 +61,13 @@ module DurableStreams
         Checkpoint.check_offset(offset)
         connected do |connection|
           current unless @loaded
-          next if offset == @after && !repeats?(connection) && row.exists?(offset: offset)
-
-          move_to(offset)
-          @transaction = connection.current_transaction.object_id
-          @depth = connection.open_transactions
+          if offset == @after && !repeats?(connection) && row.exists?(offset: offset)
+            leave(connection)
+          else
+            move_to(offset)
+            @transaction = connection.current_transaction.object_id
+            @depth = connection.open_transactions
+          end
         end
         nil
       end
@@ -102,8 +104,17 @@ module DurableStreams
       # Whether this transaction has the effects of the last save's again. If that one was committed, both must not be.
       # Not so after its end, where {Consumer} saves: fewer transactions are open.
       def repeats?(connection)
-        !@depth.nil? && connection.open_transactions >= @depth &&
-          connection.current_transaction.object_id != @transaction
+        !ended?(connection) && connection.current_transaction.object_id != @transaction
+      end
+
+      # Whether the transaction of the last save has ended, and no other has begun in its place.
+      def ended?(connection)
+        @depth.nil? || connection.open_transactions < @depth
+      end
+
+      # The consumer goes on. If the next save has the same offset, it is that of another part of a huge batch.
+      def leave(connection)
+        @transaction = @depth = nil if ended?(connection)
       end
 
       def move_to(offset)
