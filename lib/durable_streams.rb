@@ -14,6 +14,7 @@ module DurableStreams
   autoload :CheckpointError, "durable_streams/checkpoint"
   autoload :Consumer, "durable_streams/consumer"
   autoload :Claim, "durable_streams/claim"
+  autoload :Worker, "durable_streams/worker"
   autoload :EventStream, "durable_streams/event_stream"
   autoload :SubscribedStream, "durable_streams/subscription"
   autoload :Subscription, "durable_streams/subscription"

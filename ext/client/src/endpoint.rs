@@ -153,7 +153,7 @@ impl Endpoint {
     }
 
     /// The context in which a response to a request of `operation` is judged.
-    pub(crate) fn context(&self, operation: Operation) -> Context<'_> {
+    pub fn context(&self, operation: Operation) -> Context<'_> {
         Context {
             about: self.about(operation),
             policy: &self.client.config().retry,

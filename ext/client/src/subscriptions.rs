@@ -1,11 +1,13 @@
 //! The requests of the subscription APIs, each as a [`Job`]. The endpoint is that of the request, not of a stream.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use durable_streams_protocol::error::Result;
-use durable_streams_protocol::request::{Context, Request, Response};
+use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
 use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck};
+use durable_streams_protocol::worker::{WorkerConfig, WorkerJitter, WorkerMachine};
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
@@ -44,6 +46,21 @@ pub fn claim(endpoint: &Arc<Endpoint>, worker: &str) -> Job<Option<Bytes>> {
     job(endpoint, subscriptions::claim(worker), |response, context| {
         let body = response.body.clone();
         Ok(subscriptions::claimed(response, context)?.map(|_| body))
+    })
+}
+
+/// A worker that claims under this name, with the client's retry policy.
+pub fn worker(endpoint: &Endpoint, name: String) -> WorkerMachine {
+    let retry = endpoint.client().config().retry.clone();
+    let jitter = WorkerJitter(Box::new(fastrand::f64));
+    WorkerMachine::new(WorkerConfig { name, retry }, jitter, Instant::now())
+}
+
+/// Sends a worker's request once, and gives its end.
+pub fn send_once(endpoint: &Arc<Endpoint>, request: Request) -> Job<std::result::Result<Response, RequestFailure>> {
+    let to = Arc::clone(endpoint);
+    Job::new(endpoint, request.operation, |pool| async move {
+        Ok(attempt_completely(&to, &pool, &request).await)
     })
 }
 

@@ -50,6 +50,7 @@ mod values;
 #[cfg(test)]
 mod vm_tests;
 mod wait;
+mod worker;
 
 /// Defines `DurableStreams::Native`. Starts nothing.
 #[magnus::init]
@@ -72,6 +73,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     reader::init(ruby, native)?;
     producer::init(ruby, native)?;
     subscriptions::init(native)?;
+    worker::init(ruby, native)?;
     log::init(native)?;
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]

@@ -137,6 +137,11 @@ impl Blocks {
         self.0.remove(path)
     }
 
+    pub(super) fn remove_if(&mut self, generation: u64, path: &str) -> Option<RunningBlock> {
+        self.0.get(path).filter(|block| block.generation == generation)?;
+        self.0.remove(path)
+    }
+
     /// Whether a block of this claim runs, or is to run again.
     pub(super) fn any_running(&self, generation: u64) -> bool {
         self.0.values().any(|block| {

@@ -9,10 +9,8 @@ use crate::retry::policy::RetryPolicy;
 pub struct WorkerConfig {
     /// The name under which it claims.
     pub name: String,
-    /// How often a failed request is sent again.
+    /// After which statuses and delays a request is sent again. Their number has no limit.
     pub retry: RetryPolicy,
-    /// Whether requests are sent again without limit. Nobody has chosen a retry policy then.
-    pub patient: bool,
 }
 
 /// The random source for delays: each call returns a number between 0 and 1.

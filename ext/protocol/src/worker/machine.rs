@@ -13,6 +13,12 @@ use crate::retry::patience::Patience;
 use crate::retry::tries::Tries;
 use crate::subscriptions::{self, StreamAck, SubscriptionOperation};
 
+/// Requests are sent again until the server responds.
+const PATIENCE: Patience = Patience {
+    without_limit: true,
+    timeout: None,
+};
+
 /// A worker of one subscription. See [the module](super) for how to run it.
 #[derive(Debug)]
 pub struct WorkerMachine {
@@ -175,12 +181,8 @@ impl WorkerMachine {
         }
         let kind = self.next_request(now, has_capacity)?;
         let (operation, request) = self.request_of(&kind)?;
-        let patience = Patience {
-            without_limit: self.config.patient,
-            timeout: None,
-        };
         self.tries
-            .get_or_insert_with(|| Tries::new(now, false).with_patience(patience));
+            .get_or_insert_with(|| Tries::new(now, false).with_patience(PATIENCE));
         self.retry_at = None;
         if let WorkerState::Claimed(claim) = &mut self.state {
             // What it names as handled is all that there will be.
@@ -315,9 +317,10 @@ impl WorkerMachine {
         }
     }
 
-    /// The block for this stream failed, or its data could not be read.
-    pub fn handle_failure(&mut self, now: Instant, stream: &str) {
-        let Some(block) = self.blocks.remove(stream) else {
+    /// The block for this stream failed, or its data could not be read. `generation` is that of its [`Work`]. Has no
+    /// effect if the stream is not that block's any more.
+    pub fn handle_failure(&mut self, now: Instant, generation: u64, stream: &str) {
+        let Some(block) = self.blocks.remove_if(generation, stream) else {
             return;
         };
         self.failures.add(now, stream, self.jitter.next());

@@ -39,9 +39,12 @@ impl WorkerMachine {
         };
         match tries.handle_outcome(now, &context, Repeat::Safe, outcome, self.jitter.next()) {
             RetryDecision::RetryAfter { delay, error } => {
-                self.outages.failed(sent.at);
-                let began = self.outages.retried(error.reason());
-                self.report_outage(&context, began);
+                // The thread that waited for the response was interrupted: that says nothing of the server.
+                if !matches!(error.kind(), Kind::Abandoned) {
+                    self.outages.failed(sent.at);
+                    let began = self.outages.retried(error.reason());
+                    self.report_outage(&context, began);
+                }
                 self.tries = Some(tries);
                 self.retry(now, &sent, now + delay.min(LONGEST_WAIT), error);
             }

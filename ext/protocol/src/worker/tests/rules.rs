@@ -25,18 +25,10 @@ const CODES: [(&str, &str); 3] = [
 
 impl Rig {
     fn new() -> Self {
-        Self::with_patience(true)
-    }
-
-    fn with_patience(patient: bool) -> Self {
         let now = Instant::now();
         let config = WorkerConfig {
             name: "me".to_owned(),
-            retry: RetryPolicy {
-                max_retries: 1,
-                ..RetryPolicy::for_tests()
-            },
-            patient,
+            retry: RetryPolicy::for_tests(),
         };
         Self {
             machine: WorkerMachine::new(config, WorkerJitter(Box::new(|| 0.5)), now),
@@ -337,7 +329,8 @@ fn finds_the_ack_that_the_server_refuses() {
 fn a_stream_that_fails_is_left_alone_while_others_are_handled() {
     let mut rig = Rig::claimed(&["a", "b"]);
     while rig.work().is_some() {}
-    rig.machine.handle_failure(rig.now, "a");
+    rig.machine.handle_failure(rig.now, 9, "a");
+    rig.machine.handle_failure(rig.now, 1, "a");
     rig.machine.handle_batch("b", "1", true);
     assert_eq!(rig.acks(), (vec![pair("b", "1")], true));
     rig.confirm(true);
@@ -352,13 +345,13 @@ fn a_stream_that_fails_is_left_alone_while_others_are_handled() {
     rig.pass(1.0);
     rig.claim(3, &["a"]);
     assert_eq!(rig.work().as_deref(), Some("a"));
-    for pause in [2.0, 4.0, 5.0, 5.0, 5.0] {
-        rig.machine.handle_failure(rig.now, "a");
+    for (generation, pause) in (3..).zip([2.0, 4.0, 5.0, 5.0, 5.0]) {
+        rig.machine.handle_failure(rig.now, generation, "a");
         assert_eq!(rig.sent().unwrap().0, Release);
         rig.respond(204, &Value::Null);
         assert_eq!(rig.waits(), Some(pause));
         rig.pass(60.0);
-        rig.claim(4, &["a"]);
+        rig.claim(generation + 1, &["a"]);
         assert_eq!(rig.work().as_deref(), Some("a"));
     }
 }
@@ -476,7 +469,7 @@ fn ends_with_an_error_that_no_retry_mends() {
 }
 
 #[test]
-fn retries_without_limit_unless_the_user_has_chosen_a_policy() {
+fn retries_without_limit() {
     let mut rig = Rig::new();
     for _ in 0..20 {
         assert_eq!(rig.sent().unwrap().0, Claim);
@@ -485,13 +478,6 @@ fn retries_without_limit_unless_the_user_has_chosen_a_policy() {
         assert!((0.05..=5.0).contains(&wait), "{wait}");
         rig.pass(wait);
     }
-    let mut rig = Rig::with_patience(false);
-    rig.sent();
-    rig.lose();
-    rig.pass(1.0);
-    rig.sent();
-    rig.lose();
-    assert!(matches!(rig.machine.poll_end(), Some(Err(_))));
 }
 
 #[test]
@@ -506,6 +492,10 @@ fn reports_an_outage_when_it_begins_and_when_it_ends() {
     }
     rig.acks();
     rig.confirm(false);
+    rig.pass(10.0);
+    rig.acks();
+    let interrupted = Error::plain(Kind::Abandoned, "interrupted".to_owned());
+    rig.end(Err(RequestFailure::ResponseLost(interrupted)));
     let events: Vec<_> = std::iter::from_fn(|| rig.machine.poll_event()).collect();
     assert!(
         matches!(events[..], [WorkerEvent::Outage(Ack, _), WorkerEvent::Outage(Ack, _)]),

@@ -83,7 +83,6 @@ impl WorkerProcess {
                 max_delay: Duration::from_secs(2),
                 ..RetryPolicy::for_tests()
             },
-            patient: true,
         };
         let clock = rng.i64(0..100_000) + 1_000_000;
         let at = start + Duration::from_millis(now.checked_add_signed(clock).unwrap());

@@ -371,7 +371,7 @@ impl WorkerRun {
         self.repetitions += 1;
         let worker = &mut self.workers[index];
         let time = worker.time(self.now);
-        worker.machine.handle_failure(time, &span.path);
+        worker.machine.handle_failure(time, span.generation, &span.path);
         worker.threads[thread] = ThreadStep::Free;
     }
 

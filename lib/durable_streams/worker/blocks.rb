@@ -1,0 +1,121 @@
+# frozen_string_literal: true
+
+module DurableStreams
+  class Worker
+    # Runs the application's block for the streams of all claims. Any number of threads may call {#run}.
+    # @api private
+    class Blocks
+      # What a block may raise without ending its thread. Other exceptions are meant to end the thread or the process.
+      RESCUED = [StandardError, ScriptError, SystemStackError, NoMemoryError, SecurityError].freeze
+      # So many streams keep their handles, which know their content types.
+      MOST_HANDLES = 10_000
+      private_constant :MOST_HANDLES
+
+      # @param client [Client]
+      # @param keepers [Array<Keeper>]
+      # @param changes [Changes]
+      # @param stop [Native::StopSignal]
+      # @yieldparam error [Exception] what a block raised, or why its batch is not acked
+      # @yieldparam stream [Stream]
+      def initialize(client, keepers, changes, stop, &on_error)
+        @client = client
+        @keepers = keepers
+        @changes = changes
+        @stop = stop
+        @on_error = on_error
+        @idle = 0
+        @next = 0
+        @handles = {}
+      end
+
+      # Call it in {Changes#synchronize}.
+      # @return [Boolean] whether a thread is free
+      def capacity?
+        @idle.positive?
+      end
+
+      # Takes streams and runs the block for them, until the worker is stopped.
+      # @yieldparam stream [Stream]
+      # @yieldparam batch [JsonBatch, ByteChunk]
+      def run(&block)
+        # An interrupt between the two would leave a stream that nobody handles.
+        Thread.handle_interrupt(Object => :never) do
+          while (work = take)
+            handle(*work, &block)
+          end
+        end
+      end
+
+      private
+
+      # Waits for a stream.
+      # @return [Array(Keeper, Integer, String, String), nil] nil if the worker is stopped
+      def take
+        @changes.change { @idle += 1 }
+        @changes.synchronize do
+          loop do
+            return if @stop.stopped? || @keepers.all?(&:ended?)
+
+            work = find
+            return work if work
+
+            Thread.handle_interrupt(Object => :on_blocking) { @changes.wait }
+          end
+        end
+      ensure
+        @changes.change { @idle -= 1 }
+      end
+
+      # Begins with another subscription each time, so that a busy one does not delay the others.
+      def find
+        @keepers.size.times do
+          keeper = @keepers[@next = (@next + 1) % @keepers.size]
+          work = keeper.work
+          return [keeper, *work] if work
+        end
+        nil
+      end
+
+      def handle(keeper, generation, path, offset)
+        settled = false
+        Thread.handle_interrupt(Object => :immediate) do
+          read(path, offset) do |stream, batch|
+            yield stream, batch unless batch[0].empty? # The items or data.
+            progress = keeper.ack(path, batch)
+            settled = progress != :go_on
+            raise progress if progress.is_a?(Exception)
+
+            settled
+          end
+        end
+      rescue *RESCUED => e
+        report(e, path)
+      ensure
+        keeper.failed(generation, path) unless settled
+      end
+
+      # Yields batches until the block returns true, or the worker is stopped.
+      def read(path, offset)
+        stream = handle_of(path)
+        reader = stream.read_until(@stop, offset: offset, live: :off)
+        reader&.each_batch { |batch| return if yield(stream, batch) }
+        return if @stop.stopped?
+
+        raise DurableStreamError.new("read #{Redaction.url(stream.url)}: the stream ended before its tail",
+                                     url: Redaction.url(stream.url))
+      end
+
+      def handle_of(path)
+        @changes.synchronize do
+          @handles.clear if @handles.size >= MOST_HANDLES
+          @handles[path] ||= @client.stream(path)
+        end
+      end
+
+      # Passes an error on. The handle is not used again: its stream may have been created again, with another type.
+      def report(error, path)
+        @on_error.call(error, @changes.synchronize { @handles.delete(path) } || @client.stream(path))
+      end
+    end
+  end
+end
