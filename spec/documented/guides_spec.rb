@@ -2,7 +2,7 @@
 
 # Runs the Ruby code of each guide: see Guide. What a guide needs may be missing on a release that `bin/matrix` tests.
 gems = { "docs/consumers.md" => %w[activerecord sqlite3], "docs/fibers.md" => %w[rack],
-         "docs/processes.md" => %w[puma sidekiq] }
+         "docs/processes.md" => %w[puma sidekiq], "README.md" => %w[rails] }
 
 Guide.all.each do |guide|
   missing = gems.fetch(guide.name, []).select { |gem| Gem::Specification.find_all_by_name(gem).empty? }

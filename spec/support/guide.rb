@@ -30,7 +30,7 @@ class Guide
 
   # @return [Array<Guide>] those that have Ruby blocks
   def self.all
-    names = Dir.glob("docs/*.md", base: ROOT).sort
+    names = ["README.md", *Dir.glob("docs/*.md", base: ROOT).sort]
     names.map { |name| new(name) }.reject { |guide| guide.blocks.empty? }
   end
 

@@ -43,10 +43,13 @@ RSpec.describe "The gem" do
     expect(files.grep(/_spec\.rb|\.so\z|fixture/)).to eq([])
   end
 
-  it "includes every file that the README names" do
-    named = File.read(File.join(root, "README.md")).scan(/\]\(((?!https?:)[^)]+)\)/).flatten
-    expect(named).not_to be_empty
-    expect(named.reject { |name| files.any? { |file| file == name || file.start_with?("#{name}/") } }).to eq([])
+  it "includes every file that the README and the guides name" do
+    %w[README.md docs/*.md].flat_map { |pattern| Dir.glob(pattern, base: root) }.each do |page|
+      named = File.read(File.join(root, page)).scan(/\]\(((?!https?:)[^)#]+)/).flatten
+      named.map! { |name| File.expand_path(name, File.dirname("/#{page}")).delete_prefix("/") }
+      missing = named.reject { |name| files.any? { |file| file == name || file.start_with?("#{name}/") } }
+      expect([page, missing]).to eq([page, []])
+    end
   end
 
   it "has the version of its Rust crates, and of the policy in SECURITY.md" do
