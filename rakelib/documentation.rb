@@ -6,6 +6,10 @@ require "rbconfig"
 # The site that yard makes of the documentation in lib, README.md and docs.
 class Documentation
   FOLDER = "tmp/docs"
+  # The list of guides. The site has its own list of files instead: yard has one page for all files of a name.
+  INDEX = "docs/README.md"
+  # The site's style and titles.
+  TEMPLATE = %w[--template-path rakelib/yard --load rakelib/yard/titles.rb].freeze
 
   # @return [Boolean] whether yard is installed
   def self.available?
@@ -19,14 +23,24 @@ class Documentation
 
   # @return [Array<String>] yard's warnings, and the public objects without documentation
   def build
-    output = yard("doc", "--no-cache", "--output-dir", FOLDER)
+    output = yard("doc", "--no-cache", "--output-dir", FOLDER, *TEMPLATE)
     Dir.glob("#{FOLDER}/{file.*,index}.html").each { |file| File.write(file, link(File.read(file))) }
     problems = output.scan(/^\[(?:warn|error)\].*(?:\n\s+.*)*/)
     problems << yard("stats", "--list-undoc") unless output.include?("100.00% documented")
-    problems
+    problems + missing_guides
   end
 
   private
+
+  # .yardopts lists the guides in the order for a newcomer.
+  def missing_guides
+    guides = Dir.glob("docs/*.md") - [INDEX]
+    guides.reject { |guide| File.file?(page(guide)) }.map { |guide| "#{guide} is not listed in .yardopts" }
+  end
+
+  def page(path)
+    File.join(FOLDER, "file.#{File.basename(path, ".md")}.html")
+  end
 
   def yard(command, *options)
     output = IO.popen([RbConfig.ruby, Gem.bin_path("yard", "yard"), command, "--db", "tmp/.yardoc", *options],
@@ -39,11 +53,11 @@ class Documentation
   def link(html)
     html.gsub(/href="(?![a-z]+:)([^"#]+)/) do |attribute|
       path = Regexp.last_match(1)
-      page = "file.#{File.basename(path, ".md")}.html"
       next attribute if File.file?(File.join(FOLDER, path))
-      next "href=\"#{page}" if path.match?(/\.md\z|LICENSE/) && File.file?(File.join(FOLDER, page))
+      next 'href="file_list.html' if path == INDEX
+      next "href=\"#{File.basename(page(path))}" if path.match?(/\.md\z|LICENSE/) && File.file?(page(path))
 
-      "href=\"#{@repository}/blob/main/#{path}"
+      "href=\"#{@repository}/blob/main/#{path.delete_prefix("../")}"
     end
   end
 end
