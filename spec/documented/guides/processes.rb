@@ -39,9 +39,8 @@ GuideProgram.finish do
   end
   raise "not appended" unless orders.read_all == [{ "id" => 1 }]
 
-  require "sidekiq/testing"
   load "jobs.rb"
-  Sidekiq::Testing.inline! { PaidJob.perform_async(1) }
+  PaidJob.new.perform(1)
   raise "not appended by the job" unless orders.read_all.last == { "type" => "order.paid", "id" => 1 }
 
   serve(RbConfig.ruby, "ship_orders.rb") { |wait_for| wait_for.call(/shipped.*paid/) }

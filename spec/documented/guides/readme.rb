@@ -1,5 +1,16 @@
 # frozen_string_literal: true
 
+require "action_controller/railtie"
+
+# A Rails application. Its routes are a block of the README.
+class Shop < Rails::Application
+  config.root = Dir.pwd
+  config.eager_load = false
+  config.hosts = nil
+  config.logger = Logger.new(nil)
+  config.secret_key_base = "secret"
+end
+
 def shipped
   @shipped ||= []
 end
@@ -15,18 +26,10 @@ GuideProgram.finish do
   raise "not shipped" unless shipped == [1, 2, 3, 4]
   raise "not produced" unless orders.read_all.size == 1000
 
-  # A Rails application with the guide's routes. The response ends because the stream is closed.
+  # The response ends because the stream is closed.
   orders.close_stream
-  require "action_controller/railtie"
-  application = Class.new(Rails::Application) do
-    config.root = Dir.pwd
-    config.eager_load = false
-    config.hosts = nil
-    config.logger = Logger.new(nil)
-    config.secret_key_base = "secret"
-  end
-  application.initialize!
   DurableStreams.configure { |config| config.base_url = GuideProgram.url }
-  events = Rack::MockRequest.new(application).get("/orders/events").body
+  Shop.initialize!
+  events = Rack::MockRequest.new(Shop).get("/orders/events").body
   raise events unless events.scan(/^data: \{/).size == 1000
 end
