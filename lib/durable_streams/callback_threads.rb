@@ -5,7 +5,8 @@ module DurableStreams
   #
   # There are two kinds. `:values` threads run value callables; another one starts whenever all are busy, so a stuck
   # callable delays only its own producer. One `:notices` thread runs the callbacks of all producers, so they may be
-  # slow, or wait for their producer, while requests go on.
+  # slow, or wait for their producer, while requests go on. It also delivers the events that belong to no call (see
+  # {Events}).
   #
   # A producer starts the threads it needs. If a thread ends while work remains (by Thread#kill, or Thread.exit in a
   # callback), its `ensure` block starts another. A forked child starts its own threads. They never prevent the process

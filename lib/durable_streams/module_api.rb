@@ -61,6 +61,26 @@ module DurableStreams
       end
     end
 
+    # Calls the block for each event: an HTTP request ended, an append failed, a live read lost its connection …
+    # docs/observability.md lists the events and their payloads.
+    #
+    # The block runs on the thread whose call the event belongs to, before the call returns or raises: it delays that
+    # call. Events of producers, and of calls that were interrupted, run on the callback thread. What the block raises
+    # is logged and changes no result. Calls of this library that the block makes have no events.
+    #
+    # @example
+    #   DurableStreams.subscribe("append.durable_streams") do |event|
+    #     puts "#{event.payload[:bytes]} bytes in #{event.duration} s" unless event.error
+    #   end
+    # @param name [String, Regexp, nil] of the events, such as "request.durable_streams"; nil: all
+    # @yieldparam event [Event]
+    # @return [EventSubscription] its `unsubscribe` ends it
+    # @raise [ArgumentError] if there are no events of that name, or there is no block
+    # @raise [Ractor::IsolationError] outside the main Ractor
+    def subscribe(name = nil, &block)
+      Events.subscribe(name, &block)
+    end
+
     # @return [Configuration] the process-wide configuration, frozen; {configure} replaces it
     attr_reader :configuration
 
@@ -200,6 +220,14 @@ module DurableStreams
         up_to_date: response[STREAM_UP_TO_DATE_HEADER].to_s.casecmp?("true") }
     end
 
+    # @return [Boolean] whether the caller is in a trap handler, where nothing can lock
+    # @api private
+    def in_trap_handler?
+      Mutex.new.synchronize { false }
+    rescue ThreadError
+      true
+    end
+
     private
 
     # Writes to standard error, if that is possible.
@@ -207,12 +235,6 @@ module DurableStreams
       warn(message)
     rescue StandardError
       nil # $stderr may be closed, or an object of the application. No other place is left to write to.
-    end
-
-    def in_trap_handler?
-      Mutex.new.synchronize { false }
-    rescue ThreadError
-      true
     end
 
     # Creates the context now. Creating it on first use would need a lock, which a trap handler cannot take.

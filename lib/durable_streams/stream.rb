@@ -171,10 +171,9 @@ module DurableStreams
     # @raise [ArgumentError] if the stream does not accept such data
     def append(data = Options::OMITTED, seq: nil, **unknown)
       refuse_keywords(data, unknown) if data.equal?(Options::OMITTED) || !unknown.empty?
-      known_content_type(:append) if @json.nil?
-      data = Message.encode(data, @json, @content_type, @json_encoder) unless data.is_a?(String)
-      seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
-      AppendResult.of(*@native.append(data, @content_type, @json, seq, @batching))
+      return measure_append(data, seq) if Native.append_events?
+
+      append_with(nil, data, seq)
     end
     alias append! append
 
@@ -454,6 +453,25 @@ module DurableStreams
 
       raise ArgumentError, "append takes data as its first argument: write a Hash in braces, " \
                            "append({ #{unknown.keys.first}: … })"
+    end
+
+    # @param details [Hash, nil] gets the event's `bytes` and `together`
+    def append_with(details, data, seq)
+      known_content_type(:append) if @json.nil?
+      data = Message.encode(data, @json, @content_type, @json_encoder) unless data.is_a?(String)
+      seq = Text.utf8(seq.to_s, "seq") unless seq.nil?
+      details[:bytes] = data.bytesize if details
+      AppendResult.of(*@native.append(data, @content_type, @json, seq, @batching, details))
+    end
+
+    # Appends, and publishes the event of that.
+    def measure_append(data, seq)
+      payload = { url: Redaction.url(@url), bytes: nil, next_offset: nil, together: nil }
+      Events.measure("append.durable_streams", payload) do
+        result = append_with(payload, data, seq)
+        payload[:next_offset] = result.next_offset
+        result
+      end
     end
 
     # A handle for a fork's source, or nil. The source is on the fork's server.

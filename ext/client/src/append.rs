@@ -28,6 +28,7 @@ use crate::runtime::{TaskFuture, runtime};
 
 mod caller;
 
+pub use caller::AppendOutcome;
 use caller::{Caller, unless_abandoned};
 
 /// The appends of one handle.
@@ -50,7 +51,7 @@ pub enum PendingAppend {
 /// A future of the outcome of an append that shares a request. If the future is dropped before the append is sent, the
 /// append is not sent.
 pub struct SharedOutcome {
-    outcome: ProcessBound<oneshot::Receiver<Result<AppendSuccess>>>,
+    outcome: ProcessBound<oneshot::Receiver<AppendOutcome>>,
     soon: bool,
 }
 
@@ -63,15 +64,19 @@ impl SharedOutcome {
 }
 
 impl Future for SharedOutcome {
-    type Output = Result<AppendSuccess>;
+    type Output = AppendOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<AppendSuccess>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<AppendOutcome> {
+        let failed = |error| AppendOutcome {
+            outcome: Err(error),
+            together: None,
+        };
         let Some(outcome) = self.outcome.get_mut() else {
-            return Poll::Ready(Err(fork::forked()));
+            return Poll::Ready(failed(fork::forked()));
         };
         Pin::new(outcome)
             .poll(context)
-            .map(|outcome| outcome.unwrap_or_else(|_| Err(dropped())))
+            .map(|outcome| outcome.unwrap_or_else(|_| failed(dropped())))
     }
 }
 
@@ -203,12 +208,12 @@ impl LeaderDriver {
     /// Sends the leader's own append.
     async fn send_own(self: Arc<Self>, endpoint: Arc<Endpoint>, pool: Pool, append: Append) -> Result<AppendSuccess> {
         let request = append.request(endpoint.display())?;
-        let one_try = || async {
+        let one_try = async |number| {
             let endpoint = self
                 .values(&endpoint, append.operation())
                 .await
                 .map_err(RequestFailure::Final)?;
-            self.attempt(&endpoint, &pool, &request).await
+            self.attempt(&endpoint, &pool, &request, number).await
         };
         let policy = &endpoint.client().config().retry;
         let response = retry::with_retries(policy, &endpoint, &request, one_try).await;
@@ -227,7 +232,7 @@ impl LeaderDriver {
         let batch = self.appender.group.lock().own_batch(append, caller, Instant::now());
         self.deliver(batch).await;
         drop(self);
-        outcome.await.unwrap_or_else(|_| Err(dropped()))
+        outcome.await.map_or_else(|_| Err(dropped()), |own| own.outcome)
     }
 
     /// Starts the next leader, if there is one.
@@ -259,14 +264,15 @@ impl LeaderDriver {
         resolved.map(Arc::new)
     }
 
-    /// One try, with the values in `endpoint`.
+    /// The try of this number, with the values in `endpoint`.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
         pool: &Pool,
         request: &Request,
+        number: u32,
     ) -> std::result::Result<Response, RequestFailure> {
-        let trying = attempt(endpoint, pool, request);
+        let trying = attempt(endpoint, pool, request, number);
         match endpoint.transport() {
             None => trying.await,
             Some(_) => self.while_paused(trying).await,
@@ -303,11 +309,13 @@ impl LeaderDriver {
                 AppendAction::Report {
                     followers,
                     outcome,
+                    together,
                     soon,
                 } => {
                     self.appender.soon.store(soon, Ordering::Relaxed);
                     for follower in followers {
-                        follower.caller.send_outcome(outcome.clone());
+                        let outcome = outcome.clone();
+                        follower.caller.send_outcome(AppendOutcome { outcome, together });
                     }
                 }
                 AppendAction::End => break,
@@ -325,10 +333,13 @@ impl LeaderDriver {
         let values = unless_abandoned(batch.callers_mut(), self.values(&endpoint, operation)).await?;
         let endpoint = batch.handle_values(Instant::now(), values)?;
         let request = batch.request(Instant::now(), endpoint.display())?;
-        let trying = self.attempt(&endpoint, &pool, &request);
+        let trying = self.attempt(&endpoint, &pool, &request, batch.attempt());
         let outcome = unless_abandoned(batch.callers_mut(), trying).await?;
         let context = endpoint.context(request.operation);
-        batch.handle_outcome(Instant::now(), &context, request.repeat, outcome, fastrand::f64());
+        let failed = batch.handle_outcome(Instant::now(), &context, request.repeat, outcome, fastrand::f64());
+        if let Some(failed) = failed {
+            retry::report_retry(&endpoint, request.operation, failed);
+        }
         Some(())
     }
 }
@@ -354,6 +365,6 @@ mod tests {
             outcome: ProcessBound::new(receiver),
             soon: false,
         };
-        assert!(outcome.await.unwrap_err().outcome_unknown());
+        assert!(outcome.await.outcome.unwrap_err().outcome_unknown());
     }
 }

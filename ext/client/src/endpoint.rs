@@ -15,6 +15,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use crate::connections::{Client, Pool, PoolSet, Unavailable};
+use crate::events::{self, Event, EventName, EventQueue, is_wanted};
 use crate::transport::Transport;
 
 /// The future of computed values.
@@ -36,12 +37,15 @@ pub trait OriginTrust: Send + Sync {
 }
 
 /// A stream's URL, with the client and the headers and parameters of its requests.
+#[derive(Clone)]
 pub struct Endpoint {
     client: Arc<Client>,
     target: Target,
     dynamic: Option<Arc<dyn DynamicValues>>,
     transport: Option<Arc<dyn Transport>>,
     trust: Option<Arc<dyn OriginTrust>>,
+    /// Gets the events of the requests. `None`: they are unowned.
+    events: Option<Arc<EventQueue>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -66,6 +70,7 @@ impl Endpoint {
             dynamic,
             transport: None,
             trust: None,
+            events: None,
         })
     }
 
@@ -90,11 +95,29 @@ impl Endpoint {
         A: DynamicValues + Transport + OriginTrust + 'static,
     {
         Self {
-            client: Arc::clone(&self.client),
-            target: self.target.clone(),
             dynamic: self.dynamic.as_ref().map(|_| Arc::clone(application) as _),
             transport: self.transport.as_ref().map(|_| Arc::clone(application) as _),
             trust: self.trust.as_ref().map(|_| Arc::clone(application) as _),
+            ..self.clone()
+        }
+    }
+
+    /// The same endpoint, whose requests put their events into `queue`.
+    #[must_use]
+    pub fn with_events(mut self, queue: Arc<EventQueue>) -> Self {
+        self.events = Some(queue);
+        self
+    }
+
+    /// Where the events of its requests go. `None`: they are unowned.
+    pub(crate) fn events(&self) -> Option<&Arc<EventQueue>> {
+        self.events.as_ref()
+    }
+
+    /// Reports an event of this name, if somebody wants it.
+    pub(crate) fn report(&self, name: EventName, make: impl FnOnce() -> Event) {
+        if is_wanted(name) {
+            events::put(self.events(), make());
         }
     }
 
@@ -107,6 +130,7 @@ impl Endpoint {
             dynamic: None,
             transport: self.transport.clone(),
             trust: self.trust.clone(),
+            events: self.events.clone(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! - [`endpoint`]: a stream's URL with its headers and parameters; [`connections`]: a client and its connection pools.
 //! - [`requests`], [`append`], [`reader`], [`producer`], [`subscriptions`]: the operations.
 //! - [`inline`]: jobs that the waiting thread carries out; [`runtime`]: the threads that carry out all others.
+//! - [`events`]: what happened, for those who have subscribed; [`log`]: lines for the log.
 //! - [`fork`], [`lock`]: state in a process that forks.
 //! - [`transport`]: transports that execute requests instead of the network.
 //!
@@ -79,7 +80,7 @@
 //!                 items.extend(last.map(|part| part.bytes().clone()));
 //!                 next_offset = progress.next_offset;
 //!             }
-//!             ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Outage(_) => {}
+//!             ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => {}
 //!         }
 //!     }
 //!     durable_streams_protocol::error::Result::Ok(())
@@ -94,6 +95,7 @@ pub mod append;
 pub mod close_signal;
 pub mod connections;
 pub mod endpoint;
+pub mod events;
 mod exchange;
 pub mod fork;
 pub mod inline;

@@ -52,8 +52,12 @@ impl LogLine {
     /// The line for the beginning or the end of an outage of `operation` on the stream at `url`.
     pub fn outage(operation: Operation, url: &str, event: OutageEvent) -> Self {
         match event {
-            OutageEvent::Began { reason } => Self::warning(format!("outage: {reason}. Trying again")),
-            OutageEvent::Ended { failed_tries, duration } => Self {
+            OutageEvent::Began { reason } => {
+                Self::warning(format!("outage: {operation} {url}: {reason}. Trying again"))
+            }
+            OutageEvent::Ended {
+                failed_tries, duration, ..
+            } => Self {
                 severity: Severity::Info,
                 text: format!(
                     "outage over: {operation} {url} succeeded again after {failed_tries} failed {} in {:.1} s",

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use durable_streams_protocol::error::Result;
+use durable_streams_protocol::error::{Operation, Result};
 use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
-use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck};
+use durable_streams_protocol::retry::so_far::FailedTry;
+use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck, SubscriptionOperation};
 use durable_streams_protocol::worker::{WorkerConfig, WorkerJitter, WorkerMachine};
 
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::exchange::attempt_completely;
-use crate::exchange::retry::with_retries;
+use crate::exchange::retry::{self, with_retries};
 use crate::inline::job::{AnyJob, AnyResult, Job};
 use crate::requests::{ResponseMeaning, any_meaning};
 
@@ -56,12 +57,21 @@ pub fn worker(endpoint: &Endpoint, name: String) -> WorkerMachine {
     WorkerMachine::new(WorkerConfig { name, retry }, jitter, Instant::now())
 }
 
-/// Sends a worker's request once, and gives its end.
-pub fn send_once(endpoint: &Arc<Endpoint>, request: Request) -> Job<std::result::Result<Response, RequestFailure>> {
+/// Sends a worker's request once, and gives its end. `attempt` is the number of the try.
+pub fn send_once(
+    endpoint: &Arc<Endpoint>,
+    request: Request,
+    attempt: u32,
+) -> Job<std::result::Result<Response, RequestFailure>> {
     let to = Arc::clone(endpoint);
-    Job::new(endpoint, request.operation, |pool| async move {
-        Ok(attempt_completely(&to, &pool, &request).await)
+    Job::new(endpoint, request.operation, move |pool| async move {
+        Ok(attempt_completely(&to, &pool, &request, attempt).await)
     })
+}
+
+/// Reports, to those who have subscribed, that another try follows a failed one of a worker's request.
+pub fn report_retry(endpoint: &Endpoint, operation: SubscriptionOperation, failed: FailedTry) {
+    retry::report_retry(endpoint, Operation::Subscription(operation), failed);
 }
 
 /// Acks the streams of a claim (POST), and ends it if `done`. Gives whether there is more to do then.
@@ -100,7 +110,7 @@ fn job<T: Send + 'static>(
 
 async fn run(to: Arc<Endpoint>, pool: Pool, request: Request, meaning: ResponseMeaning) -> Result<AnyResult> {
     let policy = &to.client().config().retry;
-    let one_try = || attempt_completely(&to, &pool, &request);
+    let one_try = |number| attempt_completely(&to, &pool, &request, number);
     let response = with_retries(policy, &to, &request, one_try).await?;
     meaning(response, &to.context(request.operation))
 }

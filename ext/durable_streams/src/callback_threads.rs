@@ -1,6 +1,7 @@
-//! Work of callback threads: the Ruby calls of producers' requests, and the callbacks of producers.
+//! Work of callback threads: the Ruby calls of producers' requests, the callbacks of producers, and the delivery of
+//! events that belong to no caller.
 //!
-//! No caller waits for either. There is one queue for each kind, served by the Ruby threads of
+//! No caller waits for any of them. There is one queue for each kind, served by the Ruby threads of
 //! `lib/durable_streams/callback_threads.rb`. So a callback may be slow, or wait for its producer, while requests go
 //! on.
 //!
@@ -9,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable_streams_client::fork::{ProcessBound, ProcessLocal};
+use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{Notice, NoticeListener, is_busy};
 use durable_streams_client::runtime::Task;
 use magnus::value::ReprValue;
@@ -18,29 +19,18 @@ use tokio::sync::oneshot;
 
 use crate::client::seconds;
 use crate::errors::{self, guard};
-use crate::handles::{GcHandle, UseGuard, WorkHandle};
+use crate::events;
+use crate::handles::{GcHandle, WorkHandle};
 use crate::producer_error;
-use crate::queue::{Queue, QueueThreads};
+use crate::queue::QueueThreads;
 use crate::ruby_calls::CallSender;
 use crate::wait::{self, wait};
 
+pub(crate) mod notices;
 mod producer_queue;
 
+use notices::{QueuedNotice, notices};
 use producer_queue::ready_producers;
-
-/// What the thread that runs callbacks takes from its queue.
-enum QueuedNotice {
-    /// Something happened to a producer: the listener, the producer's originals (see `producer`), and the notice.
-    Notice(UseGuard, UseGuard, Notice),
-    /// All notices before this one have been passed to their listeners.
-    Barrier(oneshot::Sender<()>),
-}
-
-fn notices() -> Arc<Queue<QueuedNotice>> {
-    static QUEUE: ProcessLocal<Queue<QueuedNotice>> = ProcessLocal::new();
-    // One thread, so that notices come in order.
-    QUEUE.get_or_make(|| Queue::new(1))
-}
 
 /// Sends the Ruby calls of a producer's requests to callback threads. The code to run is that of the stream handle.
 pub(crate) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
@@ -142,8 +132,8 @@ fn serve_requests(ruby: &Ruby, number: u64) -> Result<(), Error> {
 }
 
 /// `Native.next_notice(number)`: waits for a notice. ->
-/// `[listener, :delivered, next_offset, duplicate, epoch, seq, count]` or `[listener, :failed, error]`; nil if the
-/// thread has to end, for instance because it belongs to another process.
+/// `[listener, :delivered, next_offset, duplicate, epoch, seq, count]`, `[listener, :failed, error]`, or an event as
+/// `events` has it; nil if the thread has to end, for instance because it belongs to another process.
 fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
     guard(ruby, || {
         while let Some(queued) = wait(ruby, notices().next(number))? {
@@ -151,6 +141,11 @@ fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
                 QueuedNotice::Notice(listener, originals, notice) => {
                     if let (Some(listener), Some(originals)) = (listener.get(ruby), originals.get(ruby)) {
                         return notice_array(ruby, listener, RHash::try_convert(originals)?, notice).map(Some);
+                    }
+                }
+                QueuedNotice::Events => {
+                    if let Some(event) = events::next_notice(ruby)? {
+                        return Ok(Some(event));
                     }
                 }
                 QueuedNotice::Barrier(reached) => {

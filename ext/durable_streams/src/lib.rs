@@ -7,7 +7,8 @@
 //! - `convert`: the one module that builds Ruby objects from content;
 //! - `errors`: the one map from errors to exceptions; `producer_error`: the exception for a failed producer;
 //! - `ruby_calls`: what requests need from Ruby; `values`: headers and parameters; `nested`: appends within value
-//!   callables;
+//!   callables; `caller_work`: what a waiting caller does for its request;
+//! - `events`: events for subscribers;
 //! - `callback_threads`, `queue`: work of the callback threads;
 //! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without
 //!   copying; `memory`: native memory reported to the GC;
@@ -23,10 +24,12 @@ use magnus::{Error, Module, Ruby};
 
 mod callback_threads;
 mod caller;
+mod caller_work;
 mod client;
 mod content_type;
 mod convert;
 mod errors;
+mod events;
 mod fiber_guard;
 mod handles;
 mod log;
@@ -78,5 +81,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     request::init(ruby, native)?;
     #[cfg(debug_assertions)]
     panics::init(native)?;
+    events::init(native)?;
     callback_threads::init(native)
 }

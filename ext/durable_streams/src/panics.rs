@@ -11,8 +11,8 @@ use durable_streams_protocol::error::{Error as CoreError, Kind};
 use durable_streams_protocol::target::Values;
 use magnus::{Error, Object, RModule, Ruby, function};
 
+use crate::caller_work::run_job;
 use crate::errors::{self, guard};
-use crate::ruby_calls::run_job_with_calls;
 use crate::wait::wait;
 
 /// `Native.panic_for_tests(place)`: panics in a `"method"`, in a `"wait"` (in the awaited future), in a `"request"` (in
@@ -35,7 +35,7 @@ fn panic_for_tests(ruby: &Ruby, place: String) -> Result<(), Error> {
             let endpoint = Endpoint::new(client, "http://localhost/", Values::default(), None);
             let endpoint = Arc::new(endpoint.map_err(|error| errors::raise(ruby, error))?);
             let work = Job::<()>::panicking(&endpoint, "panic in a request");
-            run_job_with_calls(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
+            run_job(ruby, None, None, work)?.map_err(|error| errors::raise(ruby, error))
         }
         _ => {
             let task = Task::<()>::spawn(async {

@@ -19,6 +19,7 @@ use magnus::{
 use crate::callback_threads;
 use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::errors::{self, guard};
+use crate::events;
 use crate::handles::WorkHandle;
 use crate::log::{wait_and_log, write_log};
 use crate::memory::ReportedMemory;
@@ -154,6 +155,7 @@ impl Producer {
                 }
             };
             let pin_from = if json { usize::MAX } else { config.max_batch_bytes };
+            events::keep_served(ruby)?;
             callback_threads::keep_served(ruby, stream.application.is_some(), listener.is_some())?;
             let started = CoreProducer::start(&endpoint, &options.producer_id, &options.content_type, config, notices);
             let started = started.map_err(|error| errors::raise(ruby, error))?;
@@ -374,6 +376,7 @@ impl Producer {
     /// Makes sure that the threads it needs exist, and that the end of the process sends what is pending.
     fn keep_served(&self, ruby: &Ruby) -> Result<(), Error> {
         exit::send_at_exit(ruby)?;
+        events::keep_served(ruby)?;
         match self.handles.is_empty() {
             true => Ok(()),
             false => callback_threads::keep_served(

@@ -7,18 +7,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable_streams_client::close_signal::CloseSignal;
+use durable_streams_client::events::{Event, EventDetails, EventName, Owner, ReadCount, is_wanted};
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::lock::Mutex;
-use durable_streams_client::log::{self, LogLine};
 use durable_streams_client::reader::Session;
 use durable_streams_client::runtime::Timer;
 use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
-use durable_streams_protocol::read::event::ReadEvent;
 use durable_streams_protocol::read::machine::ReadOptions;
 use durable_streams_protocol::read::payload::{Format, Part};
 use durable_streams_protocol::retry::policy::RetryPolicy;
@@ -31,10 +30,9 @@ use magnus::{
 use crate::caller::Caller;
 use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::errors::{self, ErrorContext, guard};
-use crate::log::write_log;
+use crate::events;
 use crate::memory::ReportedMemory;
 use crate::options::options;
-use crate::ruby_calls::wait_with_calls;
 use crate::stop_signal::StopSignal;
 use crate::stream::{Stream, frozen};
 use crate::wait::{may_run_inline, wait};
@@ -42,10 +40,11 @@ use crate::wait::{may_run_inline, wait};
 mod batch;
 mod lock;
 mod state;
+mod steps;
 
 use batch::{BatchBuilder, ContentKind};
-use lock::{Awaited, ReaderLock, is_within};
-use state::{ActiveSession, ITEMS_BATCH_BYTES, ReaderState};
+use lock::{ReaderLock, is_within};
+use state::{ActiveSession, ITEMS_BATCH_BYTES, ReadStep, ReaderState};
 
 /// A reader's options, and how far it has read.
 #[derive(TypedData)]
@@ -72,26 +71,9 @@ impl DataTypeFunctions for Reader {
 /// As `ITEMS_BATCH_BYTES`, for plain bytes.
 const BYTES_BATCH_BYTES: usize = 512 * 1024;
 
-/// About what a server's system sends at once, before it waits for an acknowledgement. A response of this size is
-/// usually complete when it begins.
-const SMALL_READ_BYTES: usize = 14 * 1024;
-
 /// The message for a read that would wait for itself.
 const WITHIN_ITSELF: &str = "deadlock: this thread is already reading from this reader. A value callable, a trap handler or \
     another fiber of the thread cannot read from it meanwhile";
-
-/// What one wait returned.
-enum ReadStep {
-    /// The response has so many bytes.
-    Length(usize),
-    Part(Part),
-    /// The last part of the batch, if there is one, and the position after it.
-    Rest(Option<Part>, Progress),
-    /// The read ended, or the reader was closed.
-    End,
-    /// The call's time limit passed.
-    Limit,
-}
 
 options! {
     /// What to read, and from where.
@@ -142,6 +124,8 @@ impl Reader {
             ended: false,
             session: None,
             taken: 0,
+            of_batch: 0,
+            batch_began: None,
         };
         Ok(ruby.obj_wrap(Self {
             stream: stream.into(),
@@ -176,8 +160,7 @@ impl Reader {
             if let Some(limit) = limit {
                 lock.limit = Some(Timer::start(limit).map_err(|error| errors::raise(ruby, error))?);
             }
-            let mut batch = BatchBuilder::new(ruby, this.kind);
-            let mut count = 0;
+            let (mut batch, mut count) = (BatchBuilder::new(ruby, this.kind), 0);
             // Converting items takes long and overlaps with receiving the next ones. Bytes are only copied.
             let least = if this.kind == ContentKind::Items {
                 ITEMS_BATCH_BYTES
@@ -188,27 +171,27 @@ impl Reader {
                 let step;
                 (step, lock) = this.next_step(ruby, lock, least)?;
                 match step {
-                    ReadStep::End => return Ok(lock),
+                    ReadStep::End => return Ok((lock, None)),
                     ReadStep::Limit => {
                         passed = true;
                         if count > 0 {
                             to.cat(&[batch.finish(ruby)?, ruby.qnil().as_value()])?;
-                            this.state.lock().position.skip += count;
+                            this.advance_within_batch(count);
                         }
-                        return Ok(lock);
+                        return Ok((lock, None));
                     }
                     ReadStep::Length(bytes) => batch.expect(bytes)?,
                     ReadStep::Part(part) => {
-                        this.add(ruby, &mut batch, &part)?;
                         count += part.count();
+                        this.add(ruby, &mut batch, &part)?;
                     }
                     ReadStep::Rest(last, progress) => {
                         if let Some(part) = last {
+                            count += part.count();
                             this.add(ruby, &mut batch, &part)?;
                         }
                         to.cat(&[batch.finish(ruby)?, meta(ruby, &progress)?.as_value()])?;
-                        this.advance(progress);
-                        return Ok(lock);
+                        return Ok((lock, this.advance(ruby, progress, count)));
                     }
                 }
             }
@@ -225,7 +208,7 @@ impl Reader {
                 let step;
                 (step, lock) = this.next_step(ruby, lock, 1)?;
                 match step {
-                    ReadStep::End | ReadStep::Limit => return Ok(lock),
+                    ReadStep::End | ReadStep::Limit => return Ok((lock, None)),
                     // The size of a whole batch; this returns a part.
                     ReadStep::Length(_) => {}
                     ReadStep::Part(part) => break (Some(part), None),
@@ -235,24 +218,33 @@ impl Reader {
             if let Some(part) = &part {
                 this.add(ruby, &mut batch, part)?;
             }
-            let items = batch.finish(ruby)?;
-            match progress {
+            let (items, count) = (batch.finish(ruby)?, part.map_or(0, |part| part.count()));
+            let event = match progress {
                 Some(progress) => {
                     to.cat(&[items, meta(ruby, &progress)?.as_value()])?;
-                    this.advance(progress);
+                    this.advance(ruby, progress, count)
                 }
                 None => {
                     to.cat(&[items, ruby.qnil().as_value()])?;
-                    this.state.lock().position.skip += part.map_or(0, |part| part.count());
+                    this.advance_within_batch(count);
+                    None
                 }
-            }
-            Ok(lock)
+            };
+            Ok((lock, event))
         })
     }
 
-    /// Runs `body` with the reader lock.
-    fn with_lock(&self, ruby: &Ruby, body: impl FnOnce(ReaderLock) -> Result<ReaderLock, Error>) -> Result<(), Error> {
+    /// Runs `body` with the reader lock. Then delivers the event that it returns, after those of the requests.
+    fn with_lock(
+        &self,
+        ruby: &Ruby,
+        body: impl FnOnce(ReaderLock) -> Result<(ReaderLock, Option<Event>), Error>,
+    ) -> Result<(), Error> {
         guard(ruby, || {
+            events::keep_served(ruby)?;
+            if is_wanted(EventName::Read) {
+                self.state.lock().batch_began.get_or_insert_with(Instant::now);
+            }
             let lock = loop {
                 let Some(session) = self.session(ruby)? else {
                     return Ok(());
@@ -275,9 +267,11 @@ impl Reader {
                         .store(false, Ordering::Relaxed),
                 }
             };
-            let taken = body(lock).map(ReaderLock::complete);
+            let taken = body(lock).map(|(lock, event)| (lock.complete(), event));
             self.report(ruby);
-            taken
+            let (mut events, event) = taken?;
+            events.extend(event);
+            events::deliver(ruby, events)
         })
     }
 
@@ -288,65 +282,6 @@ impl Reader {
             None => 0,
         };
         self.memory.set(ruby, bytes);
-    }
-
-    /// Waits for the next step, or for `close`. Parts of a response are delivered once they have `least` bytes
-    /// together.
-    fn next_step(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(ReadStep, ReaderLock), Error> {
-        loop {
-            let event;
-            (event, lock) = self.next_event(ruby, lock, least)?;
-            let event = match event {
-                Awaited::Event(event) => Some(event.map_err(|error| errors::raise(ruby, error))?),
-                Awaited::End => None,
-                Awaited::Limit => return Ok((ReadStep::Limit, lock)),
-            };
-            // Every event but a length comes after a success.
-            if !matches!(event, None | Some(ReadEvent::Length(_))) {
-                self.state.lock().has_succeeded = true;
-            }
-            let step = match event {
-                Some(ReadEvent::Position(position)) => {
-                    self.state.lock().position = position;
-                    continue;
-                }
-                Some(ReadEvent::Outage(event)) => {
-                    let stream = ruby.get_inner(self.stream);
-                    log::add(LogLine::outage(Operation::Read, stream.endpoint.display(), event));
-                    write_log(ruby)?;
-                    continue;
-                }
-                Some(ReadEvent::Length(bytes)) => ReadStep::Length(bytes),
-                Some(ReadEvent::Part(part)) => {
-                    self.state.lock().taken += part.bytes().len();
-                    ReadStep::Part(part)
-                }
-                Some(ReadEvent::End(last, progress)) => {
-                    self.state.lock().taken += last.as_ref().map_or(0, |part| part.bytes().len());
-                    ReadStep::Rest(last, progress)
-                }
-                None => {
-                    let mut state = self.state.lock();
-                    if !self.closing.is_closed() {
-                        state.ended = true;
-                        let reads_are_small = &ruby.get_inner(self.stream).reads_are_small;
-                        reads_are_small.store(state.taken < SMALL_READ_BYTES, Ordering::Relaxed);
-                    }
-                    state.session = None;
-                    ReadStep::End
-                }
-            };
-            return Ok((step, lock));
-        }
-    }
-
-    fn next_event(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(Awaited, ReaderLock), Error> {
-        let calls = lock.calls.take();
-        let next = lock.next(Arc::clone(&self.closing), least);
-        let stream = ruby.get_inner(self.stream);
-        let ((event, mut lock), calls) = wait_with_calls(ruby, stream.application.as_ref(), calls, next)?;
-        lock.calls = calls;
-        Ok((event, lock))
     }
 
     /// This process's session, started if there is none; `None` if there is nothing more to read.
@@ -376,17 +311,17 @@ impl Reader {
                         max_bytes: usize::MAX,
                         has_succeeded: state.has_succeeded,
                     };
-                    let (endpoint, calls) = stream.call_endpoint();
+                    let (endpoint, work) = stream.call_endpoint(Owner::Reader);
                     // Only without callables: they may run for long, and would occupy an inline runtime meanwhile.
                     let is_small = self.live == Live::Off && stream.reads_are_small.load(Ordering::Relaxed);
-                    let started = if is_small && calls.is_none() && may_run_inline() {
+                    let started = if is_small && stream.application.is_none() && may_run_inline() {
                         let (session, job) = Session::inline(&endpoint, options);
                         Ok((session, Some(job)))
                     } else {
                         Session::start(&endpoint, options).map(|session| (session, None))
                     };
                     started.map(|(session, job)| {
-                        let active = Arc::new(ProcessBound::new(ActiveSession::new(session, calls, job)));
+                        let active = Arc::new(ProcessBound::new(ActiveSession::new(session, work, job)));
                         state.session = Some(Arc::clone(&active));
                         state.taken = 0;
                         active
@@ -402,9 +337,31 @@ impl Reader {
         batch.add(ruby, part, ErrorContext(Operation::Read, stream.endpoint.display()))
     }
 
-    /// Stores that Ruby has a whole batch.
-    fn advance(&self, progress: Progress) {
+    /// Stores that Ruby has so many more items (or bytes) of a batch.
+    fn advance_within_batch(&self, count: u64) {
         let mut state = self.state.lock();
+        state.position.skip += count;
+        state.of_batch += count;
+    }
+
+    /// Stores that Ruby has a whole batch. `count` is how many items (or bytes) it got now. Returns the event of that,
+    /// if somebody wants it.
+    fn advance(&self, ruby: &Ruby, progress: Progress, count: u64) -> Option<Event> {
+        let mut state = self.state.lock();
+        let count = std::mem::take(&mut state.of_batch) + count;
+        let event = state.batch_began.take().map(|began| {
+            let details = EventDetails::Read {
+                url: ruby.get_inner(self.stream).endpoint.display().to_owned(),
+                mode: progress.mode,
+                count: match self.kind {
+                    ContentKind::Items => ReadCount::Items(count),
+                    ContentKind::Bytes | ContentKind::Text => ReadCount::Bytes(count),
+                },
+                next_offset: progress.next_offset.clone(),
+                up_to_date: progress.up_to_date,
+            };
+            Event::since(began, details)
+        });
         state.stream_closed = progress.closed;
         state.status = Some(progress.status);
         state.position = Position {
@@ -412,6 +369,7 @@ impl Reader {
             cursor: progress.cursor,
             skip: progress.skip,
         };
+        event
     }
 
     /// Cancels the current request. The position remains, and the next call continues there. If the read had ended,

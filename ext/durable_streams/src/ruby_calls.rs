@@ -2,7 +2,7 @@
 //! itself.
 //!
 //! Ruby code runs on Ruby threads only. So a request sends a [`RubyCall`] and waits for its reply. The receiver is the
-//! caller that waits for this request (see [`wait_with_calls`]), or, for a producer, the queue of the callback threads
+//! caller that waits for this request (see `caller_work`), or, for a producer, the queue of the callback threads
 //! (`callback_threads`). A caller runs the Ruby code of its own request only. So whatever the code raises, even an
 //! interrupt meant for that thread, belongs to that caller. If several callers wait for one request and the first one
 //! gives up, the request sends a new Ruby call to the next one.
@@ -10,17 +10,12 @@
 //! The HTTP request itself knows nothing of Ruby. Read [`RubyCall`], [`CallSender`] and [`ApplicationCode`] first.
 
 use std::any::Any;
-use std::future::Future;
-use std::ops::DerefMut;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use durable_streams_client::endpoint::{DynamicValues, OriginTrust, TrustFuture, ValuesFuture};
 use durable_streams_client::fork::ProcessBound;
-use durable_streams_client::inline::job::{AnyJob, AnyResult, Job};
 use durable_streams_client::transport::{ResponseFuture, Transport, TransportError, TransportRequest};
-use durable_streams_protocol::error::{Kind, Result as CoreResult};
+use durable_streams_protocol::error::Kind;
 use durable_streams_protocol::target::Values;
 use magnus::error::ErrorType;
 use magnus::value::{Opaque, ReprValue};
@@ -33,7 +28,6 @@ use crate::handles::GcHandle;
 use crate::nested::computing;
 use crate::request::{self, Request};
 use crate::values::Callables;
-use crate::wait::{InlineOutcome, start_inline, wait};
 
 /// Ruby code that a request waits for.
 pub(crate) enum RubyCall {
@@ -188,7 +182,12 @@ impl ApplicationCode {
     /// # Errors
     /// Whatever the application's code raises; it belongs to the caller, which stops waiting. So `wait_state` is
     /// dropped first and the call after it: a request that others wait for then sends its call to one of them.
-    fn run_for_caller<T: Send + 'static>(&self, ruby: &Ruby, call: RubyCall, wait_state: T) -> Result<T, Error> {
+    pub(crate) fn run_for_caller<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        call: RubyCall,
+        wait_state: T,
+    ) -> Result<T, Error> {
         let wait_state = self.run_with_state(ruby, call, Box::new(wait_state))?;
         let wait_state = wait_state.downcast::<T>();
         wait_state
@@ -332,106 +331,5 @@ fn exception_of(ruby: &Ruby, error: Error) -> Result<GcHandle, Error> {
         // From this crate, for a value that cannot be sent.
         ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)).map(GcHandle::new),
         ErrorType::Jump(_) => Err(error),
-    }
-}
-
-/// Waits for `future` and runs the Ruby calls that its requests send to `calls` meanwhile. Returns the receiver too.
-pub(crate) fn wait_with_calls<F, Q>(
-    ruby: &Ruby,
-    application: Option<&ApplicationCode>,
-    calls: Option<Q>,
-    future: F,
-) -> Result<(F::Output, Option<Q>), Error>
-where
-    F: Future<Output: Send> + Send + 'static,
-    Q: DerefMut<Target = CallReceiver> + Send + Unpin + 'static,
-{
-    let (Some(application), Some(calls)) = (application, calls) else {
-        return Ok((wait(ruby, future)?, None));
-    };
-    let mut waiting = WaitWithCalls::new(future, Some(calls));
-    loop {
-        match wait(ruby, waiting)? {
-            WaitEvent::Done(output, calls) => return Ok((output, calls)),
-            WaitEvent::Call(call, rest) => waiting = application.run_for_caller(ruby, call, rest)?,
-        }
-    }
-}
-
-/// Runs `job`, inline if possible, waits for it, and runs the Ruby calls that it sends to `calls` meanwhile.
-pub(crate) fn run_job_with_calls<T: Send + 'static>(
-    ruby: &Ruby,
-    application: Option<&ApplicationCode>,
-    calls: Option<CallReceiver>,
-    job: Job<T>,
-) -> Result<CoreResult<T>, Error> {
-    run_any_job(ruby, application, calls, job.into_any()).map(Job::result)
-}
-
-fn run_any_job(
-    ruby: &Ruby,
-    application: Option<&ApplicationCode>,
-    mut calls: Option<CallReceiver>,
-    job: AnyJob,
-) -> Result<CoreResult<AnyResult>, Error> {
-    let spawned = match start_inline(job) {
-        Ok(Ok(mut inline)) => loop {
-            match inline.run(ruby, |context| poll_call(calls.as_mut(), context))? {
-                InlineOutcome::Done(outcome) => return Ok(outcome),
-                InlineOutcome::Other(call) => {
-                    if let Some(application) = application {
-                        inline = application.run_for_caller(ruby, call, inline)?;
-                    }
-                }
-            }
-        },
-        Ok(Err(job)) => job.spawn(),
-        Err(error) => Err(error),
-    };
-    match spawned {
-        Ok(task) => wait_with_calls(ruby, application, calls.map(Box::new), task).map(|(outcome, _)| outcome),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-/// The next Ruby call. Pending for ever once all senders are gone: then the caller waits for the job alone.
-fn poll_call(calls: Option<&mut CallReceiver>, context: &mut Context<'_>) -> Poll<RubyCall> {
-    match calls.map(|calls| calls.poll_recv(context)) {
-        Some(Poll::Ready(Some(call))) => Poll::Ready(call),
-        Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
-    }
-}
-
-/// Waits for a future or for a Ruby call, whichever comes first. After a call, the future goes on in the next wait.
-struct WaitWithCalls<F, Q>(Option<(Pin<Box<F>>, Option<Q>)>);
-
-enum WaitEvent<F: Future, Q> {
-    Done(F::Output, Option<Q>),
-    Call(RubyCall, WaitWithCalls<F, Q>),
-}
-
-impl<F, Q> WaitWithCalls<F, Q> {
-    fn new(future: F, calls: Option<Q>) -> Self {
-        Self(Some((Box::pin(future), calls)))
-    }
-}
-
-impl<F: Future, Q: DerefMut<Target = CallReceiver> + Unpin> Future for WaitWithCalls<F, Q> {
-    type Output = WaitEvent<F, Q>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some((mut future, mut calls)) = self.0.take() else {
-            return Poll::Pending;
-        };
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(WaitEvent::Done(output, calls));
-        }
-        let call = poll_call(calls.as_deref_mut(), context);
-        let rest = Some((future, calls));
-        if let Poll::Ready(call) = call {
-            return Poll::Ready(WaitEvent::Call(call, Self(rest)));
-        }
-        self.0 = rest;
-        Poll::Pending
     }
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use durable_streams_client::append::{Appender, PendingAppend};
+use durable_streams_client::append::Appender;
 use durable_streams_client::endpoint::Endpoint;
+use durable_streams_client::events::Owner;
 use durable_streams_client::fork::ProcessLocal;
 use durable_streams_client::inline::job::Job;
 use durable_streams_client::requests;
-use durable_streams_protocol::append::{Append, Batching};
+use durable_streams_protocol::append::Append;
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
-use durable_streams_protocol::operations::{AppendSuccess, Create, one_message};
+use durable_streams_protocol::operations::{Create, one_message};
 use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
@@ -22,15 +23,17 @@ use magnus::{
     gc, method,
 };
 
+use crate::caller_work::{CallerWork, run_job, wait_for_call};
 use crate::client::Client;
 use crate::errors::{self, ErrorContext, guard};
-use crate::nested::is_computing;
+use crate::events;
 use crate::options::options;
 use crate::pinned_string::pin;
-use crate::ruby_calls::{self, ApplicationCode, CallReceiver, run_job_with_calls, wait_with_calls};
+use crate::ruby_calls::{self, ApplicationCode};
 use crate::stop_signal::StopSignal;
 use crate::values::given;
-use crate::wait::wait_soon;
+
+mod appends;
 
 /// A stream's URL, and what its requests need.
 #[derive(TypedData)]
@@ -131,7 +134,8 @@ impl Stream {
     /// when `stop`, a `StopSignal`, is stopped.
     fn content_type(ruby: &Ruby, this: &Self, purpose: Symbol, stop: &StopSignal) -> Result<Option<RString>, Error> {
         guard(ruby, || {
-            let (endpoint, calls) = this.call_endpoint();
+            events::keep_served(ruby)?;
+            let (endpoint, todo) = this.call_endpoint(Owner::Call);
             let head = requests::head(&endpoint, Some(self::purpose(ruby, purpose)?)).spawn();
             let head = head.map_err(|error| errors::raise(ruby, error))?;
             let stop = Arc::clone(&stop.0);
@@ -142,7 +146,7 @@ impl Stream {
                     head = head => Some(head),
                 }
             };
-            let (head, _) = wait_with_calls(ruby, this.application.as_ref(), calls.map(Box::new), unless_stopped)?;
+            let head = wait_for_call(ruby, this.application.as_ref(), todo, unless_stopped)?;
             let head = head.transpose().map_err(|error| errors::raise(ruby, error))?;
             Ok(head.and_then(|head| head.content_type).map(|text| frozen(ruby, &text)))
         })
@@ -187,86 +191,6 @@ impl Stream {
         Ok(content_type.map(|text| frozen(ruby, &text)))
     }
 
-    /// `append(data, content_type, json, seq, batching)` -> the new tail (nil if the response to a duplicate does not
-    /// have it), and whether the server had stored the data already. JSON data is one value and is checked. `batching`
-    /// is true, false or `:shared_values`.
-    fn append(
-        ruby: &Ruby,
-        this: &Self,
-        data: RString,
-        content_type: String,
-        json: bool,
-        seq: Option<String>,
-        batching: Value,
-    ) -> Result<(Option<RString>, bool), Error> {
-        let alone = !this.shares_requests(ruby, batching);
-        let appended = if alone && !this.exactly_once {
-            let body = this.payload(ruby, Operation::Append, data, json)?;
-            this.request(ruby, move |endpoint| {
-                requests::append(endpoint, &content_type, body, seq.as_deref())
-            })?
-        } else {
-            let data = this.checked(ruby, Operation::Append, data, json)?;
-            let append = Append {
-                data,
-                content_type: content_type.into(),
-                json,
-                seq,
-                alone,
-                closes: false,
-            };
-            this.append_in_group(ruby, append)?
-        };
-        let tail = appended.next_offset.map(|text| frozen(ruby, &text));
-        Ok((tail, appended.duplicate))
-    }
-
-    /// Sends an append by the handle's group, and waits for its outcome.
-    fn append_in_group(&self, ruby: &Ruby, append: Append) -> Result<AppendSuccess, Error> {
-        guard(ruby, || {
-            let (endpoint, calls) = self.call_endpoint();
-            match self
-                .start_append(ruby, endpoint, append)
-                .map_err(|error| errors::raise(ruby, error))?
-            {
-                PendingAppend::Leader(job) => self.run_job(ruby, calls, job),
-                PendingAppend::Follower(shared) => {
-                    let application = self.application.as_ref();
-                    let outcome = match calls {
-                        None if shared.is_soon() => wait_soon(ruby, shared)?,
-                        calls => wait_with_calls(ruby, application, calls.map(Box::new), shared)?.0,
-                    };
-                    outcome.map_err(|error| errors::raise(ruby, error))
-                }
-            }
-        })
-    }
-
-    fn start_append(&self, ruby: &Ruby, endpoint: Arc<Endpoint>, append: Append) -> CoreResult<PendingAppend> {
-        let make = || Appender::new(Arc::clone(&self.endpoint), self.exactly_once);
-        let appender = self.appender.get_or_try_make(make)?;
-        match self.is_nested(ruby) {
-            true => Ok(PendingAppend::Leader(appender.append_apart(endpoint, append))),
-            false => appender.append(endpoint, append),
-        }
-    }
-
-    /// Whether a value callable or `trusted_origins` makes the append. A request of the handle may be waiting for that.
-    fn is_nested(&self, ruby: &Ruby) -> bool {
-        self.application.is_some() && is_computing(ruby)
-    }
-
-    /// Whether an append that the caller makes now may share a request with others.
-    fn shares_requests(&self, ruby: &Ruby, batching: Value) -> bool {
-        let batching = match Symbol::from_value(batching) {
-            Some(_) => Batching::SharedValues,
-            None if batching.to_bool() => Batching::On,
-            None => Batching::Off,
-        };
-        let has_values = self.application.as_ref().is_some_and(ApplicationCode::has_values);
-        batching.shares(has_values, self.is_nested(ruby))
-    }
-
     /// `close_stream(data, content_type, json)` -> the final offset. nil if the response to a duplicate does not have
     /// it.
     fn close_stream(
@@ -286,7 +210,8 @@ impl Stream {
                     alone: true,
                     closes: true,
                 };
-                this.append_in_group(ruby, append)?.next_offset
+                let appended = this.append_in_group(ruby, append)?.outcome;
+                appended.map_err(|error| errors::raise(ruby, error))?.next_offset
             }
             (data, content_type) => {
                 let body = data
@@ -306,15 +231,25 @@ impl Stream {
         this.request(ruby, |endpoint| Ok(requests::delete(endpoint)))
     }
 
-    /// The endpoint for the requests of one call or one reader, and the receiver of their Ruby calls.
-    pub(crate) fn call_endpoint(&self) -> (Arc<Endpoint>, Option<CallReceiver>) {
-        match self.application {
-            None => (Arc::clone(&self.endpoint), None),
+    /// The endpoint for the requests of one call or one reader, and the work that they send to it.
+    pub(crate) fn call_endpoint(&self, owner: Owner) -> (Arc<Endpoint>, Option<CallerWork>) {
+        let owner = events::owner(owner);
+        if self.application.is_none() && owner.is_none() {
+            return (Arc::clone(&self.endpoint), None);
+        }
+        let (mut endpoint, calls) = match self.application {
+            None => (Endpoint::clone(&self.endpoint), None),
             Some(_) => {
                 let (sender, calls) = ruby_calls::channel();
-                (Arc::new(self.endpoint.with_application(&sender)), Some(calls))
+                (self.endpoint.with_application(&sender), Some(calls))
             }
+        };
+        let mut events = None;
+        if let Some((owner, queue)) = owner {
+            endpoint = endpoint.with_events(queue);
+            events = Some(owner);
         }
+        (Arc::new(endpoint), CallerWork::new(calls, events))
     }
 
     /// Runs a request and waits for its result.
@@ -323,18 +258,33 @@ impl Stream {
         ruby: &Ruby,
         make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Job<T>>,
     ) -> Result<T, Error> {
+        let outcome = self.outcome(ruby, make)?;
+        outcome.map_err(|error| errors::raise(ruby, error))
+    }
+
+    /// As [`Stream::request`]. The inner result is that of the request.
+    fn outcome<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        make: impl FnOnce(&Arc<Endpoint>) -> CoreResult<Job<T>>,
+    ) -> Result<CoreResult<T>, Error> {
         guard(ruby, || {
-            let (job, calls) = {
-                let (endpoint, calls) = self.call_endpoint();
-                (make(&endpoint).map_err(|error| errors::raise(ruby, error))?, calls)
-            };
-            self.run_job(ruby, calls, job)
+            events::keep_served(ruby)?;
+            let (endpoint, todo) = self.call_endpoint(Owner::Call);
+            match make(&endpoint) {
+                Ok(job) => self.run(ruby, todo, job),
+                Err(error) => Ok(Err(error)),
+            }
         })
     }
 
-    fn run_job<T: Send + 'static>(&self, ruby: &Ruby, calls: Option<CallReceiver>, job: Job<T>) -> Result<T, Error> {
-        let outcome = run_job_with_calls(ruby, self.application.as_ref(), calls, job)?;
-        outcome.map_err(|error| errors::raise(ruby, error))
+    fn run<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        todo: Option<CallerWork>,
+        job: Job<T>,
+    ) -> Result<CoreResult<T>, Error> {
+        run_job(ruby, self.application.as_ref(), todo, job)
     }
 
     /// A copy of `data`, or `data` as a pinned string. On a JSON stream it must be one JSON value.
@@ -408,7 +358,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.define_method("content_type", method!(Stream::content_type, 2))?;
     class.define_method("head", method!(Stream::head, 1))?;
     class.define_method("create", method!(Stream::create, 1))?;
-    class.define_method("append", method!(Stream::append, 5))?;
+    class.define_method("append", method!(Stream::append, 6))?;
     class.define_method("close_stream", method!(Stream::close_stream, 3))?;
     class.define_method("delete", method!(Stream::delete, 0))?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use durable_streams_client::events::Owner;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::log::{self, LogLine};
 use durable_streams_client::subscriptions as requests;
@@ -13,8 +14,9 @@ use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{Class, DataTypeFunctions, Error, Module, Object, RModule, Ruby, TypedData, Value, function, gc, method};
 
+use crate::caller_work::run_job;
 use crate::errors::{self, guard};
-use crate::ruby_calls::run_job_with_calls;
+use crate::events;
 use crate::stream::Stream;
 
 /// A worker. Any Ruby thread may call it.
@@ -64,6 +66,15 @@ impl Worker {
         work(&mut self.state.lock().machine)
     }
 
+    /// The endpoint of these requests.
+    fn stream(&self, ruby: &Ruby, operation: SubscriptionOperation) -> Obj<Stream> {
+        ruby.get_inner(match operation {
+            SubscriptionOperation::Claim => self.claim,
+            SubscriptionOperation::Release => self.release,
+            _ => self.ack,
+        })
+    }
+
     /// `poll(has_capacity)` -> `:request` if `request` is to be called, `:ended`, or how many seconds to wait at most
     /// for a change (nil: without limit). `has_capacity`: whether a thread is free to run blocks.
     fn poll(ruby: &Ruby, this: &Self, has_capacity: bool) -> Value {
@@ -99,14 +110,12 @@ impl Worker {
             let Some((operation, request)) = this.state.lock().due.take() else {
                 return Ok(());
             };
-            let stream = ruby.get_inner(match operation {
-                SubscriptionOperation::Claim => this.claim,
-                SubscriptionOperation::Release => this.release,
-                _ => this.ack,
-            });
-            let (endpoint, calls) = stream.call_endpoint();
-            let job = requests::send_once(&endpoint, request);
-            let ended = run_job_with_calls(ruby, stream.application.as_ref(), calls, job);
+            events::keep_served(ruby)?;
+            let stream = this.stream(ruby, operation);
+            let (endpoint, todo) = stream.call_endpoint(Owner::Call);
+            let attempt = this.with_machine(|machine| machine.attempt());
+            let job = requests::send_once(&endpoint, request, attempt);
+            let ended = run_job(ruby, stream.application.as_ref(), todo, job);
             let context = endpoint.context(Operation::Subscription(operation));
             let (outcome, raised) = match ended {
                 Ok(Ok(outcome)) => (outcome, Ok(())),
@@ -116,7 +125,10 @@ impl Worker {
                     (Err(RequestFailure::ResponseLost(abandoned)), Err(raised))
                 }
             };
-            this.with_machine(|machine| machine.handle_outcome(Instant::now(), &context, outcome));
+            let failed = this.with_machine(|machine| machine.handle_outcome(Instant::now(), &context, outcome));
+            if let Some(failed) = failed {
+                requests::report_retry(&endpoint, operation, failed);
+            }
             raised
         })
     }
@@ -141,9 +153,9 @@ impl Worker {
                     return Ok(Some(("lost", generation, Some(exception))));
                 }
                 Some(WorkerEvent::Outage(operation, event)) => {
-                    let claim = ruby.get_inner(this.claim);
+                    let stream = this.stream(ruby, operation);
                     let operation = Operation::Subscription(operation);
-                    log::add(LogLine::outage(operation, claim.endpoint.display(), event));
+                    log::add(LogLine::outage(operation, stream.endpoint.display(), event));
                 }
             }
         }

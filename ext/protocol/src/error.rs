@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -227,6 +227,8 @@ struct Inner {
     reason: String,
     /// What the message says after the reason, such as what to do.
     notes: Vec<Cow<'static, str>>,
+    /// Where in `reason` what happened begins.
+    detail_at: usize,
     url: String,
     status: Option<StatusCode>,
     headers: HeaderMap,
@@ -240,7 +242,12 @@ struct Inner {
 impl Error {
     /// An error without a response.
     pub fn new(kind: Kind, operation: Operation, url: &str, reason: impl fmt::Display) -> Self {
-        let mut error = Self::plain(kind, format!("{operation} {url}: {reason}"));
+        let mut text = format!("{operation} {url}: ");
+        let detail_at = text.len();
+        // Writing to a String does not fail.
+        let _written = write!(text, "{reason}");
+        let mut error = Self::plain(kind, text);
+        error.0.detail_at = detail_at;
         error.0.operation = Some(operation);
         error.0.url = url.to_owned();
         error
@@ -253,6 +260,7 @@ impl Error {
             operation: None,
             reason: message,
             notes: Vec::new(),
+            detail_at: 0,
             url: String::new(),
             status: None,
             headers: HeaderMap::new(),
@@ -363,6 +371,18 @@ impl Error {
     pub fn reason(&self) -> &str {
         &self.0.reason
     }
+    /// What happened, without the operation and the URL.
+    pub fn detail(&self) -> &str {
+        &self.0.reason[self.0.detail_at..]
+    }
+
+    /// As [`Error::detail`], without copying it.
+    #[must_use]
+    pub fn into_detail(mut self) -> String {
+        self.0.reason.drain(..self.0.detail_at);
+        self.0.reason
+    }
+
     /// The stream's URL without credentials, or an empty string if the error concerns no stream.
     pub fn url(&self) -> &str {
         &self.0.url

@@ -96,6 +96,15 @@ pub enum RequestFailure {
     Final(Error),
 }
 
+impl RequestFailure {
+    /// What went wrong.
+    pub fn error(&self) -> &Error {
+        match self {
+            Self::NotSent(error) | Self::ResponseLost(error) | Self::Final(error) => error,
+        }
+    }
+}
+
 /// What is needed to interpret a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {

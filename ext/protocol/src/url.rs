@@ -39,7 +39,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// A URL for messages: without credentials, and without its query and fragment, which may contain a token.
-pub(crate) fn displayed(url: &Url) -> String {
+pub fn displayed(url: &Url) -> String {
     let mut bare = url.clone();
     // A URL that cannot have credentials refuses both calls.
     let _refused = bare.set_username("").and_then(|()| bare.set_password(None));

@@ -11,11 +11,19 @@ use tokio::sync::oneshot;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
+/// The outcome of an append that shares a request.
+pub struct AppendOutcome {
+    /// What the response says, or the error.
+    pub outcome: Result<AppendSuccess>,
+    /// How many appends the request had. `None`: there was no request.
+    pub together: Option<usize>,
+}
+
 /// What a request knows of one append's caller: its endpoint, its connection pool, and the sender of its outcome.
 pub(super) struct Caller {
     endpoint: Arc<Endpoint>,
     pool: Pool,
-    outcome_sender: oneshot::Sender<Result<AppendSuccess>>,
+    outcome_sender: oneshot::Sender<AppendOutcome>,
 }
 
 impl append::Caller for Caller {
@@ -27,7 +35,7 @@ impl append::Caller for Caller {
 impl Caller {
     /// Makes a caller and the receiver of its outcome. If the receiver is dropped, a waiting append is not sent. A
     /// request in flight is cancelled only when all its callers have dropped theirs.
-    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<Result<AppendSuccess>>) {
+    pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool) -> (Self, oneshot::Receiver<AppendOutcome>) {
         let (outcome_sender, outcome) = oneshot::channel();
         (
             Self {
@@ -49,7 +57,7 @@ impl Caller {
     }
 
     /// Gives the caller its outcome.
-    pub(super) fn send_outcome(self, outcome: Result<AppendSuccess>) {
+    pub(super) fn send_outcome(self, outcome: AppendOutcome) {
         // An abandoned caller needs no outcome.
         let _abandoned = self.outcome_sender.send(outcome);
     }

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::connections::{Client, Config};
     use crate::endpoint::Endpoint;
-    use crate::exchange::send;
+    use crate::exchange::{Incoming, send};
     use crate::transport::ResponseFuture;
 
     /// Responds to every request in the same way.
@@ -114,7 +114,7 @@ mod tests {
     async fn outcome(
         response_timeout: ResponseTimeout,
         respond: fn() -> ResponseFuture,
-    ) -> Result<Response, RequestFailure> {
+    ) -> Result<Incoming, RequestFailure> {
         let config = Config {
             timeout: Duration::from_secs(2),
             live_timeout: Duration::from_secs(5),
@@ -133,7 +133,7 @@ mod tests {
             repeat: Repeat::Safe,
             response_timeout,
         };
-        send(&endpoint, &pool, &request).await
+        send(&endpoint, &pool, &request, 1).await
     }
 
     #[tokio::test]

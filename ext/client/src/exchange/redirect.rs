@@ -7,19 +7,23 @@ use durable_streams_protocol::redirected::RedirectedTo;
 use durable_streams_protocol::request::{Request, RequestFailure};
 use durable_streams_protocol::target::Prepared;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Url};
 
+use super::incoming::Incoming;
+use super::observation::Attempt;
 use super::single::send_to;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::redirect_targets::RedirectTarget;
 
-/// Sends the request once, follows its redirects, and returns when the response's headers have arrived.
+/// Sends the request once, follows its redirects, and returns when the response's headers have arrived. `attempt` is
+/// the number of the try.
 pub(crate) async fn send(
     endpoint: &Endpoint,
     pool: &Pool,
     request: &Request,
-) -> std::result::Result<Response, RequestFailure> {
+    attempt: u32,
+) -> std::result::Result<Incoming, RequestFailure> {
     let query: Vec<(&str, &str)> = request
         .query
         .iter()
@@ -40,8 +44,14 @@ pub(crate) async fn send(
         remembered.as_ref().map(|target| &target.url),
     );
     let mut is_trusted = remembered.as_ref().is_none_or(|target| target.is_trusted);
-    let outcome = follow(endpoint, pool, request, &prepared, &mut redirects, &mut is_trusted).await;
-    match redirects.memory_after(outcome.as_ref().map(Response::status).ok()) {
+    let attempt = Attempt {
+        endpoint,
+        request,
+        own_url: &prepared.url,
+        number: attempt,
+    };
+    let outcome = follow(attempt, pool, &prepared, &mut redirects, &mut is_trusted).await;
+    match redirects.memory_after(outcome.as_ref().map(Incoming::status).ok()) {
         TargetMemory::Unchanged => {}
         TargetMemory::Forget => targets.forget(&prepared.url),
         TargetMemory::Remember => {
@@ -54,13 +64,13 @@ pub(crate) async fn send(
 
 /// Sends the request to where `redirects` is, and on from there. `is_trusted`: whether the user's headers may go there.
 async fn follow(
-    endpoint: &Endpoint,
+    attempt: Attempt<'_>,
     pool: &Pool,
-    request: &Request,
     prepared: &Prepared,
     redirects: &mut Redirects<'_>,
     is_trusted: &mut bool,
-) -> std::result::Result<Response, RequestFailure> {
+) -> std::result::Result<Incoming, RequestFailure> {
+    let Attempt { endpoint, request, .. } = attempt;
     loop {
         let url = redirects.url();
         let headers = match *is_trusted {
@@ -70,14 +80,12 @@ async fn follow(
         let elsewhere = pool_for(endpoint, pool, request, prepared, url, *is_trusted);
         let elsewhere = elsewhere.map_err(RequestFailure::Final)?;
         let pool = elsewhere.as_ref().unwrap_or(pool);
-        let sent = send_to(endpoint, pool, request, url.clone(), headers).await;
+        let sent = send_to(attempt, pool, url.clone(), headers).await;
         let mut response = sent.map_err(|failure| with_target(failure, redirects.redirected_to(*is_trusted)))?;
         let about = endpoint.about(request.operation);
         match redirects.handle_response(response.status(), response.headers()) {
             RedirectStep::Done => {
-                if let Some(to) = redirects.redirected_to(*is_trusted) {
-                    response.extensions_mut().insert(to);
-                }
+                response.note_redirect(redirects.redirected_to(*is_trusted));
                 return Ok(response);
             }
             RedirectStep::StartOver => *is_trusted = true,

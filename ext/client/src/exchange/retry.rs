@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use durable_streams_protocol::error::Result;
+use durable_streams_protocol::error::{Operation, Result};
 use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
 use durable_streams_protocol::retry::policy::RetryPolicy;
+use durable_streams_protocol::retry::so_far::FailedTry;
 use durable_streams_protocol::retry::tries::{RetryDecision, Tries};
 
 use super::attempt;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
+use crate::events::{Event, EventDetails, EventName};
 
 /// Sends the request until it gets a response that needs no other try, as often as the client's retry policy and the
 /// request's kind allow. If no try got one, the last failure is the error.
@@ -25,31 +27,61 @@ pub(crate) async fn send_with_policy(
     pool: &Pool,
     request: &Request,
 ) -> Result<Response> {
-    with_retries(policy, endpoint, request, || attempt(endpoint, pool, request)).await
+    with_retries(policy, endpoint, request, |number| {
+        attempt(endpoint, pool, request, number)
+    })
+    .await
 }
 
-/// As [`send_with_policy`], but `attempt` makes each try.
+/// As [`send_with_policy`], but `attempt` makes each try, whose number it gets.
 pub(crate) async fn with_retries<F>(
     policy: &RetryPolicy,
     endpoint: &Endpoint,
     request: &Request,
-    mut attempt: impl FnMut() -> F,
+    mut attempt: impl FnMut(u32) -> F,
 ) -> Result<Response>
 where
     F: Future<Output = std::result::Result<Response, RequestFailure>>,
 {
     let mut tries = Tries::new(Instant::now(), endpoint.is_dynamic());
     loop {
-        let outcome = attempt().await;
+        let number = tries.attempt();
+        let outcome = attempt(number).await;
         let context = Context {
             policy,
             ..endpoint.context(request.operation)
         };
         match tries.handle_outcome(Instant::now(), &context, request.repeat, outcome, fastrand::f64()) {
             RetryDecision::Done(outcome) => return outcome,
-            RetryDecision::RetryAfter { delay, .. } => pause(delay).await,
+            RetryDecision::RetryAfter { delay, error } => {
+                let reason = error.into_detail();
+                let failed = FailedTry {
+                    attempt: number,
+                    delay,
+                    reason,
+                };
+                report_retry(endpoint, request.operation, failed);
+                pause(delay).await;
+            }
         }
     }
+}
+
+/// Reports that another try follows a failed one, if there is a pause before it.
+pub(crate) fn report_retry(endpoint: &Endpoint, operation: Operation, failed: FailedTry) {
+    let FailedTry { attempt, delay, reason } = failed;
+    if delay.is_zero() {
+        return;
+    }
+    endpoint.report(EventName::Retry, || {
+        Event::now(EventDetails::Retry {
+            operation,
+            url: endpoint.display().to_owned(),
+            attempt,
+            delay,
+            reason,
+        })
+    });
 }
 
 /// Waits before the next try.

@@ -1,23 +1,27 @@
 //! One request to one URL, until the headers of its response have arrived. Redirects are followed in `redirect`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use durable_streams_protocol::request::{Request, RequestFailure, ResponseTimeout};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, Url};
 
 use super::failure::{silent, unsent};
+use super::incoming::Incoming;
+use super::observation::{Attempt, Observation};
 use super::{gunzip, in_memory, upload};
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
 /// Sends the request to `url` with these headers, in place of its own.
 pub(super) async fn send_to(
-    endpoint: &Endpoint,
+    attempt: Attempt<'_>,
     pool: &Pool,
-    request: &Request,
     url: Url,
     headers: HeaderMap,
-) -> Result<Response, RequestFailure> {
+) -> Result<Incoming, RequestFailure> {
+    let Attempt { endpoint, request, .. } = attempt;
     endpoint.check_open(request.operation).map_err(RequestFailure::Final)?;
     let config = endpoint.client().config();
     let limit = match request.response_timeout {
@@ -26,19 +30,37 @@ pub(super) async fn send_to(
         // Connecting takes `timeout` at most. The server may then wait for new data for as long as `live_timeout`.
         ResponseTimeout::Live => config.timeout + config.live_timeout,
     };
-    if let Some(application) = endpoint.transport() {
-        return in_memory::execute(
-            endpoint.about(request.operation),
-            application,
-            request,
-            url,
-            headers,
-            limit,
-        )
-        .await;
+    if endpoint.transport().is_none() {
+        pool.check(&url)
+            .map_err(|why| RequestFailure::Final(why.at(request.operation, endpoint.display())))?;
     }
-    pool.check(&url)
-        .map_err(|why| RequestFailure::Final(why.at(request.operation, endpoint.display())))?;
+    let mut observation = Observation::begin(attempt, &url);
+    let (outcome, bytes_sent) = match endpoint.transport() {
+        Some(application) => {
+            let about = endpoint.about(request.operation);
+            let outcome = in_memory::execute(about, application, request, url, headers, limit).await;
+            (outcome, request.body.as_ref().map_or(0, Bytes::len))
+        }
+        None => exchange(endpoint, pool, request, url, headers, limit).await,
+    };
+    if let Some(observation) = &mut observation {
+        observation.sent(bytes_sent);
+        if let Err(failure) = &outcome {
+            observation.failed(failure.error());
+        }
+    }
+    outcome.map(|response| Incoming::new(response, observation))
+}
+
+/// Sends the request over the network. Returns the outcome, and how many bytes of the body the connection has taken.
+async fn exchange(
+    endpoint: &Endpoint,
+    pool: &Pool,
+    request: &Request,
+    url: Url,
+    headers: HeaderMap,
+    limit: Duration,
+) -> (Result<Response, RequestFailure>, usize) {
     let mut message = reqwest::Request::new(request.method.clone(), url);
     *message.headers_mut() = headers;
     message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
@@ -59,21 +81,27 @@ pub(super) async fn send_to(
     // The two ways to fail differ in when a body counts as not sent. After an error the connection has ended, so a body
     // that it had not taken completely never arrives completely. After silence the connection still works, and may take
     // the rest of the body while this request is being cancelled. Only a body that it had not begun is surely not sent.
-    if let Some(sent) = upload::with_silence_limit(limit, &progress, sending).await {
-        return sent.map(gunzip::decoded).map_err(|e| {
-            let proxy = e.url().and_then(|url| pool.proxy_for(url));
-            match unsent(endpoint.about(request.operation), e, config.timeout, proxy.as_deref()) {
+    let outcome = match upload::with_silence_limit(limit, &progress, sending).await {
+        Some(Ok(response)) => Ok(gunzip::decoded(response)),
+        Some(Err(error)) => {
+            let proxy = error.url().and_then(|url| pool.proxy_for(url));
+            let timeout = endpoint.client().config().timeout;
+            let failure = unsent(endpoint.about(request.operation), error, timeout, proxy.as_deref());
+            Err(match failure {
                 RequestFailure::ResponseLost(error) if !is_empty && !progress.complete() => {
                     RequestFailure::NotSent(error)
                 }
                 failure => failure,
-            }
-        });
-    }
-    let about = endpoint.about(request.operation);
-    let error = silent(about, "no response", limit, request.response_timeout);
-    Err(match !is_empty && !progress.begun() {
-        true => RequestFailure::NotSent(error),
-        false => RequestFailure::ResponseLost(error),
-    })
+            })
+        }
+        None => {
+            let about = endpoint.about(request.operation);
+            let error = silent(about, "no response", limit, request.response_timeout);
+            Err(match !is_empty && !progress.begun() {
+                true => RequestFailure::NotSent(error),
+                false => RequestFailure::ResponseLost(error),
+            })
+        }
+    };
+    (outcome, progress.taken())
 }

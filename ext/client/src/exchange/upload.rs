@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -26,8 +26,10 @@ const PIECE: usize = 256 * 1024;
 pub(crate) struct Progress {
     /// When the connection last took a piece.
     last: Arc<Mutex<Option<Instant>>>,
-    /// Whether the connection has taken the last piece.
-    complete: Arc<AtomicBool>,
+    /// How many bytes the connection has taken.
+    taken: Arc<AtomicUsize>,
+    /// The size of the body.
+    size: usize,
     /// Whether the body has several pieces.
     large: bool,
 }
@@ -40,7 +42,12 @@ impl Progress {
 
     /// Whether the connection has taken the whole body. If not, no server has the whole request.
     pub(crate) fn complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
+        self.taken() == self.size
+    }
+
+    /// How many bytes the connection has taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
     }
 
     fn step(&self) {
@@ -52,6 +59,7 @@ impl Progress {
 pub(crate) fn body(bytes: Bytes) -> (reqwest::Body, Progress) {
     let progress = Progress {
         large: bytes.len() > PIECE,
+        size: bytes.len(),
         ..Progress::default()
     };
     let pieces = UploadBody {
@@ -110,9 +118,9 @@ impl Body for UploadBody {
         let size = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(size);
         self.progress.step();
-        match self.rest.is_empty() {
-            true => self.progress.complete.store(true, Ordering::Release),
-            false => self.pause = Some(Pause::begin(cx.waker())),
+        self.progress.taken.fetch_add(size, Ordering::Release);
+        if !self.rest.is_empty() {
+            self.pause = Some(Pause::begin(cx.waker()));
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -34,7 +34,7 @@ pub(super) async fn drive(shared: Arc<Shared>, sender: RequestSender, listener: 
             let now = Instant::now();
             let lookup = state.machine.poll_lookup(now);
             let transmits: Vec<Transmit> = std::iter::from_fn(|| state.machine.poll_transmit(now)).collect();
-            state.take_events(&shared.url, listener.as_ref());
+            state.take_events(&shared.name, listener.as_ref());
             if state.ended || state.failed.is_some() {
                 return;
             }

@@ -22,6 +22,7 @@ use crate::runtime::{Task, TaskFuture, runtime};
 
 mod driver;
 mod error;
+mod instrumentation;
 mod lookup;
 mod lost_messages;
 mod notice;
@@ -30,6 +31,7 @@ mod sender;
 mod state;
 
 pub use error::ProducerError;
+use instrumentation::ProducerName;
 pub use lost_messages::LostMessages;
 pub use notice::{Notice, NoticeListener, SpaceGeneration};
 pub use registry::{drain_all, is_busy, lost_messages};
@@ -108,11 +110,11 @@ impl Producer {
         let retry = config.retry.clone();
         let machine = ProducerMachine::new(config, Box::new(fastrand::f64))
             .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
-        let shared = Arc::new(Shared::new(
-            endpoint.display().to_owned(),
-            machine,
-            registry::REPORT_SINK,
-        ));
+        let name = ProducerName {
+            url: endpoint.display().to_owned(),
+            id: id.to_owned(),
+        };
+        let shared = Arc::new(Shared::new(name, machine, registry::REPORT_SINK));
         let sender = RequestSender {
             endpoint: Arc::clone(endpoint),
             pool,
@@ -160,7 +162,7 @@ impl Producer {
         let acknowledged = async move {
             receiver
                 .await
-                .unwrap_or_else(|_| Err(ProducerError::silent(&shared.url)))
+                .unwrap_or_else(|_| Err(ProducerError::silent(&shared.name.url)))
         };
         Ok(Accepted {
             token,

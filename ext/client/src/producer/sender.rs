@@ -33,12 +33,13 @@ impl RequestSender {
         if transmit.closes {
             headers.insert(protocol::STREAM_CLOSED, HeaderValue::from_static("true"));
         }
+        let number = transmit.attempt;
         let body = (!transmit.body.is_empty()).then_some(transmit.body);
         let request = Request {
             repeat: Repeat::UnlessSent,
             ..Request::new(Operation::Produce, Method::POST, headers, body)
         };
-        let response = attempt(&self.endpoint, &self.pool, &request).await?;
+        let response = attempt(&self.endpoint, &self.pool, &request, number).await?;
         let context = Context {
             policy: &self.retry,
             ..self.endpoint.context(request.operation)

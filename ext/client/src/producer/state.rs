@@ -5,6 +5,7 @@ use durable_streams_protocol::producer::{Delivery, ProducerEvent, ProducerMachin
 use tokio::sync::{Notify, oneshot};
 
 use super::error::ProducerError;
+use super::instrumentation::ProducerName;
 use super::lost_messages::{LostMessages, ReportSink};
 use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
@@ -30,8 +31,7 @@ struct Waiter {
 }
 
 pub(crate) struct Shared {
-    /// The stream's URL, without credentials.
-    pub(super) url: String,
+    pub(super) name: ProducerName,
     pub(super) state: Mutex<ProducerState>,
     /// Wakes the driver.
     pub(super) driver_wakeup: Notify,
@@ -61,7 +61,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(url: String, machine: ProducerMachine, sink: ReportSink) -> Self {
+    pub(super) fn new(name: ProducerName, machine: ProducerMachine, sink: ReportSink) -> Self {
         let state = ProducerState {
             machine,
             delivered: 0,
@@ -73,7 +73,7 @@ impl Shared {
             waiters: Vec::new(),
         };
         Self {
-            url,
+            name,
             state: Mutex::new(state),
             driver_wakeup: Notify::new(),
             sink,
@@ -114,7 +114,9 @@ impl Shared {
             }
             state.waiter(condition)
         };
-        receiver.await.unwrap_or_else(|_| Err(ProducerError::silent(&self.url)))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(ProducerError::silent(&self.name.url)))
     }
 
     /// The messages that are lost if the process ends now, unless the owner has got the producer's error.
@@ -128,7 +130,7 @@ impl Shared {
             ),
             None => (state.machine.pending(), None),
         };
-        let url = self.url.clone();
+        let url = self.name.url.clone();
         (count > 0).then_some(LostMessages { url, count, reason })
     }
 
@@ -144,7 +146,7 @@ impl Shared {
     pub(super) fn driver_ended(&self) {
         let mut state = self.state.lock();
         if !state.ended && state.failed.is_none() {
-            state.fail(ProducerError::silent(&self.url));
+            state.fail(ProducerError::silent(&self.name.url));
         }
     }
 }
@@ -167,7 +169,8 @@ impl ProducerState {
     }
 
     /// Handles the machine's events.
-    pub(super) fn take_events(&mut self, url: &str, listener: Option<&NoticeListener>) {
+    pub(super) fn take_events(&mut self, name: &ProducerName, listener: Option<&NoticeListener>) {
+        let url = &name.url;
         let notify = |notice| {
             if let Some(listener) = listener {
                 listener(notice);
@@ -177,12 +180,15 @@ impl ProducerState {
             match event {
                 ProducerEvent::Delivered(delivery) => {
                     self.delivered = delivery.first + delivery.count;
+                    // Before a caller goes on, which may end the process.
+                    name.report_delivery(&delivery);
                     self.wake(Some(&delivery));
                     notify(Notice::Delivered(delivery));
                 }
                 ProducerEvent::Assumed {
                     count, epoch, found, ..
                 } => log::add(LogLine::warning(assumed(url, count, epoch, found))),
+                ProducerEvent::Retry(failed) => name.report_retry(failed),
                 ProducerEvent::Outage(event) => log::add(LogLine::outage(Operation::Produce, url, event)),
                 ProducerEvent::Room => {
                     self.space_generation += 1;
@@ -195,11 +201,12 @@ impl ProducerState {
                 }
                 ProducerEvent::Failed { failure, undelivered } => {
                     let failed = ProducerError::new(url, &failure, &undelivered);
+                    name.report_failure(self.machine.epoch(), failed.error(), &undelivered);
                     self.fail(failed.clone());
                     notify(Notice::Failed(failed));
                 }
                 // The epoch in use is read from the machine.
-                ProducerEvent::Claimed { .. } => {}
+                ProducerEvent::Claimed { from, to } => name.report_claim(from, to),
             }
         }
     }
@@ -277,7 +284,11 @@ mod tests {
             delivery_timeout: None,
         };
         let machine = ProducerMachine::new(config, Box::new(|| 1.0)).unwrap();
-        let shared = Shared::new("http://h/s".to_owned(), machine, ReportSink { record_lost: |_| {} });
+        let name = ProducerName {
+            url: "http://h/s".to_owned(),
+            id: "p".to_owned(),
+        };
+        let shared = Shared::new(name.clone(), machine, ReportSink { record_lost: |_| {} });
         let mut state = shared.state.lock();
         let mut now = std::time::Instant::now();
         state.machine.append_shared(Bytes::from_static(b"1")).unwrap();
@@ -288,7 +299,7 @@ mod tests {
             state.machine.handle_failure(now, transmit.id, failure);
             now = state.machine.poll_timeout().unwrap_or(now);
         }
-        state.take_events("http://h/s", None);
+        state.take_events(&name, None);
         drop(state);
         shared
     }

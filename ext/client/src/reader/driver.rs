@@ -4,20 +4,22 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
-use durable_streams_protocol::read::event::ReadEvent;
+use durable_streams_protocol::read::event::{ReadEvent, ReadOutage};
 use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
 use durable_streams_protocol::request::RequestFailure;
+use durable_streams_protocol::retry::outage::OutageEvent;
 use futures_util::FutureExt;
-use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel::EventSender;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::{self, LiveBodyError};
+use crate::events::{Event, EventDetails, EventName};
+use crate::exchange::retry::report_retry;
+use crate::exchange::{self, Incoming, LiveBodyError};
 use crate::runtime::panicked;
 
 /// The network side of a read.
@@ -26,7 +28,7 @@ pub(super) struct Driver {
     pool: Pool,
     machine: ReadMachine,
     /// The response whose body goes to the machine.
-    response: Option<Response>,
+    response: Option<Incoming>,
     /// The permit for the current response. It is released when the application takes the response's end.
     request_permit: Option<OwnedSemaphorePermit>,
     sender: EventSender,
@@ -60,6 +62,8 @@ impl Driver {
     pub(super) fn drive(mut self) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
         Box::pin(async move {
             let outcome = AssertUnwindSafe(self.run()).catch_unwind().await;
+            // Its event comes before the end of the read.
+            self.response = None;
             if let Err(error) = outcome.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))) {
                 self.sender.send_unbounded(Err(error));
             }
@@ -88,13 +92,30 @@ impl Driver {
 
     async fn send_event(&mut self, event: ReadEvent) {
         match event {
-            ReadEvent::Length(_) | ReadEvent::Outage(_) => self.sender.send_unbounded(Ok(event)),
+            ReadEvent::Length(_) => self.sender.send_unbounded(Ok(event)),
+            ReadEvent::Retry(failed) => report_retry(&self.endpoint, Operation::Read, failed),
+            ReadEvent::Outage(outage) => {
+                self.report_outage(&outage);
+                self.sender.send_unbounded(Ok(ReadEvent::Outage(outage)));
+            }
             ReadEvent::Part(_) => self.sender.send(event, None).await,
             ReadEvent::End(..) | ReadEvent::Position(_) => {
                 let permit = self.request_permit.take();
                 self.sender.send(event, permit).await;
             }
         }
+    }
+
+    fn report_outage(&self, outage: &ReadOutage) {
+        let (name, duration) = match &outage.event {
+            OutageEvent::Began { .. } => (EventName::Disconnect, Duration::ZERO),
+            OutageEvent::Ended { duration, .. } => (EventName::Reconnect, *duration),
+        };
+        self.endpoint.report(name, || {
+            let outage = outage.clone();
+            let url = self.endpoint.display().to_owned();
+            Event::after(duration, EventDetails::Outage { url, outage })
+        });
     }
 
     /// Waits until this time. If the client is closed meanwhile, the read fails.
@@ -111,8 +132,9 @@ impl Driver {
     async fn request(&mut self) {
         (self.response, self.request_permit) = (None, None);
         self.request_permit = self.sender.request_permit().await;
+        let attempt = self.machine.attempt();
         let request = self.machine.request(Instant::now());
-        match exchange::send(&self.endpoint, &self.pool, &request).await {
+        match exchange::send(&self.endpoint, &self.pool, &request, attempt).await {
             Ok(response) => {
                 self.machine.handle_response(
                     Instant::now(),
@@ -121,7 +143,10 @@ impl Driver {
                     response.headers(),
                     response.content_length(),
                 );
-                self.response = Some(response);
+                // A response whose body is not needed ends here.
+                let action = self.machine.poll_action(Instant::now());
+                let wants_body = matches!(action, ReadAction::Receive { .. } | ReadAction::ReceiveErrorBody);
+                self.response = wants_body.then_some(response);
             }
             Err(failure) => self.fail(failure),
         }

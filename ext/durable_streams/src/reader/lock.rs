@@ -3,8 +3,10 @@
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use durable_streams_client::close_signal::CloseSignal;
+use durable_streams_client::events::Event;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::inline::job::Job;
 use durable_streams_client::lock::Mutex;
@@ -17,8 +19,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::state::{ActiveSession, ReaderState};
 use crate::caller::Caller;
+use crate::caller_work::{CallerWork, deliver_during};
 use crate::errors;
-use crate::ruby_calls::CallReceiver;
 use crate::wait::{InlineOutcome, start_inline};
 
 /// Whether `caller` is inside a call that has the reader lock or waits for it. Waiting for the lock would be a
@@ -55,7 +57,7 @@ impl Drop for CallerEntry {
 /// discards the session and what was taken of an incomplete batch: the next call reads again from the position.
 pub(super) struct ReaderLock {
     events: EventsLock,
-    pub(super) calls: Option<OwnedMutexGuard<CallReceiver>>,
+    pub(super) work: Option<OwnedMutexGuard<CallerWork>>,
     /// Completes when the call that has the lock is to stop waiting.
     pub(super) limit: Option<Timer>,
     entry: CallerEntry,
@@ -74,15 +76,15 @@ impl ReaderLock {
         let entry = CallerEntry { session, caller };
         let mine = entry.session.get()?;
         mine.callers.lock().push(caller);
-        let (events, calls) = (mine.session.lock_events(), mine.calls.clone());
+        let (events, work) = (mine.session.lock_events(), mine.work.clone());
         let events = events.await;
-        let calls = match calls {
-            Some(calls) => Some(calls.lock_owned().await),
+        let work = match work {
+            Some(work) => Some(work.lock_owned().await),
             None => None,
         };
         Some(Self {
             events,
-            calls,
+            work,
             limit: None,
             entry,
             state,
@@ -93,7 +95,7 @@ impl ReaderLock {
     /// Runs the session's read as an inline job, if there is one. That saves two thread switches, which are a sixth
     /// (over TLS) to a third of the processor time of a small read. `None` if the read turned out not to be small or
     /// cannot run inline: the session ends with this lock, before anything was taken from it.
-    pub(super) fn run_inline(self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<Self>, Error> {
+    pub(super) fn run_inline(mut self, ruby: &Ruby, closing: &CloseSignal) -> Result<Option<Self>, Error> {
         let job = self.entry.session.get().and_then(|session| session.job.lock().take());
         let Some(job) = job else {
             return Ok(Some(self));
@@ -102,12 +104,23 @@ impl ReaderLock {
             return Ok(None);
         };
         let mut closed = pin!(closing.closed());
-        match inline.run(ruby, |context| closed.as_mut().poll(context))? {
-            InlineOutcome::Done(outcome) => {
-                let is_whole = Job::<bool>::result(outcome).map_err(|error| errors::raise(ruby, error))?;
-                Ok(is_whole.then_some(self))
+        loop {
+            // `None`: the reader was closed.
+            let poll_other = |context: &mut Context<'_>| match (closed.as_mut().poll(context), &mut self.work) {
+                (Poll::Ready(()), _) => Poll::Ready(None),
+                (Poll::Pending, Some(work)) => work.poll_events(context).map(Some),
+                (Poll::Pending, None) => Poll::Pending,
+            };
+            match inline.run(ruby, poll_other)? {
+                InlineOutcome::Done(outcome) => {
+                    let is_whole = Job::<bool>::result(outcome).map_err(|error| errors::raise(ruby, error))?;
+                    return Ok(is_whole.then_some(self));
+                }
+                InlineOutcome::Other(None) => return Ok(None),
+                InlineOutcome::Other(Some(events)) => {
+                    (self, inline) = deliver_during(ruby, events, (self, inline))?;
+                }
             }
-            InlineOutcome::Other(()) => Ok(None),
         }
     }
 
@@ -128,9 +141,16 @@ impl ReaderLock {
         (awaited, self)
     }
 
-    /// Releases the lock after Ruby got everything that was taken.
-    pub(super) fn complete(mut self) {
+    /// Releases the lock after Ruby got everything that was taken. Returns the events that are left to deliver.
+    pub(super) fn complete(mut self) -> Vec<Event> {
         self.completed = true;
+        self.take_events()
+    }
+
+    /// The events that were not delivered yet.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        let work = self.work.as_mut();
+        work.map(|work| work.take_events()).unwrap_or_default()
     }
 
     /// Whether the reader still uses this session.

@@ -9,6 +9,7 @@ use super::once::{AfterRequest, DELIVERY_TIMEOUT, OnceId};
 use crate::error::{Error, Kind, Result};
 use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
+use crate::retry::so_far::FailedTry;
 use crate::retry::tries::{RetryDecision, Tries};
 
 /// With this many appends in one request, it costs more to put their threads to sleep and to wake them than to send the
@@ -41,6 +42,11 @@ impl<C> Follower<C> {
     fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.arrived)
     }
+
+    /// Whether its time has passed, with `exactly_once`.
+    fn is_late(&self, now: Instant) -> bool {
+        self.waited(now) >= DELIVERY_TIMEOUT
+    }
 }
 
 /// What to do next with a batch.
@@ -58,6 +64,8 @@ pub enum AppendAction<C> {
         followers: Vec<Follower<C>>,
         /// What the response says, or the error.
         outcome: Result<AppendSuccess>,
+        /// How many appends the request had. `None`: there was no request.
+        together: Option<usize>,
         /// Whether the next batch is expected to end so soon that threads should wait for it without sleeping.
         soon: bool,
     },
@@ -92,6 +100,8 @@ pub struct AppendBatch<C> {
     once: Option<OnceId>,
     /// With `exactly_once`: a request that the server may have stored.
     numbered: Option<Box<NumberedRequest>>,
+    /// How many appends the last request had. 0: there was none yet.
+    together: u32,
 }
 
 #[derive(Debug)]
@@ -126,6 +136,7 @@ impl<C: Caller> AppendBatch<C> {
             tries: None,
             once,
             numbered: None,
+            together: 0,
         }
     }
 
@@ -161,6 +172,7 @@ impl<C: Caller> AppendBatch<C> {
                     soon: self.followers.len() >= MANY && now.saturating_duration_since(since) < SOON,
                     followers: std::mem::take(&mut self.followers),
                     outcome,
+                    together: self.together(),
                 },
                 RequestState::Pending(Some(until)) if now < until => {
                     self.state = RequestState::Pending(Some(until));
@@ -181,6 +193,7 @@ impl<C: Caller> AppendBatch<C> {
         Some(AppendAction::Report {
             outcome: Err(failed.error.clone().with_elapsed(follower.waited(now))),
             followers: vec![follower],
+            together: self.together(),
             soon: false,
         })
     }
@@ -211,6 +224,7 @@ impl<C: Caller> AppendBatch<C> {
     /// Also `None` if appends have waited so long that they fail without a try.
     pub fn request(&mut self, now: Instant, url: &str) -> Option<Request> {
         if let Some(numbered) = &self.numbered {
+            self.together = numbered.appends as u32;
             return Some(numbered.request.clone());
         }
         if self.fail_unsent(now, url) {
@@ -224,6 +238,7 @@ impl<C: Caller> AppendBatch<C> {
             Some(once) => request.and_then(|request| once.number(request)),
         };
         let request = request.map_err(|error| self.finish(Err(error))).ok()?;
+        self.together = self.followers.len() as u32;
         if self.once.is_some() {
             self.numbered = Some(Box::new(NumberedRequest {
                 request: request.clone(),
@@ -233,8 +248,17 @@ impl<C: Caller> AppendBatch<C> {
         Some(request)
     }
 
+    fn together(&self) -> Option<usize> {
+        (self.together > 0).then_some(self.together as usize)
+    }
+
+    /// The number of the next try of the request, or of the one that is being made. The first one is 1.
+    pub fn attempt(&self) -> u32 {
+        self.tries.as_ref().map_or(1, Tries::attempt)
+    }
+
     /// The try has ended with this outcome. `repeat` is the request's. `jitter`, from 0 to 1, randomizes the delay
-    /// before the next try.
+    /// before the next try. Returns the failed try if there is a next one.
     pub fn handle_outcome(
         &mut self,
         now: Instant,
@@ -242,7 +266,8 @@ impl<C: Caller> AppendBatch<C> {
         repeat: Repeat,
         outcome: std::result::Result<Response, RequestFailure>,
         jitter: f64,
-    ) {
+    ) -> Option<FailedTry> {
+        let attempt = self.attempt();
         match self.tries(now).handle_outcome(now, context, repeat, outcome, jitter) {
             RetryDecision::RetryAfter { delay, error } => {
                 self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT)));
@@ -250,7 +275,11 @@ impl<C: Caller> AppendBatch<C> {
                 if !tries.in_doubt {
                     self.forget_numbered();
                 }
-                self.fail_late(now, error.after_tries(tries));
+                if self.has_late(now) {
+                    self.fail_late(now, error.clone().after_tries(tries));
+                }
+                let reason = error.into_detail();
+                return Some(FailedTry { attempt, delay, reason });
             }
             // An in-memory request runs on the thread of the first caller. That caller has stopped waiting, so the
             // request has no outcome. The batch remains pending: the next poll drops the caller, and the next one in
@@ -265,37 +294,38 @@ impl<C: Caller> AppendBatch<C> {
             RetryDecision::Done(Err(error)) => self.finish(Err(error)),
             RetryDecision::Done(Ok(response)) => self.finish(operations::appended(response, context)),
         }
+        None
     }
 
-    /// With `exactly_once`: fails the appends whose time has passed. Returns whether there are any.
-    fn fail_late(&mut self, now: Instant, error: Error) -> bool {
-        let is_late = |follower: &Follower<C>| follower.waited(now) >= DELIVERY_TIMEOUT;
+    /// With `exactly_once`: whether there are appends whose time has passed.
+    fn has_late(&self, now: Instant) -> bool {
         // They are in the order of their arrival.
-        if self.once.is_none() || !self.followers.first().is_some_and(is_late) {
-            return false;
-        }
-        let (late, others): (Vec<_>, _) = std::mem::take(&mut self.followers).into_iter().partition(is_late);
+        self.once.is_some() && self.followers.first().is_some_and(|first| first.is_late(now))
+    }
+
+    /// Fails the appends whose time has passed.
+    fn fail_late(&mut self, now: Instant, error: Error) {
+        let all = std::mem::take(&mut self.followers).into_iter();
+        let (late, others): (Vec<_>, _) = all.partition(|follower| follower.is_late(now));
         self.followers = others;
         let followers = late.into();
         self.failed = Some(Box::new(FailedAppends { followers, error }));
-        true
     }
 
     /// With `exactly_once`, before the first try: fails the appends whose time has passed. The server has none of them.
     fn fail_unsent(&mut self, now: Instant, url: &str) -> bool {
         let tries = self.tries(now).so_far(now);
         let operation = match self.followers.first() {
-            Some(first) if self.once.is_some() && tries.attempts == 0 => first.append.operation(),
+            Some(first) if tries.attempts == 0 && self.has_late(now) => first.append.operation(),
             _ => return false,
         };
         let reason = format!(
             "not sent within {} s, because it waited for earlier appends of this handle or for a value callable",
             DELIVERY_TIMEOUT.as_secs()
         );
-        self.fail_late(
-            now,
-            Error::new(Kind::Timeout, operation, url, reason).after_tries(tries),
-        )
+        let error = Error::new(Kind::Timeout, operation, url, reason);
+        self.fail_late(now, error.after_tries(tries));
+        true
     }
 
     fn finish(&mut self, outcome: Result<AppendSuccess>) {

@@ -77,6 +77,10 @@ impl<C> Queue<'_, C> {
 
 /// What a leader does next.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a batch is moved once for each request, which costs less than a box"
+)]
 pub enum LeaderAction<C> {
     /// Send this batch and report to its callers, as [`AppendBatch`] describes. Then poll again.
     Send(AppendBatch<C>),

@@ -184,6 +184,8 @@ pub(super) struct ProducerBatch {
     pub first: u64,
     /// The number of its messages. Needed after the body is dropped.
     pub count: u64,
+    /// The size of the body. Needed after that is dropped.
+    pub bytes: usize,
     pub body: Body,
     /// Whether its request closes the stream.
     pub closes: bool,
@@ -206,6 +208,7 @@ impl ProducerBatch {
         Self {
             first,
             count,
+            bytes: body.bytes.len(),
             body,
             closes,
             seq: None,

@@ -1,10 +1,13 @@
 //! [`ProducerEvent`]: what a producer reports to its owner.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::batch::{Body, BodyKind};
 use crate::error::Error;
 use crate::retry::outage::OutageEvent;
+use crate::retry::so_far::FailedTry;
 
 /// A report to the owner. Events come in the order in which they happened.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub enum ProducerEvent {
         /// The new epoch.
         to: u64,
     },
+    /// A failed try is followed by another one, after a pause.
+    Retry(FailedTry),
     /// An outage begins or ends. For the log.
     Outage(OutageEvent),
     /// The producer has closed the stream.
@@ -71,6 +76,10 @@ pub struct Delivery {
     pub seq: u64,
     /// The number of requests for it in this epoch.
     pub attempts: u32,
+    /// The size of its body.
+    pub bytes: usize,
+    /// When its first request was made, in any epoch.
+    pub first_try: Option<Instant>,
 }
 
 /// Why a producer has failed.
@@ -116,6 +125,23 @@ pub(super) struct UndeliveredBatch {
     pub first: u64,
     pub body: Body,
     pub outcome: DeliveryOutcome,
+    /// Its requests, if there were any in this epoch.
+    pub sent: Option<SentBatch>,
+}
+
+/// The requests of a batch that was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentBatch {
+    /// The number of its messages. 0 if it only closes the stream.
+    pub count: u64,
+    /// The size of its body.
+    pub bytes: usize,
+    /// Its sequence number.
+    pub seq: u64,
+    /// The number of requests for it in this epoch.
+    pub attempts: u32,
+    /// When its first request was made, in any epoch.
+    pub first_try: Option<Instant>,
 }
 
 /// One message that was not delivered.
@@ -142,6 +168,11 @@ impl Undelivered {
                 })
             })
         })
+    }
+
+    /// The batches of which there were requests in this epoch.
+    pub fn sent(&self) -> impl Iterator<Item = &SentBatch> {
+        self.batches.iter().filter_map(|batch| batch.sent.as_ref())
     }
 
     /// The number of messages.

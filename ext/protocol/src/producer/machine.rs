@@ -42,6 +42,8 @@ pub struct Transmit {
     pub body: Bytes,
     /// Whether to send `Stream-Closed: true`.
     pub closes: bool,
+    /// How many requests for this batch there are in this epoch, with this one.
+    pub attempt: u32,
 }
 
 /// An accepted message.
@@ -330,6 +332,7 @@ impl ProducerMachine {
             seq,
             body: batch.body.bytes.clone(),
             closes: batch.closes,
+            attempt: batch.attempts,
         })
     }
 

@@ -160,7 +160,9 @@ mod tests;
 
 pub use batch::BodyKind;
 pub use config::{ClaimLimits, ConfigError, MAX_NUMBER, ProducerConfig};
-pub use event::{Delivery, DeliveryOutcome, ProducerEvent, ProducerFailure, Undelivered, UndeliveredMessage};
+pub use event::{
+    Delivery, DeliveryOutcome, ProducerEvent, ProducerFailure, SentBatch, Undelivered, UndeliveredMessage,
+};
 pub use lookup::Lookup;
 pub use machine::{AppendError, Appended, ProducerJitter, ProducerMachine, Transmit, TransmitId};
 pub use response::BatchResponse;

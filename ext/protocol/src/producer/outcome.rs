@@ -10,7 +10,7 @@ use super::response::{BatchResponse, Verdict, without_response};
 use crate::error::Error;
 use crate::request;
 use crate::retry::patience::Patience;
-use crate::retry::so_far::TriesSoFar;
+use crate::retry::so_far::{FailedTry, TriesSoFar};
 
 impl ProducerMachine {
     /// A response arrived. It is ignored if its request is not in flight any more.
@@ -108,11 +108,16 @@ impl ProducerMachine {
         self.retry_tail_lookup(outcome_unknown);
         self.probing = true;
         self.outages.failed(now);
-        if until.is_none() {
-            self.fail_after_tries(now, sent, error);
-        } else if running {
-            let began = self.outages.retried(error.reason());
+        let (Some(delay), Some(_)) = (delay, until) else {
+            return self.fail_after_tries(now, sent, error);
+        };
+        if running {
+            let began = self.outages.retried(error.detail());
             self.events.extend(began.map(ProducerEvent::Outage));
+            let attempt = self.batch(sent).map_or(1, |batch| batch.attempts);
+            let reason = error.into_detail();
+            self.events
+                .push_back(ProducerEvent::Retry(FailedTry { attempt, delay, reason }));
         }
     }
 
@@ -201,6 +206,8 @@ impl ProducerMachine {
             epoch: self.epoch,
             seq: batch.seq.unwrap_or_default(),
             attempts: batch.attempts,
+            bytes: batch.bytes,
+            first_try: batch.first_try,
         }));
         if batch.closes {
             self.events.push_back(ProducerEvent::StreamClosed { final_offset });

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::batch::{BatchState, ProducerBatch};
 use super::claims::Settling;
 use super::config::MAX_NUMBER;
-use super::event::{DeliveryOutcome, ProducerEvent, ProducerFailure, Undelivered, UndeliveredBatch};
+use super::event::{DeliveryOutcome, ProducerEvent, ProducerFailure, SentBatch, Undelivered, UndeliveredBatch};
 use super::lookup::TailState;
 use super::machine::{Phase, ProducerMachine};
 
@@ -178,6 +178,7 @@ impl ProducerMachine {
             batches.push(UndeliveredBatch {
                 kind: self.config.body,
                 first: batch.first,
+                sent: sent(&batch),
                 body: batch.body,
                 outcome,
             });
@@ -188,4 +189,15 @@ impl ProducerMachine {
             undelivered: Undelivered { batches },
         });
     }
+}
+
+/// The requests of a batch, if there were any in this epoch.
+fn sent(batch: &ProducerBatch) -> Option<SentBatch> {
+    (batch.attempts > 0).then(|| SentBatch {
+        count: batch.count,
+        bytes: batch.bytes,
+        seq: batch.seq.unwrap_or_default(),
+        attempts: batch.attempts,
+        first_try: batch.first_try,
+    })
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-use super::cursor::{Cursor, Progress};
+use super::cursor::{Cursor, Mode, Progress};
 use super::payload::{Format, OpenRecord, Part, Payload};
 use crate::json::SplitError;
 use crate::protocol::{self, Media, PositionError, flag, text};
@@ -56,20 +56,21 @@ pub(super) struct ContentEnd {
 }
 
 impl ResponseContent {
-    /// The content of a response with this status and these headers. `cursor` made the request. `record` is the record
-    /// inside which the previous response ended.
+    /// The content of the response, with this status and these headers, to a request of this kind. `cursor` made the
+    /// request. `record` is the record inside which the previous response ended.
     ///
     /// # Errors
     /// If the headers do not say where the next read starts, or if the response cannot continue the record.
     pub(super) fn new(
         cursor: &Cursor,
+        mode: Mode,
         expected: Format,
         record: Option<&OpenRecord>,
         status: StatusCode,
         headers: &HeaderMap,
         max_message_bytes: usize,
     ) -> Result<Self, ContentError> {
-        let progress = cursor.progress(status, headers).map_err(ContentError::Position)?;
+        let progress = cursor.progress(mode, status, headers).map_err(ContentError::Position)?;
         let media = text(headers, &CONTENT_TYPE).map(Media::of);
         let format = match record {
             // A response without a body may have no content type.

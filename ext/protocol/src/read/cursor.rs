@@ -61,6 +61,8 @@ pub struct Progress {
     pub closed: bool,
     /// The response's status.
     pub status: u16,
+    /// The kind of the request.
+    pub mode: Mode,
     /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end
     /// earlier than what the first try handed out. At the end of a batch, which is where Ruby's position moves, it is 0,
     /// except in a batch that is too large.
@@ -185,11 +187,11 @@ impl Cursor {
         query
     }
 
-    /// The position at the end of a response, from its headers.
+    /// The position at the end of the response to a request of this kind, from its headers.
     ///
     /// # Errors
     /// If the headers have no usable position.
-    pub fn progress(&self, status: StatusCode, headers: &HeaderMap) -> Result<Progress, PositionError> {
+    pub fn progress(&self, mode: Mode, status: StatusCode, headers: &HeaderMap) -> Result<Progress, PositionError> {
         let closed = flag(headers, &protocol::STREAM_CLOSED);
         let next_offset = protocol::next_offset(headers)?;
         let cursor = text(headers, &protocol::STREAM_CURSOR);
@@ -200,6 +202,7 @@ impl Cursor {
             up_to_date: closed || status == StatusCode::NO_CONTENT || flag(headers, &protocol::STREAM_UP_TO_DATE),
             closed,
             status: status.as_u16(),
+            mode,
             skip: 0,
         })
     }
@@ -290,6 +293,7 @@ mod tests {
             up_to_date,
             closed,
             status: 200,
+            mode: Mode::CatchUp,
             skip: 0,
         }
     }

@@ -1,8 +1,9 @@
 //! What a read hands to the application.
 
-use super::cursor::{Position, Progress};
+use super::cursor::{Mode, Position, Progress};
 use super::payload::Part;
 use crate::retry::outage::OutageEvent;
+use crate::retry::so_far::FailedTry;
 
 /// One thing that a read hands to the application. Events come in the stream's order.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,19 @@ pub enum ReadEvent {
     End(Option<Part>, Progress),
     /// The position of a live read that began at `now`. There is no data; a later session can continue from it.
     Position(Position),
-    /// An outage of a live read begins or ends. For the log.
-    Outage(OutageEvent),
+    /// A failed try is followed by another one, after a pause.
+    Retry(FailedTry),
+    /// An outage of a live read begins or ends.
+    Outage(ReadOutage),
+}
+
+/// The beginning or the end of an outage of a live read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOutage {
+    /// What happened.
+    pub event: OutageEvent,
+    /// The kind of the request that failed, or succeeded again.
+    pub mode: Mode,
+    /// The offset from which the read continues.
+    pub offset: String,
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 
-use super::cursor::{Progress, ReadStep, Stall};
+use super::cursor::{Mode, Progress, ReadStep, Stall};
 use super::event_stream::{EventBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
@@ -86,6 +86,7 @@ impl ReadMachine {
             up_to_date: control.up_to_date,
             closed: control.closed,
             status: StatusCode::OK.as_u16(),
+            mode: Mode::Sse,
             skip: self.cursor.position().skip,
         };
         let mut payload = match &self.open_record {

@@ -70,6 +70,8 @@ pub struct ReadMachine {
     /// Whether an SSE response has arrived.
     pub(super) has_events: bool,
     pub(super) outages: Outages,
+    /// The offset at which the last outage began. A read makes no progress during one.
+    pub(super) outage_offset: String,
     /// The last SSE connection ended right after it began, and nothing has succeeded since.
     pub(super) ended_at_once: bool,
     /// A 401 or 403 was retried with new values, and no request has succeeded since.
@@ -132,6 +134,7 @@ impl ReadMachine {
             is_live: options.live != Live::Off,
             has_events: false,
             outages: Outages::new(options.has_succeeded),
+            outage_offset: String::new(),
             ended_at_once: false,
             values_refreshed: false,
             state: ReadState::Idle(None),
@@ -156,6 +159,12 @@ impl ReadMachine {
     /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<ReadEvent> {
         self.events.pop_front()
+    }
+
+    /// The number of the next try, or of the one that is being made, since the last success. The first one is 1.
+    pub fn attempt(&self) -> u32 {
+        let refreshed = u32::from(self.values_refreshed);
+        self.outages.failed_tries().saturating_add(1 + refreshed)
     }
 
     /// The request to send now.
@@ -328,8 +337,16 @@ impl ReadMachine {
 
     fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
         let max_message_bytes = self.config.max_message_bytes;
-        let record = self.open_record.as_ref();
-        let content = ResponseContent::new(&self.cursor, self.format, record, status, headers, max_message_bytes);
+        let (record, mode) = (self.open_record.as_ref(), self.mode());
+        let content = ResponseContent::new(
+            &self.cursor,
+            mode,
+            self.format,
+            record,
+            status,
+            headers,
+            max_message_bytes,
+        );
         let content = match content {
             Ok(content) => content,
             Err(ContentError::Position(error)) => {

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::cursor::{MIN_LONG_POLL, Mode, Stall};
-use super::event::ReadEvent;
+use super::event::{ReadEvent, ReadOutage};
 use super::machine::{ReadMachine, ReadState};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use crate::error::{Error, Kind};
+use crate::retry::outage::OutageEvent;
 use crate::retry::patience::Patience;
+use crate::retry::so_far::FailedTry;
 
 impl ReadMachine {
     /// The connection was lost. The `retry:` field of an SSE stream delays the next try, up to the policy's longest
@@ -25,14 +27,25 @@ impl ReadMachine {
         self.schedule.reset();
         self.ended_at_once = false;
         let ended = self.outages.succeeded(now);
-        self.events.extend(ended.map(ReadEvent::Outage));
+        self.report_outage(ended);
+    }
+
+    fn report_outage(&mut self, event: Option<OutageEvent>) {
+        let Some(event) = event else { return };
+        if matches!(event, OutageEvent::Began { .. }) {
+            self.outage_offset.clone_from(&self.cursor.position().offset);
+        }
+        self.events.push_back(ReadEvent::Outage(ReadOutage {
+            event,
+            mode: self.mode(),
+            offset: self.outage_offset.clone(),
+        }));
     }
 
     /// The request has ended. Decides when the next one goes out, if at all.
     pub(super) fn end_request(&mut self, now: Instant, outcome: ReadOutcome) {
         let is_stable = self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST;
         let started = self.failing_since(now);
-        self.sent = None;
         self.state = match outcome {
             ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
             ReadOutcome::RetryNow => {
@@ -78,6 +91,7 @@ impl ReadMachine {
                 self.retry(now, error, None, false)
             }
         };
+        self.sent = None;
     }
 
     /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
@@ -92,9 +106,14 @@ impl ReadMachine {
             return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
         };
         if self.is_live {
-            let began = self.outages.retried(error.reason());
-            self.events.extend(began.map(ReadEvent::Outage));
+            let began = self.outages.retried(error.detail());
+            self.report_outage(began);
         }
+        self.events.push_back(ReadEvent::Retry(FailedTry {
+            attempt: self.outages.failed_tries(),
+            delay,
+            reason: error.into_detail(),
+        }));
         ReadState::Idle(Some(after(now, delay)))
     }
 

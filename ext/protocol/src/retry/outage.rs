@@ -15,7 +15,8 @@ pub struct Outages {
 struct Outage {
     since: Instant,
     failed_tries: u32,
-    reported: bool,
+    /// The reason that the event of its beginning had. `None`: there was no event.
+    reported: Option<String>,
 }
 
 /// The beginning or the end of an outage. There is none before the first success: a first try that fails is no outage.
@@ -32,6 +33,8 @@ pub enum OutageEvent {
         failed_tries: u32,
         /// The time since the first one.
         duration: Duration,
+        /// What had happened at the beginning.
+        reason: String,
     },
 }
 
@@ -49,12 +52,17 @@ impl Outages {
         self.has_succeeded
     }
 
+    /// The number of failed tries since the last success.
+    pub fn failed_tries(&self) -> u32 {
+        self.current.as_ref().map_or(0, |outage| outage.failed_tries)
+    }
+
     /// Counts a failed try, which began at `started`.
     pub fn failed(&mut self, started: Instant) {
         let outage = self.current.get_or_insert(Outage {
             since: started,
             failed_tries: 0,
-            reported: false,
+            reported: None,
         });
         outage.failed_tries = outage.failed_tries.saturating_add(1);
     }
@@ -73,19 +81,22 @@ impl Outages {
     /// The failed try is retried. Returns an event if this begins an outage. `reason` says what happened.
     pub fn retried(&mut self, reason: &str) -> Option<OutageEvent> {
         let outage = self.current.as_mut().filter(|_| self.has_succeeded)?;
-        let began = !std::mem::replace(&mut outage.reported, true);
-        began.then(|| OutageEvent::Began {
-            reason: reason.to_owned(),
-        })
+        if outage.reported.is_some() {
+            return None;
+        }
+        let reason = outage.reported.insert(reason.to_owned()).clone();
+        Some(OutageEvent::Began { reason })
     }
 
     /// A try succeeded. Returns an event if this ends an outage that had an event.
     pub fn succeeded(&mut self, now: Instant) -> Option<OutageEvent> {
         self.has_succeeded = true;
         let outage = self.current.take()?;
-        outage.reported.then(|| OutageEvent::Ended {
+        let reason = outage.reported?;
+        Some(OutageEvent::Ended {
             failed_tries: outage.failed_tries,
             duration: now.saturating_duration_since(outage.since),
+            reason,
         })
     }
 }
@@ -116,6 +127,7 @@ mod tests {
         let ended = OutageEvent::Ended {
             failed_tries: 2,
             duration: Duration::from_secs(3),
+            reason: reason.to_owned(),
         };
         assert_eq!(outages.succeeded(at(5)), Some(ended));
         assert_eq!(outages.succeeded(at(6)), None);

@@ -1,4 +1,4 @@
-//! What is known of an operation after some tries.
+//! What is known of an operation after some tries, and of a try that failed.
 
 use std::time::Duration;
 
@@ -23,6 +23,17 @@ impl TriesSoFar {
             ..self
         }
     }
+}
+
+/// A try that has failed and is followed by another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedTry {
+    /// Its number. The first try is 1.
+    pub attempt: u32,
+    /// The pause before the next one.
+    pub delay: Duration,
+    /// What happened.
+    pub reason: String,
 }
 
 impl Default for TriesSoFar {

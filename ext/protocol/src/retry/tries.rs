@@ -77,6 +77,11 @@ impl Tries {
         }
     }
 
+    /// The number of the next try, or of the one that is being made. The first one is 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempts.saturating_add(1)
+    }
+
     /// When the first try began.
     pub fn began(&self) -> Instant {
         self.began

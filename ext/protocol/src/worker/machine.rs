@@ -195,6 +195,11 @@ impl WorkerMachine {
         Some((operation, request))
     }
 
+    /// The number of the try that is being made. The first one is 1.
+    pub fn attempt(&self) -> u32 {
+        self.tries.as_ref().map_or(1, Tries::attempt)
+    }
+
     fn next_request(&mut self, now: Instant, has_capacity: bool) -> Option<RequestKind> {
         let claim = match &mut self.state {
             WorkerState::Idle { .. } if self.stopping => {

@@ -7,6 +7,7 @@ use super::machine::{RequestKind, WorkerEvent, WorkerMachine, WorkerRequest, Wor
 use crate::error::{Error, Kind, Operation};
 use crate::request::{Context, Repeat, RequestFailure, Response};
 use crate::retry::outage::OutageEvent;
+use crate::retry::so_far::FailedTry;
 use crate::retry::tries::RetryDecision;
 use crate::subscriptions::{self, Claim};
 
@@ -21,10 +22,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
 impl WorkerMachine {
     /// The request of [`WorkerMachine::poll_request`] has ended. `context` has the operation that was given with it.
-    pub fn handle_outcome(&mut self, now: Instant, context: &Context<'_>, outcome: Result<Response, RequestFailure>) {
-        let (Some(sent), Some(mut tries)) = (self.sent.take(), self.tries.take()) else {
-            return;
-        };
+    /// Returns the failed try if another one follows.
+    pub fn handle_outcome(
+        &mut self,
+        now: Instant,
+        context: &Context<'_>,
+        outcome: Result<Response, RequestFailure>,
+    ) -> Option<FailedTry> {
+        let (sent, mut tries) = (self.sent.take()?, self.tries.take()?);
+        let attempt = tries.attempt();
         let may_be_done = match &outcome {
             Ok(response) => response.status.is_server_error(),
             Err(failure) => matches!(failure, RequestFailure::ResponseLost(_)),
@@ -40,13 +46,19 @@ impl WorkerMachine {
         match tries.handle_outcome(now, &context, Repeat::Safe, outcome, self.jitter.next()) {
             RetryDecision::RetryAfter { delay, error } => {
                 // The thread that waited for the response was interrupted: that says nothing of the server.
-                if !matches!(error.kind(), Kind::Abandoned) {
+                let failed = (!matches!(error.kind(), Kind::Abandoned)).then(|| FailedTry {
+                    attempt,
+                    delay,
+                    reason: error.detail().to_owned(),
+                });
+                if let Some(failed) = &failed {
                     self.outages.failed(sent.at);
-                    let began = self.outages.retried(error.reason());
+                    let began = self.outages.retried(&failed.reason);
                     self.report_outage(&context, began);
                 }
                 self.tries = Some(tries);
                 self.retry(now, &sent, now + delay.min(LONGEST_WAIT), error);
+                return failed;
             }
             RetryDecision::Done(Err(error)) => self.request_failed(now, &sent, error),
             RetryDecision::Done(Ok(response)) => {
@@ -55,6 +67,7 @@ impl WorkerMachine {
                 self.handle_response(now, sent, response, &context);
             }
         }
+        None
     }
 
     fn report_outage(&mut self, context: &Context<'_>, event: Option<OutageEvent>) {

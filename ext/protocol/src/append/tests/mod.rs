@@ -16,6 +16,7 @@ use crate::operations::AppendSuccess;
 use crate::protocol::STREAM_NEXT_OFFSET;
 use crate::request::{Context, RequestFailure, Response};
 use crate::retry::policy::RetryPolicy;
+use crate::retry::so_far::FailedTry;
 
 /// A caller that abandons its append when its cell is true.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +92,11 @@ fn body(batch: &mut AppendBatch<TestCaller>) -> String {
     String::from_utf8(request.body.unwrap().to_vec()).unwrap()
 }
 
-fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16, RequestFailure>) {
+/// Ends the try. Returns the failed try if another one follows.
+fn respond(
+    batch: &mut AppendBatch<TestCaller>,
+    outcome: std::result::Result<u16, RequestFailure>,
+) -> Option<FailedTry> {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_NEXT_OFFSET, "7".parse().unwrap());
     let outcome = outcome.map(|status| Response {
@@ -111,7 +116,7 @@ fn respond(batch: &mut AppendBatch<TestCaller>, outcome: std::result::Result<u16
         now: SystemTime::UNIX_EPOCH,
     };
     let repeat = crate::request::Repeat::UnlessSent;
-    batch.handle_outcome(Instant::now(), &context, repeat, outcome, 1.0);
+    batch.handle_outcome(Instant::now(), &context, repeat, outcome, 1.0)
 }
 
 /// How many callers a report is for, their outcome, and whether the next one is expected soon.
@@ -121,6 +126,7 @@ fn reported(batch: &mut AppendBatch<TestCaller>) -> (usize, Result<AppendSuccess
             followers,
             outcome,
             soon,
+            ..
         } => (followers.len(), outcome, soon),
         other => panic!("{other:?}"),
     }
@@ -256,6 +262,58 @@ fn a_rejected_request_is_sent_again_in_halves() {
     let stored = || Ok(Some("7".to_owned()));
     assert_eq!(outcomes, [stored(), Err(Some(400)), stored()]);
     assert!(ended(&mut batch));
+}
+
+/// How many appends the reported request had.
+fn together(batch: &mut AppendBatch<TestCaller>) -> Option<usize> {
+    match batch.poll_action(Instant::now()) {
+        AppendAction::Report { together, .. } => together,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_report_says_how_many_appends_the_request_had() {
+    let (mut batch, callers) = batch(&["1", "2", "3", "4", "5"]);
+    callers[1].abandon();
+    callers[0].abandon();
+    assert_eq!(body(&mut batch), "[3,4,5]");
+    respond(&mut batch, Ok(413));
+    for (sent, count) in [("[3]", 1), ("[4,5]", 2)] {
+        assert_eq!(body(&mut batch), sent);
+        respond(&mut batch, Ok(200));
+        assert_eq!(together(&mut batch), Some(count));
+    }
+}
+
+#[test]
+fn a_report_without_a_request_says_so() {
+    let (mut batch, _callers) = batch(&["1"]);
+    assert!(matches!(batch.poll_action(Instant::now()), AppendAction::Try));
+    assert!(
+        batch
+            .handle_values::<()>(Instant::now(), Err(error(Kind::Internal)))
+            .is_none()
+    );
+    assert_eq!(together(&mut batch), None);
+}
+
+#[test]
+fn tries_are_counted_from_1_and_a_failed_one_says_what_follows() {
+    let (mut batch, _callers) = batch(&["1", "2"]);
+    assert_eq!(batch.attempt(), 1);
+    for attempt in [1, 2] {
+        batch.handle_values(Instant::now(), Ok(())).unwrap();
+        batch.request(Instant::now(), "http://h/s").unwrap();
+        let failed = respond(&mut batch, Ok(429)).unwrap();
+        let reason = "rate limited (429)".to_owned();
+        let delay = failed.delay;
+        assert_eq!(failed, FailedTry { attempt, delay, reason });
+        assert!(!delay.is_zero());
+        assert_eq!(batch.attempt(), attempt + 1);
+    }
+    batch.request(Instant::now(), "http://h/s").unwrap();
+    assert_eq!(respond(&mut batch, Ok(200)), None);
 }
 
 #[test]

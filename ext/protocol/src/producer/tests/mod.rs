@@ -289,10 +289,10 @@ impl Bench {
         self.machine.poll_timeout().map(|at| at - self.started)
     }
 
-    /// The events, without those of outages.
+    /// The events, without those of outages and retries.
     fn events(&mut self) -> Vec<ProducerEvent> {
         std::iter::from_fn(|| self.machine.poll_event())
-            .filter(|event| !matches!(event, ProducerEvent::Outage(_)))
+            .filter(|event| !matches!(event, ProducerEvent::Outage(_) | ProducerEvent::Retry(_)))
             .collect()
     }
 

@@ -64,6 +64,44 @@ fn a_patient_producer_retries_without_limit_of_number_after_its_first_success() 
 }
 
 #[test]
+fn failed_tries_that_are_followed_by_another_one_are_reported() {
+    let (mut bench, sent) = Bench::sending(patient(None), &["a"]);
+    assert_eq!(sent[0].attempt, 1);
+    bench.lose(&sent[0]);
+    bench.now = bench.machine.poll_timeout().expect("a delay");
+    let sent = bench.send();
+    assert_eq!(sent[0].attempt, 2);
+    bench.lose(&sent[0]);
+    let retries = std::iter::from_fn(|| bench.machine.poll_event()).filter_map(|event| match event {
+        ProducerEvent::Retry(failed) => Some((failed.attempt, failed.delay.as_millis(), failed.reason)),
+        _ => None,
+    });
+    let lost = || "lost".to_owned();
+    assert_eq!(retries.collect::<Vec<_>>(), [(1, 100, lost()), (2, 200, lost())]);
+}
+
+#[test]
+fn what_was_sent_of_undelivered_batches_is_known() {
+    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
+    let began = bench.now;
+    bench.append(&["c"]);
+    bench.respond(&sent[0], status(404));
+    bench.respond(&sent[1], status(404));
+    let undelivered = std::iter::from_fn(|| bench.machine.poll_event()).find_map(|event| match event {
+        ProducerEvent::Failed { undelivered, .. } => Some(undelivered),
+        _ => None,
+    });
+    let undelivered = undelivered.expect("it has failed");
+    assert_eq!(undelivered.len(), 3);
+    let sent = undelivered
+        .sent()
+        .map(|batch| (batch.count, batch.bytes, batch.seq, batch.attempts, batch.first_try));
+    let first_seq = 1;
+    let expected = [(1, 1, first_seq, 1, Some(began)), (1, 1, first_seq + 1, 1, Some(began))];
+    assert_eq!(sent.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_batch_is_sent_again_until_the_delivery_timeout_and_a_last_time_when_it_passes() {
     let timeout = Duration::from_secs(120);
     let (mut bench, sent) = Bench::sending(patient(Some(timeout)), &["a"]);

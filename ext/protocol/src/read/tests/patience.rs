@@ -1,4 +1,6 @@
 use super::*;
+use crate::read::cursor::Mode;
+use crate::read::event::ReadOutage;
 use crate::request::ResponseTimeout;
 use crate::retry::outage::OutageEvent;
 
@@ -48,7 +50,7 @@ fn fail(machine: &mut ReadMachine, now: &mut Instant) -> (Option<Error>, u32) {
 
 fn outages(machine: &mut ReadMachine) -> Vec<OutageEvent> {
     let outage = |event| match event {
-        ReadEvent::Outage(event) => Some(event),
+        ReadEvent::Outage(outage) => Some(outage.event),
         _ => None,
     };
     std::iter::from_fn(|| machine.poll_event()).filter_map(outage).collect()
@@ -104,6 +106,48 @@ fn a_read_that_is_patient_itself_retries_without_limit_after_its_first_success_b
         succeed(&mut connected, now);
         assert_eq!(fail(&mut connected, &mut now).1, failures);
     }
+}
+
+#[test]
+fn an_outage_names_the_mode_and_the_offset_of_its_beginning() {
+    let (mut machine, mut now) = (live(true, None), Instant::now());
+    succeed(&mut machine, now);
+    fail(&mut machine, &mut now);
+    if let ReadAction::Wait(until) = machine.poll_action(now) {
+        now = until;
+    }
+    respond(&mut machine, now, 200, &[(STREAM_NEXT_OFFSET, "9")], "[2]");
+    let outages = std::iter::from_fn(|| machine.poll_event()).filter_map(|event| match event {
+        ReadEvent::Outage(outage) => Some(outage),
+        _ => None,
+    });
+    let outages: Vec<ReadOutage> = outages.collect();
+    assert_eq!(outages.len(), 2);
+    assert!(
+        outages
+            .iter()
+            .all(|outage| (outage.mode, &outage.offset[..]) == (Mode::CatchUp, "5"))
+    );
+    assert!(matches!(&outages[1].event, OutageEvent::Ended { reason, .. } if reason == "lost"));
+}
+
+#[test]
+fn tries_are_counted_from_the_last_success_and_failed_ones_are_reported() {
+    let (mut machine, mut now) = (live(false, Some(policy(3))), Instant::now());
+    assert_eq!(machine.attempt(), 1);
+    succeed(&mut machine, now);
+    assert_eq!(machine.attempt(), 1);
+    fail(&mut machine, &mut now);
+    assert_eq!(machine.attempt(), 5);
+    let retries = std::iter::from_fn(|| machine.poll_event()).filter_map(|event| match event {
+        ReadEvent::Retry(failed) => Some((failed.attempt, failed.delay.as_millis(), failed.reason)),
+        _ => None,
+    });
+    let lost = || "lost".to_owned();
+    assert_eq!(
+        retries.collect::<Vec<_>>(),
+        [(1, 100, lost()), (2, 200, lost()), (3, 400, lost())]
+    );
 }
 
 #[test]

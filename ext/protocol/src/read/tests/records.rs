@@ -33,7 +33,7 @@ fn events(machine: &mut ReadMachine) -> Vec<String> {
         let (part, end) = match event {
             ReadEvent::Part(part) => (Some(part), None),
             ReadEvent::End(last, progress) => (last, Some(progress)),
-            ReadEvent::Outage(_) => continue,
+            ReadEvent::Outage(_) | ReadEvent::Retry(_) => continue,
             other => panic!("{other:?}"),
         };
         events.extend(part.map(|part| String::from_utf8(part.bytes().to_vec()).unwrap()));

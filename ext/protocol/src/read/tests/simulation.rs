@@ -143,8 +143,9 @@ impl ReadRun {
                     self.succeeded = true;
                     self.position = position;
                 }
-                ReadEvent::Outage(event) => {
-                    let begins = matches!(event, OutageEvent::Began { .. });
+                ReadEvent::Retry(_) => {}
+                ReadEvent::Outage(outage) => {
+                    let begins = matches!(outage.event, OutageEvent::Began { .. });
                     assert_ne!(self.options.live, Live::Off);
                     assert_ne!(begins, self.in_outage, "outages must begin and end one after another");
                     self.in_outage = begins;

@@ -202,6 +202,7 @@ impl ProducerClient {
                     assert!(to > from && self.config.auto_claim);
                     self.claims += 1;
                 }
+                ProducerEvent::Retry(failed) => assert!(failed.attempt > 0 && !failed.delay.is_zero()),
                 ProducerEvent::Outage(event) => {
                     let begins = matches!(event, OutageEvent::Began { .. });
                     assert_ne!(begins, self.in_outage, "outages must begin and end one after another");
