@@ -35,6 +35,17 @@ RSpec.describe "Rails", if: RailsApp.runs? do
     expect(stored("/orders").first).to include("duration" => 5400, "set" => [1, 2], "decimal" => "1.5", "html" => "<b>")
   end
 
+  it "publishes events to ActiveSupport::Notifications, and logs them" do
+    seen = evaluate(<<~RUBY)
+      Rails.logger = Logger.new(log = StringIO.new)
+      names = []
+      ActiveSupport::Notifications.subscribe(/durable_streams/) { |event| names << event.name }
+      DurableStreams.stream("/orders", content_type: :json).append({ total: 1 })
+      { names: names, log: log.string.scan(/Durable Streams (\\w+)/).flatten }
+    RUBY
+    expect(seen).to eq("names" => %w[request.durable_streams append.durable_streams], "log" => %w[request append])
+  end
+
   it "leaves settings that the application has chosen" do
     app.write("config/initializers/chosen.rb", <<~RUBY)
       LOGGER = DurableStreams.logger = Logger.new(nil)
