@@ -19,6 +19,6 @@ module DurableStreams
     # Rails.logger is made later, and may be replaced. Gems may load Rails::Railtie without the rest of Rails.
     DurableStreams.default_logger = -> { ::Rails.logger if ::Rails.respond_to?(:logger) }
     # Events for ActiveSupport::Notifications.
-    require "durable_streams/active_support" if File.file?(File.join(__dir__, "active_support.rb"))
+    require "durable_streams/active_support"
   end
 end
