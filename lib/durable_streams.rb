@@ -14,6 +14,7 @@ module DurableStreams
   autoload :CheckpointError, "durable_streams/checkpoint"
   autoload :Consumer, "durable_streams/consumer"
   autoload :Claim, "durable_streams/claim"
+  autoload :Webhook, "durable_streams/webhook"
   autoload :Worker, "durable_streams/worker"
   autoload :Event, "durable_streams/events"
   autoload :EventStream, "durable_streams/event_stream"

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "socket"
+require_relative "subscription_events"
 require_relative "worker/keeper"
 require_relative "worker/blocks"
 require_relative "worker/wakes"

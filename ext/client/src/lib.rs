@@ -3,6 +3,7 @@
 //!
 //! - [`endpoint`]: a stream's URL with its headers and parameters; [`connections`]: a client and its connection pools.
 //! - [`requests`], [`append`], [`reader`], [`producer`], [`subscriptions`]: the operations.
+//! - [`signature`]: Ed25519 signatures.
 //! - [`inline`]: jobs that the waiting thread carries out; [`runtime`]: the threads that carry out all others.
 //! - [`events`]: what happened, for those who have subscribed; [`log`]: lines for the log.
 //! - [`fork`], [`lock`]: state in a process that forks.
@@ -107,6 +108,7 @@ pub mod reader;
 mod redirect_targets;
 pub mod requests;
 pub mod runtime;
+pub mod signature;
 pub mod subscriptions;
 mod tls;
 pub mod transport;

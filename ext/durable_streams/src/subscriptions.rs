@@ -1,10 +1,15 @@
 //! The requests of the subscription APIs: functions of `DurableStreams::Native`. Each takes a `Native::Stream` whose URL
 //! is that of the request.
 
+use std::time::SystemTime;
+
+use durable_streams_client::signature;
 use durable_streams_client::subscriptions as requests;
 use durable_streams_protocol::subscriptions::{Lease, NewSubscription, StreamAck, WakeDelivery};
+use durable_streams_protocol::webhook::{self, Refusal, SigningKeys};
 use magnus::{Error, Object, RArray, RModule, RString, Ruby, TryConvert, Value, function};
 
+use crate::client::seconds;
 use crate::errors;
 use crate::options::options;
 use crate::stream::Stream;
@@ -116,6 +121,26 @@ fn signing_keys(ruby: &Ruby, stream: &Stream) -> Result<RString, Error> {
     Ok(json(ruby, &body))
 }
 
+/// `check_webhook(header, body, keys, tolerance)` -> nil if the server has signed this body with one of its keys (JSON),
+/// at most so many seconds ago; else the reason, and whether other keys may help.
+fn check_webhook(
+    ruby: &Ruby,
+    header: RString,
+    body: RString,
+    keys: RString,
+    tolerance: f64,
+) -> Result<Option<(String, bool)>, Error> {
+    let tolerance = seconds(ruby, "tolerance", tolerance)?;
+    // SAFETY: no Ruby code runs while the bytes are used.
+    let (header, body, keys) = unsafe { (header.as_slice(), body.as_slice(), keys.as_slice()) };
+    let header = String::from_utf8_lossy(header);
+    let keys = SigningKeys::parse(keys);
+    let checked = webhook::check(&header, body, &keys, SystemTime::now(), tolerance, signature::is_valid);
+    Ok(checked
+        .err()
+        .map(|refusal| (refusal.to_string(), refusal == Refusal::UnknownKey)))
+}
+
 /// JSON as a UTF-8 String. It was parsed, so it is valid UTF-8.
 fn json(ruby: &Ruby, body: &[u8]) -> RString {
     ruby.str_new(&String::from_utf8_lossy(body))
@@ -132,5 +157,6 @@ pub(crate) fn init(native: RModule) -> Result<(), Error> {
     native.define_singleton_method("ack_subscription", function!(ack, 4))?;
     native.define_singleton_method("call_back", function!(callback, 4))?;
     native.define_singleton_method("release_subscription", function!(release, 2))?;
-    native.define_singleton_method("signing_keys", function!(signing_keys, 1))
+    native.define_singleton_method("signing_keys", function!(signing_keys, 1))?;
+    native.define_singleton_method("check_webhook", function!(check_webhook, 4))
 }

@@ -107,10 +107,11 @@ impl Worker {
     /// or what interrupts the wait: the request may have been carried out then.
     fn request(ruby: &Ruby, this: &Self) -> Result<(), Error> {
         guard(ruby, || {
+            // May raise, so the request is taken after it.
+            events::keep_served(ruby)?;
             let Some((operation, request)) = this.state.lock().due.take() else {
                 return Ok(());
             };
-            events::keep_served(ruby)?;
             let stream = this.stream(ruby, operation);
             let (endpoint, todo) = stream.call_endpoint(Owner::Call);
             let attempt = this.with_machine(|machine| machine.attempt());

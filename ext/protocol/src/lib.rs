@@ -12,7 +12,7 @@
 //! - [`read`]: the position of a reader, and its next request. [`sse`] and [`json`] decode the responses.
 //! - [`producer`]: the idempotent producer.
 //! - [`subscriptions`]: the requests of subscriptions, and what their responses say.
-//! - [`worker`]: a worker of a subscription.
+//! - [`worker`]: a worker of a subscription. [`webhook`]: the signatures of webhooks.
 //! - [`protocol`]: header names and content types.
 
 pub mod advice;
@@ -33,4 +33,5 @@ pub mod sse;
 pub mod subscriptions;
 pub mod target;
 pub mod url;
+pub mod webhook;
 pub mod worker;

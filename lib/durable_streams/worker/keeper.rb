@@ -136,8 +136,9 @@ module DurableStreams
 
       def report_events
         while (kind, generation, error = @native.event)
-          next unless kind == "lost"
+          next SubscriptionEvents.claimed(@id, generation) if kind == "claimed"
 
+          SubscriptionEvents.fenced(@id, generation, error)
           DurableStreams.report(:warn, "durable_streams: the claim of subscription #{@id.inspect} (generation " \
                                        "#{generation}) was lost: #{error.message}")
         end
