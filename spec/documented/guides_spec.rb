@@ -2,7 +2,8 @@
 
 # Runs the Ruby code of each guide: see Guide. What a guide needs may be missing on a release that `bin/matrix` tests.
 gems = { "docs/consumers.md" => %w[activerecord sqlite3], "docs/fibers.md" => %w[rack],
-         "docs/processes.md" => %w[puma sidekiq], "README.md" => %w[rails] }
+         "docs/processes.md" => %w[puma sidekiq], "docs/workers.md" => %w[activerecord puma rack sqlite3],
+         "README.md" => %w[rails] }
 
 Guide.all.each do |guide|
   missing = gems.fetch(guide.name, []).select { |gem| Gem::Specification.find_all_by_name(gem).empty? }
@@ -12,7 +13,8 @@ Guide.all.each do |guide|
     next
   end
 
-  on_each_server guide.name do
+  on_servers = guide.name == "docs/workers.md" ? :on_server_with_subscriptions : :on_each_server
+  send(on_servers, guide.name) do
     # The files of these guides are parts of applications, which other specs run: in spec/rails and spec/browsers.
     applications = %w[docs/browsers.md docs/rails.md]
 
