@@ -50,7 +50,7 @@ module DurableStreams
 
       # Says that a stream is handled up to an offset, and prolongs the lease.
       # @param stream [Stream, String] or its path
-      # @param offset [String] such as {JsonBatch#offset}
+      # @param offset [String] such as that of a {JsonBatch}
       # @return [nil]
       # @raise [FencedError] if the claim has ended, because the lease ran out
       def ack(stream, offset)
