@@ -2,8 +2,8 @@
 
 # Runs the Ruby code of each guide: see Guide. What a guide needs may be missing on a release that `bin/matrix` tests.
 gems = { "docs/consumers.md" => %w[activerecord sqlite3], "docs/fibers.md" => %w[rack],
-         "docs/processes.md" => %w[puma sidekiq], "docs/workers.md" => %w[activerecord puma rack sqlite3],
-         "README.md" => %w[rails] }
+         "docs/observability.md" => %w[activesupport], "docs/processes.md" => %w[puma sidekiq],
+         "docs/workers.md" => %w[activerecord puma rack sqlite3], "README.md" => %w[rails] }
 
 Guide.all.each do |guide|
   missing = gems.fetch(guide.name, []).select { |gem| Gem::Specification.find_all_by_name(gem).empty? }
