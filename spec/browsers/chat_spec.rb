@@ -178,7 +178,7 @@ RSpec.describe "examples/chat in a browser" do
     resize(390, 400)
     page.visit chat.url
     ask story
-    reply(300)
+    reply(500) # Far more than fit. Within 80 pixels of the end, the page follows.
     expect(page).to have_no_button("Latest")
     page.execute_script("document.getElementById('scroll').scrollTop = 0")
     page.click_button "Latest"
