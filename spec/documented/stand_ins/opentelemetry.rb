@@ -16,8 +16,8 @@ module OpenTelemetry
       attr_accessor :status
 
       def initialize(name, attributes, start_timestamp)
-        allowed = [String, Integer, Float, true, false]
-        wrong = attributes.reject { |key, value| key.is_a?(String) && allowed.any? { |type| type === value } } # rubocop:disable Style/CaseEquality
+        allowed = [String, Integer, Float, TrueClass, FalseClass]
+        wrong = attributes.reject { |key, value| key.is_a?(String) && allowed.include?(value.class) }
         raise ArgumentError, "wrong attributes: #{wrong}" unless wrong.empty?
 
         @name = name
