@@ -31,6 +31,7 @@ module DurableStreams
     private_constant :EXIT_LIMIT
 
     @running = []
+    @registering = Mutex.new
 
     class << self
       # Gives the claims of this process back, at its end.
@@ -42,13 +43,12 @@ module DurableStreams
       end
 
       # Registers a running worker during the block.
-
       # @api private
       def register(worker)
-        @running += [[worker, Process.pid]]
+        @registering.synchronize { @running += [[worker, Process.pid]] }
         yield
       ensure
-        @running -= [[worker, Process.pid]]
+        @registering.synchronize { @running -= [[worker, Process.pid]] }
       end
 
       # @api private
