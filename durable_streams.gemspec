@@ -22,7 +22,7 @@ Gem::Specification.new do |spec|
       lib/**/*.rb
       sig/**/*.rbs
       docs/**/*.md
-      examples/**/*.{css,html,js,md,rb,ru}
+      examples/**/*.{css,html,js,md,mjs,rb,ru}
       ext/durable_streams/{build_requirements,extconf}.rb
       ext/*/{build.rs,Cargo.toml}
       ext/*/src/**/*.rs
