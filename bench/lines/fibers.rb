@@ -6,8 +6,8 @@ module Bench
     line "fibers", "tails in one thread under a Fiber scheduler"
     figure :tails, "complete tails", "tails"
     figure :ms, "append to last delivery", "ms"
-    figure :mb, "memory of the process", "MB", [:at_most, 150]
-    figure :kb, "memory a tail", "kB"
+    figure :mb, "memory of the process", "MB"
+    figure :kb, "memory a tail", "kB", [:at_most, 40]
 
     SCHEDULER = File.expand_path("../../spec/support/small_scheduler.rb", __dir__)
 

@@ -7,8 +7,8 @@ module Bench
   # The time of `require` and the memory after it, compared with a Ruby that loads nothing.
   class Loading < Line
     line "load", "load: require, and memory after it, beyond bare Ruby"
-    figure :more_ms, "time", "ms", [:at_most, 60]
-    figure :more_mb, "memory", "MB", [:at_most, 10]
+    figure :more_ms, "time", "ms", [:at_most, 10]
+    figure :more_mb, "memory", "MB", [:at_most, 3]
 
     STATUS = "puts File.read('/proc/self/status')[/^VmRSS:\\s+(\\d+)/, 1]"
 
