@@ -113,10 +113,11 @@ RSpec.describe "Leaks" do
       end
     RUBY
     "producers that are abandoned" => [1_000, <<~RUBY],
+      ids = 0
       measure do |count|
         count.times do |i|
           callback = ->(*) {}
-          producer = DurableStreams::Producer.new(stream: STREAM, producer_id: "a\#{rand(10**9)}", on_delivery: callback)
+          producer = DurableStreams::Producer.new(stream: STREAM, producer_id: "a\#{ids += 1}", on_delivery: callback)
           producer.append!({ "i" => i })
         end
       end
