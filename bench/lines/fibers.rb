@@ -47,13 +47,20 @@ module Bench
 
     def tail(number, params)
       Fiber.schedule do
-        reader = stream(params).read(live: :long_poll, format: :json)
+        reader = own_stream(number, params).read(live: :long_poll, format: :json)
         @readers << reader
         reader.each do |item|
           @delivered[number] << item
           @arrivals << Measure.now
         end
       end
+    end
+
+    # Tails whose requests differ share none, like those that follow different streams. The server ignores the
+    # parameter.
+    def own_stream(number, params)
+      query = { "tail" => number.to_s }
+      DurableStreams::Stream.new(params.fetch("url"), content_type: "application/json", params: query)
     end
 
     def deliver(params, message)

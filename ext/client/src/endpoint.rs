@@ -190,6 +190,16 @@ impl Endpoint {
         self.transport.as_deref()
     }
 
+    /// Whether the application's code takes part in requests.
+    pub(crate) fn has_application(&self) -> bool {
+        self.dynamic.is_some() || self.transport.is_some() || self.trust.is_some()
+    }
+
+    /// Whether the same request to both, if none has an application, has the same effect and the same response.
+    pub(crate) fn sends_the_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.client, &other.client) && self.target == other.target
+    }
+
     /// Whether the application computes values for each request.
     pub(crate) fn is_dynamic(&self) -> bool {
         self.dynamic.is_some()

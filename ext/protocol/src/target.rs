@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::url::{displayed, shown};
 
 /// Headers and query parameters, in their given order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
     /// Headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -22,7 +22,7 @@ pub struct Values {
 }
 
 /// A stream's URL, with the headers and parameters of every request to it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Target {
     url: Url,
     display: String,

@@ -12,9 +12,11 @@ use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadJitter
 use durable_streams_protocol::request::RequestFailure;
 use durable_streams_protocol::retry::outage::OutageEvent;
 use futures_util::FutureExt;
+use reqwest::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel::EventSender;
+use super::shared_poll::{self, Joined, PollLeader, WholeResponse};
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::events::{Event, EventDetails, EventName};
@@ -133,22 +135,92 @@ impl Driver {
         (self.response, self.request_permit) = (None, None);
         self.request_permit = self.sender.request_permit().await;
         let attempt = self.machine.attempt();
-        let request = self.machine.request(Instant::now());
-        match exchange::send(&self.endpoint, &self.pool, &request, attempt).await {
-            Ok(response) => {
-                self.machine.handle_response(
-                    Instant::now(),
-                    SystemTime::now(),
-                    response.status(),
-                    response.headers(),
-                    response.content_length(),
-                );
-                // A response whose body is not needed ends here.
-                let action = self.machine.poll_action(Instant::now());
-                let wants_body = matches!(action, ReadAction::Receive { .. } | ReadAction::ReceiveErrorBody);
-                self.response = wants_body.then_some(response);
+        let request = Arc::new(self.machine.request(Instant::now()));
+        let leader = match shared_poll::join(&self.endpoint, &request, attempt).await {
+            Joined::Response(response) => return self.handle_whole(&response),
+            Joined::Leader(leader) => Some(leader),
+            Joined::Alone => None,
+        };
+        // Boxed, because it has kilobytes, and most readers of a stream may be waiting for a shared response.
+        let outcome = Box::pin(exchange::send(&self.endpoint, &self.pool, &request, attempt)).await;
+        match outcome {
+            Ok(response) => match leader.and_then(PollLeader::if_followed) {
+                Some(leader) => self.share(leader, response).await,
+                None => self.handle_head(response),
+            },
+            Err(failure) => {
+                if let Some(leader) = leader {
+                    leader.end(None);
+                }
+                self.fail(failure);
             }
-            Err(failure) => self.fail(failure),
+        }
+    }
+
+    fn handle_head(&mut self, response: Incoming) {
+        self.machine.handle_response(
+            Instant::now(),
+            SystemTime::now(),
+            response.status(),
+            response.headers(),
+            response.content_length(),
+        );
+        // A response whose body is not needed ends here.
+        let action = self.machine.poll_action(Instant::now());
+        let wants_body = matches!(action, ReadAction::Receive { .. } | ReadAction::ReceiveErrorBody);
+        self.response = wants_body.then_some(response);
+    }
+
+    /// Receives the response, and lets the readers that wait for it have it, if it is a success and small.
+    async fn share(&mut self, leader: PollLeader, mut response: Incoming) {
+        if !matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT) {
+            leader.end(None);
+            return self.handle_head(response);
+        }
+        let mut whole = WholeResponse {
+            status: response.status(),
+            headers: response.headers().clone(),
+            content_length: response.content_length(),
+            pieces: Vec::new(),
+        };
+        let mut bytes = 0;
+        while bytes <= shared_poll::MAX_BYTES {
+            match exchange::next_piece(&self.endpoint, Operation::Read, &mut response).await {
+                Ok(Some(piece)) => {
+                    bytes += piece.len();
+                    whole.pieces.push(piece);
+                }
+                Ok(None) => {
+                    let whole = Arc::new(whole);
+                    leader.end(Some(Arc::clone(&whole)));
+                    return self.handle_whole(&whole);
+                }
+                Err(error) => {
+                    leader.end(None);
+                    return self.fail(RequestFailure::ResponseLost(error));
+                }
+            }
+        }
+        leader.end(None);
+        self.handle_beginning(&whole);
+        self.response = Some(response);
+    }
+
+    fn handle_whole(&mut self, response: &WholeResponse) {
+        self.handle_beginning(response);
+        self.machine.handle_end(Instant::now());
+    }
+
+    fn handle_beginning(&mut self, response: &WholeResponse) {
+        self.machine.handle_response(
+            Instant::now(),
+            SystemTime::now(),
+            response.status,
+            &response.headers,
+            response.content_length,
+        );
+        for piece in &response.pieces {
+            self.machine.handle_piece(Instant::now(), piece.clone());
         }
     }
 

@@ -19,6 +19,7 @@ use crate::runtime::Task;
 
 mod channel;
 mod driver;
+mod shared_poll;
 #[cfg(test)]
 mod tests;
 
