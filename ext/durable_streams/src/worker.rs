@@ -98,6 +98,13 @@ impl Worker {
         }
     }
 
+    /// `claim_in` -> in how many seconds it claims, if a thread is free then; 0 while it claims; nil if it has a claim, or
+    /// ends.
+    fn claim_in(&self) -> Option<f64> {
+        let at = self.with_machine(|machine| machine.poll_claim())?;
+        Some(at.saturating_duration_since(Instant::now()).as_secs_f64())
+    }
+
     /// `ended?`: whether nothing is to be sent any more.
     fn has_ended(&self) -> bool {
         self.with_machine(|machine| machine.poll_end().is_some())
@@ -207,6 +214,7 @@ pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Worker::new, 4))?;
     class.define_method("poll", method!(Worker::poll, 1))?;
+    class.define_method("claim_in", method!(Worker::claim_in, 0))?;
     class.define_method("ended?", method!(Worker::has_ended, 0))?;
     class.define_method("request", method!(Worker::request, 0))?;
     class.define_method("error", method!(Worker::error, 0))?;

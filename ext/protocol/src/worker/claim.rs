@@ -1,4 +1,4 @@
-//! [`HeldClaim`]: a granted claim, and the streams in it. [`Blocks`]: the streams whose blocks run.
+//! [`GrantedClaim`]: a granted claim, and the streams in it. [`Blocks`]: the streams whose blocks run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::subscriptions::{Claim, ClaimedStream, Lease, StreamAck};
 
 /// A claim of this worker.
 #[derive(Debug)]
-pub(super) struct HeldClaim {
+pub(super) struct GrantedClaim {
     pub lease: Lease,
     pub lease_ttl: Duration,
     /// When its request was sent.
@@ -31,7 +31,7 @@ pub(super) struct HeldClaim {
     pub one_by_one: bool,
 }
 
-impl HeldClaim {
+impl GrantedClaim {
     /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out.
     pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left: bool) -> Self {
         Self {
@@ -59,15 +59,21 @@ impl HeldClaim {
         self.prolong_at = sent + self.lease_ttl / 3;
     }
 
-    /// When it begins to end, so that the next claim has the streams that got news meanwhile. That is also before the
-    /// lease can run out.
+    /// When it begins to end, so that the next claim has the streams that got news meanwhile.
     pub(super) fn ends_at(&self) -> Instant {
         self.since + self.lease_ttl
     }
 
-    /// Whether no further block begins in it.
-    pub(super) fn is_ending(&self, now: Instant) -> bool {
-        self.ending || now >= self.ends_at()
+    /// Whether no further block begins in it. It cannot end before its blocks return. So as long as a block runs that
+    /// began in time, others begin as well.
+    pub(super) fn is_ending(&self, now: Instant, blocks: &Blocks) -> bool {
+        let ends_at = self.ends_at();
+        self.ending || (now >= ends_at && !blocks.any_running_since_before(ends_at, self.generation()))
+    }
+
+    /// Whether a block may begin now.
+    pub(super) fn allows_begin(&self, now: Instant, blocks: &Blocks) -> bool {
+        now < self.valid_until && !self.is_ending(now, blocks)
     }
 }
 
@@ -84,6 +90,8 @@ pub(super) struct RunningBlock {
     tail_offset: String,
     /// Up to where it is acked.
     acked_offset: String,
+    /// When it began with its present batch.
+    pub since: Instant,
     pub step: BlockStep,
 }
 
@@ -115,11 +123,12 @@ pub(super) struct DueAck {
 }
 
 impl Blocks {
-    pub(super) fn begin(&mut self, generation: u64, stream: &ClaimedStream) {
+    pub(super) fn begin(&mut self, now: Instant, generation: u64, stream: &ClaimedStream) {
         let block = RunningBlock {
             generation,
             tail_offset: stream.tail_offset.clone(),
             acked_offset: stream.acked_offset.clone(),
+            since: now,
             step: BlockStep::Running,
         };
         self.0.insert(stream.path.clone(), block);
@@ -148,6 +157,14 @@ impl Blocks {
             let runs = matches!(block.step, BlockStep::Running | BlockStep::Acked { goes_on: true });
             runs && block.generation == generation
         })
+    }
+
+    /// Whether a block of this claim runs that began with its batch before `time`.
+    fn any_running_since_before(&self, time: Instant, generation: u64) -> bool {
+        let runs = |block: &RunningBlock| matches!(block.step, BlockStep::Running) && block.since < time;
+        self.0
+            .values()
+            .any(|block| block.generation == generation && runs(block))
     }
 
     /// The acks of this claim that are due.

@@ -48,9 +48,9 @@ impl Failures {
         ends.filter(|end| now < *end).min()
     }
 
-    /// Forgets streams that are not in the subscription any more.
-    pub(super) fn retain(&mut self, is_linked: impl Fn(&str) -> bool) {
-        self.0.retain(|stream, _| is_linked(stream));
+    /// Forgets the streams that are not among those of the subscription.
+    pub(super) fn retain<'a>(&mut self, linked: impl Iterator<Item = &'a str>) {
+        self.0 = linked.filter_map(|stream| self.0.remove_entry(stream)).collect();
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
         let mut failures = Failures::default();
         failures.add(now, "a", 0.0);
         failures.add(now, "b", 1.0);
-        failures.retain(|stream| stream == "b");
+        failures.retain(["b", "c"].into_iter());
         assert!(failures.allow(now, "a") && !failures.allow(now, "b"));
     }
 }

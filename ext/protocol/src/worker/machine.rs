@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::claim::{BlockStep, Blocks, DueAck, HeldClaim};
+use super::claim::{BlockStep, Blocks, DueAck, GrantedClaim};
 use super::config::{WorkerConfig, WorkerJitter};
 use super::failures::Failures;
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ pub(super) enum WorkerState {
         /// Not even a wake makes it claim before.
         not_before: Instant,
     },
-    Claimed(Box<HeldClaim>),
+    Claimed(Box<GrantedClaim>),
     Ended(Option<Error>),
 }
 
@@ -164,12 +164,20 @@ impl WorkerMachine {
             WorkerState::Idle { .. } if self.stopping => Some(now),
             WorkerState::Idle { claim_at, .. } => has_capacity.then_some(*claim_at),
             WorkerState::Claimed(claim) => {
-                let rotates = !claim.waiting.is_empty() && !claim.is_ending(now);
-                let rotates_at = rotates.then(|| claim.ends_at());
+                let rotates_at = Some(claim.ends_at()).filter(|at| now < *at && !claim.waiting.is_empty());
                 let next = self.retry_at.unwrap_or(claim.prolong_at);
                 Some(rotates_at.map_or(next, |at| at.min(next)))
             }
             WorkerState::Ended(_) => None,
+        }
+    }
+
+    /// When it claims, if a thread is free then to run blocks; not in the future while it claims. `None`: it has a claim,
+    /// or ends.
+    pub fn poll_claim(&self) -> Option<Instant> {
+        match &self.state {
+            WorkerState::Idle { claim_at, .. } => Some(*claim_at).filter(|_| !self.stopping),
+            _ => None,
         }
     }
 
@@ -183,7 +191,6 @@ impl WorkerMachine {
         let (operation, request) = self.request_of(&kind)?;
         self.tries
             .get_or_insert_with(|| Tries::new(now, false).with_patience(PATIENCE));
-        self.retry_at = None;
         if let WorkerState::Claimed(claim) = &mut self.state {
             // What it names as handled is all that there will be.
             claim.ending |= kind.is_end();
@@ -215,7 +222,9 @@ impl WorkerMachine {
         if self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
-        claim.ending |= self.stopping || claim.is_ending(now);
+        // There may be nothing to send again: a block whose thread was killed is not acked.
+        self.retry_at = None;
+        claim.ending |= self.stopping || claim.is_ending(now, &self.blocks);
         let mut acks = self.blocks.due_acks(claim.generation(), claim.ending);
         let all_finished = acks.iter().all(|ack| ack.is_last)
             && !self.blocks.any_running(claim.generation())
@@ -271,13 +280,13 @@ impl WorkerMachine {
         let WorkerState::Claimed(claim) = &mut self.state else {
             return None;
         };
-        if self.stopping || claim.is_ending(now) {
+        let blocks = &mut self.blocks;
+        if self.stopping || !claim.allows_begin(now, blocks) {
             return None;
         }
-        let blocks = &mut self.blocks;
         let index = claim.waiting.iter().position(|stream| !blocks.has(&stream.path))?;
         let stream = claim.waiting.remove(index)?;
-        blocks.begin(claim.generation(), &stream);
+        blocks.begin(now, claim.generation(), &stream);
         Some(Work {
             generation: claim.generation(),
             stream: stream.path,
@@ -300,14 +309,18 @@ impl WorkerMachine {
 
     /// What follows a batch of this stream; `None` if that is not known yet.
     pub fn poll_progress(&mut self, now: Instant, stream: &str) -> Option<BlockProgress> {
+        let may_begin = match &self.state {
+            WorkerState::Claimed(claim) => !self.stopping && claim.allows_begin(now, &self.blocks),
+            _ => false,
+        };
         let block = self.blocks.get_mut(stream)?;
-        if let (BlockStep::Acked { goes_on }, WorkerState::Claimed(claim)) = (&mut block.step, &self.state) {
-            *goes_on &= !self.stopping && !claim.is_ending(now);
+        if let BlockStep::Acked { goes_on } = &mut block.step {
+            *goes_on &= may_begin;
         }
         match &block.step {
             BlockStep::Running | BlockStep::Handled { .. } => None,
             BlockStep::Acked { goes_on: true } => {
-                block.step = BlockStep::Running;
+                (block.step, block.since) = (BlockStep::Running, now);
                 Some(BlockProgress::GoOn)
             }
             BlockStep::Acked { goes_on: false } => {

@@ -18,8 +18,8 @@
 //! - An ack names only offsets up to which blocks have returned. So every event is handled at least once.
 //! - The blocks of a stream run one after the other, in order. The next one begins only after the server has confirmed
 //!   the ack of the one before. A stream whose block still runs, although its claim was lost, is not handed out again.
-//! - No block begins later than the time of a lease after the claim was sent. So the lease has not run out then, even if
-//!   it could not be prolonged. Acks are sent later too: only the server decides that a claim has ended.
+//! - No block begins later than the time of a lease after the last request that has prolonged it was sent. So the lease
+//!   has not run out then. Acks are sent later too: only the server decides that a claim has ended.
 //! - After the server has said that a claim has ended, nothing of it is acked, and no block of it begins. Blocks that
 //!   run then get [`BlockProgress::Failed`].
 //!
@@ -27,7 +27,7 @@
 //! - **A lost response to a claim.** The claim may have been granted. Then the next try is refused, since the first one
 //!   holds the lease. The worker waits for the wake that follows the end of that lease.
 //! - **A lost response to an ack.** The ack is sent again, with the offsets that were added meanwhile. If it would have
-//!   ended the claim, a refusal (FENCED) means that it has.
+//!   ended the claim, a refusal (FENCED) means that it has, as long as the lease cannot have run out.
 //! - **A block that fails.** Its stream is finished in this claim, and not handed out again before a pause, which grows
 //!   with each failure in a row. The claim is given back when the other blocks have returned, so that another worker can
 //!   try. If there was nothing else to do in it, the worker waits a moment before it claims again. It does not wait for
@@ -40,7 +40,8 @@
 //! # Long claims
 //! A claim has the streams that were pending when it was made. Those that get news later wait for the next one. So a
 //! claim ends after about the time of a lease, with what was handled until then, and the worker claims again. Another
-//! reason is that servers may limit the life of a claim's token.
+//! reason is that servers may limit the life of a claim's token. A block that runs then delays the end. Until it
+//! returns, the claim's other streams are handled, and those that get news wait.
 
 mod claim;
 mod config;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::claim::{BlockStep, DueAck, HeldClaim};
+use super::claim::{BlockStep, DueAck, GrantedClaim};
 use super::machine::{RequestKind, WorkerEvent, WorkerMachine, WorkerRequest, WorkerState};
 use crate::error::{Error, Kind, Operation};
 use crate::request::{Context, Repeat, RequestFailure, Response};
@@ -122,8 +122,8 @@ impl WorkerMachine {
             _ => return,
         };
         match (&sent.kind, error.kind()) {
-            // The first try of the same request has ended the claim.
-            (kind, Kind::Fenced) if kind.is_end() && claim.end_in_doubt => {
+            // The lease has not run out. So the first try of the same request has ended the claim.
+            (kind, Kind::Fenced) if kind.is_end() && claim.end_in_doubt && now < claim.valid_until => {
                 if let RequestKind::Ack { acks, .. } = kind {
                     claim.progressed |= self.blocks.confirm(acks);
                 }
@@ -154,10 +154,10 @@ impl WorkerMachine {
             self.woken = None;
         }
         let failures = &mut self.failures;
-        failures.retain(|path| claim.streams.iter().any(|stream| stream.path == path));
+        failures.retain(claim.streams.iter().map(|stream| stream.path.as_str()));
         let pending = claim.streams.iter().filter(|stream| stream.has_pending);
         let (waiting, left): (Vec<_>, Vec<_>) = pending.cloned().partition(|stream| failures.allow(now, &stream.path));
-        let claim = HeldClaim::new(claim, sent, waiting.into(), !left.is_empty());
+        let claim = GrantedClaim::new(claim, sent, waiting.into(), !left.is_empty());
         self.state = WorkerState::Claimed(Box::new(claim));
         self.events.push_back(WorkerEvent::Claimed { generation });
     }

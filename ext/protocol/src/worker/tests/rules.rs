@@ -109,6 +109,15 @@ impl Rig {
         self.respond(200, &json!({ "ok": true, "next_wake": next_wake }));
     }
 
+    /// Lets a third of the lease pass so many times, and prolongs it each time.
+    fn prolong(&mut self, times: usize) {
+        for _ in 0..times {
+            self.pass(10.0);
+            assert_eq!(self.acks(), (vec![], false));
+            self.confirm(false);
+        }
+    }
+
     fn lose(&mut self) {
         let error = Error::plain(Kind::Connection, "lost".to_owned());
         self.end(Err(RequestFailure::ResponseLost(error)));
@@ -202,9 +211,7 @@ fn prolongs_the_lease_after_a_third_of_it() {
     rig.work();
     for _ in 0..9 {
         assert_eq!(rig.waits(), Some(10.0));
-        rig.pass(10.0);
-        assert_eq!(rig.acks(), (vec![], false));
-        rig.confirm(false);
+        rig.prolong(1);
     }
 }
 
@@ -212,17 +219,65 @@ fn prolongs_the_lease_after_a_third_of_it() {
 fn ends_a_claim_after_the_time_of_a_lease() {
     let mut rig = Rig::claimed(&["a", "b"]);
     rig.work();
-    for _ in 0..3 {
-        rig.pass(10.0);
-        rig.acks();
-        rig.confirm(false);
-    }
-    assert_eq!(rig.work(), None, "b waits for the next claim");
+    rig.prolong(2);
     rig.machine.handle_batch("a", "0", false);
-    assert_eq!(rig.acks(), (vec![pair("a", "0")], true));
-    rig.confirm(true);
+    rig.acks();
+    rig.pass(10.0);
+    rig.confirm(false);
     assert_eq!(rig.progress("a"), Some("finished"));
+    assert_eq!(rig.work(), None, "b waits for the next claim");
+    assert_eq!(rig.sent().unwrap().0, Release);
+    rig.respond(204, &Value::Null);
     assert_eq!(rig.sent().unwrap().0, Claim);
+}
+
+#[test]
+fn other_streams_do_not_wait_for_a_block_that_runs_for_longer_than_a_lease() {
+    let mut rig = Rig::claimed(&["a", "b", "c"]);
+    rig.work();
+    rig.prolong(3);
+    assert_eq!(rig.work().as_deref(), Some("b"));
+    assert_eq!(rig.waits(), Some(10.0));
+    rig.machine.handle_batch("b", "0", false);
+    assert_eq!(rig.acks(), (vec![pair("b", "0")], false));
+    rig.confirm(false);
+    assert_eq!(rig.progress("b"), Some("go on"));
+    rig.machine.handle_batch("a", "0", false);
+    assert_eq!(rig.work(), None, "c waits for the next claim");
+    assert_eq!(rig.acks(), (vec![pair("a", "0")], false));
+    rig.confirm(false);
+    assert_eq!(rig.progress("a"), Some("finished"));
+    rig.machine.handle_batch("b", "1", false);
+    assert_eq!(rig.acks(), (vec![pair("b", "1")], true));
+}
+
+#[test]
+fn no_block_begins_when_the_lease_may_have_run_out() {
+    let mut rig = Rig::claimed(&["a", "b"]);
+    rig.work();
+    rig.prolong(2);
+    rig.pass(10.0);
+    rig.acks();
+    rig.lose();
+    rig.pass(19.0);
+    rig.acks();
+    rig.pass(1.0);
+    assert_eq!(rig.work(), None);
+    rig.confirm(false);
+    assert_eq!(rig.work().as_deref(), Some("b"));
+}
+
+#[test]
+fn a_block_that_fails_while_its_ack_is_to_be_sent_again_leaves_nothing_to_send() {
+    let mut rig = Rig::claimed(&["a", "b"]);
+    while rig.work().is_some() {}
+    rig.machine.handle_batch("a", "1", true);
+    rig.acks();
+    rig.lose();
+    rig.machine.handle_failure(rig.now, 1, "a");
+    rig.pass(0.05);
+    assert!(rig.sent().is_none());
+    assert_eq!(rig.waits(), Some(9.95));
 }
 
 #[test]
@@ -296,6 +351,20 @@ fn a_refusal_after_a_lost_response_means_that_the_claim_has_ended() {
 }
 
 #[test]
+fn a_refusal_after_a_lost_response_is_reported_if_the_lease_may_have_run_out() {
+    let mut rig = Rig::claimed(&["a"]);
+    rig.work();
+    rig.machine.handle_batch("a", "1", true);
+    rig.acks();
+    rig.lose();
+    rig.pass(29.0);
+    rig.acks();
+    rig.pass(1.0);
+    rig.reject("fenced");
+    assert_eq!(rig.progress("a"), Some("fenced"));
+}
+
+#[test]
 fn a_refusal_without_a_lost_response_is_reported() {
     let mut rig = Rig::claimed(&["a"]);
     rig.work();
@@ -360,8 +429,8 @@ fn a_stream_that_fails_is_left_alone_while_others_are_handled() {
 fn waits_for_a_wake_while_another_worker_has_the_claim() {
     let mut rig = Rig::new();
     rig.sent();
-    let held = json!({ "error": { "code": "ALREADY_CLAIMED", "current_holder": "x", "generation": 4 } });
-    rig.respond(409, &held);
+    let claimed = json!({ "error": { "code": "ALREADY_CLAIMED", "current_holder": "x", "generation": 4 } });
+    rig.respond(409, &claimed);
     rig.machine.handle_wake(rig.now, Some(4));
     assert_eq!(rig.waits(), Some(45.0), "that wake was claimed");
     rig.machine.handle_wake(rig.now, Some(5));
