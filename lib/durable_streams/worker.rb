@@ -78,6 +78,7 @@ module DurableStreams
       @concurrency = Options.integer("concurrency", concurrency, 1..1_000)
       @on_error = Options.callable("on_error", on_error)
       @running = Mutex.new
+      @stopped = false
       @stop = Native::StopSignal.new
       @threads = nil
       @changes = Changes.new
@@ -93,7 +94,7 @@ module DurableStreams
     # or for a few seconds only.
     #
     # If an exception ends `run` (Ctrl-C, Timeout, Thread#kill), the threads that run blocks are killed. Claims are
-    # given back in all cases, also if the process exits.
+    # given back in all cases, also if the process exits. After an exception, the same worker may run again.
     # @yieldparam stream [Stream] its {Stream#path} is as in the subscription
     # @yieldparam batch [JsonBatch, ByteChunk] with data; at most one server response
     # @return [nil] after {#stop}
@@ -114,6 +115,7 @@ module DurableStreams
     # remains stopped. May be called from any thread, from the block, and from a trap handler; before {#run}, too.
     # @return [nil]
     def stop
+      @stopped = true
       @stop.stop
       @threads&.signal(:stop)
       nil
@@ -121,7 +123,7 @@ module DurableStreams
 
     # @return [Boolean] whether {#stop} was called
     def stopped?
-      @stop.stopped?
+      @stopped
     end
 
     # @return [String]
@@ -166,6 +168,7 @@ module DurableStreams
 
     def work(block)
       @ended = false
+      @stop = Native::StopSignal.new # Ends the waits of this run. Takes no lock, so a trap handler can stop it.
       @name ||= "#{Socket.gethostname}:#{Process.pid}:#{SecureRandom.hex(3)}"
       threads = @threads = Threads.new
       done = false
@@ -188,7 +191,7 @@ module DurableStreams
       end
       blocks = Blocks.new(@client, @keepers, @changes, @stop) { |error, stream| report(error, stream) }
       wakes.each { |wake| threads.start("durable_streams wakes") { wake.run } }
-      @keepers.each { |keeper| threads.start("durable_streams claim") { keeper.run { blocks.capacity? } } }
+      @keepers.each { |keeper| threads.start("durable_streams claim") { keeper.run { blocks.wait_for?(keeper) } } }
       @concurrency.times { threads.start("durable_streams worker") { blocks.run(&block) } }
     end
 

@@ -145,6 +145,17 @@ on_server_with_subscriptions DurableStreams::Worker, "with failures", :faults do
     end
   end
 
+  it "ends if it is stopped while it claims, and gives that claim back" do
+    stream_of(id, body: 1)
+    faults.next("POST", %r{/claim\z}) { |reply| reply.wait(:claim).forward(server_url).send_response }
+    worker, thread = work(id, on: proxied) { |_, batch| handled << batch.items }
+    faults.wait_until_waiting(:claim)
+    worker.stop
+    faults.open(:claim)
+    expect(thread.join(ChildProcess::TIMEOUT)).to eq(thread)
+    expect([subscriptions.claim(id, worker: "next").generation, handled.size]).to eq([2, 0])
+  end
+
   it "acks other streams although one was removed meanwhile" do
     streams = %w[1 2].map { |name| stream_of(id, name, body: name) }
     release = Queue.new

@@ -89,8 +89,46 @@ on_server_with_subscriptions DurableStreams::Worker do
     release << nil
   end
 
+  it "claims no more subscriptions than it has free threads" do
+    ids = [subscribe, subscribe]
+    ids.each { |each_id| stream_of(each_id, body: 1) }
+    release = Queue.new
+    work(ids, concurrency: 1) { |stream, _| handled.push(stream.path) && release.pop }
+    claimed = File.dirname(take(handled))
+    other, = ids - [claimed]
+    expect(subscriptions.claim(other, worker: "free").release).to be_nil
+    release.close
+    expect(take(handled)).to eq("#{other}/1")
+  end
+
+  it "does not let a subscription wait until a busy one has nothing more to do" do
+    other = subscribe
+    20.times { |n| stream_of(id, n.to_s, body: n) }
+    release = Queue.new
+    worker, = work([id, other], concurrency: 1) { |stream, _| handled.push(stream.path) && release.pop }
+    take(handled)
+    stream_of(other, body: 1)
+    client.stream("wakes/#{other}").read_json(live: :auto).first
+    paths = Array.new(10) { release.push(nil) && take(handled) }
+    expect(paths).to include("#{other}/1")
+    worker.stop
+    release.close
+  end
+
   describe "the lease" do
     let(:id) { subscribe(lease_ttl: 1) }
+
+    it "may be over before other streams of its claim begin if a block runs for longer" do
+      slow, *others = Array.new(5) { |n| stream_of(id, n.to_s, body: n) }
+      release = Queue.new
+      work(id, concurrency: 2) do |stream, _|
+        handled << stream.path
+        stream.path == slow.path ? release.pop : sleep(0.5) # four of them are longer than the lease
+      end
+      expect(Array.new(5) { take(handled) }).to match_array([slow, *others].map(&:path))
+      wait_until_acked(id, *others)
+      release.close
+    end
 
     it "is prolonged while a block runs" do
       stream = stream_of(id, body: 1)
@@ -149,6 +187,18 @@ on_server_with_subscriptions DurableStreams::Worker do
       wait_until_acked(id, client.stream("#{id}/1"))
       2.times { worker.stop }
       expect(worker.run { raise "a stopped worker works" }).to be_nil
+    end
+
+    it "is not needed for another run, after an exception has ended the first one" do
+      worker = described_class.new(client, id)
+      expect { Timeout.timeout(0.5) { worker.run { handled << 0 } } }.to raise_error(Timeout::Error)
+      expect(worker).not_to be_stopped
+      stream_of(id, body: 1)
+      worker.run do |_, batch|
+        handled << batch.items
+        worker.stop
+      end
+      expect(take(handled)).to eq([1])
     end
 
     it "ends a worker that waits" do

@@ -23,15 +23,16 @@ module DurableStreams
         @changes = changes
         @stop = stop
         @on_error = on_error
-        @idle = 0
         @next = 0
+        @awaited = []
         @handles = {}
       end
 
       # Call it in {Changes#synchronize}.
-      # @return [Boolean] whether a thread is free
-      def capacity?
-        @idle.positive?
+      # @param keeper [Keeper]
+      # @return [Boolean] whether a thread is free that waits for its claim
+      def wait_for?(keeper)
+        @awaited.include?(keeper)
       end
 
       # Takes streams and runs the block for them, until the worker is stopped.
@@ -51,29 +52,44 @@ module DurableStreams
       # Waits for a stream.
       # @return [Array(Keeper, Integer, String, String), nil] nil if the worker is stopped
       def take
-        @changes.change { @idle += 1 }
         @changes.synchronize do
-          loop do
-            return if @stop.stopped? || @keepers.all?(&:ended?)
+          until ended?
+            keeper, work = find
+            return [keeper, *work] if work
 
-            work = find
-            return work if work
-
-            Thread.handle_interrupt(Object => :on_blocking) { @changes.wait }
+            keeper ? wait_for_claim(keeper) : wait(@keepers.filter_map(&:claim_in).reject(&:zero?).min)
           end
         end
-      ensure
-        @changes.change { @idle -= 1 }
       end
 
-      # Begins with another subscription each time, so that a busy one does not delay the others.
+      # Finds a keeper that has a stream, or that can claim now if a thread waits for it. Begins with another one each
+      # time, so that a busy subscription does not delay the others.
       def find
         @keepers.size.times do
           keeper = @keepers[@next = (@next + 1) % @keepers.size]
           work = keeper.work
-          return [keeper, *work] if work
+          return [keeper, work] if work || (keeper.claims_now? && !wait_for?(keeper))
         end
         nil
+      end
+
+      # Each claim has a thread that waits for it, and that takes the first of its streams. So no more claims are made
+      # than threads are free.
+      def wait_for_claim(keeper)
+        @awaited << keeper
+        @changes.notify
+        wait while keeper.claims_now? && !ended?
+        @next = @keepers.index(keeper) - 1
+      ensure
+        @awaited.delete(keeper)
+      end
+
+      def wait(seconds = nil)
+        Thread.handle_interrupt(Object => :on_blocking) { @changes.wait(seconds) }
+      end
+
+      def ended?
+        @stop.stopped? || @keepers.all?(&:ended?)
       end
 
       def handle(keeper, generation, path, offset)

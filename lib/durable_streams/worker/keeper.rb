@@ -20,12 +20,17 @@ module DurableStreams
         @changed.wait(@lock, seconds)
       end
 
+      # Wakes all who wait for a change.
+      def notify
+        @changed.broadcast
+      end
+
       # Makes a change, and wakes all who wait for one.
       # @return [Object] the block's value
       def change
         synchronize do
           value = yield
-          @changed.broadcast
+          notify
           value
         end
       end
@@ -51,7 +56,7 @@ module DurableStreams
       end
 
       # Sends requests until the worker is stopped, and has given the claim back.
-      # @yieldreturn [Boolean] whether a thread is free to run blocks
+      # @yieldreturn [Boolean] whether a thread is free that waits for the claim
       # @return [nil]
       # @raise [DurableStreamError] if the server rejects a claim for good
       # @raise [StandardError] what a value callable of the client raises. The claim is given back first, if that works
@@ -104,6 +109,17 @@ module DurableStreams
       # The block failed, or the stream could not be read.
       def failed(generation, path)
         @changes.change { @native.failed(generation, path) }
+      end
+
+      # @return [Numeric, nil] in how many seconds it claims, if a thread is free then; 0 while it claims; nil if it has
+      #   a claim, or ends
+      def claim_in
+        @native.claim_in
+      end
+
+      # @return [Boolean] whether it claims, or would if a thread were free
+      def claims_now?
+        claim_in&.zero? || false
       end
 
       # @return [Boolean] whether {#run} has nothing more to do
