@@ -6,7 +6,8 @@ require_relative "webhook/keys"
 
 module DurableStreams
   # A Rack application that receives the webhooks of subscriptions of type :webhook. It accepts requests that the
-  # client's server has signed, and runs the block for them. All others get a 401, and the log has the reason.
+  # client's server has signed, and runs the block for them. All others get a 401, and the log has the reason. While the
+  # server's keys cannot be fetched, no request can be checked: the response is a 503.
   #
   # When the block returns, the streams are acked, and the claim ends. If it raises, the response is a 500, and the
   # server tries again. The lease is prolonged while the block runs.
@@ -27,7 +28,9 @@ module DurableStreams
     MAX_BODY = 16 * 1024 * 1024
     # A request is not accepted.
     Refused = Class.new(StandardError)
-    private_constant :MAX_BODY, :Refused
+    # A request cannot be checked now.
+    Unchecked = Class.new(StandardError)
+    private_constant :MAX_BODY, :Refused, :Unchecked
 
     # @param client [Client] of the server that has the subscriptions
     # @param tolerance [Numeric] seconds that a signature may be old, or that the clocks may differ
@@ -44,13 +47,16 @@ module DurableStreams
 
     # Responds to a request. Any number of threads may call it.
     # @param env [Hash] of Rack
-    # @return [Array(Integer, Hash, Array<String>)] 200, 401 or 500
+    # @return [Array(Integer, Hash, Array<String>)] 200, 401, 500 or 503
     def call(env)
       handle(event_of(env))
       [200, { "content-type" => "application/json" }, ["{}"]]
     rescue Refused => e
       DurableStreams.report(:warn, "durable_streams: a webhook was refused: #{e.message}")
       response(401, "unauthorized\n")
+    rescue Unchecked => e
+      DurableStreams.report(:error, "durable_streams: a webhook cannot be checked: #{e.message}")
+      response(503, "unavailable\n")
     rescue StandardError, ScriptError => e
       # Where reporters of errors look for it.
       env["rack.exception"] = e
@@ -91,7 +97,7 @@ module DurableStreams
 
       body
     rescue DurableStreamError => e
-      raise Refused, "the server's keys cannot be fetched: #{e.message}"
+      raise Unchecked, "the server's keys cannot be fetched: #{e.message}"
     end
 
     def check(signature, body, keys)
@@ -102,6 +108,7 @@ module DurableStreams
       input = env["rack.input"]
       raise Refused, "it has more than #{MAX_BODY} bytes" if env["CONTENT_LENGTH"].to_i > MAX_BODY
 
+      input.rewind if input.respond_to?(:rewind) # Another middleware may have read it.
       body = input ? input.read(MAX_BODY + 1).to_s : ""
       raise Refused, "it has more than #{MAX_BODY} bytes" if body.bytesize > MAX_BODY
 
@@ -115,6 +122,8 @@ module DurableStreams
         event.done
       end
     rescue FencedError => e
+      raise unless event.lost? # It is about another claim.
+
       SubscriptionEvents.fenced(event.subscription_id, event.generation, e)
       # Another webhook has what this one did not ack. An error status would make the server repeat that one.
       DurableStreams.report(:warn, "durable_streams: #{event.inspect} came to its end too late: #{e.message}")

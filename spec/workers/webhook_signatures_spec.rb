@@ -88,6 +88,12 @@ RSpec.describe DurableStreams::Webhook, "signatures", :faults do
     expect(log_lines).to match([/more than 16777216 bytes/, /not about a wake/, /more than 16777216 bytes/])
   end
 
+  it "are checked although a middleware has read the body" do
+    input = StringIO.new(body)
+    input.read
+    expect(post(key.sign(body), "rack.input" => input)).to eq(200)
+  end
+
   it "are accepted if one of several is valid" do
     wrong = SigningKey.new("other").sign(body)
     expect(post("#{wrong},#{key.sign(body)}")).to eq(200)
@@ -124,9 +130,16 @@ RSpec.describe DurableStreams::Webhook, "signatures", :faults do
 
   it "cannot be checked while the keys cannot be fetched, which is not tried all the time" do
     faults.on("GET") { |reply| reply.respond(500) }
-    2.times { expect(post(key.sign(body))).to eq(401) }
+    2.times { expect(post(key.sign(body))).to eq(503) }
     expect(key_requests).to eq(3) # One request and its retries.
-    expect(log_lines).to all(match(/keys cannot be fetched: get signing keys/))
+    expect(log_lines).to all(match(/ERROR .*cannot be checked: the server's keys cannot be fetched: get signing keys/))
+  end
+
+  it "by an unknown key cannot be checked while new keys cannot be fetched" do
+    expect(post(key.sign(body))).to eq(200)
+    faults.on("GET") { |reply| reply.respond(500) }
+    pass(61)
+    expect([post(SigningKey.new("second").sign(body)), post(key.sign(body))]).to eq([503, 200])
   end
 
   it "are checked with the old keys while new ones cannot be fetched" do

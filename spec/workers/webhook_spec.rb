@@ -115,6 +115,21 @@ on_server_with_subscriptions DurableStreams::Webhook, :faults do
     expect(log_lines).to match([/\AERROR .*a webhook failed: IOError: on purpose \(.*webhook_spec/])
   end
 
+  it "is sent again after a block that raises a FencedError of another claim" do
+    other = subscribe
+    stream_of(other, body: 1)
+    claim = subscriptions.claim(other, worker: "w").tap(&:release)
+    tries = 0
+    receive do |event|
+      claim.release if (tries += 1) == 1
+      event.each_batch { |_, batch| handled << batch.items }
+    end
+    stream = stream_of(id, body: 1)
+    expect(take(handled)).to eq([1])
+    wait_until_done(stream)
+    expect(log_lines).to match([/a webhook failed: DurableStreams::FencedError/])
+  end
+
   it "keeps its lease while a block is slow" do
     receive(lease_ttl: 1) do |event|
       seen << event.generation

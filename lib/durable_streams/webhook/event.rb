@@ -76,6 +76,12 @@ module DurableStreams
         nil
       end
 
+      # @api private
+      # @return [Boolean] whether the server has said that the claim has ended
+      def lost?
+        @lost ? true : false
+      end
+
       # Prolongs the lease now, and during the block.
       # @api private
       # @return [Object] the block's value
@@ -133,6 +139,8 @@ module DurableStreams
           rescue FencedError
             return # The next ack raises it.
           rescue StandardError => e
+            return if stop.stopped? # The block has returned meanwhile.
+
             DurableStreams.report(:warn, "durable_streams: cannot prolong the lease of #{inspect}: #{e.message}")
           end
         end

@@ -25,11 +25,13 @@ module DurableStreams
 
       # @param unknown [Boolean] whether the present keys do not have the one that is needed
       # @return [String]
-      # @raise [DurableStreamError] if there are none, and they cannot be fetched
+      # @raise [DurableStreamError] if there are none, or not the one that is needed, and they cannot be fetched
       def json(unknown: false)
         @lock.synchronize do
           renew if @json.nil? || now - @fetched >= (unknown ? MIN_AGE : MAX_AGE)
-          @json || raise(@error)
+          raise @error if @json.nil? || (unknown && @failed)
+
+          @json
         end
       end
 
