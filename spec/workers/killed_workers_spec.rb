@@ -9,7 +9,7 @@ on_server_with_subscriptions DurableStreams::Worker, "killed with SIGKILL" do
   let(:streams) { Array.new(20) { |n| stream_of(id, n.to_s) } }
   let(:workers) { KilledWorkers.new(server_url + SubscriptionHelpers::ROOT, id, processes: 3) }
 
-  # Appends the numbers of each stream's events, all streams in turn, in about `seconds`.
+  # Appends the numbers of each stream's events, one for each stream after the other, in about `seconds`.
   def append(streams, events, seconds)
     last = Array.new(streams.size, 0)
     started = now

@@ -53,10 +53,10 @@ def hooks
   @hooks ||= PumaServer.new(Rack::Builder.parse_file("config.ru").then { |app, _| app })
 end
 
-def charge(order)
+def bill(order)
   raise ArgumentError, "no total" unless order["total"]
 
-  raise IOError, "try again" if (@charged = @charged.to_i + 1) == 1
+  raise IOError, "try again" if (@billed = @billed.to_i + 1) == 1
 
   Process.kill("TERM", Process.pid)
 end
