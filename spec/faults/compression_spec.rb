@@ -16,7 +16,7 @@ RSpec.describe "Compressed responses", :faults do
     faults.on { |reply| reply.respond(200, gzip(body), **headers) }
     expect(fault_stream.read_json.to_a).to eq(items)
     expect(fault_stream.read_bytes.body).to eq(body)
-    expect(faults.requests.first.header("accept-encoding")).to match(/gzip/).and match(/zstd/)
+    expect(faults.requests.map { |request| request.header("accept-encoding") }).to eq(%w[gzip gzip])
   end
 
   it "are not requested if the application sets Accept-Encoding to identity" do
@@ -35,17 +35,6 @@ RSpec.describe "Compressed responses", :faults do
     faults.on { |reply| reply.respond(200, gzip(body[0...700]) + gzip("") + gzip(body[700..]), **headers) }
     expect(fault_stream.read_json.to_a).to eq(items)
     expect(fault_stream.read_bytes.body).to eq(body)
-  end
-
-  it "may have several zstd frames" do
-    # Two frames of one raw block each (RFC 8878, 3.1.1).
-    frames = ["[1,", "2]"].map do |text|
-      [0xFD2FB528, 0x20, text.size, text.size << 3 | 1, 0].pack("VCCvC") + text
-    end
-    faults.next { |reply| reply.respond(200, frames.join[0..-2], **headers, "content-encoding" => "zstd") }
-    faults.on { |reply| reply.respond(200, frames.join, **headers, "content-encoding" => "zstd") }
-    expect(fault_stream.read_json.to_a).to eq([1, 2])
-    expect(faults.requests.size).to eq(2)
   end
 
   it "are requested again if the second gzip member is truncated or invalid" do

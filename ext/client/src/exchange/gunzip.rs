@@ -1,5 +1,5 @@
 //! Decodes gzip bodies with all their members (RFC 1952, 2.2). reqwest's own decoder stops after the first member and
-//! reports no error. reqwest decodes zstd, the other encoding that requests accept.
+//! reports no error.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Response};
 
 /// The value of `Accept-Encoding`.
-pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("zstd,gzip");
+pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip");
 
 /// How many compressed bytes are decoded at a time. Decoded, they may be a thousand times as many.
 const PIECE: usize = 8 * 1024;
