@@ -327,9 +327,9 @@ RSpec.describe DurableStreams::State::Materialized do
       end
     end
     applying.report_on_exception = false
-    # Lets the other thread run between any two lines.
+    # Lets another thread run between any two lines of each.
     switches = TracePoint.new(:line) { Thread.pass }
-    sizes = switches.enable do
+    sizes = switches.enable(target_thread: nil) do
       Array.new(300) do
         state.of("a").each { |key, value| raise "of another key: #{value}" unless value == [key] }
         all = state.to_h
