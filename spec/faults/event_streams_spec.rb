@@ -116,6 +116,26 @@ RSpec.describe "Event streams", :faults do
     expect(read_all.first.size).to eq(size)
   end
 
+  it "give the items of a large event while it arrives" do
+    items = (0...50_000).to_a
+    next_events { |reply| reply.sse.chunk("event: data\ndata: #{items.to_json[0..-2]}").hang }
+    expect(stream.read_json(live: :sse).each.first(40_000)).to eq(items.first(40_000))
+  end
+
+  it "give each item of a large event once if the connection breaks off within it" do
+    items = (0...50_000).to_a
+    text = items.to_json
+    [100_000, 200_000].each do |size|
+      next_events do |reply|
+        reply.sse.chunk("event: data\ndata: #{text[0, size]}").rst
+      end
+    end
+    next_events { |reply| reply.sse.data(text).control("1", closed: true).finish }
+    batches = stream.read(live: :sse).to_a
+    expect(batches.map(&:items)).to eq([items])
+    expect(faults.requests.map { |request| request.params["offset"] }).to eq(%w[-1 -1 -1])
+  end
+
   it "are requested again after live_timeout seconds of silence, without losing data" do
     faults.on("GET", nil, query: { "offset" => "-1" }) do |reply|
       reply.sse.data("[1]").control("1", up_to_date: true).data("[2]").hang

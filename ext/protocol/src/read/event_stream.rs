@@ -1,4 +1,5 @@
-//! One SSE connection: collects data events until the control event that has their end position.
+//! One SSE connection: collects data events until the control event that has their end position. Hands large ones out
+//! while they arrive.
 
 use std::time::Duration;
 
@@ -6,24 +7,57 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use super::payload::Format;
+use super::payload::{Format, Part, Payload};
 use crate::protocol::{self, text};
 use crate::sse::{ControlEvent, DataEventBuffer, DataEvents, Encoding, ErrorEvent, EventDecoder, SseError, SseEvent};
-
-/// The data events before a control event, and the control event.
-#[derive(Debug)]
-pub(super) struct EventBatch {
-    pub(super) data: DataEvents,
-    pub(super) control: ControlEvent,
-}
 
 /// What an SSE connection brings.
 #[derive(Debug)]
 pub(super) enum StreamEvent {
-    /// A batch is complete.
-    Batch(EventBatch),
+    /// Data events that are complete, and the beginning of one that is not. Their control event follows.
+    Data(DataEvents, Bytes),
+    /// The last data events before a control event, and the control event.
+    Control(DataEvents, ControlEvent),
     /// The server cannot continue. Data events without a control event are read again.
     Error(ErrorEvent),
+}
+
+/// The data since the last control event, while it is decoded.
+#[derive(Debug)]
+pub(super) struct OpenBatch {
+    pub(super) payload: Payload,
+    /// Whether the data events had any bytes.
+    pub(super) has_bytes: bool,
+    /// The last part so far. It is handed out with the batch's end, or when another one follows.
+    pub(super) last: Option<Part>,
+    /// Whether parts before it were handed out.
+    pub(super) has_handed_out: bool,
+}
+
+impl OpenBatch {
+    /// A batch without data.
+    pub(super) fn new(payload: Payload) -> Self {
+        Self {
+            payload,
+            has_bytes: false,
+            last: None,
+            has_handed_out: false,
+        }
+    }
+
+    /// Adds a part, and gives the one before it.
+    pub(super) fn replace_last(&mut self, part: Part) -> Option<Part> {
+        let before = self.last.replace(part);
+        self.has_handed_out |= before.is_some();
+        before
+    }
+
+    /// The next part, the last one included.
+    pub(super) fn next_part(&mut self) -> Option<Part> {
+        let part = self.last.take().or_else(|| self.payload.next_part());
+        self.has_handed_out |= part.is_some();
+        part
+    }
 }
 
 /// An open SSE connection.
@@ -31,6 +65,10 @@ pub(super) enum StreamEvent {
 pub(super) struct EventStream {
     decoder: EventDecoder,
     data: DataEventBuffer,
+    /// See `ReadMachine`.
+    early_bytes: usize,
+    /// The batch of which some data was decoded before its control event.
+    pub(super) open_batch: Option<OpenBatch>,
     /// How its data is split.
     pub(super) format: Format,
     /// The size in bytes of the last piece of the body.
@@ -54,10 +92,12 @@ impl EventStream {
     }
 
     /// A connection that has received nothing yet.
-    pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize) -> Self {
+    pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize, early_bytes: usize) -> Self {
         Self {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
+            early_bytes,
+            open_batch: None,
             format,
             piece_bytes: 0,
             has_progressed: false,
@@ -70,17 +110,20 @@ impl EventStream {
         self.decoder.push(piece);
     }
 
-    /// The next complete batch, or an error event; `None` if it needs more of the body.
+    /// What comes next; `None` if it needs more of the body.
     pub(super) fn next(&mut self) -> Result<Option<StreamEvent>, SseError> {
         while let Some(event) = self.decoder.next_event()? {
             match event {
                 SseEvent::Data(bytes) => self.data.push(bytes)?,
                 SseEvent::Control(control) => {
-                    let data = self.data.take();
-                    return Ok(Some(StreamEvent::Batch(EventBatch { data, control })));
+                    return Ok(Some(StreamEvent::Control(self.data.take(), control)));
                 }
                 SseEvent::Error(error) => return Ok(Some(StreamEvent::Error(error))),
             }
+        }
+        if self.data.bytes() + self.decoder.unfinished_bytes() >= self.early_bytes {
+            let unfinished = self.decoder.take_unfinished();
+            return Ok(Some(StreamEvent::Data(self.data.take_early(&unfinished), unfinished)));
         }
         self.data.release_piece(self.piece_bytes);
         Ok(None)

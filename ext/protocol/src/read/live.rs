@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Mode, Progress, ReadStep, Stall};
-use super::event_stream::{EventBatch, EventStream, StreamEvent};
+use super::event_stream::{EventStream, OpenBatch, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
-use super::payload::{Format, Payload};
+use super::payload::Payload;
 use crate::error::{Error, Kind, Operation};
 use crate::error_body::excerpt;
 use crate::meaning::{Meaning, status_of_code};
 use crate::protocol::{self, Media, PositionError, text};
-use crate::sse::{self, ErrorEvent};
+use crate::sse::{self, ControlEvent, DataEvents, ErrorEvent};
 
 /// An SSE connection that ends sooner than this without data was not closed in an orderly way.
 const MIN_EVENT_CONNECTION: Duration = Duration::from_millis(500);
@@ -48,6 +49,7 @@ impl ReadMachine {
             format,
             encoding,
             self.config.max_message_bytes,
+            self.early_bytes,
         )));
     }
 
@@ -60,10 +62,21 @@ impl ReadMachine {
                     let outcome = self.error_event(event, events.retry());
                     return self.end_request(now, outcome);
                 }
-                Ok(Some(StreamEvent::Batch(batch))) => match self.event_batch(now, events.format, batch) {
-                    Err(outcome) => return self.end_request(now, outcome),
-                    Ok(progressed) => events.has_progressed |= progressed,
-                },
+                Ok(Some(StreamEvent::Data(data, unfinished))) => {
+                    let mut batch = self.open_batch(&mut events);
+                    if let Err(outcome) = self.early_data(now, &mut batch, data, unfinished) {
+                        return self.end_request(now, outcome);
+                    }
+                    events.has_progressed |= batch.has_handed_out;
+                    events.open_batch = Some(batch);
+                }
+                Ok(Some(StreamEvent::Control(data, control))) => {
+                    let batch = self.open_batch(&mut events);
+                    match self.event_batch(now, batch, data, control) {
+                        Err(outcome) => return self.end_request(now, outcome),
+                        Ok(progressed) => events.has_progressed |= progressed,
+                    }
+                }
             }
             if self.cursor.next() == ReadStep::End {
                 return self.end_request(now, ReadOutcome::Stalled(Stall::None));
@@ -72,9 +85,69 @@ impl ReadMachine {
         self.state = ReadState::Events(events);
     }
 
-    /// Hands out the data events before a control event as one batch. Returns whether there was any data.
-    fn event_batch(&mut self, now: Instant, format: Format, batch: EventBatch) -> Result<bool, ReadOutcome> {
-        let EventBatch { data, control } = batch;
+    /// The batch that the next data belong to.
+    fn open_batch(&self, events: &mut EventStream) -> OpenBatch {
+        events.open_batch.take().unwrap_or_else(|| {
+            let (skip, max_message_bytes) = (self.cursor.position().skip, self.config.max_message_bytes);
+            OpenBatch::new(match &self.open_record {
+                Some(record) => Payload::resume(record.clone(), skip, max_message_bytes),
+                None => Payload::new(events.format, skip, max_message_bytes),
+            })
+        })
+    }
+
+    /// Hands out data whose control event has not arrived. If that never arrives, the next connection reads the data
+    /// again and skips what was handed out.
+    fn early_data(
+        &mut self,
+        now: Instant,
+        batch: &mut OpenBatch,
+        data: DataEvents,
+        unfinished: Bytes,
+    ) -> Result<(), ReadOutcome> {
+        self.decode(now, batch, data, None)?;
+        batch.has_bytes |= !unfinished.is_empty();
+        batch.payload.push(unfinished).map_err(|error| self.malformed(error))?;
+        while let Some(part) = batch.next_part() {
+            self.hand_out(now, part);
+        }
+        Ok(())
+    }
+
+    /// Decodes complete data events, and hands out all parts but the last. `progress` is the position after them, if it
+    /// is known.
+    fn decode(
+        &mut self,
+        now: Instant,
+        batch: &mut OpenBatch,
+        data: DataEvents,
+        progress: Option<&Progress>,
+    ) -> Result<(), ReadOutcome> {
+        for bytes in data {
+            batch.has_bytes |= !bytes.is_empty();
+            let decoded = batch.payload.push(bytes).and_then(|()| batch.payload.end_event());
+            decoded.map_err(|error| self.malformed(error))?;
+            while let Some(part) = batch.payload.next_part() {
+                if let Some(progress) = progress {
+                    self.check_new_offset(progress).map_err(ReadOutcome::Fatal)?;
+                }
+                batch
+                    .replace_last(part)
+                    .into_iter()
+                    .for_each(|part| self.hand_out(now, part));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the data before a control event as one batch. Returns whether there was any data.
+    fn event_batch(
+        &mut self,
+        now: Instant,
+        mut batch: OpenBatch,
+        data: DataEvents,
+        control: ControlEvent,
+    ) -> Result<bool, ReadOutcome> {
         protocol::check_position_size(&control.next_offset, "streamNextOffset")
             .map_err(|error| self.malformed(error))?;
         if let Some(cursor) = &control.cursor {
@@ -87,32 +160,27 @@ impl ReadMachine {
             closed: control.closed,
             status: StatusCode::OK.as_u16(),
             mode: Mode::Sse,
-            skip: self.cursor.position().skip,
+            skip: 0,
         };
-        let mut payload = match &self.open_record {
-            Some(record) => Payload::resume(record.clone(), progress.skip, self.config.max_message_bytes),
-            None => Payload::new(format, progress.skip, self.config.max_message_bytes),
-        };
-        let (mut has_bytes, mut last) = (false, None);
-        for bytes in data {
-            has_bytes |= !bytes.is_empty();
-            payload.push(bytes).map_err(|error| self.malformed(error))?;
-            payload.end_event().map_err(|error| self.malformed(error))?;
-            while let Some(part) = payload.next_part() {
-                self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
-                last.replace(part).into_iter().for_each(|part| self.hand_out(now, part));
-            }
+        self.decode(now, &mut batch, data, Some(&progress))?;
+        let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip() == 0;
+        let finished = batch.payload.finish(is_at_tail);
+        if let Some(part) = finished.map_err(|error| self.malformed(error))? {
+            batch
+                .replace_last(part)
+                .into_iter()
+                .for_each(|part| self.hand_out(now, part));
         }
-        if let Some(part) = payload
-            .finish(progress.closed || progress.up_to_date && payload.left_to_skip() == 0)
-            .map_err(|error| self.malformed(error))?
-        {
-            last.replace(part).into_iter().for_each(|part| self.hand_out(now, part));
-        }
+        let OpenBatch {
+            payload,
+            has_bytes,
+            last,
+            has_handed_out,
+        } = batch;
         progress.skip = payload.left_to_skip();
         let record = payload.into_open_record();
         // Without bytes, the last part or the record is from the responses before.
-        let has_data = has_bytes && (last.is_some() || record.is_some());
+        let has_data = has_handed_out || has_bytes && (last.is_some() || record.is_some());
         if has_data {
             self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
         }

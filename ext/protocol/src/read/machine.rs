@@ -28,6 +28,11 @@ use crate::retry::policy::Schedule;
 
 /// The reason why a record cannot be continued.
 pub(super) const TYPE_CHANGED: &str = "the content type changed in the middle of a record";
+
+/// Servers send all that a stream has as one SSE event. It is decoded and converted while it arrives, and need not be in
+/// memory as a whole. Less data than this usually arrive together with their control event.
+const EARLY_BYTES: usize = 64 * 1024;
+
 /// What the driver does next.
 #[derive(Debug)]
 pub enum ReadAction {
@@ -59,6 +64,8 @@ pub struct ReadMachine {
     /// The record that the last complete response ended in.
     pub(super) open_record: Option<OpenRecord>,
     pub(super) batch: Batch,
+    /// Data of an SSE connection are handed out before their control event when there are this many bytes.
+    pub(super) early_bytes: usize,
     no_cache: bool,
     /// How many more bytes it may receive.
     bytes_left: usize,
@@ -126,6 +133,7 @@ impl ReadMachine {
             open_record: None,
             batch: Batch::new(options.position.clone()),
             cursor: Cursor::new(options.live, options.position, media),
+            early_bytes: EARLY_BYTES,
             no_cache: options.no_cache,
             bytes_left: options.max_bytes,
             jitter,

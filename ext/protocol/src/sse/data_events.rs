@@ -15,6 +15,11 @@ pub struct DataEventBuffer {
     copied: Vec<u8>,
     /// How many events [`DataEventBuffer::release_piece`] has handled.
     released: usize,
+    /// The bytes of the events that were not taken.
+    bytes: usize,
+    /// Whether there was an event since the last control event.
+    any: bool,
+    /// The size of all events since the last control event.
     size: usize,
     limit: usize,
 }
@@ -38,6 +43,8 @@ impl DataEventBuffer {
             events: Vec::new(),
             copied: Vec::new(),
             released: 0,
+            bytes: 0,
+            any: false,
             size: 0,
             limit,
         }
@@ -49,21 +56,39 @@ impl DataEventBuffer {
     /// [`SseError::TooMuchWithoutControl`] if the events are larger than the limit. They are dropped.
     pub fn push(&mut self, data: Bytes) -> Result<(), SseError> {
         self.size = self.size.saturating_add(data.len().saturating_add(OVERHEAD));
-        if !self.events.is_empty() && self.size > self.limit {
+        if mem::replace(&mut self.any, true) && self.size > self.limit {
             drop(self.take());
             return Err(SseError::TooMuchWithoutControl { limit: self.limit });
         }
+        self.bytes += data.len();
         self.events.push(DataEvent::Uncopied(data));
         Ok(())
     }
 
-    /// Takes the events since the last call.
+    /// The control event is there: takes the events since the last call.
     pub fn take(&mut self) -> DataEvents {
-        (self.released, self.size) = (0, 0);
+        (self.any, self.size) = (false, 0);
+        self.take_events()
+    }
+
+    /// The control event is not there yet. Takes the events since the last call, and `unfinished`, the beginning of the
+    /// next one. They count towards the limit.
+    pub fn take_early(&mut self, unfinished: &Bytes) -> DataEvents {
+        self.size = self.size.saturating_add(unfinished.len());
+        self.take_events()
+    }
+
+    fn take_events(&mut self) -> DataEvents {
+        (self.released, self.bytes) = (0, 0);
         DataEvents {
             events: mem::take(&mut self.events).into_iter(),
             copied: mem::take(&mut self.copied).into(),
         }
+    }
+
+    /// The size of the events that were not taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Call this before waiting for the next piece of the body. It copies the events that are less than half of the

@@ -2,7 +2,7 @@
 //!
 //! The decoder reads every byte once and copies the value of a `data` line at most once, into its event. So a line of
 //! any length costs linear time, and its own size in memory. If an event has one `data` line and arrives in one piece,
-//! its data is a slice of the piece and is not copied.
+//! its data is a slice of the piece and is not copied. The data of a large event can be taken while it arrives.
 
 use std::mem;
 use std::time::Duration;
@@ -91,7 +91,9 @@ enum Line {
 struct DataFields {
     /// Whether there was one. Without one, there is no event.
     any: bool,
-    /// The only value, if it came in one piece. Then `joined` is empty.
+    /// How many bytes were taken. The rest is in `slice` or `joined`.
+    taken: usize,
+    /// The rest, if it came in one piece. Then `joined` is empty.
     slice: Bytes,
     joined: Vec<u8>,
 }
@@ -136,7 +138,7 @@ impl RawEventDecoder {
     /// The next complete event, of any name; `None` if it needs another piece.
     ///
     /// # Errors
-    /// [`SseError::EventTooLarge`]. Every later call returns the same error.
+    /// [`SseError::EventTooLarge`] or [`SseError::LateName`]. Every later call returns the same error.
     pub fn next_event(&mut self) -> Result<Option<RawEvent>, SseError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -159,6 +161,21 @@ impl RawEventDecoder {
         result
     }
 
+    /// How much data of an incomplete event with this name has arrived and was not taken. 0 while the event has no name.
+    pub fn unfinished_bytes(&self, name: &[u8]) -> usize {
+        match self.event == name {
+            true => self.data.untaken(),
+            false => 0,
+        }
+    }
+
+    /// Takes the data of the incomplete event that has arrived. Its [`RawEvent`] will have only the data after that.
+    pub fn take_unfinished(&mut self) -> Bytes {
+        let data = self.data.take_bytes();
+        self.data.taken += data.len();
+        data
+    }
+
     /// The reconnection time from the last `retry:` field, between [`MIN_RETRY`] and [`MAX_RETRY`]; `None` without a
     /// field.
     pub fn retry(&self) -> Option<Duration> {
@@ -179,7 +196,7 @@ impl RawEventDecoder {
             }
             let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 *position = piece.len();
-                self.part_of_line(rest)?;
+                self.part_of_line(rest, piece)?;
                 break;
             };
             *position += end + 1;
@@ -209,31 +226,32 @@ impl RawEventDecoder {
     }
 
     /// Handles the start or middle of a line: the piece ends before the line does.
-    fn part_of_line(&mut self, part: &[u8]) -> Result<(), SseError> {
+    fn part_of_line(&mut self, part: &[u8], piece: &Bytes) -> Result<(), SseError> {
         match &mut self.line {
-            Line::Start | Line::Bom(_) => self.classify_line(part),
+            Line::Start | Line::Bom(_) => self.classify_line(part, piece),
             Line::Undecided(head) => {
                 let mut line = mem::take(head);
                 line.extend_from_slice(part);
-                self.classify_line(&line)
+                let line = Bytes::from(line);
+                self.classify_line(&line, &line)
             }
             Line::Data { at_start } => {
                 let part = if mem::take(at_start) { without_space(part) } else { part };
-                self.data.append(part, self.limit)
+                self.data.add(piece.slice_ref(part), self.limit)
             }
             Line::Buffered(line) => grow(line, part, self.limit.saturating_add(MAX_FIELD_PREFIX)),
             Line::Ignored => Ok(()),
         }
     }
 
-    /// Decides as early as possible which field a line is, from its first bytes.
-    fn classify_line(&mut self, line: &[u8]) -> Result<(), SseError> {
+    /// Decides as early as possible which field a line is, from its first bytes. They are a slice of `owner`.
+    fn classify_line(&mut self, line: &[u8], owner: &Bytes) -> Result<(), SseError> {
         if let Some(value) = line.strip_prefix(b"data:") {
             self.data.start_line(self.limit)?;
             self.line = Line::Data {
                 at_start: value.is_empty(),
             };
-            return self.data.append(without_space(value), self.limit);
+            return self.data.add(owner.slice_ref(without_space(value)), self.limit);
         }
         self.line = if FIELDS.iter().any(|field| line.starts_with(field)) {
             Line::Buffered(line.to_vec())
@@ -254,9 +272,10 @@ impl RawEventDecoder {
                 let line = Bytes::from(line);
                 self.field(&line, &line)
             }
-            Line::Data { at_start } => self
-                .data
-                .append(if at_start { without_space(rest) } else { rest }, self.limit),
+            Line::Data { at_start } => {
+                let rest = if at_start { without_space(rest) } else { rest };
+                self.data.add(piece.slice_ref(rest), self.limit)
+            }
             Line::Ignored => Ok(()),
         }
     }
@@ -267,9 +286,15 @@ impl RawEventDecoder {
         let colon = memchr(b':', line).unwrap_or(line.len());
         let value = line.get(colon + 1..).map_or(&[][..], without_space);
         match &line[..colon] {
-            b"data" => self.data.whole_line(owner.slice_ref(value), self.limit),
+            b"data" => {
+                self.data.start_line(self.limit)?;
+                self.data.add(owner.slice_ref(value), self.limit)
+            }
             b"event" => {
                 check_limit(self.limit, value.len())?;
+                if self.data.taken > 0 && self.event != value {
+                    return Err(SseError::LateName);
+                }
                 // Copied: a slice would prevent the whole piece from being freed.
                 self.event = match value {
                     b"data" => Bytes::from_static(b"data"),
@@ -296,37 +321,41 @@ impl RawEventDecoder {
 }
 
 impl DataFields {
-    /// Adds the value of a complete line.
-    fn whole_line(&mut self, value: Bytes, limit: usize) -> Result<(), SseError> {
-        if self.any {
-            self.start_line(limit)?;
-            return self.append(&value, limit);
+    /// Begins a line. Joins it to the previous one.
+    fn start_line(&mut self, limit: usize) -> Result<(), SseError> {
+        match mem::replace(&mut self.any, true) {
+            true => self.add(Bytes::from_static(b"\n"), limit),
+            false => Ok(()),
         }
-        check_limit(limit, value.len())?;
-        self.any = true;
-        self.slice = value;
+    }
+
+    /// Adds a part of a line. Copies it, unless it is the only one.
+    fn add(&mut self, part: Bytes, limit: usize) -> Result<(), SseError> {
+        check_limit(limit, (self.taken + self.untaken()).saturating_add(part.len()))?;
+        if self.untaken() == 0 {
+            self.slice = part;
+        } else {
+            self.joined.extend_from_slice(&mem::take(&mut self.slice));
+            self.joined.extend_from_slice(&part);
+        }
         Ok(())
     }
 
-    /// Begins a line whose value comes in several parts. Joins it to the previous line.
-    fn start_line(&mut self, limit: usize) -> Result<(), SseError> {
-        if !mem::replace(&mut self.any, true) {
-            return Ok(());
-        }
-        if !self.slice.is_empty() {
-            self.joined.extend_from_slice(&mem::take(&mut self.slice));
-        }
-        self.append(b"\n", limit)
-    }
-
-    fn append(&mut self, part: &[u8], limit: usize) -> Result<(), SseError> {
-        grow(&mut self.joined, part, limit)
+    fn untaken(&self) -> usize {
+        self.slice.len() + self.joined.len()
     }
 
     /// Takes the data, if there was a `data` field, and resets this.
     fn take(&mut self) -> Option<Bytes> {
-        let Self { any, slice, joined } = mem::take(self);
-        any.then(|| if joined.is_empty() { slice } else { joined.into() })
+        let mut fields = mem::take(self);
+        fields.any.then(|| fields.take_bytes())
+    }
+
+    fn take_bytes(&mut self) -> Bytes {
+        match self.joined.is_empty() {
+            true => mem::take(&mut self.slice),
+            false => mem::take(&mut self.joined).into(),
+        }
     }
 }
 

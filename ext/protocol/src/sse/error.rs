@@ -14,6 +14,8 @@ pub enum SseError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// An event got another name after some of its data had been taken.
+    LateName,
     /// The data events since the last control event are larger in total than the limit.
     TooMuchWithoutControl {
         /// The limit in bytes.
@@ -43,6 +45,7 @@ impl fmt::Display for SseError {
                 f,
                 "SSE event is larger than the limit of {limit} bytes (max_message_bytes)"
             ),
+            Self::LateName => write!(f, "an SSE data event got another name after its data"),
             Self::TooMuchWithoutControl { limit } => write!(
                 f,
                 "SSE data events without a control event are larger than the limit of {limit} bytes (max_message_bytes)"

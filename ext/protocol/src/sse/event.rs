@@ -12,6 +12,9 @@ use super::decoder::{DEFAULT_MAX_EVENT_BYTES, RawEventDecoder};
 use super::error::SseError;
 use crate::error_body::ErrorBody;
 
+/// The name of data events.
+const DATA: &[u8] = b"data";
+
 /// The encoding of a response's data events. Control events are never encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
@@ -119,6 +122,23 @@ impl EventDecoder {
             .inspect_err(|error| self.failed = Some(error.clone()))
     }
 
+    /// How much of an incomplete data event can be taken with [`EventDecoder::take_unfinished`].
+    pub fn unfinished_bytes(&self) -> usize {
+        match self.encoding {
+            Encoding::Plain => self.frames.unfinished_bytes(DATA),
+            // A group of four characters may be incomplete.
+            Encoding::Base64 => 0,
+        }
+    }
+
+    /// Takes the data that has arrived of an incomplete data event. Its [`SseEvent::Data`] will have the rest.
+    pub fn take_unfinished(&mut self) -> Bytes {
+        match self.unfinished_bytes() {
+            0 => Bytes::new(),
+            _ => self.frames.take_unfinished(),
+        }
+    }
+
     /// The reconnection time from the last `retry:` field; see [`RawEventDecoder::retry`].
     pub fn retry(&self) -> Option<Duration> {
         self.frames.retry()
@@ -127,7 +147,7 @@ impl EventDecoder {
     fn decode_next(&mut self) -> Result<Option<SseEvent>, SseError> {
         while let Some(frame) = self.frames.next_event()? {
             match &frame.event[..] {
-                b"data" => return self.payload(frame.data).map(|data| Some(SseEvent::Data(data))),
+                DATA => return self.payload(frame.data).map(|data| Some(SseEvent::Data(data))),
                 b"control" => return parse_control(&frame.data).map(|control| Some(SseEvent::Control(control))),
                 b"error" => return Ok(Some(SseEvent::Error(parse_error(frame.data)))),
                 _ => {}

@@ -1,5 +1,6 @@
-//! Tests of the read machine: single cases here, in `patience` and in `records`, random runs in `simulation`.
+//! Tests of the read machine: single cases here, in `early_data`, `patience` and `records`, random runs in `simulation`.
 
+mod early_data;
 mod patience;
 mod records;
 mod server;

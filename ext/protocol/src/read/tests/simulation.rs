@@ -342,6 +342,9 @@ fn machine(rng: &mut Rng, options: ReadOptions, patient: bool) -> ReadMachine {
     if rng.bool() {
         machine.batch.max_bytes = rng.usize(..100);
     }
+    if rng.bool() {
+        machine.early_bytes = rng.usize(1..100);
+    }
     machine
 }
 

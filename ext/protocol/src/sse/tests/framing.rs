@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{MAX_RETRY, MIN_RETRY, RawEventDecoder};
+use super::super::{MAX_RETRY, MIN_RETRY, RawEvent, RawEventDecoder};
 use super::{decode, random_pieces, raw, reference};
 
 /// Streams that cover every rule of the framing.
@@ -63,6 +63,36 @@ fn decodes_the_corpus_cut_in_any_two_places() {
             for second in first..=stream.len() {
                 let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
                 assert_eq!(decode(pieces), expected, "{:?}", pieces.map(String::from_utf8_lossy));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_data_of_an_unfinished_event_can_be_taken_at_any_time() {
+    for line_end in ["\n", "\r\n", "\r"] {
+        let stream =
+            "event: a\ndata: one\ndata\ndata:\ndata: two\n\ndata: b\nevent: a\n\nevent: a\ndata:  x\nid: 1\n\n";
+        let stream = stream.replace('\n', line_end).into_bytes();
+        let expected = reference::decode(&stream);
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let mut decoder = RawEventDecoder::new();
+                let (mut events, mut taken) = (Vec::new(), Vec::new());
+                for piece in [&stream[..first], &stream[first..second], &stream[second..]] {
+                    decoder.push(Bytes::copy_from_slice(piece));
+                    while let Some(event) = decoder.next_event().unwrap() {
+                        let data = [&std::mem::take(&mut taken)[..], &event.data].concat();
+                        events.push(RawEvent {
+                            data: data.into(),
+                            ..event
+                        });
+                    }
+                    if decoder.unfinished_bytes(b"a") > 0 {
+                        taken.extend_from_slice(&decoder.take_unfinished());
+                    }
+                }
+                assert_eq!(events, expected, "{first}, {second}");
             }
         }
     }
