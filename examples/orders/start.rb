@@ -94,14 +94,20 @@ class Fleet
   # Ends all processes but the server, which the others need to end in order. Also called by trap handlers.
   def stop
     @stopping = true
-    @running.each_key { |pid| Process.kill(:TERM, pid) unless pid == @streams }
+    @running.each_key { |pid| terminate(pid) unless pid == @streams }
+  end
+
+  def terminate(pid)
+    Process.kill(:TERM, pid)
+  rescue Errno::ESRCH
+    nil # It has ended, and Process.wait has just returned it.
   end
 
   def wait_for_end
     @running.delete(Process.wait) until (@running.keys - [@streams]).empty?
     return unless @running.key?(@streams)
 
-    Process.kill(:TERM, @streams)
+    terminate(@streams)
     Process.wait(@streams)
   end
 
