@@ -23,9 +23,9 @@ RSpec.describe "Waiting" do
   end
 
   after do
+    client.close
     @listener.kill.join
     silent.close
-    client.close
   end
 
   calls = {
@@ -126,6 +126,45 @@ RSpec.describe "Waiting" do
     thread.kill.join
   ensure
     trap("USR1", previous || "DEFAULT")
+  end
+
+  describe "of several threads" do
+    let(:waiting) do
+      Array.new(8) { |number| Thread.new { client.stream("/s#{number}", content_type: :json).append(number) } }
+           .each { |thread| thread.report_on_exception = false }
+    end
+
+    before { waiting.size.times { arrived.pop } }
+
+    it "is ended only for the thread that is interrupted" do
+      waiting.shuffle(random: Random.new(RSpec.configuration.seed)).each do |thread|
+        thread.raise("ended")
+        expect { thread.join(AtOnce::SECONDS) }.to raise_error(RuntimeError, "ended")
+        waiting.delete(thread)
+        expect(waiting).to all(be_alive)
+      end
+    end
+
+    it "is ended for all of them at the same time" do
+      waiting.each(&:kill)
+      expect(waiting.map { |thread| thread.join(AtOnce::SECONDS) }).to eq(waiting)
+    end
+  end
+
+  if File.directory?("/proc/self/fd")
+    # The socket, and three of the runtime on which the thread carries out its request.
+    it "needs four descriptors for a thread" do
+      threads = 8
+      used = ChildProcess.run do
+        server = TCPServer.new("127.0.0.1", 0)
+        client = DurableStreams::Client.new(base_url: "http://127.0.0.1:#{server.addr[1]}")
+        before = Dir.children("/proc/self/fd").size
+        threads.times { |number| Thread.new { client.stream("/s#{number}").head } }
+        accepted = Array.new(threads) { server.accept.tap { |socket| socket.readpartial(1) } }
+        Dir.children("/proc/self/fd").size - before - accepted.size
+      end
+      expect(used).to be_between(threads, (4 * threads) + 4)
+    end
   end
 
   it "leaves the client usable" do

@@ -30,9 +30,9 @@ const INTERRUPTED: u32 = 2;
 #[derive(Default)]
 pub(super) struct Parker {
     reasons: AtomicU32,
-    /// Notified by interrupts, once it exists.
+    /// Notified by interrupts, once the thread needs it.
     #[cfg(unix)]
-    notifier: OnceLock<Notifier>,
+    notifier: OnceLock<Arc<Notifier>>,
     /// The parker that was made before this one.
     older: AtomicPtr<Self>,
 }
@@ -42,6 +42,11 @@ pub(super) struct Parker {
 static ALL: AtomicPtr<Parker> = AtomicPtr::new(std::ptr::null_mut());
 /// Parkers that no thread uses. Each process has its own: at a fork another Ractor may have locked it.
 static UNUSED: ProcessLocal<Mutex<Vec<Arc<Parker>>>> = ProcessLocal::new();
+/// What notifies all threads of a process, which saves a descriptor for each of them. An interrupt, which is rare, then
+/// wakes all threads that run inline jobs, and each checks whether it is meant. A pipe cannot be shared: it would fill up
+/// unless a thread empties it, and that would hide the notification from the others.
+#[cfg(target_os = "linux")]
+static SHARED_NOTIFIER: ProcessLocal<Notifier> = ProcessLocal::new();
 
 /// A parker that one thread uses. Dropping it makes the parker available again.
 pub(super) struct PooledParker {
@@ -140,7 +145,8 @@ impl Parker {
         }
     }
 
-    /// A descriptor that becomes readable after an interrupt, for a thread that does not sleep on the parker itself.
+    /// A descriptor for a thread that does not sleep on the parker itself. Every interrupt causes an event of it, though
+    /// it may be readable already: watch it edge-triggered.
     ///
     /// # Errors
     /// The system's error, for instance too many open files.
@@ -149,7 +155,10 @@ impl Parker {
         let notifier = match self.notifier.get() {
             Some(notifier) => notifier,
             None => {
-                let made = Notifier::new()?;
+                #[cfg(target_os = "linux")]
+                let made = SHARED_NOTIFIER.get_or_try_make(Notifier::new)?;
+                #[cfg(not(target_os = "linux"))]
+                let made = Arc::new(Notifier::new()?);
                 self.notifier.get_or_init(|| made)
             }
         };
@@ -162,6 +171,7 @@ impl Parker {
     #[cfg(unix)]
     pub(super) fn take_interrupt(&self) -> bool {
         let interrupted = self.reasons.fetch_and(!INTERRUPTED, Ordering::AcqRel) & INTERRUPTED != 0;
+        #[cfg(not(target_os = "linux"))]
         if interrupted && let Some(notifier) = self.notifier.get() {
             notifier.clear();
         }
