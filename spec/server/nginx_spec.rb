@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
+require "fileutils"
 require "timeout"
+require "tmpdir"
 require_relative "../support/nginx"
 
 # nginx in front of a real server. By default it buffers requests, allows bodies of 1 MiB, and cuts a response after
@@ -63,6 +65,31 @@ on_each_server "A server behind nginx" do
           end
         ensure
           client.close
+        end
+      end
+
+      if http2
+        describe "that logs connections" do
+          let(:folder) { Dir.mktmpdir }
+          let(:log) { File.join(folder, "connections") }
+          let(:settings) { "access_log #{log} connection;" }
+          let(:nginx) do
+            Nginx.new(upstream.url, tls: true, http2: true, http: "log_format connection $connection;",
+                                    location: settings)
+          end
+
+          after { FileUtils.rm_rf(folder) }
+
+          # The first of the requests that overlap may have a connection of its own.
+          it "gets the requests of many threads by one or two of them" do
+            streams = Array.new(8) { |number| client.create("/s#{number}", content_type: :json) }
+            threads = streams.map { |stream| Thread.new { 25.times { |number| stream.append(number) } } }
+            threads.each(&:join)
+            expect(streams.map { |stream| stream.read_json.to_a }).to all(eq([*0...25]))
+            connections = File.readlines(log)
+            expect(connections.size).to be >= 8 * 26
+            expect(connections.uniq.size).to be <= 2
+          end
         end
       end
 

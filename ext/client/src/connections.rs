@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
 use durable_streams_protocol::retry::policy::RetryPolicy;
-use reqwest::Url;
+use reqwest::{Url, Version};
 use rustls::ClientConfig;
 
 use crate::close_signal::CloseSignal;
@@ -99,6 +99,10 @@ pub struct Client {
     config: Config,
     closing: CloseSignal,
     redirect_targets: RedirectTargets,
+    /// Whether the last response came by HTTP/2.
+    multiplexes: AtomicBool,
+    /// Each job that runs on the process's runtime is an owner.
+    jobs: ProcessLocal<()>,
 }
 
 /// One client's connections on one runtime. Made when first needed, so that plain HTTP does not read certificates.
@@ -216,6 +220,8 @@ impl Client {
             config,
             closing: CloseSignal::default(),
             redirect_targets: RedirectTargets::default(),
+            multiplexes: AtomicBool::new(false),
+            jobs: ProcessLocal::new(),
         })
     }
 
@@ -227,6 +233,32 @@ impl Client {
     /// Where redirects have led writes.
     pub(crate) fn redirect_targets(&self) -> &RedirectTargets {
         &self.redirect_targets
+    }
+
+    /// A response of this HTTP version has arrived.
+    pub(crate) fn note_version(&self, version: Version) {
+        let multiplexes = version == Version::HTTP_2;
+        // Threads share this byte. Storing what it is already would have them wait for each other.
+        if self.multiplexes.load(Ordering::Relaxed) != multiplexes {
+            self.multiplexes.store(multiplexes, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether requests that overlap can share a connection.
+    pub(crate) fn multiplexes(&self) -> bool {
+        self.multiplexes.load(Ordering::Relaxed)
+    }
+
+    /// Whether jobs of this client run on the process's runtime.
+    pub(crate) fn has_jobs(&self) -> bool {
+        let owners = self.jobs.get().map_or(0, |jobs| Arc::strong_count(&jobs));
+        // Beside the jobs: the client, and `jobs` above.
+        owners > 2
+    }
+
+    /// Counts as such a job until it is dropped.
+    pub(crate) fn job(&self) -> Arc<()> {
+        self.jobs.get_or_make(Default::default)
     }
 
     /// Closes idle connections and refuses further requests. Running requests go on to their end. Reads that wait

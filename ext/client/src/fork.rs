@@ -78,6 +78,7 @@ impl<T> Drop for ProcessBound<T> {
 }
 
 /// A shared value that each process makes for itself when it first needs it. A forked child leaks its parent's.
+#[derive(Debug)]
 pub struct ProcessLocal<T> {
     current: AtomicPtr<(u64, Arc<T>)>,
 }

@@ -122,11 +122,7 @@ impl<T: Send + 'static> Task<T> {
     /// # Errors
     /// If the runtime cannot be started.
     pub fn spawn(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<Self> {
-        Self::spawn_boxed(Box::pin(future))
-    }
-
-    /// As [`Task::spawn`].
-    pub(crate) fn spawn_boxed(future: TaskFuture<Result<T>>) -> Result<Self> {
+        let future: TaskFuture<Result<T>> = Box::pin(future);
         Ok(Self(ProcessBound::new(AbortOnDrop(runtime()?.spawn(future)))))
     }
 }

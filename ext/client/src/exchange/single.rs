@@ -82,7 +82,10 @@ async fn exchange(
     // that it had not taken completely never arrives completely. After silence the connection still works, and may take
     // the rest of the body while this request is being cancelled. Only a body that it had not begun is surely not sent.
     let outcome = match upload::with_silence_limit(limit, &progress, sending).await {
-        Some(Ok(response)) => Ok(gunzip::decoded(response)),
+        Some(Ok(response)) => {
+            endpoint.client().note_version(response.version());
+            Ok(gunzip::decoded(response))
+        }
         Some(Err(error)) => {
             let proxy = error.url().and_then(|url| pool.proxy_for(url));
             let timeout = endpoint.client().config().timeout;

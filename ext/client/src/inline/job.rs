@@ -63,7 +63,12 @@ impl AnyJob {
     /// If the client is closed or the runtime cannot be started.
     pub fn spawn(self) -> Result<Task<AnyResult>> {
         let pool = self.endpoint.pool(self.operation)?;
-        Task::spawn_boxed((self.begin)(pool))
+        let counted = self.endpoint.client().job();
+        let job = (self.begin)(pool);
+        Task::spawn(async move {
+            let _counted = counted;
+            job.await
+        })
     }
 }
 
@@ -164,13 +169,19 @@ mod inline_job {
     }
 
     impl AnyJob {
-        /// Makes this an inline job, or gives it back if all inline runtimes are in use. Then use [`AnyJob::spawn`].
+        /// Makes this an inline job, or gives it back if all inline runtimes are in use, or if it should share a
+        /// connection with other requests. Then use [`AnyJob::spawn`].
         ///
         /// # Errors
         /// If the client is closed or the runtime cannot be started.
         pub fn into_inline(self) -> Result<std::result::Result<InlineJob, Self>> {
             let runtimes = inline_runtimes();
-            let Some(mut inline_runtime) = runtimes.take() else {
+            let client = self.endpoint.client();
+            let can_share = client.multiplexes();
+            if can_share && client.has_jobs() {
+                return Ok(Err(self));
+            }
+            let Some(mut inline_runtime) = runtimes.take(can_share) else {
                 return Ok(Err(self));
             };
             match self.endpoint.pool_in(&mut inline_runtime.pools, self.operation) {
