@@ -45,7 +45,7 @@ pub(crate) fn given(value: Value, names: &[&str]) -> Result<RHash, Error> {
 /// The entry of that name.
 pub(crate) fn entry<T: TryConvert>(given: RHash, name: &str) -> Result<T, Error> {
     let ruby = Ruby::get_with(given);
-    match given.get(ruby.to_symbol(name)) {
+    match given.get(ruby.sym_new(name)) {
         Some(value) => T::try_convert(value),
         None => Err(errors::argument(&ruby, format!("missing option: {name}"))),
     }
