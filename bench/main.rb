@@ -51,14 +51,14 @@ module Bench
         options.on("--gem LIB", "lib folder of this gem (lib)") { |path| @clients["gem"] = File.expand_path(path) }
         options.on("--profile", "run the lines once, with this gem, and show where time is spent") { @profile = true }
         options.on("--list", "list the lines") do
-          Line.all.each { |line| puts "#{line.id.ljust(15)} #{line.title}" }
+          Line.all.each { |line| puts "#{line.id.ljust(15)} #{line.title}#{" (only if named)" if line.on_request?}" }
           exit
         end
       end
     end
 
     def chosen(ids)
-      return Line.all if ids.empty?
+      return Line.all.reject(&:on_request?) if ids.empty?
 
       ids.map do |id|
         Line.all.find { |line| line.id == id } or

@@ -38,40 +38,36 @@ module Bench
     end
   end
 
-  # Appends of many threads at the same time, through a shared handle and through one handle each.
+  # Appends of many threads at the same time, through a shared handle.
   class ThreadedAppending < Line
     line "append-threads", "append, 32 threads, 100-byte JSON"
     figure :shared, "one handle, shared", "/s", [:at_least, 2.0, :floors]
-    figure :own, "one handle each", "/s", [:at_least, 0.8, :floors]
     figure :queue, "round trips through Ruby's Queue", "/s"
 
     THREADS = 32
 
     def prepare(url, client)
-      super.merge("own" => PlainHTTP.create("#{url}-own"), "url" => PlainHTTP.create(url))
+      PlainHTTP.create(url)
+      super
     end
 
     def work(params)
-      handle = stream(params)
-      shared = rate(Array.new(THREADS, handle))
-      { shared: shared, own: rate(Array.new(THREADS) { stream("url" => params["own"]) }) }
+      { shared: rate(stream(params)) }
     end
 
     # Only the messages of one thread have a fixed order.
     def check(params)
-      [params["url"], params["own"]].each do |url|
-        read = JSON.parse(PlainHTTP.read(url)).group_by { |item| (item["id"] - Messages::FIRST_ID) / each }
-        THREADS.times do |thread|
-          expected = messages(thread).map { |text| JSON.parse(text) }
-          ensure_equal read[thread], expected, "thread #{thread}"
-        end
+      read = JSON.parse(PlainHTTP.read(params["url"])).group_by { |item| (item["id"] - Messages::FIRST_ID) / each }
+      THREADS.times do |thread|
+        expected = messages(thread).map { |text| JSON.parse(text) }
+        ensure_equal read[thread], expected, "thread #{thread}"
       end
     end
 
     def floor(url, floors)
       PlainHTTP.create(url)
       rate = floors.post(url, Messages.array(messages(0).first(1)), connections: THREADS)[:rate]
-      { shared: rate, own: rate, **floors.ruby(self, url) }
+      { shared: rate, **floors.ruby(self, url) }
     end
 
     # The minimum that Ruby needs for threads that wait for each message: they push it to another thread, which only
@@ -98,10 +94,10 @@ module Bench
 
     private
 
-    def rate(handles)
+    def rate(handle)
       texts = Array.new(THREADS) { |thread| messages(thread) }
       gate = Queue.new
-      threads = handles.zip(texts).map do |handle, own|
+      threads = texts.map do |own|
         Thread.new do
           gate.pop
           own.each { |message| handle.append(message) }
@@ -122,6 +118,58 @@ module Bench
 
     def messages(thread)
       Messages.json(each, bytes: 100, first: thread * each)
+    end
+  end
+
+  # Appends of many threads at the same time, through a handle each: every append is a request of its own. Beside it,
+  # what Ruby itself allows: threads with a plain socket each.
+  class HandleAppending < Line
+    include Requests
+
+    line "append-handles", "append, 32 threads, a handle each, 100-byte JSON"
+    figure :rate, "appends", "/s", [:at_least, 0.8, :floors]
+    figure :cpu, "processor time an append", "µs"
+    figure :bare, "by Ruby threads with a socket each", "/s"
+    figure :bare_cpu, "their processor time an append", "µs"
+
+    THREADS = 32
+
+    def prepare(url, client)
+      PlainHTTP.create(url)
+      super
+    end
+
+    def work(params)
+      concurrent_appends(Array.new(threads) { stream(params) }, sent)
+    end
+
+    def check(params)
+      read = JSON.parse(PlainHTTP.read(params["url"])).map { |item| item["id"] }
+      ensure_equal read.sort, sent.flatten.map { |text| JSON.parse(text)["id"] }, self.class.id
+    end
+
+    def floor(url, floors)
+      wrk(url, floors).merge(floors.ruby(self, url))
+    end
+
+    def floor_work(params)
+      connections = Array.new(threads) { BareConnection.new(params["url"]) }
+      concurrent_appends(connections, sent).transform_keys(rate: :bare, cpu: :bare_cpu)
+    end
+
+    private
+
+    def threads
+      self.class::THREADS
+    end
+
+    def wrk(url, floors)
+      PlainHTTP.create(url)
+      floors.post(url, Messages.array(sent.first.first(1)), connections: threads).slice(:rate)
+    end
+
+    def sent
+      @sent ||= Messages.json(threads * count(2_000, 100), bytes: 100).each_slice(count(2_000, 100)).to_a
     end
   end
 end

@@ -36,9 +36,7 @@ module Bench
   end
 
   # The descriptors and connections that many threads with their own handles use.
-  class Descriptors < Line
-    include Requests
-
+  class Descriptors < HandleAppending
     line "descriptors", "append, 16 threads with a handle each, 100-byte JSON"
     figure :rate, "appends", "/s", [:at_least, 0.8, :floors]
     figure :cpu, "processor time an append", "µs"
@@ -47,37 +45,21 @@ module Bench
 
     THREADS = 16
 
-    def prepare(url, client)
-      PlainHTTP.create(url)
-      super
-    end
-
     def work(params)
       counts = nil
-      figures = concurrent_appends(Array.new(THREADS) { stream(params) }, sent) do
+      figures = concurrent_appends(Array.new(threads) { stream(params) }, sent) do
         counts = { files: Measure.descriptors.size, connections: Measure.connections }
       end
       figures.merge(counts)
     end
 
-    def check(params)
-      read = JSON.parse(PlainHTTP.read(params["url"])).map { |item| item["id"] }
-      ensure_equal read.sort, sent.flatten.map { |text| JSON.parse(text)["id"] }, "descriptors"
-    end
-
     def floor(url, floors)
-      PlainHTTP.create(url)
-      floors.post(url, Messages.array(sent.first.first(1)), connections: THREADS).slice(:rate)
-    end
-
-    private
-
-    def sent
-      @sent ||= Messages.json(THREADS * count(2_000, 100), bytes: 100).each_slice(count(2_000, 100)).to_a
+      wrk(url, floors)
     end
   end
 
-  # Single requests over TLS 1.3, through nginx. Both clients trust the certificate in SSL_CERT_FILE.
+  # Single requests over TLS 1.3, through nginx. Both clients trust the certificate in SSL_CERT_FILE. The floor is that
+  # of wrk, which supports only HTTP/1.1. For HTTP/2 it is that of h2load, if that is installed.
   class OverTls < Line
     include Requests
 
@@ -86,8 +68,9 @@ module Bench
                [:append_cpu, "processor time an append", "µs"],
                [:read, "read of one item, p50", "µs", [:at_most, 1.3, :floors]],
                [:read_cpu, "processor time a read", "µs"],
-               [:rate, "16 threads that append, a handle each", "/s"],
-               [:rate_cpu, "processor time an append by one of them", "µs"]].freeze
+               [:rate, "16 threads that append, a handle each", "/s", [:at_least, 0.77, :floors]],
+               [:rate_cpu, "processor time an append by one of them", "µs"],
+               [:connections, "their connections", ""]].freeze
 
     # An abstract class, not a line.
     Line.all.delete(self)
@@ -126,9 +109,12 @@ module Bench
       appends = each_timed(sent) { |message| handle.append(message) }
       reads = small_reads(stream("url" => read))
       handles = Array.new(THREADS) { stream("url" => threads) }
-      measured = concurrent_appends(handles, sent.each_slice(sent.size / THREADS).first(THREADS))
+      connections = nil
+      measured = concurrent_appends(handles, sent.each_slice(sent.size / THREADS).first(THREADS)) do
+        connections = Measure.connections
+      end
       { append: appends[:p50], append_cpu: appends[:cpu], read: reads[:p50], read_cpu: reads[:cpu],
-        rate: measured[:rate], rate_cpu: measured[:cpu] }
+        rate: measured[:rate], rate_cpu: measured[:cpu], connections: connections }
     end
 
     def check(params)
@@ -137,22 +123,23 @@ module Bench
       ensure_equal read.sort, sent.map { |text| JSON.parse(text)["id"] }, self.class.id
     end
 
-    # By wrk, which supports only HTTP/1.1. Without wrk there is no floor.
     def floor(url, floors)
-      return {} unless floors.wrk?
+      http2 = self.class.http2 && floors.h2load?
+      return {} unless http2 || floors.wrk?
 
       PlainHTTP.append_json(PlainHTTP.create("#{url}-read"), sent.first(1))
-      read = floors.get("#{over_tls(url)}-read?offset=-1", connections: 1)
-      append, rate = [1, THREADS].map { |connections| posts(url, floors, connections) }
+      read = floors.get("#{over_tls(url)}-read?offset=-1", connections: 1, http2: http2)
+      append, rate = [1, THREADS].map { |connections| posts(url, floors, connections, http2) }
       { append: append[:p50], read: read[:p50], rate: rate[:rate] }
     end
 
     private
 
-    def posts(url, floors, connections)
+    def posts(url, floors, connections, http2)
       name = "floor-#{connections}"
       PlainHTTP.create("#{url}-#{name}")
-      floors.post("#{over_tls(url)}-#{name}", Messages.array(sent.first(1)), connections: connections)
+      body = Messages.array(sent.first(1))
+      floors.post("#{over_tls(url)}-#{name}", body, connections: connections, http2: http2)
     end
 
     def over_tls(url)

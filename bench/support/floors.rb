@@ -2,11 +2,12 @@
 
 require "open3"
 require "tmpdir"
+require_relative "measure"
 require_relative "plain_http"
 
 module Bench
   # Measures what the machine and the server allow without a client library: requests by wrk (by bench/floor, a similar
-  # loop, if wrk is not installed), downloads by curl, building objects by a Ruby without libraries.
+  # loop, if wrk is not installed) or h2load, downloads by curl, building objects by a Ruby without libraries.
   class Floors
     # A program that measures a floor is missing or failed.
     class Failed < StandardError; end
@@ -42,32 +43,37 @@ module Bench
     # Repeats a POST with the same body.
     # @param url [String] of a stream
     # @param body [String]
-    # @param connections [Integer] each with one request at a time
+    # @param connections [Integer] each with one request at a time; with HTTP/2, streams of one connection
     # @param type [String] content type
+    # @param http2 [Boolean] whether to use HTTP/2, by h2load
     # @return [Hash] :p50 and :p99 in microseconds, :rate in requests a second
     # @raise [Failed]
-    def post(url, body, connections:, type: "application/json")
+    def post(url, body, connections:, type: "application/json", http2: false)
       Dir.mktmpdir("durable-streams-bench-") do |folder|
         path = File.join(folder, "body")
         File.binwrite(path, body)
-        requests(wrk? ? wrk(url, connections, path, type) : own(url, connections, path, type))
+        repeat(url, connections, http2, path, type)
       end
     end
 
     # Repeats a GET.
     # @param url [String]
-    # @param connections [Integer] each with one request at a time
+    # @param connections [Integer] as of {#post}
+    # @param http2 [Boolean] as of {#post}
     # @return [Hash] as of {#post}
     # @raise [Failed]
-    def get(url, connections:)
-      requests(wrk? ? wrk(url, connections) : own(url, connections))
+    def get(url, connections:, http2: false)
+      repeat(url, connections, http2)
     end
 
     # @return [Boolean] whether wrk is installed. Floors over TLS require it
     def wrk?
-      return @wrk unless @wrk.nil?
+      installed?("wrk")
+    end
 
-      @wrk = ENV.fetch("PATH").split(File::PATH_SEPARATOR).any? { |folder| File.executable?(File.join(folder, "wrk")) }
+    # @return [Boolean] whether h2load is installed. Floors by HTTP/2 require it
+    def h2load?
+      installed?("h2load")
     end
 
     # @param url [String]
@@ -88,6 +94,29 @@ module Bench
     end
 
     private
+
+    def installed?(program)
+      ENV.fetch("PATH").split(File::PATH_SEPARATOR).any? { |folder| File.executable?(File.join(folder, program)) }
+    end
+
+    def repeat(url, connections, http2, body = nil, type = nil)
+      return h2load(url, connections, body, type) if http2
+
+      requests(wrk? ? wrk(url, connections, body, type) : own(url, connections, body, type))
+    end
+
+    # h2load reports no median, but logs every request: when it began, its status, and its microseconds.
+    def h2load(url, streams, body, type)
+      Dir.mktmpdir("durable-streams-bench-") do |folder|
+        log = File.join(folder, "requests")
+        post = ["-d", body, "-H", "content-type: #{type}"] if body
+        run({}, "h2load", "-c1", "-m#{streams}", "-D#{@seconds}", "--log-file=#{log}", *post, url)
+        _, statuses, times = File.readlines(log).map { |line| line.split.map(&:to_i) }.transpose
+        raise Failed, "requests of h2load failed" unless statuses&.all?(200..204)
+
+        { p50: Measure.median(times), p99: Measure.quantile(times, 0.99), rate: times.size / @seconds.to_f }
+      end
+    end
 
     def wrk(url, connections, body = nil, type = nil)
       Dir.mktmpdir("durable-streams-bench-") do |folder|

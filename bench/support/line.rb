@@ -36,6 +36,11 @@ module Bench
 
       attr_reader :id, :title
 
+      # @return [Boolean] whether the line is measured only if it is named
+      def on_request?
+        false
+      end
+
       # @return [String, nil] why this machine cannot measure the line
       def unavailable
         nil
