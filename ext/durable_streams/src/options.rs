@@ -1,6 +1,6 @@
 //! Options that cross the bridge by name: a Ruby Hash becomes a Rust struct, see [`options`].
 
-use magnus::value::ReprValue;
+use magnus::value::{LazyId, ReprValue};
 use magnus::{Error, RHash, Ruby, TryConvert, Value};
 
 use crate::errors;
@@ -19,7 +19,12 @@ macro_rules! options {
         impl magnus::TryConvert for $name {
             fn try_convert(value: magnus::Value) -> Result<$name, magnus::Error> {
                 let given = $crate::options::given(value, &[$(stringify!($field)),*])?;
-                Ok($name { $($field: $crate::options::entry(given, stringify!($field))?,)* })
+                Ok($name {
+                    $($field: {
+                        static NAME: magnus::value::LazyId = magnus::value::LazyId::new(stringify!($field));
+                        $crate::options::entry(given, &NAME)?
+                    },)*
+                })
             }
         }
     };
@@ -43,10 +48,11 @@ pub(crate) fn given(value: Value, names: &[&str]) -> Result<RHash, Error> {
 }
 
 /// The entry of that name.
-pub(crate) fn entry<T: TryConvert>(given: RHash, name: &str) -> Result<T, Error> {
+pub(crate) fn entry<T: TryConvert>(given: RHash, name: &LazyId) -> Result<T, Error> {
     let ruby = Ruby::get_with(given);
-    match given.get(ruby.sym_new(name)) {
+    let name = LazyId::get_inner_with(name, &ruby);
+    match given.get(name) {
         Some(value) => T::try_convert(value),
-        None => Err(errors::argument(&ruby, format!("missing option: {name}"))),
+        None => Err(errors::argument(&ruby, format!("missing option: {}", name.name()?))),
     }
 }
