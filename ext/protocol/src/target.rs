@@ -12,6 +12,10 @@ use url::{ParseError, Url};
 use crate::error::{Error, Kind, Result};
 use crate::url::{displayed, shown};
 
+/// How many headers the HTTP library adds to a request. With room for them, a map of headers need not grow, which would
+/// take 2 % of an append's instructions.
+const ADDED_HEADERS: usize = 5;
+
 /// Headers and query parameters, in their given order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
@@ -114,7 +118,8 @@ impl Target {
     /// The URL and headers of a request. `dynamic` has the results of value callables. `own` has the protocol's headers
     /// and `query` its parameters; they override the user's.
     pub fn prepare(&self, dynamic: &Values, own: &HeaderMap, query: &[(&str, &str)]) -> Prepared {
-        let mut headers = HeaderMap::with_capacity(own.len() + self.fixed.headers.len() + dynamic.headers.len());
+        let given = own.len() + self.fixed.headers.len() + dynamic.headers.len();
+        let mut headers = HeaderMap::with_capacity(given + ADDED_HEADERS);
         for (name, value) in self.fixed.headers.iter().chain(&dynamic.headers) {
             headers.insert(name, value.clone());
         }
