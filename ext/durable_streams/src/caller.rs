@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use magnus::rb_sys::FromRawValue;
 use magnus::value::LazyId;
-use magnus::{Error, Object, Ruby};
+use magnus::{Error, Object, RTypedData, Ruby, Value};
 
 use crate::wait::blocks_its_thread;
 
@@ -27,7 +28,7 @@ impl Caller {
     pub(crate) fn current(ruby: &Ruby) -> Result<Self, Error> {
         Ok(Self {
             thread: number(ruby, ruby.thread_current())?,
-            fiber: number(ruby, ruby.fiber_current())?,
+            fiber: number(ruby, current_fiber(ruby)?)?,
             blocks: blocks_its_thread(),
         })
     }
@@ -36,6 +37,16 @@ impl Caller {
     pub(crate) fn holds_up(self, other: Self) -> bool {
         self.thread == other.thread && (self.blocks || self.fiber == other.fiber)
     }
+}
+
+/// The calling fiber. magnus has a function for it from Ruby 3.1 on only.
+///
+/// # Errors
+/// If Ruby's fibers are not the kind of object that they are in all known versions.
+pub(crate) fn current_fiber(ruby: &Ruby) -> Result<RTypedData, Error> {
+    // SAFETY: this thread holds the GVL, as there is a `Ruby`. The returned fiber is running, so it is not collected.
+    let fiber = unsafe { Value::from_raw(rb_sys::rb_fiber_current()) };
+    RTypedData::from_value(fiber).ok_or_else(|| Error::new(ruby.exception_type_error(), "unknown kind of fiber"))
 }
 
 fn number(ruby: &Ruby, of: impl Object) -> Result<u64, Error> {

@@ -39,6 +39,7 @@ impl<T: Send + 'static> FiberGuard<T> {
     ///
     /// # Errors
     /// In a forked child.
+    #[cfg(all(unix, ruby_gte_3_1))]
     pub(crate) fn with<R>(&self, ruby: &Ruby, body: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
         let found = self.object.0.get().and_then(|value| {
             let mut value = value.lock();

@@ -4,18 +4,20 @@
 use magnus::value::LazyId;
 use magnus::{Object, Ruby};
 
+use crate::caller::current_fiber;
+
 /// The hidden variable of a fiber that runs such code.
 static COMPUTES: LazyId = LazyId::new("__durable_streams_computes");
 
 /// Runs `compute`, which runs such code. During it, [`is_computing`] is true.
 pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
-    let fiber = ruby.fiber_current();
     let name = LazyId::get_inner_with(&COMPUTES, ruby);
-    let already = is_computing(ruby);
     // A frozen fiber accepts no variable. Its appends are not protected.
-    let marked = !already && fiber.ivar_set(name, true).is_ok();
+    let marked = current_fiber(ruby)
+        .ok()
+        .filter(|fiber| !is_computing(ruby) && fiber.ivar_set(name, true).is_ok());
     let computed = compute();
-    if marked {
+    if let Some(fiber) = marked {
         // If the fiber was frozen meanwhile, it remains marked: each of its appends has a request of its own from now
         // on.
         let _frozen = fiber.ivar_set(name, false);
@@ -27,5 +29,7 @@ pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
 pub(crate) fn is_computing(ruby: &Ruby) -> bool {
     let name = LazyId::get_inner_with(&COMPUTES, ruby);
     // A variable that was never set is nil, which converts to false.
-    ruby.fiber_current().ivar_get(name).unwrap_or(false)
+    current_fiber(ruby)
+        .and_then(|fiber| fiber.ivar_get(name))
+        .unwrap_or(false)
 }
