@@ -53,8 +53,8 @@ class ChildProcess
     # running child, then waits for its end.
     # @return [Ended]
     def program(source, *arguments, environment: {}, options: [], timeout: TIMEOUT)
-      ruby = [RbConfig.ruby, "-W", *options, "-I", LIB, "-r", "durable_streams", *GCPressure.options,
-              "-e", source, "--", *arguments]
+      ruby = [RbConfig.ruby, "-W", "-W:no-experimental", *options, "-I", LIB, "-r", "durable_streams",
+              *GCPressure.options, "-e", source, "--", *arguments]
       child = command(environment, *ruby, timeout: timeout)
       yield child if block_given?
       child.ended

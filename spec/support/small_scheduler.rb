@@ -35,6 +35,7 @@ class SmallScheduler
     @due = {}.compare_by_identity
     @blocked = {}.compare_by_identity
     @ready = []
+    @interrupted = []
     @lock = Thread::Mutex.new
     @urgent_in, @urgent_out = IO.pipe
     @waits = 0
@@ -111,6 +112,12 @@ class SmallScheduler
     @urgent_out.write_nonblock(".", exception: false)
   end
 
+  # Raises an error in a waiting fiber. May be called from any thread. Ruby 4.0 requires it.
+  def fiber_interrupt(fiber, error)
+    @lock.synchronize { @interrupted << [fiber, error] }
+    @urgent_out.write_nonblock(".", exception: false)
+  end
+
   def timeout_after(duration, error, message)
     caller = Fiber.current
     fired = false
@@ -137,6 +144,7 @@ class SmallScheduler
     fibers = [*@readable.values_at(*readable), *@writable.values_at(*writable)].compact
     fibers.uniq.each { |fiber| resume(fiber, IO::READABLE) }
     @lock.synchronize { @ready.slice!(0..) }.each { |fiber| resume(fiber, true) if @blocked.key?(fiber) }
+    interrupt_fibers
     @due.select { |_, at| at <= now }.each_key { |fiber| resume(fiber, false) if @due.key?(fiber) }
   end
 
@@ -144,6 +152,10 @@ class SmallScheduler
 
   def idle?
     @readable.empty? && @writable.empty? && @blocked.empty? && @due.empty?
+  end
+
+  def interrupt_fibers
+    @lock.synchronize { @interrupted.slice!(0..) }.each { |fiber, error| fiber.raise(error) if fiber.alive? }
   end
 
   def resume(fiber, value)
