@@ -142,29 +142,31 @@ RSpec.describe "Events" do
     end
   end
 
-  it "of other Ractors are dropped, and cannot be subscribed to there" do
-    output = run(<<~RUBY, options: ["-W:no-experimental"])
-      def result_of(ractor) = ractor.respond_to?(:value) ? ractor.value : ractor.take
-      record
-      p(Ractor.new(url) do |url|
-        stream = DurableStreams::Client.new(base_url: url).stream(url, content_type: :json)
-        stream.append("1")
-        begin
-          stream.append("{")
-        rescue DurableStreams::ParseError
-          stream.read_json.to_a
-        end
-        begin
-          DurableStreams.subscribe { nil }
-        rescue Ractor::IsolationError => e
-          [stream.read_json.to_a, e.message]
-        end
-      end.then { |ractor| result_of(ractor) })
-      p SEEN.size
-      stream.append("2")
-      p SEEN.size
-    RUBY
-    expect(output).to eq("[[1], \"subscribe works only in the main Ractor\"]\n0\n2\n")
+  if RUBY_VERSION >= "3.1" # See ractor_spec.
+    it "of other Ractors are dropped, and cannot be subscribed to there" do
+      output = run(<<~RUBY)
+        def result_of(ractor) = ractor.respond_to?(:value) ? ractor.value : ractor.take
+        record
+        p(Ractor.new(url) do |url|
+          stream = DurableStreams::Client.new(base_url: url).stream(url, content_type: :json)
+          stream.append("1")
+          begin
+            stream.append("{")
+          rescue DurableStreams::ParseError
+            stream.read_json.to_a
+          end
+          begin
+            DurableStreams.subscribe { nil }
+          rescue Ractor::IsolationError => e
+            [stream.read_json.to_a, e.message]
+          end
+        end.then { |ractor| result_of(ractor) })
+        p SEEN.size
+        stream.append("2")
+        p SEEN.size
+      RUBY
+      expect(output).to eq("[[1], \"subscribe works only in the main Ractor\"]\n0\n2\n")
+    end
   end
 
   it "of a call in a trap handler go to the callback thread, where subscribers can lock" do

@@ -4,6 +4,9 @@ require "json"
 
 # Compares two JSON parsers: describes the result of parsing a text by everything that can differ.
 module JSONOutcome
+  # Whether JSON.parse interns keys, as this library does. Ruby 3.0's does not.
+  INTERNS_KEYS = JSON.parse('{"a key":1}').keys.first.equal?(-"a key")
+
   # Everything that can differ between two results, beyond ==, in a form that a failure can show.
   def fingerprint(value)
     case value
@@ -12,9 +15,13 @@ module JSONOutcome
     when Float then [value].pack("G")
     when Array then [:array, value.frozen?, value.map { |element| fingerprint(element) }]
     when Hash
-      [:hash, value.frozen?, value.map { |key, element| [fingerprint(key), (-key).equal?(key), fingerprint(element)] }]
+      [:hash, value.frozen?, value.map { |key, element| [fingerprint(key), interned?(key), fingerprint(element)] }]
     else value
     end
+  end
+
+  def interned?(key)
+    !INTERNS_KEYS || (-key).equal?(key)
   end
 
   # Parses a text with JSON.parse. Without the option, newer versions of json warn about duplicate keys or reject them.

@@ -327,19 +327,22 @@ RSpec.describe "A mistake", :mistakes do
     end
   end
 
-  it "in a Ractor: the module's settings belong to the main Ractor" do
-    output, = ChildProcess.outcome(<<~RUBY, options: ["-W:no-experimental"])
-      ractor = Ractor.new do
-        [-> { DurableStreams.stream("/s") }, -> { DurableStreams.configure { |config| config.timeout = 1 } }].map do |call|
-          call.call
-        rescue Ractor::IsolationError => e
-          e.message
+  if RUBY_VERSION >= "3.1" # See ractor_spec.
+    it "in a Ractor: the module's settings belong to the main Ractor" do
+      output, = ChildProcess.outcome(<<~RUBY, options: ["-W:no-experimental"])
+        ractor = Ractor.new do
+          [-> { DurableStreams.stream("/s") },
+           -> { DurableStreams.configure { |config| config.timeout = 1 } }].map do |call|
+            call.call
+          rescue Ractor::IsolationError => e
+            e.message
+          end
         end
-      end
-      puts(ractor.respond_to?(:value) ? ractor.value : ractor.take)
-    RUBY
-    message = "the settings of DurableStreams belong to the main Ractor: make a DurableStreams::Client here\n"
-    expect(output).to eq(message * 2)
+        puts(ractor.respond_to?(:value) ? ractor.value : ractor.take)
+      RUBY
+      message = "the settings of DurableStreams belong to the main Ractor: make a DurableStreams::Client here\n"
+      expect(output).to eq(message * 2)
+    end
   end
 
   describe "in a test" do
