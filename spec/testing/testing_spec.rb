@@ -58,8 +58,8 @@ RSpec.describe DurableStreams::Testing do
 
   describe "requests" do
     it "are recorded with the URL, headers and body that a server would receive" do
-      tokens = %w[one two].each
-      handle = client(headers: { "Authorization" => -> { tokens.next } }, params: { "tenant" => "a b" }).stream("/a")
+      tokens = %w[one two]
+      handle = client(headers: { "Authorization" => -> { tokens.shift } }, params: { "tenant" => "a b" }).stream("/a")
       handle.create(content_type: "application/json", ttl_seconds: 60)
       handle.append({ a: "é" }, seq: "1")
       expect(described_class.requests).to match(
