@@ -107,6 +107,19 @@ on_server_with_subscriptions DurableStreams::Worker, "in its process" do
     wait_until_acked(id, stream)
   end
 
+  it "lets a child that was forked in a block exit with its status" do
+    ended = program(<<~RUBY)
+      require "English"
+      worker.run do
+        pid = fork or exit 3
+        Process.wait(pid)
+        puts $CHILD_STATUS.exitstatus
+        worker.stop
+      end
+    RUBY
+    expect([ended.output, ended.status.success?]).to eq(["3\n", true])
+  end
+
   it "works in a child that was forked after the client was used" do
     client.subscriptions.find(id)
     mine = client

@@ -8,6 +8,7 @@ module DurableStreams
       def initialize
         @ended = Thread::Queue.new
         @jobs = {}
+        @process = Process.pid
       end
 
       # Starts a thread.
@@ -35,6 +36,7 @@ module DurableStreams
       # Waits until all threads have done their work.
       # @yieldparam event [Symbol, StandardError] a signal, or the exception that has ended a thread
       # @return [nil]
+      # @raise [Exception] what has ended a thread, if that is no StandardError
       def supervise
         until @jobs.empty?
           event, done, error = @ended.pop
@@ -42,6 +44,8 @@ module DurableStreams
 
           event.join # It has nothing more to do.
           name, job = @jobs.delete(event)
+          raise error unless error.nil? || error.is_a?(StandardError)
+
           yield error if error
           start(name, &job) unless done || error
         end
@@ -68,7 +72,9 @@ module DurableStreams
       def run(job)
         Thread.handle_interrupt(Object => :immediate) { job.call }
         done = true
-      rescue StandardError => e
+      rescue Exception => e # rubocop:disable Lint/RescueException -- Ruby would raise SystemExit in the main thread, too.
+        raise unless Process.pid == @process # The job has forked, and this is the child.
+
         error = e
       ensure
         @ended << [Thread.current, done, error]
