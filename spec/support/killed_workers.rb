@@ -9,10 +9,11 @@ require_relative "clock"
 class KilledWorkers
   include Clock
 
-  # The program of a worker: base_url, subscription, file.
+  # The program of a worker: base_url, file, subscriptions.
   PROGRAM = <<~RUBY
-    file = File.open(ARGV[2], "a")
-    worker = DurableStreams::Worker.new(DurableStreams::Client.new(base_url: ARGV[0]), [ARGV[1]])
+    url, file, *ids = ARGV
+    file = File.open(file, "a")
+    worker = DurableStreams::Worker.new(DurableStreams::Client.new(base_url: url), ids)
     trap("TERM") { worker.stop }
     worker.run do |stream, batch|
       batch.items.each do |n|
@@ -29,11 +30,11 @@ class KilledWorkers
   attr_reader :kills
 
   # @param url [String] of the stream root
-  # @param id [String] the subscription
+  # @param ids [Array<String>] the subscriptions
   # @param processes [Integer]
-  def initialize(url, id, processes:)
-    @arguments = [url, id]
+  def initialize(url, ids, processes:)
     @file = Tempfile.new("handled")
+    @arguments = [url, @file.path, *ids]
     @kills = []
     @random = Random.new(RSpec.configuration.seed)
     @workers = Array.new(processes) { start }
@@ -72,6 +73,6 @@ class KilledWorkers
 
   def start
     ruby = [RbConfig.ruby, "-I", ChildProcess::LIB, "-r", "durable_streams", "-e", PROGRAM, "--"]
-    ChildProcess.command({}, *ruby, *@arguments, @file.path, timeout: 600)
+    ChildProcess.command({}, *ruby, *@arguments, timeout: 600)
   end
 end

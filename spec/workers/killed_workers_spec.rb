@@ -5,9 +5,9 @@ on_server_with_subscriptions DurableStreams::Worker, "killed with SIGKILL" do
   events = Integer(ENV.fetch("WORKER_EVENTS", "2000"))
   seconds = Float(ENV.fetch("WORKER_SECONDS", "10"))
 
-  let(:id) { subscribe(lease_ttl: 2) }
-  let(:streams) { Array.new(20) { |n| stream_of(id, n.to_s) } }
-  let(:workers) { KilledWorkers.new(server_url + SubscriptionHelpers::ROOT, id, processes: 3) }
+  let(:ids) { Array.new(2) { subscribe(lease_ttl: 2) } }
+  let(:streams) { Array.new(20) { |n| stream_of(ids[n % ids.size], n.to_s) } }
+  let(:workers) { KilledWorkers.new(server_url + SubscriptionHelpers::ROOT, ids, processes: 3) }
 
   # Appends the numbers of each stream's events, one for each stream after the other, in about `seconds`.
   def append(streams, events, seconds)
@@ -36,7 +36,7 @@ on_server_with_subscriptions DurableStreams::Worker, "killed with SIGKILL" do
     appended = append(streams, events, seconds)
     stopped.close
     killer.join
-    wait_until_acked(id, *streams)
+    ids.each { |id| wait_until_acked(id, *streams.select { |stream| stream.path.start_with?(id) }) }
     expect(workers.stop.map(&:output)).to all(eq(""))
     check(workers.handled, appended)
     RSpec.configuration.reporter.message("#{events} events, #{workers.kills.size} kills, " \

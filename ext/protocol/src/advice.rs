@@ -22,6 +22,9 @@ pub(crate) fn of(kind: &Kind, operation: Operation, status: StatusCode) -> Optio
         Kind::StaleEpoch { current_epoch } => return Some(stale_epoch(*current_epoch)),
         Kind::NotFound => not_found(operation),
         Kind::Exists => "use it without creating it, or delete it first; a fork has its source's content type",
+        Kind::SubscriptionsNotSupported => {
+            "check that base_url is the stream root of a server that has them, such as https://example.com/v1/stream"
+        }
         Kind::StreamClosed { .. } => "it accepts no more data, for good: use another stream",
         Kind::ContentTypeMismatch => "without content_type: the handle uses the stream's own",
         Kind::SequenceGap { .. } => "make another producer",

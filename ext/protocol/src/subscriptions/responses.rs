@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::requests::Lease;
+use crate::advice;
 use crate::error::{Kind, Result};
 use crate::protocol::is_html;
 use crate::request::{Context, Response};
@@ -137,7 +138,9 @@ pub fn keys(response: Response, context: &Context<'_>) -> Result<Bytes> {
 
 fn not_supported(response: Response, context: &Context<'_>, fault: &str) -> crate::error::Error {
     let reason = format!("the server has no subscriptions: its response {fault}");
-    context.error_of(response, Kind::SubscriptionsNotSupported, &reason)
+    let kind = Kind::SubscriptionsNotSupported;
+    let advice = advice::of(&kind, context.about.operation, response.status);
+    context.error_of(response, kind, &reason).with_note(advice)
 }
 
 fn claim_of(body: &Map<String, Value>) -> Option<Claim> {

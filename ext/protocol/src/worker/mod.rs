@@ -7,6 +7,9 @@
 //! [`WorkerMachine::handle_outcome`], and sleeps until [`WorkerMachine::poll_timeout`] or the next change. There is one
 //! request at a time.
 //!
+//! A worker claims only if a thread is free. If threads are shared by several subscriptions, the driver decides which
+//! one gets a free thread: [`WorkerMachine::poll_claim`] says when a claim is due.
+//!
 //! Other threads run the application's blocks. A free one takes a stream by [`WorkerMachine::poll_work`] and reads it
 //! from the given offset. For each batch, it runs the block and calls [`WorkerMachine::handle_batch`], then waits until
 //! [`WorkerMachine::poll_progress`] says whether to go on. If the block fails, it calls

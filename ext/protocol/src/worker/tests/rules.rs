@@ -471,7 +471,24 @@ fn leaves_a_subscription_to_others_while_all_threads_are_busy() {
     let mut rig = Rig::new();
     assert!(rig.machine.poll_request(rig.now, false).is_none());
     assert_eq!(rig.machine.poll_timeout(rig.now, false), None);
-    assert_eq!(rig.sent().unwrap().0, Claim);
+    rig.claim(1, &["a"]);
+}
+
+#[test]
+fn says_when_it_claims() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.machine.poll_claim(), Some(rig.now));
+    rig.sent();
+    assert_eq!(rig.machine.poll_claim(), Some(rig.now), "it claims");
+    rig.reject("nothing");
+    let later = rig.now + Duration::from_secs(45);
+    assert_eq!(rig.machine.poll_claim(), Some(later));
+    rig.pass(45.0);
+    rig.claim(1, &["a"]);
+    assert_eq!(rig.machine.poll_claim(), None, "it has a claim");
+    let mut rig = Rig::new();
+    rig.machine.stop();
+    assert_eq!(rig.machine.poll_claim(), None, "it ends");
 }
 
 #[test]
