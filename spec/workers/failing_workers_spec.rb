@@ -188,6 +188,17 @@ on_server_with_subscriptions DurableStreams::Worker, "with failures", :faults do
     expect(log_lines.grep(/outage: read/).size).to be <= 1
   end
 
+  it "claims once more, with a new value of a callable, after a 401" do
+    values = 0
+    headers = { "X-Token" => -> { (values += 1).to_s } }
+    faults.next("POST", %r{/claim\z}) { |reply| reply.respond(401) }
+    stream_of(id, body: 1)
+    work(id, on: client_of(faults.url, headers: headers)) { |_, batch| handled << batch.items }
+    expect(take(handled)).to eq([1])
+    claims = Array.new(2) { |n| faults.wait_for_request(n + 1, method: "POST", path: %r{/claim\z}).header("x-token") }
+    expect(claims.uniq).to eq(claims)
+  end
+
   it "reports what a read raises, and reads again" do
     stream = stream_of(id, body: 1)
     faults.on("GET", "/v1/stream/#{stream.path}") { |reply| reply.respond(403) }

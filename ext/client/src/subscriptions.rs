@@ -54,7 +54,12 @@ pub fn claim(endpoint: &Arc<Endpoint>, worker: &str) -> Job<Option<Bytes>> {
 pub fn worker(endpoint: &Endpoint, name: String) -> WorkerMachine {
     let retry = endpoint.client().config().retry.clone();
     let jitter = WorkerJitter(Box::new(fastrand::f64));
-    WorkerMachine::new(WorkerConfig { name, retry }, jitter, Instant::now())
+    let config = WorkerConfig {
+        name,
+        retry,
+        fresh_values: endpoint.is_dynamic(),
+    };
+    WorkerMachine::new(config, jitter, Instant::now())
 }
 
 /// Sends a worker's request once, and gives its end. `attempt` is the number of the try.

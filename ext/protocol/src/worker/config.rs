@@ -11,6 +11,9 @@ pub struct WorkerConfig {
     pub name: String,
     /// After which statuses and delays a request is sent again. Their number has no limit.
     pub retry: RetryPolicy,
+    /// Whether callables compute header and parameter values. Then a claim that is refused with 401 or 403 is sent again
+    /// once, with new values.
+    pub fresh_values: bool,
 }
 
 /// The random source for delays: each call returns a number between 0 and 1.

@@ -37,6 +37,8 @@ pub struct WorkerMachine {
     pub(super) known_generation: Option<u64>,
     /// A wake came after the last claim was sent: its generation, if that is known.
     pub(super) woken: Option<Option<u64>>,
+    /// Whether the last claim was refused for its credentials, and is sent with new ones.
+    pub(super) values_refreshed: bool,
     pub(super) stopping: bool,
     pub(super) outages: Outages,
     pub(super) events: VecDeque<WorkerEvent>,
@@ -133,6 +135,7 @@ impl WorkerMachine {
             retry_at: None,
             known_generation: None,
             woken: None,
+            values_refreshed: false,
             stopping: false,
             outages: Outages::default(),
             events: VecDeque::new(),

@@ -36,6 +36,7 @@
 //!   try. If there was nothing else to do in it, the worker waits a moment before it claims again. It does not wait for
 //!   the end of the pause, because other streams may have news: the server wakes nobody for them as long as the failing
 //!   stream's wake is unclaimed.
+//! - **Credentials that a claim is refused for.** If callables compute them, it is sent once more with new ones.
 //! - **Wakes that are lost.** A worker that waits for a wake claims now and then without one.
 //! - **An offset that the server refuses.** The stream may have been removed, or created again. A refused request acks
 //!   nothing, so acks are then sent one by one. The stream whose own ack is refused has failed.

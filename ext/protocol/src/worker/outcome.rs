@@ -114,6 +114,16 @@ impl WorkerMachine {
             (RequestKind::Claim, _, Kind::AlreadyClaimed { generation, .. }) => {
                 return self.not_granted(now, *generation);
             }
+            (RequestKind::Claim, _, Kind::Unauthorized | Kind::Forbidden)
+                if self.config.fresh_values && !self.values_refreshed =>
+            {
+                self.values_refreshed = true;
+                self.state = WorkerState::Idle {
+                    claim_at: now,
+                    not_before: now,
+                };
+                return;
+            }
             (RequestKind::Claim, ..) => {
                 self.state = WorkerState::Ended((!self.stopping).then_some(error));
                 return;
@@ -149,6 +159,7 @@ impl WorkerMachine {
     fn granted(&mut self, now: Instant, sent: Instant, claim: Claim) {
         let generation = claim.lease.generation;
         self.known_generation = Some(generation);
+        self.values_refreshed = false;
         // A wake that was on its way was for this claim, or for an earlier one.
         if self.woken.flatten().is_some_and(|woken| woken <= generation) {
             self.woken = None;
@@ -165,6 +176,7 @@ impl WorkerMachine {
     /// Nothing is pending, or the worker of this generation has the claim.
     fn not_granted(&mut self, now: Instant, holder: Option<u64>) {
         self.known_generation = holder.or(self.known_generation);
+        self.values_refreshed = false;
         let is_news = match self.woken {
             Some(Some(woken)) => Some(woken) != holder,
             Some(None) => true,

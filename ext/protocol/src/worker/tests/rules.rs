@@ -29,6 +29,7 @@ impl Rig {
         let config = WorkerConfig {
             name: "me".to_owned(),
             retry: RetryPolicy::for_tests(),
+            fresh_values: true,
         };
         Self {
             machine: WorkerMachine::new(config, WorkerJitter(Box::new(|| 0.5)), now),
@@ -475,6 +476,24 @@ fn leaves_a_subscription_to_others_while_all_threads_are_busy() {
 }
 
 #[test]
+fn claims_once_more_if_the_credentials_are_refused() {
+    let mut rig = Rig::new();
+    for status in [401, 403] {
+        rig.sent();
+        rig.respond(status, &Value::Null);
+        rig.sent();
+        rig.reject("nothing");
+        rig.pass(45.0);
+    }
+    for _ in 0..2 {
+        assert!(rig.machine.poll_end().is_none());
+        rig.sent();
+        rig.respond(401, &Value::Null);
+    }
+    assert!(matches!(rig.machine.poll_end(), Some(Err(error)) if matches!(error.kind(), Kind::Unauthorized)));
+}
+
+#[test]
 fn says_when_it_claims() {
     let mut rig = Rig::new();
     assert_eq!(rig.machine.poll_claim(), Some(rig.now));
@@ -548,6 +567,7 @@ fn stops_without_the_server_when_the_lease_has_run_out() {
 fn ends_with_an_error_that_no_retry_mends() {
     for status in [400, 401, 403, 404] {
         let mut rig = Rig::new();
+        rig.machine.config.fresh_values = false;
         rig.sent();
         rig.respond(status, &Value::Null);
         assert!(matches!(rig.machine.poll_end(), Some(Err(_))), "{status}");

@@ -83,6 +83,7 @@ impl WorkerProcess {
                 max_delay: Duration::from_secs(2),
                 ..RetryPolicy::for_tests()
             },
+            fresh_values: false,
         };
         let clock = rng.i64(0..100_000) + 1_000_000;
         let at = start + Duration::from_millis(now.checked_add_signed(clock).unwrap());
