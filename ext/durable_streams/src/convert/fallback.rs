@@ -1,7 +1,7 @@
 //! `JSON.parse` itself, for the items that [`Parser`](super::parser::Parser) refuses.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_long};
+use std::ffi::{c_char, c_int, c_long};
 
 use rb_sys::VALUE;
 
@@ -26,7 +26,9 @@ pub(super) fn by_json_parse(text: &[u8], in_json: &Cell<bool>) -> VALUE {
         rb_sys::rb_hash_aset(options, name, rb_sys::Qtrue as VALUE);
         let arguments = [source, options];
         in_json.set(true);
-        let value = rb_sys::rb_funcallv(json, intern("parse"), 2, arguments.as_ptr());
+        // json 3 accepts keywords only.
+        let keywords = rb_sys::RB_PASS_KEYWORDS as c_int;
+        let value = rb_sys::rb_funcallv_kw(json, intern("parse"), 2, arguments.as_ptr(), keywords);
         in_json.set(false);
         value
     }
