@@ -14,6 +14,9 @@ module Chromium
 
   # Starts the driver and ends it, as Selenium's services do.
   class Service
+    # For messages of Selenium's newer versions.
+    EXECUTABLE = DRIVER
+
     # @return [String]
     attr_accessor :executable_path
 
