@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "etc"
 require "fileutils"
 require "open3"
 require "rbconfig"
@@ -84,6 +85,18 @@ RSpec.describe "An installation" do
                                                    SOURCE_DATE_EPOCH: "0")
       expect(succeeded).to be(true), output
       expect(File.read("Makefile")).to include("RB_SYS_FORCE_INSTALL_RUST_TOOLCHAIN ?= false")
+    end
+
+    it "packs relocations if this machine's C library loads them, and never for other machines" do
+      packs = lambda do |target|
+        output, succeeded = ruby(extconf, RUBYLIB: ENV["RUBYLIB"], RUBY_TARGET: target)
+        expect(succeeded).to be(true), output
+        File.read("Makefile").include?("-z,pack-relative-relocs")
+      end
+      linux = RbConfig::CONFIG["target_os"].match?(/\Alinux(-gnu)?\z/)
+      glibc = Etc.confstr(Etc::CS_GNU_LIBC_VERSION)[/[\d.]+/] if linux
+      expect(packs.call(nil)).to be(!glibc.nil? && Gem::Version.new(glibc) >= Gem::Version.new("2.36"))
+      expect(packs.call("x86_64-linux")).to be(false)
     end
   end
 
