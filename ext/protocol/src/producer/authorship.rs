@@ -114,6 +114,7 @@ impl ProducerMachine {
         }
         if let (Some(offset), false) = (next_offset, duplicate) {
             self.tail = TailState::at(offset.clone());
+            self.reuse(body);
         } else if let TailState::Known(known) = &mut self.tail {
             known.stored_since.push(body);
             if known.stored_since.len() > MAX_STORED_SINCE {

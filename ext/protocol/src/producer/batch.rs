@@ -43,7 +43,7 @@ impl Body {
     /// A body of one message or none.
     pub(super) fn of(kind: BodyKind, message: Option<&[u8]>) -> Self {
         let Some(message) = message else { return Self::default() };
-        let mut open = OpenBatch::new(kind, 0, kind.cost(message.len()), 1);
+        let mut open = OpenBatch::new(kind, 0, Vec::new(), kind.cost(message.len()), 1);
         open.push(message);
         open.seal()
     }
@@ -91,11 +91,12 @@ pub(super) struct OpenBatch {
 }
 
 impl OpenBatch {
-    /// An empty batch with capacity for `bytes` and `items`.
-    pub(super) fn new(kind: BodyKind, first: u64, bytes: usize, items: usize) -> Self {
+    /// An empty batch with capacity for `bytes` and `items`, in the memory of `buffer`, which is empty.
+    pub(super) fn new(kind: BodyKind, first: u64, mut buffer: Vec<u8>, bytes: usize, items: usize) -> Self {
+        buffer.reserve(bytes);
         let mut open = Self {
             kind,
-            bytes: Vec::with_capacity(bytes),
+            bytes: buffer,
             starts: Vec::with_capacity(items),
             first,
             due: None,

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -142,6 +143,8 @@ pub struct ProducerMachine {
     pub(super) full_reported: bool,
     /// The bytes and messages of the last batch. The next one is allocated with this capacity.
     last_size: (usize, usize),
+    /// The memory of an acknowledged batch, for the next one.
+    pub(super) spare: Vec<u8>,
     pub(super) events: VecDeque<ProducerEvent>,
 }
 
@@ -189,6 +192,7 @@ impl ProducerMachine {
             next_token: 0,
             full_reported: false,
             last_size: (256, 16),
+            spare: Vec::new(),
             events: VecDeque::new(),
             config,
         })
@@ -215,7 +219,13 @@ impl ProducerMachine {
         let (bytes, items) = self.last_size;
         let open = self.open_batch.get_or_insert_with(|| {
             wake = true;
-            OpenBatch::new(self.config.body, token, bytes.max(cost), items)
+            OpenBatch::new(
+                self.config.body,
+                token,
+                mem::take(&mut self.spare),
+                bytes.max(cost),
+                items,
+            )
         });
         let before = if open.len() == 0 { 0 } else { open.size() };
         open.push(message);

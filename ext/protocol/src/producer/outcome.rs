@@ -1,5 +1,6 @@
 //! The end of a request: acknowledges its batch, schedules a retry, or fails the producer.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use super::batch::{BatchState, Body, ProducerBatch};
@@ -170,13 +171,26 @@ impl ProducerMachine {
         self.buffered -= batch.body.bytes.len();
         // A lookup of an earlier batch may have to distinguish that batch from this one, so the body is stored until
         // then.
-        if !may_be_compared {
-            batch.body = Body::default();
-        }
+        let body = match may_be_compared {
+            true => Body::default(),
+            false => mem::take(&mut batch.body),
+        };
         self.pending -= batch.count;
+        self.reuse(body);
         if self.full_reported {
             self.full_reported = false;
             self.events.push_back(ProducerEvent::Room);
+        }
+    }
+
+    /// Keeps the memory of a body that is not needed any more for the next batch, until there is nothing more to send.
+    /// The allocator would return it to the system, and appends would wait for new pages.
+    pub(super) fn reuse(&mut self, body: Body) {
+        if self.pending == 0 {
+            self.spare = Vec::new();
+        } else if let Ok(mut buffer) = body.bytes.try_into_mut() {
+            buffer.clear();
+            self.spare = buffer.into();
         }
     }
 

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn wanted(kind: BodyKind, messages: &[&str], closes: bool) -> WantedBatch {
-        let mut open = super::super::batch::OpenBatch::new(kind, 0, 64, 4);
+        let mut open = super::super::batch::OpenBatch::new(kind, 0, Vec::new(), 64, 4);
         messages.iter().for_each(|message| open.push(message.as_bytes()));
         WantedBatch {
             kind,

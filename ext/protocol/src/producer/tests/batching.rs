@@ -260,3 +260,37 @@ fn impossible_settings_are_named() {
     ];
     assert_eq!(named, expected);
 }
+
+fn accept_without_body(bench: &mut Bench, mut transmit: Transmit) {
+    transmit.body = Bytes::new();
+    bench.accept(&transmit);
+}
+
+#[test]
+fn the_memory_of_an_acknowledged_batch_is_used_again_while_there_is_more_to_send() {
+    for next_seq in [None, Some(0)] {
+        let full = "x".repeat(1000);
+        let config = ProducerConfig {
+            max_batch_bytes: full.len(),
+            next_seq,
+            ..batching()
+        };
+        let mut bench = Bench::new(config);
+        let sent = bench.append_and_send(&[&full]);
+        bench.accept(&sent[0]);
+        let sent = bench.append_and_send(&[&full, &full]);
+        let [first, second]: [Transmit; 2] = sent.try_into().expect("two batches");
+        let memory = first.body.as_ptr();
+        accept_without_body(&mut bench, first);
+        let third = bench.append_and_send(&[&full]);
+        assert_eq!(third[0].body.as_ptr(), memory);
+        // The body of this request is still in use.
+        bench.accept(&second);
+        let fourth = bench.append_and_send(&[&full]);
+        assert_ne!(fourth[0].body.as_ptr(), second.body.as_ptr());
+        for transmit in third.into_iter().chain(fourth) {
+            accept_without_body(&mut bench, transmit);
+        }
+        assert_eq!((bench.machine.pending(), bench.machine.spare.capacity()), (0, 0));
+    }
+}
