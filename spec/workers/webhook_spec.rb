@@ -198,8 +198,8 @@ on_server_with_subscriptions DurableStreams::Webhook, :faults do
     server = start_server
     on = client_of(server.url)
     receiver = described_class.new(on) { |event| event.each_batch { |_, batch| handled << batch.items } }
-    # Its keys are older than the shortest time between two requests for them.
-    stub_const("DurableStreams::Webhook::Keys::MIN_AGE", 0)
+    # Its keys are old enough to be fetched again.
+    stub_const("DurableStreams::Webhook::Keys::PAUSE", 0)
     self.app = receiver
     url = @puma.url("/hooks").sub("127.0.0.1", "localhost")
     2.times do |n|

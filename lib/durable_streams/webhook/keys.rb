@@ -7,11 +7,11 @@ module DurableStreams
     class Keys
       # Seconds after which the keys are fetched again: the server may have withdrawn one.
       MAX_AGE = 300
-      # Seconds that pass before an unknown key makes this fetch the keys again.
-      MIN_AGE = 60
-      # Seconds that pass before a failed request is made again.
+      # Seconds between two requests that unknown keys cause.
+      BETWEEN_UNKNOWN = 60
+      # Seconds that pass before a failed request is made again, or one that an unknown key causes.
       PAUSE = 5
-      private_constant :MAX_AGE, :MIN_AGE, :PAUSE
+      private_constant :MAX_AGE, :BETWEEN_UNKNOWN, :PAUSE
 
       # @yieldreturn [String] the keys, from the server
       def initialize(&fetch)
@@ -21,6 +21,7 @@ module DurableStreams
         @fetched = nil
         @error = nil
         @failed = nil
+        @unknown = nil
       end
 
       # @param unknown [Boolean] whether the present keys do not have the one that is needed
@@ -28,7 +29,7 @@ module DurableStreams
       # @raise [DurableStreamError] if there are none, or not the one that is needed, and they cannot be fetched
       def json(unknown: false)
         @lock.synchronize do
-          renew if @json.nil? || now - @fetched >= (unknown ? MIN_AGE : MAX_AGE)
+          renew if @json.nil? || now - @fetched >= MAX_AGE || (unknown && renew_for_unknown?)
           raise @error if @json.nil? || (unknown && @failed)
 
           @json
@@ -36,6 +37,15 @@ module DurableStreams
       end
 
       private
+
+      # The server may have a new key, or somebody may invent keys.
+      def renew_for_unknown?
+        return true if @failed
+        return false if now - @fetched < PAUSE || (@unknown && now - @unknown < BETWEEN_UNKNOWN)
+
+        @unknown = now
+        true
+      end
 
       # Leaves the keys as they are if they cannot be fetched now.
       def renew
