@@ -1,2 +1,4 @@
+mod failure_rules;
+mod rig;
 mod rules;
 mod simulation;
