@@ -140,7 +140,7 @@ RSpec.describe "Garbage collection" do
     it "that moves objects whenever the application's code runs leaves every reference correct" do
       run(<<~RUBY, rounds)
         # JSON.parse parses the unusual values in the middle of the others.
-        JSON.singleton_class.prepend(Module.new { def parse(*) = super.tap { MovingObjects.compact } })
+        JSON.singleton_class.prepend(Module.new { def parse(*, **) = super.tap { MovingObjects.compact } })
         plain = Array.new(70) { |number| JSON.generate({ "key-\#{number}" => [number, "text"], "key" => {} }) }
         text = [plain, "1.00000000000000000001", plain, "1.00000000000000000002", plain].join(",")
         items = DurableStreams::Native.parse_items(text)
