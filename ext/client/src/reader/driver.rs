@@ -141,11 +141,10 @@ impl Driver {
             Joined::Leader(leader) => Some(leader),
             Joined::Alone => None,
         };
-        // Boxed, because it has kilobytes, and most readers of a stream may be waiting for a shared response.
-        let outcome = Box::pin(exchange::send(&self.endpoint, &self.pool, &request, attempt)).await;
+        let outcome = exchange::send(&self.endpoint, &self.pool, &request, attempt).await;
         match outcome {
             Ok(response) => match leader.and_then(PollLeader::if_followed) {
-                Some(leader) => self.share(leader, response).await,
+                Some(leader) => Box::pin(self.share(leader, response)).await,
                 None => self.handle_head(response),
             },
             Err(failure) => {

@@ -53,9 +53,10 @@ impl Notifier {
 
     /// Makes the descriptor unreadable until the next `notify`.
     pub(super) fn clear(&self) {
-        // One read empties an eventfd, and a pipe unless it holds more than 4096 bytes. It fails if there is nothing to
-        // read.
-        let _nothing_read = (&self.read_end).read(&mut [0; 4096]);
+        // One read empties an eventfd, and a pipe unless it was notified more often than that: then the fiber wakes for
+        // nothing, and clears it again. It fails if there is nothing to read. (The buffer is small because it is on the
+        // stack of every fiber that waits.)
+        let _nothing_read = (&self.read_end).read(&mut [0; 64]);
     }
 
     /// Makes the descriptor readable. Safe in signal handlers.
