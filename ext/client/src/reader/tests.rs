@@ -4,10 +4,13 @@ use bytes::Bytes;
 use durable_streams_protocol::error::Kind;
 use durable_streams_protocol::read::cursor::{Live, Position};
 use durable_streams_protocol::read::payload::Format;
+use durable_streams_protocol::request::{Request, ResponseTimeout};
 use durable_streams_protocol::target::Values;
-use reqwest::StatusCode;
+use futures_util::FutureExt;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
 
+use super::shared_poll::{self, Joined};
 use super::*;
 use crate::connections::{Client, Config};
 use crate::transport::{ResponseFuture, Transport, TransportBody, TransportRequest, TransportResponse};
@@ -113,7 +116,7 @@ async fn a_small_read_is_complete_when_its_job_is_done() {
     let (session, job) = Session::inline(&endpoint, options);
     assert!(job.spawn().unwrap().await.unwrap());
     let mut events = session.lock_events().await;
-    let bytes = futures_util::FutureExt::now_or_never(all(&mut events)).unwrap();
+    let bytes = all(&mut events).now_or_never().unwrap();
     assert_eq!(bytes.unwrap(), b"abc");
 }
 
@@ -131,4 +134,50 @@ async fn a_job_ends_early_if_its_read_has_more_than_one_small_response() {
     });
     let (_session, job) = Session::inline(&endpoint, options);
     assert!(!job.spawn().unwrap().await.unwrap());
+}
+
+fn long_poll(url: &str, client: &Arc<Client>) -> (Arc<Endpoint>, Arc<Request>) {
+    let endpoint = Endpoint::new(Arc::clone(client), url, Values::default(), None).unwrap();
+    let mut request = Request::new(Operation::Read, Method::GET, HeaderMap::new(), None);
+    request.query = vec![("live", "long-poll".to_owned()), ("offset", "1".to_owned())];
+    request.response_timeout = ResponseTimeout::Live;
+    (Arc::new(endpoint), Arc::new(request))
+}
+
+#[tokio::test]
+async fn one_reader_sends_a_long_poll_and_the_next_one_when_it_has_gone() {
+    let (endpoint, request) = long_poll("http://h/s", &Client::new(Config::for_tests()));
+    let join = || Box::pin(shared_poll::join(&endpoint, &request, 1));
+    let Joined::Leader(leader) = join().await else {
+        panic!("the first reader waits for another one")
+    };
+    let (mut second, mut third) = (join(), join());
+    assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+    drop(leader);
+    let Joined::Leader(leader) = second.await else {
+        panic!("no reader sends the request")
+    };
+    assert!((&mut third).now_or_never().is_none());
+    leader.if_followed().expect("a reader waits").end(None);
+    assert!(matches!(third.await, Joined::Alone));
+    assert!(matches!(join().await, Joined::Leader(_)));
+}
+
+#[tokio::test]
+async fn long_polls_of_other_streams_clients_and_tries_are_not_shared() {
+    let client = Client::new(Config::for_tests());
+    let (endpoint, request) = long_poll("http://h/s", &client);
+    let _leader = shared_poll::join(&endpoint, &request, 1).await;
+    let others = [
+        ("http://h/t", &client),
+        ("http://h/s?a=1", &client),
+        ("http://h/s", &Client::new(Config::for_tests())),
+    ];
+    for (url, client) in others {
+        let (endpoint, request) = long_poll(url, client);
+        let joined = shared_poll::join(&endpoint, &request, 1).await;
+        assert!(matches!(joined, Joined::Leader(_)), "{url}");
+    }
+    let retried = shared_poll::join(&endpoint, &request, 2).await;
+    assert!(matches!(retried, Joined::Alone));
 }
