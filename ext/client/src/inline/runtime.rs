@@ -8,6 +8,7 @@
 #[cfg(unix)]
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use durable_streams_protocol::error::{Error, Kind, Result};
@@ -20,7 +21,9 @@ use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime;
 
-/// How many inline runtimes a process has at most. Further requests run on the threads of the process's runtime.
+/// How many inline runtimes a process has at most: so many for each core, and so many altogether. Further requests run on
+/// the threads of the process's runtime. More save little, and each has four descriptors: see bench/README.md.
+const FOR_EACH_CORE: usize = 3;
 const MOST: usize = 32;
 
 /// A notifier's descriptor, registered with an inline runtime.
@@ -44,8 +47,20 @@ pub(crate) struct InlineRuntime {
 }
 
 /// The inline runtimes of a process.
-#[derive(Default)]
-pub(crate) struct InlineRuntimes(Mutex<RuntimesState>);
+pub(crate) struct InlineRuntimes {
+    state: Mutex<RuntimesState>,
+    most: usize,
+}
+
+impl Default for InlineRuntimes {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            state: Mutex::default(),
+            most: (cores * FOR_EACH_CORE).min(MOST),
+        }
+    }
+}
 
 #[derive(Default)]
 struct RuntimesState {
@@ -83,7 +98,7 @@ impl InlineRuntimes {
     /// With `only_first`, none must be in use: for requests that can share a connection on the process's runtime, which
     /// takes less processor time. See bench/README.md.
     pub(crate) fn take(&self, only_first: bool) -> Option<InlineRuntime> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if only_first && state.taken > 0 {
             return None;
         }
@@ -91,7 +106,7 @@ impl InlineRuntimes {
             state.taken += 1;
             return Some(runtime);
         }
-        if state.taken >= MOST {
+        if state.taken >= self.most {
             return None;
         }
         // If the system refuses to make one, the request runs on the threads of the process's runtime.
@@ -103,7 +118,7 @@ impl InlineRuntimes {
     /// Gives an inline runtime back. If it is not `usable`, it is ended and its requests are cancelled.
     pub(crate) fn give_back(&self, mut inline_runtime: InlineRuntime, usable: bool) {
         inline_runtime.idle_since = Instant::now();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.taken -= 1;
         if !usable || inline_runtime.forgotten != state.forgotten {
             drop(state);
@@ -116,14 +131,14 @@ impl InlineRuntimes {
             match runtime::runtime() {
                 Ok(runtime) => drop(runtime.spawn(Box::pin(sweep()) as runtime::TaskFuture<()>)),
                 // The system refuses threads. The next runtime that is given back causes another try.
-                Err(_) => self.0.lock().sweeping = false,
+                Err(_) => self.state.lock().sweeping = false,
             }
         }
     }
 
     /// Closes the connections of a client: idle ones now, the others when their requests have ended.
     pub(crate) fn forget(&self, client: u64) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.forgotten += 1;
         let forgotten = state.forgotten;
         let ended: Vec<InlineRuntime> = state
@@ -139,7 +154,7 @@ impl InlineRuntimes {
 
     /// Ends runtimes that have been idle for long. Whether idle ones remain.
     fn sweep(&self) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let ended: Vec<InlineRuntime> = state
             .idle
             .extract_if(.., |runtime| runtime.idle_since.elapsed() >= IDLE)
@@ -212,8 +227,8 @@ mod tests {
     #[test]
     fn makes_no_more_runtimes_than_the_limit() {
         let runtimes = InlineRuntimes::default();
-        let mut taken: Vec<InlineRuntime> = (0..MOST).map_while(|_| runtimes.take(false)).collect();
-        assert_eq!(taken.len(), MOST);
+        let mut taken: Vec<InlineRuntime> = (0..runtimes.most).map_while(|_| runtimes.take(false)).collect();
+        assert_eq!(taken.len(), runtimes.most);
         assert!(runtimes.take(false).is_none());
         runtimes.give_back(taken.pop().unwrap(), false);
         assert!(runtimes.take(false).is_some());
@@ -240,12 +255,12 @@ mod tests {
         runtimes.give_back(used, true);
         runtimes.give_back(other, true);
         runtimes.forget(1);
-        assert_eq!(runtimes.0.lock().idle.len(), 1);
+        assert_eq!(runtimes.state.lock().idle.len(), 1);
         runtimes.give_back(busy, true);
-        assert_eq!(runtimes.0.lock().idle.len(), 1);
+        assert_eq!(runtimes.state.lock().idle.len(), 1);
         let other = runtimes.take(false).unwrap();
         runtimes.give_back(other, true);
-        assert_eq!(runtimes.0.lock().idle.len(), 1);
+        assert_eq!(runtimes.state.lock().idle.len(), 1);
     }
 
     #[test]
@@ -255,9 +270,9 @@ mod tests {
         runtimes.give_back(lately, true);
         runtimes.give_back(long_ago, true);
         if let Some(earlier) = Instant::now().checked_sub(IDLE) {
-            runtimes.0.lock().idle[1].idle_since = earlier;
+            runtimes.state.lock().idle[1].idle_since = earlier;
             assert!(runtimes.sweep());
-            assert_eq!(runtimes.0.lock().idle.len(), 1);
+            assert_eq!(runtimes.state.lock().idle.len(), 1);
         }
     }
 }
