@@ -195,6 +195,11 @@ impl Endpoint {
         self.dynamic.is_some() || self.transport.is_some() || self.trust.is_some()
     }
 
+    /// The target of its requests.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Whether the same request to both, if none has an application, has the same effect and the same response.
     pub(crate) fn sends_the_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.client, &other.client) && self.target == other.target

@@ -17,7 +17,7 @@ use crate::url::{displayed, shown};
 const ADDED_HEADERS: usize = 5;
 
 /// Headers and query parameters, in their given order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct Values {
     /// Headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -26,7 +26,7 @@ pub struct Values {
 }
 
 /// A stream's URL, with the headers and parameters of every request to it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 pub struct Target {
     url: Url,
     display: String,

@@ -45,7 +45,7 @@ impl Eq for PollKey {}
 
 impl Hash for PollKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.endpoint.display().hash(state);
+        self.endpoint.target().hash(state);
         // The last parameter is the offset. Those before it rarely differ, and hashing takes the most of what sharing
         // costs a reader that shares with nobody.
         self.request.query.last().hash(state);
