@@ -24,7 +24,7 @@ pub(super) enum StreamEvent {
 
 /// The data since the last control event, while it is decoded.
 #[derive(Debug)]
-pub(super) struct OpenBatch {
+pub(super) struct ArrivingBatch {
     pub(super) payload: Payload,
     /// Whether the data events had any bytes.
     pub(super) has_bytes: bool,
@@ -34,7 +34,7 @@ pub(super) struct OpenBatch {
     pub(super) has_handed_out: bool,
 }
 
-impl OpenBatch {
+impl ArrivingBatch {
     /// A batch without data.
     pub(super) fn new(payload: Payload) -> Self {
         Self {
@@ -68,7 +68,7 @@ pub(super) struct EventStream {
     /// See `ReadMachine`.
     early_bytes: usize,
     /// The batch of which some data was decoded before its control event.
-    pub(super) open_batch: Option<OpenBatch>,
+    pub(super) open_batch: Option<ArrivingBatch>,
     /// How its data is split.
     pub(super) format: Format,
     /// The size in bytes of the last piece of the body.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Mode, Progress, ReadStep, Stall};
-use super::event_stream::{EventStream, OpenBatch, StreamEvent};
+use super::event_stream::{ArrivingBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use super::payload::Payload;
@@ -86,10 +86,10 @@ impl ReadMachine {
     }
 
     /// The batch that the next data belong to.
-    fn open_batch(&self, events: &mut EventStream) -> OpenBatch {
+    fn open_batch(&self, events: &mut EventStream) -> ArrivingBatch {
         events.open_batch.take().unwrap_or_else(|| {
             let (skip, max_message_bytes) = (self.cursor.position().skip, self.config.max_message_bytes);
-            OpenBatch::new(match &self.open_record {
+            ArrivingBatch::new(match &self.open_record {
                 Some(record) => Payload::resume(record.clone(), skip, max_message_bytes),
                 None => Payload::new(events.format, skip, max_message_bytes),
             })
@@ -101,7 +101,7 @@ impl ReadMachine {
     fn early_data(
         &mut self,
         now: Instant,
-        batch: &mut OpenBatch,
+        batch: &mut ArrivingBatch,
         data: DataEvents,
         unfinished: Bytes,
     ) -> Result<(), ReadOutcome> {
@@ -119,7 +119,7 @@ impl ReadMachine {
     fn decode(
         &mut self,
         now: Instant,
-        batch: &mut OpenBatch,
+        batch: &mut ArrivingBatch,
         data: DataEvents,
         progress: Option<&Progress>,
     ) -> Result<(), ReadOutcome> {
@@ -144,7 +144,7 @@ impl ReadMachine {
     fn event_batch(
         &mut self,
         now: Instant,
-        mut batch: OpenBatch,
+        mut batch: ArrivingBatch,
         data: DataEvents,
         control: ControlEvent,
     ) -> Result<bool, ReadOutcome> {
@@ -171,7 +171,7 @@ impl ReadMachine {
                 .into_iter()
                 .for_each(|part| self.hand_out(now, part));
         }
-        let OpenBatch {
+        let ArrivingBatch {
             payload,
             has_bytes,
             last,
