@@ -188,7 +188,10 @@ impl ProducerMachine {
     pub(super) fn reuse(&mut self, body: Body) {
         if self.pending == 0 {
             self.spare = Vec::new();
-        } else if let Ok(mut buffer) = body.bytes.try_into_mut() {
+        } else if let Ok(mut buffer) = body.bytes.try_into_mut()
+            // Not that of a message which is far larger than a batch.
+            && buffer.capacity() <= self.config.max_batch_bytes.saturating_mul(2)
+        {
             buffer.clear();
             self.spare = buffer.into();
         }
