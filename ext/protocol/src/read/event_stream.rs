@@ -96,7 +96,13 @@ impl EventStream {
         Self {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
-            early_bytes,
+            // Not text: other requests bring its line ends as they are, SSE as LF. What was handed out could not be skipped
+            // there.
+            early_bytes: if format == Format::Bytes {
+                usize::MAX
+            } else {
+                early_bytes
+            },
             open_batch: None,
             format,
             piece_bytes: 0,

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::super::event_stream::{EventStream, StreamEvent};
+use super::super::payload::Format;
 use super::{Kind, Live, ReadAction, ReadEvent, ReadMachine, RetryPolicy, items, lost, machine, pause, receive_events};
+use crate::sse::Encoding;
 
 /// A read whose events of 8 bytes and more are handed out early.
 fn early() -> (ReadMachine, Instant) {
@@ -35,6 +38,22 @@ fn hands_out_a_large_event_while_it_arrives() {
     assert!(
         matches!(&events[..], [ReadEvent::End(None, progress)] if progress.next_offset == "4" && progress.skip == 0),
         "{events:?}"
+    );
+}
+
+#[test]
+fn hands_out_text_with_its_control_event_only() {
+    let mut events = EventStream::new(Format::Bytes, Encoding::Plain, 1000, 8);
+    events.push(Bytes::from_static(b"event: data\ndata: one line\ndata: and another"));
+    assert!(events.next().unwrap().is_none());
+    let rest = format!(" one\n\nevent: data\ndata: three\n\n{}", control("1"));
+    events.push(Bytes::from(rest.into_bytes()));
+    let Some(StreamEvent::Control(data, _)) = events.next().unwrap() else {
+        panic!("it is not complete")
+    };
+    assert_eq!(
+        data.into_iter().collect::<Vec<_>>(),
+        ["one line\nand another one", "three"]
     );
 }
 
