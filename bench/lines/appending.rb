@@ -40,6 +40,8 @@ module Bench
 
   # Appends of many threads at the same time, through a shared handle.
   class ThreadedAppending < Line
+    include Requests
+
     line "append-threads", "append, 32 threads, 100-byte JSON"
     figure :shared, "one handle, shared", "/s", [:at_least, 2.0, :floors]
     figure :queue, "round trips through Ruby's Queue", "/s"
@@ -52,7 +54,8 @@ module Bench
     end
 
     def work(params)
-      { shared: rate(stream(params)) }
+      lists = Array.new(THREADS) { |thread| messages(thread) }
+      { shared: concurrent_appends(Array.new(THREADS, stream(params)), lists)[:rate] }
     end
 
     # Only the messages of one thread have a fixed order.
@@ -93,23 +96,6 @@ module Bench
     end
 
     private
-
-    def rate(handle)
-      texts = Array.new(THREADS) { |thread| messages(thread) }
-      gate = Queue.new
-      threads = texts.map do |own|
-        Thread.new do
-          gate.pop
-          own.each { |message| handle.append(message) }
-        end
-      end
-      Measure.settle
-      seconds = timed do
-        gate.close
-        threads.each(&:join)
-      end
-      THREADS * each / seconds
-    end
 
     # @return [Integer] the number of messages of one thread
     def each
