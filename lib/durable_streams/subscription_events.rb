@@ -6,13 +6,15 @@ module DurableStreams
   # @api private
   module SubscriptionEvents
     class << self
-      # Runs the block for a batch, and publishes `message.durable_streams` with its duration, and what it raised.
+      # Runs the block for a batch, and publishes `message.durable_streams` with its duration, and what it raised. Does
+      # neither for a batch without items or data, which only moves the offset.
       # @param subscription [String]
       # @param generation [Integer]
       # @param path [String]
       # @param batch [JsonBatch, ByteChunk] its `next_offset` is the event's offset
-      # @return [Object] the block's value
+      # @return [Object, nil] the block's value
       def message(subscription, generation, path, batch, &block)
+        return if batch[0].empty?
         return yield unless Events.wanted?("message.durable_streams")
 
         payload = payload(subscription, generation, path, batch.next_offset)

@@ -107,16 +107,11 @@ module DurableStreams
         stream = @client.stream(pending.path)
         stream.read(offset: pending.acked_offset) do |reader|
           reader.each_batch do |batch|
-            handle(pending.path, batch) { yield stream, batch }
+            SubscriptionEvents.message(subscription_id, generation, pending.path, batch) { yield stream, batch }
             ack(pending.path, batch.next_offset)
             break if batch.next_offset >= pending.tail_offset
           end
         end
-      end
-
-      # Batches without items or data only move the offset.
-      def handle(path, batch, &block)
-        SubscriptionEvents.message(subscription_id, generation, path, batch, &block) unless batch[0].empty?
       end
 
       def call_back(acks, done:)

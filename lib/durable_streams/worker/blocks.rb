@@ -96,9 +96,7 @@ module DurableStreams
         settled = false
         Thread.handle_interrupt(Object => :immediate) do
           read(path, offset) do |stream, batch|
-            unless batch[0].empty? # Batches without items or data only move the offset.
-              SubscriptionEvents.message(keeper.id, generation, path, batch) { yield stream, batch }
-            end
+            SubscriptionEvents.message(keeper.id, generation, path, batch) { yield stream, batch }
             progress = keeper.ack(path, batch)
             settled = progress != :go_on
             raise progress if progress.is_a?(Exception)
