@@ -1,11 +1,11 @@
 //! [`Rig`]: a machine, and what the server responds to it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::error::{About, Error, Kind, Operation};
-use crate::request::{Context, RequestFailure, Response, ResponseTimeout};
+use crate::error::{Error, Kind};
+use crate::request::{RequestFailure, Response, ResponseTimeout};
 use crate::retry::policy::RetryPolicy;
 use crate::subscriptions::SubscriptionOperation::{self, Ack, Claim};
 use crate::worker::{BlockProgress, WorkerConfig, WorkerEvent, WorkerJitter, WorkerMachine};
@@ -85,16 +85,8 @@ impl Rig {
     }
 
     pub(super) fn end(&mut self, outcome: Result<Response, RequestFailure>) {
-        let operation = Operation::Subscription(self.in_flight.take().expect("a request"));
-        let context = Context {
-            about: About {
-                operation,
-                url: "http://h",
-            },
-            policy: &RetryPolicy::for_tests(),
-            now: SystemTime::UNIX_EPOCH,
-        };
-        self.machine.handle_outcome(self.now, &context, outcome);
+        let operation = self.in_flight.take().expect("a request");
+        super::end_request(&mut self.machine, self.now, operation, outcome);
     }
 
     pub(super) fn respond(&mut self, status: u16, body: &Value) {

@@ -1,16 +1,16 @@
 //! The network: requests and responses are lost, delayed and doubled, and gateways respond instead of the server.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::client::Flight;
 use super::run::WorkerRun;
 use super::server::{Millis, response};
-use crate::error::{About, Error, Kind, Operation};
-use crate::request::{Context, Request, RequestFailure, Response, ResponseTimeout};
-use crate::retry::policy::RetryPolicy;
+use crate::error::{Error, Kind};
+use crate::request::{Request, RequestFailure, Response, ResponseTimeout};
 use crate::subscriptions::SubscriptionOperation;
+use crate::worker::tests::end_request;
 
 type RequestOutcome = Result<Response, RequestFailure>;
 
@@ -141,17 +141,8 @@ impl WorkerRun {
         let worker = &mut self.workers[index];
         let flight = worker.flight.take().unwrap();
         let time = worker.time(now);
-        let operation = Operation::Subscription(flight.operation);
-        let context = Context {
-            about: About {
-                operation,
-                url: "http://h",
-            },
-            policy: &RetryPolicy::for_tests(),
-            now: SystemTime::UNIX_EPOCH,
-        };
         let what = self.note(index, &flight, &end);
-        self.workers[index].machine.handle_outcome(time, &context, end);
+        end_request(&mut self.workers[index].machine, time, flight.operation, end);
         if let Some(what) = what {
             self.count(what);
         }
