@@ -19,7 +19,7 @@ use durable_streams_protocol::error::{Operation, Result as CoreResult};
 use durable_streams_protocol::protocol::Media;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
 use durable_streams_protocol::read::machine::ReadOptions;
-use durable_streams_protocol::read::payload::{Format, Part};
+use durable_streams_protocol::read::payload::{Format, Part, Units};
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
@@ -124,7 +124,7 @@ impl Reader {
             ended: false,
             session: None,
             taken: 0,
-            of_batch: 0,
+            of_batch: Units(0),
             batch_began: None,
         };
         Ok(ruby.obj_wrap(Self {
@@ -160,7 +160,7 @@ impl Reader {
             if let Some(limit) = limit {
                 lock.limit = Some(Timer::start(limit).map_err(|error| errors::raise(ruby, error))?);
             }
-            let (mut batch, mut count) = (BatchBuilder::new(ruby, this.kind), 0);
+            let (mut batch, mut units) = (BatchBuilder::new(ruby, this.kind), Units(0));
             // Converting items takes long and overlaps with receiving the next ones. Bytes are only copied.
             let least = if this.kind == ContentKind::Items {
                 ITEMS_BATCH_BYTES
@@ -174,24 +174,24 @@ impl Reader {
                     ReadStep::End => return Ok((lock, None)),
                     ReadStep::Limit => {
                         passed = true;
-                        if count > 0 {
+                        if !units.is_zero() {
                             to.cat(&[batch.finish(ruby)?, ruby.qnil().as_value()])?;
-                            this.advance_within_batch(count);
+                            this.advance_within_batch(units);
                         }
                         return Ok((lock, None));
                     }
                     ReadStep::Length(bytes) => batch.expect(bytes)?,
                     ReadStep::Part(part) => {
-                        count += part.count();
+                        units += part.units();
                         this.add(ruby, &mut batch, &part)?;
                     }
                     ReadStep::Rest(last, progress) => {
                         if let Some(part) = last {
-                            count += part.count();
+                            units += part.units();
                             this.add(ruby, &mut batch, &part)?;
                         }
                         to.cat(&[batch.finish(ruby)?, meta(ruby, &progress)?.as_value()])?;
-                        return Ok((lock, this.advance(ruby, progress, count)));
+                        return Ok((lock, this.advance(ruby, progress, units)));
                     }
                 }
             }
@@ -218,15 +218,15 @@ impl Reader {
             if let Some(part) = &part {
                 this.add(ruby, &mut batch, part)?;
             }
-            let (items, count) = (batch.finish(ruby)?, part.map_or(0, |part| part.count()));
+            let (items, units) = (batch.finish(ruby)?, part.map_or(Units(0), |part| part.units()));
             let event = match progress {
                 Some(progress) => {
                     to.cat(&[items, meta(ruby, &progress)?.as_value()])?;
-                    this.advance(ruby, progress, count)
+                    this.advance(ruby, progress, units)
                 }
                 None => {
                     to.cat(&[items, ruby.qnil().as_value()])?;
-                    this.advance_within_batch(count);
+                    this.advance_within_batch(units);
                     None
                 }
             };
@@ -337,25 +337,26 @@ impl Reader {
         batch.add(ruby, part, ErrorContext(Operation::Read, stream.endpoint.display()))
     }
 
-    /// Stores that Ruby has so many more items (or bytes) of a batch.
-    fn advance_within_batch(&self, count: u64) {
+    /// Stores that Ruby has so much more of a batch.
+    fn advance_within_batch(&self, units: Units) {
         let mut state = self.state.lock();
-        state.position.skip += count;
-        state.of_batch += count;
+        state.position.skip += units;
+        state.of_batch += units;
     }
 
-    /// Stores that Ruby has a whole batch. `count` is how many items (or bytes) it got now. Returns the event of that,
-    /// if somebody wants it.
-    fn advance(&self, ruby: &Ruby, progress: Progress, count: u64) -> Option<Event> {
+    /// Stores that Ruby has a whole batch. `units` is how much of it Ruby got now. Returns the event of that, if somebody
+    /// wants it.
+    fn advance(&self, ruby: &Ruby, progress: Progress, units: Units) -> Option<Event> {
         let mut state = self.state.lock();
-        let count = std::mem::take(&mut state.of_batch) + count;
+        state.of_batch += units;
+        let of_batch = std::mem::take(&mut state.of_batch);
         let event = state.batch_began.take().map(|began| {
             let details = EventDetails::Read {
                 url: ruby.get_inner(self.stream).endpoint.display().to_owned(),
                 mode: progress.mode,
                 count: match self.kind {
-                    ContentKind::Items => ReadCount::Items(count),
-                    ContentKind::Bytes | ContentKind::Text => ReadCount::Bytes(count),
+                    ContentKind::Items => ReadCount::Items(of_batch.0),
+                    ContentKind::Bytes | ContentKind::Text => ReadCount::Bytes(of_batch.0),
                 },
                 next_offset: progress.next_offset.clone(),
                 up_to_date: progress.up_to_date,

@@ -8,7 +8,7 @@ use durable_streams_client::inline::job::Job;
 use durable_streams_client::lock::Mutex;
 use durable_streams_client::reader::Session;
 use durable_streams_protocol::read::cursor::{Position, Progress};
-use durable_streams_protocol::read::payload::Part;
+use durable_streams_protocol::read::payload::{Part, Units};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::caller::Caller;
@@ -42,8 +42,8 @@ pub(super) struct ReaderState {
     pub(super) session: Option<Arc<ProcessBound<ActiveSession>>>,
     /// How many bytes were taken from the session.
     pub(super) taken: usize,
-    /// How many items (or bytes) of the batch in the making Ruby has.
-    pub(super) of_batch: u64,
+    /// How much of the batch in the making Ruby has.
+    pub(super) of_batch: Units,
     /// When a call began to wait for that batch, if somebody wants its event.
     pub(super) batch_began: Option<Instant>,
 }

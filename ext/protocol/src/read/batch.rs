@@ -69,7 +69,7 @@ impl Batch {
     }
 
     fn add(&mut self, part: &Part) {
-        self.start.skip += part.count();
+        self.start.skip += part.units();
         self.bytes += part.bytes().len();
     }
 }

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Cursor, Mode, Progress};
-use super::payload::{Format, OpenRecord, Part, Payload};
+use super::payload::{Format, OpenRecord, Part, Payload, Units};
 use crate::json::SplitError;
 use crate::protocol::{self, Media, PositionError, flag, text};
 
@@ -21,8 +21,8 @@ pub(super) struct ResponseContent {
     is_at_tail: bool,
     /// A reader of bytes gets JSON, and the offset does not change. Then the body must be an empty array.
     expects_empty_array: bool,
-    /// How many items (or bytes) of this response an earlier try handed out.
-    skip: u64,
+    /// How much of this response an earlier try handed out.
+    skip: Units,
     /// The response gives the tail's position only.
     finds_tail_only: bool,
     /// Whether the body had any bytes.
@@ -84,7 +84,7 @@ impl ResponseContent {
         let skip = cursor.position().skip;
         let payload = match record {
             Some(record) => Payload::resume(record.clone(), skip, max_message_bytes),
-            None if expects_empty_array => Payload::new(Format::Json, 0, max_message_bytes),
+            None if expects_empty_array => Payload::new(Format::Json, Units(0), max_message_bytes),
             None => Payload::new(format, skip, max_message_bytes),
         };
         Ok(Self {
@@ -106,7 +106,7 @@ impl ResponseContent {
     /// How many bytes will be handed out, for a reader of bytes whose response has a length.
     pub(super) fn length(&self, content_length: Option<u64>) -> Option<usize> {
         let length = content_length.filter(|_| self.format == Format::Bytes)?;
-        let length = length.saturating_sub(self.payload.left_to_skip());
+        let length = length.saturating_sub(self.payload.left_to_skip().0);
         Some(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
@@ -139,7 +139,7 @@ impl ResponseContent {
     /// The body has ended. Returns the last part.
     pub(super) fn finish(&mut self) -> Result<Option<Part>, SplitError> {
         // What an earlier try handed out shows that there is more.
-        let is_at_tail = self.is_at_tail && (self.progress.closed || self.payload.left_to_skip() == 0);
+        let is_at_tail = self.is_at_tail && (self.progress.closed || self.payload.left_to_skip().is_zero());
         let last = self.payload.finish(is_at_tail)?;
         self.progress.skip = match self.expects_empty_array {
             true => self.skip,
@@ -150,7 +150,7 @@ impl ResponseContent {
 
     /// What is there at the end. For a reader of bytes, an empty JSON array is `[]`.
     pub(super) fn end(self, last: Option<Part>) -> ContentEnd {
-        let is_empty_array = self.expects_empty_array && self.has_body && self.skip == 0;
+        let is_empty_array = self.expects_empty_array && self.has_body && self.skip.is_zero();
         let record = self.payload.into_open_record();
         // Without a body, the last part or the record is from the responses before.
         let has_data = self.has_body && (last.is_some() || record.is_some());

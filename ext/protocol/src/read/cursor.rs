@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use super::payload::Units;
 use crate::protocol::{self, Media, NOW, PositionError, START, flag, text};
 
 /// What a read does once it has caught up.
@@ -30,10 +31,9 @@ pub struct Position {
     pub offset: String,
     /// The last cursor from the server.
     pub cursor: Option<String>,
-    /// How many items (or bytes) after `offset` have been handed out, and so are skipped when they are read again. A
-    /// [`Cursor`] counts from the last complete response, the batch in the making (and Ruby) from the end of the last
-    /// batch.
-    pub skip: u64,
+    /// How much after `offset` has been handed out, and so is skipped when it is read again. A [`Cursor`] counts from
+    /// the last complete response, the batch in the making (and Ruby) from the end of the last batch.
+    pub skip: Units,
 }
 
 impl Position {
@@ -43,7 +43,7 @@ impl Position {
         Self {
             offset: offset.to_owned(),
             cursor,
-            skip: 0,
+            skip: Units(0),
         }
     }
 }
@@ -63,10 +63,10 @@ pub struct Progress {
     pub status: u16,
     /// The kind of the request.
     pub mode: Mode,
-    /// How many items (or bytes) after `next_offset` have been handed out. A response that is read again may end
-    /// earlier than what the first try handed out. At the end of a batch, which is where Ruby's position moves, it is 0,
-    /// except in a batch that is too large.
-    pub skip: u64,
+    /// How much after `next_offset` has been handed out. A response that is read again may end earlier than what the
+    /// first try handed out. At the end of a batch, which is where Ruby's position moves, it is 0, except in a batch
+    /// that is too large.
+    pub skip: Units,
 }
 
 /// The kind of the next request.
@@ -203,7 +203,7 @@ impl Cursor {
             closed,
             status: status.as_u16(),
             mode,
-            skip: 0,
+            skip: Units(0),
         })
     }
 
@@ -228,9 +228,9 @@ impl Cursor {
         !matches!(from, START | NOW) && (progress.next_offset == START || progress.next_offset.as_str() < from)
     }
 
-    /// Counts items (or bytes) that were handed out of an incomplete response.
-    pub fn handed_out(&mut self, count: u64) {
-        self.position.skip += count;
+    /// Counts what was handed out of an incomplete response.
+    pub fn handed_out(&mut self, units: Units) {
+        self.position.skip += units;
     }
 
     /// A response is complete. `empty`: it had no data. `took`: the time since the request.
@@ -250,7 +250,7 @@ impl Cursor {
             cursor: progress.cursor.clone(),
             skip: progress.skip,
         };
-        progress.up_to_date &= progress.skip == 0 || progress.closed;
+        progress.up_to_date &= progress.skip.is_zero() || progress.closed;
         self.caught_up |= progress.up_to_date;
         self.closed = progress.closed;
         if !empty || self.next() == ReadStep::End {
@@ -294,7 +294,7 @@ mod tests {
             closed,
             status: 200,
             mode: Mode::CatchUp,
-            skip: 0,
+            skip: Units(0),
         }
     }
 
@@ -371,11 +371,11 @@ mod tests {
     #[test]
     fn skips_what_an_incomplete_response_handed_out_until_the_position_moves() {
         let mut cursor = at(Live::Off);
-        cursor.handed_out(3);
-        cursor.handed_out(4);
-        assert_eq!(cursor.position().skip, 7);
+        cursor.handed_out(Units(3));
+        cursor.handed_out(Units(4));
+        assert_eq!(cursor.position().skip, Units(7));
         cursor.advance(&mut progress("1", true, false), false, Duration::ZERO);
-        assert_eq!(cursor.position().skip, 0);
+        assert_eq!(cursor.position().skip, Units(0));
     }
 
     #[test]
@@ -402,12 +402,12 @@ mod tests {
         for up_to_date in [false, true] {
             let mut cursor = at(Live::LongPoll);
             cursor.advance(&mut progress("5", true, false), false, Duration::ZERO);
-            cursor.handed_out(2);
+            cursor.handed_out(Units(2));
             for offset in ["4", "-1"] {
                 let mut back = progress(offset, up_to_date, false);
                 let stall = cursor.advance(&mut back, true, Duration::from_secs(30));
-                assert_eq!((stall, &back.next_offset[..], back.skip), (Stall::Back, "5", 2));
-                assert_eq!((&cursor.position().offset[..], cursor.position().skip), ("5", 2));
+                assert_eq!((stall, &back.next_offset[..], back.skip), (Stall::Back, "5", Units(2)));
+                assert_eq!((&cursor.position().offset[..], cursor.position().skip), ("5", Units(2)));
             }
         }
     }

@@ -9,7 +9,7 @@ use super::cursor::{Mode, Progress, ReadStep, Stall};
 use super::event_stream::{ArrivingBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
-use super::payload::Payload;
+use super::payload::{Payload, Units};
 use crate::error::{Error, Kind, Operation};
 use crate::error_body::excerpt;
 use crate::meaning::{Meaning, status_of_code};
@@ -160,10 +160,10 @@ impl ReadMachine {
             closed: control.closed,
             status: StatusCode::OK.as_u16(),
             mode: Mode::Sse,
-            skip: 0,
+            skip: Units(0),
         };
         self.decode(now, &mut batch, data, Some(&progress))?;
-        let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip() == 0;
+        let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip().is_zero();
         let finished = batch.payload.finish(is_at_tail);
         if let Some(part) = finished.map_err(|error| self.malformed(error))? {
             batch

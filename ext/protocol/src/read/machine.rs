@@ -414,7 +414,7 @@ impl ReadMachine {
 
     /// A response is complete. The batch goes on if the response ends inside a record or before what was handed out.
     pub(super) fn end_batch(&mut self, last: Option<Part>, progress: Progress, record: Option<OpenRecord>) {
-        let is_end = record.is_none() && progress.skip == 0 || self.cursor.next() == ReadStep::End;
+        let is_end = record.is_none() && progress.skip.is_zero() || self.cursor.next() == ReadStep::End;
         let event = match is_end {
             true => Some(self.batch.end(self.cursor.position(), last, progress)),
             false => self.batch.go_on(last, progress),
@@ -434,7 +434,7 @@ impl ReadMachine {
 
     pub(super) fn hand_out(&mut self, now: Instant, part: Part) {
         self.succeeded(now);
-        self.cursor.handed_out(part.count());
+        self.cursor.handed_out(part.units());
         self.events.push_back(self.batch.part(part));
     }
 

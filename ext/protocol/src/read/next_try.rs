@@ -6,6 +6,7 @@ use super::cursor::{MIN_LONG_POLL, Mode, Stall};
 use super::event::{ReadEvent, ReadOutage};
 use super::machine::{ReadMachine, ReadState};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
+use super::payload::Units;
 use crate::error::{Error, Kind};
 use crate::retry::outage::OutageEvent;
 use crate::retry::patience::Patience;
@@ -66,7 +67,7 @@ impl ReadMachine {
             ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
             ReadOutcome::Stalled(Stall::Failing) => {
                 let reason = match self.cursor.position().skip {
-                    0 => {
+                    Units(0) => {
                         "the response has no data and the same offset, and does not say that there is no more (is the \
                          server in trouble, or a cache stale?)"
                     }

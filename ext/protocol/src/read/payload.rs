@@ -2,6 +2,7 @@
 //! try already handed out. A response may end inside a record; [`OpenRecord`] carries its beginning to the next one.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 
 use bytes::{Buf, Bytes};
 
@@ -37,6 +38,23 @@ impl Format {
     }
 }
 
+/// An amount of content, in the unit of the read: JSON items if it hands out items, else bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Units(pub u64);
+
+impl Units {
+    /// Whether there is nothing.
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl AddAssign for Units {
+    fn add_assign(&mut self, more: Self) {
+        self.0 += more.0;
+    }
+}
+
 /// Some of a response's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -60,12 +78,12 @@ impl Part {
         }
     }
 
-    /// Its size in the unit of `skip`: items or bytes.
-    pub fn count(&self) -> u64 {
-        match self {
+    /// Its size in the unit of the read.
+    pub fn units(&self) -> Units {
+        Units(match self {
             Self::Items { count, .. } => *count as u64,
             Self::Bytes(bytes) => bytes.len() as u64,
-        }
+        })
     }
 }
 
@@ -76,7 +94,7 @@ pub struct OpenRecord {
     splitter: Splitter,
 }
 
-/// Decodes one response's content, and can skip its first items (or bytes).
+/// Decodes one response's content, and can skip its beginning.
 #[derive(Debug)]
 pub struct Payload {
     format: Format,
@@ -92,14 +110,14 @@ enum PayloadDecoder {
 }
 
 impl Payload {
-    /// A decoder that skips the first `skip` items (or bytes). A JSON item has at most `max_item_bytes`.
-    pub fn new(format: Format, skip: u64, max_item_bytes: usize) -> Self {
+    /// A decoder that skips the first `skip` units. A JSON item has at most `max_item_bytes`.
+    pub fn new(format: Format, skip: Units, max_item_bytes: usize) -> Self {
         let limits = Limits {
             item_bytes: max_item_bytes,
         };
         let decoder = match form_of(format) {
-            Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip)),
-            None => PayloadDecoder::Bytes { left_to_skip: skip },
+            Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip.0)),
+            None => PayloadDecoder::Bytes { left_to_skip: skip.0 },
         };
         Self {
             format,
@@ -110,9 +128,9 @@ impl Payload {
     }
 
     /// As [`Payload::new`], for the response after one that ended inside a record. The record is the first item.
-    pub fn resume(record: OpenRecord, skip: u64, max_item_bytes: usize) -> Self {
+    pub fn resume(record: OpenRecord, skip: Units, max_item_bytes: usize) -> Self {
         Self {
-            decoder: PayloadDecoder::Json(record.splitter.skip(skip)),
+            decoder: PayloadDecoder::Json(record.splitter.skip(skip.0)),
             ..Self::new(record.format, skip, max_item_bytes)
         }
     }
@@ -176,12 +194,12 @@ impl Payload {
         }
     }
 
-    /// How many items (or bytes) must still be skipped.
-    pub fn left_to_skip(&self) -> u64 {
-        match &self.decoder {
+    /// How much must still be skipped.
+    pub fn left_to_skip(&self) -> Units {
+        Units(match &self.decoder {
             PayloadDecoder::Json(splitter) => splitter.left_to_skip(),
             PayloadDecoder::Bytes { left_to_skip } => *left_to_skip,
-        }
+        })
     }
 }
 
@@ -208,7 +226,7 @@ mod tests {
 
     #[test]
     fn skips_bytes_over_several_pieces() {
-        let mut payload = Payload::new(Format::Bytes, 4, usize::MAX);
+        let mut payload = Payload::new(Format::Bytes, Units(4), usize::MAX);
         for piece in ["ab", "cdef", "g"] {
             payload.push(Bytes::from_static(piece.as_bytes())).unwrap();
         }
@@ -217,25 +235,28 @@ mod tests {
             rest,
             ["ef", "g"].map(|text| Part::Bytes(Bytes::from_static(text.as_bytes())))
         );
-        assert_eq!(payload.left_to_skip(), 0);
+        assert_eq!(payload.left_to_skip(), Units(0));
     }
 
     #[test]
     fn hands_out_a_large_piece_in_blocks() {
         let item = format!("\"{}\"", "x".repeat(1000));
         let body = format!("[{}]", vec![item; 1000].join(","));
-        let mut payload = Payload::new(Format::Json, 0, usize::MAX);
+        let mut payload = Payload::new(Format::Json, Units(0), usize::MAX);
         payload.push(Bytes::from(body)).unwrap();
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next_part()).collect();
         parts.extend(payload.finish(true).unwrap());
-        assert_eq!(parts.iter().map(Part::count).sum::<u64>(), 1000);
+        assert_eq!(parts.iter().map(|part| part.units().0).sum::<u64>(), 1000);
         assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK_BYTES + 1003));
     }
 
     #[test]
     fn counts_the_items_that_must_still_be_skipped() {
-        let mut payload = Payload::new(Format::Json, 3, usize::MAX);
+        let mut payload = Payload::new(Format::Json, Units(3), usize::MAX);
         payload.push(Bytes::from_static(b"[1,2]")).unwrap();
-        assert_eq!((payload.finish(true).unwrap(), payload.left_to_skip()), (None, 1));
+        assert_eq!(
+            (payload.finish(true).unwrap(), payload.left_to_skip()),
+            (None, Units(1))
+        );
     }
 }

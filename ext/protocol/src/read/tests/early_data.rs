@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::super::event_stream::{EventStream, StreamEvent};
-use super::super::payload::Format;
+use super::super::payload::{Format, Units};
 use super::{Kind, Live, ReadAction, ReadEvent, ReadMachine, RetryPolicy, items, lost, machine, pause, receive_events};
 use crate::sse::Encoding;
 
@@ -36,7 +36,7 @@ fn hands_out_a_large_event_while_it_arrives() {
     receive(&mut machine, now, &control("4"));
     let events: Vec<ReadEvent> = std::iter::from_fn(|| machine.poll_event()).collect();
     assert!(
-        matches!(&events[..], [ReadEvent::End(None, progress)] if progress.next_offset == "4" && progress.skip == 0),
+        matches!(&events[..], [ReadEvent::End(None, progress)] if progress.next_offset == "4" && progress.skip.is_zero()),
         "{events:?}"
     );
 }
@@ -76,7 +76,7 @@ fn skips_what_was_handed_out_when_the_connection_is_lost_before_the_control_even
     let [.., ReadEvent::End(last, progress)] = &events[..] else {
         panic!("{events:?}")
     };
-    assert_eq!((&progress.next_offset[..], progress.skip), ("5", 0));
+    assert_eq!((&progress.next_offset[..], progress.skip), ("5", Units(0)));
     let parts = events[..events.len() - 1].iter().filter_map(|event| match event {
         ReadEvent::Part(part) => Some(part),
         _ => None,

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::cursor::{Live, Position};
 use super::event::ReadEvent;
 use super::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
-use super::payload::{Format, Part};
+use super::payload::{Format, Part, Units};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::request::{RequestFailure, Response};
@@ -434,7 +434,7 @@ fn hands_out_no_offset_before_what_was_handed_out() {
     };
     assert_eq!(
         (&part.bytes()[..], &progress.next_offset[..], progress.skip),
-        (&b"5"[..], "15", 0)
+        (&b"5"[..], "15", Units(0))
     );
 }
 

@@ -12,6 +12,7 @@ use crate::protocol::{DATA_CONTENT_TYPE, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::read::cursor::Live;
 use crate::read::event::ReadEvent;
 use crate::read::machine::{ReadAction, ReadMachine};
+use crate::read::payload::Units;
 use crate::retry::policy::RetryPolicy;
 
 const LINES: (HeaderName, &str) = (CONTENT_TYPE, "application/x-ndjson");
@@ -210,7 +211,7 @@ fn a_batch_that_is_too_large_ends_without_another_offset() {
             _ => None,
         })
         .collect();
-    assert_eq!(ends, [("2".to_owned(), 0), ("2".to_owned(), 4)]);
+    assert_eq!(ends, [("2".to_owned(), Units(0)), ("2".to_owned(), Units(4))]);
 }
 
 #[test]
