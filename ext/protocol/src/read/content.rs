@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::cursor::{Cursor, Mode, Progress};
-use super::payload::{Format, OpenRecord, Part, Payload, Units};
+use super::payload::{Brought, Format, OpenRecord, Part, Payload, Units};
 use crate::json::SplitError;
 use crate::protocol::{self, Media, PositionError, flag, text};
 
@@ -25,10 +25,6 @@ pub(super) struct ResponseContent {
     skip: Units,
     /// The response gives the tail's position only.
     finds_tail_only: bool,
-    /// Whether the body had any bytes.
-    has_body: bool,
-    /// Whether nothing was handed out.
-    pub(super) is_empty: bool,
 }
 
 /// Why a response's content cannot be read.
@@ -49,10 +45,10 @@ pub(super) struct ContentEnd {
     pub(super) progress: Progress,
     /// The record that the response ends in, if it does not end with a record.
     pub(super) record: Option<OpenRecord>,
-    /// Whether the end of the body had data.
-    pub(super) has_data: bool,
-    /// Whether the response had no data.
-    pub(super) is_empty: bool,
+    /// What the whole response has brought.
+    pub(super) brought: Brought,
+    /// Whether the response gives the tail's position only.
+    pub(super) finds_tail_only: bool,
 }
 
 impl ResponseContent {
@@ -93,13 +89,11 @@ impl ResponseContent {
             payload,
             is_at_tail: progress.closed
                 || flag(headers, &protocol::STREAM_UP_TO_DATE)
-                || progress.up_to_date && cursor.ends_when_up_to_date(),
+                || progress.up_to_date && !cursor.is_live(),
             progress,
             expects_empty_array,
             skip,
             finds_tail_only: cursor.finds_tail_only(),
-            has_body: false,
-            is_empty: true,
         })
     }
 
@@ -120,14 +114,8 @@ impl ResponseContent {
         &self.progress
     }
 
-    /// Whether the response gives the tail's position only.
-    pub(super) fn finds_tail_only(&self) -> bool {
-        self.finds_tail_only
-    }
-
     /// Takes the next piece of the body.
     pub(super) fn push(&mut self, piece: Bytes) -> Result<(), SplitError> {
-        self.has_body |= !piece.is_empty();
         self.payload.push(piece)
     }
 
@@ -136,33 +124,25 @@ impl ResponseContent {
         self.payload.next_part()
     }
 
-    /// The body has ended. Returns the last part.
-    pub(super) fn finish(&mut self) -> Result<Option<Part>, SplitError> {
+    /// The body has ended. For a reader of bytes, an empty JSON array is `[]`.
+    pub(super) fn finish(mut self) -> Result<ContentEnd, SplitError> {
         // What an earlier try handed out shows that there is more.
         let is_at_tail = self.is_at_tail && (self.progress.closed || self.payload.left_to_skip().is_zero());
-        let last = self.payload.finish(is_at_tail)?;
+        let is_empty_array = self.expects_empty_array && self.payload.has_bytes() && self.skip.is_zero();
+        let end = self.payload.finish(is_at_tail)?;
         self.progress.skip = match self.expects_empty_array {
             true => self.skip,
-            false => self.payload.left_to_skip(),
+            false => end.left_to_skip,
         };
-        Ok(last)
-    }
-
-    /// What is there at the end. For a reader of bytes, an empty JSON array is `[]`.
-    pub(super) fn end(self, last: Option<Part>) -> ContentEnd {
-        let is_empty_array = self.expects_empty_array && self.has_body && self.skip.is_zero();
-        let record = self.payload.into_open_record();
-        // Without a body, the last part or the record is from the responses before.
-        let has_data = self.has_body && (last.is_some() || record.is_some());
-        ContentEnd {
-            is_empty: self.is_empty && last.is_none() && !has_data,
-            has_data,
+        Ok(ContentEnd {
             last: match is_empty_array {
                 true => Some(Part::Bytes(Bytes::from_static(b"[]"))),
-                false => last,
+                false => end.last,
             },
             progress: self.progress,
-            record,
-        }
+            record: end.record,
+            brought: end.brought,
+            finds_tail_only: self.finds_tail_only,
+        })
     }
 }

@@ -26,37 +26,19 @@ pub(super) enum StreamEvent {
 #[derive(Debug)]
 pub(super) struct ArrivingBatch {
     pub(super) payload: Payload,
-    /// Whether the data events had any bytes.
-    pub(super) has_bytes: bool,
     /// The last part so far. It is handed out with the batch's end, or when another one follows.
     pub(super) last: Option<Part>,
-    /// Whether parts before it were handed out.
-    pub(super) has_handed_out: bool,
 }
 
 impl ArrivingBatch {
     /// A batch without data.
     pub(super) fn new(payload: Payload) -> Self {
-        Self {
-            payload,
-            has_bytes: false,
-            last: None,
-            has_handed_out: false,
-        }
-    }
-
-    /// Adds a part, and gives the one before it.
-    pub(super) fn replace_last(&mut self, part: Part) -> Option<Part> {
-        let before = self.last.replace(part);
-        self.has_handed_out |= before.is_some();
-        before
+        Self { payload, last: None }
     }
 
     /// The next part, the last one included.
     pub(super) fn next_part(&mut self) -> Option<Part> {
-        let part = self.last.take().or_else(|| self.payload.next_part());
-        self.has_handed_out |= part.is_some();
-        part
+        self.last.take().or_else(|| self.payload.next_part())
     }
 }
 
@@ -73,8 +55,8 @@ pub(super) struct EventStream {
     pub(super) format: Format,
     /// The size in bytes of the last piece of the body.
     piece_bytes: usize,
-    /// Whether it has brought data.
-    pub(super) has_progressed: bool,
+    /// Whether it has brought data that were not handed out before.
+    pub(super) has_brought_data: bool,
 }
 
 impl EventStream {
@@ -96,8 +78,8 @@ impl EventStream {
         Self {
             decoder: EventDecoder::with_limit(encoding, max_message_bytes),
             data: DataEventBuffer::with_limit(max_message_bytes),
-            // Not text: other requests bring its line ends as they are, SSE as LF. What was handed out could not be skipped
-            // there.
+            // Not text: other requests bring its line ends as they are, SSE as LF. What was handed out could not be
+            // skipped there.
             early_bytes: if format == Format::Bytes {
                 usize::MAX
             } else {
@@ -106,7 +88,7 @@ impl EventStream {
             open_batch: None,
             format,
             piece_bytes: 0,
-            has_progressed: false,
+            has_brought_data: false,
         }
     }
 

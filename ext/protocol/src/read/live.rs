@@ -9,7 +9,7 @@ use super::cursor::{Mode, Progress, ReadStep, Stall};
 use super::event_stream::{ArrivingBatch, EventStream, StreamEvent};
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
-use super::payload::{Payload, Units};
+use super::payload::{Brought, Payload, Units};
 use crate::error::{Error, Kind, Operation};
 use crate::error_body::excerpt;
 use crate::meaning::{Meaning, status_of_code};
@@ -44,7 +44,7 @@ impl ReadMachine {
         if self.open_record.as_ref().is_some_and(|record| record.format != format) {
             return self.end_malformed(now, TYPE_CHANGED);
         }
-        self.has_events = true;
+        self.sse_works = true;
         self.state = ReadState::Events(Box::new(EventStream::new(
             format,
             encoding,
@@ -67,19 +67,19 @@ impl ReadMachine {
                     if let Err(outcome) = self.early_data(now, &mut batch, data, unfinished) {
                         return self.end_request(now, outcome);
                     }
-                    events.has_progressed |= batch.has_handed_out;
+                    events.has_brought_data |= batch.payload.has_parts();
                     events.open_batch = Some(batch);
                 }
                 Ok(Some(StreamEvent::Control(data, control))) => {
                     let batch = self.open_batch(&mut events);
                     match self.event_batch(now, batch, data, control) {
                         Err(outcome) => return self.end_request(now, outcome),
-                        Ok(progressed) => events.has_progressed |= progressed,
+                        Ok(brought) => events.has_brought_data |= brought != Brought::Nothing,
                     }
                 }
             }
             if self.cursor.next() == ReadStep::End {
-                return self.end_request(now, ReadOutcome::Stalled(Stall::None));
+                return self.end_request(now, ReadOutcome::Complete(Stall::None));
             }
         }
         self.state = ReadState::Events(events);
@@ -106,7 +106,6 @@ impl ReadMachine {
         unfinished: Bytes,
     ) -> Result<(), ReadOutcome> {
         self.decode(now, batch, data, None)?;
-        batch.has_bytes |= !unfinished.is_empty();
         batch.payload.push(unfinished).map_err(|error| self.malformed(error))?;
         while let Some(part) = batch.next_part() {
             self.hand_out(now, part);
@@ -124,36 +123,63 @@ impl ReadMachine {
         progress: Option<&Progress>,
     ) -> Result<(), ReadOutcome> {
         for bytes in data {
-            batch.has_bytes |= !bytes.is_empty();
             let decoded = batch.payload.push(bytes).and_then(|()| batch.payload.end_event());
             decoded.map_err(|error| self.malformed(error))?;
             while let Some(part) = batch.payload.next_part() {
                 if let Some(progress) = progress {
                     self.check_new_offset(progress).map_err(ReadOutcome::Fatal)?;
                 }
-                batch
-                    .replace_last(part)
-                    .into_iter()
-                    .for_each(|part| self.hand_out(now, part));
+                if let Some(before) = batch.last.replace(part) {
+                    self.hand_out(now, before);
+                }
             }
         }
         Ok(())
     }
 
-    /// Hands out the data before a control event as one batch. Returns whether there was any data.
+    /// Hands out the data before a control event as one batch.
     fn event_batch(
         &mut self,
         now: Instant,
         mut batch: ArrivingBatch,
         data: DataEvents,
         control: ControlEvent,
-    ) -> Result<bool, ReadOutcome> {
+    ) -> Result<Brought, ReadOutcome> {
+        let mut progress = self.control_progress(control)?;
+        self.decode(now, &mut batch, data, Some(&progress))?;
+        let ArrivingBatch { payload, mut last } = batch;
+        let is_at_tail = progress.closed || progress.up_to_date && payload.left_to_skip().is_zero();
+        let end = payload.finish(is_at_tail).map_err(|error| self.malformed(error))?;
+        let before = end.last.and_then(|part| last.replace(part));
+        if let Some(before) = before {
+            self.hand_out(now, before);
+        }
+        progress.skip = end.left_to_skip;
+        let took = self.request_age(now).max(MIN_EVENT_CONNECTION);
+        let stall = self
+            .advance(&mut progress, end.brought, took)
+            .map_err(ReadOutcome::Fatal)?;
+        if stall == Stall::Back {
+            return Err(ReadOutcome::Complete(stall));
+        }
+        // After a connection that ended at once, an event without data is no success: this one may end as soon.
+        let lasts = self.request_age(now) >= MIN_EVENT_CONNECTION;
+        if end.brought != Brought::Nothing || !self.ended_at_once || lasts || progress.closed {
+            self.succeeded(now);
+        }
+        self.values_refreshed = false;
+        self.end_batch(last, progress, end.record);
+        Ok(end.brought)
+    }
+
+    /// The position that a control event gives.
+    fn control_progress(&self, control: ControlEvent) -> Result<Progress, ReadOutcome> {
         protocol::check_position_size(&control.next_offset, "streamNextOffset")
             .map_err(|error| self.malformed(error))?;
         if let Some(cursor) = &control.cursor {
             protocol::check_position_size(cursor, "streamCursor").map_err(|error| self.malformed(error))?;
         }
-        let mut progress = Progress {
+        Ok(Progress {
             next_offset: control.next_offset,
             cursor: control.cursor.or_else(|| self.cursor.position().cursor.clone()),
             up_to_date: control.up_to_date,
@@ -161,43 +187,7 @@ impl ReadMachine {
             status: StatusCode::OK.as_u16(),
             mode: Mode::Sse,
             skip: Units(0),
-        };
-        self.decode(now, &mut batch, data, Some(&progress))?;
-        let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip().is_zero();
-        let finished = batch.payload.finish(is_at_tail);
-        if let Some(part) = finished.map_err(|error| self.malformed(error))? {
-            batch
-                .replace_last(part)
-                .into_iter()
-                .for_each(|part| self.hand_out(now, part));
-        }
-        let ArrivingBatch {
-            payload,
-            has_bytes,
-            last,
-            has_handed_out,
-        } = batch;
-        progress.skip = payload.left_to_skip();
-        let record = payload.into_open_record();
-        // Without bytes, the last part or the record is from the responses before.
-        let has_data = has_handed_out || has_bytes && (last.is_some() || record.is_some());
-        if has_data {
-            self.check_new_offset(&progress).map_err(ReadOutcome::Fatal)?;
-        }
-        let is_empty = last.is_none() && !has_data;
-        let took = self.request_age(now).max(MIN_EVENT_CONNECTION);
-        let stall = self.cursor.advance(&mut progress, is_empty, took);
-        if stall == Stall::Back {
-            return Err(ReadOutcome::Stalled(stall));
-        }
-        // After a connection that ended at once, an event without data is no success: this one may end as soon.
-        let lasts = self.request_age(now) >= MIN_EVENT_CONNECTION;
-        if !is_empty || !self.ended_at_once || lasts || progress.closed {
-            self.succeeded(now);
-        }
-        self.values_refreshed = false;
-        self.end_batch(last, progress, record);
-        Ok(!is_empty)
+        })
     }
 
     /// The server cannot continue. What it says is an error of this request.
@@ -229,7 +219,7 @@ impl ReadMachine {
     /// The connection has ended. Servers close SSE connections about once a minute, so the read reconnects at once. But
     /// a connection that ends right after it began, without data, counts as lost.
     pub(super) fn finish_events(&mut self, now: Instant, events: &EventStream) {
-        if events.has_progressed || self.request_age(now) >= MIN_EVENT_CONNECTION {
+        if events.has_brought_data || self.request_age(now) >= MIN_EVENT_CONNECTION {
             self.succeeded(now);
             return self.end_request(now, ReadOutcome::Ended(events.retry().unwrap_or_default()));
         }
@@ -238,13 +228,13 @@ impl ReadMachine {
         self.connection_lost(now, error, events.retry());
     }
 
-    /// The connection was lost. `has_progressed`: it had brought data.
-    pub(super) fn events_lost(&mut self, now: Instant, has_progressed: bool) {
+    /// The connection was lost. `has_brought_data`: see [`EventStream`].
+    pub(super) fn events_lost(&mut self, now: Instant, has_brought_data: bool) {
         let lasted = self.request_age(now);
         if lasted >= MIN_STABLE_REQUEST {
             self.succeeded(now);
         }
-        self.ended_at_once |= lasted < MIN_EVENT_CONNECTION && !has_progressed;
+        self.ended_at_once |= lasted < MIN_EVENT_CONNECTION && !has_brought_data;
     }
 
     /// The server does not offer SSE for this stream: falls back to long-poll if the live mode allows it.

@@ -1,8 +1,8 @@
 //! The state machine of a read: responses and the current time go in; requests and data for the application come out.
 //!
 //! It decides what a response means for the position, and when to send the next request, to retry, to reconnect and to
-//! give up. `cursor` has the position, `content` the content of one response, `live` and `event_stream` an SSE
-//! connection, `next_try` what follows the end of a request.
+//! give up. `cursor` has the position, `finite` and `content` what it does with a response that ends, `live` and
+//! `event_stream` what it does with an SSE connection, `next_try` what follows the end of a request.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,13 +12,13 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::batch::Batch;
-use super::content::{ContentError, ResponseContent};
+use super::content::ResponseContent;
 use super::cursor::{Cursor, Live, Mode, Progress, ReadStep, Stall};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
 pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
 use super::outcome::ReadOutcome;
-use super::payload::{Format, OpenRecord, Part};
+use super::payload::{Brought, Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::{Media, PositionError};
@@ -29,8 +29,8 @@ use crate::retry::policy::Schedule;
 /// The reason why a record cannot be continued.
 pub(super) const TYPE_CHANGED: &str = "the content type changed in the middle of a record";
 
-/// Servers send all that a stream has as one SSE event. It is decoded and converted while it arrives, and need not be in
-/// memory as a whole. Less data than this usually arrive together with their control event.
+/// Servers send all that a stream has as one SSE event. It is decoded and converted while it arrives, and need not be
+/// in memory as a whole. Less data than this usually arrive together with their control event.
 const EARLY_BYTES: usize = 64 * 1024;
 
 /// What the driver does next.
@@ -73,9 +73,8 @@ pub struct ReadMachine {
     pub(super) schedule: Schedule,
     /// Whether the read retries without limit after its first success.
     pub(super) patient: bool,
-    pub(super) is_live: bool,
     /// Whether an SSE response has arrived.
-    pub(super) has_events: bool,
+    pub(super) sse_works: bool,
     pub(super) outages: Outages,
     /// The offset at which the last outage began. A read makes no progress during one.
     pub(super) outage_offset: String,
@@ -139,8 +138,7 @@ impl ReadMachine {
             jitter,
             schedule: Schedule::default(),
             patient: patient && options.live != Live::Off,
-            is_live: options.live != Live::Off,
-            has_events: false,
+            sse_works: false,
             outages: Outages::new(options.has_succeeded),
             outage_offset: String::new(),
             ended_at_once: false,
@@ -278,13 +276,7 @@ impl ReadMachine {
             }
         }
         match std::mem::replace(&mut self.state, ReadState::AwaitingResponse) {
-            ReadState::Content(mut content) => match content.push(piece) {
-                Ok(()) => match self.hand_out_parts(now, &mut content) {
-                    Ok(()) => self.state = ReadState::Content(content),
-                    Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
-                },
-                Err(error) => self.end_unreadable(now, &content, error),
-            },
+            ReadState::Content(content) => self.push_content(now, content, piece),
             ReadState::Events(mut events) => {
                 events.push(piece);
                 self.take_batches(now, events);
@@ -312,8 +304,8 @@ impl ReadMachine {
             && self.mode() == Mode::LongPoll
             && self.request_age(now) >= self.config.live_timeout;
         if let ReadState::Events(events) = &self.state {
-            let has_progressed = events.has_progressed;
-            self.events_lost(now, has_progressed);
+            let has_brought_data = events.has_brought_data;
+            self.events_lost(now, has_brought_data);
         }
         let outcome = match failure {
             RequestFailure::Final(error) => ReadOutcome::Fatal(error),
@@ -335,7 +327,7 @@ impl ReadMachine {
 
     /// Whether this read has requested an SSE response and none has arrived yet.
     fn awaits_first_events(&self) -> bool {
-        matches!(self.state, ReadState::AwaitingResponse) && self.mode() == Mode::Sse && !self.has_events
+        matches!(self.state, ReadState::AwaitingResponse) && self.mode() == Mode::Sse && !self.sse_works
     }
 
     /// A live response brought no bytes for the live timeout.
@@ -343,73 +335,17 @@ impl ReadMachine {
         self.end_request(now, ReadOutcome::RetryNow);
     }
 
-    fn begin_content(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap, content_length: Option<u64>) {
-        let max_message_bytes = self.config.max_message_bytes;
-        let (record, mode) = (self.open_record.as_ref(), self.mode());
-        let content = ResponseContent::new(
-            &self.cursor,
-            mode,
-            self.format,
-            record,
-            status,
-            headers,
-            max_message_bytes,
-        );
-        let content = match content {
-            Ok(content) => content,
-            Err(ContentError::Position(error)) => {
-                return self.end_request(now, ReadOutcome::Fatal(self.position_error(status, headers, error)));
-            }
-            Err(ContentError::TypeChanged) => return self.end_malformed(now, TYPE_CHANGED),
-        };
-        if let Some(media) = content.media() {
-            self.cursor.learn_media(media);
+    /// A response, or the data before a control event, is complete.
+    pub(super) fn advance(
+        &mut self,
+        progress: &mut Progress,
+        brought: Brought,
+        took: Duration,
+    ) -> Result<Stall, Error> {
+        if brought == Brought::Data {
+            self.check_new_offset(progress)?;
         }
-        if status == StatusCode::NO_CONTENT {
-            return self.finish_content(now, content);
-        }
-        self.events
-            .extend(content.length(content_length).map(ReadEvent::Length));
-        self.state = ReadState::Content(Box::new(content));
-    }
-
-    /// Hands out the complete parts of a response's content.
-    fn hand_out_parts(&mut self, now: Instant, content: &mut ResponseContent) -> Result<(), Error> {
-        while let Some(part) = content.next_part() {
-            self.check_new_offset(content.progress())?;
-            content.is_empty = false;
-            self.hand_out(now, part);
-        }
-        Ok(())
-    }
-
-    fn finish_content(&mut self, now: Instant, mut content: ResponseContent) {
-        match content.finish() {
-            Err(error) => self.end_unreadable(now, &content, error),
-            Ok(last) => match self.end_content(now, content, last) {
-                Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),
-                Ok(stall) => self.end_request(now, ReadOutcome::Stalled(stall)),
-            },
-        }
-    }
-
-    fn end_content(&mut self, now: Instant, content: ResponseContent, last: Option<Part>) -> Result<Stall, Error> {
-        let finds_tail_only = content.finds_tail_only();
-        let mut end = content.end(last);
-        if end.has_data {
-            self.check_new_offset(&end.progress)?;
-        }
-        let stall = self
-            .cursor
-            .advance(&mut end.progress, end.is_empty, self.request_age(now));
-        if matches!(stall, Stall::None | Stall::Slow) {
-            self.succeeded(now);
-        }
-        match finds_tail_only && end.is_empty && !end.progress.closed {
-            true => self.events.push_back(self.batch.begin_at(self.cursor.position())),
-            false => self.end_batch(end.last, end.progress, end.record),
-        }
-        Ok(stall)
+        Ok(self.cursor.advance(progress, brought, took))
     }
 
     /// A response is complete. The batch goes on if the response ends inside a record or before what was handed out.
@@ -446,15 +382,6 @@ impl ReadMachine {
     pub(super) fn end_malformed(&mut self, now: Instant, reason: impl std::fmt::Display) {
         let outcome = self.malformed(reason);
         self.end_request(now, outcome);
-    }
-
-    /// The content of the response cannot be decoded. A reader of JSON may read another stream by mistake.
-    fn end_unreadable(&mut self, now: Instant, content: &ResponseContent, reason: impl std::fmt::Display) {
-        let is_other_type = matches!(content.media(), Some(Media::Text | Media::Bytes));
-        let note = "the stream's content type is not JSON: use read or read_bytes, not read_json";
-        let note = (self.format != Format::Bytes && is_other_type).then_some(note.into());
-        let error = self.about().error(Kind::Parse, reason).with_note(note);
-        self.end_request(now, ReadOutcome::Fatal(error));
     }
 
     pub(super) fn malformed(&self, reason: impl std::fmt::Display) -> ReadOutcome {

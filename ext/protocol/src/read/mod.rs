@@ -9,6 +9,7 @@ mod content;
 pub mod cursor;
 pub mod event;
 mod event_stream;
+mod finite;
 mod live;
 pub mod machine;
 mod next_try;

@@ -63,9 +63,9 @@ impl ReadMachine {
                 self.outages.failed(started);
                 self.retry(now, error, server_delay, self.patient)
             }
-            ReadOutcome::Stalled(Stall::None) => ReadState::Idle(None),
-            ReadOutcome::Stalled(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
-            ReadOutcome::Stalled(Stall::Failing) => {
+            ReadOutcome::Complete(Stall::None) => ReadState::Idle(None),
+            ReadOutcome::Complete(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
+            ReadOutcome::Complete(Stall::Failing) => {
                 let reason = match self.cursor.position().skip {
                     Units(0) => {
                         "the response has no data and the same offset, and does not say that there is no more (is the \
@@ -80,7 +80,7 @@ impl ReadMachine {
                 self.outages.failed(started);
                 self.retry(now, error, None, self.patient)
             }
-            ReadOutcome::Stalled(Stall::Back) => {
+            ReadOutcome::Complete(Stall::Back) => {
                 let offset = &self.cursor.position().offset;
                 let reason = format!(
                     "the server returned an offset before {offset:?}, the position of this read (was the stream \
@@ -106,7 +106,7 @@ impl ReadMachine {
         let Some(delay) = patience.next_delay(&mut self.schedule, policy, elapsed, server_delay, jitter) else {
             return ReadState::Failed(error.after_tries(self.outages.so_far(now)));
         };
-        if self.is_live {
+        if self.cursor.is_live() {
             let began = self.outages.retried(error.detail());
             self.report_outage(began);
         }

@@ -18,7 +18,7 @@ pub(super) enum ReadOutcome {
     Ended(Duration),
     /// The response is complete. [`Stall`] says whether responses still make progress, which was a success, or whether
     /// this counts as a failure.
-    Stalled(Stall),
+    Complete(Stall),
     /// Retry at once. No failure: resets the count after a live request that lasted for [`MIN_STABLE_REQUEST`].
     RetryNow,
     /// Retry by the policy, but not before the server's `Retry-After`. Counts as a failure, however long the request

@@ -94,13 +94,40 @@ pub struct OpenRecord {
     splitter: Splitter,
 }
 
-/// Decodes one response's content, and can skip its beginning.
+/// What a response, or the data before a control event, has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brought {
+    /// Nothing, or only what an earlier try handed out.
+    Nothing,
+    /// No data, but the tail is reached. So the record that the responses before began is complete.
+    EndOfRecord,
+    /// Data.
+    Data,
+}
+
+/// What there is at the end of a payload.
+#[derive(Debug)]
+pub struct PayloadEnd {
+    /// The last part.
+    pub last: Option<Part>,
+    /// The record that the payload breaks off in, if it does not end with a record.
+    pub record: Option<OpenRecord>,
+    /// How much must still be skipped: the payload ended before what an earlier try handed out.
+    pub left_to_skip: Units,
+    /// What the whole payload has brought.
+    pub brought: Brought,
+}
+
+/// Decodes one response's content, or the data before a control event, and can skip its beginning.
 #[derive(Debug)]
 pub struct Payload {
     format: Format,
     limits: Limits,
     decoder: PayloadDecoder,
     ready: VecDeque<Part>,
+    has_bytes: bool,
+    /// Whether `next_part` has returned any.
+    has_parts: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +151,8 @@ impl Payload {
             limits,
             decoder,
             ready: VecDeque::new(),
+            has_bytes: false,
+            has_parts: false,
         }
     }
 
@@ -137,6 +166,7 @@ impl Payload {
 
     /// Takes the next piece of the body.
     pub fn push(&mut self, mut piece: Bytes) -> Result<(), SplitError> {
+        self.has_bytes |= !piece.is_empty();
         let ready = &mut self.ready;
         match &mut self.decoder {
             PayloadDecoder::Json(splitter) => {
@@ -159,7 +189,19 @@ impl Payload {
 
     /// The next part that can be handed out before the body ends.
     pub fn next_part(&mut self) -> Option<Part> {
-        self.ready.pop_front()
+        let part = self.ready.pop_front();
+        self.has_parts |= part.is_some();
+        part
+    }
+
+    /// Whether it has received any bytes.
+    pub fn has_bytes(&self) -> bool {
+        self.has_bytes
+    }
+
+    /// Whether [`Payload::next_part`] has returned any part.
+    pub fn has_parts(&self) -> bool {
+        self.has_parts
     }
 
     /// A data event of an SSE stream has ended. Every event of a JSON array is complete; others continue one another.
@@ -171,27 +213,38 @@ impl Payload {
         Ok(())
     }
 
-    /// The body has ended. Returns the last part. Call `next_part` until it returns `None` first.
+    /// The body has ended. Call `next_part` until it returns `None` first.
     ///
     /// `at_tail`: the stream has no more data, so a record that is not complete never will be. Elsewhere the next
-    /// response continues it: see [`Payload::into_open_record`].
-    pub fn finish(&mut self, at_tail: bool) -> Result<Option<Part>, SplitError> {
-        match &mut self.decoder {
-            PayloadDecoder::Json(splitter) if at_tail => Ok(splitter.finish()?.map(items)),
-            PayloadDecoder::Json(splitter) => Ok(splitter.pause()?.map(items)),
-            PayloadDecoder::Bytes { .. } => Ok(None),
-        }
-    }
-
-    /// The record that the body broke off in. Call `finish` first.
-    pub fn into_open_record(self) -> Option<OpenRecord> {
-        match self.decoder {
+    /// response continues it.
+    pub fn finish(mut self, at_tail: bool) -> Result<PayloadEnd, SplitError> {
+        let last = match &mut self.decoder {
+            PayloadDecoder::Json(splitter) if at_tail => splitter.finish()?.map(items),
+            PayloadDecoder::Json(splitter) => splitter.pause()?.map(items),
+            PayloadDecoder::Bytes { .. } => None,
+        };
+        let left_to_skip = self.left_to_skip();
+        let record = match self.decoder {
             PayloadDecoder::Json(splitter) if splitter.is_within_item() => Some(OpenRecord {
                 format: self.format,
                 splitter,
             }),
             _ => None,
-        }
+        };
+        // Without bytes, the last part or the record is from the responses before.
+        let brought = if self.has_parts || self.has_bytes && (last.is_some() || record.is_some()) {
+            Brought::Data
+        } else if last.is_some() {
+            Brought::EndOfRecord
+        } else {
+            Brought::Nothing
+        };
+        Ok(PayloadEnd {
+            last,
+            record,
+            left_to_skip,
+            brought,
+        })
     }
 
     /// How much must still be skipped.
@@ -245,7 +298,7 @@ mod tests {
         let mut payload = Payload::new(Format::Json, Units(0), usize::MAX);
         payload.push(Bytes::from(body)).unwrap();
         let mut parts: Vec<Part> = std::iter::from_fn(|| payload.next_part()).collect();
-        parts.extend(payload.finish(true).unwrap());
+        parts.extend(payload.finish(true).unwrap().last);
         assert_eq!(parts.iter().map(|part| part.units().0).sum::<u64>(), 1000);
         assert!(parts.iter().all(|part| part.bytes().len() <= BLOCK_BYTES + 1003));
     }
@@ -254,9 +307,7 @@ mod tests {
     fn counts_the_items_that_must_still_be_skipped() {
         let mut payload = Payload::new(Format::Json, Units(3), usize::MAX);
         payload.push(Bytes::from_static(b"[1,2]")).unwrap();
-        assert_eq!(
-            (payload.finish(true).unwrap(), payload.left_to_skip()),
-            (None, Units(1))
-        );
+        let end = payload.finish(true).unwrap();
+        assert_eq!((end.last, end.left_to_skip), (None, Units(1)));
     }
 }
