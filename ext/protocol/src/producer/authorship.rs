@@ -2,8 +2,7 @@
 //! batch with this sequence number already. Another producer with the same id and epoch may have stored it.
 //!
 //! If [`ProducerMachine::author`] cannot decide, the batch is *disputed*: the stream is read back to search for it,
-//! from its last known end. See "An epoch that others may use" in the
-//! module's documentation.
+//! from its last known end. See "An epoch that others may use" in the module's documentation.
 
 use std::time::Instant;
 
@@ -11,9 +10,10 @@ use super::batch::{BatchState, Body, ProducerBatch};
 use super::claims::Settling;
 use super::event::{ProducerEvent, ProducerFailure};
 use super::lookup::{Lookup, TailState};
-use super::machine::{Phase, ProducerMachine, SentRequest};
+use super::machine::{Phase, ProducerMachine};
 use super::response::BatchResponse;
 use super::search::{SearchResult, WantedBatch};
+use super::transmit::SentRequest;
 
 /// The most bodies of duplicates to store. A search must not mistake one of them for the batch that it searches for.
 const MAX_STORED_SINCE: usize = 16;

@@ -1,51 +1,23 @@
-//! [`ProducerMachine`]: its state, the methods for its owner, and its requests and events. `outcome` handles the end of
-//! requests. `settle` ends the producer or changes its epoch.
+//! [`ProducerMachine`]: its state, and the methods for its owner. `sending` makes the requests, and `outcome` handles
+//! their ends. `settle` ends the producer or changes its epoch.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::mem;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::batch::{BatchState, Body, OpenBatch, ProducerBatch};
+use super::batch::{Body, OpenBatch, ProducerBatch};
 use super::claims::{Claims, Settling};
-use super::config::{ConfigError, MAX_NUMBER, ProducerConfig};
+use super::config::{ConfigError, ProducerConfig};
 use super::event::{ProducerEvent, ProducerFailure};
 use super::lookup::TailState;
+use super::transmit::{SentRequest, TransmitId};
 use super::window::Window;
 use crate::retry::outage::Outages;
 
-/// The most batches from the oldest unacknowledged one to the newest one sent. Limits the memory for batches that were
-/// acknowledged before an older one.
-const MAX_BATCHES_AHEAD: u64 = 1024;
-
-/// The longest linger time. A later moment may overflow `Instant` on some systems.
-const LONGEST_LINGER: Duration = Duration::from_secs(86_400 * 365);
-
 /// Returns a random number from 0 to 1, which randomizes a delay.
 pub type ProducerJitter = Box<dyn FnMut() -> f64 + Send>;
-
-/// Identifies a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TransmitId(u64);
-
-/// A request to send: a POST with the producer's headers and this body.
-#[derive(Clone, Debug)]
-pub struct Transmit {
-    /// The id for reporting its end.
-    pub id: TransmitId,
-    /// `Producer-Epoch`.
-    pub epoch: u64,
-    /// `Producer-Seq`.
-    pub seq: u64,
-    /// The body. Empty only if `closes` is set.
-    pub body: Bytes,
-    /// Whether to send `Stream-Closed: true`.
-    pub closes: bool,
-    /// How many requests for this batch there are in this epoch, with this one.
-    pub attempt: u32,
-}
 
 /// An accepted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,17 +65,6 @@ pub(super) enum Phase {
     Failed(ProducerFailure),
 }
 
-/// A request in flight.
-#[derive(Debug)]
-pub(super) struct SentRequest {
-    /// The position of its batch, counted from 0 over the producer's lifetime.
-    pub position: u64,
-    /// The sequence number.
-    pub seq: u64,
-    /// The lowest unacknowledged sequence number when it was sent. The server had all lower ones at that time.
-    pub floor: u64,
-}
-
 /// An idempotent producer without I/O. The [module](super) documents how to run it.
 pub struct ProducerMachine {
     pub(super) config: ProducerConfig,
@@ -111,7 +72,7 @@ pub struct ProducerMachine {
     pub(super) phase: Phase,
     pub(super) ending: Ending,
     /// The last message, if `close_stream` was called with one.
-    last: Option<Bytes>,
+    last_message: Option<Bytes>,
     pub(super) epoch: u64,
     pub(super) next_seq: u64,
     /// Whether the server has acknowledged a batch of this epoch.
@@ -135,8 +96,10 @@ pub struct ProducerMachine {
     pub(super) outages: Outages,
     pub(super) open_batch: Option<OpenBatch>,
     pub(super) sent: HashMap<TransmitId, SentRequest>,
-    next_id: u64,
+    pub(super) next_id: u64,
+    /// The bytes that are accepted and not acknowledged.
     pub(super) buffered: usize,
+    /// The number of messages that are accepted and not acknowledged.
     pub(super) pending: u64,
     pub(super) next_token: u64,
     /// Whether `append` has returned `Full` since the last `Room`.
@@ -170,7 +133,7 @@ impl ProducerMachine {
             jitter,
             phase: Phase::Running,
             ending: Ending::NotRequested,
-            last: None,
+            last_message: None,
             epoch: config.epoch,
             next_seq: config.next_seq.unwrap_or_default(),
             established: config.next_seq.is_some_and(|seq| seq > 0),
@@ -294,70 +257,18 @@ impl ProducerMachine {
         let last = last.filter(|last| !last.is_empty());
         if self.ending == Ending::Stream && self.failure().is_none() {
             return match last {
-                Some(last) if self.last.as_deref() != Some(last) => Err(AppendError::StreamClosing),
+                Some(last) if self.last_message.as_deref() != Some(last) => Err(AppendError::StreamClosing),
                 _ => Ok(None),
             };
         }
         self.admit()?;
-        self.last = last.map(Bytes::copy_from_slice);
+        self.last_message = last.map(Bytes::copy_from_slice);
         self.seal();
         let batch = ProducerBatch::new(self.next_token, Body::of(self.config.body, last), true);
         let token = last.map(|_| batch.first);
         self.enqueue(batch);
         self.ending = Ending::Stream;
         Ok(token)
-    }
-
-    /// The next request to send at `now`, if there is one.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if let Some(open) = &mut self.open_batch {
-            let linger = self.config.linger.min(LONGEST_LINGER);
-            open.due.get_or_insert_with(|| now + linger);
-        }
-        let position = self.next_to_send(now)?;
-        let seq = match self.seq_of(position) {
-            Ok(seq) => seq,
-            Err(failure) => {
-                self.fail(now, failure);
-                return None;
-            }
-        };
-        let floor = self.queue.front().and_then(|front| front.seq).unwrap_or(seq);
-        let batch = self.queue.get_mut((position - self.base) as usize)?;
-        if batch.awaits_retry() {
-            self.awaiting_retry -= 1;
-        } else {
-            self.unsent = position + 1;
-        }
-        batch.seq = Some(seq);
-        batch.state = BatchState::InFlight;
-        batch.attempts = batch.attempts.saturating_add(1);
-        batch.first_try.get_or_insert(now);
-        let id = TransmitId(self.next_id);
-        self.next_id += 1;
-        self.sent.insert(id, SentRequest { position, seq, floor });
-        Some(Transmit {
-            id,
-            epoch: self.epoch,
-            seq,
-            body: batch.body.bytes.clone(),
-            closes: batch.closes,
-            attempt: batch.attempts,
-        })
-    }
-
-    /// When to poll again if nothing else happens before. `None` means never.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        if !matches!(self.phase, Phase::Running) || self.tail_lookup_pending() {
-            return None;
-        }
-        match self.queue.front().map(|batch| &batch.state) {
-            Some(BatchState::BackOff(until)) => return Some(*until),
-            Some(BatchState::Disputed { .. }) => return None,
-            _ => {}
-        }
-        let idle = self.may_send_new() && self.unsent == self.base + self.queue.len() as u64;
-        self.open_batch.as_ref().filter(|_| idle).and_then(|open| open.due)
     }
 
     /// The next event, if there is one.
@@ -448,56 +359,5 @@ impl ProducerMachine {
             self.last_size = (open.size().min(self.config.max_batch_bytes), open.len());
             self.queue.push_back(ProducerBatch::new(open.first, open.seal(), false));
         }
-    }
-
-    /// Whether an unsent batch may be sent.
-    fn may_send_new(&self) -> bool {
-        self.sent.len() < self.window.size()
-            && self.awaiting_retry == 0
-            && self.disputes == 0
-            && !self.probing
-            && (self.established || self.sent.is_empty())
-            && self.unsent - self.base < MAX_BATCHES_AHEAD
-    }
-
-    /// The position of the batch to send now. A batch is sent again when all earlier ones are acknowledged. Meanwhile
-    /// no unsent batch is sent, because the server would reject it.
-    fn next_to_send(&mut self, now: Instant) -> Option<u64> {
-        if !matches!(self.phase, Phase::Running) || self.tail_is_missing() {
-            return None;
-        }
-        match self.queue.front().map(|batch| &batch.state) {
-            Some(BatchState::Disputed { .. }) => return None,
-            Some(BatchState::AwaitsEarlier) => return Some(self.base),
-            Some(BatchState::BackOff(until)) => return (now >= *until).then_some(self.base),
-            _ => {}
-        }
-        if !self.may_send_new() {
-            return None;
-        }
-        if self.unsent == self.base + self.queue.len() as u64 {
-            let open = self.open_batch.as_ref()?;
-            if !open.urgent && open.due.is_none_or(|due| now < due) {
-                return None;
-            }
-            self.seal();
-        }
-        let batch = self.queue.get((self.unsent - self.base) as usize)?;
-        // The request that closes the stream is sent when all batches are acknowledged.
-        (!batch.closes || self.unsent == self.base).then_some(self.unsent)
-    }
-
-    /// The sequence number of a batch, assigned with its first request.
-    fn seq_of(&mut self, position: u64) -> Result<u64, ProducerFailure> {
-        let batch = self.queue.get((position - self.base) as usize);
-        if let Some(seq) = batch.and_then(|batch| batch.seq) {
-            return Ok(seq);
-        }
-        let seq = self.next_seq;
-        if seq > MAX_NUMBER {
-            return Err(ProducerFailure::NumbersExhausted);
-        }
-        self.next_seq += 1;
-        Ok(seq)
     }
 }

@@ -152,7 +152,9 @@ mod machine;
 mod outcome;
 mod response;
 mod search;
+mod sending;
 mod settle;
+mod transmit;
 mod window;
 
 #[cfg(test)]
@@ -164,6 +166,7 @@ pub use event::{
     Delivery, DeliveryOutcome, ProducerEvent, ProducerFailure, SentBatch, Undelivered, UndeliveredMessage,
 };
 pub use lookup::Lookup;
-pub use machine::{AppendError, Appended, ProducerJitter, ProducerMachine, Transmit, TransmitId};
+pub use machine::{AppendError, Appended, ProducerJitter, ProducerMachine};
 pub use response::BatchResponse;
 pub use search::{MAX_READ_BACK_BYTES, READ_BACK_TIMEOUT, Search, SearchResult, WantedBatch};
+pub use transmit::{Transmit, TransmitId};
