@@ -12,40 +12,39 @@ pub(super) struct GrantedClaim {
     pub lease: Lease,
     pub lease_ttl: Duration,
     /// When its request was sent.
-    since: Instant,
-    /// The lease lasts at least until then.
-    pub valid_until: Instant,
-    /// When to prolong the lease.
-    pub prolong_at: Instant,
+    claimed_at: Instant,
+    /// When the last request was sent that has prolonged the lease. The first one is the claim's own.
+    prolonged_at: Instant,
     /// Streams that no block has got yet.
     pub waiting: VecDeque<ClaimedStream>,
-    /// Whether it is to end once the running blocks have returned.
-    pub ending: bool,
-    /// Whether the request that ends it may have been carried out.
+    /// Whether the end has begun: [`GrantedClaim::is_ending`] was true, or a request that ends the claim was sent. Only
+    /// a refused ack takes it back.
+    pub end_begun: bool,
+    /// Whether a request that ends the claim has no known outcome, so that the server may have carried it out.
     pub end_in_doubt: bool,
-    /// Whether something new was acked.
-    pub progressed: bool,
-    /// Whether a stream with news was not handled: its block failed, or it is left alone after failures.
-    pub left: bool,
+    /// Whether an ack of a new offset was confirmed.
+    pub has_progressed: bool,
+    /// Whether a stream with news is left for a later claim: its block failed, or it is in the pause after failures.
+    pub left_news: bool,
     /// Whether acks are sent one by one, because the server has refused several at once.
-    pub one_by_one: bool,
+    pub acks_one_by_one: bool,
 }
 
 impl GrantedClaim {
-    /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out.
-    pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left: bool) -> Self {
+    /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out. `left_news`: there are others
+    /// with news.
+    pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left_news: bool) -> Self {
         Self {
             lease: claim.lease,
             lease_ttl: claim.lease_ttl,
-            since: sent,
-            valid_until: sent + claim.lease_ttl,
-            prolong_at: sent + claim.lease_ttl / 3,
+            claimed_at: sent,
+            prolonged_at: sent,
             waiting,
-            ending: false,
+            end_begun: false,
             end_in_doubt: false,
-            progressed: false,
-            left,
-            one_by_one: false,
+            has_progressed: false,
+            left_news,
+            acks_one_by_one: false,
         }
     }
 
@@ -55,25 +54,41 @@ impl GrantedClaim {
 
     /// A request that prolongs the lease was sent at `sent` and succeeded.
     pub(super) fn prolong(&mut self, sent: Instant) {
-        self.valid_until = sent + self.lease_ttl;
-        self.prolong_at = sent + self.lease_ttl / 3;
+        self.prolonged_at = sent;
     }
 
-    /// When it begins to end, so that the next claim has the streams that got news meanwhile.
-    pub(super) fn ends_at(&self) -> Instant {
-        self.since + self.lease_ttl
+    /// The lease lasts at least until then: the server has begun to count after the request was sent.
+    pub(super) fn valid_until(&self) -> Instant {
+        self.prolonged_at + self.lease_ttl
+    }
+
+    /// When to prolong the lease.
+    pub(super) fn prolong_at(&self) -> Instant {
+        self.prolonged_at + self.lease_ttl / 3
+    }
+
+    /// When it begins to end, however often the lease was prolonged, so that the next claim has the streams that got
+    /// news meanwhile.
+    pub(super) fn end_begins_at(&self) -> Instant {
+        self.claimed_at + self.lease_ttl
     }
 
     /// Whether no further block begins in it. It cannot end before its blocks return. So as long as a block runs that
     /// began in time, others begin as well.
     pub(super) fn is_ending(&self, now: Instant, blocks: &Blocks) -> bool {
-        let ends_at = self.ends_at();
-        self.ending || (now >= ends_at && !blocks.any_running_since_before(ends_at, self.generation()))
+        let end_begins_at = self.end_begins_at();
+        let is_time = now >= end_begins_at && !blocks.any_runs_from_before(end_begins_at, self.generation());
+        self.end_begun || is_time
     }
 
     /// Whether a block may begin now.
     pub(super) fn allows_begin(&self, now: Instant, blocks: &Blocks) -> bool {
-        now < self.valid_until && !self.is_ending(now, blocks)
+        now < self.valid_until() && !self.is_ending(now, blocks)
+    }
+
+    /// Whether its streams still have news when it ends, as far as this worker knows.
+    pub(super) fn leaves_news(&self) -> bool {
+        self.left_news || !self.waiting.is_empty()
     }
 }
 
@@ -91,7 +106,7 @@ pub(super) struct RunningBlock {
     /// Up to where it is acked.
     acked_offset: String,
     /// When it began with its present batch.
-    pub since: Instant,
+    pub batch_began: Instant,
     pub step: BlockStep,
 }
 
@@ -128,7 +143,7 @@ impl Blocks {
             generation,
             tail_offset: stream.tail_offset.clone(),
             acked_offset: stream.acked_offset.clone(),
-            since: now,
+            batch_began: now,
             step: BlockStep::Running,
         };
         self.0.insert(stream.path.clone(), block);
@@ -160,8 +175,8 @@ impl Blocks {
     }
 
     /// Whether a block of this claim runs that began with its batch before `time`.
-    fn any_running_since_before(&self, time: Instant, generation: u64) -> bool {
-        let runs = |block: &RunningBlock| matches!(block.step, BlockStep::Running) && block.since < time;
+    fn any_runs_from_before(&self, time: Instant, generation: u64) -> bool {
+        let runs = |block: &RunningBlock| matches!(block.step, BlockStep::Running) && block.batch_began < time;
         self.0
             .values()
             .any(|block| block.generation == generation && runs(block))

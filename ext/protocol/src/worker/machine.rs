@@ -35,8 +35,8 @@ pub struct WorkerMachine {
     pub(super) retry_at: Option<Instant>,
     /// The newest generation that a response has named.
     pub(super) known_generation: Option<u64>,
-    /// A wake came after the last claim was sent: its generation, if that is known.
-    pub(super) woken: Option<Option<u64>>,
+    /// The last wake that came after the last claim was sent.
+    pub(super) wake: Option<Wake>,
     /// Whether the last claim was refused for its credentials, and is sent with new ones.
     pub(super) values_refreshed: bool,
     pub(super) stopping: bool,
@@ -57,6 +57,23 @@ pub(super) enum WorkerState {
     Ended(Option<Error>),
 }
 
+impl WorkerState {
+    /// It claims at this time, woken or not.
+    pub(super) fn idle_until(at: Instant) -> Self {
+        Self::Idle {
+            claim_at: at,
+            not_before: at,
+        }
+    }
+}
+
+/// An event of the wake stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wake {
+    /// Its generation, if the event names it.
+    pub generation: Option<u64>,
+}
+
 #[derive(Debug)]
 pub(super) struct WorkerRequest {
     pub kind: RequestKind,
@@ -72,7 +89,7 @@ pub(super) enum RequestKind {
 
 impl RequestKind {
     /// Whether it ends the claim.
-    pub(super) fn is_end(&self) -> bool {
+    pub(super) fn ends_claim(&self) -> bool {
         matches!(self, Self::Release | Self::Ack { done: true, .. })
     }
 }
@@ -124,17 +141,14 @@ impl WorkerMachine {
         Self {
             config,
             jitter,
-            state: WorkerState::Idle {
-                claim_at: now,
-                not_before: now,
-            },
+            state: WorkerState::idle_until(now),
             blocks: Blocks::default(),
             failures: Failures::default(),
             sent: None,
             tries: None,
             retry_at: None,
             known_generation: None,
-            woken: None,
+            wake: None,
             values_refreshed: false,
             stopping: false,
             outages: Outages::default(),
@@ -167,16 +181,16 @@ impl WorkerMachine {
             WorkerState::Idle { .. } if self.stopping => Some(now),
             WorkerState::Idle { claim_at, .. } => has_capacity.then_some(*claim_at),
             WorkerState::Claimed(claim) => {
-                let rotates_at = Some(claim.ends_at()).filter(|at| now < *at && !claim.waiting.is_empty());
-                let next = self.retry_at.unwrap_or(claim.prolong_at);
-                Some(rotates_at.map_or(next, |at| at.min(next)))
+                let end_begins_at = Some(claim.end_begins_at()).filter(|at| now < *at && !claim.waiting.is_empty());
+                let next = self.retry_at.unwrap_or_else(|| claim.prolong_at());
+                Some(end_begins_at.map_or(next, |at| at.min(next)))
             }
             WorkerState::Ended(_) => None,
         }
     }
 
-    /// When it claims, if a thread is free then to run blocks; not in the future while it claims. `None`: it has a claim,
-    /// or ends.
+    /// When it claims, if a thread is free then to run blocks; not in the future while it claims. `None`: it has a
+    /// claim, or ends.
     pub fn poll_claim(&self) -> Option<Instant> {
         match &self.state {
             WorkerState::Idle { claim_at, .. } => Some(*claim_at).filter(|_| !self.stopping),
@@ -196,10 +210,10 @@ impl WorkerMachine {
             .get_or_insert_with(|| Tries::new(now, false).with_patience(PATIENCE));
         if let WorkerState::Claimed(claim) = &mut self.state {
             // What it names as handled is all that there will be.
-            claim.ending |= kind.is_end();
+            claim.end_begun |= kind.ends_claim();
         }
         if matches!(kind, RequestKind::Claim) {
-            self.woken = None;
+            self.wake = None;
         }
         self.sent = Some(WorkerRequest { kind, at: now });
         Some((operation, request))
@@ -227,18 +241,18 @@ impl WorkerMachine {
         }
         // There may be nothing to send again: a block whose thread was killed is not acked.
         self.retry_at = None;
-        claim.ending |= self.stopping || claim.is_ending(now, &self.blocks);
-        let mut acks = self.blocks.due_acks(claim.generation(), claim.ending);
+        claim.end_begun |= self.stopping || claim.is_ending(now, &self.blocks);
+        let mut acks = self.blocks.due_acks(claim.generation(), claim.end_begun);
         let all_finished = acks.iter().all(|ack| ack.is_last)
             && !self.blocks.any_running(claim.generation())
-            && (claim.ending || claim.waiting.is_empty());
-        let done = all_finished && !(claim.one_by_one && acks.len() > 1);
-        if claim.one_by_one {
+            && (claim.end_begun || claim.waiting.is_empty());
+        let done = all_finished && !(claim.acks_one_by_one && acks.len() > 1);
+        if claim.acks_one_by_one {
             acks.truncate(1);
         }
         match acks.is_empty() {
             true if done => Some(RequestKind::Release),
-            true => (claim.prolong_at <= now).then_some(RequestKind::Ack { acks, done }),
+            true => (claim.prolong_at() <= now).then_some(RequestKind::Ack { acks, done }),
             false => Some(RequestKind::Ack { acks, done }),
         }
     }
@@ -270,7 +284,7 @@ impl WorkerMachine {
         if generation.is_some() && generation == self.known_generation {
             return;
         }
-        self.woken = Some(generation);
+        self.wake = Some(Wake { generation });
         if let WorkerState::Idle { claim_at, not_before } = &mut self.state
             && self.sent.is_none()
         {
@@ -323,7 +337,7 @@ impl WorkerMachine {
         match &block.step {
             BlockStep::Running | BlockStep::Handled { .. } => None,
             BlockStep::Acked { goes_on: true } => {
-                (block.step, block.since) = (BlockStep::Running, now);
+                (block.step, block.batch_began) = (BlockStep::Running, now);
                 Some(BlockProgress::GoOn)
             }
             BlockStep::Acked { goes_on: false } => {
@@ -346,7 +360,7 @@ impl WorkerMachine {
         };
         self.failures.add(now, stream, self.jitter.next());
         if let WorkerState::Claimed(claim) = &mut self.state {
-            claim.left |= claim.generation() == block.generation;
+            claim.left_news |= claim.generation() == block.generation;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::claim::{BlockStep, DueAck, GrantedClaim};
-use super::machine::{RequestKind, WorkerEvent, WorkerMachine, WorkerRequest, WorkerState};
+use super::machine::{RequestKind, Wake, WorkerEvent, WorkerMachine, WorkerRequest, WorkerState};
 use crate::error::{Error, Kind, Operation};
 use crate::request::{Context, Repeat, RequestFailure, Response};
 use crate::retry::outage::OutageEvent;
@@ -36,7 +36,7 @@ impl WorkerMachine {
             Err(failure) => matches!(failure, RequestFailure::ResponseLost(_)),
         };
         if let WorkerState::Claimed(claim) = &mut self.state {
-            claim.end_in_doubt |= sent.kind.is_end() && may_be_done;
+            claim.end_in_doubt |= sent.kind.ends_claim() && may_be_done;
         }
         let policy = self.config.retry.clone();
         let context = Context {
@@ -80,13 +80,10 @@ impl WorkerMachine {
     fn retry(&mut self, now: Instant, sent: &WorkerRequest, at: Instant, error: Error) {
         match &self.state {
             _ if matches!(sent.kind, RequestKind::Claim) => {
-                self.state = WorkerState::Idle {
-                    claim_at: at,
-                    not_before: at,
-                };
+                self.state = WorkerState::idle_until(at);
             }
             // The claim ends by itself now.
-            WorkerState::Claimed(claim) if self.stopping && claim.valid_until <= at => self.lose(now, error),
+            WorkerState::Claimed(claim) if self.stopping && claim.valid_until() <= at => self.lose(now, error),
             _ => self.retry_at = Some(at),
         }
     }
@@ -118,10 +115,7 @@ impl WorkerMachine {
                 if self.config.fresh_values && !self.values_refreshed =>
             {
                 self.values_refreshed = true;
-                self.state = WorkerState::Idle {
-                    claim_at: now,
-                    not_before: now,
-                };
+                self.state = WorkerState::idle_until(now);
                 return;
             }
             (RequestKind::Claim, ..) => {
@@ -133,23 +127,23 @@ impl WorkerMachine {
         };
         match (&sent.kind, error.kind()) {
             // The lease has not run out. So the first try of the same request has ended the claim.
-            (kind, Kind::Fenced) if kind.is_end() && claim.end_in_doubt && now < claim.valid_until => {
+            (kind, Kind::Fenced) if kind.ends_claim() && claim.end_in_doubt && now < claim.valid_until() => {
                 if let RequestKind::Ack { acks, .. } = kind {
-                    claim.progressed |= self.blocks.confirm(acks);
+                    claim.has_progressed |= self.blocks.confirm(acks);
                 }
                 self.claim_ended(now, false);
             }
             (RequestKind::Ack { acks, .. }, Kind::InvalidAck) if !acks.is_empty() => {
-                claim.ending = false;
+                claim.end_begun = false;
                 match acks.as_slice() {
                     [only] => {
-                        claim.left = true;
+                        claim.left_news = true;
                         self.failures.add(now, &only.ack.stream, self.jitter.next());
                         if let Some(block) = self.blocks.get_mut(&only.ack.stream) {
                             block.step = BlockStep::Refused(error);
                         }
                     }
-                    _ => claim.one_by_one = true,
+                    _ => claim.acks_one_by_one = true,
                 }
             }
             _ => self.lose(now, error),
@@ -161,14 +155,19 @@ impl WorkerMachine {
         self.known_generation = Some(generation);
         self.values_refreshed = false;
         // A wake that was on its way was for this claim, or for an earlier one.
-        if self.woken.flatten().is_some_and(|woken| woken <= generation) {
-            self.woken = None;
+        if self
+            .wake
+            .and_then(|wake| wake.generation)
+            .is_some_and(|woken| woken <= generation)
+        {
+            self.wake = None;
         }
         let failures = &mut self.failures;
         failures.retain(claim.streams.iter().map(|stream| stream.path.as_str()));
         let pending = claim.streams.iter().filter(|stream| stream.has_pending);
-        let (waiting, left): (Vec<_>, Vec<_>) = pending.cloned().partition(|stream| failures.allow(now, &stream.path));
-        let claim = GrantedClaim::new(claim, sent, waiting.into(), !left.is_empty());
+        let (waiting, paused): (Vec<_>, Vec<_>) =
+            pending.cloned().partition(|stream| failures.allow(now, &stream.path));
+        let claim = GrantedClaim::new(claim, sent, waiting.into(), !paused.is_empty());
         self.state = WorkerState::Claimed(Box::new(claim));
         self.events.push_back(WorkerEvent::Claimed { generation });
     }
@@ -177,16 +176,9 @@ impl WorkerMachine {
     fn not_granted(&mut self, now: Instant, holder: Option<u64>) {
         self.known_generation = holder.or(self.known_generation);
         self.values_refreshed = false;
-        let is_news = match self.woken {
-            Some(Some(woken)) => Some(woken) != holder,
-            Some(None) => true,
-            None => false,
-        };
-        self.state = match is_news {
-            true => WorkerState::Idle {
-                claim_at: now,
-                not_before: now,
-            },
+        let is_news = |wake: Wake| wake.generation.is_none() || wake.generation != holder;
+        self.state = match self.wake.is_some_and(is_news) {
+            true => WorkerState::idle_until(now),
             false => self.waiting_for_wake(now),
         };
     }
@@ -207,20 +199,20 @@ impl WorkerMachine {
         let WorkerState::Claimed(claim) = &mut self.state else {
             return;
         };
-        claim.progressed |= progressed;
+        claim.has_progressed |= progressed;
         match end {
             Some(next_wake) => self.claim_ended(now, next_wake),
             None => claim.prolong(sent),
         }
     }
 
-    /// The claim has ended as it should. `is_pending`: whether there is more to do, as far as the server says.
+    /// The claim has ended as it should. `is_pending`: the server says that there is more to do.
     fn claim_ended(&mut self, now: Instant, is_pending: bool) {
         let WorkerState::Claimed(claim) = &self.state else {
             return;
         };
-        let left = claim.left || !claim.waiting.is_empty();
-        let claim_at = match claim.progressed || !(left || is_pending) {
+        let is_pending = is_pending || claim.leaves_news();
+        let claim_at = match claim.has_progressed || !is_pending {
             true => now,
             false => {
                 let end = self.failures.first_end(now).unwrap_or(now + AFTER_NOTHING);
@@ -231,10 +223,7 @@ impl WorkerMachine {
         self.retry_at = None;
         self.state = match () {
             () if self.stopping => WorkerState::Ended(None),
-            () if left || is_pending || self.woken.is_some() => WorkerState::Idle {
-                claim_at,
-                not_before: claim_at,
-            },
+            () if is_pending || self.wake.is_some() => WorkerState::idle_until(claim_at),
             () => self.waiting_for_wake(now),
         };
     }
@@ -245,16 +234,13 @@ impl WorkerMachine {
             return;
         };
         let generation = claim.generation();
-        let claim_at = if claim.progressed { now } else { now + AFTER_LOSS };
+        let claim_at = if claim.has_progressed { now } else { now + AFTER_LOSS };
         self.blocks.lose(generation, &error);
         self.tries = None;
         self.retry_at = None;
         self.state = match self.stopping {
             true => WorkerState::Ended(None),
-            false => WorkerState::Idle {
-                claim_at,
-                not_before: claim_at,
-            },
+            false => WorkerState::idle_until(claim_at),
         };
         self.events.push_back(WorkerEvent::Lost { generation, error });
     }
