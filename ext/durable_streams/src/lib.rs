@@ -1,6 +1,6 @@
 //! The Ruby extension of the `durable_streams` gem: the bridge between Ruby and the client crate.
 //!
-//! - `client`, `stream`, `reader`, `producer`, `request`, `stop_signal`: one file for each class of
+//! - `client`, `stream`, `reader`, `producer`, `worker`, `request`, `stop_signal`: one file for each class of
 //!   `DurableStreams::Native`;
 //! - `subscriptions`: the requests of the subscription APIs;
 //! - `wait`: the one module in which a thread waits; `caller`: which thread and fiber waits;

@@ -344,8 +344,8 @@ impl Reader {
         state.of_batch += units;
     }
 
-    /// Stores that Ruby has a whole batch. `units` is how much of it Ruby got now. Returns the event of that, if somebody
-    /// wants it.
+    /// Stores that Ruby has a whole batch. `units` is how much of it Ruby got now. Returns the event of that, if
+    /// somebody wants it.
     fn advance(&self, ruby: &Ruby, progress: Progress, units: Units) -> Option<Event> {
         let mut state = self.state.lock();
         state.of_batch += units;

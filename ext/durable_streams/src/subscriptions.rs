@@ -1,5 +1,5 @@
-//! The requests of the subscription APIs: functions of `DurableStreams::Native`. Each takes a `Native::Stream` whose URL
-//! is that of the request.
+//! The requests of the subscription APIs: functions of `DurableStreams::Native`. Each takes a `Native::Stream` whose
+//! URL is that of the request.
 
 use std::time::SystemTime;
 

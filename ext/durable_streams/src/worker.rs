@@ -1,4 +1,5 @@
-//! `DurableStreams::Native::Worker`: a worker of one subscription. It decides; `lib/durable_streams/worker` has the threads.
+//! `DurableStreams::Native::Worker`: a worker of one subscription. It decides; `lib/durable_streams/worker` has the
+//! threads.
 
 use std::time::Instant;
 
@@ -110,8 +111,8 @@ impl Worker {
         self.with_machine(|machine| machine.poll_end().is_some())
     }
 
-    /// `request`: sends the request that `poll` has announced, and waits for its end. Raises what value callables raise,
-    /// or what interrupts the wait: the request may have been carried out then.
+    /// `request`: sends the request that `poll` has announced, and waits for its end. Raises what value callables
+    /// raise, or what interrupts the wait: the request may have been carried out then.
     fn request(ruby: &Ruby, this: &Self) -> Result<(), Error> {
         guard(ruby, || {
             // May raise, so the request is taken after it.

@@ -7,7 +7,8 @@
 //!   response says.
 //! - [`url`]: parses and joins the URLs that users pass.
 //! - [`redirect`]: which redirects a request follows. [`redirected`]: where they led it.
-//! - [`meaning`]: maps a response to an [`error`]. [`advice`]: what to do about it. [`retry`]: decides whether a request is sent again.
+//! - [`meaning`]: maps a response to an [`error`]. [`advice`]: what to do about it. [`retry`]: decides whether a
+//!   request is sent again.
 //! - [`append`]: which appends share a request, and which caller sends it.
 //! - [`read`]: the position of a reader, and its next request. [`sse`] and [`json`] decode the responses.
 //! - [`producer`]: the idempotent producer.

@@ -107,8 +107,8 @@ fn decoded<const SIZE: usize>(text: &str) -> Option<[u8; SIZE]> {
     BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }
 
-/// Whether the server has sent a request with this `Webhook-Signature` and this body, at most `tolerance` ago. One valid
-/// signature is enough. `verify` checks an Ed25519 signature: key, message, signature.
+/// Whether the server has sent a request with this `Webhook-Signature` and this body, at most `tolerance` ago. One
+/// valid signature is enough. `verify` checks an Ed25519 signature: key, message, signature.
 ///
 /// # Errors
 /// Why not.

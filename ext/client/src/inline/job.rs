@@ -1,5 +1,5 @@
-//! Jobs: requests that have not started. A job runs on the runtime's threads ([`AnyJob::spawn`]), or inline, on the thread
-//! that waits for it (`AnyJob::into_inline`).
+//! Jobs: requests that have not started. A job runs on the runtime's threads ([`AnyJob::spawn`]), or inline, on the
+//! thread that waits for it (`AnyJob::into_inline`).
 
 use std::any::Any;
 use std::future::Future;

@@ -21,8 +21,8 @@ use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime;
 
-/// How many inline runtimes a process has at most: so many for each core, and so many altogether. Further requests run on
-/// the threads of the process's runtime. More save little, and each has four descriptors: see bench/README.md.
+/// How many inline runtimes a process has at most: so many for each core, and so many altogether. Further requests run
+/// on the threads of the process's runtime. More save little, and each has four descriptors: see bench/README.md.
 const FOR_EACH_CORE: usize = 3;
 const MOST: usize = 32;
 

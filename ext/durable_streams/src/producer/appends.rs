@@ -43,8 +43,8 @@ impl Producer {
         })
     }
 
-    /// The producer of a Ruby object. magnus's conversion raises for other objects, and so has to call `rb_protect`. That
-    /// is a tenth of an append's instructions (212 of 2,240 for a message of 103 bytes, Ruby's call included).
+    /// The producer of a Ruby object. magnus's conversion raises for other objects, and so has to call `rb_protect`.
+    /// That is a tenth of an append's instructions (212 of 2,240 for a message of 103 bytes, Ruby's call included).
     ///
     /// # Safety
     ///
@@ -52,7 +52,8 @@ impl Producer {
     /// producer.
     unsafe fn of(object: &Value) -> &Self {
         let api = stable_api::get_default();
-        // SAFETY: the caller guarantees the class. The Ruby object owns the producer, and is alive while it is borrowed.
+        // SAFETY: the caller guarantees the class. The Ruby object owns the producer, and is alive while it is
+        // borrowed.
         unsafe { &*api.rtypeddata_get_data(object.as_raw()).cast::<Self>() }
     }
 }

@@ -43,8 +43,8 @@ static ALL: AtomicPtr<Parker> = AtomicPtr::new(std::ptr::null_mut());
 /// Parkers that no thread uses. Each process has its own: at a fork another Ractor may have locked it.
 static UNUSED: ProcessLocal<Mutex<Vec<Arc<Parker>>>> = ProcessLocal::new();
 /// What notifies all threads of a process, which saves a descriptor for each of them. An interrupt, which is rare, then
-/// wakes all threads that run inline jobs, and each checks whether it is meant. A pipe cannot be shared: it would fill up
-/// unless a thread empties it, and that would hide the notification from the others.
+/// wakes all threads that run inline jobs, and each checks whether it is meant. A pipe cannot be shared: it would fill
+/// up unless a thread empties it, and that would hide the notification from the others.
 #[cfg(target_os = "linux")]
 static SHARED_NOTIFIER: ProcessLocal<Notifier> = ProcessLocal::new();
 
@@ -145,8 +145,8 @@ impl Parker {
         }
     }
 
-    /// A descriptor for a thread that does not sleep on the parker itself. Every interrupt causes an event of it, though
-    /// it may be readable already: watch it edge-triggered.
+    /// A descriptor for a thread that does not sleep on the parker itself. Every interrupt causes an event of it,
+    /// though it may be readable already: watch it edge-triggered.
     ///
     /// # Errors
     /// The system's error, for instance too many open files.

@@ -82,9 +82,9 @@ pub enum AppendAction<C> {
 /// none of them, they are sent again in two halves: one append may be invalid, or the request was too large.
 ///
 /// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server
-/// may have stored it, it does not change: an append remains in it although its caller has abandoned it. An append fails
-/// at the first failed try after its `DELIVERY_TIMEOUT`, which begins with its arrival, because it may have waited for
-/// earlier requests. The request is sent again for the others.
+/// may have stored it, it does not change: an append remains in it although its caller has abandoned it. An append
+/// fails at the first failed try after its `DELIVERY_TIMEOUT`, which begins with its arrival, because it may have
+/// waited for earlier requests. The request is sent again for the others.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
     /// The appends of the current request.
@@ -370,8 +370,8 @@ impl<C: Caller> AppendBatch<C> {
         };
     }
 
-    /// The tries of the request, which begin now if they have not begun. With `exactly_once` they end with the time of the
-    /// newest append, which has the most time left.
+    /// The tries of the request, which begin now if they have not begun. With `exactly_once` they end with the time of
+    /// the newest append, which has the most time left.
     fn tries(&mut self, now: Instant) -> &mut Tries {
         let waited = self.followers.last().map(|newest| newest.waited(now));
         let once = self.once.as_ref();

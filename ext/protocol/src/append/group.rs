@@ -138,7 +138,8 @@ impl<C: Caller> Group<C> {
         Leader(self.leaders)
     }
 
-    /// The batch of a leader's own append, which arrives `now`. With `exactly_once`, a leader sends that too as [`AppendBatch`] describes.
+    /// The batch of a leader's own append, which arrives `now`. With `exactly_once`, a leader sends that too as
+    /// [`AppendBatch`] describes.
     pub fn own_batch(&mut self, append: Append, caller: C, now: Instant) -> AppendBatch<C> {
         self.batch(vec![Follower {
             append,

@@ -1,6 +1,6 @@
 //! Retries of requests. [`policy`] has the user's settings and the delays between tries. [`tries`] decides whether a
-//! request is sent again. [`patience`] limits the tries of writes that are stored once. [`so_far`] says what is known
-//! after some tries. [`outage`] follows the failures of live reads and producers.
+//! request is sent again. [`patience`] limits the tries where the policy alone does not. [`so_far`] says what is known
+//! after some tries. [`outage`] follows the failures of live reads, producers and workers.
 //!
 //! Nothing here sleeps or reads a clock: the caller waits.
 

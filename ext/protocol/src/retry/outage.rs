@@ -1,4 +1,5 @@
-//! [`Outages`] follows the failed tries of something that goes on for long: a live read or a producer.
+//! [`Outages`] follows the failed tries of something that goes on for long: a live read, a producer or
+//! a worker.
 
 use std::time::{Duration, Instant};
 

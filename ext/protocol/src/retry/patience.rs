@@ -1,5 +1,5 @@
-//! [`Patience`]: how long a failed request is sent again where that is not for the policy alone to decide: for live reads
-//! and for writes that are stored once.
+//! [`Patience`]: how long a failed request is sent again, where the policy alone does not decide that: in live reads
+//! and workers, and for writes that are stored once.
 
 use std::time::Duration;
 

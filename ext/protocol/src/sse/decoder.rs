@@ -161,7 +161,8 @@ impl RawEventDecoder {
         result
     }
 
-    /// How much data of an incomplete event with this name has arrived and was not taken. 0 while the event has no name.
+    /// How much data of an incomplete event with this name has arrived and was not taken. 0 while the event has no
+    /// name.
     pub fn unfinished_bytes(&self, name: &[u8]) -> usize {
         match self.event == name {
             true => self.data.untaken(),

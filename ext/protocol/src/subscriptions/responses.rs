@@ -109,8 +109,8 @@ pub fn claimed(response: Response, context: &Context<'_>) -> Result<Option<Claim
     }
 }
 
-/// Whether there is more to do, as the response to `ack` or `callback` says. It has a meaning only if that has ended the
-/// claim.
+/// Whether there is more to do, as the response to `ack` or `callback` says. It has a meaning only if that has ended
+/// the claim.
 ///
 /// # Errors
 /// If the response is not a success, or says nothing of an ack.

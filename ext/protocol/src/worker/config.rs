@@ -11,8 +11,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// After which statuses and delays a request is sent again. Their number has no limit.
     pub retry: RetryPolicy,
-    /// Whether callables compute header and parameter values. Then a claim that is refused with 401 or 403 is sent again
-    /// once, with new values.
+    /// Whether callables compute header and parameter values. Then a claim that is refused with 401 or 403 is sent
+    /// again once, with new values.
     pub fresh_values: bool,
 }
 

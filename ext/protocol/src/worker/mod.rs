@@ -32,10 +32,10 @@
 //! - **A lost response to an ack.** The ack is sent again, with the offsets that were added meanwhile. If it would have
 //!   ended the claim, a refusal (FENCED) means that it has, as long as the lease cannot have run out.
 //! - **A block that fails.** Its stream is finished in this claim, and not handed out again before a pause, which grows
-//!   with each failure in a row. The claim is given back when the other blocks have returned, so that another worker can
-//!   try. If there was nothing else to do in it, the worker waits a moment before it claims again. It does not wait for
-//!   the end of the pause, because other streams may have news: the server wakes nobody for them as long as the failing
-//!   stream's wake is unclaimed.
+//!   with each failure in a row. The claim is given back when the other blocks have returned, so that another worker
+//!   can try. If there was nothing else to do in it, the worker waits a moment before it claims again. It does not wait
+//!   for the end of the pause, because other streams may have news: the server wakes nobody for them as long as the
+//!   failing stream's wake is unclaimed.
 //! - **Credentials that a claim is refused for.** If callables compute them, it is sent once more with new ones.
 //! - **Wakes that are lost.** A worker that waits for a wake claims now and then without one.
 //! - **An offset that the server refuses.** The stream may have been removed, or created again. A refused request acks

@@ -2,8 +2,8 @@
 //! Processes are killed, and paused for longer than a lease. Clocks jump, requests and responses get lost, late or
 //! doubled, blocks fail, and streams are removed. After that time, all events must be handled soon.
 //!
-//! `WORKER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol worker_sim` runs more seeds, `WORKER_SIM_SEED=7` only
-//! that one. A run that fails prints its seed.
+//! `WORKER_SIM_SEEDS=100000 cargo test -p durable-streams-protocol worker_sim` runs more seeds, `WORKER_SIM_SEED=7`
+//! only that one. A run that fails prints its seed.
 
 mod client;
 mod network;
