@@ -40,6 +40,19 @@ RSpec.describe TestServer do
     expect { start_server(port: taken.port) }.to raise_error(TestServer::StartError, /AddrInUse/)
   end
 
+  it "leaves no process behind if its start is interrupted" do
+    Dir.mktmpdir do |folder|
+      program = File.join(folder, "silent")
+      File.write(program, "#!/bin/sh\necho $$ > #{folder}/new\nmv #{folder}/new #{folder}/pid\nexec sleep 600\n")
+      File.chmod(0o755, program)
+      starting = Thread.new { described_class.start(binary: program) }
+      Thread.pass until File.exist?(File.join(folder, "pid"))
+      starting.kill.join
+      pid = Integer(File.read(File.join(folder, "pid")))
+      expect { Process.kill(0, pid) }.to raise_error(Errno::ESRCH)
+    end
+  end
+
   it "removes only its temporary folder when it stops" do
     Dir.mktmpdir do |saved|
       temporary = start_server

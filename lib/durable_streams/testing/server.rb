@@ -43,10 +43,9 @@ module DurableStreams
       # @raise [StartError] if there is no server program, or it does not start
       def self.start(**options)
         server = new(**options)
-        server.start
-      rescue StandardError
-        server&.stop
-        raise
+        started = server.start
+      ensure
+        server&.stop unless started # also if Timeout or Ctrl-C ends the wait
       end
 
       # @return [String] path of the program: DURABLE_STREAMS_SERVER, or the one on PATH, or the one in cargo's folder
