@@ -105,7 +105,7 @@ module DurableStreams
       @reader, @encoder = ContentType.json?(type) ? json : text(type)
       begin
         @first = @reader.poll(@heartbeat)
-      rescue StandardError
+      rescue StandardError # An interrupt, such as Timeout, ends the request by itself.
         close
         raise
       end

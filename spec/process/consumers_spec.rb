@@ -186,10 +186,11 @@ RSpec.describe DurableStreams::Consumer do
         SmallScheduler.run do
           handles.each_with_index do |handle, number|
             made = described_class.new(handle, checkpoint: DurableStreams::Checkpoint::Memory.new)
-            Fiber.schedule { results << made.run { |batch| results << batch.items } }
+            handled = Thread::Queue.new
+            Fiber.schedule { results << made.run { |batch| handled << batch.items } }
             Fiber.schedule do
               handle.append(number)
-              sleep(0.01) until results.include?([number])
+              results << handled.pop
               made.stop
             end
           end
@@ -202,16 +203,18 @@ RSpec.describe DurableStreams::Consumer do
         policy = DurableStreams::RetryPolicy.new(initial_delay: 1_000, max_delay: 1_000)
         context = DurableStreams.new_context { |config| config.retry_policy = policy }
         handle = DurableStreams::Stream.new(stream.url, context: context)
-        results = []
+        failures = Thread::Queue.new
+        result = nil
         SmallScheduler.run do
-          made = described_class.new(handle, checkpoint: checkpoint, on_error: ->(*) { results << :failed and :retry })
-          Fiber.schedule { results << made.run { raise "again" } }
+          made = described_class.new(handle, checkpoint: checkpoint, on_error: ->(*) { failures << :failed and :retry })
+          Fiber.schedule { result = made.run { raise "again" } }
           Fiber.schedule do
-            sleep(0.01) until results == [:failed]
+            failures.pop
             made.stop
           end
         end
-        expect(results).to eq(%i[failed stopped])
+        expect(result).to eq(:stopped)
+        expect(failures).to be_empty
       end
     end
   end

@@ -15,6 +15,7 @@ if RUBY_VERSION >= "3.1"
 
         def initialize(&left)
           @parts = []
+          @written = Thread::Queue.new
           @left = left
         end
 
@@ -22,6 +23,12 @@ if RUBY_VERSION >= "3.1"
           raise Errno::EPIPE if @left&.call(self)
 
           @parts << part
+          @written << part
+        end
+
+        # Waits until one more part was written.
+        def next_part
+          @written.pop
         end
 
         def close
@@ -46,7 +53,7 @@ if RUBY_VERSION >= "3.1"
           body.call(browser)
         end
         Fiber.schedule do
-          sleep(0.01) until browser.parts.count(":\n\n") == 2
+          browser.next_part until browser.parts.count(":\n\n") >= 2
           faults.open("go")
         end
       end
@@ -72,7 +79,7 @@ if RUBY_VERSION >= "3.1"
       SmallScheduler.run do
         browsers.each { |browser| Fiber.schedule { app.call(env)[2].call(browser) } }
         Fiber.schedule do
-          sleep(0.01) until browsers.all? { |browser| browser.parts.any? }
+          browsers.each(&:next_part)
           faults.open("go")
         end
       end
