@@ -98,9 +98,9 @@ RSpec.describe DurableStreams::Context do
       allow(DurableStreams::Native::Stream).to receive(:new)
       context.native_stream("http://host/a", DurableStreams::RequestOptions.normalize(headers, "headers"),
                             DurableStreams::RequestOptions.normalize(params, "params"))
-      given = nil
-      expect(DurableStreams::Native::Stream).to(have_received(:new) { |*, **options| given = options })
-      given.values_at(:headers, :params)
+      options = nil
+      expect(DurableStreams::Native::Stream).to(have_received(:new) { |*arguments| options = arguments.last })
+      options.values_at(:headers, :params)
     end
 
     it "sends the configured headers and parameters" do
