@@ -34,11 +34,11 @@ RSpec.describe NativeGem, without: :gc_pressure do
     Gem::DefaultUserInteraction.use_ui(Gem::SilentUI.new, &block)
   end
 
-  # Only Ruby and this gem: no other gems, no cargo, no compiler.
+  # Only Ruby, the gems that come with it, and this gem: no cargo, no compiler.
   def environment
     folder = File.join(@folder, "gems")
-    { "GEM_HOME" => folder, "GEM_PATH" => folder, "PATH" => File.join(@folder, "empty"), "RUBYLIB" => nil,
-      "RUBYOPT" => nil }
+    { "GEM_HOME" => folder, "GEM_PATH" => [folder, Gem.default_dir].join(File::PATH_SEPARATOR),
+      "PATH" => File.join(@folder, "empty"), "RUBYLIB" => nil, "RUBYOPT" => nil }
   end
 
   def run(program, *arguments)
