@@ -140,7 +140,7 @@ impl ResponseContent {
                 false => end.last,
             },
             progress: self.progress,
-            record: end.record,
+            record: self.payload.into_open_record(),
             brought: end.brought,
             finds_tail_only: self.finds_tail_only,
         })

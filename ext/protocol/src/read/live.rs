@@ -147,11 +147,10 @@ impl ReadMachine {
     ) -> Result<Brought, ReadOutcome> {
         let mut progress = self.control_progress(control)?;
         self.decode(now, &mut batch, data, Some(&progress))?;
-        let ArrivingBatch { payload, mut last } = batch;
-        let is_at_tail = progress.closed || progress.up_to_date && payload.left_to_skip().is_zero();
-        let end = payload.finish(is_at_tail).map_err(|error| self.malformed(error))?;
-        let before = end.last.and_then(|part| last.replace(part));
-        if let Some(before) = before {
+        let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip().is_zero();
+        let finished = batch.payload.finish(is_at_tail);
+        let end = finished.map_err(|error| self.malformed(error))?;
+        if let Some(before) = end.last.and_then(|part| batch.last.replace(part)) {
             self.hand_out(now, before);
         }
         progress.skip = end.left_to_skip;
@@ -168,7 +167,7 @@ impl ReadMachine {
             self.succeeded(now);
         }
         self.values_refreshed = false;
-        self.end_batch(last, progress, end.record);
+        self.end_batch(batch.last, progress, batch.payload.into_open_record());
         Ok(end.brought)
     }
 

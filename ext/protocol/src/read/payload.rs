@@ -110,8 +110,6 @@ pub enum Brought {
 pub struct PayloadEnd {
     /// The last part.
     pub last: Option<Part>,
-    /// The record that the payload breaks off in, if it does not end with a record.
-    pub record: Option<OpenRecord>,
     /// How much must still be skipped: the payload ended before what an earlier try handed out.
     pub left_to_skip: Units,
     /// What the whole payload has brought.
@@ -216,23 +214,15 @@ impl Payload {
     /// The body has ended. Call `next_part` until it returns `None` first.
     ///
     /// `at_tail`: the stream has no more data, so a record that is not complete never will be. Elsewhere the next
-    /// response continues it.
-    pub fn finish(mut self, at_tail: bool) -> Result<PayloadEnd, SplitError> {
+    /// response continues it: see [`Payload::into_open_record`].
+    pub fn finish(&mut self, at_tail: bool) -> Result<PayloadEnd, SplitError> {
         let last = match &mut self.decoder {
             PayloadDecoder::Json(splitter) if at_tail => splitter.finish()?.map(items),
             PayloadDecoder::Json(splitter) => splitter.pause()?.map(items),
             PayloadDecoder::Bytes { .. } => None,
         };
-        let left_to_skip = self.left_to_skip();
-        let record = match self.decoder {
-            PayloadDecoder::Json(splitter) if splitter.is_within_item() => Some(OpenRecord {
-                format: self.format,
-                splitter,
-            }),
-            _ => None,
-        };
         // Without bytes, the last part or the record is from the responses before.
-        let brought = if self.has_parts || self.has_bytes && (last.is_some() || record.is_some()) {
+        let brought = if self.has_parts || self.has_bytes && (last.is_some() || self.is_within_record()) {
             Brought::Data
         } else if last.is_some() {
             Brought::EndOfRecord
@@ -241,10 +231,24 @@ impl Payload {
         };
         Ok(PayloadEnd {
             last,
-            record,
-            left_to_skip,
+            left_to_skip: self.left_to_skip(),
             brought,
         })
+    }
+
+    fn is_within_record(&self) -> bool {
+        matches!(&self.decoder, PayloadDecoder::Json(splitter) if splitter.is_within_item())
+    }
+
+    /// The record that the body breaks off in, if it does not end with a record. Call `finish` first.
+    pub fn into_open_record(self) -> Option<OpenRecord> {
+        match self.decoder {
+            PayloadDecoder::Json(splitter) if splitter.is_within_item() => Some(OpenRecord {
+                format: self.format,
+                splitter,
+            }),
+            _ => None,
+        }
     }
 
     /// How much must still be skipped.
