@@ -21,6 +21,7 @@ mod redirect;
 pub(crate) mod retry;
 mod single;
 mod upload;
+mod whole;
 
 /// Sends the request once and reads its response. `attempt` is the number of the try.
 pub(crate) async fn attempt(

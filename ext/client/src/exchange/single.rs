@@ -10,7 +10,7 @@ use reqwest::{Method, Response, Url};
 use super::failure::{silent, unsent};
 use super::incoming::Incoming;
 use super::observation::{Attempt, Observation};
-use super::{gunzip, in_memory, upload};
+use super::{gunzip, in_memory, upload, whole};
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
@@ -84,7 +84,11 @@ async fn exchange(
     let outcome = match upload::with_silence_limit(limit, &progress, sending).await {
         Some(Ok(response)) => {
             endpoint.client().note_version(response.version());
-            Ok(gunzip::decoded(response))
+            // After a request with a body, a server may reset the stream behind its complete response.
+            Ok(gunzip::decoded(match is_empty {
+                true => whole::checked(response),
+                false => response,
+            }))
         }
         Some(Err(error)) => {
             let proxy = error.url().and_then(|url| pool.proxy_for(url));
