@@ -84,6 +84,15 @@ RSpec.describe "Long-polls of several readers", :faults do
       expect(@reading.map(&:value)).to eq(all)
       expect(batches).to all(be_empty)
     end
+
+    it "are not sent again by each reader at once when the response #{what}" do
+      faults.on("GET", nil, query: long_poll) { |reply| fail.call(reply.wait(:data)) }
+      follow([fault_client(retries: { max_retries: 0 }).stream("/s", content_type: :json)] * readers)
+      wait_for_polls(1)
+      faults.open(:data)
+      expect(@reading.map(&:value)).to all(be_a(DurableStreams::Error))
+      expect(polls).to be < readers # A reader that is late sends its own.
+    end
   end
 
   it "raise the error of a status in every reader" do

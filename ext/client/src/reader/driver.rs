@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel::EventSender;
-use super::shared_poll::{self, Joined, PollLeader, WholeResponse};
+use super::shared_poll::{self, Joined, PollLeader, PollOutcome, WholeResponse};
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 use crate::events::{Event, EventDetails, EventName};
@@ -137,7 +137,7 @@ impl Driver {
         let attempt = self.machine.attempt();
         let request = Arc::new(self.machine.request(Instant::now()));
         let leader = match shared_poll::join(&self.endpoint, &request, attempt).await {
-            Joined::Response(response) => return self.handle_whole(&response),
+            Joined::Outcome(outcome) => return self.handle_outcome(&outcome),
             Joined::Leader(leader) => Some(leader),
             Joined::Alone => None,
         };
@@ -147,12 +147,10 @@ impl Driver {
                 Some(leader) => Box::pin(self.share(leader, response)).await,
                 None => self.handle_head(response),
             },
-            Err(failure) => {
-                if let Some(leader) = leader {
-                    leader.end(None);
-                }
-                self.fail(failure);
-            }
+            Err(failure) => match leader {
+                Some(leader) => self.end_shared(leader, PollOutcome::Failed(failure)),
+                None => self.fail(failure),
+            },
         }
     }
 
@@ -170,11 +168,11 @@ impl Driver {
         self.response = wants_body.then_some(response);
     }
 
-    /// Receives the response, and lets the readers that wait for it have it, if it is a success and small.
+    /// Receives the response, and lets the readers that wait for it have it, if it is small.
     async fn share(&mut self, leader: PollLeader, mut response: Incoming) {
         if !matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT) {
-            leader.end(None);
-            return self.handle_head(response);
+            let response = exchange::read_response(&self.endpoint, Operation::Read, response).await;
+            return self.end_shared(leader, PollOutcome::Refused(response));
         }
         let mut whole = WholeResponse {
             status: response.status(),
@@ -189,14 +187,10 @@ impl Driver {
                     bytes += piece.len();
                     whole.pieces.push(piece);
                 }
-                Ok(None) => {
-                    let whole = Arc::new(whole);
-                    leader.end(Some(Arc::clone(&whole)));
-                    return self.handle_whole(&whole);
-                }
+                Ok(None) => return self.end_shared(leader, PollOutcome::Whole(whole)),
                 Err(error) => {
-                    leader.end(None);
-                    return self.fail(RequestFailure::ResponseLost(error));
+                    let failure = RequestFailure::ResponseLost(error);
+                    return self.end_shared(leader, PollOutcome::Failed(failure));
                 }
             }
         }
@@ -205,9 +199,29 @@ impl Driver {
         self.response = Some(response);
     }
 
-    fn handle_whole(&mut self, response: &WholeResponse) {
-        self.handle_beginning(response);
-        self.machine.handle_end(Instant::now());
+    fn end_shared(&mut self, leader: PollLeader, outcome: PollOutcome) {
+        let outcome = Arc::new(outcome);
+        leader.end(Some(Arc::clone(&outcome)));
+        self.handle_outcome(&outcome);
+    }
+
+    fn handle_outcome(&mut self, outcome: &PollOutcome) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        match outcome {
+            PollOutcome::Whole(response) => {
+                self.handle_beginning(response);
+                self.machine.handle_end(now);
+            }
+            PollOutcome::Refused(response) => {
+                self.machine
+                    .handle_response(now, wall, response.status, &response.headers, None);
+                // Not if the machine wants another request at once.
+                if matches!(self.machine.poll_action(now), ReadAction::ReceiveErrorBody) {
+                    self.machine.handle_error_response(now, wall, response.clone());
+                }
+            }
+            PollOutcome::Failed(failure) => self.fail(failure.clone()),
+        }
     }
 
     fn handle_beginning(&mut self, response: &WholeResponse) {

@@ -4,8 +4,9 @@
 //! of them sends it, and the others wait for its response. (Where 200 threads follow one stream, a delivery takes 40 %
 //! less time and 40 % less processor time then, and the server gets as many requests as it has given out cursors.)
 //!
-//! A session's first request is never shared, so it gets nothing older than the read. Only small responses are shared,
-//! and no failures: the readers that wait for another response send a request of their own.
+//! A session's first request is never shared, so it gets nothing older than the read. Only small responses are shared:
+//! the readers that wait for a large one send requests of their own. They share a failure, too. Each then retries by its
+//! own policy and after its own delay, so a server in trouble does not get the requests of all of them at once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, VacantEntry};
@@ -13,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable_streams_protocol::request::{Request, ResponseTimeout};
+use durable_streams_protocol::request::{Request, RequestFailure, Response, ResponseTimeout};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::sync::SetOnce;
@@ -56,15 +57,25 @@ impl Hash for PollKey {
 type Poll = SetOnce<PollEnd>;
 
 enum PollEnd {
-    /// With this response.
-    Response(Arc<WholeResponse>),
+    /// With this outcome.
+    Shared(Arc<PollOutcome>),
     /// With something that is not shared.
     Unshared,
     /// Its reader has gone.
     Cancelled,
 }
 
-/// A complete response.
+/// The outcome of a long-poll that readers share.
+pub(super) enum PollOutcome {
+    /// A success.
+    Whole(WholeResponse),
+    /// A response with another status.
+    Refused(Response),
+    /// There was no complete response.
+    Failed(RequestFailure),
+}
+
+/// A complete response with content.
 pub(super) struct WholeResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -78,8 +89,8 @@ pub(super) enum Joined {
     Leader(PollLeader),
     /// It sends the request for itself.
     Alone,
-    /// Another reader has sent the same request and got this response.
-    Response(Arc<WholeResponse>),
+    /// Another reader has sent the same request, with this outcome.
+    Outcome(Arc<PollOutcome>),
 }
 
 /// Joins the readers that wait for the same response. `attempt` is the number of the try.
@@ -99,7 +110,7 @@ pub(super) async fn join(endpoint: &Arc<Endpoint>, request: &Arc<Request>, attem
             Entry::Occupied(poll) => Arc::clone(poll.get()),
         };
         match poll.wait().await {
-            PollEnd::Response(response) => return Joined::Response(Arc::clone(response)),
+            PollEnd::Shared(outcome) => return Joined::Outcome(Arc::clone(outcome)),
             PollEnd::Unshared => return Joined::Alone,
             PollEnd::Cancelled => {}
         }
@@ -126,9 +137,9 @@ impl PollLeader {
         (Arc::strong_count(&self.poll) > 1).then_some(self)
     }
 
-    /// Ends the long-poll: with this response, or without one for others.
-    pub(super) fn end(mut self, response: Option<Arc<WholeResponse>>) {
-        self.finish(response.map_or(PollEnd::Unshared, PollEnd::Response));
+    /// Ends the long-poll: with this outcome, or without one for others.
+    pub(super) fn end(mut self, outcome: Option<Arc<PollOutcome>>) {
+        self.finish(outcome.map_or(PollEnd::Unshared, PollEnd::Shared));
     }
 
     fn finish(&mut self, end: PollEnd) {
