@@ -73,6 +73,17 @@ RSpec.describe "Compressed responses", :faults do
     expect(faults.requests.size).to eq(3)
   end
 
+  it "raise ParseError if their compression is another one, also in readers of bytes" do
+    faults.on { |reply| reply.respond(200, "\x0b\x00\x80", **headers, "content-encoding" => "br") }
+    expect { fault_stream.read_bytes.body }.to raise_error(DurableStreams::ParseError, /Content-Encoding "br"/)
+    expect(faults.requests.size).to eq(1)
+  end
+
+  it "may have the Content-Encoding identity" do
+    faults.on { |reply| reply.respond(200, body, **headers, "content-encoding" => "identity") }
+    expect(fault_stream.read_json.to_a).to eq(items)
+  end
+
   it "raise ConnectionError after the retries if they are not gzip" do
     faults.on { |reply| reply.respond(200, body, **headers) }
     expect { fault_stream.read_json.to_a }.to raise_error(DurableStreams::ConnectionError, /broke off/)

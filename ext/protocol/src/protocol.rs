@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 
 /// Where the next read starts. Applications save it as a checkpoint.
 pub const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
@@ -165,6 +165,11 @@ impl fmt::Display for PositionError {
             }
         }
     }
+}
+
+/// How a response is encoded, if it cannot be decoded. The header of one that was decoded has been removed.
+pub fn unknown_coding(headers: &HeaderMap) -> Option<&str> {
+    text(headers, &CONTENT_ENCODING).filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
 }
 
 /// Whether a response is a web page.

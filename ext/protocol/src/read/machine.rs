@@ -21,7 +21,7 @@ use super::outcome::ReadOutcome;
 use super::payload::{Brought, Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
-use crate::protocol::{Media, PositionError};
+use crate::protocol::{self, Media, PositionError};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
 use crate::retry::outage::Outages;
 use crate::retry::policy::Schedule;
@@ -223,6 +223,10 @@ impl ReadMachine {
             }
             self.state = ReadState::ErrorResponse(retry_after(headers, wall));
             return;
+        }
+        if let Some(coding) = protocol::unknown_coding(headers) {
+            let reason = format!("the response has the Content-Encoding {coding:?}, but only gzip was requested");
+            return self.end_malformed(now, reason);
         }
         if let Some(sent) = &mut self.sent {
             sent.has_content = true;
