@@ -24,6 +24,16 @@ RSpec.describe DurableStreams::Consumer, :faults do
     expect(thread.join(AtOnce::SECONDS)&.value).to eq(:stopped)
   end
 
+  it "saves where the stream ended when it began at \"now\", so that another run misses nothing" do
+    saves = Queue.new
+    checkpoint = Struct.new(:load, :saves) { def save(offset) = saves << offset }.new("now", saves)
+    faults.next("GET") { |reply| reply.read("[]", next_offset: "9") }
+    faults.next("GET", &:hang)
+    running(described_class.new(fault_stream, checkpoint: checkpoint, live: :long_poll))
+    faults.wait_for_request(2)
+    expect(saves.pop).to eq("9")
+  end
+
   describe "being stopped" do
     it "ends the lookup of the content type" do
       faults.next("HEAD") { |reply| reply.wait("never") }

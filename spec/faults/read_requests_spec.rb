@@ -42,6 +42,14 @@ RSpec.describe "The requests of a read", :faults do
     end
   end
 
+  it "give a reader that starts at offset now its next_offset before there are data" do
+    faults.next { |reply| reply.read("[]", next_offset: "9") }
+    faults.on(nil, nil, query: { "live" => "long-poll" }, &:hang)
+    reader = stream.read(offset: "now", live: :long_poll)
+    expect(reader.first).to have_attributes(items: [], next_offset: "9", up_to_date?: true)
+    expect(reader.next_offset).to eq("9")
+  end
+
   it "start at the known tail in a second iteration" do
     faults.next { |reply| reply.read("[]", next_offset: "9") }
     faults.on(nil, nil, query: { "live" => "long-poll" }, &:hang)

@@ -81,7 +81,7 @@
 //!                 items.extend(last.map(|part| part.bytes().clone()));
 //!                 next_offset = progress.next_offset;
 //!             }
-//!             ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => {}
+//!             ReadEvent::Length(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => {}
 //!         }
 //!     }
 //!     durable_streams_protocol::error::Result::Ok(())

@@ -83,7 +83,7 @@ impl RequestSender {
                     closed = progress.closed;
                     last.iter().try_for_each(|part| self.search_part(&mut search, part))?;
                 }
-                ReadEvent::Length(_) | ReadEvent::Position(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => {}
+                ReadEvent::Length(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => {}
             }
         }
         Ok(search.found(closed))

@@ -107,11 +107,7 @@ impl EventSender {
     pub(crate) async fn send(&self, event: ReadEvent, permit: Option<OwnedSemaphorePermit>) {
         let bytes = match &event {
             ReadEvent::Part(part) | ReadEvent::End(Some(part), _) => part.bytes().len(),
-            ReadEvent::End(None, _)
-            | ReadEvent::Position(_)
-            | ReadEvent::Length(_)
-            | ReadEvent::Retry(_)
-            | ReadEvent::Outage(_) => 0,
+            ReadEvent::End(None, _) | ReadEvent::Length(_) | ReadEvent::Retry(_) | ReadEvent::Outage(_) => 0,
         };
         let weight = u32::try_from(bytes + OVERHEAD).unwrap_or(WINDOW).min(WINDOW);
         let space = match Arc::clone(&self.channel.space).try_acquire_many_owned(weight) {

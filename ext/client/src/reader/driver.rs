@@ -101,7 +101,7 @@ impl Driver {
                 self.sender.send_unbounded(Ok(ReadEvent::Outage(outage)));
             }
             ReadEvent::Part(_) => self.sender.send(event, None).await,
-            ReadEvent::End(..) | ReadEvent::Position(_) => {
+            ReadEvent::End(..) => {
                 let permit = self.request_permit.take();
                 self.sender.send(event, permit).await;
             }

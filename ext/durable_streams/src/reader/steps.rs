@@ -46,10 +46,6 @@ impl Reader {
                 self.state.lock().has_succeeded = true;
             }
             let step = match event {
-                Some(ReadEvent::Position(position)) => {
-                    self.state.lock().position = position;
-                    continue;
-                }
                 // For its event, which has been delivered.
                 Some(ReadEvent::Retry(_)) => continue,
                 Some(ReadEvent::Outage(outage)) => {

@@ -31,12 +31,6 @@ impl Batch {
         }
     }
 
-    /// The read has found its first position.
-    pub(super) fn begin_at(&mut self, position: &Position) -> ReadEvent {
-        self.start = position.clone();
-        ReadEvent::Position(position.clone())
-    }
-
     /// Some of its content.
     pub(super) fn part(&mut self, part: Part) -> ReadEvent {
         self.add(&part);

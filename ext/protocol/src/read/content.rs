@@ -23,8 +23,6 @@ pub(super) struct ResponseContent {
     expects_empty_array: bool,
     /// How much of this response an earlier try handed out.
     skip: Units,
-    /// The response gives the tail's position only.
-    finds_tail_only: bool,
 }
 
 /// Why a response's content cannot be read.
@@ -47,8 +45,6 @@ pub(super) struct ContentEnd {
     pub(super) record: Option<OpenRecord>,
     /// What the whole response has brought.
     pub(super) brought: Brought,
-    /// Whether the response gives the tail's position only.
-    pub(super) finds_tail_only: bool,
 }
 
 impl ResponseContent {
@@ -93,7 +89,6 @@ impl ResponseContent {
             progress,
             expects_empty_array,
             skip,
-            finds_tail_only: cursor.finds_tail_only(),
         })
     }
 
@@ -142,7 +137,6 @@ impl ResponseContent {
             progress: self.progress,
             record: self.payload.into_open_record(),
             brought: end.brought,
-            finds_tail_only: self.finds_tail_only,
         })
     }
 }

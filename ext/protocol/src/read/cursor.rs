@@ -208,7 +208,7 @@ impl Cursor {
     }
 
     /// Whether the next response gives the tail's position only: a live read begins at `now`.
-    pub fn finds_tail_only(&self) -> bool {
+    fn finds_tail_only(&self) -> bool {
         self.is_live() && self.position.offset == NOW
     }
 

@@ -1,6 +1,6 @@
 //! What a read hands to the application.
 
-use super::cursor::{Mode, Position, Progress};
+use super::cursor::{Mode, Progress};
 use super::payload::Part;
 use crate::retry::outage::OutageEvent;
 use crate::retry::so_far::FailedTry;
@@ -16,8 +16,6 @@ pub enum ReadEvent {
     /// end are one batch. A response that ends inside a record usually has no end event: the next one continues its
     /// batch.
     End(Option<Part>, Progress),
-    /// The position of a live read that began at `now`. There is no data; a later session can continue from it.
-    Position(Position),
     /// A failed try is followed by another one, after a pause.
     Retry(FailedTry),
     /// An outage of a live read begins or ends.

@@ -11,7 +11,7 @@ use super::cursor::Stall;
 use super::event::ReadEvent;
 use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::ReadOutcome;
-use super::payload::{Brought, Format};
+use super::payload::Format;
 use crate::error::{Error, Kind};
 use crate::protocol::Media;
 
@@ -81,10 +81,7 @@ impl ReadMachine {
         if matches!(stall, Stall::None | Stall::Slow) {
             self.succeeded(now);
         }
-        match end.finds_tail_only && end.brought == Brought::Nothing && !end.progress.closed {
-            true => self.events.push_back(self.batch.begin_at(self.cursor.position())),
-            false => self.end_batch(end.last, end.progress, end.record),
-        }
+        self.end_batch(end.last, end.progress, end.record);
         Ok(stall)
     }
 

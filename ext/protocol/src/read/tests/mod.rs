@@ -226,7 +226,7 @@ fn a_read_from_now_requests_the_tail_first() {
     let (mut machine, now) = (machine_at("now", Live::Sse), Instant::now());
     let tail = [(STREAM_NEXT_OFFSET, "3"), (STREAM_UP_TO_DATE, "true")];
     respond(&mut machine, now, 200, &tail, "[]");
-    assert!(matches!(machine.poll_event(), Some(ReadEvent::Position(position)) if position.offset == "3"));
+    assert!(matches!(machine.poll_event(), Some(ReadEvent::End(None, progress)) if progress.next_offset == "3"));
     assert!(machine.request(now).query.contains(&("live", "sse".to_owned())));
 }
 

@@ -139,10 +139,6 @@ impl ReadRun {
             match event {
                 ReadEvent::Length(_) => panic!("only a reader of bytes gets a length"),
                 ReadEvent::Part(part) => self.take(&part),
-                ReadEvent::Position(position) => {
-                    self.succeeded = true;
-                    self.position = position;
-                }
                 ReadEvent::Retry(_) => {}
                 ReadEvent::Outage(outage) => {
                     let begins = matches!(outage.event, OutageEvent::Began { .. });
