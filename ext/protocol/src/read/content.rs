@@ -21,6 +21,9 @@ pub(super) struct ResponseContent {
     is_at_tail: bool,
     /// A reader of bytes gets JSON, and the offset does not change. Then the body must be an empty array.
     expects_empty_array: bool,
+    /// The offset that was requested, if a reader of bytes gets JSON. What was handed out of one array cannot be skipped
+    /// in two others.
+    array_from: Option<String>,
     /// How much of this response an earlier try handed out.
     skip: Units,
 }
@@ -72,11 +75,13 @@ impl ResponseContent {
         if record.is_some_and(|record| record.format != format) {
             return Err(ContentError::TypeChanged);
         }
-        let expects_empty_array = format == Format::Bytes && media == Some(Media::Json) && !cursor.moves(&progress);
+        let is_array = format == Format::Bytes && media == Some(Media::Json);
+        let expects_empty_array = is_array && !cursor.moves(&progress);
         let skip = cursor.position().skip;
         let payload = match record {
             Some(record) => Payload::resume(record.clone(), skip, max_message_bytes),
             None if expects_empty_array => Payload::new(Format::Json, Units(0), max_message_bytes),
+            None if is_array => Payload::array_bytes(skip),
             None => Payload::new(format, skip, max_message_bytes),
         };
         Ok(Self {
@@ -88,6 +93,7 @@ impl ResponseContent {
                 || progress.up_to_date && !cursor.is_live(),
             progress,
             expects_empty_array,
+            array_from: is_array.then(|| cursor.position().offset.clone()),
             skip,
         })
     }
@@ -129,6 +135,9 @@ impl ResponseContent {
             true => self.skip,
             false => end.left_to_skip,
         };
+        if let Some(from) = self.array_from.filter(|_| !self.progress.skip.is_zero()) {
+            (self.progress.next_offset, self.progress.skip) = (from, self.skip);
+        }
         Ok(ContentEnd {
             last: match is_empty_array {
                 true => Some(Part::Bytes(Bytes::from_static(b"[]"))),

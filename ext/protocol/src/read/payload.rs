@@ -131,7 +131,12 @@ pub struct Payload {
 #[derive(Debug)]
 enum PayloadDecoder {
     Json(Splitter),
-    Bytes { left_to_skip: u64 },
+    Bytes {
+        left_to_skip: u64,
+        /// Of a JSON array: the bracket that may be its last byte, and whitespace after it. Handed out at the body's end:
+        /// if the body breaks off and is read again, other items may be there.
+        bracket: Option<Bytes>,
+    },
 }
 
 impl Payload {
@@ -142,7 +147,10 @@ impl Payload {
         };
         let decoder = match form_of(format) {
             Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip.0)),
-            None => PayloadDecoder::Bytes { left_to_skip: skip.0 },
+            None => PayloadDecoder::Bytes {
+                left_to_skip: skip.0,
+                bracket: None,
+            },
         };
         Self {
             format,
@@ -151,6 +159,17 @@ impl Payload {
             ready: VecDeque::new(),
             has_bytes: false,
             has_parts: false,
+        }
+    }
+
+    /// A decoder for a reader of bytes that gets a JSON array.
+    pub fn array_bytes(skip: Units) -> Self {
+        Self {
+            decoder: PayloadDecoder::Bytes {
+                left_to_skip: skip.0,
+                bracket: Some(Bytes::new()),
+            },
+            ..Self::new(Format::Bytes, skip, usize::MAX)
         }
     }
 
@@ -173,13 +192,13 @@ impl Payload {
                 }
                 splitter.push(&piece, |block| ready.push_back(items(block)))
             }
-            PayloadDecoder::Bytes { left_to_skip } => {
+            PayloadDecoder::Bytes { left_to_skip, bracket } => {
                 let skipped = piece.len().min(usize::try_from(*left_to_skip).unwrap_or(usize::MAX));
                 piece.advance(skipped);
                 *left_to_skip -= skipped as u64;
-                if !piece.is_empty() {
-                    ready.push_back(Part::Bytes(piece));
-                }
+                let before = bracket.as_mut().map(|bracket| retain_bracket(bracket, &mut piece));
+                let parts = before.into_iter().chain([piece]).filter(|part| !part.is_empty());
+                ready.extend(parts.map(Part::Bytes));
                 Ok(())
             }
         }
@@ -219,7 +238,10 @@ impl Payload {
         let last = match &mut self.decoder {
             PayloadDecoder::Json(splitter) if at_tail => splitter.finish()?.map(items),
             PayloadDecoder::Json(splitter) => splitter.pause()?.map(items),
-            PayloadDecoder::Bytes { .. } => None,
+            PayloadDecoder::Bytes { bracket, .. } => {
+                let bracket = bracket.take().filter(|bracket| !bracket.is_empty());
+                bracket.map(Part::Bytes)
+            }
         };
         // Without bytes, the last part or the record is from the responses before.
         let brought = if self.has_parts || self.has_bytes && (last.is_some() || self.is_within_record()) {
@@ -255,7 +277,7 @@ impl Payload {
     pub fn left_to_skip(&self) -> Units {
         Units(match &self.decoder {
             PayloadDecoder::Json(splitter) => splitter.left_to_skip(),
-            PayloadDecoder::Bytes { left_to_skip } => *left_to_skip,
+            PayloadDecoder::Bytes { left_to_skip, .. } => *left_to_skip,
         })
     }
 }
@@ -268,6 +290,18 @@ fn form_of(format: Format) -> Option<JsonForm> {
         Format::JsonLines => Some(JsonForm::Lines),
         Format::Bytes => None,
     }
+}
+
+/// Moves the bracket at the end of the piece to `bracket`. Returns what was there, if other bytes follow it.
+fn retain_bracket(bracket: &mut Bytes, piece: &mut Bytes) -> Bytes {
+    let text = piece.trim_ascii_end();
+    if text.is_empty() && !bracket.is_empty() {
+        *bracket = [&bracket[..], &piece[..]].concat().into();
+        piece.clear();
+        return Bytes::new();
+    }
+    let at = if text.ends_with(b"]") { text.len() - 1 } else { piece.len() };
+    std::mem::replace(bracket, piece.split_off(at))
 }
 
 fn items(block: Block) -> Part {

@@ -1,5 +1,6 @@
 //! Tests of the read machine: single cases here and in most modules, random runs in `simulation`.
 
+mod array_bytes;
 mod early_data;
 mod event_streams;
 mod patience;
