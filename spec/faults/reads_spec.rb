@@ -239,6 +239,15 @@ RSpec.describe "Reads through faults", :faults do
       expect([reader.next_offset, faults.requests.size]).to eq(["5", 3])
     end
 
+    it "do not move a read past data that a server leaves out when a long-poll times out" do
+      faults.next { |reply| reply.read("[0]", next_offset: "1") }
+      faults.next { |reply| reply.read("", status: 204, next_offset: "3", closed: true) }
+      faults.next { |reply| reply.read("[1,2]", next_offset: "3", closed: true) }
+      expect(fault_stream.read_json(live: :long_poll).to_a).to eq([0, 1, 2])
+      expect(faults.requests.map { |request| request.params.values_at("offset", "live") })
+        .to eq([["-1", nil], %w[1 long-poll], ["1", nil]])
+    end
+
     it "are not an error if their offset moves, because a server may skip deleted data" do
       6.times do |n|
         faults.on("GET", nil, query: { "offset" => n.zero? ? "-1" : n.to_s }) do |reply|
@@ -256,6 +265,29 @@ RSpec.describe "Reads through faults", :faults do
         .to raise_error(DurableStreams::ConnectionError, /event stream ended at once/)
       # There are more if the machine is so slow that one of them did not end at once.
       expect(faults.requests.size).to be >= 3
+    end
+  end
+
+  describe "responses that end before the position, as of a stream that was deleted and created again" do
+    { "empty" => "[]", "with data" => "[7]", "without a body" => "" }.each do |what, body|
+      FaultReads::MODES.each do |mode|
+        it "are not taken for the stream's, and raise if there is nothing else (#{what}, live: :#{mode})" do
+          faults.on("GET") { |reply| reply.read(body, next_offset: "4", closed: true) }
+          faults.on("GET", nil, query: { "live" => "sse" }) do |reply|
+            reply.sse.data(body.empty? ? "[]" : body).control("4", closed: true).finish
+          end
+          reader = fault_stream.read_json(offset: "5", live: mode)
+          items = []
+          expect { reader.each { |item| items << item } }.to raise_error(DurableStreams::FetchError, /created again/)
+          expect([items, reader.next_offset, reader.stream_closed?]).to eq([[], "5", false])
+        end
+      end
+    end
+
+    it "are only an outage if they come from a server that lags behind" do
+      faults.next("GET") { |reply| reply.read("[4]", next_offset: "4") }
+      faults.on("GET") { |reply| reply.read("[6]", next_offset: "6") }
+      expect(fault_stream.read_json(offset: "5").to_a).to eq([6])
     end
   end
 

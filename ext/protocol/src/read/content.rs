@@ -88,9 +88,10 @@ impl ResponseContent {
             media,
             format,
             payload,
-            is_at_tail: progress.closed
-                || flag(headers, &protocol::STREAM_UP_TO_DATE)
-                || progress.up_to_date && !cursor.is_live(),
+            is_at_tail: !cursor.leaves_out_data(&progress)
+                && (progress.closed
+                    || flag(headers, &protocol::STREAM_UP_TO_DATE)
+                    || progress.up_to_date && !cursor.is_live()),
             progress,
             expects_empty_array,
             array_from: is_array.then(|| cursor.position().offset.clone()),

@@ -228,6 +228,21 @@ impl Cursor {
         !matches!(from, START | NOW) && (progress.next_offset == START || progress.next_offset.as_str() < from)
     }
 
+    /// Whether a response surely ends before the current position, so that its data, if it has any, are others than
+    /// those after the position. A server to which the position is beyond its tail may send what comes after that tail:
+    /// the stream was created again, or the server lags behind. Only offsets of the same size are compared: some servers
+    /// count without leading zeros.
+    pub fn is_before_position(&self, progress: &Progress) -> bool {
+        progress.next_offset.len() == self.position.offset.len() && self.goes_back(progress)
+    }
+
+    /// Whether a long-poll that timed out has another offset than it began with. Some servers report the tail at the end
+    /// of the wait, and do not send what was appended meanwhile.
+    pub fn leaves_out_data(&self, progress: &Progress) -> bool {
+        let timed_out = progress.mode == Mode::LongPoll && progress.status == StatusCode::NO_CONTENT;
+        timed_out && self.moves(progress)
+    }
+
     /// Counts what was handed out of an incomplete response.
     pub fn handed_out(&mut self, units: Units) {
         self.position.skip += units;
@@ -235,16 +250,19 @@ impl Cursor {
 
     /// A response is complete. `took`: the time since the request.
     ///
-    /// An empty response never moves the position back, since the data in between would be handed out again. In this
-    /// case the method changes `progress` to the current position. And a response that ends before what was handed out
-    /// is not up to date, whatever it says.
+    /// An empty response never moves the position back, since the data in between would be handed out again. Nor does a
+    /// long-poll that timed out move it: a catch-up request finds out what there is. In these cases the method changes
+    /// `progress` to the current position, neither up to date nor the end. And a response that ends before what was
+    /// handed out is not up to date, whatever it says.
     pub fn advance(&mut self, progress: &mut Progress, brought: Brought, took: Duration) -> Stall {
         let empty = brought == Brought::Nothing;
         let (moved, back) = (self.moves(progress), empty && self.goes_back(progress));
         let was_caught_up = self.caught_up;
-        if back {
+        let leaves_out_data = !back && self.leaves_out_data(progress);
+        if back || leaves_out_data {
             progress.next_offset.clone_from(&self.position.offset);
             progress.skip = self.position.skip;
+            (progress.up_to_date, progress.closed) = (false, false);
         }
         self.position = Position {
             offset: progress.next_offset.clone(),
@@ -252,14 +270,14 @@ impl Cursor {
             skip: progress.skip,
         };
         progress.up_to_date &= progress.skip.is_zero() || progress.closed;
-        self.caught_up |= progress.up_to_date;
+        self.caught_up = !leaves_out_data && (self.caught_up || progress.up_to_date);
         self.closed = progress.closed;
+        if back {
+            return Stall::Back;
+        }
         if !empty || self.next() == ReadStep::End {
             self.idle_responses = 0;
             return Stall::None;
-        }
-        if back {
-            return Stall::Back;
         }
         if !moved && !progress.up_to_date {
             return Stall::Failing;

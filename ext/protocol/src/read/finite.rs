@@ -39,6 +39,9 @@ impl ReadMachine {
             }
             Err(ContentError::TypeChanged) => return self.end_malformed(now, TYPE_CHANGED),
         };
+        if self.cursor.is_before_position(content.progress()) {
+            return self.end_request(now, ReadOutcome::Complete(Stall::Back));
+        }
         if let Some(media) = content.media() {
             self.cursor.learn_media(media);
         }

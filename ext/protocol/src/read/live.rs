@@ -146,6 +146,9 @@ impl ReadMachine {
         control: ControlEvent,
     ) -> Result<Brought, ReadOutcome> {
         let mut progress = self.control_progress(control)?;
+        if self.cursor.is_before_position(&progress) {
+            return Err(ReadOutcome::Complete(Stall::Back));
+        }
         self.decode(now, &mut batch, data, Some(&progress))?;
         let is_at_tail = progress.closed || progress.up_to_date && batch.payload.left_to_skip().is_zero();
         let finished = batch.payload.finish(is_at_tail);

@@ -300,7 +300,11 @@ fn retain_bracket(bracket: &mut Bytes, piece: &mut Bytes) -> Bytes {
         piece.clear();
         return Bytes::new();
     }
-    let at = if text.ends_with(b"]") { text.len() - 1 } else { piece.len() };
+    let at = if text.ends_with(b"]") {
+        text.len() - 1
+    } else {
+        piece.len()
+    };
     std::mem::replace(bracket, piece.split_off(at))
 }
 

@@ -131,10 +131,32 @@ fn an_empty_response_does_not_move_the_position_back() {
 }
 
 #[test]
-fn a_response_that_goes_back_and_ends_the_read_is_no_failure() {
-    let mut cursor = Cursor::new(Live::Off, Position::new("5", None), None);
-    let stall = cursor.advance(&mut progress("4", true, false), Brought::Nothing, Duration::ZERO);
-    assert_eq!((stall, cursor.next()), (Stall::None, ReadStep::End));
+fn an_empty_response_that_goes_back_is_neither_up_to_date_nor_the_end() {
+    for (live, closed) in [(Live::Off, false), (Live::Off, true), (Live::LongPoll, true)] {
+        let mut cursor = Cursor::new(live, Position::new("5", None), None);
+        let mut back = progress("4", true, closed);
+        let stall = cursor.advance(&mut back, Brought::Nothing, Duration::ZERO);
+        assert_eq!((stall, back.up_to_date, back.closed), (Stall::Back, false, false));
+        assert_eq!(cursor.next(), ReadStep::Request(Mode::CatchUp));
+    }
+}
+
+#[test]
+fn a_catch_up_request_follows_a_long_poll_that_timed_out_with_another_offset() {
+    for closed in [false, true] {
+        let mut cursor = at(Live::LongPoll);
+        cursor.advance(&mut progress("5", true, false), Brought::Data, Duration::ZERO);
+        cursor.handed_out(Units(2));
+        let mut poll = Progress {
+            status: 204,
+            mode: Mode::LongPoll,
+            ..progress("7", true, closed)
+        };
+        let stall = cursor.advance(&mut poll, Brought::Nothing, Duration::from_secs(30));
+        assert_eq!((stall, &poll.next_offset[..], poll.skip), (Stall::None, "5", Units(2)));
+        assert_eq!((poll.up_to_date, poll.closed), (false, false));
+        assert_eq!(cursor.next(), ReadStep::Request(Mode::CatchUp));
+    }
 }
 
 #[test]

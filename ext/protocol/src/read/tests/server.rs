@@ -168,6 +168,23 @@ impl ReadServer {
         response
     }
 
+    /// The response of a server whose tail is before the offset: data from before it, or none.
+    pub(super) fn respond_before(&mut self, rng: &mut Rng, request: &Request) -> ServerResponse {
+        let mut request = request.clone();
+        let Some((_, offset)) = request.query.iter_mut().find(|(name, _)| *name == "offset") else {
+            return self.respond(rng, &request);
+        };
+        let from: u64 = offset.parse().unwrap_or(0);
+        if from == 0 {
+            return self.respond(rng, &request);
+        }
+        *offset = (rng.u64(..from)).to_string();
+        self.lagging_tail = Some(rng.u64(offset.parse().unwrap()..from));
+        let response = self.respond(rng, &request);
+        self.lagging_tail = None;
+        response
+    }
+
     /// The response to a read.
     pub(super) fn respond(&self, rng: &mut Rng, request: &Request) -> ServerResponse {
         let param = |name: &str| request.query.iter().find(|(known, _)| *known == name);
@@ -185,9 +202,12 @@ impl ReadServer {
     }
 
     /// The response to a long-poll that timed out.
-    fn poll_timeout(&self) -> ServerResponse {
+    pub(super) fn poll_timeout(&self) -> ServerResponse {
         let mut response = ServerResponse::error(204, &[(STREAM_UP_TO_DATE, "true"), (STREAM_CURSOR, "c")]);
         response.set(STREAM_NEXT_OFFSET, &offset(self.tail()));
+        if self.is_closed() {
+            response.set(STREAM_CLOSED, "true");
+        }
         response.body.clear();
         response.takes_ms = 20_000;
         response

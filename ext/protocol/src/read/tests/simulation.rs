@@ -16,7 +16,7 @@ use super::{
     options,
 };
 use crate::error::{Error, Kind};
-use crate::protocol::STREAM_NEXT_OFFSET;
+use crate::protocol::{NOW, STREAM_NEXT_OFFSET};
 use crate::request::{Request, RequestFailure, Response};
 use crate::retry::outage::OutageEvent;
 
@@ -36,6 +36,12 @@ enum NetworkFault {
     Lag,
     /// An event stream ends with an error event.
     ErrorEvent,
+    /// The server refuses an event stream.
+    RefusesSse,
+    /// A long-poll times out while data arrive: the response has the new tail.
+    TimesOutLate,
+    /// A server to which the position is beyond the tail sends what it has instead.
+    DataBefore,
 }
 
 struct ReadRun {
@@ -65,7 +71,7 @@ impl ReadRun {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let live = [Live::Off, Live::LongPoll, Live::Sse, Live::Auto][rng.usize(..4)];
-        let options = options("", live);
+        let options = options(["", "now"][usize::from(rng.u32(..5) == 0)], live);
         let form = [ServerForm::Arrays, ServerForm::Lines, ServerForm::Sequence][rng.usize(..3)];
         let max_size = match form {
             ServerForm::Arrays => rng.u64(1..12),
@@ -152,6 +158,9 @@ impl ReadRun {
                         self.take(&part);
                     }
                     self.idle_requests = 0;
+                    if self.position.offset == NOW {
+                        self.handed_out = self.server.items_before(&progress.next_offset);
+                    }
                     self.position = Position {
                         offset: progress.next_offset.clone(),
                         cursor: progress.cursor,
@@ -191,7 +200,7 @@ impl ReadRun {
             return None;
         }
         self.remaining_faults -= 1;
-        Some(match self.rng.u32(..10) {
+        Some(match self.rng.u32(..13) {
             0 => NetworkFault::Refused,
             1 => NetworkFault::ResponseLost,
             2 | 3 => NetworkFault::Cut,
@@ -200,6 +209,9 @@ impl ReadRun {
             6 => NetworkFault::Status(429),
             7 => NetworkFault::ErrorEvent,
             8 => NetworkFault::Lag,
+            9 => NetworkFault::RefusesSse,
+            10 => NetworkFault::TimesOutLate,
+            11 => NetworkFault::DataBefore,
             _ => NetworkFault::Stale,
         })
     }
@@ -220,6 +232,7 @@ impl ReadRun {
         self.last_offset = offset;
         assert!(self.idle_requests < 12, "too many requests without a pause or progress");
         let is_sse = request.query.contains(&("live", "sse".to_owned()));
+        let is_long_poll = request.query.contains(&("live", "long-poll".to_owned()));
         // Caches do not store SSE streams.
         let fault = self.fault().filter(|fault| *fault != NetworkFault::Stale || !is_sse);
         let response = match fault {
@@ -231,9 +244,13 @@ impl ReadRun {
             Some(NetworkFault::Stale) => stale(self.server.form, &request),
             Some(NetworkFault::Lag) => self.server.respond_late(&mut self.rng, &request),
             Some(NetworkFault::ErrorEvent) if is_sse => self.error_event(&request),
-            Some(NetworkFault::Cut | NetworkFault::Silent | NetworkFault::ErrorEvent) | None => {
-                self.server.respond(&mut self.rng, &request)
+            Some(NetworkFault::RefusesSse) if is_sse && self.options.live == Live::Auto => self.error_response(406),
+            Some(NetworkFault::TimesOutLate) if is_long_poll => self.server.poll_timeout(),
+            // A patient read does not retry here, and what an event stream sends before its control event counts.
+            Some(NetworkFault::DataBefore) if !is_sse && !self.patient => {
+                self.server.respond_before(&mut self.rng, &request)
             }
+            _ => self.server.respond(&mut self.rng, &request),
         };
         self.deliver(&response, fault);
     }
