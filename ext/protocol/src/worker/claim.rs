@@ -13,8 +13,8 @@ pub(super) struct GrantedClaim {
     pub lease_ttl: Duration,
     /// When its request was sent.
     claimed_at: Instant,
-    /// When the last request was sent that has prolonged the lease. The first one is the claim's own.
-    prolonged_at: Instant,
+    /// When the lease began, at the earliest: when the last request was sent that has begun or prolonged it.
+    lease_began: Instant,
     /// Streams that no block has got yet.
     pub waiting: VecDeque<ClaimedStream>,
     /// Whether the end has begun: [`GrantedClaim::is_ending`] was true, or a request that ends the claim was sent. Only
@@ -38,7 +38,7 @@ impl GrantedClaim {
             lease: claim.lease,
             lease_ttl: claim.lease_ttl,
             claimed_at: sent,
-            prolonged_at: sent,
+            lease_began: sent,
             waiting,
             end_begun: false,
             end_in_doubt: false,
@@ -54,17 +54,17 @@ impl GrantedClaim {
 
     /// A request that prolongs the lease was sent at `sent` and succeeded.
     pub(super) fn prolong(&mut self, sent: Instant) {
-        self.prolonged_at = sent;
+        self.lease_began = sent;
     }
 
-    /// The lease lasts at least until then: the server has begun to count after the request was sent.
+    /// The lease lasts at least until then.
     pub(super) fn valid_until(&self) -> Instant {
-        self.prolonged_at + self.lease_ttl
+        self.lease_began + self.lease_ttl
     }
 
     /// When to prolong the lease.
     pub(super) fn prolong_at(&self) -> Instant {
-        self.prolonged_at + self.lease_ttl / 3
+        self.lease_began + self.lease_ttl / 3
     }
 
     /// When it begins to end, however often the lease was prolonged, so that the next claim has the streams that got
