@@ -54,6 +54,24 @@ RSpec.describe "A signal while the main thread waits and other threads are block
     @lock ||= Tempfile.new.tap { |file| file.flock(File::LOCK_EX) }
   end
 
+  # Ruby runs the handler when the append is about to wait: it has just validated its data.
+  it "may append to the same stream in its handler, before the request of the main thread has begun" do
+    faults.on("POST") { |reply| reply.respond(204, "", **FaultHelpers::OFFSET) }
+    ended = ChildProcess.program(<<~RUBY, faults.url)
+      stream = DurableStreams::Client.new(base_url: ARGV[0]).stream("/s", content_type: "application/json")
+      handled = 0
+      trap("USR1") { stream.append(handled += 1) }
+      kill = "sleep(0.005) while Process.kill(:USR1, \#{$$})"
+      killer = Process.spawn(RbConfig.ruby, "--disable=gems", "-e", kill)
+      large = "[\#{"1," * 4_000_000}1]"
+      5.times { stream.append(large) }
+      Process.kill(:KILL, killer)
+      Process.wait(killer)
+      print handled.positive?
+    RUBY
+    expect(ended.output).to eq("true")
+  end
+
   {
     "a head" => "stream.head",
     "an append" => "stream.append(1)",

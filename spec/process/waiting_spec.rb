@@ -72,6 +72,25 @@ RSpec.describe "Waiting" do
         expect(now - started).to be < 0.1 + AtOnce::SECONDS
       end
 
+      it "ends on an interrupt that its mask has deferred until it blocks" do
+        armed = Thread::Queue.new
+        raised = false
+        own_stream = stream # Here: `let` locks, and so blocks.
+        thread = Thread.new do
+          Thread.handle_interrupt(IOError => :on_blocking) do
+            armed << true
+            nil until raised # Ruby looks at interrupts here.
+            call.call(own_stream)
+          end
+        end
+        thread.report_on_exception = false
+        armed.pop
+        thread.raise(IOError, "stop")
+        raised = true
+        took = timed { expect { thread.join }.to raise_error(IOError, "stop") }
+        expect(took).to be < AtOnce::SECONDS
+      end
+
       it "lets another thread make full progress" do
         count = 0
         interrupt(call) do |thread|

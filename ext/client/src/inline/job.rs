@@ -201,6 +201,14 @@ mod inline_job {
     }
 
     impl InlineJob {
+        /// Call it before the thread runs the application's code, if [`InlineJob::run`] has not run yet. That code may
+        /// wait for something that waits for this job.
+        pub fn pause(&mut self) {
+            if let Some(started) = self.0.get_mut() {
+                started.set_paused(true);
+            }
+        }
+
         /// Runs the job on the calling thread until it is done, `poll_other` is ready or `interrupted` returns true.
         /// Calls `interrupted` at the beginning, when `notifier` becomes readable, and once in every `period` if there
         /// is one.
@@ -226,7 +234,7 @@ mod inline_job {
             interrupted: &impl Fn() -> bool,
             mut poll_other: impl FnMut(&mut Context<'_>) -> Poll<A>,
         ) -> RunOutcome<A> {
-            self.resume();
+            self.set_paused(false);
             let Some(InlineRuntime {
                 runtime,
                 notifier: known,
@@ -260,20 +268,19 @@ mod inline_job {
                 .await
             });
             self.done = matches!(outcome, RunOutcome::Done(_));
-            self.paused = !self.done;
-            if self.paused
-                && let Some(pause_hook) = &self.pause_hook
-            {
-                pause_hook(PauseEvent::Paused);
-            }
+            self.set_paused(!self.done);
             outcome
         }
 
-        fn resume(&mut self) {
-            if std::mem::take(&mut self.paused)
+        fn set_paused(&mut self, paused: bool) {
+            if std::mem::replace(&mut self.paused, paused) != paused
                 && let Some(pause_hook) = &self.pause_hook
             {
-                pause_hook(PauseEvent::Resumed);
+                pause_hook(if paused {
+                    PauseEvent::Paused
+                } else {
+                    PauseEvent::Resumed
+                });
             }
         }
     }

@@ -26,6 +26,7 @@ fn wait_until(ended: &mut dyn FnMut(&Waker) -> bool, spins: u32) -> Result<(), E
     // A future that is ready already does not need to release the GVL.
     let mut has_ended = ended(&waker);
     while !has_ended {
+        check_interrupts()?;
         let polled = PolledInterrupts::new();
         without_gvl(parker, || {
             parker.spin(spins);
@@ -36,9 +37,6 @@ fn wait_until(ended: &mut dyn FnMut(&Waker) -> bool, spins: u32) -> Result<(), E
                 }
             }
         });
-        if !has_ended {
-            check_interrupts()?;
-        }
     }
     Ok(())
 }

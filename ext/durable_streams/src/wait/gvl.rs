@@ -112,6 +112,10 @@ impl PolledInterrupts {
 }
 
 /// Runs the pending interrupts of this thread, `trap` handlers included. An exception that they raise is the error.
+///
+/// Call it before each [`without_gvl`], as Ruby's own methods do before they block. A mask
+/// (`Thread.handle_interrupt(... => :on_blocking)`) may have deferred an interrupt until now. Ruby has looked at it once,
+/// and does not end `without_gvl` for it.
 pub(crate) fn check_interrupts() -> Result<(), Error> {
     magnus::rb_sys::protect(|| {
         // SAFETY: on a Ruby thread that holds the GVL. It may raise; `protect` stops the exception, which crosses

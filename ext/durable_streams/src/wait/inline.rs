@@ -62,6 +62,9 @@ impl InlineWait {
     ) -> Result<InlineOutcome<A>, Error> {
         let parker = self.pooled.parker();
         loop {
+            // A trap handler may append to the same stream, and wait for that.
+            self.job.pause();
+            check_interrupts()?;
             let mut ran = Outcome::Ready(RunOutcome::Interrupted);
             let polled = PolledInterrupts::new();
             let interrupted = || parker.take_interrupt() || polled.is_pending();
@@ -75,7 +78,7 @@ impl InlineWait {
             match ran.result(ruby)? {
                 RunOutcome::Done(outcome) => return Ok(InlineOutcome::Done(outcome)),
                 RunOutcome::Other(other) => return Ok(InlineOutcome::Other(other)),
-                RunOutcome::Interrupted => check_interrupts()?,
+                RunOutcome::Interrupted => {}
             }
         }
     }
