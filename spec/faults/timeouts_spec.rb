@@ -37,6 +37,15 @@ RSpec.describe "Timeouts", :faults do
     expect(faults.requests.size).to eq(1)
   end
 
+  it "end the body of a response whose headers are all that matters, although it goes on and on" do
+    faults.on do |reply|
+      reply.head(200, "stream-next-offset" => "7")
+      400.times { reply.chunk("x").delay(0.3) }
+    end
+    took = timed { expect(fault_stream(timeout: limit).append(1).next_offset).to eq("7") }
+    expect(took).to be_between(limit, limit + AtOnce::SECONDS)
+  end
+
   it "do not end a read whose application is slower than the server" do
     body = "[#{(1..3).map { |n| n.to_s * 500_000 }.join(",")}]"
     faults.on { |reply| reply.pieces(100_000).read(body, next_offset: "9") }

@@ -6,6 +6,7 @@ use durable_streams_protocol::redirected::RedirectedTo;
 use durable_streams_protocol::request::{self, ResponseTimeout};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
 
 use super::failure::{broken, silent};
 use super::observation::Observation;
@@ -87,14 +88,16 @@ impl Incoming {
 }
 
 /// Reads a response of which only the status and headers matter. Its body is for error messages, so only the beginning
-/// is read, and a body that breaks off is no error.
+/// is read, and a body that breaks off is no error. Nor is one that goes on for longer than the client's `timeout`, such
+/// as an event stream, which never ends.
 pub(crate) async fn read_response(
     endpoint: &Endpoint,
     operation: Operation,
     mut incoming: Incoming,
 ) -> request::Response {
-    let mut body = BytesMut::new();
+    let (mut body, began) = (BytesMut::new(), Instant::now());
     while body.len() < RESPONSE_BODY_LIMIT
+        && began.elapsed() < endpoint.client().config().timeout
         && let Ok(Some(piece)) = next_piece(endpoint, operation, &mut incoming).await
     {
         body.extend_from_slice(&piece);
