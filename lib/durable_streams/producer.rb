@@ -228,13 +228,16 @@ module DurableStreams
     end
 
     # Flushes and ends the producer; the stream remains open. A second call does nothing.
-    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the producer retries
+    # @param timeout [Numeric, nil] seconds after which to give up; nil: as long as the producer retries, but 5 seconds
+    #   in an `ensure` block of a thread that ends because the process exits
     # @return [nil]
     # @raise [ProducerError] if a message could not be delivered; every call raises it, in any thread
     def close(timeout: nil)
       limit = ProducerOptions.timeout(timeout)
       return if @delivered
 
+      # The process waits for this thread.
+      limit ||= EXIT_LIMIT unless Thread.main.alive?
       finish { @native.close(limit) }
       nil
     end

@@ -67,6 +67,34 @@ RSpec.describe "The end of a process" do
     end
   end
 
+  [["Producer.open", "DurableStreams::Producer.open(stream: stream, producer_id: 'p') { |producer| %s }"],
+   ["a close in an ensure block", <<~RUBY]].each do |name, code|
+     producer = DurableStreams::Producer.new(stream: stream, producer_id: "p")
+     begin
+       %s
+     ensure
+       producer.close
+     end
+   RUBY
+    it "does not wait for long for a thread in #{name} during an outage" do
+      faults.next("POST") { |reply| reply.respond(200, "", "stream-next-offset" => "1") }
+      faults.on("POST") { |reply| reply.wait("never") }
+      faults.on("HEAD") { |reply| reply.respond(200, "", "stream-next-offset" => "0") }
+      program = <<~RUBY
+        client = DurableStreams::Client.new(base_url: ARGV[0])
+        stream = client.stream("/s", content_type: "application/json")
+        Thread.new { #{format(code, "producer.append!(1); producer << 2; $stdout.syswrite('busy'); sleep")} }
+        $stdin.gets
+      RUBY
+      ended = ChildProcess.program(program, faults.url) do |child|
+        child.wait_for(/busy/)
+        child.write("go\n")
+      end
+      expect(ended.took).to be < (5 + 5 + AtOnce::SECONDS)
+      expect(ended.output).to include("1 appended messages did not reach").and match(/timeout of close has passed/)
+    end
+  end
+
   it "comes at once while the main thread waits" do
     ended = run(busy.sub("$stdin.gets", "stream.read(live: :long_poll).each {}")) { |child| child.signal("TERM") }
     expect(ended.status.termsig).to eq(Signal.list["TERM"])
