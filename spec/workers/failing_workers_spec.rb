@@ -156,6 +156,17 @@ on_server_with_subscriptions DurableStreams::Worker, "with failures", :faults do
     expect([subscriptions.claim(id, worker: "next").generation, handled.size]).to eq([2, 0])
   end
 
+  it "handles other subscriptions with its only thread while the response to a claim is missing" do
+    other = subscribe
+    [id, other].each { |each_id| stream_of(each_id, body: 1) }
+    faults.on("POST", %r{/#{id}/claim\z}) { |reply| reply.wait(:claim).forward(server_url).send_response }
+    work([other, id], on: proxied, concurrency: 1) { |stream, _| handled << stream.path }
+    faults.wait_until_waiting(:claim)
+    expect(take(handled)).to eq("#{other}/1")
+    faults.open(:claim)
+    expect(take(handled)).to eq("#{id}/1")
+  end
+
   it "acks other streams although one was removed meanwhile" do
     streams = %w[1 2].map { |name| stream_of(id, name, body: name) }
     release = Queue.new

@@ -9,7 +9,10 @@ module DurableStreams
       RESCUED = [StandardError, ScriptError, SystemStackError, NoMemoryError, SecurityError].freeze
       # So many streams keep their handles, which know their content types.
       MOST_HANDLES = 10_000
-      private_constant :MOST_HANDLES
+      # Seconds. A thread that has waited for a claim for so long does something else. The claim's streams then wait for
+      # a free thread, or for its end.
+      SLOW_CLAIM = 1
+      private_constant :MOST_HANDLES, :SLOW_CLAIM
 
       # @param client [Client]
       # @param keepers [Array<Keeper>]
@@ -68,9 +71,13 @@ module DurableStreams
         @keepers.size.times do
           keeper = @keepers[@next = (@next + 1) % @keepers.size]
           work = keeper.work
-          return [keeper, work] if work || (keeper.claims_now? && !wait_for?(keeper))
+          return [keeper, work] if work || (claims_soon?(keeper) && !wait_for?(keeper))
         end
         nil
+      end
+
+      def claims_soon?(keeper)
+        keeper.claims_now? && !keeper.waits_longer_than?(SLOW_CLAIM)
       end
 
       # Each claim has a thread that waits for it, and that takes the first of its streams. So no more claims are made
@@ -78,7 +85,7 @@ module DurableStreams
       def wait_for_claim(keeper)
         @awaited << keeper
         @changes.notify
-        wait while keeper.claims_now? && !ended?
+        wait(SLOW_CLAIM) while claims_soon?(keeper) && !ended?
         @next = @keepers.index(keeper) - 1
       ensure
         @awaited.delete(keeper)

@@ -51,6 +51,7 @@ module DurableStreams
         @id = id
         @changes = changes
         @process = Process.pid
+        @sent_at = nil
         endpoints = %w[claim ack release].map { |action| subscriptions.endpoint(id, action) }
         @native = Native::Worker.new(name, *endpoints)
       end
@@ -122,6 +123,13 @@ module DurableStreams
         claim_in&.zero? || false
       end
 
+      # @param seconds [Numeric]
+      # @return [Boolean] whether the server has not responded to the present request for longer than this
+      def waits_longer_than?(seconds)
+        sent_at = @sent_at
+        !sent_at.nil? && Worker.now - sent_at > seconds
+      end
+
       # @return [Boolean] whether {#run} has nothing more to do
       def ended?
         @native.ended?
@@ -131,12 +139,19 @@ module DurableStreams
 
       def send_requests(&has_capacity)
         while next_step(&has_capacity) == :request
-          @native.request
+          request
           report_events
           @changes.change { nil }
         end
         error = @native.error
         raise error if error
+      end
+
+      def request
+        @sent_at = Worker.now
+        @native.request
+      ensure
+        @sent_at = nil
       end
 
       def next_step
