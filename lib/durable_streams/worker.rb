@@ -107,7 +107,12 @@ module DurableStreams
       raise ArgumentError, "run requires a block, which receives a stream and a batch" unless block
       raise ThreadError, "this worker is already running: make another one" if @running.locked?
 
-      @running.synchronize { Worker.register(self) { work(block) unless stopped? } }
+      @running.synchronize do
+        @exits = @ended = false # Before the end of the process can find it.
+        Worker.register(self) { work(block) unless stopped? }
+      ensure
+        @changes.change { @ended = true }
+      end
       nil
     end
 
@@ -137,6 +142,7 @@ module DurableStreams
     def begin_exit
       return false if @running.owned?
 
+      @exits = true
       @stop.stop
       @threads&.signal(:exit)
       true
@@ -167,10 +173,10 @@ module DurableStreams
     end
 
     def work(block)
-      @ended = false
       @stop = Native::StopSignal.new # Ends the waits of this run. Takes no lock, so a trap handler can stop it.
       @name ||= "#{Socket.gethostname}:#{Process.pid}:#{SecureRandom.hex(3)}"
       threads = @threads = Threads.new
+      threads.signal(:exit) if @exits # It has begun before there were threads to signal.
       done = false
       prepare(threads, block)
       supervise(threads)
@@ -178,7 +184,6 @@ module DurableStreams
     ensure
       give_up(threads) unless done
       @threads = nil
-      @changes.change { @ended = true }
     end
 
     # Makes what the threads do, and starts them.

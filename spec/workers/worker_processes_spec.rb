@@ -73,6 +73,22 @@ on_server_with_subscriptions DurableStreams::Worker, "in its process" do
     expect_claim_given_back
   end
 
+  it "gives its claim back when the process begins to exit before its threads have started" do
+    program(<<~RUBY)
+      entered, exits, started = Array.new(3) { Queue.new }
+      TracePoint.new(:call) do |call|
+        next unless call.self.equal?(worker)
+
+        entered.push(1) && exits.pop if call.method_id == :work
+        started.push(1) if call.method_id == :supervise
+        exits.push(1) && started.pop if call.method_id == :wait_for_end
+      end.enable
+      Thread.new { worker.run(&forever) }
+      entered.pop
+    RUBY
+    expect(subscriptions.claim(id, worker: "next").streams.first).to be_pending
+  end
+
   it "ends the process if the block calls exit" do
     ended = program("worker.run { exit 3 }")
     expect(ended.status.exitstatus).to eq(3)
