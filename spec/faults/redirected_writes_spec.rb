@@ -185,5 +185,21 @@ RSpec.describe "Redirected writes", :faults do
       stream.append(1)
       expect(leader.requests.map(&:body)).to eq(%w[[2] [1]])
     end
+
+    it "may wait for an append of another thread to the same stream" do
+      faults.next { |reply| reply.wait(:go).respond(204, "stream-next-offset" => "7") }
+      redirect_all
+      leader.on { |reply| reply.respond(204, "stream-next-offset" => "7") }
+      nested = 0
+      stream = client_trusting { (nested += 1) > 1 || in_thread { stream.append(2) }.value }
+               .stream("/s", content_type: :json)
+      first = in_thread { stream.append(0) }
+      faults.wait_until_waiting(:go)
+      second = in_thread { stream.append(1) }
+      Thread.pass until second.stop?
+      faults.open(:go)
+      expect([first, second].map { |thread| thread.join(AtOnce::SECONDS)&.value&.next_offset }).to eq(%w[7 7])
+      expect(leader.requests.map(&:body)).to eq(%w[[2] [1]])
+    end
   end
 end

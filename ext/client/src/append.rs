@@ -19,7 +19,7 @@ use durable_streams_protocol::request::{Request, RequestFailure, Response};
 use tokio::sync::oneshot;
 
 use crate::connections::Pool;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, OriginTrust};
 use crate::exchange::{attempt, retry};
 use crate::fork::{self, ProcessBound};
 use crate::inline::job::{Job, PauseEvent};
@@ -27,9 +27,11 @@ use crate::lock::Mutex;
 use crate::runtime::{TaskFuture, runtime};
 
 mod caller;
+mod pausing_trust;
 
 pub use caller::AppendOutcome;
 use caller::{Caller, unless_abandoned};
+use pausing_trust::PausingTrust;
 
 /// The appends of one handle.
 pub struct Appender {
@@ -168,6 +170,27 @@ impl Appender {
         };
         job.on_pause(on_pause)
     }
+
+    /// `leader` is about to wait for the application.
+    fn pause(self: &Arc<Self>, leader: Leader) {
+        let next = self.group.lock().leader_waits(leader);
+        self.start(next);
+    }
+
+    fn resume(&self, leader: Leader) {
+        self.group.lock().leader_continues(leader);
+    }
+
+    /// Starts the next leader, if there is one.
+    fn start(self: &Arc<Self>, next: Option<Leader>) {
+        // There are followers, so `append` has started the runtime.
+        if let Some(leader) = next
+            && let Ok(runtime) = runtime()
+        {
+            let sending: TaskFuture<()> = Box::pin(LeaderDriver::new(self, leader).send_all());
+            runtime.spawn(sending);
+        }
+    }
 }
 
 /// A number that nobody else has.
@@ -197,12 +220,11 @@ impl LeaderDriver {
 
     /// Call it before the thread that runs this job does something else, which may be an append to the same stream.
     fn pause(&self) {
-        let next = self.appender.group.lock().leader_waits(self.leader);
-        self.start(next);
+        self.appender.pause(self.leader);
     }
 
     fn resume(&self) {
-        self.appender.group.lock().leader_continues(self.leader);
+        self.appender.resume(self.leader);
     }
 
     /// Sends the leader's own append.
@@ -235,17 +257,6 @@ impl LeaderDriver {
         outcome.await.map_or_else(|_| Err(dropped()), |own| own.outcome)
     }
 
-    /// Starts the next leader, if there is one.
-    fn start(&self, next: Option<Leader>) {
-        // There are followers, so `append` has started the runtime.
-        if let Some(leader) = next
-            && let Ok(runtime) = runtime()
-        {
-            let sending: TaskFuture<()> = Box::pin(Self::new(&self.appender, leader).send_all());
-            runtime.spawn(sending);
-        }
-    }
-
     /// Runs `work`, which waits for the application. Another leader sends the followers' appends meanwhile, because the
     /// application may itself append to the same stream, on any thread, and wait for that.
     async fn while_paused<T>(&self, work: impl Future<Output = T>) -> T {
@@ -272,11 +283,25 @@ impl LeaderDriver {
         request: &Request,
         number: u32,
     ) -> std::result::Result<Response, RequestFailure> {
-        let trying = attempt(endpoint, pool, request, number);
+        let pausing = endpoint.origin_trust().map(|trust| self.pausing(endpoint, trust));
+        let trying = attempt(pausing.as_ref().unwrap_or(endpoint), pool, request, number);
         match endpoint.transport() {
             None => trying.await,
             Some(_) => self.while_paused(trying).await,
         }
+    }
+
+    /// The same endpoint. While the application decides whether it trusts an origin, another leader sends, as in
+    /// [`LeaderDriver::while_paused`].
+    fn pausing(&self, endpoint: &Endpoint, trust: &Arc<dyn OriginTrust>) -> Endpoint {
+        let (leader, trust) = (self.leader, Arc::clone(trust));
+        let [pausing, resuming] = [(); 2].map(|()| Arc::clone(&self.appender));
+        let trust = PausingTrust {
+            trust,
+            pause: move || pausing.pause(leader),
+            resume: move || resuming.resume(leader),
+        };
+        endpoint.clone().with_origin_trust(Arc::new(trust))
     }
 
     /// Sends the waiting appends, and those that arrive meanwhile, until none waits or another leader takes over.
@@ -348,7 +373,7 @@ impl Drop for LeaderDriver {
     fn drop(&mut self) {
         if !self.ended {
             let next = self.appender.group.lock().leader_ends(self.leader);
-            self.start(next);
+            self.appender.start(next);
         }
     }
 }

@@ -185,6 +185,11 @@ impl Endpoint {
         }
     }
 
+    /// Who decides which other origins are trusted, if the application does.
+    pub(crate) fn origin_trust(&self) -> Option<&Arc<dyn OriginTrust>> {
+        self.trust.as_ref()
+    }
+
     /// What executes the requests, if it is not the network.
     pub(crate) fn transport(&self) -> Option<&dyn Transport> {
         self.transport.as_deref()
