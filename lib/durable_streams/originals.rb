@@ -17,7 +17,7 @@ module DurableStreams
     # @return [Object] the original if it still encodes to the same text, else the text, which can be appended instead
     def as_appended(original, text)
       original.is_a?(String) || Message.encode(original, true, nil, @encoder).b == text.b ? original : text
-    rescue StandardError, SystemStackError
+    rescue StandardError, ScriptError, SystemStackError
       text
     end
   end

@@ -173,11 +173,13 @@ on_each_server DurableStreams::Producer, "after a failure", :producer do
       expect(failure { missing << 1 }.undelivered).to equal(first.undelivered)
     end
 
-    it "treats a to_json that raises as a change" do
-      missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
-      once = Class.new { def to_json(*) = @asked ? raise(IOError) : (@asked = true).to_s }.new
-      missing << once
-      expect(failure { missing.close }.undelivered).to eq(["true"])
+    [IOError, NotImplementedError].each do |type|
+      it "treats a to_json that raises #{type} as a change" do
+        missing = described_class.new(url: unique_url, producer_id: "writer", linger_ms: 60_000)
+        once = Class.new { define_method(:to_json) { |*| @asked ? raise(type) : (@asked = true).to_s } }.new
+        missing << once
+        expect(failure { missing.close }.undelivered).to eq(["true"])
+      end
     end
   end
 
