@@ -74,7 +74,7 @@ module DurableStreams
       # sending.
       #
       # The library calls it in an at_exit block. A program calls it before something that ends it without such blocks:
-      # `exec`, or `exit!`.
+      # `exec`, `exit!` or `Process.daemon`.
       # @return [nil]
       def flush_before_exit
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
