@@ -321,6 +321,22 @@ on_each_server DurableStreams::Reader do
     expect(thread).to be_alive
   end
 
+  it "raises, and yields nothing of a stream that was deleted and created again with less data" do
+    server = start_server(long_poll_timeout_ms: 500)
+    policy = DurableStreams::RetryPolicy.new(max_retries: 1, initial_delay: 0.01)
+    client = DurableStreams::Client.new(base_url: server.url, retry_policy: policy)
+    stream = client.create(unique_path, content_type: :json)
+    stream << { "text" => "x" * 1000 }
+    thread, seen = in_background { |queue| stream.read_json(live: :long_poll).each { |item| queue << item } }
+    expect(pop(seen)).to include("text")
+    stream.delete
+    stream.create
+    stream << 1 until thread.join(0.05) || !seen.empty?
+    expect { pop(seen) }.to raise_error(DurableStreams::DurableStreamError, /created again|not found/)
+  ensure
+    client&.close
+  end
+
   it "calls callables for every request and omits a header for nil" do
     calls = 0
     counted = client.stream(json.url, headers: { "X-Count" => -> { (calls += 1).to_s }, "X-None" => -> {} },
