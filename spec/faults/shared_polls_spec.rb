@@ -95,6 +95,16 @@ RSpec.describe "Long-polls of several readers", :faults do
     end
   end
 
+  it "are sent again without an error after a silence of live_timeout, also for a reader that joined late" do
+    faults.on("GET", nil, query: long_poll) { |reply| reply.read("[1]", next_offset: "2", closed: true) }
+    faults.next("GET", nil, query: long_poll) { |reply| reply.wait(:data) }
+    hasty = fault_client(timeout: 1, live_timeout: 2, retries: { max_retries: 0 }).stream("/s", content_type: :json)
+    follow([hasty])
+    wait_for_polls(1)
+    sleep 1.5 # The long-poll ends after 3 seconds. Then the late reader has waited for less than live_timeout.
+    expect(hasty.read_json(live: :long_poll).to_a).to eq([1])
+  end
+
   it "raise the error of a status in every reader" do
     faults.on("GET", nil, query: long_poll) { |reply| reply.wait(:data).respond(410) }
     follow

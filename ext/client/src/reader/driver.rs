@@ -137,7 +137,10 @@ impl Driver {
         let attempt = self.machine.attempt();
         let request = Arc::new(self.machine.request(Instant::now()));
         let leader = match shared_poll::join(&self.endpoint, &request, attempt).await {
-            Joined::Outcome(outcome) => return self.handle_outcome(&outcome),
+            Joined::Outcome { sent, outcome } => {
+                self.machine.handle_earlier_request(sent);
+                return self.handle_outcome(&outcome);
+            }
             Joined::Leader(leader) => Some(leader),
             Joined::Alone => None,
         };

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, VacantEntry};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use durable_streams_protocol::request::{Request, RequestFailure, Response, ResponseTimeout};
@@ -58,7 +59,7 @@ type Poll = SetOnce<PollEnd>;
 
 enum PollEnd {
     /// With this outcome.
-    Shared(Arc<PollOutcome>),
+    Shared { sent: Instant, outcome: Arc<PollOutcome> },
     /// With something that is not shared.
     Unshared,
     /// Its reader has gone.
@@ -89,8 +90,8 @@ pub(super) enum Joined {
     Leader(PollLeader),
     /// It sends the request for itself.
     Alone,
-    /// Another reader has sent the same request, with this outcome.
-    Outcome(Arc<PollOutcome>),
+    /// Another reader has sent the same request at this time, with this outcome.
+    Outcome { sent: Instant, outcome: Arc<PollOutcome> },
 }
 
 /// Joins the readers that wait for the same response. `attempt` is the number of the try.
@@ -110,7 +111,12 @@ pub(super) async fn join(endpoint: &Arc<Endpoint>, request: &Arc<Request>, attem
             Entry::Occupied(poll) => Arc::clone(poll.get()),
         };
         match poll.wait().await {
-            PollEnd::Shared(outcome) => return Joined::Outcome(Arc::clone(outcome)),
+            PollEnd::Shared { sent, outcome } => {
+                return Joined::Outcome {
+                    sent: *sent,
+                    outcome: Arc::clone(outcome),
+                };
+            }
             PollEnd::Unshared => return Joined::Alone,
             PollEnd::Cancelled => {}
         }
@@ -122,13 +128,18 @@ pub(super) struct PollLeader {
     /// As long as further readers may wait for the response.
     key: Option<PollKey>,
     poll: Arc<Poll>,
+    sent: Instant,
 }
 
 impl PollLeader {
     fn new(key: PollKey, place: VacantEntry<'_, PollKey, Arc<Poll>>) -> Self {
         let poll = Arc::new(Poll::new());
         place.insert(Arc::clone(&poll));
-        Self { key: Some(key), poll }
+        Self {
+            key: Some(key),
+            poll,
+            sent: Instant::now(),
+        }
     }
 
     /// The same, if readers wait for the response, which has begun. No further ones will.
@@ -139,7 +150,8 @@ impl PollLeader {
 
     /// Ends the long-poll: with this outcome, or without one for others.
     pub(super) fn end(mut self, outcome: Option<Arc<PollOutcome>>) {
-        self.finish(outcome.map_or(PollEnd::Unshared, PollEnd::Shared));
+        let sent = self.sent;
+        self.finish(outcome.map_or(PollEnd::Unshared, |outcome| PollEnd::Shared { sent, outcome }));
     }
 
     fn finish(&mut self, end: PollEnd) {

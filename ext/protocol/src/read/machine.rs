@@ -208,6 +208,13 @@ impl ReadMachine {
         }
     }
 
+    /// Another read has sent the same request, at this time, and they share its outcome.
+    pub fn handle_earlier_request(&mut self, at: Instant) {
+        if let Some(sent) = &mut self.sent {
+            sent.at = at;
+        }
+    }
+
     /// The response's status and headers have arrived. `content_length` is the size of its body, if known.
     pub fn handle_response(
         &mut self,
