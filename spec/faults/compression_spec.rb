@@ -79,9 +79,11 @@ RSpec.describe "Compressed responses", :faults do
     expect(faults.requests.size).to eq(1)
   end
 
-  it "may have the Content-Encoding identity" do
-    faults.on { |reply| reply.respond(200, body, **headers, "content-encoding" => "identity") }
-    expect(fault_stream.read_json.to_a).to eq(items)
+  %w[identity none].each do |coding|
+    it "may have the Content-Encoding #{coding}" do
+      faults.on { |reply| reply.respond(200, body, **headers, "content-encoding" => coding) }
+      expect(fault_stream.read_json.to_a).to eq(items)
+    end
   end
 
   it "raise ConnectionError after the retries if they are not gzip" do

@@ -167,9 +167,11 @@ impl fmt::Display for PositionError {
     }
 }
 
-/// How a response is encoded, if it cannot be decoded. The header of one that was decoded has been removed.
+/// How a response is encoded, if it cannot be decoded. The header of one that was decoded has been removed. Some servers
+/// send `none`, so that a proxy does not compress an event stream.
 pub fn unknown_coding(headers: &HeaderMap) -> Option<&str> {
-    text(headers, &CONTENT_ENCODING).filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+    let is_plain = |coding: &str| ["", "identity", "none"].contains(&coding.to_ascii_lowercase().as_str());
+    text(headers, &CONTENT_ENCODING).filter(|coding| !is_plain(coding))
 }
 
 /// Whether a response is a web page.
