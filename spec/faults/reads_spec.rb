@@ -243,7 +243,8 @@ RSpec.describe "Reads through faults", :faults do
       faults.next { |reply| reply.read("[0]", next_offset: "1") }
       faults.next { |reply| reply.read("", status: 204, next_offset: "3", closed: true) }
       faults.next { |reply| reply.read("[1,2]", next_offset: "3", closed: true) }
-      expect(fault_stream.read_json(live: :long_poll).to_a).to eq([0, 1, 2])
+      # No empty batch between them: it would say that the reader is up to date.
+      expect(fault_stream.read(live: :long_poll).map(&:items)).to eq([[0], [1, 2]])
       expect(faults.requests.map { |request| request.params.values_at("offset", "live") })
         .to eq([["-1", nil], %w[1 long-poll], ["1", nil]])
     end
