@@ -119,6 +119,19 @@ module DurableStreams
       Native.signing_keys(native(["jwks.json"]))
     end
 
+    # The path of a stream as requests have it.
+    # @api private
+    # @param name [String] the argument's name
+    # @param stream [Stream, String] or its path (or URL)
+    # @return [String]
+    # @raise [ArgumentError] if it is neither
+    def path(name, stream)
+      return stream.path if stream.is_a?(Stream)
+      raise ArgumentError, "#{name} must be a path or a Stream, got #{stream.class}" unless stream.is_a?(String)
+
+      Stream.new(stream, context: @context).path
+    end
+
     # @return [String] without credentials
     def inspect
       "#<#{self.class} #{Redaction.url(@context.config.base_url).inspect}>"
@@ -157,14 +170,6 @@ module DurableStreams
       raise ArgumentError, "streams must be an Array, got #{streams.class}" unless streams.is_a?(Array)
 
       streams.map { |stream| path("stream", stream) }
-    end
-
-    # The path of a stream as requests have it.
-    def path(name, stream)
-      return stream.path if stream.is_a?(Stream)
-      raise ArgumentError, "#{name} must be a path or a Stream, got #{stream.class}" unless stream.is_a?(String)
-
-      Stream.new(stream, context: @context).path
     end
 
     def text(name, value)

@@ -87,6 +87,42 @@ on_server_with_subscriptions DurableStreams::Webhook, :faults do
     expect(seen).to be_empty
   end
 
+  {
+    "with a slash before it" => ->(path) { "/#{path}" }, "as a URL" => ->(path) { client.stream(path).url },
+    "decoded" => ->(path) { path.sub("%20", " ") }, "as a Stream" => ->(path) { client.stream(path) }
+  }.each do |notation, notate|
+    it "leaves what comes after an ack to the next webhook, with the path #{notation}" do
+      ready = Queue.new
+      tries = 0
+      receive do |event|
+        offset = ready.pop # Both messages are there. The server says so in the webhook that follows.
+        raise IOError, "on purpose" if (tries += 1) == 1
+
+        seen << event.streams.map(&:acked_offset)
+        event.ack(instance_exec("#{id}/a%20b", &notate), offset)
+      end
+      stream = stream_of(id, "a b")
+      first = stream.append(1).next_offset
+      [first, first, stream.append(2).next_offset].each { |offset| ready << offset }
+      expect([take(seen), take(seen)]).to eq([["-1"], [first]])
+      wait_until_done(stream)
+    end
+  end
+
+  it "raises ArgumentError for an ack of something else than a path or an offset" do
+    errors = Queue.new
+    receive do |event|
+      [[:a, "1"], ["#{id}/1", nil]].each do |arguments|
+        event.ack(*arguments)
+      rescue ArgumentError => e
+        errors << e.message
+      end
+    end
+    stream_of(id, body: 1)
+    expect([take(errors), take(errors)])
+      .to eq(["stream must be a path or a Stream, got Symbol", "offset must be a String, got nil"])
+  end
+
   it "can be done before the block returns" do
     release = Queue.new
     receive do |event|

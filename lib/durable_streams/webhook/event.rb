@@ -49,12 +49,15 @@ module DurableStreams
       end
 
       # Says that a stream is handled up to an offset, and prolongs the lease.
-      # @param stream [Stream, String] or its path
+      # @param stream [Stream, String] or its path (or URL)
       # @param offset [String] such as that of a {JsonBatch}
       # @return [nil]
+      # @raise [ArgumentError] if an argument is invalid
       # @raise [FencedError] if the claim has ended, because the lease ran out
       def ack(stream, offset)
-        path = stream.is_a?(Stream) ? stream.path : stream
+        # As in `streams`: {#done} must find it. The server takes some paths in other notations, too.
+        path = @client.subscriptions.path("stream", stream)
+        Options.instance("offset", offset, String)
         call_back([[path, offset]], done: false)
         @acked[path] = offset
         nil
