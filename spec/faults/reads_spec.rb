@@ -239,6 +239,12 @@ RSpec.describe "Reads through faults", :faults do
       expect([reader.next_offset, faults.requests.size]).to eq(["5", 3])
     end
 
+    it "are no batch if they neither move nor say that there is no more" do
+      faults.next { |reply| reply.read("[]", next_offset: "5", up_to_date: false) }
+      faults.next { |reply| reply.read("[1]", next_offset: "6") }
+      expect(fault_stream.read(offset: "5").map(&:items)).to eq([[1]])
+    end
+
     it "do not move a read past data that a server leaves out when a long-poll times out" do
       faults.next { |reply| reply.read("[0]", next_offset: "1") }
       faults.next { |reply| reply.read("", status: 204, next_offset: "3", closed: true) }

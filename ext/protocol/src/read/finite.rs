@@ -82,14 +82,14 @@ impl ReadMachine {
     fn end_content(&mut self, now: Instant, mut end: ContentEnd) -> Result<Stall, Error> {
         let leaves_out_data = self.cursor.leaves_out_data(&end.progress);
         let stall = self.advance(&mut end.progress, end.brought, self.request_age(now))?;
-        if matches!(stall, Stall::None | Stall::Slow) {
-            self.succeeded(now);
-        }
-        if leaves_out_data || stall == Stall::Back {
-            // Nothing has changed, and a batch without data would say that the read is up to date.
+        if matches!(stall, Stall::Failing | Stall::Back) {
             return Ok(stall);
         }
-        self.end_batch(end.last, end.progress, end.record);
+        self.succeeded(now);
+        // A batch without data says that the read is up to date, and this response says nothing.
+        if !leaves_out_data {
+            self.end_batch(end.last, end.progress, end.record);
+        }
         Ok(stall)
     }
 
