@@ -13,16 +13,22 @@ module DurableStreams
       attr_reader :closed
       # @return [MockProducers]
       attr_reader :producers
+      # @return [Hash{String => String}] the headers about its expiry
+      attr_reader :lifetime
+
+      LIFETIME = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER].freeze
+      private_constant :LIFETIME
 
       # @param content_type [String]
       # @param settings [Hash{String => String}] headers of the request that created it
-      # @param messages [Array]
-      def initialize(content_type, settings: {}, messages: [])
+      # @param source [MockStream, nil] the stream that it is a fork of
+      def initialize(content_type, settings: {}, source: nil)
         @content_type = content_type
         @settings = settings
-        @messages = messages
+        @lifetime = settings.slice(*LIFETIME)
+        @lifetime = source.lifetime if source && @lifetime.empty?
+        @messages = []
         @closed = false
-        @created_closed = settings[STREAM_CLOSED_HEADER] == "true"
         @last_seq = nil
         @producers = MockProducers.new
       end
@@ -32,9 +38,14 @@ module DurableStreams
         essence(@content_type) == "application/json"
       end
 
-      # @return [Boolean] whether it was created with this configuration
-      def created_as?(content_type, settings)
-        (content_type.nil? || essence(content_type) == essence(@content_type)) && settings == @settings
+      # @return [Boolean] whether this is its content type; nil: any
+      def of_type?(content_type)
+        content_type.nil? || essence(content_type) == essence(@content_type)
+      end
+
+      # @return [Boolean] whether creating it again, with this configuration, succeeds
+      def configured_as?(content_type, settings, closed)
+        of_type?(content_type) && settings == @settings && closed == @closed
       end
 
       # @return [Integer] number of messages
@@ -44,21 +55,21 @@ module DurableStreams
 
       # Completes the creation: stores the first content, then closes the stream if it is created closed.
       # @param body [String, nil]
+      # @param closed [Boolean]
       # @return [MockResponse, nil] the error response if the content is invalid
-      def store_first(body)
+      def store_first(body, closed)
         unless body.nil? || body.empty?
           rejection = store(body, empty_allowed: true)
           return rejection if rejection
         end
-        @closed = @created_closed
+        @closed = closed
         nil
       end
 
       # @param status [Integer]
       # @return [MockResponse] the response to HEAD and PUT
       def describe(status)
-        lifetime = @settings.slice(STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER)
-        respond(status, lifetime.merge("content-type" => @content_type))
+        respond(status, @lifetime.merge("content-type" => @content_type))
       end
 
       # @param headers [Hash{String => String}]

@@ -14,7 +14,8 @@ module DurableStreams
     # subscriptions.
     class MockTransport
       # Headers of a stream's configuration. Creating it again must send the same.
-      SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_CLOSED_HEADER].freeze
+      SETTINGS = [STREAM_TTL_HEADER, STREAM_EXPIRES_AT_HEADER, STREAM_FORKED_FROM_HEADER, STREAM_FORK_OFFSET_HEADER,
+                  STREAM_FORK_SUB_OFFSET_HEADER].freeze
       # The response to requests about subscriptions.
       NO_SUBSCRIPTIONS = {
         status: 501, body: { error: { code: "NOT_SUPPORTED",
@@ -32,6 +33,8 @@ module DurableStreams
         # The streams by path; they persist when a test replaces their messages.
         @states = {}
         @deleted = {}
+        # The sources of forks, by the forks' paths.
+        @sources = {}
         # The producers that wrote before the streams were cleared, by path.
         @producers = Hash.new { |producers, path| producers[path] = {} }
         @live_reads = Hash.new { |live_reads, path| live_reads[path] = [] }
@@ -117,6 +120,7 @@ module DurableStreams
           @streams.clear
           @states.each { |path, stream| @producers[path].update(stream.producers.last) }.clear
           @deleted.clear
+          @sources.clear
           @live_reads.each_value { |live_reads| live_reads.each(&:stream_deleted) }.clear
         end
         nil
@@ -266,6 +270,7 @@ module DurableStreams
       # Returns the immediate response. Called under the lock.
       def response_to(request, stream)
         path = request[:path]
+        return MockResponse.new(status: request[:method] == :put ? 409 : 410) if gone?(path)
         return create(path, request) if request[:method] == :put
         return MockResponse.new(status: 404) unless stream
 
@@ -295,15 +300,19 @@ module DurableStreams
           return MockResponse.new(status: 400, body: "Stream-TTL and Stream-Expires-At must not both be given")
         end
 
+        closed = headers[STREAM_CLOSED_HEADER] == "true"
         existing = stream_at(path)
-        return existing.describe(existing.created_as?(type, settings) ? 200 : 409) if existing
+        return existing.describe(existing.configured_as?(type, settings, closed) ? 200 : 409) if existing
 
-        stream = headers.key?(STREAM_FORKED_FROM_HEADER) ? fork(headers, type, settings) : fresh(type, settings)
+        source = headers[STREAM_FORKED_FROM_HEADER]&.then { |forked_from| MockPath.of(forked_from) }
+        stream = source ? fork(source, headers, type, settings) : fresh(type, settings)
         return stream if stream.is_a?(MockResponse)
 
-        rejection = stream.store_first(request[:body])
+        rejection = stream.store_first(request[:body], closed)
         return rejection if rejection
 
+        @sources.reject! { |_, other| other == path } # forks of an earlier stream
+        @sources[path] = source
         store(path, stream)
         changed(path)
         stream.describe(201)
@@ -313,29 +322,36 @@ module DurableStreams
         MockStream.new(type || ContentType::FALLBACK, settings: settings)
       end
 
-      def fork(headers, type, settings)
-        source = stream_at(MockPath.of(headers[STREAM_FORKED_FROM_HEADER]))
-        return MockResponse.new(status: 404) unless source
-
-        copy = MockStream.new(source.content_type, settings: settings)
-        unless copy.created_as?(type, settings)
+      def fork(path, headers, type, settings)
+        source = stream_at(path)
+        return MockResponse.new(status: gone?(path) ? 409 : 404) unless source
+        unless source.of_type?(type)
           return MockResponse.new(status: 409, body: "the source's content type is #{source.content_type}")
         end
 
         count = MockOffset.parse(headers.fetch(STREAM_FORK_OFFSET_HEADER, "now"), source.size)
-        return MockResponse.new(status: 400, body: "no such offset") unless count
+        more = count && after_offset(source, count, headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i)
+        return MockResponse.new(status: 400, body: "no such offset") unless more
 
-        copy.messages.concat(source.messages.first(count), after_offset(source, count, headers))
-        copy
+        fork = MockStream.new(source.content_type, settings: settings, source: source)
+        fork.messages.concat(source.messages.first(count), more)
+        fork
       end
 
-      # Returns the messages (or bytes) of a fork after its offset.
-      def after_offset(source, count, headers)
-        more = headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i
+      # @param more [Integer] number of messages (or bytes)
+      # @return [Array, nil] the messages of a fork after its offset; nil if the source has fewer
+      def after_offset(source, count, more)
         return [] if more.zero?
-        return source.messages[count, more] if source.json?
+        return (source.messages[count, more] if count + more <= source.size) if source.json?
 
-        [source.content(count).byteslice(0, more)]
+        bytes = source.content(count)
+        [bytes.byteslice(0, more)] if more <= bytes.bytesize
+      end
+
+      # @return [Boolean] whether the stream was deleted, and has forks that exist, or are gone themselves
+      def gone?(path)
+        @deleted.key?(path) &&
+          @sources.any? { |fork, source| source == path && (@streams.key?(fork) || gone?(fork)) }
       end
 
       def read(stream, query)
