@@ -176,6 +176,7 @@ RSpec.describe "Waiting" do
       used = ChildProcess.run do
         server = TCPServer.new("127.0.0.1", 0)
         client = DurableStreams::Client.new(base_url: "http://127.0.0.1:#{server.addr[1]}")
+        GC.disable # It would close sockets of earlier examples.
         before = Dir.children("/proc/self/fd").size
         threads.times { |number| Thread.new { client.stream("/s#{number}").head } }
         accepted = Array.new(threads) { server.accept.tap { |socket| socket.readpartial(1) } }
