@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "durable_streams/testing"
+require "rack"
 
 RSpec.describe DurableStreams::EventStream do
   let(:stream) { DurableStreams.stream("http://127.0.0.1:9/s", content_type: :json) }
@@ -33,6 +34,11 @@ RSpec.describe DurableStreams::EventStream do
     expect(described_class.app { nil }.call(env).first).to eq(404)
     expect { described_class.app { "/s" }.call(env) }
       .to raise_error(ArgumentError, /the block's value must be a Stream, or nil for 404, got String/)
+  end
+
+  it "responds to a HEAD request without a body, as Rack::Lint demands" do
+    response = Rack::MockRequest.new(Rack::Lint.new(described_class.app { stream })).request("HEAD", "/")
+    expect([response.status, response["allow"], response.body]).to eq([405, "GET", ""])
   end
 
   it "begins at the offset if the Last-Event-ID is missing or empty" do

@@ -17,7 +17,8 @@ module DurableStreams
       # @param env [Hash] the Rack environment
       # @return [Array(Integer, Hash, Object)] the Rack response
       def call(env)
-        return refuse(405, "allow" => "GET") unless env["REQUEST_METHOD"] == "GET"
+        # Without a body, which a response to HEAD must not have.
+        return [405, { "allow" => "GET", "cache-control" => "no-store" }, []] unless env["REQUEST_METHOD"] == "GET"
 
         stream = @block.call(env) or return refuse(404)
         Options.instance("the block's value", stream, Stream, "a Stream, or nil for 404")
@@ -53,8 +54,8 @@ module DurableStreams
         end
       end
 
-      def refuse(status, **headers)
-        [status, { "content-type" => "text/plain", "cache-control" => "no-store" }.merge(headers), ["#{status}\n"]]
+      def refuse(status)
+        [status, { "content-type" => "text/plain", "cache-control" => "no-store" }, ["#{status}\n"]]
       end
     end
   end
