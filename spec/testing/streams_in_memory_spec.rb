@@ -13,6 +13,14 @@ RSpec.describe DurableStreams::Testing, "streams" do
     expect(DurableStreams.stream("/log").read.first).to have_attributes(data: "a", up_to_date?: true)
   end
 
+  it "can be seeded with Strings only if they are not JSON" do
+    [[["a", 1], "Integer"], [[nil], "NilClass"]].each do |messages, type|
+      expect { mock.seed_stream("/log", messages, content_type: :text) }
+        .to raise_error(ArgumentError, "messages of a stream of text/plain must be Strings, got #{type}")
+    end
+    expect(mock.streams).to be_empty
+  end
+
   it "are found with and without the path of the base_url" do
     DurableStreams.configure { |config| config.base_url = "https://streams.example.com/v1" }
     mock.on(:post, "/fails", status: 400)

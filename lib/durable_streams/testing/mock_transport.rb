@@ -90,13 +90,14 @@ module DurableStreams
       #   others
       # @param content_type [String, Symbol] of a created stream; see {Stream#create}
       # @return [Array] all messages of the stream
+      # @raise [ArgumentError] if messages is no Array, or has anything but Strings on a stream that is not JSON
       def seed_stream(path, messages, content_type: :json)
         path = MockPath.of(path)
         Options.instance("messages", messages, Array, "an Array")
         @lock.synchronize do
-          stream = stream_at(path) || store(path, MockStream.new(ContentType.normalize(content_type)))
-          messages = JSON.parse(DurableStreams.configuration.json_encoder.call(messages)) if stream.json?
-          stream.messages.concat(messages)
+          stream = stream_at(path) || MockStream.new(ContentType.normalize(content_type))
+          stream.messages.concat(seeds(stream, messages))
+          store(path, stream)
           changed(path)
           stream.messages.dup
         end
@@ -222,6 +223,17 @@ module DurableStreams
 
       def empty
         MockStream.new(ContentType::NAMES[:json])
+      end
+
+      # @return [Array] the messages as the stream stores them
+      def seeds(stream, messages)
+        return JSON.parse(DurableStreams.configuration.json_encoder.call(messages)) if stream.json?
+
+        messages.each do |message|
+          next if message.is_a?(String)
+
+          raise ArgumentError, "messages of a stream of #{stream.content_type} must be Strings, got #{message.class}"
+        end
       end
 
       def record(method, url, headers, body)
