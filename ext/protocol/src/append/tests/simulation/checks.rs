@@ -69,7 +69,12 @@ impl AppendRun {
         }
         let result = match &outcome {
             Ok(AppendSuccess { duplicate: true, .. }) => "duplicate",
+            Ok(_) if self.server.closing.contains(&call.id) => "stored and closed",
             Ok(_) => "stored",
+            Err(error) if matches!(error.kind(), Kind::StreamClosed { .. }) => match error.outcome_unknown() {
+                true => "closed, and unknown",
+                false => "closed",
+            },
             Err(error) if error.outcome_unknown() => "unknown",
             Err(error) if rejected(error) => "rejected alone",
             Err(_) => "given up",
@@ -86,12 +91,14 @@ impl AppendRun {
         let id = &call.id;
         let times = self.server.log.iter().filter(|stored| *stored == id).count();
         assert!(times <= 1, "{id} is stored {times} times");
+        let deleted = self.server.deleted.contains(id);
         let outcome = call.outcome.borrow();
         match outcome.as_ref() {
             None => assert!(call.abandoned.get(), "{id} has no outcome"),
-            Some(Ok(_)) => assert_eq!(times, 1, "{id} is not stored"),
+            Some(Ok(_)) => assert!(times == 1 || deleted, "{id} is not stored"),
             Some(Err(error)) => {
-                assert!(times == 0 || error.outcome_unknown(), "{id} is stored: {error}");
+                let is_stored = times > 0 || deleted;
+                assert!(!is_stored || error.outcome_unknown(), "{id} is stored: {error}");
                 let from_another_caller = matches!(error.kind(), Kind::Abandoned);
                 assert!(
                     !from_another_caller,

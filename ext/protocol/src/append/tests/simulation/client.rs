@@ -120,14 +120,15 @@ pub(super) struct ApplicationCode(pub Option<usize>);
 /// A random kind of append whose data is its number.
 pub(super) fn append(rng: &mut Rng, id: Id) -> Append {
     let kind = rng.u32(..12);
+    let closes = rng.u32(..200) == 0;
     let json = kind > 1;
     Append {
         data: Bytes::from(if json { format!("{id}") } else { format!("{id};") }),
         content_type: if json { "application/json" } else { "text/plain" }.into(),
         json,
-        seq: (kind == 2).then(|| format!("{id:08}")),
+        seq: (kind == 2 && !closes).then(|| format!("{id:08}")),
         alone: kind == 3,
-        closes: false,
+        closes,
     }
 }
 

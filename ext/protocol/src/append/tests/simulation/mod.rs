@@ -68,6 +68,16 @@ fn every_append_has_one_true_outcome() {
             "unknown although numbered",
             "apart",
             "not sent in time",
+            "stored and closed",
+            "closed",
+            "closed, and unknown",
+            "close repeated",
+            "closed by another writer",
+            "created again",
+            "late request stored",
+            "late copy",
+            "response of a gateway",
+            "retry after",
         ] {
             let times = counts.get(what).copied().unwrap_or(0);
             assert!(times > seeds / 100, "too rare: {what} ({times})");

@@ -36,7 +36,8 @@ pub(super) struct AppendRun {
     pub(super) interrupts: u32,
     /// Of 1000 steps, in how many everything hangs for a long time.
     hangs: u32,
-    counts: BTreeMap<&'static str, u64>,
+    /// Of 1000 steps, in how many another writer closes the stream, or the stream is deleted and created again.
+    others: u32,
 }
 
 impl AppendRun {
@@ -66,7 +67,7 @@ impl AppendRun {
             abandons: [0, 10, 60][rng.usize(..3)],
             interrupts: [0, 0, 40][rng.usize(..3)],
             hangs: [0, 0, 20][rng.usize(..3)],
-            counts: BTreeMap::new(),
+            others: [0, 0, 5][rng.usize(..3)],
             rng,
         }
     }
@@ -75,8 +76,9 @@ impl AppendRun {
     pub(super) fn run(mut self) -> BTreeMap<&'static str, u64> {
         for _ in 0..100_000 {
             if self.tasks.is_empty() && self.threads.iter().all(Thread::is_done) {
+                self.server.deliver_late();
                 self.check_end();
-                return self.counts;
+                return self.server.counts;
             }
             self.step();
         }
@@ -97,6 +99,12 @@ impl AppendRun {
         }
         if self.once && self.rng.u32(..200) == 0 && self.server.forget(&mut self.rng) {
             self.count("producer forgotten");
+        }
+        if self.rng.u32(..1_000) < self.others {
+            self.server.disturb(&mut self.rng);
+        }
+        if self.rng.u32(..30) == 0 {
+            self.server.deliver_late();
         }
         let idle = |thread: &Thread| thread.call.is_none() && thread.appends > 0;
         let arriving: Vec<usize> = (0..self.threads.len()).filter(|n| idle(&self.threads[*n])).collect();
@@ -127,6 +135,9 @@ impl AppendRun {
     fn arrive(&mut self, thread: usize) {
         let id = self.calls.len() as Id;
         let append = append(&mut self.rng, id);
+        if append.closes {
+            self.server.closing.insert(id);
+        }
         if self.rng.u32(..30) == 0 {
             self.server.invalid.insert(id, [400, 413][self.rng.usize(..2)]);
         }
@@ -260,7 +271,7 @@ impl AppendRun {
     }
 
     pub(super) fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+        self.server.count(what);
     }
 }
 
