@@ -34,6 +34,9 @@ pub(super) struct ProducerClient {
     pub transmits: u64,
     pub batches: u64,
     gap: bool,
+    /// Whether the producer got a 403, and whether a gap followed.
+    pub fenced: bool,
+    pub gap_after_403: bool,
     /// Whether a batch was delivered before the producer failed.
     succeeded: bool,
     /// Whether the last outage event was a beginning.
@@ -68,6 +71,8 @@ impl ProducerClient {
             transmits: 0,
             batches: 0,
             gap: false,
+            fenced: false,
+            gap_after_403: false,
             succeeded: false,
             in_outage: false,
         }
@@ -235,17 +240,20 @@ impl ProducerClient {
         assert!(is_late || is_exhausted, "gave up too soon: {error:?}");
     }
 
-    /// Checks the outcomes of all messages against those that the server stored.
-    pub(super) fn verify(&self, stored: &[Vec<u8>], must_succeed: bool) {
+    /// The tokens of the messages that one stream has.
+    fn tokens(&self, stored: &[Vec<u8>]) -> Vec<u64> {
+        let token = |message| self.appended.iter().position(|appended| appended == message);
         let tokens: Vec<u64> = stored
             .iter()
-            .map(|message| {
-                let token = self.appended.iter().position(|appended| appended == message);
-                token.expect("the server stored something that was not appended") as u64
-            })
+            .map(|message| token(message).expect("the server stored something that was not appended") as u64)
             .collect();
         assert!(tokens.is_sorted_by(|a, b| a < b), "out of order or twice: {tokens:?}");
-        let stored: HashSet<u64> = tokens.into_iter().collect();
+        tokens
+    }
+
+    /// Checks the outcomes of all messages against those that the server stored in each of the streams at the URL.
+    pub(super) fn verify(&self, streams: &[Vec<Vec<u8>>], must_succeed: bool) {
+        let stored: HashSet<u64> = streams.iter().flat_map(|stored| self.tokens(stored)).collect();
         let all = self.appended.len() as u64;
         for token in &self.delivered {
             assert!(

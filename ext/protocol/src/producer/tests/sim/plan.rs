@@ -22,6 +22,8 @@ pub(super) struct Faults {
     pub headers: u32,
     /// A lookup fails.
     pub lookups: u32,
+    /// A gateway responds instead of the server.
+    pub gateway: u32,
 }
 
 /// An earlier run in the epoch in which this one starts.
@@ -64,6 +66,9 @@ pub(super) struct Plan {
     pub forgets_receipts: bool,
     /// How often the server closes the current epoch.
     pub epoch_closes: u32,
+    /// How often the server forgets the producer, and whether with the data, as if the stream was created again.
+    pub forgets: u32,
+    pub forgets_data: bool,
 }
 
 impl Plan {
@@ -98,6 +103,7 @@ impl Plan {
             status_5xx_after: up_to(150),
             headers: if header { 10 } else { 0 },
             lookups: 0,
+            gateway: 0,
         };
         let retry = RetryPolicy {
             max_retries: if few_retries { rng.u32(..3) } else { 60 },
@@ -148,6 +154,8 @@ impl Plan {
             offset_on_duplicate: rng.bool(),
             forgets_receipts: false,
             epoch_closes: 0,
+            forgets: 0,
+            forgets_data: false,
             config,
         }
     }
@@ -238,6 +246,16 @@ impl Plan {
         self
     }
 
+    /// The plan, sometimes with a server that forgets, or behind a gateway.
+    pub(super) fn forgetful(mut self, rng: &mut Rng) -> Self {
+        if self.twins.is_none() && self.earlier.is_none() && self.producers == 1 && rng.u32(..4) == 0 {
+            self.forgets = rng.u32(..3);
+            self.forgets_data = rng.bool();
+            self.faults.gateway = [0, 20][rng.usize(..2)];
+        }
+        self
+    }
+
     fn may_claim(&self) -> bool {
         self.config.auto_claim && self.config.claims.max_claims > 0
     }
@@ -270,7 +288,7 @@ impl Plan {
             && !self.closed_by_other
             && !self.gone
             && self.max_body == usize::MAX
-            && faults.headers == 0
+            && faults.headers + faults.gateway + self.forgets == 0
             && self.config.retry.max_retries > 50
             && self.config.delivery_timeout.is_none()
             && self.abort_after.is_none()

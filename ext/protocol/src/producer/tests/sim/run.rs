@@ -46,6 +46,7 @@ enum SimulationEvent {
     },
     ClosedByOther,
     EpochCloses,
+    Forgets,
     Gone,
     Pause(Owner, u64),
     EarlierArrives {
@@ -88,7 +89,8 @@ impl ProducerRun {
             .rerun(&mut Rng::with_seed(seed ^ 0x5eed))
             .twinned(&mut Rng::with_seed(seed ^ 0x2222))
             .replicated(&mut Rng::with_seed(seed ^ 0x3333))
-            .timed(&mut Rng::with_seed(seed ^ 0x7777));
+            .timed(&mut Rng::with_seed(seed ^ 0x7777))
+            .forgetful(&mut Rng::with_seed(seed ^ 0x8888));
         Self::of(plan, rng)
     }
 
@@ -149,6 +151,9 @@ impl ProducerRun {
         }
         for _ in 0..self.plan.epoch_closes {
             self.soon(100_000, SimulationEvent::EpochCloses);
+        }
+        for _ in 0..self.plan.forgets {
+            self.soon(100_000, SimulationEvent::Forgets);
         }
         if self.plan.closed_by_other {
             self.soon(50_000, SimulationEvent::ClosedByOther);
@@ -217,6 +222,8 @@ impl ProducerRun {
                 responds,
             } => self.at_server(owner, request, responds),
             SimulationEvent::AtClient { owner, id, end } => self.at_client(owner, id, end),
+            // A server that has forgotten the epochs would let the rival use the producer's.
+            SimulationEvent::RivalClaims { epoch: None } if self.server.forgotten > 0 => {}
             SimulationEvent::RivalClaims { epoch } => {
                 let epoch = epoch.unwrap_or_else(|| self.server.state.map_or(1, |(epoch, _)| epoch + 1));
                 self.rival(epoch, 0);
@@ -233,11 +240,28 @@ impl ProducerRun {
             SimulationEvent::LookupEnded(owner, lookup_result) => self.lookup_result(owner, lookup_result),
             SimulationEvent::ClosedByOther => self.server.closed = self.server.closed.or(Some(None)),
             SimulationEvent::EpochCloses => self.server.epoch_closed = self.server.state.is_some(),
+            SimulationEvent::Forgets => self.forget(),
             SimulationEvent::Gone => self.server.gone = true,
             SimulationEvent::Pause(owner, length) => {
                 self.paused_until[owner] = self.paused_until[owner].max(self.now + length);
             }
         }
+    }
+
+    /// The server forgets the producer. If that happens before the first batch of an epoch is acknowledged, or if a
+    /// copy of that batch arrives afterwards, the batch is stored twice (docs/reliability.md). So neither is simulated.
+    fn forget(&mut self) {
+        if !self.clients.iter().all(|client| client.machine.established) {
+            return;
+        }
+        for event in self.events.values_mut() {
+            if let SimulationEvent::AtServer { owner, request, .. } = event
+                && request.seq == 0
+            {
+                *event = SimulationEvent::Timer(*owner);
+            }
+        }
+        self.server.forget(self.plan.forgets_data);
     }
 
     /// The owner's next step: some appends, sometimes a flush, and after the last append the end.

@@ -28,6 +28,12 @@ pub(super) struct ProducerServer {
     /// The epoch and sequence number that closed the stream. `Some(None)` if another writer closed it.
     pub closed: Option<Option<(u64, u64)>>,
     pub gone: bool,
+    /// How often the server has forgotten the producer.
+    pub forgotten: u64,
+    /// How often a gateway has responded.
+    pub gateway: u64,
+    /// What the stream had before it was deleted and created again.
+    pub deleted: Vec<Vec<(Owner, Bytes)>>,
     pub max_body: usize,
     /// Whether responses to duplicates have an offset and the last sequence number.
     pub offset_on_duplicate: bool,
@@ -116,6 +122,18 @@ impl ProducerServer {
         }
     }
 
+    /// Forgets the producers, and the data too if the stream is deleted and created again.
+    pub(super) fn forget(&mut self, data: bool) {
+        self.forgotten += 1;
+        self.state = None;
+        self.epoch_closed = false;
+        self.closed = self.closed.map(|_| None);
+        if data {
+            self.closed = None;
+            self.deleted.push(std::mem::take(&mut self.log));
+        }
+    }
+
     /// The tail in a response to HEAD: the number of stored batches.
     pub(super) fn tail(&self) -> Option<String> {
         (!self.gone).then(|| self.offset())
@@ -124,11 +142,11 @@ impl ProducerServer {
     /// Reads from an offset, in pieces of this many bytes or items, and looks for a batch.
     pub(super) fn look_for(&self, wanted: &WantedBatch, from: &str, pieces: usize) -> SearchResult {
         let from: usize = from.parse().expect("an offset of this server's");
+        let Some(log) = self.log.get(from..) else {
+            return SearchResult::Unknown;
+        };
         let mut search = wanted.search();
-        let stored = self.log[from..]
-            .iter()
-            .map(|(_, body)| body)
-            .filter(|body| !body.is_empty());
+        let stored = log.iter().map(|(_, body)| body).filter(|body| !body.is_empty());
         match wanted.kind {
             BodyKind::Bytes => {
                 let all = stored.fold(Vec::new(), |all, body| [&all, &body[..]].concat());

@@ -1,5 +1,7 @@
 //! What a run must have stored and reported at its end.
 
+use bytes::Bytes;
+
 use super::super::client::ProducerEnd;
 use super::super::server::{Owner, elements};
 use super::{EndLabel, ProducerRun};
@@ -10,7 +12,8 @@ impl ProducerRun {
     /// Checks every client against the stream.
     pub(super) fn check(&self) {
         for client in &self.clients {
-            let readable = self.plan.faults.lookups == 0 && !self.plan.gone;
+            let recreated = !self.server.deleted.is_empty();
+            let readable = self.plan.faults.lookups == 0 && !self.plan.gone && !recreated;
             // A lookup is also useless after an equal batch of a later producer.
             assert!(
                 client.assumptions == 0 || !readable || self.plan.twins.is_some(),
@@ -19,17 +22,19 @@ impl ProducerRun {
             let closed = self.server.closed.is_some();
             let assumed = client.assumptions + client.found > 0;
             assert!(
-                closed || !client.stream_closed || assumed,
+                closed || !client.stream_closed || assumed || recreated,
                 "a client reports the stream closed, but it is open"
             );
-            client.verify(&self.stored(client.owner), self.plan.must_succeed());
+            let streams = self.server.deleted.iter().chain([&self.server.log]);
+            let stored: Vec<_> = streams.map(|log| self.stored(log, client.owner)).collect();
+            client.verify(&stored, self.plan.must_succeed());
         }
         self.check_request_count();
     }
 
     /// The messages of one owner in stream order.
-    fn stored(&self, owner: Owner) -> Vec<Vec<u8>> {
-        let mine = self.server.log.iter().filter(|(by, _)| *by == owner);
+    fn stored(&self, log: &[(Owner, Bytes)], owner: Owner) -> Vec<Vec<u8>> {
+        let mine = log.iter().filter(|(by, _)| *by == owner);
         mine.flat_map(|(_, body)| match self.plan.config.body {
             BodyKind::Bytes => body.split_inclusive(|byte| *byte == b'>').map(<[u8]>::to_vec).collect(),
             BodyKind::Json if body.is_empty() => Vec::new(),
@@ -81,6 +86,10 @@ impl ProducerRun {
                 }
                 None => ends.push("none".to_owned()),
             }
+            ends.extend((self.server.forgotten > 0).then(|| "producer forgotten".to_owned()));
+            ends.extend((!self.server.deleted.is_empty()).then(|| "created again".to_owned()));
+            ends.extend((self.server.gateway > 0).then(|| "gateway".to_owned()));
+            ends.extend(client.gap_after_403.then(|| "gap after 403".to_owned()));
             ends.extend((0..client.claims).map(|_| "claimed".to_owned()));
             ends.extend((client.assumptions > 0).then(|| "assumed".to_owned()));
             ends.extend((client.found > 0).then(|| "found".to_owned()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::server::{Owner, ProducerServer};
 use super::{LookupResult, ProducerRun, RequestEnd, SimulationEvent, TIMEOUT};
-use crate::producer::tests::{no_headers, not_sent, response_lost};
+use crate::producer::tests::{SimulatedResponse, no_headers, not_sent, response_lost};
 use crate::producer::{Lookup, SearchResult, Transmit, TransmitId};
 
 impl ProducerRun {
@@ -61,6 +61,8 @@ impl ProducerRun {
             ProducerServer::overloaded(429, retry_after)
         } else if self.chance(faults.status_5xx_before) {
             ProducerServer::overloaded(503, retry_after)
+        } else if faults.gateway > 0 && self.chance(faults.gateway) {
+            self.gateway(owner, &request)
         } else {
             let response = self
                 .server
@@ -117,6 +119,17 @@ impl ProducerRun {
         );
     }
 
+    /// A gateway responds by itself. After a success, the server may have the request or not.
+    fn gateway(&mut self, owner: Owner, request: &Transmit) -> SimulatedResponse {
+        self.server.gateway += 1;
+        let status = [200, 204, 409][self.rng.usize(..3)];
+        if status != 409 && self.rng.bool() {
+            self.server
+                .post(owner, request.epoch, request.seq, &request.body, request.closes);
+        }
+        ProducerServer::overloaded(status, None)
+    }
+
     pub(super) fn at_client(&mut self, owner: Owner, id: TransmitId, end: RequestEnd) {
         let now = self.instant();
         let client = &mut self.clients[owner];
@@ -125,7 +138,11 @@ impl ProducerRun {
         };
         match end {
             RequestEnd::Response(response) => {
-                if matches!(response.status, 200 | 204) {
+                client.fenced |= response.status == 403;
+                client.gap_after_403 |= client.fenced && response.expected_seq.is_some();
+                if matches!(response.status, 200 | 204)
+                    && (response.producer_epoch.is_some() || response.next_offset.is_some())
+                {
                     client.saw_success(epoch);
                 }
                 client.machine.handle_response(now, id, response.to_batch_response());
