@@ -64,6 +64,27 @@ RSpec.describe DurableStreams::Testing, "streams that are created, closed, forke
     end
   end
 
+  same("batches of a producer that are sent again after the stream was closed") do |client, path, step|
+    stream = client.create(path, content_type: :json)
+    batch = lambda do |**options|
+      DurableStreams::Producer.open(stream: stream, producer_id: "a", **options) { |producer| producer.append!(1) }
+      :stored
+    end
+    step.call { batch.call }
+    step.call { stream.close_stream.final_offset && :closed }
+    step.call { batch.call }
+    step.call { batch.call(epoch: 1) }
+    step.call { batch.call(auto_claim: true) }
+    step.call { stream.read_all }
+  end
+
+  same("the content types of forks") do |client, path, step|
+    source = client.create(path, content_type: "text/plain; charset=utf-8")
+    step.call { source.fork("#{path}/inherited").head.content_type }
+    step.call { source.fork("#{path}/given", content_type: "text/plain").head.content_type }
+    step.call { client.create("#{path}/other", content_type: :json, forked_from: path) }
+  end
+
   same("the expiry of forks") do |client, path, step|
     source = client.create(path, content_type: :json, ttl_seconds: 100)
     step.call { source.fork("#{path}/same").head.ttl_seconds }

@@ -121,9 +121,6 @@ module DurableStreams
         return respond(204) if closes && (body.nil? || body.empty?) && producer.nil?
         return respond(204) if @producers.closed_by?(producer)
 
-        duplicate = rejection_of_batch(producer)
-        return duplicate if duplicate&.success?
-
         respond(409, body: "the stream is closed")
       end
 

@@ -345,7 +345,7 @@ module DurableStreams
         more = count && after_offset(source, count, headers[STREAM_FORK_SUB_OFFSET_HEADER].to_i)
         return MockResponse.new(status: 400, body: "no such offset") unless more
 
-        fork = MockStream.new(source.content_type, settings: settings, source: source)
+        fork = MockStream.new(type || source.content_type, settings: settings, source: source)
         fork.messages.concat(source.messages.first(count), more)
         fork
       end
