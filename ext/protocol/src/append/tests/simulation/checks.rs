@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::client::{Call, Id, Task, TaskStep};
 use super::run::{AppendRun, ids_of};
 use crate::append::Arrival;
+use crate::append::once::DELIVERY_TIMEOUT;
 use crate::error::{Error, Kind, Result};
 use crate::operations::AppendSuccess;
 use crate::protocol::PRODUCER_ID;
@@ -38,6 +39,13 @@ impl AppendRun {
                     .is_none_or(|outcome| is_repeated && is_unknown(outcome)),
                 "{id} is sent although it has an outcome"
             );
+        }
+        let calls = || sent.iter().map(|id| &self.calls[*id as usize]);
+        // The last try is made when the time of the newest append ends.
+        let is_last = self.once && calls().all(|call| self.now >= call.arrived + DELIVERY_TIMEOUT);
+        if let Some(not_before) = calls().filter_map(|call| call.not_before.get()).max() {
+            assert!(self.now >= not_before || is_last, "sent before the time of Retry-After");
+            self.count("waited as requested");
         }
         let is_out = |task: &Task| matches!(task.step, TaskStep::Requested { .. });
         if !self.values && !self.in_memory && self.interrupts == 0 {

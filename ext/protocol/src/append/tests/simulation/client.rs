@@ -21,7 +21,10 @@ pub(super) type Id = u64;
 pub(super) struct Call {
     pub id: Id,
     pub thread: usize,
+    pub arrived: Instant,
     pub abandoned: Cell<bool>,
+    /// The time before which the server does not want the append again.
+    pub not_before: Cell<Option<Instant>>,
     pub outcome: RefCell<Option<Result<AppendSuccess>>>,
 }
 

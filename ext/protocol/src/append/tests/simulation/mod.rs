@@ -78,6 +78,8 @@ fn every_append_has_one_true_outcome() {
             "late copy",
             "response of a gateway",
             "retry after",
+            "waited as requested",
+            "not begun",
         ] {
             let times = counts.get(what).copied().unwrap_or(0);
             assert!(times > seeds / 100, "too rare: {what} ({times})");

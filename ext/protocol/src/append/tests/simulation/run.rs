@@ -144,7 +144,9 @@ impl AppendRun {
         let call = Rc::new(Call {
             id,
             thread,
+            arrived: self.now,
             abandoned: false.into(),
+            not_before: None.into(),
             outcome: None.into(),
         });
         self.calls.push(Rc::clone(&call));

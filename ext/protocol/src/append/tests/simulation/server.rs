@@ -83,7 +83,7 @@ impl AppendServer {
             self.repeat_later(rng, request, &response);
             return Ok(response);
         }
-        match rng.u32(..8) {
+        match rng.u32(..9) {
             0 => Err(RequestFailure::NotSent(lost())),
             1 => {
                 self.delay(rng, request);
@@ -96,6 +96,11 @@ impl AppendServer {
             }
             3 => Ok(self.overloaded(rng, 429)),
             4 => Ok(self.overloaded(rng, 503)),
+            // For example, the server's certificate is not trusted.
+            8 => {
+                self.count("not begun");
+                Err(RequestFailure::Final(lost()))
+            }
             // A gateway responds instead of the server.
             7 => {
                 self.count("response of a gateway");

@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::client::{Call, Task, TaskStep, TaskWork};
-use super::run::{AppendRun, is_abandoned};
+use super::run::{AppendRun, ids_of, is_abandoned};
 use super::server::RequestResult;
 use crate::append::{AppendAction, LeaderAction};
 use crate::error::{About, Error, Kind, Result};
+use crate::meaning::retry_after;
 use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Request, RequestFailure};
 use crate::retry::tries::RetryDecision;
@@ -160,6 +161,12 @@ impl AppendRun {
             now: SystemTime::UNIX_EPOCH,
         };
         let jitter = self.rng.f64();
+        let response = outcome.as_ref().ok();
+        let delay = response.and_then(|response| retry_after(&response.headers, context.now));
+        for id in ids_of(request) {
+            let not_before = delay.map(|delay| self.now + delay);
+            self.calls[id as usize].not_before.set(not_before);
+        }
         match &mut task.work {
             TaskWork::Own { call, tries, .. } => {
                 match tries.handle_outcome(self.now, &context, request.repeat, outcome, jitter) {
