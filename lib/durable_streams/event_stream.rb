@@ -88,7 +88,7 @@ module DurableStreams
       @offset, @count, @ended = parse(last_event_id, "last_event_id") || parse(offset, "offset") || ["-1", 0, false]
       @reader = nil
       @first = :none
-      @stop = Native::StopSignal.new # With it, a reader goes on after outages.
+      @stop = Native::StopSignal.new # With it, a reader goes on after outages, until it is closed.
     end
 
     # Sends the first request and waits for its response, for `heartbeat` seconds at most. Call it before the response
@@ -136,9 +136,10 @@ module DurableStreams
       self
     end
 
-    # Ends the reading, from any thread. Web servers call it when the browser is gone.
+    # Ends the reading, from any thread, also before it has begun. Web servers call it when the browser is gone.
     # @return [nil]
     def close
+      @stop.stop
       @reader&.close
     end
 

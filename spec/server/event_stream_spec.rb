@@ -97,6 +97,13 @@ on_each_server DurableStreams::EventStream do
     expect(browse("?offset=#{final}/end").status).to eq(204)
   end
 
+  it "yields nothing if it is closed before it begins" do
+    stream = json(1)
+    stream.close_stream
+    closed = Array.new(2) { described_class.new(stream).tap(&:close) }
+    expect([closed[0].each.to_a, closed[1].open.each.to_a]).to eq([[], []])
+  end
+
   it "sends text exactly, except for CRs" do
     stream = text(" one\n  two\n\n", "\n", "three\0 ")
     browser = browse
