@@ -73,6 +73,7 @@ fn every_append_has_one_true_outcome() {
             "closed, and unknown",
             "close repeated",
             "closed by another writer",
+            "seq of another writer",
             "created again",
             "late request stored",
             "late copy",

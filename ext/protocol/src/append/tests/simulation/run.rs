@@ -36,7 +36,7 @@ pub(super) struct AppendRun {
     pub(super) interrupts: u32,
     /// Of 1000 steps, in how many everything hangs for a long time.
     hangs: u32,
-    /// Of 1000 steps, in how many another writer closes the stream, or the stream is deleted and created again.
+    /// Of 1000 steps, in how many another writer writes, or the stream is deleted and created again.
     others: u32,
 }
 

@@ -35,7 +35,8 @@ pub(super) struct AppendServer {
     pub most: usize,
     /// How many of 100 requests have a fault.
     pub faults: u32,
-    seqs: HashSet<String>,
+    /// The last `Stream-Seq`.
+    seq: Option<String>,
     /// The last number of each producer that it has not forgotten.
     producers: BTreeMap<String, u64>,
     /// Whether it responds with 403 to a producer that it has forgotten, instead of with a gap.
@@ -61,7 +62,7 @@ impl AppendServer {
             invalid: HashMap::new(),
             most: [1_000, 1_000, 4, 1][rng.usize(..4)],
             faults: [0, 10, 40][rng.usize(..3)],
-            seqs: HashSet::new(),
+            seq: None,
             producers: BTreeMap::new(),
             expires: rng.bool(),
             bodies: HashMap::new(),
@@ -165,16 +166,26 @@ impl AppendServer {
         }
     }
 
-    /// Another writer closes the stream, or the stream is deleted and created again.
+    /// Another writer closes the stream or appends with a higher `Stream-Seq`, or the stream is deleted and created
+    /// again.
     pub(super) fn disturb(&mut self, rng: &mut Rng) {
-        if rng.u32(..3) == 0 {
-            self.count("closed by another writer");
-            self.closed.get_or_insert(None);
-            return;
+        match rng.u32(..3) {
+            0 => {
+                self.count("closed by another writer");
+                self.closed.get_or_insert(None);
+                return;
+            }
+            1 if self.closed.is_none() => {
+                self.count("seq of another writer");
+                let last = self.log.last().map_or(0, |last| last + 3);
+                self.seq = self.seq.take().max(Some(format!("{last:08}")));
+                return;
+            }
+            _ => {}
         }
         self.count("created again");
         self.deleted.extend(mem::take(&mut self.log));
-        self.seqs.clear();
+        self.seq = None;
         self.producers.clear();
         self.closed = None;
         self.missing = rng.u32(..4);
@@ -216,9 +227,11 @@ impl AppendServer {
         }
         if let Some(seq) = request.headers.get(STREAM_SEQ) {
             assert_eq!(appends.len(), 1, "an append with a seq shares a request");
-            if !self.seqs.insert(seq.to_str().unwrap().to_owned()) {
+            let seq = Some(seq.to_str().unwrap().to_owned());
+            if seq <= self.seq {
                 return response(409, false);
             }
+            self.seq = seq;
         }
         self.log.extend(appends);
         if closes {
