@@ -132,6 +132,8 @@ impl Producer {
     ///
     /// # Errors
     /// See [`Refused`]. The message was not accepted then.
+    // Called for every message, so it becomes a part of its caller, which is not built for size, as this crate is.
+    #[inline(always)]
     pub fn append(&self, message: Message<'_>) -> std::result::Result<u64, Refused> {
         let mut state = self.shared.state.lock();
         let (token, wake) = accept(&mut state, message).inspect_err(|_| self.shared.driver_wakeup.notify_one())?;
@@ -295,6 +297,7 @@ impl Producer {
 }
 
 /// Accepts one message. Gives its token, and whether the driver must be woken.
+#[inline(always)]
 fn accept(state: &mut ProducerState, message: Message<'_>) -> std::result::Result<(u64, bool), Refused> {
     if let Some(failed) = &state.failed {
         return Err(Refused::Failed(failed.clone()));
