@@ -101,4 +101,15 @@ RSpec.describe DurableStreams::Subscriptions, :faults do
     few = fault_client(max_message_bytes: 100_000).subscriptions
     expect { few.find("s") }.to raise_error(DurableStreams::ParseError, /more than 100000 bytes/)
   end
+
+  it "finds what an event has acked if the webhook names the stream in another notation" do
+    faults.on("POST") { |reply| respond(reply, { ok: true }) }
+    streams = [{ path: "a b", link_type: "glob", acked_offset: "-1", tail_offset: "2", pending: true }]
+    webhook = { subscription_id: "s", wake_id: "w", generation: 1, callback_token: "t", streams: streams }
+    event = DurableStreams::Webhook::Event.new(fault_client, JSON.parse(JSON.generate(webhook)))
+    event.ack("/a%20b", "1")
+    event.done
+    acks = faults.requests.map { |request| JSON.parse(request.body)["acks"] }
+    expect(acks).to eq([[{ "stream" => "a b", "offset" => "1" }], []])
+  end
 end

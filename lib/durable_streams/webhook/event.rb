@@ -55,8 +55,7 @@ module DurableStreams
       # @raise [ArgumentError] if an argument is invalid
       # @raise [FencedError] if the claim has ended, because the lease ran out
       def ack(stream, offset)
-        # As in `streams`: {#done} must find it. The server takes some paths in other notations, too.
-        path = @client.subscriptions.path("stream", stream)
+        path = path_of(stream)
         Options.instance("offset", offset, String)
         call_back([[path, offset]], done: false)
         @acked[path] = offset
@@ -105,6 +104,14 @@ module DurableStreams
       end
 
       private
+
+      # The path of a stream in the notation of {#streams}, in which {#done} looks for it.
+      def path_of(stream)
+        subscriptions = @client.subscriptions
+        @paths ||= streams.to_h { |known| [subscriptions.path("stream", known.path), known.path] }
+        path = subscriptions.path("stream", stream)
+        @paths.fetch(path, path)
+      end
 
       def read(pending)
         stream = @client.stream(pending.path)
