@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "rack"
+require "rack/utils" # Ruby 3.1 crashes if Puma interrupts a thread that waits for an autoload.
 
 # Webhooks of a real server, received by a real Puma.
 on_server_with_subscriptions DurableStreams::Webhook, :faults do
