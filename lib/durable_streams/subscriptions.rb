@@ -1,8 +1,5 @@
 # frozen_string_literal: true
 
-require_relative "subscription"
-require_relative "claim"
-
 module DurableStreams
   # The subscriptions of a client's server. A subscription is a set of durable cursors, one for each of its streams.
   # When a stream is ahead of its cursor, the server wakes a `Worker` (type :pull_wake) or calls a `Webhook` (:webhook).
