@@ -269,10 +269,10 @@ RSpec.describe "Interrupting" do
         reply.wait("first")
         reply.respond(200, "", "stream-next-offset" => "1")
       end
-      threads = Array.new(3) do |number|
-        Thread.new { stream.append(number) }.tap { |thread| Thread.pass until thread.stop? }
-      end
+      appending = ->(number) { Thread.new { stream.append(number) }.tap { |thread| Thread.pass until thread.stop? } }
+      threads = [appending.call(0)]
       faults.wait_for_request
+      threads += [1, 2].map(&appending)
       faults.open("first")
       shared = faults.wait_for_request(2)
       expect(shared.body).to eq("[1,2]")

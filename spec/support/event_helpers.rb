@@ -18,7 +18,8 @@ module EventHelpers
     # @return [EventSubscription]
     attr_reader :subscription
 
-    def initialize(name)
+    def initialize(name, url)
+      @url = url
       @lock = Mutex.new
       @changed = ConditionVariable.new
       @events = []
@@ -71,6 +72,8 @@ module EventHelpers
     private
 
     def add(event)
+      return unless @url.nil? || event.payload[:url] == @url
+
       @lock.synchronize do
         @events << [event, Thread.current]
         @changed.broadcast
@@ -79,9 +82,10 @@ module EventHelpers
   end
 
   # @param name [String, Regexp, nil] as for DurableStreams.subscribe
+  # @param url [String, nil] records events of this stream only: requests of earlier examples may end meanwhile
   # @return [Recorder]
-  def record_events(name = nil)
-    Recorder.new(name).tap { |recorder| event_subscriptions << recorder.subscription }
+  def record_events(name = nil, url: nil)
+    Recorder.new(name, url).tap { |recorder| event_subscriptions << recorder.subscription }
   end
 
   # Subscribes until the example ends.

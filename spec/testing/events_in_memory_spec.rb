@@ -13,7 +13,7 @@ RSpec.describe DurableStreams::Testing, "and events" do
   end
 
   it "has those of appends and reads" do
-    seen = record_events
+    seen = record_events(url: url)
     stream.append({ a: 1 })
     stream.read_json.to_a
     offset = stream.head.next_offset
@@ -31,7 +31,7 @@ RSpec.describe DurableStreams::Testing, "and events" do
   it "has those of retries, and of errors that a rule injects" do
     stream
     mock.on(:post, "/events", status: 429, times: 1)
-    seen = record_events
+    seen = record_events(url: url)
     stream.append(1)
     expect(seen.names).to eq(%w[request retry request append])
     expect(seen.named("retry").first.payload)
