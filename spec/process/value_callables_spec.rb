@@ -157,6 +157,40 @@ RSpec.describe "A thread that computes a header" do
     expect(other.value).to eq([1])
   end
 
+  it "may append in a trap handler while its own append waits to be sent with others" do
+    delay_first_response
+    ended = ChildProcess.program(<<~RUBY, faults.url) do |child|
+      stream = DurableStreams::Client.new(base_url: ARGV[0], headers: { "X-Token" => -> { "t" } })
+                                     .stream("/s", content_type: "application/json", batching: :shared_values)
+      main = Thread.current
+      print_once_waiting = lambda do |text|
+        Thread.new do
+          Thread.pass until main.stop?
+          $stdout.syswrite(text)
+        end
+      end
+      trap("USR1") do
+        print_once_waiting.call("handling ")
+        stream.append(2)
+      end
+      first = Thread.new { stream.append(0) }
+      $stdin.gets
+      print_once_waiting.call("waiting ")
+      stream.append(1)
+      first.join
+      $stdout.syswrite("done")
+    RUBY
+      faults.wait_for_request
+      child.write("go\n")
+      child.wait_for(/waiting /)
+      child.signal("USR1")
+      child.wait_for(/handling /)
+      faults.open("first")
+    end
+    expect(ended.output).to eq("waiting handling done")
+    expect(faults.requests(method: "POST").map(&:body)).to eq(["[0]", "[2]", "[1]"])
+  end
+
   %w[TERM INT].each do |signal|
     it "ends by SIG#{signal} if it is the main thread, and so does the process" do
       delay_first_response

@@ -1,15 +1,16 @@
-//! Whether the calling fiber runs value callables or `trusted_origins`. An append within one must not wait for another
-//! request, since that request may be waiting for the result. Other threads and fibers are not affected.
+//! Whether the calling fiber runs value callables or `trusted_origins`, or waits for a request that may need them. An
+//! append within one must not wait for another request, since that request may be waiting for the result. Other threads
+//! and fibers are not affected.
 
 use magnus::value::LazyId;
 use magnus::{Object, Ruby};
 
 use crate::caller::current_fiber;
 
-/// The hidden variable of a fiber that runs such code.
+/// The hidden variable of a fiber that runs such code, or waits so.
 static COMPUTES: LazyId = LazyId::new("__durable_streams_computes");
 
-/// Runs `compute`, which runs such code. During it, [`is_computing`] is true.
+/// Runs `compute`, which runs such code or waits so. During it, [`is_computing`] is true.
 pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
     let name = LazyId::get_inner_with(&COMPUTES, ruby);
     // A frozen fiber accepts no variable. Its appends are not protected.
@@ -25,7 +26,7 @@ pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
     computed
 }
 
-/// Whether a value callable is running in the calling fiber.
+/// Whether the calling fiber is in [`computing`].
 pub(crate) fn is_computing(ruby: &Ruby) -> bool {
     let name = LazyId::get_inner_with(&COMPUTES, ruby);
     // A variable that was never set is nil, which converts to false.

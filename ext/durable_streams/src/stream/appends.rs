@@ -16,7 +16,7 @@ use super::{Stream, frozen};
 use crate::caller_work::wait_for_call;
 use crate::errors::{self, guard};
 use crate::events;
-use crate::nested::is_computing;
+use crate::nested::{computing, is_computing};
 use crate::ruby_calls::ApplicationCode;
 use crate::wait::wait_soon;
 
@@ -73,9 +73,12 @@ impl Stream {
             let (endpoint, todo) = self.call_endpoint(Owner::Call);
             match self.start_append(ruby, endpoint, append) {
                 Ok(PendingAppend::Leader(job)) => self.run(ruby, todo, job).map(alone_in_request),
-                Ok(PendingAppend::Follower(shared)) => match todo {
-                    None if shared.is_soon() => wait_soon(ruby, shared),
-                    todo => wait_for_call(ruby, self.application.as_ref(), todo, shared),
+                Ok(PendingAppend::Follower(shared)) => match (todo, self.application.as_ref()) {
+                    (None, _) if shared.is_soon() => wait_soon(ruby, shared),
+                    (todo, None) => wait_for_call(ruby, None, todo, shared),
+                    // The request may wait for this thread to run Ruby calls. A trap handler that interrupts the wait
+                    // must not append by the same request.
+                    (todo, application) => computing(ruby, || wait_for_call(ruby, application, todo, shared)),
                 },
                 Err(error) => Ok(alone_in_request(Err(error))),
             }
@@ -91,7 +94,8 @@ impl Stream {
         }
     }
 
-    /// Whether a value callable or `trusted_origins` makes the append. A request of the handle may be waiting for that.
+    /// Whether a value callable or `trusted_origins` makes the append, or a trap handler that interrupts an append. A
+    /// request of the handle may be waiting for that.
     fn is_nested(&self, ruby: &Ruby) -> bool {
         self.application.is_some() && is_computing(ruby)
     }
