@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
-use magnus::Error;
+use magnus::rb_sys::AsRawValue;
+use magnus::value::{LazyId, ReprValue};
+use magnus::{Error, Ruby};
 
 use super::parker::Parker;
 
@@ -109,6 +111,20 @@ impl PolledInterrupts {
     pub(super) fn period(&self) -> Option<Duration> {
         self.period
     }
+}
+
+/// Whether this thread has interrupts for [`check_interrupts`]: trap handlers, or exceptions, deferred ones too. The
+/// mere request to switch threads, which is frequent, is none.
+pub(super) fn has_interrupts(ruby: &Ruby) -> bool {
+    static PENDING: LazyId = LazyId::new("pending_interrupt?");
+    let thread = ruby.thread_current();
+    // SAFETY: on a Ruby thread with the GVL, about itself. It neither allocates nor raises.
+    let interrupted = unsafe { rb_sys::rb_thread_interrupted(thread.as_raw()) } != 0;
+    // Ruby counts a deferred exception in this method only.
+    interrupted
+        || thread
+            .funcall(LazyId::get_inner_with(&PENDING, ruby), ())
+            .unwrap_or(true)
 }
 
 /// Runs the pending interrupts of this thread, `trap` handlers included. An exception that they raise is the error.

@@ -10,7 +10,7 @@ use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
 use super::fiber::blocks_its_thread;
-use super::gvl::{PolledInterrupts, check_interrupts, without_gvl};
+use super::gvl::{PolledInterrupts, check_interrupts, has_interrupts, without_gvl};
 use super::outcome::{InlineOutcome, Outcome};
 use super::parker::{Parker, PooledParker};
 use crate::errors;
@@ -62,9 +62,12 @@ impl InlineWait {
     ) -> Result<InlineOutcome<A>, Error> {
         let parker = self.pooled.parker();
         loop {
-            // A trap handler may append to the same stream, and wait for that.
-            self.job.pause();
-            check_interrupts()?;
+            if has_interrupts(ruby) {
+                // A trap handler may append to the same stream, and wait for that. Without one, other threads must
+                // not take this job for paused: with `exactly_once`, their request would overlap with it.
+                self.job.pause();
+                check_interrupts()?;
+            }
             let mut ran = Outcome::Ready(RunOutcome::Interrupted);
             let polled = PolledInterrupts::new();
             let interrupted = || parker.take_interrupt() || polled.is_pending();
