@@ -115,16 +115,19 @@ impl PolledInterrupts {
 
 /// Whether this thread has interrupts for [`check_interrupts`]: trap handlers, or exceptions, deferred ones too. The
 /// mere request to switch threads, which is frequent, is none.
-pub(super) fn has_interrupts(ruby: &Ruby) -> bool {
+///
+/// # Errors
+/// What a TracePoint raises, for instance.
+pub(super) fn has_interrupts(ruby: &Ruby) -> Result<bool, Error> {
     static PENDING: LazyId = LazyId::new("pending_interrupt?");
     let thread = ruby.thread_current();
     // SAFETY: on a Ruby thread with the GVL, about itself. It neither allocates nor raises.
     let interrupted = unsafe { rb_sys::rb_thread_interrupted(thread.as_raw()) } != 0;
+    if interrupted {
+        return Ok(true);
+    }
     // Ruby counts a deferred exception in this method only.
-    interrupted
-        || thread
-            .funcall(LazyId::get_inner_with(&PENDING, ruby), ())
-            .unwrap_or(true)
+    thread.funcall(LazyId::get_inner_with(&PENDING, ruby), ())
 }
 
 /// Runs the pending interrupts of this thread, `trap` handlers included. An exception that they raise is the error.

@@ -62,7 +62,7 @@ impl InlineWait {
     ) -> Result<InlineOutcome<A>, Error> {
         let parker = self.pooled.parker();
         loop {
-            if has_interrupts(ruby) {
+            if has_interrupts(ruby)? {
                 // A trap handler may append to the same stream, and wait for that. Without one, other threads must
                 // not take this job for paused: with `exactly_once`, their request would overlap with it.
                 self.job.pause();
