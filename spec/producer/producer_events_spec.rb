@@ -15,7 +15,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "reports every delivered batch, on the callback thread" do
     producer = direct(linger_ms: 60_000, max_batch_items: 2)
-    seen = record_events
+    seen = record_events(url: url)
     3.times { |number| producer << number }
     producer.flush
     result = producer.append!("12")
@@ -33,7 +33,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "reports the request that closes the stream as a batch without messages" do
     producer = direct
-    seen = record_events("batch.durable_streams")
+    seen = record_events("batch.durable_streams", url: url)
     final = producer.close_stream.final_offset
     expect(await(seen, "batch").map(&:payload)).to match([batch(0, 0, bytes: 0, next_offset: final)])
   end
@@ -41,7 +41,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
   it "reports batches to those who subscribe after it was created" do
     producer = direct
     producer.append!(1)
-    seen = record_events("batch.durable_streams")
+    seen = record_events("batch.durable_streams", url: url)
     producer.append!(2)
     expect(await(seen, "batch").map { |event| event.payload[:seq] }).to eq([1])
   end
@@ -70,7 +70,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
     producer = direct(auto_claim: true)
     producer.append!(1)
     fence(4)
-    seen = record_events(/claim|batch/)
+    seen = record_events(/claim|batch/, url: url)
     producer.append!(2)
     # The rival's event may come late.
     seen.wait_for { |event| event.payload[:epoch] == 5 }
@@ -82,7 +82,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "reports its failure, and the batches whose requests have failed" do
     producer = direct(linger_ms: 60_000, max_batch_items: 2)
-    seen = record_events(/batch|failed/)
+    seen = record_events(/batch|failed/, url: url)
     stream.close_stream
     # The second one completes the batch. A third one could come after its failure.
     2.times { |number| producer << number }
@@ -101,7 +101,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "reports what a value callable raised as the error of its failure" do
     producer = direct(headers: { "x" => -> { raise KeyError, "token" } })
-    seen = record_events("producer_failed.durable_streams")
+    seen = record_events("producer_failed.durable_streams", url: url)
     producer << 1
     failure { producer.flush }
     expect(await(seen, "producer_failed").first).to have_attributes(
@@ -123,7 +123,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "lets a subscriber append to it, which delivers another event" do
     producer = direct(max_batch_items: 1, linger_ms: 0)
-    seen = record_events("batch.durable_streams")
+    seen = record_events("batch.durable_streams", url: url)
     subscribe("batch.durable_streams") { |event| producer << [event.payload[:seq]] if event.payload[:seq] < 3 }
     producer << 1
     await(seen, "batch", 4)
@@ -132,7 +132,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
 
   it "delivers events after the callback thread was killed" do
     producer = direct
-    seen = record_events("batch.durable_streams")
+    seen = record_events("batch.durable_streams", url: url)
     producer.append!(1)
     await(seen, "batch")
     seen.threads.first.kill.join
@@ -144,7 +144,7 @@ on_each_server DurableStreams::Producer, "with subscribers of its events", :prod
   it "goes on with the next event if a subscriber ends the callback thread" do
     producer = direct
     subscribe("batch.durable_streams") { |event| Thread.exit if event.payload[:seq].zero? }
-    seen = record_events("batch.durable_streams")
+    seen = record_events("batch.durable_streams", url: url)
     2.times { |number| producer.append!(number) }
     expect(await(seen, "batch").map { |event| event.payload[:seq] }).to eq([1])
   end
