@@ -188,9 +188,9 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::test_client::http2_client;
     use bytes::Bytes;
     use durable_streams_protocol::error::Operation;
-    use std::sync::Arc;
     use tokio::net::TcpListener;
 
     /// The error of a POST to an HTTP/2 server that responds by `respond`.
@@ -205,18 +205,8 @@ mod tests {
                 }
             }
         });
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http2_prior_knowledge()
-            .build()
-            .unwrap();
         let (body, _) = crate::exchange::upload::body(Bytes::from_static(b"data"));
-        client.post(url).body(body).send().await.unwrap_err()
+        http2_client().post(url).body(body).send().await.unwrap_err()
     }
 
     #[tokio::test]

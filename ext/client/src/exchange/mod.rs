@@ -20,6 +20,8 @@ mod observation;
 mod redirect;
 pub(crate) mod retry;
 mod single;
+#[cfg(test)]
+mod test_client;
 mod upload;
 mod whole;
 

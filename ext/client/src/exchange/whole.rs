@@ -48,8 +48,8 @@ impl HttpBody for WholeBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::test_client::http2_client;
     use h2::{Reason, SendStream};
-    use std::sync::Arc;
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
 
@@ -66,17 +66,7 @@ mod tests {
             sender.send(body).unwrap();
             while connection.accept().await.is_some() {}
         });
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http2_prior_knowledge()
-            .build()
-            .unwrap();
-        let response = checked(client.get(url).send().await.unwrap());
+        let response = checked(http2_client().get(url).send().await.unwrap());
         (response, body.await.unwrap())
     }
 
