@@ -188,7 +188,7 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::test_client::http2_client;
+    use crate::exchange::client_for_tests::http2_client;
     use bytes::Bytes;
     use durable_streams_protocol::error::Operation;
     use tokio::net::TcpListener;

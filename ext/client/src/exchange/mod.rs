@@ -12,6 +12,8 @@ pub(crate) use self::redirect::send;
 use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
+#[cfg(test)]
+mod client_for_tests;
 pub(crate) mod failure;
 mod gunzip;
 mod in_memory;
@@ -20,8 +22,6 @@ mod observation;
 mod redirect;
 pub(crate) mod retry;
 mod single;
-#[cfg(test)]
-mod test_client;
 mod upload;
 mod whole;
 

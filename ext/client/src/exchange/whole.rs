@@ -48,7 +48,7 @@ impl HttpBody for WholeBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::test_client::http2_client;
+    use crate::exchange::client_for_tests::http2_client;
     use h2::{Reason, SendStream};
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
