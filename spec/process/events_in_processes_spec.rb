@@ -196,6 +196,15 @@ RSpec.describe "Events" do
       expect(output).to eq("3\n")
     end
 
+    it "are those of every batch of a producer, however many wait for a subscriber" do
+      output = run(<<~RUBY)
+        producer = DurableStreams::Producer.new(url: url, producer_id: "p", max_batch_items: 1)
+        DurableStreams.subscribe("batch.durable_streams") { print(stream.head.exists? ? "." : "?") }
+        100.times { |number| producer << number }
+      RUBY
+      expect(output).to eq("." * 100)
+    end
+
     it "are those of the producers of an application that runs in an at_exit block" do
       output = run(<<~RUBY)
         at_exit do

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use durable_streams_client::events::has_unowned;
 use durable_streams_client::fork::ProcessBound;
 use durable_streams_client::producer::{Notice, NoticeListener, is_busy};
 use durable_streams_client::runtime::Task;
@@ -148,6 +149,8 @@ fn next_notice(ruby: &Ruby, number: u64) -> Result<Option<RArray>, Error> {
                         return Ok(Some(event));
                     }
                 }
+                // An item for events goes to the end of the queue after each event, so it may be behind the barrier.
+                QueuedNotice::Barrier(reached) if has_unowned() => notices().put(QueuedNotice::Barrier(reached)),
                 QueuedNotice::Barrier(reached) => {
                     // The waiter may have given up.
                     let _gone = reached.send(());
@@ -163,7 +166,8 @@ fn check_interrupts() -> Result<(), Error> {
     wait::check_interrupts()
 }
 
-/// `Native.finish_notices(limit)` -> nil, when all notices so far have been passed on, or after `limit` seconds.
+/// `Native.finish_notices(limit)` -> nil, when all notices so far, and all events without an owner, have been passed on,
+/// or after `limit` seconds.
 fn finish_notices(ruby: &Ruby, limit: f64) -> Result<(), Error> {
     guard(ruby, || {
         let limit: Duration = seconds(ruby, "limit", limit)?;

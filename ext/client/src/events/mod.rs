@@ -10,4 +10,4 @@ mod queue;
 
 pub use event::{Event, EventDetails, EventName, ReadCount, any_wanted, is_wanted, want};
 pub(crate) use queue::put;
-pub use queue::{EventOwner, EventQueue, Owner, next_unowned, on_unowned, put_unowned};
+pub use queue::{EventOwner, EventQueue, Owner, has_unowned, next_unowned, on_unowned, put_unowned};

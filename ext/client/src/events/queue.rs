@@ -177,6 +177,11 @@ pub fn next_unowned() -> Option<(Event, bool)> {
     Some((event, !state.events.is_empty()))
 }
 
+/// Whether there are unowned events.
+pub fn has_unowned() -> bool {
+    UNOWNED.get().is_some_and(|queue| !queue.0.lock().events.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;

@@ -13,9 +13,9 @@ use crate::queue::Queue;
 pub(crate) enum QueuedNotice {
     /// Something happened to a producer: the listener, the producer's originals (see `producer`), and the notice.
     Notice(UseGuard, UseGuard, Notice),
-    /// There are events without an owner.
+    /// There are events without an owner. The queue has one such item, however many events there are.
     Events,
-    /// All notices before this one have been passed to their listeners.
+    /// All notices before this one, and all events without an owner, have been passed to their listeners.
     Barrier(oneshot::Sender<()>),
 }
 
