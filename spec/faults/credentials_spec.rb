@@ -74,6 +74,16 @@ RSpec.describe "Credentials", :faults do
       expect(faults.requests.map { |request| request.params["p"] }).to eq(%w[v1 v2 v3])
     end
 
+    it "may return whatever a fixed value may be" do
+      faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET) }
+      values = ["text", :symbol, 1, 1.5, Rational(1, 2), true, false]
+      values.each do |value|
+        fault_stream(headers: { "X" => -> { value }, "Y" => value }, params: { "x" => -> { value }, "y" => value }).head
+      end
+      sent = faults.requests.map { |request| [request.header("x"), request.header("y"), *request.params.values] }
+      expect(sent).to eq(values.map { |value| [value.to_s] * 4 })
+    end
+
     it "end the call with the error that they raise" do
       error = Class.new(StandardError)
       stream = fault_client(headers: { "X" => -> { raise error, "no token today" } }).stream("/s", content_type: :json)

@@ -151,7 +151,7 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
       client_of(faults.url).stream("/s", content_type: :json).append(1)
     end
     mistake("a callable that returns a Hash",
-            "header x-token: its callable must return a String, a Symbol, a number or nil, got Hash") do
+            "header x-token: its callable must return a String, a Symbol, a number, true, false or nil, got Hash") do
       client_of(server_url, headers: { "X-Token" => -> { { token: "secret" } } }).stream("/s").head
     end
     mistake("a callable that returns a line",

@@ -124,12 +124,17 @@ fn text_of(ruby: &Ruby, what: &str, name: &str, value: Value, must: &str) -> Res
     if let Some(text) = RString::from_value(value) {
         return Ok(Some(text));
     }
-    let plain = [ruby.class_symbol(), ruby.class_integer(), ruby.class_float()];
+    let plain = [
+        ruby.class_symbol(),
+        ruby.class_numeric(),
+        ruby.class_true_class(),
+        ruby.class_false_class(),
+    ];
     if plain.into_iter().any(|class| value.is_kind_of(class)) {
         return RString::try_convert(value.funcall("to_s", ())?).map(Some);
     }
     let class = value.class();
-    let message = format!("{what} {name}: {must} a String, a Symbol, a number or nil, got {class}");
+    let message = format!("{what} {name}: {must} a String, a Symbol, a number, true, false or nil, got {class}");
     Err(errors::argument(ruby, message))
 }
 
