@@ -381,8 +381,9 @@ on_each_server DurableStreams::Stream do
     expect { client.create(path, content_type: :json, ttl: 1) }.to raise_error(ArgumentError, /ttl/)
   end
 
-  it "rejects line breaks and NUL in headers" do
+  it "rejects line breaks and NUL in headers and parameters" do
     ["a\r\nX: y", "a\nb", "a\0b"].each do |value|
+      expect { client.stream(path, params: { "bad" => value }).head }.to raise_error(ArgumentError, /param bad: .*CR/)
       expect { client.stream(path, headers: { "X-Bad" => value }).head }.to raise_error(ArgumentError) { |error|
         expect(error.message).not_to include("X: y")
       }
