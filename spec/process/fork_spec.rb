@@ -210,6 +210,46 @@ RSpec.describe "Forking" do
     expect(processes_by_connection.values).to all(have_attributes(size: 1))
   end
 
+  {
+    "a live read" => "stream.read_json(live: :long_poll).first",
+    "a wait for another thread's read" => <<~RUBY,
+      reader = stream.read_json(live: :long_poll)
+      other = Thread.new { reader.close && Thread.stop if reader.first }
+      Thread.pass until other.stop?
+      reader.first
+    RUBY
+    "a producer's flush" => "producer << 1; producer.flush",
+    "a producer's append!" => "producer.append!(1)",
+    "an append" => "stream.append(1)"
+  }.each do |name, call|
+    it "raises an error in a child that a trap handler forks during #{name}, which continues in the parent" do
+      headers = { **FaultHelpers::OFFSET, "stream-cursor" => "1", "producer-epoch" => "0" }
+      faults.on { |reply| reply.wait("go").respond(200, "[1]", **headers) }
+      program = <<~RUBY
+        $stdout.sync = true
+        stream = DurableStreams::Client.new(base_url: ARGV.first).stream("/s", content_type: :json)
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", next_seq: 0)
+        child = nil
+        trap("USR1") { child = fork }
+        begin
+          #{call}
+        rescue DurableStreams::ConnectionError => e
+          puts e.message
+          exit!
+        end
+        Process.wait(child)
+        puts "parent"
+      RUBY
+      ended = ChildProcess.program(program, faults.url) do |child|
+        faults.wait_for_request
+        child.signal("USR1")
+        child.wait_for(/process forked/)
+        faults.open("go")
+      end
+      expect(ended.output).to match(/\A.*the process forked during this operation.*\nparent\n\z/)
+    end
+  end
+
   describe "a child's end" do
     # Seconds. Less than the five that an exit may wait for producers and callbacks.
     at_once = [AtOnce::SECONDS, 4].min

@@ -7,7 +7,6 @@
 //! Read [`wait`] first.
 
 use std::future::Future;
-use std::pin::pin;
 
 use magnus::{Error, RModule, Ruby};
 
@@ -27,6 +26,7 @@ pub(crate) use fiber::blocks_its_thread;
 pub(crate) use gvl::check_interrupts;
 pub(crate) use inline::{may_run_inline, start_inline};
 pub(crate) use outcome::InlineOutcome;
+use outcome::PolledFuture;
 
 /// How often a thread checks for a wake-up before it sleeps, if the event usually comes within microseconds.
 const SPINS: u32 = 20;
@@ -55,11 +55,12 @@ fn wait_spinning<F: Future<Output: Send> + Send + 'static>(
     future: F,
     spins: u32,
 ) -> Result<F::Output, Error> {
+    let polled = PolledFuture::new(future);
     #[cfg(all(unix, ruby_gte_3_1))]
     if let Some(scheduler) = scheduled::current() {
-        return scheduled::wait(ruby, scheduler, future);
+        return scheduled::wait(ruby, scheduler, polled);
     }
-    direct::wait(ruby, pin!(future), spins)
+    direct::wait(ruby, polled, spins)
 }
 
 /// Defines the Ruby classes of this module.

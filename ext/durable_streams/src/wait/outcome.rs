@@ -1,11 +1,11 @@
 //! How awaited work ended.
 
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use durable_streams_client::fork::{ProcessBound, forked};
 use durable_streams_client::inline::job::AnyResult;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
@@ -37,25 +37,38 @@ impl<T> Outcome<T> {
     }
 }
 
-/// A future, and its outcome once it has ended.
-pub(super) struct PolledFuture<F: Deref<Target: Future>> {
-    future: Pin<F>,
-    outcome: Option<Outcome<<F::Target as Future>::Output>>,
+/// A future, and its outcome once it has ended. A forked child neither polls nor drops the future: what it waits for
+/// happens in the parent.
+pub(super) struct PolledFuture<F: Future> {
+    future: ProcessBound<Pin<Box<F>>>,
+    outcome: Option<Outcome<F::Output>>,
 }
 
-impl<F: DerefMut<Target: Future>> PolledFuture<F> {
-    pub(super) fn new(future: Pin<F>) -> Self {
-        Self { future, outcome: None }
+impl<F: Future> PolledFuture<F> {
+    pub(super) fn new(future: F) -> Self {
+        Self {
+            future: ProcessBound::new(Box::pin(future)),
+            outcome: None,
+        }
     }
 
-    /// Polls the future. Returns true once it has ended, also by a panic. It must not be polled after that.
+    /// Polls the future. Returns true once it has ended, also by a panic, and in a forked child. Do not poll it after
+    /// that.
     pub(super) fn poll(&mut self, waker: &Waker) -> bool {
-        self.outcome = poll(self.future.as_mut(), waker);
-        self.outcome.is_some()
+        self.future.get_mut().is_none_or(|future| {
+            self.outcome = poll(future.as_mut(), waker);
+            self.outcome.is_some()
+        })
     }
 
     /// The result of the future that has ended.
-    pub(super) fn result(self, ruby: &Ruby) -> Result<<F::Target as Future>::Output, Error> {
+    ///
+    /// # Errors
+    /// In a forked child.
+    pub(super) fn result(self, ruby: &Ruby) -> Result<F::Output, Error> {
+        if self.future.get().is_none() {
+            return Err(errors::raise(ruby, forked()));
+        }
         let unended = || Outcome::Panicked("a wait returned before its end".to_owned());
         self.outcome.unwrap_or_else(unended).result(ruby)
     }

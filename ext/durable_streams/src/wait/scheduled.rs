@@ -40,15 +40,15 @@ pub(super) fn current() -> Option<Scheduler> {
 }
 
 /// See [`super::wait`].
-pub(super) fn wait<F>(ruby: &Ruby, scheduler: Scheduler, future: F) -> Result<F::Output, Error>
+pub(super) fn wait<F>(ruby: &Ruby, scheduler: Scheduler, polled: PolledFuture<F>) -> Result<F::Output, Error>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let mut polled = Box::new(PolledFuture::new(Box::pin(future)));
+    let mut polled = Box::new(polled);
     // A future that is ready already needs no notifier.
     if !polled.poll(Waker::noop()) {
         let work: Box<dyn Any + Send> = wait_for(ruby, scheduler, polled)?;
-        let returned = work.downcast::<PolledFuture<Box<F>>>();
+        let returned = work.downcast::<PolledFuture<F>>();
         polled = returned.map_err(|_| errors::internal(ruby, "a wait returned another's work"))?;
     }
     polled.result(ruby)
@@ -60,7 +60,7 @@ trait Work: Any + Send {
     fn poll(&mut self, waker: &Waker) -> bool;
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Work for PolledFuture<Box<F>> {
+impl<F: Future<Output: Send> + Send + 'static> Work for PolledFuture<F> {
     fn poll(&mut self, waker: &Waker) -> bool {
         Self::poll(self, waker)
     }
