@@ -3,8 +3,9 @@
 # A process that may start no more threads. The operating system limits the threads of every user except the superuser.
 RSpec.describe "A process at the limit of threads", :faults do
   # @param before [String] code that runs before the limit is set
-  def run(program, before: "", &block)
-    ChildProcess.program(<<~RUBY, faults.url, &block).output
+  # @param url [String] of the fault server
+  def run(program, before: "", url: faults.url, &block)
+    ChildProcess.program(<<~RUBY, url, &block).output
       stream = DurableStreams.stream("\#{ARGV[0]}/s", content_type: :json)
       #{before}
       Process::UID.change_privilege(65_534) if Process.uid.zero?
@@ -44,6 +45,41 @@ RSpec.describe "A process at the limit of threads", :faults do
     end
     expect(output).to match(/\ADurableStreams::ConnectionError: cannot start the network threads.*\n7\n7\n\z/)
     expect(faults.requests.size).to eq(2)
+  end
+
+  describe "with the name of a host, which a thread looks up" do
+    let(:url) { faults.url.sub("127.0.0.1", "localhost") }
+
+    it "raises ConnectionError for an append, which was not sent, and appends once threads are allowed" do
+      output = run(<<~RUBY, url: url)
+        begin
+          stream.append(1)
+        rescue DurableStreams::ConnectionError => e
+          puts e.message, e.outcome_unknown?
+        end
+        Process.setrlimit(:NPROC, unlimited, unlimited)
+        puts stream.append(1).next_offset
+      RUBY
+      expect(output).to match(/\Aappend .*no thread can look up the host: .*unavailable.* \(6 tries.*\nfalse\n7\n\z/)
+    end
+
+    it "goes on with a producer's messages once threads are allowed" do
+      faults.on("POST") do |reply|
+        reply.respond(200, "", "stream-next-offset" => "7", "producer-epoch" => "0", "producer-seq" => "0")
+      end
+      output = run(<<~RUBY, before: <<~BEFORE, url: url)
+        producer << 1
+        puts retries.pop
+        Process.setrlimit(:NPROC, unlimited, unlimited)
+        producer.close
+        puts producer.pending
+      RUBY
+        retries = Queue.new
+        DurableStreams.subscribe("retry.durable_streams") { |event| retries << event.payload[:reason] }
+        producer = DurableStreams::Producer.new(stream: stream, producer_id: "p", next_seq: 0)
+      BEFORE
+      expect(output).to match(/\A.*no thread can look up the host.*\n0\n\z/)
+    end
   end
 
   it "raises an error with the reason if a producer needs a thread, and works once threads are allowed" do

@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use crate::close_signal::CloseSignal;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
+use crate::host_names::SystemResolver;
 use crate::lock::Mutex;
 use crate::proxy::{Proxy, ProxySetting};
 use crate::redirect_targets::RedirectTargets;
@@ -372,6 +373,7 @@ impl Client {
         }
         builder
             .tls_backend_preconfigured(tls)
+            .dns_resolver(SystemResolver)
             .user_agent(&self.config.user_agent)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.config.timeout)

@@ -102,6 +102,7 @@ pub mod endpoint;
 pub mod events;
 mod exchange;
 pub mod fork;
+mod host_names;
 pub mod inline;
 pub mod lock;
 pub mod log;

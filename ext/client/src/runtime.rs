@@ -66,7 +66,7 @@ fn build_runtime() -> Result<Runtime> {
 
 /// Starts and ends `count` threads, to learn whether the system gives that many. If it does not, tokio panics, writes
 /// to standard error, and waits for ever for those of several workers that it has started.
-fn try_threads(count: usize) -> io::Result<()> {
+pub(crate) fn try_threads(count: usize) -> io::Result<()> {
     let lock = Mutex::new(());
     thread::scope(|scope| {
         let _guard = lock.lock();

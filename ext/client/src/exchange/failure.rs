@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use durable_streams_protocol::error::{About, Error, Kind};
@@ -81,15 +82,18 @@ fn advice(error: &reqwest::Error, has_proxy: bool) -> Option<&'static str> {
     if let Some(advice) = tls_errors(error).find_map(tls_advice) {
         return Some(advice);
     }
-    let is_refused = |io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionRefused;
+    let has = |kind| {
+        let mut io_errors = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        io_errors.any(|io| io.kind() == kind)
+    };
     if is_malformed(error) {
         Some("check the port; if the server speaks TLS, the URL must begin with https://")
-    } else if causes(error).filter_map(|cause| cause.downcast_ref()).any(is_refused) {
+    } else if has(ErrorKind::ConnectionRefused) {
         match has_proxy {
             true => Some("check proxy, or http_proxy and https_proxy in the environment"),
             false => Some("does a server listen at this host and port?"),
         }
-    } else if causes(error).any(|cause| cause.to_string() == "dns error") {
+    } else if causes(error).any(|cause| cause.to_string() == "dns error") && !has(ErrorKind::WouldBlock) {
         Some("check the host in the URL")
     } else {
         None
