@@ -171,7 +171,7 @@ impl Endpoint {
     }
 
     /// What an error of `operation` names: the operation and this URL.
-    pub(crate) fn about(&self, operation: Operation) -> About<'_> {
+    pub fn about(&self, operation: Operation) -> About<'_> {
         let url = self.display();
         About { operation, url }
     }

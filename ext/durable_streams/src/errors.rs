@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
-use durable_streams_protocol::error::{Error as CoreError, Kind, Operation};
+use durable_streams_protocol::error::{About, Error as CoreError, Kind};
 use durable_streams_protocol::meaning::kind_of;
 use durable_streams_protocol::target::{HeaderMap, HeaderName, HeaderValue};
 use magnus::r_hash::ForEach;
@@ -193,13 +193,9 @@ pub(crate) fn simple(ruby: &Ruby, class_name: &str, message: &str) -> Error {
     made.map_or_else(|failed| failed, Error::from)
 }
 
-/// The operation and the URL (without credentials) that an exception names.
-#[derive(Clone, Copy)]
-pub(crate) struct ErrorContext<'a>(pub(crate) Operation, pub(crate) &'a str);
-
 /// An exception of one of the library's classes for an operation that made no request, or whose response is unusable.
-pub(crate) fn refusal(ruby: &Ruby, class_name: &str, context: ErrorContext<'_>, reason: &str) -> Error {
-    let ErrorContext(operation, url) = context;
+pub(crate) fn refusal(ruby: &Ruby, class_name: &str, about: About<'_>, reason: &str) -> Error {
+    let About { operation, url } = about;
     let attributes = ruby.hash_new();
     let made = attributes.aset(ruby.to_symbol("url"), url).and_then(|()| {
         let message = format!("{operation} {url}: {reason}");

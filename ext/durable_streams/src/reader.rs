@@ -29,7 +29,7 @@ use magnus::{
 
 use crate::caller::Caller;
 use crate::client::{RetryPolicyOptions, policy, seconds};
-use crate::errors::{self, ErrorContext, guard};
+use crate::errors::{self, guard};
 use crate::events;
 use crate::memory::ReportedMemory;
 use crate::options::options;
@@ -334,7 +334,7 @@ impl Reader {
 
     fn add(&self, ruby: &Ruby, batch: &mut BatchBuilder, part: &Part) -> Result<(), Error> {
         let stream = ruby.get_inner(self.stream);
-        batch.add(ruby, part, ErrorContext(Operation::Read, stream.endpoint.display()))
+        batch.add(ruby, part, stream.endpoint.about(Operation::Read))
     }
 
     /// Stores that Ruby has so much more of a batch.

@@ -25,7 +25,7 @@ use magnus::{
 
 use crate::caller_work::{CallerWork, run_job, wait_for_call};
 use crate::client::Client;
-use crate::errors::{self, ErrorContext, guard};
+use crate::errors::{self, guard};
 use crate::events;
 use crate::options::options;
 use crate::pinned_string::pin;
@@ -310,11 +310,10 @@ impl Stream {
 
     /// Checks JSON text before it is sent. Raises `DurableStreams::ParseError` with the position and the reason.
     pub(crate) fn check_json(&self, ruby: &Ruby, operation: Operation, text: &[u8]) -> Result<(), Error> {
-        let context = ErrorContext(operation, self.endpoint.display());
         validate(text).map_err(|invalid| {
             let reason =
                 format!("{invalid} (a String is taken as JSON: append a Hash or Array itself, and for a JSON string its to_json)");
-            errors::refusal(ruby, "ParseError", context, &reason)
+            errors::refusal(ruby, "ParseError", self.endpoint.about(operation), &reason)
         })
     }
 }

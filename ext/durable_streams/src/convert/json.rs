@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_long;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use durable_streams_protocol::error::About;
 use magnus::rb_sys::{FromRawValue, protect};
 use magnus::value::ReprValue;
 use magnus::{Error, ExceptionClass, Module, RArray, RModule, RString, Ruby, TryConvert, Value};
@@ -14,7 +15,7 @@ use rb_sys::VALUE;
 
 use super::parser::Parser;
 use super::stack::{INLINE, Room};
-use crate::errors::{self, ErrorContext};
+use crate::errors;
 
 /// The longest reason that is passed on, in characters: some versions of json quote the rest of the text.
 const LONGEST_REASON: usize = 300;
@@ -26,16 +27,16 @@ const LONGEST_REASON: usize = 300;
 /// `block` must not be memory of a Ruby string: Ruby code may run (a redefined JSON.parse) and change it.
 ///
 /// Raises `DurableStreams::ParseError` with json's reason if an item is not JSON. The message names the operation in
-/// `context`.
+/// `about`.
 pub(crate) fn parse_items(
     ruby: &Ruby,
     block: &[u8],
     count_hint: usize,
-    context: Option<ErrorContext<'_>>,
+    about: Option<About<'_>>,
 ) -> Result<RArray, Error> {
     // No item is shorter than a digit and a comma.
     let capacity = count_hint.min(block.len() / 2 + 1) as c_long;
-    let array = convert(ruby, block, context, |parser| {
+    let array = convert(ruby, block, about, |parser| {
         // SAFETY: inside rb_protect; see `parser`.
         let result = unsafe { rb_sys::rb_ary_new_capa(capacity) };
         parser.items(result);
@@ -55,7 +56,7 @@ pub(crate) fn parse_value(ruby: &Ruby, text: &[u8]) -> Result<Value, Error> {
 fn convert(
     ruby: &Ruby,
     text: &[u8],
-    context: Option<ErrorContext<'_>>,
+    about: Option<About<'_>>,
     body: impl FnOnce(&mut Parser<'_>) -> VALUE,
 ) -> Result<Value, Error> {
     let in_json = Cell::new(false);
@@ -84,13 +85,13 @@ fn convert(
     match outcome {
         // SAFETY: a live object, in this frame since `protect` returned it.
         Ok(value) => Ok(unsafe { Value::from_raw(value) }),
-        Err(error) if in_json.get() => Err(refusal(ruby, context, error)),
+        Err(error) if in_json.get() => Err(refusal(ruby, about, error)),
         Err(error) => Err(error),
     }
 }
 
 /// The ParseError for an exception of JSON.parse. Other exceptions (an interrupt, no memory) are returned unchanged.
-fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Error {
+fn refusal(ruby: &Ruby, about: Option<About<'_>>, error: Error) -> Error {
     let classes = [("JSON", "JSONError"), ("Object", "EncodingError")];
     let refused = classes.into_iter().any(|(space, name)| {
         let space: Result<RModule, Error> = match space {
@@ -116,7 +117,7 @@ fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Erro
     });
     parse_error(
         ruby,
-        context,
+        about,
         &format!(
             "invalid JSON: {}",
             reason.as_deref().unwrap_or("JSON.parse gave no reason")
@@ -124,10 +125,10 @@ fn refusal(ruby: &Ruby, context: Option<ErrorContext<'_>>, error: Error) -> Erro
     )
 }
 
-/// A `DurableStreams::ParseError`. Without a context it names no operation.
-pub(super) fn parse_error(ruby: &Ruby, context: Option<ErrorContext<'_>>, reason: &str) -> Error {
-    match context {
-        Some(context) => errors::refusal(ruby, "ParseError", context, reason),
+/// A `DurableStreams::ParseError`. Without `about` it names no operation.
+pub(super) fn parse_error(ruby: &Ruby, about: Option<About<'_>>, reason: &str) -> Error {
+    match about {
+        Some(about) => errors::refusal(ruby, "ParseError", about, reason),
         None => errors::simple(ruby, "ParseError", reason),
     }
 }

@@ -5,7 +5,7 @@ use durable_streams_protocol::error::Operation;
 use magnus::{Error, Ruby};
 
 use super::Producer;
-use crate::errors::{self, ErrorContext};
+use crate::errors;
 use crate::producer_error::exception;
 
 impl Producer {
@@ -16,12 +16,7 @@ impl Producer {
     /// An exception of one of the library's classes.
     pub(super) fn refuse(&self, ruby: &Ruby, class_name: &str, reason: &str) -> Error {
         let stream = ruby.get_inner(self.stream);
-        errors::refusal(
-            ruby,
-            class_name,
-            ErrorContext(Operation::Produce, stream.endpoint.display()),
-            reason,
-        )
+        errors::refusal(ruby, class_name, stream.endpoint.about(Operation::Produce), reason)
     }
 
     pub(super) fn refusal(&self, ruby: &Ruby, refused: &Refused) -> Error {

@@ -1,11 +1,12 @@
 //! Builds one batch for Ruby out of the parts of a response.
 
+use durable_streams_protocol::error::About;
 use durable_streams_protocol::read::payload::Part;
 use magnus::value::ReprValue;
 use magnus::{Error, RArray, Ruby, TryConvert, Value};
 
 use crate::convert::{self, Buffer};
-use crate::errors::{self, ErrorContext};
+use crate::errors;
 
 /// What Ruby gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,10 +33,10 @@ impl BatchBuilder {
         }
     }
 
-    pub(super) fn add(&mut self, ruby: &Ruby, part: &Part, context: ErrorContext<'_>) -> Result<(), Error> {
+    pub(super) fn add(&mut self, ruby: &Ruby, part: &Part, about: About<'_>) -> Result<(), Error> {
         match (self, part) {
             (Self::Items(parts, total), Part::Items { text, count }) => {
-                let items = convert::parse_items(ruby, text, *count, Some(context))?;
+                let items = convert::parse_items(ruby, text, *count, Some(about))?;
                 *total += items.len();
                 parts.push(items)
             }
