@@ -1,6 +1,9 @@
-//! Reports of messages that did not reach their stream.
+//! Messages that were accepted, did not reach their stream, and of which the producer's owner got no error.
 
-/// Messages that were accepted and did not reach their stream, and for which the producer's owner got no error.
+use crate::fork::ProcessLocal;
+use crate::lock::Mutex;
+
+/// The lost messages of one producer, or of several dropped ones with the same stream and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostMessages {
     /// The stream's URL, without credentials.
@@ -11,9 +14,25 @@ pub struct LostMessages {
     pub reason: Option<String>,
 }
 
-/// Where a producer reports what its owner may not learn otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReportSink {
-    /// Gets the lost messages when the producer is dropped.
-    pub(super) record_lost: fn(LostMessages),
+/// The lost messages of dropped producers: one entry for each stream and reason.
+static RECORDED: ProcessLocal<Mutex<Vec<LostMessages>>> = ProcessLocal::new();
+
+/// Records the lost messages of a producer that is dropped.
+pub(super) fn record(lost: LostMessages) {
+    let recorded = RECORDED.get_or_make(Mutex::default);
+    let mut recorded = recorded.lock();
+    match recorded
+        .iter_mut()
+        .find(|known| known.url == lost.url && known.reason == lost.reason)
+    {
+        Some(known) => known.count += lost.count,
+        None => recorded.push(lost),
+    }
+}
+
+/// Takes what was recorded.
+pub(super) fn take_recorded() -> Vec<LostMessages> {
+    RECORDED
+        .get()
+        .map_or_else(Vec::new, |recorded| std::mem::take(&mut *recorded.lock()))
 }

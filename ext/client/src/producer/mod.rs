@@ -114,7 +114,7 @@ impl Producer {
             url: endpoint.display().to_owned(),
             id: id.to_owned(),
         };
-        let shared = Arc::new(Shared::new(name, machine, registry::REPORT_SINK));
+        let shared = Arc::new(Shared::new(name, machine));
         let sender = RequestSender {
             endpoint: Arc::clone(endpoint),
             pool,

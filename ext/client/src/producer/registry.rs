@@ -5,66 +5,38 @@ use std::time::Duration;
 
 use durable_streams_protocol::error::Result;
 
-use super::lost_messages::{LostMessages, ReportSink};
+use super::lost_messages::{LostMessages, take_recorded};
 use super::state::Shared;
 use crate::fork::ProcessLocal;
 use crate::lock::Mutex;
 use crate::runtime::Task;
 
-static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
-
-/// The producers of this process.
-#[derive(Default)]
-struct Registry {
-    live: Mutex<Vec<Weak<Shared>>>,
-    /// The lost messages of dropped producers: one entry for each stream and reason.
-    lost: Mutex<Vec<LostMessages>>,
-}
+static LIVE: ProcessLocal<Mutex<Vec<Weak<Shared>>>> = ProcessLocal::new();
 
 /// Adds a producer that was started.
 pub(super) fn add(shared: &Arc<Shared>) {
-    let registry = REGISTRY.get_or_make(Registry::default);
-    let mut live = registry.live.lock();
+    let live = LIVE.get_or_make(Mutex::default);
+    let mut live = live.lock();
     live.retain(|producer| producer.strong_count() > 0);
     live.push(Arc::downgrade(shared));
 }
 
-impl Registry {
-    fn live(&self) -> Vec<Arc<Shared>> {
-        self.live.lock().iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-/// Where the producers of this process report.
-pub(super) const REPORT_SINK: ReportSink = ReportSink { record_lost };
-
-/// Records the lost messages of a dropped producer.
-fn record_lost(lost: LostMessages) {
-    let Some(registry) = REGISTRY.get() else { return };
-    let mut recorded = registry.lost.lock();
-    match recorded
-        .iter_mut()
-        .find(|known| known.url == lost.url && known.reason == lost.reason)
-    {
-        Some(known) => known.count += lost.count,
-        None => recorded.push(lost),
-    }
+/// The producers that were not dropped.
+fn live() -> Vec<Arc<Shared>> {
+    LIVE.get()
+        .map_or_else(Vec::new, |live| live.lock().iter().filter_map(Weak::upgrade).collect())
 }
 
 /// The messages that are lost if the process ends now. Those of a dropped producer are given once.
 pub fn lost_messages() -> Vec<LostMessages> {
-    let Some(registry) = REGISTRY.get() else {
-        return Vec::new();
-    };
-    let gone = std::mem::take(&mut *registry.lost.lock());
-    let running = registry.live().into_iter().filter_map(|shared| shared.lost_messages());
-    gone.into_iter().chain(running).collect()
+    let recorded = take_recorded().into_iter();
+    let running = live().into_iter().filter_map(|shared| shared.lost_messages());
+    recorded.chain(running).collect()
 }
 
 /// Whether a producer of this process still has to send, close or report something.
 pub fn is_busy() -> bool {
-    let live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
-    live.into_iter().any(|shared| shared.busy())
+    live().into_iter().any(|shared| shared.busy())
 }
 
 /// Flushes all producers of this process and waits until each has succeeded or failed, for `limit` at most. `None` if
@@ -73,7 +45,7 @@ pub fn is_busy() -> bool {
 /// # Errors
 /// If the runtime cannot be started.
 pub fn drain_all(limit: Duration) -> Result<Option<Task<()>>> {
-    let mut live = REGISTRY.get().map_or_else(Vec::new, |registry| registry.live());
+    let mut live = live();
     live.retain(|shared| shared.lost_messages().is_some());
     if live.is_empty() {
         return Ok(None);

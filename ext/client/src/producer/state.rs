@@ -6,7 +6,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::error::ProducerError;
 use super::instrumentation::ProducerName;
-use super::lost_messages::{LostMessages, ReportSink};
+use super::lost_messages::{self, LostMessages};
 use super::notice::{Notice, NoticeListener, SpaceGeneration};
 use crate::lock::Mutex;
 use crate::log::{self, LogLine};
@@ -35,7 +35,6 @@ pub(crate) struct Shared {
     pub(super) state: Mutex<ProducerState>,
     /// Wakes the driver.
     pub(super) driver_wakeup: Notify,
-    sink: ReportSink,
 }
 
 pub(super) struct ProducerState {
@@ -55,13 +54,13 @@ pub(super) struct ProducerState {
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(lost) = self.lost_messages() {
-            (self.sink.record_lost)(lost);
+            lost_messages::record(lost);
         }
     }
 }
 
 impl Shared {
-    pub(super) fn new(name: ProducerName, machine: ProducerMachine, sink: ReportSink) -> Self {
+    pub(super) fn new(name: ProducerName, machine: ProducerMachine) -> Self {
         let state = ProducerState {
             machine,
             delivered: 0,
@@ -76,7 +75,6 @@ impl Shared {
             name,
             state: Mutex::new(state),
             driver_wakeup: Notify::new(),
-            sink,
         }
     }
 
@@ -288,7 +286,7 @@ mod tests {
             url: "http://h/s".to_owned(),
             id: "p".to_owned(),
         };
-        let shared = Shared::new(name.clone(), machine, ReportSink { record_lost: |_| {} });
+        let shared = Shared::new(name.clone(), machine);
         let mut state = shared.state.lock();
         let mut now = std::time::Instant::now();
         state.machine.append_shared(Bytes::from_static(b"1")).unwrap();
