@@ -61,23 +61,18 @@ pub fn append(
     Ok(job(endpoint, request, operations::appended))
 }
 
-/// Makes a job's result from the response.
-pub(crate) type ResponseMeaning = Box<dyn FnOnce(Response, &Context<'_>) -> Result<AnyResult> + Send>;
-
-/// `meaning`, with a result of any type.
-pub(crate) fn any_meaning<T: Send + 'static>(
-    meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
-) -> ResponseMeaning {
-    Box::new(|response, context| meaning(response, context).map(|result| Box::new(result) as AnyResult))
-}
+/// Makes a job's result, of any type, from the response.
+type ResponseMeaning = Box<dyn FnOnce(Response, &Context<'_>) -> Result<AnyResult> + Send>;
 
 /// A job that sends `request`, with retries. `meaning` makes the outcome from the response.
-fn job<T: Send + 'static>(
+pub(crate) fn job<T: Send + 'static>(
     endpoint: &Arc<Endpoint>,
     request: Request,
     meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
 ) -> Job<T> {
-    let (to, meaning) = (Arc::clone(endpoint), any_meaning(meaning));
+    let to = Arc::clone(endpoint);
+    let meaning: ResponseMeaning =
+        Box::new(|response, context| meaning(response, context).map(|result| Box::new(result) as AnyResult));
     AnyJob::new(endpoint, request.operation, |pool| run(to, pool, request, meaning)).of()
 }
 

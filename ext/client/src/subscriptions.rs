@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use durable_streams_protocol::error::{Operation, Result};
-use durable_streams_protocol::request::{Context, Request, RequestFailure, Response};
+use durable_streams_protocol::error::Operation;
+use durable_streams_protocol::request::{Request, RequestFailure, Response};
 use durable_streams_protocol::retry::so_far::FailedTry;
 use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck, SubscriptionOperation};
 use durable_streams_protocol::worker::{WorkerConfig, WorkerJitter, WorkerMachine};
 
-use crate::connections::Pool;
 use crate::endpoint::Endpoint;
-use crate::exchange::attempt_completely;
-use crate::exchange::retry::{self, with_retries};
-use crate::inline::job::{AnyJob, AnyResult, Job};
-use crate::requests::{ResponseMeaning, any_meaning};
+use crate::exchange::{self, retry};
+use crate::inline::job::Job;
+use crate::requests::job;
 
 /// Creates a subscription (PUT). Gives it as JSON.
 pub fn create(endpoint: &Arc<Endpoint>, subscription: &NewSubscription) -> Job<Bytes> {
@@ -63,14 +61,10 @@ pub fn worker(endpoint: &Endpoint, name: String) -> WorkerMachine {
 }
 
 /// Sends a worker's request once, and gives its end. `attempt` is the number of the try.
-pub fn send_once(
-    endpoint: &Arc<Endpoint>,
-    request: Request,
-    attempt: u32,
-) -> Job<std::result::Result<Response, RequestFailure>> {
+pub fn send_once(endpoint: &Arc<Endpoint>, request: Request, attempt: u32) -> Job<Result<Response, RequestFailure>> {
     let to = Arc::clone(endpoint);
     Job::new(endpoint, request.operation, move |pool| async move {
-        Ok(attempt_completely(&to, &pool, &request, attempt).await)
+        Ok(exchange::attempt(&to, &pool, &request, attempt).await)
     })
 }
 
@@ -101,21 +95,4 @@ pub fn callback(endpoint: &Arc<Endpoint>, lease: &Lease, acks: &[StreamAck], don
 /// Gets the keys that webhooks are signed with (GET), as JSON.
 pub fn signing_keys(endpoint: &Arc<Endpoint>) -> Job<Bytes> {
     job(endpoint, subscriptions::signing_keys(), subscriptions::keys)
-}
-
-/// A job that sends `request`, with retries. `meaning` makes the outcome from the response.
-fn job<T: Send + 'static>(
-    endpoint: &Arc<Endpoint>,
-    request: Request,
-    meaning: impl FnOnce(Response, &Context<'_>) -> Result<T> + Send + 'static,
-) -> Job<T> {
-    let (to, meaning) = (Arc::clone(endpoint), any_meaning(meaning));
-    AnyJob::new(endpoint, request.operation, |pool| run(to, pool, request, meaning)).of()
-}
-
-async fn run(to: Arc<Endpoint>, pool: Pool, request: Request, meaning: ResponseMeaning) -> Result<AnyResult> {
-    let policy = &to.client().config().retry;
-    let one_try = |number| attempt_completely(&to, &pool, &request, number);
-    let response = with_retries(policy, &to, &request, one_try).await?;
-    meaning(response, &to.context(request.operation))
 }

@@ -1,9 +1,9 @@
 //! A response while it arrives. [`Incoming`] is one whose headers have arrived.
 
 use bytes::{Bytes, BytesMut};
-use durable_streams_protocol::error::{Error, Operation, Result};
+use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::redirected::RedirectedTo;
-use durable_streams_protocol::request::{self, ResponseTimeout};
+use durable_streams_protocol::request::{self, RequestFailure, ResponseTimeout};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
@@ -87,7 +87,7 @@ impl Incoming {
     }
 }
 
-/// Reads a response of which only the status and headers matter. Its body is for error messages, so only the beginning
+/// Reads a response whose result is in the status and headers. Its body is for error messages, so only the beginning
 /// is read, and a body that breaks off is no error. Nor is one that goes on for longer than the client's `timeout`, such
 /// as an event stream, which never ends.
 pub(crate) async fn read_response(
@@ -104,6 +104,26 @@ pub(crate) async fn read_response(
     }
     body.truncate(RESPONSE_BODY_LIMIT);
     incoming.into_response(body)
+}
+
+/// Reads a response whose body is the result.
+pub(super) async fn read_completely(
+    endpoint: &Endpoint,
+    operation: Operation,
+    mut incoming: Incoming,
+) -> std::result::Result<request::Response, RequestFailure> {
+    let limit = endpoint.client().config().max_message_bytes;
+    let mut body = BytesMut::new();
+    let lost = RequestFailure::ResponseLost;
+    while let Some(piece) = next_piece(endpoint, operation, &mut incoming).await.map_err(lost)? {
+        if piece.len() > limit - body.len() {
+            let reason = format!("the response has more than {limit} bytes (max_message_bytes)");
+            let error = endpoint.about(operation).error(Kind::Parse, reason);
+            return Err(RequestFailure::Final(error));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(incoming.into_response(body))
 }
 
 /// The next piece of a body, or `None` at its complete end. Waits at most for the client's `timeout`.

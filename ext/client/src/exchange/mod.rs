@@ -3,10 +3,9 @@
 //!
 //! [`retry`] sends a request several times. What a response means is decided in `durable-streams-protocol`.
 
-use bytes::BytesMut;
-use durable_streams_protocol::error::Kind;
 use durable_streams_protocol::request::{Request, RequestFailure, Response};
 
+use self::incoming::read_completely;
 pub(crate) use self::incoming::{Incoming, LiveBodyError, next_live_piece, next_piece, read_response};
 pub(crate) use self::redirect::send;
 use crate::connections::Pool;
@@ -33,30 +32,8 @@ pub(crate) async fn attempt(
     attempt: u32,
 ) -> Result<Response, RequestFailure> {
     let response = send(endpoint, pool, request, attempt).await?;
-    Ok(read_response(endpoint, request.operation, response).await)
-}
-
-/// Sends the request once and reads its response completely. `attempt` is the number of the try.
-pub(crate) async fn attempt_completely(
-    endpoint: &Endpoint,
-    pool: &Pool,
-    request: &Request,
-    attempt: u32,
-) -> Result<Response, RequestFailure> {
-    let mut incoming = send(endpoint, pool, request, attempt).await?;
-    let limit = endpoint.client().config().max_message_bytes;
-    let mut body = BytesMut::new();
-    let lost = RequestFailure::ResponseLost;
-    while let Some(piece) = next_piece(endpoint, request.operation, &mut incoming)
-        .await
-        .map_err(lost)?
-    {
-        if piece.len() > limit - body.len() {
-            let reason = format!("the response has more than {limit} bytes (max_message_bytes)");
-            let error = endpoint.about(request.operation).error(Kind::Parse, reason);
-            return Err(RequestFailure::Final(error));
-        }
-        body.extend_from_slice(&piece);
+    match request.operation.has_result_in_body() {
+        true => read_completely(endpoint, request.operation, response).await,
+        false => Ok(read_response(endpoint, request.operation, response).await),
     }
-    Ok(incoming.into_response(body))
 }

@@ -48,6 +48,12 @@ impl Operation {
         }
     }
 
+    /// Whether the result of a success is in the response's body, not only in its headers. The body of a read is content,
+    /// which a reader takes while it arrives.
+    pub fn has_result_in_body(self) -> bool {
+        matches!(self, Self::Subscription(_))
+    }
+
     /// Whether it may be carried out twice without harm: the second time it changes nothing, or is refused.
     pub fn is_idempotent(self) -> bool {
         !matches!(
