@@ -10,6 +10,7 @@ use durable_streams_protocol::error::{About, Operation};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::producer::{BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerMachine};
 use durable_streams_protocol::request::{self, Context};
+use durable_streams_protocol::retry::jitter::Jitter;
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -63,7 +64,7 @@ fn accepted() -> BatchResponse {
 
 /// Appends all messages. A server acknowledges every batch at once.
 fn produce(messages: &[String], now: Instant) -> u64 {
-    let mut machine = ProducerMachine::new(config(), Box::new(|| 0.5)).expect("valid settings");
+    let mut machine = ProducerMachine::new(config(), Jitter::new(|| 0.5)).expect("valid settings");
     let mut delivered = 0;
     let mut round = |machine: &mut ProducerMachine| {
         while let Some(transmit) = machine.poll_transmit(now) {

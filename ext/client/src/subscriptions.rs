@@ -6,9 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::request::{Request, RequestFailure, Response};
+use durable_streams_protocol::retry::jitter::Jitter;
 use durable_streams_protocol::retry::so_far::FailedTry;
 use durable_streams_protocol::subscriptions::{self, Lease, NewSubscription, StreamAck, SubscriptionOperation};
-use durable_streams_protocol::worker::{WorkerConfig, WorkerJitter, WorkerMachine};
+use durable_streams_protocol::worker::{WorkerConfig, WorkerMachine};
 
 use crate::endpoint::Endpoint;
 use crate::exchange::{self, retry};
@@ -51,13 +52,12 @@ pub fn claim(endpoint: &Arc<Endpoint>, worker: &str) -> Job<Option<Bytes>> {
 /// A worker that claims under this name, with the client's retry policy.
 pub fn worker(endpoint: &Endpoint, name: String) -> WorkerMachine {
     let retry = endpoint.client().config().retry.clone();
-    let jitter = WorkerJitter(Box::new(fastrand::f64));
     let config = WorkerConfig {
         name,
         retry,
         fresh_values: endpoint.is_dynamic(),
     };
-    WorkerMachine::new(config, jitter, Instant::now())
+    WorkerMachine::new(config, Jitter::new(fastrand::f64), Instant::now())
 }
 
 /// Sends a worker's request once, and gives its end. `attempt` is the number of the try.

@@ -112,6 +112,7 @@ mod tests {
     use durable_streams_protocol::producer::{BatchResponse, ClaimLimits, ProducerConfig, ProducerMachine};
     use durable_streams_protocol::protocol::PRODUCER_EPOCH;
     use durable_streams_protocol::request;
+    use durable_streams_protocol::retry::jitter::Jitter;
     use durable_streams_protocol::target::Values;
     use reqwest::StatusCode;
     use reqwest::header::{HeaderMap, HeaderValue};
@@ -157,7 +158,7 @@ mod tests {
             patient: false,
             delivery_timeout: None,
         };
-        let mut machine = ProducerMachine::new(config, Box::new(|| 0.5)).unwrap();
+        let mut machine = ProducerMachine::new(config, Jitter::new(|| 0.5)).unwrap();
         machine.append(b"1").unwrap();
         machine.poll_lookup(now);
         machine.handle_tail(Some("0".to_owned()));

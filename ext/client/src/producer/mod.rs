@@ -14,6 +14,7 @@ use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::producer::{AppendError, ProducerConfig, ProducerMachine};
 use durable_streams_protocol::protocol;
 use durable_streams_protocol::request::Headers;
+use durable_streams_protocol::retry::jitter::Jitter;
 use reqwest::header::CONTENT_TYPE;
 
 use crate::endpoint::Endpoint;
@@ -108,7 +109,7 @@ impl Producer {
         headers.set_if(CONTENT_TYPE, Some(content_type))?;
         headers.set_if(protocol::PRODUCER_ID, Some(id))?;
         let retry = config.retry.clone();
-        let machine = ProducerMachine::new(config, Box::new(fastrand::f64))
+        let machine = ProducerMachine::new(config, Jitter::new(fastrand::f64))
             .map_err(|error| Error::plain(Kind::Argument, error.to_string()))?;
         let name = ProducerName {
             url: endpoint.display().to_owned(),

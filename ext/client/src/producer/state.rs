@@ -256,6 +256,7 @@ mod tests {
     use durable_streams_protocol::error::{Error, Kind};
     use durable_streams_protocol::producer::{BodyKind, ClaimLimits, ProducerConfig};
     use durable_streams_protocol::request::RequestFailure;
+    use durable_streams_protocol::retry::jitter::Jitter;
     use durable_streams_protocol::retry::policy::RetryPolicy;
 
     use super::*;
@@ -281,7 +282,7 @@ mod tests {
             patient: false,
             delivery_timeout: None,
         };
-        let machine = ProducerMachine::new(config, Box::new(|| 1.0)).unwrap();
+        let machine = ProducerMachine::new(config, Jitter::new(|| 1.0)).unwrap();
         let name = ProducerName {
             url: "http://h/s".to_owned(),
             id: "p".to_owned(),

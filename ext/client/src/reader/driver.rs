@@ -8,8 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use durable_streams_protocol::error::{Error, Kind, Operation, Result};
 use durable_streams_protocol::read::event::{ReadEvent, ReadOutage};
-use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
+use durable_streams_protocol::read::machine::{ReadAction, ReadConfig, ReadMachine, ReadOptions};
 use durable_streams_protocol::request::RequestFailure;
+use durable_streams_protocol::retry::jitter::Jitter;
 use durable_streams_protocol::retry::outage::OutageEvent;
 use futures_util::FutureExt;
 use reqwest::StatusCode;
@@ -49,7 +50,7 @@ impl Driver {
             fresh_values: endpoint.is_dynamic(),
         };
         Self {
-            machine: ReadMachine::new(options, config, ReadJitter(Box::new(fastrand::f64))),
+            machine: ReadMachine::new(options, config, Jitter::new(fastrand::f64)),
             endpoint,
             pool,
             response: None,

@@ -14,10 +14,8 @@ use super::event::{ProducerEvent, ProducerFailure};
 use super::lookup::TailState;
 use super::transmit::{SentRequest, TransmitId};
 use super::window::Window;
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::Outages;
-
-/// Returns a random number from 0 to 1, which randomizes a delay.
-pub type ProducerJitter = Box<dyn FnMut() -> f64 + Send>;
 
 /// An accepted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +66,7 @@ pub(super) enum Phase {
 /// An idempotent producer without I/O. The [module](super) documents how to run it.
 pub struct ProducerMachine {
     pub(super) config: ProducerConfig,
-    pub(super) jitter: ProducerJitter,
+    pub(super) jitter: Jitter,
     pub(super) phase: Phase,
     pub(super) ending: Ending,
     /// The last message, if `close_stream` was called with one.
@@ -127,7 +125,7 @@ impl ProducerMachine {
     ///
     /// # Errors
     /// If a setting is out of bounds.
-    pub fn new(config: ProducerConfig, jitter: ProducerJitter) -> Result<Self, ConfigError> {
+    pub fn new(config: ProducerConfig, jitter: Jitter) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
             jitter,

@@ -85,6 +85,7 @@
 //!     BatchResponse, BodyKind, ClaimLimits, ProducerConfig, ProducerEvent, ProducerMachine,
 //! };
 //! use durable_streams_protocol::request::{self, Context};
+//! use durable_streams_protocol::retry::jitter::Jitter;
 //! use durable_streams_protocol::retry::policy::RetryPolicy;
 //! use http::{HeaderMap, HeaderValue, StatusCode};
 //!
@@ -111,7 +112,7 @@
 //!         delivery_timeout: None,
 //!         retry: retry.clone(),
 //!     },
-//!     Box::new(|| 0.5),
+//!     Jitter::new(|| 0.5),
 //! )?;
 //! machine.append(b"{\"n\":1}").unwrap();
 //! machine.append(b"{\"n\":2}").unwrap();
@@ -166,7 +167,7 @@ pub use event::{
     Delivery, DeliveryOutcome, ProducerEvent, ProducerFailure, SentBatch, Undelivered, UndeliveredMessage,
 };
 pub use lookup::Lookup;
-pub use machine::{AppendError, Appended, ProducerJitter, ProducerMachine};
+pub use machine::{AppendError, Appended, ProducerMachine};
 pub use response::BatchResponse;
 pub use search::{MAX_READ_BACK_BYTES, READ_BACK_TIMEOUT, Search, SearchResult, WantedBatch};
 pub use transmit::{Transmit, TransmitId};

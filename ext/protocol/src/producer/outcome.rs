@@ -126,7 +126,7 @@ impl ProducerMachine {
     /// The delay before a batch is sent again. `None` if it is not: the policy allows no further retry, or
     /// `delivery_timeout` has passed. The last retry is made when it passes.
     fn retry_delay(&mut self, now: Instant, sent: &SentRequest, retry_after: Option<Duration>) -> Option<Duration> {
-        let jitter = (self.jitter)();
+        let jitter = self.jitter.next();
         let patience = Patience {
             without_limit: self.config.patient && self.outages.has_succeeded(),
             timeout: self.config.delivery_timeout,

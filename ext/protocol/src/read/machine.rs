@@ -16,13 +16,14 @@ use super::content::ResponseContent;
 use super::cursor::{Cursor, Live, Mode, Progress, ReadStep, Stall};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
-pub use super::options::{ReadConfig, ReadJitter, ReadOptions};
+pub use super::options::{ReadConfig, ReadOptions};
 use super::outcome::ReadOutcome;
 use super::payload::{Brought, Format, OpenRecord, Part};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::{self, Media, PositionError};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response, ResponseTimeout};
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::Outages;
 use crate::retry::policy::Schedule;
 
@@ -69,7 +70,7 @@ pub struct ReadMachine {
     no_cache: bool,
     /// How many more bytes it may receive.
     bytes_left: usize,
-    pub(super) jitter: ReadJitter,
+    pub(super) jitter: Jitter,
     pub(super) schedule: Schedule,
     /// Whether the read retries without limit after its first success.
     pub(super) patient: bool,
@@ -116,7 +117,7 @@ pub(super) struct SentRead {
 
 impl ReadMachine {
     /// A read that has not begun. `jitter` spreads its retry delays.
-    pub fn new(options: ReadOptions, config: ReadConfig, jitter: ReadJitter) -> Self {
+    pub fn new(options: ReadOptions, config: ReadConfig, jitter: Jitter) -> Self {
         let media = options.media.or(match options.format {
             Format::Bytes => None,
             Format::Json | Format::JsonSequence | Format::JsonLines => Some(Media::Json),

@@ -97,7 +97,7 @@ impl ReadMachine {
 
     /// Retries after a delay, or fails the read. A `patient` read retries without limit after its first success.
     fn retry(&mut self, now: Instant, error: Error, server_delay: Option<Duration>, patient: bool) -> ReadState {
-        let (jitter, policy) = ((self.jitter.0)(), &self.config.retry);
+        let (jitter, policy) = (self.jitter.next(), &self.config.retry);
         let patience = Patience {
             without_limit: patient && self.outages.has_succeeded(),
             timeout: None,

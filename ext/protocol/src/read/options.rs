@@ -1,6 +1,5 @@
 //! The options and settings of a read.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::cursor::{Live, Position};
@@ -46,13 +45,4 @@ pub struct ReadConfig {
     pub live_timeout: Duration,
     /// Whether value callables give new headers and parameters on each try, so that a 401 or 403 is retried once.
     pub fresh_values: bool,
-}
-
-/// The random source for retry delays: each call returns a number between 0 and 1.
-pub struct ReadJitter(pub Box<dyn FnMut() -> f64 + Send>);
-
-impl fmt::Debug for ReadJitter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReadJitter")
-    }
 }

@@ -1,9 +1,10 @@
 //! Retries of requests. [`policy`] has the user's settings and the delays between tries. [`tries`] decides whether a
 //! request is sent again. [`patience`] limits the tries where the policy alone does not. [`so_far`] says what is known
-//! after some tries. [`outage`] follows the failures of live reads, producers and workers.
+//! after some tries. [`outage`] follows the failures of live reads, producers and workers. [`jitter`] randomizes delays.
 //!
 //! Nothing here sleeps or reads a clock: the caller waits.
 
+pub mod jitter;
 pub mod outage;
 pub mod patience;
 pub mod policy;

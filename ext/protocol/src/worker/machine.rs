@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::claim::{BlockStep, Blocks, DueAck, GrantedClaim};
-use super::config::{WorkerConfig, WorkerJitter};
+use super::config::WorkerConfig;
 use super::failures::Failures;
 use crate::error::{Error, Result};
 use crate::request::{Request, ResponseTimeout};
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::{OutageEvent, Outages};
 use crate::retry::patience::Patience;
 use crate::retry::tries::Tries;
@@ -23,7 +24,7 @@ const PATIENCE: Patience = Patience {
 #[derive(Debug)]
 pub struct WorkerMachine {
     pub(super) config: WorkerConfig,
-    pub(super) jitter: WorkerJitter,
+    pub(super) jitter: Jitter,
     pub(super) state: WorkerState,
     pub(super) blocks: Blocks,
     pub(super) failures: Failures,
@@ -137,7 +138,7 @@ pub enum WorkerEvent {
 
 impl WorkerMachine {
     /// A worker that claims at once.
-    pub fn new(config: WorkerConfig, jitter: WorkerJitter, now: Instant) -> Self {
+    pub fn new(config: WorkerConfig, jitter: Jitter, now: Instant) -> Self {
         Self {
             config,
             jitter,

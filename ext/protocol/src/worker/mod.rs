@@ -56,5 +56,5 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-pub use config::{WorkerConfig, WorkerJitter};
+pub use config::WorkerConfig;
 pub use machine::{BlockProgress, Work, WorkerEvent, WorkerMachine};

@@ -245,7 +245,7 @@ fn impossible_settings_are_named() {
         },
     ];
     let named = broken.map(|config| {
-        ProducerMachine::new(config, Box::new(|| 0.0))
+        ProducerMachine::new(config, Jitter::new(|| 0.0))
             .map(|_| ())
             .unwrap_err()
             .setting

@@ -17,6 +17,7 @@ use super::*;
 use crate::error::{About, Error, Kind, Operation};
 use crate::protocol;
 use crate::request::{self, Context};
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::OutageEvent;
 use crate::retry::policy::RetryPolicy;
 
@@ -211,7 +212,7 @@ impl From<&ProducerFailure> for FailureReason {
 impl Bench {
     fn new(config: ProducerConfig) -> Self {
         let now = Instant::now();
-        let machine = ProducerMachine::new(config, Box::new(|| 1.0)).expect("a valid configuration");
+        let machine = ProducerMachine::new(config, Jitter::new(|| 1.0)).expect("a valid configuration");
         Self {
             machine,
             now,

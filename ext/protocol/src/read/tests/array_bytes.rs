@@ -9,8 +9,9 @@ use http::{HeaderName, StatusCode};
 use super::{config, headers, items, lost, options, pause, respond};
 use crate::protocol::{STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::read::cursor::Live;
-use crate::read::machine::{ReadJitter, ReadMachine, ReadOptions};
+use crate::read::machine::{ReadMachine, ReadOptions};
 use crate::read::payload::Format;
+use crate::retry::jitter::Jitter;
 use crate::retry::policy::RetryPolicy;
 
 const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
@@ -27,7 +28,7 @@ fn broken_after(pieces: &[&'static str]) -> (ReadMachine, Instant) {
         ..options("", Live::Off)
     };
     let config = config(RetryPolicy::for_tests());
-    let mut machine = ReadMachine::new(options, config, ReadJitter(Box::new(|| 0.5)));
+    let mut machine = ReadMachine::new(options, config, Jitter::new(|| 0.5));
     let now = Instant::now();
     machine.request(now);
     let end = headers(&[JSON, at("3"), TAIL]);

@@ -15,11 +15,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::cursor::{Live, Position};
 use super::event::ReadEvent;
-use super::machine::{ReadAction, ReadConfig, ReadJitter, ReadMachine, ReadOptions};
+use super::machine::{ReadAction, ReadConfig, ReadMachine, ReadOptions};
 use super::payload::{Format, Part, Units};
 use crate::error::{Error, Kind};
 use crate::protocol::{STREAM_CLOSED, STREAM_NEXT_OFFSET, STREAM_UP_TO_DATE};
 use crate::request::{RequestFailure, Response};
+use crate::retry::jitter::Jitter;
 use crate::retry::policy::RetryPolicy;
 
 /// A read of JSON items from the start. Its jitter is always 0.5.
@@ -63,7 +64,7 @@ fn read(offset: &str, live: Live, retry: RetryPolicy, fresh_values: bool) -> Rea
         fresh_values,
         ..config(retry)
     };
-    ReadMachine::new(options, config, ReadJitter(Box::new(|| 0.5)))
+    ReadMachine::new(options, config, Jitter::new(|| 0.5))
 }
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {

@@ -19,7 +19,7 @@ fn read_live(live: Live, patient: bool, retry: Option<RetryPolicy>, has_succeede
         patient,
         ..config(policy(1))
     };
-    ReadMachine::new(options, config, ReadJitter(Box::new(|| 1.0)))
+    ReadMachine::new(options, config, Jitter::new(|| 1.0))
 }
 
 fn policy(max_retries: u32) -> RetryPolicy {
@@ -99,7 +99,7 @@ fn a_read_that_is_patient_itself_retries_without_limit_after_its_first_success_b
                 patient: true,
                 ..options("", live)
             };
-            ReadMachine::new(options, config(policy(1)), ReadJitter(Box::new(|| 1.0)))
+            ReadMachine::new(options, config(policy(1)), Jitter::new(|| 1.0))
         };
         let (mut unconnected, mut connected, mut now) = (make(), make(), Instant::now());
         assert_eq!(fail(&mut unconnected, &mut now).1, 4);

@@ -12,12 +12,12 @@ use http::header::RETRY_AFTER;
 
 use super::server::{ReadServer, ServerForm, ServerResponse, item, offset};
 use super::{
-    Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadJitter, ReadMachine, ReadOptions, RetryPolicy, config,
-    options,
+    Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadMachine, ReadOptions, RetryPolicy, config, options,
 };
 use crate::error::{Error, Kind};
 use crate::protocol::{NOW, STREAM_NEXT_OFFSET};
 use crate::request::{Request, RequestFailure, Response};
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::OutageEvent;
 
 /// What the network does to a request or its response.
@@ -351,7 +351,7 @@ fn machine(rng: &mut Rng, options: ReadOptions, patient: bool) -> ReadMachine {
         ..config(retry)
     };
     let mut jitter = rng.fork();
-    let mut machine = ReadMachine::new(options, config, ReadJitter(Box::new(move || jitter.f64())));
+    let mut machine = ReadMachine::new(options, config, Jitter::new(move || jitter.f64()));
     if rng.bool() {
         machine.batch.max_bytes = rng.usize(..100);
     }

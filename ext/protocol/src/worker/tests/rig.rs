@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind};
 use crate::request::{RequestFailure, Response, ResponseTimeout};
+use crate::retry::jitter::Jitter;
 use crate::retry::policy::RetryPolicy;
 use crate::subscriptions::SubscriptionOperation::{self, Ack, Claim};
-use crate::worker::{BlockProgress, WorkerConfig, WorkerEvent, WorkerJitter, WorkerMachine};
+use crate::worker::{BlockProgress, WorkerConfig, WorkerEvent, WorkerMachine};
 
 /// A machine, its clock, and the operation in flight.
 pub(super) struct Rig {
@@ -32,7 +33,7 @@ impl Rig {
             fresh_values: true,
         };
         Self {
-            machine: WorkerMachine::new(config, WorkerJitter(Box::new(|| 0.5)), now),
+            machine: WorkerMachine::new(config, Jitter::new(|| 0.5), now),
             now,
             in_flight: None,
         }

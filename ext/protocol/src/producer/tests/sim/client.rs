@@ -8,6 +8,7 @@ use crate::producer::{
     AppendError, BodyKind, DeliveryOutcome, ProducerConfig, ProducerEvent, ProducerFailure, ProducerMachine, Transmit,
     TransmitId, Undelivered,
 };
+use crate::retry::jitter::Jitter;
 use crate::retry::outage::OutageEvent;
 
 pub(super) struct ProducerClient {
@@ -51,7 +52,8 @@ pub(super) enum ProducerEnd {
 impl ProducerClient {
     pub(super) fn new(owner: usize, config: ProducerConfig, twins: Option<u64>, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let machine = ProducerMachine::new(config.clone(), Box::new(move || rng.f64())).expect("a valid configuration");
+        let machine =
+            ProducerMachine::new(config.clone(), Jitter::new(move || rng.f64())).expect("a valid configuration");
         Self {
             owner,
             machine,

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::server::Millis;
 use crate::request::Request;
+use crate::retry::jitter::Jitter;
 use crate::retry::policy::RetryPolicy;
 use crate::subscriptions::SubscriptionOperation;
-use crate::worker::{WorkerConfig, WorkerJitter, WorkerMachine};
+use crate::worker::{WorkerConfig, WorkerMachine};
 
 /// What a thread does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl WorkerProcess {
         let clock = rng.i64(0..100_000) + 1_000_000;
         let at = start + Duration::from_millis(now.checked_add_signed(clock).unwrap());
         Self {
-            machine: WorkerMachine::new(config, WorkerJitter(Box::new(move || jitter.f64())), at),
+            machine: WorkerMachine::new(config, Jitter::new(move || jitter.f64()), at),
             threads: vec![ThreadStep::Free; rng.usize(1..4)],
             flight: None,
             clock,
