@@ -9,6 +9,7 @@ use super::once::{AfterRequest, DELIVERY_TIMEOUT, OnceId};
 use crate::error::{Error, Kind, Result};
 use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
+use crate::retry::later;
 use crate::retry::so_far::FailedTry;
 use crate::retry::tries::{RetryDecision, Tries};
 
@@ -17,9 +18,6 @@ use crate::retry::tries::{RetryDecision, Tries};
 pub(super) const MANY: usize = 6;
 /// If the request took less time than this, the threads of many appends wait for the next one without sleeping.
 const SOON: Duration = Duration::from_micros(500);
-
-/// The longest delay. A later moment may overflow `Instant` on some systems.
-const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
 /// What waits for the outcome of an append.
 pub trait Caller {
@@ -270,7 +268,7 @@ impl<C: Caller> AppendBatch<C> {
         let attempt = self.attempt();
         match self.tries(now).handle_outcome(now, context, repeat, outcome, jitter) {
             RetryDecision::RetryAfter { delay, error } => {
-                self.state = RequestState::Pending(Some(now + delay.min(LONGEST_WAIT)));
+                self.state = RequestState::Pending(Some(later(now, delay)));
                 let tries = self.tries(now).so_far(now);
                 if !tries.in_doubt {
                     self.forget_numbered();

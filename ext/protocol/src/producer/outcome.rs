@@ -11,6 +11,7 @@ use super::response::{BatchResponse, Verdict, without_response};
 use super::transmit::{SentRequest, TransmitId};
 use crate::error::Error;
 use crate::request;
+use crate::retry::later;
 use crate::retry::patience::Patience;
 use crate::retry::so_far::{FailedTry, TriesSoFar};
 
@@ -100,17 +101,15 @@ impl ProducerMachine {
         } else {
             Some(Duration::ZERO)
         };
-        let until = delay.and_then(|delay| now.checked_add(delay));
-        self.await_retry(
-            sent,
-            until.map_or(BatchState::AwaitsEarlier, BatchState::BackOff),
-            may_be_stored,
-        );
+        let state = delay.map_or(BatchState::AwaitsEarlier, |delay| {
+            BatchState::BackOff(later(now, delay))
+        });
+        self.await_retry(sent, state, may_be_stored);
         let outcome_unknown = self.batch(sent).is_some_and(|batch| batch.outcome_unknown);
         self.retry_tail_lookup(outcome_unknown);
         self.probing = true;
         self.outages.failed(now);
-        let (Some(delay), Some(_)) = (delay, until) else {
+        let Some(delay) = delay else {
             return self.fail_after_tries(now, sent, error);
         };
         if running {

@@ -1,26 +1,23 @@
 //! Which batch is sent next, and when.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch::BatchState;
 use super::config::MAX_NUMBER;
 use super::event::ProducerFailure;
 use super::machine::{Phase, ProducerMachine};
 use super::transmit::{SentRequest, Transmit, TransmitId};
+use crate::retry::later;
 
 /// The most batches from the oldest unacknowledged one to the newest one sent. Limits the memory for batches that were
 /// acknowledged before an older one.
 const MAX_BATCHES_AHEAD: u64 = 1024;
 
-/// The longest linger time. A later moment may overflow `Instant` on some systems.
-const LONGEST_LINGER: Duration = Duration::from_secs(86_400 * 365);
-
 impl ProducerMachine {
     /// The next request to send at `now`, if there is one.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if let Some(open) = &mut self.open_batch {
-            let linger = self.config.linger.min(LONGEST_LINGER);
-            open.due.get_or_insert_with(|| now + linger);
+            open.due.get_or_insert_with(|| later(now, self.config.linger));
         }
         let position = self.next_to_send(now)?;
         let seq = match self.seq_of(position) {

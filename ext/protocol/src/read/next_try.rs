@@ -8,6 +8,7 @@ use super::machine::{ReadMachine, ReadState};
 use super::outcome::{MIN_STABLE_REQUEST, ReadOutcome};
 use super::payload::Units;
 use crate::error::{Error, Kind};
+use crate::retry::later;
 use crate::retry::outage::OutageEvent;
 use crate::retry::patience::Patience;
 use crate::retry::so_far::FailedTry;
@@ -48,7 +49,7 @@ impl ReadMachine {
         let is_stable = self.mode() != Mode::CatchUp && self.request_age(now) >= MIN_STABLE_REQUEST;
         let started = self.failing_since(now);
         self.state = match outcome {
-            ReadOutcome::Ended(pause) => ReadState::Idle(Some(after(now, pause))),
+            ReadOutcome::Ended(pause) => ReadState::Idle(Some(later(now, pause))),
             ReadOutcome::RetryNow => {
                 if is_stable {
                     self.schedule.reset();
@@ -64,7 +65,7 @@ impl ReadMachine {
                 self.retry(now, error, server_delay, self.patient)
             }
             ReadOutcome::Complete(Stall::None) => ReadState::Idle(None),
-            ReadOutcome::Complete(Stall::Slow) => ReadState::Idle(Some(after(now, MIN_LONG_POLL))),
+            ReadOutcome::Complete(Stall::Slow) => ReadState::Idle(Some(later(now, MIN_LONG_POLL))),
             ReadOutcome::Complete(Stall::Failing) => {
                 let reason = match self.cursor.position().skip {
                     Units(0) => {
@@ -115,7 +116,7 @@ impl ReadMachine {
             delay,
             reason: error.into_detail(),
         }));
-        ReadState::Idle(Some(after(now, delay)))
+        ReadState::Idle(Some(later(now, delay)))
     }
 
     /// The start of the failure: when a request without content was sent, unless it was a long-poll, otherwise now. A
@@ -126,10 +127,4 @@ impl ReadMachine {
             _ => now,
         }
     }
-}
-
-/// The time after a pause of at most a year: some systems' clocks overflow beyond that.
-fn after(now: Instant, pause: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(86_400 * 365);
-    now + pause.min(YEAR)
 }

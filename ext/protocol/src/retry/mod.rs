@@ -4,9 +4,17 @@
 //!
 //! Nothing here sleeps or reads a clock: the caller waits.
 
+use std::time::{Duration, Instant};
+
 pub mod jitter;
 pub mod outage;
 pub mod patience;
 pub mod policy;
 pub mod so_far;
 pub mod tries;
+
+/// The moment `delay` after `now`, or a year after it if that is earlier: some systems' clocks overflow beyond that.
+pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(86_400 * 365);
+    now + delay.min(YEAR)
+}

@@ -6,6 +6,7 @@ use super::claim::{BlockStep, DueAck, GrantedClaim};
 use super::machine::{RequestKind, Wake, WorkerEvent, WorkerMachine, WorkerRequest, WorkerState};
 use crate::error::{Error, Kind, Operation};
 use crate::request::{Context, Repeat, RequestFailure, Response};
+use crate::retry::later;
 use crate::retry::outage::OutageEvent;
 use crate::retry::so_far::FailedTry;
 use crate::retry::tries::RetryDecision;
@@ -17,8 +18,6 @@ const WITHOUT_WAKE: Duration = Duration::from_secs(30);
 const AFTER_NOTHING: Duration = Duration::from_secs(5);
 /// The pause before the next claim if the last one was lost and nothing was acked in it.
 const AFTER_LOSS: Duration = Duration::from_secs(1);
-/// The longest delay of a retry. A later moment may overflow `Instant` on some systems.
-const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
 impl WorkerMachine {
     /// The request of [`WorkerMachine::poll_request`] has ended. `context` has the operation that was given with it.
@@ -57,7 +56,7 @@ impl WorkerMachine {
                     self.report_outage(&context, began);
                 }
                 self.tries = Some(tries);
-                self.retry(now, &sent, now + delay.min(LONGEST_WAIT), error);
+                self.retry(now, &sent, later(now, delay), error);
                 return failed;
             }
             RetryDecision::Done(Err(error)) => self.request_failed(now, &sent, error),
