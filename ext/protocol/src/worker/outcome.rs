@@ -220,10 +220,12 @@ impl WorkerMachine {
         };
         self.tries = None;
         self.retry_at = None;
-        self.state = match () {
-            () if self.stopping => WorkerState::Ended(None),
-            () if is_pending || self.wake.is_some() => WorkerState::idle_until(claim_at),
-            () => self.waiting_for_wake(now),
+        self.state = if self.stopping {
+            WorkerState::Ended(None)
+        } else if is_pending || self.wake.is_some() {
+            WorkerState::idle_until(claim_at)
+        } else {
+            self.waiting_for_wake(now)
         };
     }
 
