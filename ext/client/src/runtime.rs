@@ -60,7 +60,7 @@ fn build_runtime() -> Result<Runtime> {
             .build()
     };
     // The system may refuse threads now that it gave before.
-    let built = catch_unwind(build).map_err(|payload| refused(text_of(payload.as_ref())))?;
+    let built = catch_unwind(build).map_err(|payload| refused(panic_message(payload.as_ref())))?;
     built.map_err(|error| refused(&error.to_string()))
 }
 
@@ -150,10 +150,11 @@ fn ended(error: tokio::task::JoinError) -> Error {
 
 /// The error that a panic becomes.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
-    Error::plain(Kind::Internal, format!("internal error: {}", text_of(payload)))
+    Error::plain(Kind::Internal, format!("internal error: {}", panic_message(payload)))
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

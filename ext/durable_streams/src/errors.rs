@@ -1,10 +1,10 @@
 //! The one map from errors in Rust to the exceptions of `lib/durable_streams/errors.rb`.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
+use durable_streams_client::runtime::panic_message;
 use durable_streams_protocol::error::{About, Error as CoreError, Kind};
 use durable_streams_protocol::meaning::kind_of;
 use durable_streams_protocol::target::{HeaderMap, HeaderName, HeaderValue};
@@ -219,19 +219,10 @@ pub(crate) fn internal(ruby: &Ruby, message: &str) -> Error {
     simple(ruby, "DurableStreamError", &format!("internal error: {message}"))
 }
 
-/// The message of a panic.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
-}
-
 /// Runs the body of a native method. A panic in it becomes an exception.
 pub(crate) fn guard<T>(ruby: &Ruby, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result,
-        Err(payload) => Err(internal(ruby, &panic_message(payload.as_ref()))),
+        Err(payload) => Err(internal(ruby, panic_message(payload.as_ref()))),
     }
 }

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_long;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use durable_streams_client::runtime::panic_message;
 use durable_streams_protocol::error::About;
 use magnus::rb_sys::{FromRawValue, protect};
 use magnus::value::ReprValue;
@@ -80,7 +81,7 @@ fn convert(
         }
     });
     if let Some(payload) = panicked {
-        return Err(errors::internal(ruby, &errors::panic_message(payload.as_ref())));
+        return Err(errors::internal(ruby, panic_message(payload.as_ref())));
     }
     match outcome {
         // SAFETY: a live object, in this frame since `protect` returned it.

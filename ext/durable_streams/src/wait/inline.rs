@@ -6,6 +6,7 @@ use std::result::Result as StdResult;
 use std::task::{Context, Poll};
 
 use durable_streams_client::inline::job::{AnyJob, InlineJob, RunOutcome};
+use durable_streams_client::runtime::panic_message;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -13,7 +14,6 @@ use super::fiber::blocks_its_thread;
 use super::gvl::{PolledInterrupts, check_interrupts, has_interrupts, without_gvl};
 use super::outcome::{InlineOutcome, Outcome};
 use super::parker::{Parker, PooledParker};
-use crate::errors;
 
 /// An inline job that the calling thread runs. It moves only inside [`InlineWait::run`]. Dropping it cancels it.
 pub(crate) struct InlineWait {
@@ -75,7 +75,7 @@ impl InlineWait {
                 let run = || self.job.run(self.notifier, polled.period(), interrupted, &mut other);
                 ran = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(ran) => Outcome::Ready(ran),
-                    Err(payload) => Outcome::Panicked(errors::panic_message(payload.as_ref())),
+                    Err(payload) => Outcome::Panicked(panic_message(payload.as_ref()).to_owned()),
                 };
             });
             match ran.result(ruby)? {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use durable_streams_client::fork::{ProcessBound, forked};
 use durable_streams_client::inline::job::AnyResult;
+use durable_streams_client::runtime::panic_message;
 use durable_streams_protocol::error::Result as CoreResult;
 use magnus::{Error, Ruby};
 
@@ -81,6 +82,6 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Option<Outcom
     match catch_unwind(AssertUnwindSafe(|| future.poll(&mut context))) {
         Ok(Poll::Ready(output)) => Some(Outcome::Ready(output)),
         Ok(Poll::Pending) => None,
-        Err(payload) => Some(Outcome::Panicked(errors::panic_message(payload.as_ref()))),
+        Err(payload) => Some(Outcome::Panicked(panic_message(payload.as_ref()).to_owned())),
     }
 }
