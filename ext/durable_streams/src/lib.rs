@@ -67,7 +67,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     errors::init(native)?;
     handles::init(ruby, native)?;
     fiber_guard::init(ruby, native)?;
-    convert::init(ruby, native)?;
+    convert::init(native)?;
     client::init(ruby, native)?;
     url::init(native)?;
     content_type::init(native)?;
