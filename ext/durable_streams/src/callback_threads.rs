@@ -24,19 +24,14 @@ use crate::events;
 use crate::handles::{GcHandle, WorkHandle};
 use crate::producer_error;
 use crate::queue::QueueThreads;
-use crate::ruby_calls::CallSender;
 use crate::wait::{self, wait};
 
 pub(crate) mod notices;
 mod producer_queue;
 
 use notices::{QueuedNotice, notices};
+pub(crate) use producer_queue::call_sender;
 use producer_queue::ready_producers;
-
-/// Sends the Ruby calls of a producer's requests to callback threads. The code to run is that of the stream handle.
-pub(crate) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
-    producer_queue::call_sender(stream)
-}
 
 /// Passes a producer's failure to `listener` on the callback thread, and deliveries too if `deliveries` is true.
 pub(crate) fn listener(listener: WorkHandle, originals: WorkHandle, deliveries: bool) -> NoticeListener {

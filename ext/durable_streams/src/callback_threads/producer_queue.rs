@@ -29,8 +29,8 @@ fn refusal() -> Arc<Mutex<Option<GcHandle>>> {
     REFUSAL.get_or_make(Mutex::default)
 }
 
-/// Sends the Ruby calls of a new producer on this stream handle.
-pub(super) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
+/// Sends the Ruby calls of a new producer's requests to callback threads. The code to run is that of this stream handle.
+pub(crate) fn call_sender(stream: WorkHandle) -> Arc<CallSender> {
     ready_producers().resize(|most| most + 1);
     let queue = Arc::new(ProducerQueue {
         stream,
