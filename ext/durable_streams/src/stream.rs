@@ -15,7 +15,6 @@ use durable_streams_protocol::append::Append;
 use durable_streams_protocol::error::{Operation, Purpose, Result as CoreResult};
 use durable_streams_protocol::json::validate;
 use durable_streams_protocol::operations::{Create, one_message};
-use durable_streams_protocol::target::path_of;
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
@@ -318,7 +317,7 @@ impl Stream {
     }
 }
 
-/// `:connect`, `:append`, `:close`, `:read` or `:produce`.
+/// The purpose of a HEAD, by its name in Ruby.
 fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
     match &*name.name()? {
         "connect" => Ok(Purpose::Connect),
@@ -329,7 +328,7 @@ fn purpose(ruby: &Ruby, name: Symbol) -> Result<Purpose, Error> {
         "produce" => Ok(Purpose::Produce),
         other => Err(errors::argument(
             ruby,
-            format!("purpose must be :connect, :append, :close, :read or :produce, got :{other}"),
+            format!("purpose must be :connect, :fork, :append, :close, :read or :produce, got :{other}"),
         )),
     }
 }
@@ -341,15 +340,8 @@ pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
     string
 }
 
-/// `Native.url_path(url)` -> the URL's path as requests have it: percent-encoded.
-fn url_path(ruby: &Ruby, url: String) -> Result<RString, Error> {
-    let path = path_of(&url).map_err(|error| errors::raise(ruby, error))?;
-    Ok(frozen(ruby, &path))
-}
-
-/// Defines the class and the module function.
+/// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    native.define_singleton_method("url_path", function!(url_path, 1))?;
     let class = native.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
     class.define_singleton_method("new", function!(Stream::new, 3))?;

@@ -1,5 +1,6 @@
 //! URLs for Ruby, with the parser that requests are made with.
 
+use durable_streams_protocol::target::path_of;
 use durable_streams_protocol::{redirect, url};
 use magnus::{Error, Object, RModule, RString, Ruby, function};
 
@@ -11,6 +12,12 @@ use crate::stream::frozen;
 fn join(ruby: &Ruby, base: String, path: String) -> Result<RString, Error> {
     let joined = url::join(&base, &path).map_err(|error| errors::raise(ruby, error))?;
     Ok(frozen(ruby, &joined))
+}
+
+/// `Native.url_path(url)` -> the URL's path as requests have it: percent-encoded.
+fn path(ruby: &Ruby, url: String) -> Result<RString, Error> {
+    let path = path_of(&url).map_err(|error| errors::raise(ruby, error))?;
+    Ok(frozen(ruby, &path))
 }
 
 /// `Native.shown_url(text)` -> the text without userinfo and query. Invalid UTF-8 is replaced.
@@ -29,6 +36,7 @@ fn origin(ruby: &Ruby, text: String) -> Result<RString, Error> {
 /// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
     native.define_singleton_method("join_url", function!(join, 2))?;
+    native.define_singleton_method("url_path", function!(path, 1))?;
     native.define_singleton_method("origin", function!(origin, 1))?;
     native.define_singleton_method("shown_url", function!(shown, 1))
 }
