@@ -22,6 +22,7 @@ use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::events;
 use crate::handles::{GcHandle, WorkHandle};
+use crate::library;
 use crate::producer_error;
 use crate::queue::QueueThreads;
 use crate::wait::{self, wait};
@@ -74,8 +75,7 @@ pub(crate) fn keep_served(ruby: &Ruby, values: bool, callbacks: bool) -> Result<
 /// # Errors
 /// If it cannot be started and no other thread serves.
 fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    let callback_threads: Value = library.const_get("CallbackThreads")?;
+    let callback_threads: Value = library(ruby)?.const_get("CallbackThreads")?;
     callback_threads.funcall("keep_running", (ruby.to_symbol(kind),))
 }
 

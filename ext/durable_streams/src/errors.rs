@@ -15,6 +15,7 @@ use magnus::{
 };
 
 use crate::handles::GcHandle;
+use crate::library;
 
 /// The Ruby exception for `error`.
 pub(crate) fn raise(ruby: &Ruby, error: CoreError) -> Error {
@@ -183,8 +184,7 @@ fn seconds(ruby: &Ruby, wait: Duration) -> magnus::Value {
 }
 
 fn class(ruby: &Ruby, name: &str) -> Result<ExceptionClass, Error> {
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    library.const_get(name)
+    library(ruby)?.const_get(name)
 }
 
 /// An exception of one of the library's classes with only a message.

@@ -13,6 +13,7 @@ use magnus::{Error, IntoValue, Module, Object, RArray, RModule, Ruby, Value, fun
 use crate::callback_threads::notices::{QueuedNotice, notices};
 use crate::errors;
 use crate::handles::GcHandle;
+use crate::library;
 use crate::log::write_log;
 use crate::queue::QueueThreads;
 
@@ -33,7 +34,7 @@ pub(crate) fn owner(owner: Owner) -> Option<(EventOwner, Arc<EventQueue>)> {
 #[inline]
 pub(crate) fn keep_served(ruby: &Ruby) -> Result<(), Error> {
     if any_wanted() && notices().is_short() {
-        let _nil: Value = library(ruby)?.funcall("keep_running", ())?;
+        let _nil: Value = events_module(ruby)?.funcall("keep_running", ())?;
     }
     Ok(())
 }
@@ -62,8 +63,8 @@ pub(crate) fn deliver(ruby: &Ruby, events: Vec<Event>) -> Result<(), Error> {
 
 fn publish(ruby: &Ruby, event: &Event) -> Result<(), Error> {
     let _nil: Value = match application_event(ruby, event) {
-        Some(event) => library(ruby)?.funcall("publish_event", (event,))?,
-        None => library(ruby)?.funcall("publish", arguments(ruby, event)?)?,
+        Some(event) => events_module(ruby)?.funcall("publish_event", (event,))?,
+        None => events_module(ruby)?.funcall("publish", arguments(ruby, event)?)?,
     };
     Ok(())
 }
@@ -78,7 +79,7 @@ pub(crate) fn next_notice(ruby: &Ruby) -> Result<Option<RArray>, Error> {
         notices().put(QueuedNotice::Events);
     }
     let array = ruby.ary_new();
-    array.push(library(ruby)?)?;
+    array.push(events_module(ruby)?)?;
     match application_event(ruby, &event) {
         Some(event) => array.push(event)?,
         None => array.cat(&arguments(ruby, &event)?)?,
@@ -86,9 +87,9 @@ pub(crate) fn next_notice(ruby: &Ruby) -> Result<Option<RArray>, Error> {
     Ok(Some(array))
 }
 
-fn library(ruby: &Ruby) -> Result<RModule, Error> {
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    library.const_get("Events")
+/// The module `DurableStreams::Events`.
+fn events_module(ruby: &Ruby) -> Result<RModule, Error> {
+    library(ruby)?.const_get("Events")
 }
 
 /// The Ruby object of an event that was made in Ruby.

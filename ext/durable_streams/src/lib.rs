@@ -20,7 +20,7 @@
     reason = "the only public item is the entry point, which a macro generates"
 )]
 
-use magnus::{Error, Module, Ruby};
+use magnus::{Error, Module, RModule, Ruby};
 
 mod callback_threads;
 mod caller;
@@ -54,6 +54,11 @@ mod values;
 mod vm_tests;
 mod wait;
 mod worker;
+
+/// The module `DurableStreams`.
+fn library(ruby: &Ruby) -> Result<RModule, Error> {
+    ruby.class_object().const_get("DurableStreams")
+}
 
 /// Defines `DurableStreams::Native`. Starts nothing.
 #[magnus::init]

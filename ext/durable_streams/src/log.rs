@@ -4,8 +4,9 @@ use std::future::Future;
 
 use durable_streams_client::log::{self, Severity};
 use magnus::value::ReprValue;
-use magnus::{Error, Module, Object, RArray, RModule, Ruby, Value, function};
+use magnus::{Error, Object, RArray, RModule, Ruby, Value, function};
 
+use crate::library;
 use crate::wait::wait;
 
 /// Writes the lines that wait for it. May run Ruby code: do not call it while reading the bytes of a string.
@@ -15,8 +16,7 @@ use crate::wait::wait;
 #[inline]
 pub(crate) fn write_log(ruby: &Ruby) -> Result<(), Error> {
     if log::has_lines() {
-        let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-        let _nil: Value = library.funcall("write_log", ())?;
+        let _nil: Value = library(ruby)?.funcall("write_log", ())?;
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 use durable_streams_client::producer::ProducerError;
 use durable_streams_protocol::error::Kind;
 use magnus::value::ReprValue;
-use magnus::{Error, Exception, Module, RArray, RHash, RModule, Ruby, Value};
+use magnus::{Error, Exception, Module, RArray, RHash, Ruby, Value};
 
 use crate::convert;
 use crate::errors;
+use crate::library;
 
 /// The key, beside the tokens, of the `undelivered` array of the first exception. Later exceptions for the same failure
 /// have the same array.
@@ -15,7 +16,6 @@ const UNDELIVERED: u64 = u64::MAX;
 /// The exception for a producer's failure. Its `undelivered` has the messages as they were appended, in that order.
 /// `originals` is a `DurableStreams::Originals`.
 pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -> Result<Exception, Error> {
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
     let undelivered = match originals.get(UNDELIVERED) {
         Some(known) => known,
         None => {
@@ -25,7 +25,7 @@ pub(crate) fn exception(ruby: &Ruby, failed: &ProducerError, originals: RHash) -
         }
     };
     let reason = errors::exception(ruby, failed.error())?;
-    let class: Value = library.const_get("ProducerError")?;
+    let class: Value = library(ruby)?.const_get("ProducerError")?;
     // An exception of the application's code becomes the cause of a ProducerError.
     let exception = match failed.error().kind() {
         Kind::Application(_) | Kind::Argument => {

@@ -11,6 +11,7 @@ use magnus::{Error, Module, Object, RArray, RClass, RModule, Ruby, Value, functi
 
 use crate::client::seconds;
 use crate::errors::{self, guard};
+use crate::library;
 use crate::log::write_log;
 use crate::wait::wait;
 
@@ -27,8 +28,7 @@ pub(super) fn send_at_exit(ruby: &Ruby) -> Result<(), Error> {
 
 #[cold]
 fn register(ruby: &Ruby) -> Result<(), Error> {
-    let library: RModule = ruby.class_object().const_get("DurableStreams")?;
-    let class: RClass = library.const_get("Producer")?;
+    let class: RClass = library(ruby)?.const_get("Producer")?;
     let _nil: Value = class.funcall("send_at_exit", ())?;
     // Two threads may both register a block. One with nothing to send is harmless.
     HAS_RUN.store(false, Ordering::Relaxed);
