@@ -87,7 +87,7 @@ options! {
         /// nil: the client's.
         retry_policy: Option<RetryPolicyOptions>,
         /// For a consumer: ends the read, as `close` does. A live read then retries without limit after its first
-        /// success, whoever has chosen the retry policy.
+        /// success, also with a retry policy that somebody chose.
         stop: Option<Obj<StopSignal>>,
     }
 }

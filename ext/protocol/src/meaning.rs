@@ -61,7 +61,7 @@ impl Meaning {
         }
     }
 
-    /// The same for a response of the subscription APIs, whose body tells the causes of a 404 and a 409 apart.
+    /// The same for a response of the subscription APIs, whose body has the cause of a 404 or a 409.
     pub(crate) fn of_subscription(mut self, operation: SubscriptionOperation, body: &[u8]) -> Self {
         let code = ErrorBody::parse(body).map_or_else(String::new, |body| body.code);
         (self.kind, self.reason) = match self.status.as_u16() {

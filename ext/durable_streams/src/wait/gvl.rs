@@ -96,8 +96,8 @@ impl PolledInterrupts {
 #[cfg(not(all(unix, not(ruby_gte_3_3))))]
 impl PolledInterrupts {
     /// For the next wait.
-    pub(super) fn new() -> PolledInterrupts {
-        PolledInterrupts { period: None }
+    pub(super) fn new() -> Self {
+        Self { period: None }
     }
 
     /// Whether there is an interrupt: Ruby announces all of them.

@@ -28,9 +28,9 @@ impl Notifier {
         })
     }
 
+    /// As on Linux.
     #[cfg(not(target_os = "linux"))]
-    #[doc = "As on Linux."]
-    pub(super) fn new() -> io::Result<Notifier> {
+    pub(super) fn new() -> io::Result<Self> {
         let (read_end, write_end) = io::pipe()?;
         let (read_end, write_end) = (OwnedFd::from(read_end), OwnedFd::from(write_end));
         for end in [&read_end, &write_end] {
@@ -40,7 +40,7 @@ impl Notifier {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(Notifier {
+        Ok(Self {
             read_end: read_end.into(),
             write_end: write_end.into(),
         })

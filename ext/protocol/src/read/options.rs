@@ -22,7 +22,7 @@ pub struct ReadOptions {
     pub no_cache: bool,
     /// The retry policy of this read. `None`: the client's.
     pub retry: Option<RetryPolicy>,
-    /// Whether a live read retries without limit after its first success, whoever has chosen the retry policy.
+    /// Whether a live read retries without limit after its first success, also with a retry policy that somebody chose.
     pub patient: bool,
     /// The read fails once its response bodies are larger than this in total.
     pub max_bytes: usize,

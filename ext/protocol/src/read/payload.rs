@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use crate::json::{Block, JsonForm, Limits, SplitError, Splitter};
 use crate::protocol::Media;
 
-/// The size in bytes of the blocks in which JSON is handed out. A block is larger only if one item is. Small blocks let
-/// the caller give way to other threads between building the objects of two blocks.
+/// The size in bytes of the blocks in which JSON is handed out. A block is larger only if one item is. Between building
+/// the objects of two blocks, other Ruby threads can run.
 const BLOCK_BYTES: usize = 128 * 1024;
 
 /// The form in which a read hands out data.
