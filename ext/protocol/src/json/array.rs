@@ -1,6 +1,6 @@
 //! [`JsonForm::Array`](super::JsonForm::Array): one array. Its elements are the items.
 
-use super::block::{Block, Limits, SplitError, SplitReason};
+use super::block::{Block, SplitError, SplitReason};
 use super::pending::{Pending, is_blank, is_blank_byte};
 use super::scan::{STEP, Strings, Structure};
 use bytes::Bytes;
@@ -37,13 +37,13 @@ struct PieceItems {
 }
 
 impl ArraySplitter {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(max_item_bytes: usize) -> Self {
         Self {
             phase: ArrayPhase::Before,
             strings: Strings::default(),
             depth: 0,
             separated: false,
-            pending: Pending::new(limits),
+            pending: Pending::new(max_item_bytes),
         }
     }
 

@@ -26,19 +26,6 @@ pub enum JsonForm {
     Lines,
 }
 
-/// The limits of a [`Splitter`](super::Splitter).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest size of one item in bytes, including the whitespace around it.
-    pub item_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { item_bytes: usize::MAX }
-    }
-}
-
 /// Why a body cannot be split into items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitError {
@@ -61,7 +48,7 @@ pub enum SplitReason {
     EmptyItem,
     /// A bracket or comma does not belong to any value.
     Unbalanced,
-    /// An item is larger than [`Limits::item_bytes`].
+    /// An item is larger than the limit.
     ItemTooLarge {
         /// The limit, in bytes.
         limit: usize,

@@ -16,7 +16,7 @@ mod simd;
 mod splitter;
 mod validate;
 
-pub use block::{Block, JsonForm, Limits, SplitError, SplitReason};
+pub use block::{Block, JsonForm, SplitError, SplitReason};
 pub use fingerprint::{Fingerprint, Fingerprinter, NotJson, Numbers};
 pub use splitter::Splitter;
 pub use validate::{InvalidJson, validate};

@@ -1,14 +1,14 @@
 //! The state that both splitters carry from one piece of a body to the next: the unfinished item and its position.
 
-use super::block::{Limits, SplitError, SplitReason};
+use super::block::{SplitError, SplitReason};
 use bytes::Bytes;
 
-/// The unfinished item, as far as it lies in earlier pieces, and the limits and counts of items.
+/// The unfinished item, as far as it lies in earlier pieces, the largest size of an item, and how many to skip.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pending {
     /// How many items must still be dropped.
     pub(super) skip: u64,
-    pub(super) limits: Limits,
+    max_item_bytes: usize,
     /// The number of bytes of the body before the current piece.
     pub(super) before: u64,
     /// The parts of the unfinished item that earlier bodies have. They are not copied before the item is complete, so
@@ -28,9 +28,9 @@ enum UnfinishedItem {
 }
 
 impl Pending {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(max_item_bytes: usize) -> Self {
         Self {
-            limits,
+            max_item_bytes,
             ..Self::default()
         }
     }
@@ -131,7 +131,7 @@ impl Pending {
     /// Refuses an item, or its known part, if its `len` bytes are more than the limit.
     #[inline]
     pub(super) fn check_size(&self, len: usize, at: usize) -> Result<(), SplitError> {
-        let limit = self.limits.item_bytes;
+        let limit = self.max_item_bytes;
         if len > limit {
             self.error(at, SplitReason::ItemTooLarge { limit })
         } else {

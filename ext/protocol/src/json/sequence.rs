@@ -4,7 +4,7 @@
 //! Such a body usually consists of many small values. So these forms copy every item once, into one block for each
 //! piece, instead of slicing out many small blocks.
 
-use super::block::{Block, Limits, SplitError, SplitReason};
+use super::block::{Block, SplitError, SplitReason};
 use super::pending::{Pending, is_blank, is_blank_byte};
 use super::scan::{STEP, Strings, plain_run};
 use bytes::Bytes;
@@ -94,9 +94,9 @@ impl Ready {
 }
 
 impl SequenceSplitter {
-    pub(super) fn new(limits: Limits, arrays: Arrays) -> Self {
+    pub(super) fn new(max_item_bytes: usize, arrays: Arrays) -> Self {
         Self {
-            pending: Pending::new(limits),
+            pending: Pending::new(max_item_bytes),
             arrays,
             state: SequenceState::Between,
             strings: Strings::default(),

@@ -8,7 +8,7 @@
 //! item that it breaks off in.
 
 use super::array::ArraySplitter;
-use super::block::{Block, JsonForm, Limits, SplitError};
+use super::block::{Block, JsonForm, SplitError};
 use super::sequence::{Arrays, SequenceSplitter};
 use bytes::Bytes;
 
@@ -27,12 +27,12 @@ enum FormState {
 }
 
 impl Splitter {
-    /// A splitter for a body of the given form.
-    pub fn new(form: JsonForm, limits: Limits) -> Self {
+    /// A splitter for a body of the given form. An item has at most `max_item_bytes`, with the whitespace around it.
+    pub fn new(form: JsonForm, max_item_bytes: usize) -> Self {
         let form = match form {
-            JsonForm::Array => FormState::Array(ArraySplitter::new(limits)),
-            JsonForm::Sequence => FormState::Sequence(SequenceSplitter::new(limits, Arrays::Flattened)),
-            JsonForm::Lines => FormState::Sequence(SequenceSplitter::new(limits, Arrays::Items)),
+            JsonForm::Array => FormState::Array(ArraySplitter::new(max_item_bytes)),
+            JsonForm::Sequence => FormState::Sequence(SequenceSplitter::new(max_item_bytes, Arrays::Flattened)),
+            JsonForm::Lines => FormState::Sequence(SequenceSplitter::new(max_item_bytes, Arrays::Items)),
         };
         Self { form, failed: None }
     }

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 
 use bytes::{Buf, Bytes};
 
-use crate::json::{Block, JsonForm, Limits, SplitError, Splitter};
+use crate::json::{Block, JsonForm, SplitError, Splitter};
 use crate::protocol::Media;
 
 /// The size in bytes of the blocks in which JSON is handed out. A block is larger only if one item is. Between building
@@ -120,7 +120,7 @@ pub struct PayloadEnd {
 #[derive(Debug)]
 pub struct Payload {
     format: Format,
-    limits: Limits,
+    max_item_bytes: usize,
     decoder: PayloadDecoder,
     ready: VecDeque<Part>,
     has_bytes: bool,
@@ -142,11 +142,8 @@ enum PayloadDecoder {
 impl Payload {
     /// A decoder that skips the first `skip` units. A JSON item has at most `max_item_bytes`.
     pub fn new(format: Format, skip: Units, max_item_bytes: usize) -> Self {
-        let limits = Limits {
-            item_bytes: max_item_bytes,
-        };
         let decoder = match form_of(format) {
-            Some(form) => PayloadDecoder::Json(Splitter::new(form, limits).skip(skip.0)),
+            Some(form) => PayloadDecoder::Json(Splitter::new(form, max_item_bytes).skip(skip.0)),
             None => PayloadDecoder::Bytes {
                 left_to_skip: skip.0,
                 bracket: None,
@@ -154,7 +151,7 @@ impl Payload {
         };
         Self {
             format,
-            limits,
+            max_item_bytes,
             decoder,
             ready: VecDeque::new(),
             has_bytes: false,
@@ -225,7 +222,7 @@ impl Payload {
     pub fn end_event(&mut self) -> Result<(), SplitError> {
         if let (PayloadDecoder::Json(splitter), Some(JsonForm::Array)) = (&mut self.decoder, form_of(self.format)) {
             self.ready.extend(splitter.finish()?.map(items));
-            *splitter = Splitter::new(JsonForm::Array, self.limits).skip(splitter.left_to_skip());
+            *splitter = Splitter::new(JsonForm::Array, self.max_item_bytes).skip(splitter.left_to_skip());
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 use super::documents::{blank, value};
-use crate::json::{Block, JsonForm, Limits, SplitError, SplitReason, Splitter};
+use crate::json::{Block, JsonForm, SplitError, SplitReason, Splitter};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ fn an_array_cut_anywhere_yields_its_items() {
     let mut random = fastrand::Rng::with_seed(21);
     for _ in 0..8_000 {
         let text = array_text(&mut random, 12, 3);
-        let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
+        let mut splitter = Splitter::new(JsonForm::Array, usize::MAX);
         let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), parsed(&text), "{text}");
@@ -91,7 +91,7 @@ fn a_sequence_cut_anywhere_yields_its_items() {
             let parted = text.ends_with(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with(['"', '[', '{']);
             text = format!("{text}{}{value}{}", if parted { " " } else { "" }, blank(&mut random));
         }
-        let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default());
+        let mut splitter = Splitter::new(JsonForm::Sequence, usize::MAX);
         let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(items(&blocks), expected, "{text}");
@@ -105,7 +105,7 @@ fn lines_cut_into_bodies_and_pieces_anywhere_yield_one_item_each() {
         let values: Vec<String> = (0..random.usize(..8)).map(|_| value(&mut random, 3)).collect();
         let lines: Vec<String> = values.iter().map(|value| value.replace('\n', " ")).collect();
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let mut splitter = Splitter::new(JsonForm::Lines, Limits::default());
+        let mut splitter = Splitter::new(JsonForm::Lines, usize::MAX);
         let mut blocks = Vec::new();
         for body in random_pieces(&mut random, text.as_bytes()) {
             // The body breaks off at first, and is read again from its beginning.
@@ -137,7 +137,7 @@ fn a_body_cut_at_every_byte_yields_its_items() {
     for form in [JsonForm::Array, JsonForm::Sequence] {
         for first in 0..=text.len() {
             for second in first..=text.len() {
-                let mut splitter = Splitter::new(form, Limits::default());
+                let mut splitter = Splitter::new(form, usize::MAX);
                 let pieces = [&text[..first], &text[first..second], &text[second..]];
                 let (blocks, result) = split(&mut splitter, &pieces);
                 assert_eq!(result, Ok(()));
@@ -150,7 +150,7 @@ fn a_body_cut_at_every_byte_yields_its_items() {
 #[test]
 fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
     for (form, text) in [(JsonForm::Array, &b"[1,2,3]"[..]), (JsonForm::Sequence, b"[1,2] 3 ")] {
-        let mut splitter = Splitter::new(form, Limits::default());
+        let mut splitter = Splitter::new(form, usize::MAX);
         let mut counts = Vec::new();
         for byte in text {
             splitter
@@ -175,7 +175,7 @@ fn yields_each_item_at_its_comma_and_the_last_one_at_the_end() {
 #[test]
 fn complete_items_of_a_piece_are_not_copied() {
     let piece = Bytes::from_static(b"[{\"a\":1},{\"a\":2},{\"a\":3},{");
-    let mut splitter = Splitter::new(JsonForm::Array, Limits::default());
+    let mut splitter = Splitter::new(JsonForm::Array, usize::MAX);
     let mut blocks = Vec::new();
     splitter.push(&piece, |block| blocks.push(block)).unwrap();
     assert_eq!(blocks.len(), 1);
@@ -190,11 +190,11 @@ fn complete_items_of_a_piece_are_not_copied() {
 fn bodies_without_items_yield_none() {
     for text in ["", " ", "[]", " [ ] ", "\n[\t]\n"] {
         for form in [JsonForm::Array, JsonForm::Sequence] {
-            let mut splitter = Splitter::new(form, Limits::default());
+            let mut splitter = Splitter::new(form, usize::MAX);
             assert_eq!(split(&mut splitter, &[text.as_bytes()]), (Vec::new(), Ok(())));
         }
     }
-    let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default());
+    let mut splitter = Splitter::new(JsonForm::Sequence, usize::MAX);
     assert_eq!(split(&mut splitter, &[b"[][ ] []"]), (Vec::new(), Ok(())));
 }
 
@@ -229,7 +229,7 @@ fn refuses_malformed_bodies_cut_anywhere() {
     for (form, cases) in [(JsonForm::Array, array), (JsonForm::Sequence, sequence)] {
         for &(text, reason, offset, before) in cases {
             for at in 0..=text.len() {
-                let mut splitter = Splitter::new(form, Limits::default());
+                let mut splitter = Splitter::new(form, usize::MAX);
                 let (blocks, result) = split(&mut splitter, &[&text.as_bytes()[..at], &text.as_bytes()[at..]]);
                 assert_eq!(result, Err(SplitError { offset, reason }), "{text}");
                 assert_eq!(items(&blocks).len(), before, "{text}");
@@ -248,14 +248,14 @@ fn skipping_drops_the_first_items_and_counts_down() {
         let expected = parsed(&text);
         let skip = random.usize(..14);
         for form in [JsonForm::Array, JsonForm::Sequence] {
-            let mut splitter = Splitter::new(form, Limits::default()).skip(skip as u64);
+            let mut splitter = Splitter::new(form, usize::MAX).skip(skip as u64);
             let (blocks, result) = split(&mut splitter, &random_pieces(&mut random, text.as_bytes()));
             assert_eq!(result, Ok(()), "{text}");
             assert_eq!(items(&blocks), expected[skip.min(expected.len())..], "{text}");
             assert_eq!(splitter.left_to_skip(), skip.saturating_sub(expected.len()) as u64);
         }
     }
-    let mut splitter = Splitter::new(JsonForm::Sequence, Limits::default()).skip(2);
+    let mut splitter = Splitter::new(JsonForm::Sequence, usize::MAX).skip(2);
     assert_eq!(items(&split(&mut splitter, &[b"[1]", b"2 3 4"]).0), [3, 4]);
 }
 
@@ -263,7 +263,7 @@ fn skipping_drops_the_first_items_and_counts_down() {
 fn an_item_over_the_limit_is_refused_before_it_is_complete() {
     let limit = 100;
     for form in [JsonForm::Array, JsonForm::Sequence] {
-        let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
+        let mut splitter = Splitter::new(form, limit);
         let fits = format!("[\"{}\",", "a".repeat(98));
         let (mut pushed, mut handed) = (0, 0);
         splitter
@@ -282,7 +282,7 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
             assert_eq!(handed, 1);
         }
         // The same for a complete item in one piece.
-        let mut splitter = Splitter::new(form, Limits { item_bytes: limit });
+        let mut splitter = Splitter::new(form, limit);
         let whole = Bytes::from(format!("[1,\"{}\",2]", "a".repeat(99)));
         let mut handed = 0;
         let error = splitter.push(&whole, |block| handed += block.items).unwrap_err();
@@ -293,7 +293,7 @@ fn an_item_over_the_limit_is_refused_before_it_is_complete() {
 #[test]
 fn a_huge_item_in_many_bodies_takes_linear_time() {
     let body = Bytes::from("a".repeat(16 * 1024));
-    let mut splitter = Splitter::new(JsonForm::Lines, Limits::default());
+    let mut splitter = Splitter::new(JsonForm::Lines, usize::MAX);
     splitter.push(&Bytes::from_static(b"\""), |_| {}).unwrap();
     for _ in 0..2_000 {
         let mut broken = splitter.clone();
@@ -313,7 +313,7 @@ fn a_huge_item_in_many_bodies_takes_linear_time() {
 fn a_huge_item_in_small_pieces_takes_linear_time() {
     let piece = Bytes::from("a".repeat(16 * 1024));
     for form in [JsonForm::Array, JsonForm::Sequence] {
-        let mut splitter = Splitter::new(form, Limits::default());
+        let mut splitter = Splitter::new(form, usize::MAX);
         splitter.push(&Bytes::from_static(b"[\""), |_| {}).unwrap();
         for _ in 0..1_000 {
             splitter.push(&piece, |_| panic!("not complete yet")).unwrap();
