@@ -37,7 +37,7 @@ fn decoding(criterion: &mut Criterion) {
         });
         group.bench_function("core", |bench| {
             bench.iter(|| {
-                let mut decoder = EventDecoder::new(Encoding::Plain);
+                let mut decoder = EventDecoder::new(Encoding::Plain, usize::MAX);
                 let mut events = 0;
                 for from in (0..body.len()).step_by(PIECE_BYTES) {
                     decoder.push(body.slice(from..body.len().min(from + PIECE_BYTES)));

@@ -76,8 +76,8 @@ impl EventStream {
     /// A connection that has received nothing yet.
     pub(super) fn new(format: Format, encoding: Encoding, max_message_bytes: usize, early_bytes: usize) -> Self {
         Self {
-            decoder: EventDecoder::with_limit(encoding, max_message_bytes),
-            data: DataEventBuffer::with_limit(max_message_bytes),
+            decoder: EventDecoder::new(encoding, max_message_bytes),
+            data: DataEventBuffer::new(max_message_bytes),
             // Not text: other requests bring its line ends as they are, SSE as LF. What was handed out could not be
             // skipped there.
             early_bytes: if format == Format::Bytes {

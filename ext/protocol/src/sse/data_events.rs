@@ -37,8 +37,8 @@ const OVERHEAD: usize = size_of::<DataEvent>();
 
 impl DataEventBuffer {
     /// An empty buffer. The events between two control events may have `limit` bytes in total. A single event is always
-    /// accepted; [`RawEventDecoder::with_limit`](super::RawEventDecoder::with_limit) limits it.
-    pub fn with_limit(limit: usize) -> Self {
+    /// accepted; [`RawEventDecoder::new`](super::RawEventDecoder::new) limits it.
+    pub fn new(limit: usize) -> Self {
         Self {
             events: Vec::new(),
             copied: Vec::new(),

@@ -12,9 +12,6 @@ use memchr::{memchr, memchr2};
 
 use super::error::SseError;
 
-/// The default limit of one event's size: 1 GiB.
-pub const DEFAULT_MAX_EVENT_BYTES: usize = 1 << 30;
-
 /// The shortest reconnection time that a `retry:` field can set. It prevents a busy loop.
 pub const MIN_RETRY: Duration = Duration::from_millis(100);
 
@@ -44,7 +41,7 @@ pub struct RawEvent {
 /// use bytes::Bytes;
 /// use durable_streams_protocol::sse::RawEventDecoder;
 ///
-/// let mut decoder = RawEventDecoder::new();
+/// let mut decoder = RawEventDecoder::new(1 << 20);
 /// decoder.push(Bytes::from_static(b"event: greeting\ndata: hello\n"));
 /// assert_eq!(decoder.next_event()?, None);
 /// decoder.push(Bytes::from_static(b"\n"));
@@ -98,21 +95,10 @@ struct DataFields {
     joined: Vec<u8>,
 }
 
-impl Default for RawEventDecoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl RawEventDecoder {
-    /// A decoder for one response, with a limit of [`DEFAULT_MAX_EVENT_BYTES`].
-    pub fn new() -> Self {
-        Self::with_limit(DEFAULT_MAX_EVENT_BYTES)
-    }
-
     /// A decoder for one response. An event's data and its name may have `limit` bytes each. Comments and ignored
     /// fields take no memory and do not count.
-    pub fn with_limit(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
             piece: Bytes::new(),
             line: Line::Bom(0),

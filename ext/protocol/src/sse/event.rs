@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use serde_json::{Map, Value};
 
-use super::decoder::{DEFAULT_MAX_EVENT_BYTES, RawEventDecoder};
+use super::decoder::RawEventDecoder;
 use super::error::SseError;
 use crate::error_body::ErrorBody;
 
@@ -89,15 +89,10 @@ pub struct EventDecoder {
 }
 
 impl EventDecoder {
-    /// A decoder for one response, whose events are at most [`DEFAULT_MAX_EVENT_BYTES`] each.
-    pub fn new(encoding: Encoding) -> Self {
-        Self::with_limit(encoding, DEFAULT_MAX_EVENT_BYTES)
-    }
-
     /// A decoder for one response, whose events are at most `limit` bytes each. Base64 counts in its encoded size.
-    pub fn with_limit(encoding: Encoding, limit: usize) -> Self {
+    pub fn new(encoding: Encoding, limit: usize) -> Self {
         Self {
-            frames: RawEventDecoder::with_limit(limit),
+            frames: RawEventDecoder::new(limit),
             encoding,
             failed: None,
         }

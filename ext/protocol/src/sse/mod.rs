@@ -8,7 +8,7 @@
 //! use bytes::Bytes;
 //! use durable_streams_protocol::sse::{Encoding, SseEvent, EventDecoder};
 //!
-//! let mut events = EventDecoder::new(Encoding::Plain);
+//! let mut events = EventDecoder::new(Encoding::Plain, 1 << 20);
 //! events.push(Bytes::from_static(b"event: data\ndata: [1,\ndata: 2]\n\nevent: control\nda"));
 //! assert_eq!(events.next_event()?, Some(SseEvent::Data(Bytes::from_static(b"[1,\n2]"))));
 //! assert_eq!(events.next_event()?, None); // More bytes are needed.
@@ -28,6 +28,6 @@ mod event;
 mod tests;
 
 pub use data_events::{DataEventBuffer, DataEvents};
-pub use decoder::{DEFAULT_MAX_EVENT_BYTES, MAX_RETRY, MIN_RETRY, RawEvent, RawEventDecoder};
+pub use decoder::{MAX_RETRY, MIN_RETRY, RawEvent, RawEventDecoder};
 pub use error::SseError;
 pub use event::{ControlEvent, Encoding, ErrorEvent, EventDecoder, SseEvent};

@@ -235,7 +235,7 @@ fn a_malformed_control_event_is_an_error_with_a_reason() {
 
 #[test]
 fn after_an_error_nothing_more_is_decoded() {
-    let mut decoder = EventDecoder::new(Encoding::Plain);
+    let mut decoder = EventDecoder::new(Encoding::Plain, usize::MAX);
     decoder.push(Bytes::from_static(
         b"event: data\ndata: 1\n\nevent: control\ndata: {}\n\nevent: data\ndata: 2\n\n",
     ));

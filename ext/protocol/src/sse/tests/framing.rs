@@ -77,7 +77,7 @@ fn the_data_of_an_unfinished_event_can_be_taken_at_any_time() {
         let expected = reference::decode(&stream);
         for first in 0..=stream.len() {
             for second in first..=stream.len() {
-                let mut decoder = RawEventDecoder::new();
+                let mut decoder = RawEventDecoder::new(usize::MAX);
                 let (mut events, mut taken) = (Vec::new(), Vec::new());
                 for piece in [&stream[..first], &stream[first..second], &stream[second..]] {
                     decoder.push(Bytes::copy_from_slice(piece));
@@ -186,7 +186,7 @@ fn several_events_of_one_piece_come_in_order() {
 
 #[test]
 fn a_piece_pushed_too_early_loses_no_events() {
-    let mut decoder = RawEventDecoder::new();
+    let mut decoder = RawEventDecoder::new(usize::MAX);
     for piece in ["data: 1\n\nda", "ta: 2\n\n", "", "data: 3\n", "\n"] {
         decoder.push(Bytes::from_static(piece.as_bytes()));
     }
@@ -197,7 +197,7 @@ fn a_piece_pushed_too_early_loses_no_events() {
 #[test]
 fn one_line_within_one_piece_is_not_copied() {
     let piece = Bytes::from_static(b"event: data\ndata: [1,2,3]\n\n");
-    let mut decoder = RawEventDecoder::new();
+    let mut decoder = RawEventDecoder::new(usize::MAX);
     decoder.push(piece.clone());
     let data = decoder.next_event().unwrap().unwrap().data;
     assert_eq!(data, "[1,2,3]");
@@ -252,7 +252,7 @@ fn retry_is_in_milliseconds_of_digits_only_and_clamped() {
 }
 
 fn retry_after<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
-    let mut decoder = RawEventDecoder::new();
+    let mut decoder = RawEventDecoder::new(usize::MAX);
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
         while decoder.next_event().unwrap().is_some() {}

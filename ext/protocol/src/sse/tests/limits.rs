@@ -10,7 +10,7 @@ use super::random_pieces;
 const LIMIT: usize = 10;
 
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<RawEvent>, SseError> {
-    let mut decoder = RawEventDecoder::with_limit(LIMIT);
+    let mut decoder = RawEventDecoder::new(LIMIT);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
@@ -76,7 +76,7 @@ fn the_limit_applies_to_one_event_and_not_to_ignored_lines() {
 
 #[test]
 fn returns_the_events_before_an_error_and_then_the_error_every_time() {
-    let mut decoder = RawEventDecoder::with_limit(LIMIT);
+    let mut decoder = RawEventDecoder::new(LIMIT);
     decoder.push(Bytes::from_static(b"data: 1\n\ndata: 0123456789a\n\ndata: 2\n\n"));
     assert!(decoder.next_event().unwrap().is_some());
     for _ in 0..3 {
@@ -93,7 +93,7 @@ fn returns_the_events_before_an_error_and_then_the_error_every_time() {
 fn a_line_of_150_megabytes_takes_linear_time() {
     const SIZE: usize = 150 << 20;
     let piece = Bytes::from(vec![b'x'; 16 << 10]);
-    let mut decoder = EventDecoder::new(Encoding::Plain);
+    let mut decoder = EventDecoder::new(Encoding::Plain, usize::MAX);
     let start = Instant::now();
     decoder.push(Bytes::from_static(b"event: data\ndata: "));
     for _ in 0..SIZE / piece.len() {
@@ -114,7 +114,7 @@ fn a_line_of_150_megabytes_takes_linear_time() {
 fn endless_names_and_comments_take_linear_time() {
     for start in ["event: ", ":", "unknown", "id: "] {
         let began = Instant::now();
-        let mut decoder = RawEventDecoder::new();
+        let mut decoder = RawEventDecoder::new(usize::MAX);
         decoder.push(Bytes::copy_from_slice(start.as_bytes()));
         let piece = Bytes::from(vec![b'x'; 16 << 10]);
         for _ in 0..(32 << 20) / piece.len() {
@@ -127,7 +127,7 @@ fn endless_names_and_comments_take_linear_time() {
 
 #[test]
 fn data_events_without_a_control_event_are_limited_together() {
-    let mut buffer = DataEventBuffer::with_limit(1000);
+    let mut buffer = DataEventBuffer::new(1000);
     let event = Bytes::from_static(&[b'x'; 300]);
     for _ in 0..3 {
         buffer.push(event.clone()).unwrap();
@@ -143,7 +143,7 @@ fn data_events_without_a_control_event_are_limited_together() {
 
 #[test]
 fn empty_data_events_without_a_control_event_are_limited_too() {
-    let mut buffer = DataEventBuffer::with_limit(1000);
+    let mut buffer = DataEventBuffer::new(1000);
     let refused = (0..1000).find(|_| buffer.push(Bytes::new()).is_err());
     assert!(
         refused.is_some_and(|count| count <= 1000 / size_of::<Bytes>()),
@@ -153,14 +153,14 @@ fn empty_data_events_without_a_control_event_are_limited_too() {
 
 #[test]
 fn only_the_decoder_limits_a_single_data_event() {
-    let mut buffer = DataEventBuffer::with_limit(10);
+    let mut buffer = DataEventBuffer::new(10);
     buffer.push(Bytes::from_static(b"0123456789")).unwrap();
     assert!(buffer.take().eq(["0123456789"]));
 }
 
 #[test]
 fn a_small_data_event_does_not_retain_its_piece() {
-    let mut buffer = DataEventBuffer::with_limit(1 << 20);
+    let mut buffer = DataEventBuffer::new(1 << 20);
     let piece = Bytes::from(vec![b'x'; 1000]);
     let (small, large, last) = (piece.slice(..10), piece.slice(10..900), piece.slice(900..905));
     for event in [&small, &large, &last] {

@@ -13,7 +13,7 @@ use super::{Encoding, EventDecoder, RawEvent, RawEventDecoder, SseError, SseEven
 
 /// All events of a stream in these pieces.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
-    let mut decoder = RawEventDecoder::new();
+    let mut decoder = RawEventDecoder::new(usize::MAX);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
@@ -26,7 +26,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<RawEvent> {
 
 /// All events of a Durable Streams response in these pieces, up to the first error.
 fn read<'a>(encoding: Encoding, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<SseEvent>, Option<SseError>) {
-    let mut decoder = EventDecoder::new(encoding);
+    let mut decoder = EventDecoder::new(encoding, usize::MAX);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
