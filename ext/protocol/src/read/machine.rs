@@ -2,7 +2,8 @@
 //!
 //! It decides what a response means for the position, and when to send the next request, to retry, to reconnect and to
 //! give up. `cursor` has the position, `finite` and `content` what it does with a response that ends, `live` and
-//! `event_stream` what it does with an SSE connection, `next_try` what follows the end of a request.
+//! `event_stream` what it does with an SSE connection, `hand_out` what it hands to the application, and `next_try` what
+//! follows the end of a request.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,12 +14,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::batch::Batch;
 use super::content::ResponseContent;
-use super::cursor::{Cursor, Live, Mode, Progress, ReadStep, Stall};
+use super::cursor::{Cursor, Live, Mode, ReadStep};
 use super::event::ReadEvent;
 use super::event_stream::EventStream;
 pub use super::options::{ReadConfig, ReadOptions};
 use super::outcome::ReadOutcome;
-use super::payload::{Brought, Format, OpenRecord, Part};
+use super::payload::{Format, OpenRecord};
 use crate::error::{About, Error, Kind, Operation};
 use crate::meaning::{asks_for_credentials, retry_after};
 use crate::protocol::{self, Media, PositionError};
@@ -345,45 +346,6 @@ impl ReadMachine {
     /// A live response brought no bytes for the live timeout.
     pub fn handle_silence(&mut self, now: Instant) {
         self.end_request(now, ReadOutcome::RetryNow);
-    }
-
-    /// A response, or the data before a control event, is complete.
-    pub(super) fn advance(
-        &mut self,
-        progress: &mut Progress,
-        brought: Brought,
-        took: Duration,
-    ) -> Result<Stall, Error> {
-        if brought == Brought::Data {
-            self.check_new_offset(progress)?;
-        }
-        Ok(self.cursor.advance(progress, brought, took))
-    }
-
-    /// A response is complete. The batch goes on if the response ends inside a record or before what was handed out.
-    pub(super) fn end_batch(&mut self, last: Option<Part>, progress: Progress, record: Option<OpenRecord>) {
-        let is_end = record.is_none() && progress.skip.is_zero() || self.cursor.next() == ReadStep::End;
-        let event = match is_end {
-            true => Some(self.batch.end(self.cursor.position(), last, progress)),
-            false => self.batch.go_on(last, progress),
-        };
-        self.events.extend(event);
-        self.open_record = record;
-    }
-
-    /// Refuses data without a new offset: it would be read again and again.
-    pub(super) fn check_new_offset(&self, progress: &Progress) -> Result<(), Error> {
-        if self.cursor.moves(progress) {
-            return Ok(());
-        }
-        let reason = "the response has data but no new Stream-Next-Offset: is this a Durable Streams server?";
-        Err(self.about().error(Kind::Status, reason))
-    }
-
-    pub(super) fn hand_out(&mut self, now: Instant, part: Part) {
-        self.succeeded(now);
-        self.cursor.handed_out(part.units());
-        self.events.push_back(self.batch.part(part));
     }
 
     /// The error of a successful response that does not say where the next read starts.

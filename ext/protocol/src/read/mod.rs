@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod event;
 mod event_stream;
 mod finite;
+mod hand_out;
 mod live;
 pub mod machine;
 mod next_try;
