@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::message::Append;
-use super::once::{AfterRequest, DELIVERY_TIMEOUT, OnceId};
+use super::once::{AfterRequest, OnceId};
 use crate::error::{Error, Kind, Result};
 use crate::operations::{self, AppendSuccess};
 use crate::request::{Context, Repeat, Request, RequestFailure, Response};
@@ -37,13 +37,9 @@ pub struct Follower<C> {
 }
 
 impl<C> Follower<C> {
-    fn waited(&self, now: Instant) -> Duration {
+    /// How long ago it arrived.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.arrived)
-    }
-
-    /// Whether its time has passed, with `exactly_once`.
-    fn is_late(&self, now: Instant) -> bool {
-        self.waited(now) >= DELIVERY_TIMEOUT
     }
 }
 
@@ -82,20 +78,20 @@ pub enum AppendAction<C> {
 /// With `exactly_once` the request has a producer's headers, and is sent again after a lost response. Once the server
 /// may have stored it, it does not change: an append remains in it although its caller has abandoned it. An append
 /// fails at the first failed try after its `DELIVERY_TIMEOUT`, which begins with its arrival, because it may have
-/// waited for earlier requests. The request is sent again for the others.
+/// waited for earlier requests. The request is sent again for the others. See `late`.
 #[derive(Debug)]
 pub struct AppendBatch<C> {
     /// The appends of the current request.
-    followers: Vec<Follower<C>>,
+    pub(super) followers: Vec<Follower<C>>,
     /// Parts of a rejected request that are sent later. The last part is the next one.
     later: Vec<Vec<Follower<C>>>,
     /// Appends that have failed and are not yet reported, and their error.
-    failed: Option<Box<FailedAppends<C>>>,
+    pub(super) failed: Option<Box<FailedAppends<C>>>,
     state: RequestState,
     /// `None` before the first action of the request was polled.
     tries: Option<Tries>,
     /// With `exactly_once`: the id that numbers the requests.
-    once: Option<OnceId>,
+    pub(super) once: Option<OnceId>,
     /// With `exactly_once`: a request that the server may have stored.
     numbered: Option<Box<NumberedRequest>>,
     /// How many appends the last request had. 0: there was none yet.
@@ -103,9 +99,9 @@ pub struct AppendBatch<C> {
 }
 
 #[derive(Debug)]
-struct FailedAppends<C> {
-    followers: VecDeque<Follower<C>>,
-    error: Error,
+pub(super) struct FailedAppends<C> {
+    pub(super) followers: VecDeque<Follower<C>>,
+    pub(super) error: Error,
 }
 
 #[derive(Debug)]
@@ -181,21 +177,6 @@ impl<C: Caller> AppendBatch<C> {
         }
     }
 
-    /// Reports the next append that has failed. Each error has the time since the append's own arrival.
-    fn report_failed(&mut self, now: Instant) -> Option<AppendAction<C>> {
-        let failed = self.failed.as_mut()?;
-        let Some(follower) = failed.followers.pop_front() else {
-            self.failed = None;
-            return None;
-        };
-        Some(AppendAction::Report {
-            outcome: Err(failed.error.clone().with_elapsed(follower.waited(now))),
-            followers: vec![follower],
-            together: self.together(),
-            soon: false,
-        })
-    }
-
     /// The appends of the current request. The caller of the first one computes its values.
     pub fn followers(&self) -> &[Follower<C>] {
         &self.followers
@@ -246,7 +227,7 @@ impl<C: Caller> AppendBatch<C> {
         Some(request)
     }
 
-    fn together(&self) -> Option<usize> {
+    pub(super) fn together(&self) -> Option<usize> {
         (self.together > 0).then_some(self.together as usize)
     }
 
@@ -295,37 +276,6 @@ impl<C: Caller> AppendBatch<C> {
         None
     }
 
-    /// With `exactly_once`: whether there are appends whose time has passed.
-    fn has_late(&self, now: Instant) -> bool {
-        // They are in the order of their arrival.
-        self.once.is_some() && self.followers.first().is_some_and(|first| first.is_late(now))
-    }
-
-    /// Fails the appends whose time has passed.
-    fn fail_late(&mut self, now: Instant, error: Error) {
-        let all = std::mem::take(&mut self.followers).into_iter();
-        let (late, others): (Vec<_>, _) = all.partition(|follower| follower.is_late(now));
-        self.followers = others;
-        let followers = late.into();
-        self.failed = Some(Box::new(FailedAppends { followers, error }));
-    }
-
-    /// With `exactly_once`, before the first try: fails the appends whose time has passed. The server has none of them.
-    fn fail_unsent(&mut self, now: Instant, url: &str) -> bool {
-        let tries = self.tries(now).so_far(now);
-        let operation = match self.followers.first() {
-            Some(first) if tries.attempts == 0 && self.has_late(now) => first.append.operation(),
-            _ => return false,
-        };
-        let reason = format!(
-            "not sent within {} s, because it waited for earlier appends of this handle or for a value callable",
-            DELIVERY_TIMEOUT.as_secs()
-        );
-        let error = Error::new(Kind::Timeout, operation, url, reason);
-        self.fail_late(now, error.after_tries(tries));
-        true
-    }
-
     fn finish(&mut self, outcome: Result<AppendSuccess>) {
         let in_request = self
             .numbered
@@ -370,7 +320,7 @@ impl<C: Caller> AppendBatch<C> {
 
     /// The tries of the request, which begin now if they have not begun. With `exactly_once` they end with the time of
     /// the newest append, which has the most time left.
-    fn tries(&mut self, now: Instant) -> &mut Tries {
+    pub(super) fn tries(&mut self, now: Instant) -> &mut Tries {
         let waited = self.followers.last().map(|newest| newest.waited(now));
         let once = self.once.as_ref();
         self.tries.get_or_insert_with(|| {

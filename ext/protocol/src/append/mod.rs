@@ -7,6 +7,7 @@
 
 mod batch;
 mod group;
+mod late;
 mod message;
 mod once;
 mod sharing;
