@@ -1,23 +1,22 @@
-//! A client's configuration, and its connection pools in this process. Read [`Client`] first.
+//! A client, and its connection pools in this process. Read [`Client`] first.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use durable_streams_protocol::error::{Error, Kind, Operation};
-use durable_streams_protocol::retry::policy::RetryPolicy;
 use reqwest::{Url, Version};
 use rustls::ClientConfig;
 
 use crate::close_signal::CloseSignal;
+pub use crate::config::Config;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::host_names::SystemResolver;
 use crate::lock::Mutex;
-use crate::proxy::{Proxy, ProxySetting};
+use crate::proxy::Proxy;
 use crate::redirect_targets::RedirectTargets;
 pub use crate::tls::Identity;
 use crate::tls::{Roots, TlsSettings};
@@ -27,57 +26,6 @@ pub(crate) const IDLE: Duration = Duration::from_secs(15);
 /// How often the system (TCP) and HTTP/2 check a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_PROBES: u32 = 3;
-
-/// A client's settings.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Limits connecting, waiting for a response, and each gap between bytes of it.
-    pub timeout: Duration,
-    /// Limits silence in a live read. After it the read reconnects.
-    pub live_timeout: Duration,
-    /// The largest message (a JSON item, the data of an SSE event) that a read accepts, in bytes.
-    pub max_message_bytes: usize,
-    /// When failed requests are retried.
-    pub retry: RetryPolicy,
-    /// Whether live reads, producers and appends with `exactly_once` retry without limit of number after their first
-    /// success, because nobody has chosen a retry policy.
-    pub patient: bool,
-    /// A file of PEM certificates to trust in addition to the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Origins, such as `https://node2:4437`, that redirects may take the user's headers to.
-    pub trusted_origins: Vec<String>,
-    /// The certificate for servers that want one. A redirect to an origin that is not trusted does not send it.
-    pub identity: Option<Identity>,
-    /// The proxy.
-    pub proxy: ProxySetting,
-    /// The value of `User-Agent`.
-    pub user_agent: String,
-}
-
-#[cfg(any(test, debug_assertions))]
-impl Config {
-    /// Settings for tests. (The defaults for users are in Ruby.) Only in development builds.
-    pub fn for_tests() -> Self {
-        Self {
-            timeout: Duration::from_secs(1),
-            live_timeout: Duration::from_secs(1),
-            max_message_bytes: usize::MAX,
-            retry: RetryPolicy {
-                max_retries: 5,
-                initial_delay: Duration::from_millis(100),
-                max_delay: Duration::from_secs(30),
-                multiplier: 2.0,
-                statuses: vec![429, 500, 502, 503, 504],
-            },
-            patient: false,
-            ca_file: None,
-            trusted_origins: Vec::new(),
-            identity: None,
-            proxy: ProxySetting::default(),
-            user_agent: String::new(),
-        }
-    }
-}
 
 /// The pools of every client on the process's runtime.
 static POOLS: ProcessLocal<Mutex<HashMap<u64, Arc<Pools>>>> = ProcessLocal::new();

@@ -97,6 +97,7 @@
 
 pub mod append;
 pub mod close_signal;
+mod config;
 pub mod connections;
 pub mod endpoint;
 pub mod events;
