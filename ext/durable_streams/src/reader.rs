@@ -10,16 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use durable_streams_client::close_signal::CloseSignal;
-use durable_streams_client::events::{Event, EventDetails, EventName, Owner, ReadCount, is_wanted};
-use durable_streams_client::fork::ProcessBound;
+use durable_streams_client::events::{Event, EventDetails, EventName, ReadCount, is_wanted};
 use durable_streams_client::lock::Mutex;
-use durable_streams_client::reader::Session;
 use durable_streams_client::runtime::Timer;
-use durable_streams_protocol::error::{Operation, Result as CoreResult};
-use durable_streams_protocol::protocol::Media;
+use durable_streams_protocol::error::Operation;
 use durable_streams_protocol::read::cursor::{Live, Position, Progress};
-use durable_streams_protocol::read::machine::ReadOptions;
-use durable_streams_protocol::read::payload::{Format, Part, Units};
+use durable_streams_protocol::read::payload::{Part, Units};
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
@@ -35,16 +31,17 @@ use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::stop_signal::StopSignal;
 use crate::stream::{Stream, frozen};
-use crate::wait::{may_run_inline, wait};
+use crate::wait::wait;
 
 mod batch;
 mod lock;
+mod session;
 mod state;
 mod steps;
 
 use batch::{BatchBuilder, ContentKind};
 use lock::{ReaderLock, is_within};
-use state::{ActiveSession, ITEMS_BATCH_BYTES, ReadStep, ReaderState};
+use state::{ITEMS_BATCH_BYTES, ReadStep, ReaderState};
 
 /// A reader's options, and how far it has read.
 #[derive(TypedData)]
@@ -282,54 +279,6 @@ impl Reader {
             None => 0,
         };
         self.memory.set(ruby, bytes);
-    }
-
-    /// This process's session, started if there is none; `None` if there is nothing more to read.
-    fn session(&self, ruby: &Ruby) -> Result<Option<Arc<ProcessBound<ActiveSession>>>, Error> {
-        let stream = ruby.get_inner(self.stream);
-        let started: CoreResult<_> = {
-            let mut state = self.state.lock();
-            if self.closing.is_closed() || state.ended {
-                return Ok(None);
-            }
-            match &state.session {
-                Some(session) if session.get().is_some() => Ok(Arc::clone(session)),
-                _ => {
-                    let (format, media) = match self.kind {
-                        ContentKind::Items => (Format::Json, Some(Media::Json)),
-                        ContentKind::Text => (Format::Bytes, Some(Media::Text)),
-                        ContentKind::Bytes => (Format::Bytes, None),
-                    };
-                    let options = ReadOptions {
-                        live: self.live,
-                        position: state.position.clone(),
-                        format,
-                        media,
-                        no_cache: false,
-                        retry: self.retry.clone(),
-                        patient: self.patient,
-                        max_bytes: usize::MAX,
-                        has_succeeded: state.has_succeeded,
-                    };
-                    let (endpoint, work) = stream.call_endpoint(Owner::Reader);
-                    // Only without callables: they may run for long, and would occupy an inline runtime meanwhile.
-                    let is_small = self.live == Live::Off && stream.reads_are_small.load(Ordering::Relaxed);
-                    let started = if is_small && stream.application.is_none() && may_run_inline() {
-                        let (session, job) = Session::inline(&endpoint, options);
-                        Ok((session, Some(job)))
-                    } else {
-                        Session::start(&endpoint, options).map(|session| (session, None))
-                    };
-                    started.map(|(session, job)| {
-                        let active = Arc::new(ProcessBound::new(ActiveSession::new(session, work, job)));
-                        state.session = Some(Arc::clone(&active));
-                        state.taken = 0;
-                        active
-                    })
-                }
-            }
-        };
-        started.map(Some).map_err(|error| errors::raise(ruby, error))
     }
 
     fn add(&self, ruby: &Ruby, batch: &mut BatchBuilder, part: &Part) -> Result<(), Error> {
