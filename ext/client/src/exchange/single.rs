@@ -61,22 +61,8 @@ async fn exchange(
     headers: HeaderMap,
     limit: Duration,
 ) -> (Result<Response, RequestFailure>, usize) {
-    let mut message = reqwest::Request::new(request.method.clone(), url);
-    *message.headers_mut() = headers;
-    message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
-    let mut progress = upload::Progress::default();
     let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
-    if is_empty && matches!(request.method, Method::POST | Method::PUT) {
-        // Without this header some gateways refuse the request (411; RFC 9110, 8.6).
-        message
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if let Some(bytes) = &request.body {
-        let (body, body_progress) = upload::body(bytes.clone());
-        *message.body_mut() = Some(body);
-        progress = body_progress;
-    }
+    let (message, progress) = message(request, url, headers, is_empty);
     let sending = pool.connections().execute(message);
     // The two ways to fail differ in when a body counts as not sent. After an error the connection has ended, so a body
     // that it had not taken completely never arrives completely. After silence the connection still works, and may take
@@ -111,4 +97,24 @@ async fn exchange(
         }
     };
     (outcome, progress.taken())
+}
+
+/// The request for reqwest, and the progress of its body.
+fn message(request: &Request, url: Url, headers: HeaderMap, is_empty: bool) -> (reqwest::Request, upload::Progress) {
+    let mut message = reqwest::Request::new(request.method.clone(), url);
+    *message.headers_mut() = headers;
+    message.headers_mut().entry(ACCEPT_ENCODING).or_insert(gunzip::ACCEPTED);
+    if is_empty && matches!(request.method, Method::POST | Method::PUT) {
+        // Without this header some gateways refuse the request (411; RFC 9110, 8.6).
+        message
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let mut progress = upload::Progress::default();
+    if let Some(bytes) = &request.body {
+        let (body, body_progress) = upload::body(bytes.clone());
+        *message.body_mut() = Some(body);
+        progress = body_progress;
+    }
+    (message, progress)
 }

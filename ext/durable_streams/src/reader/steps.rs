@@ -68,18 +68,23 @@ impl Reader {
                     ReadStep::Rest(last, progress)
                 }
                 None => {
-                    let mut state = self.state.lock();
-                    if !self.closing.is_closed() {
-                        state.ended = true;
-                        let reads_are_small = &ruby.get_inner(self.stream).reads_are_small;
-                        reads_are_small.store(state.taken < SMALL_READ_BYTES, Ordering::Relaxed);
-                    }
-                    state.session = None;
+                    self.end_session(ruby);
                     ReadStep::End
                 }
             };
             return Ok((step, lock));
         }
+    }
+
+    /// The read has ended, or the reader was closed.
+    fn end_session(&self, ruby: &Ruby) {
+        let mut state = self.state.lock();
+        if !self.closing.is_closed() {
+            state.ended = true;
+            let reads_are_small = &ruby.get_inner(self.stream).reads_are_small;
+            reads_are_small.store(state.taken < SMALL_READ_BYTES, Ordering::Relaxed);
+        }
+        state.session = None;
     }
 
     fn next_event(&self, ruby: &Ruby, mut lock: ReaderLock, least: usize) -> Result<(Awaited, ReaderLock), Error> {
