@@ -42,7 +42,7 @@ module DurableStreams
       def keep_running(kind)
         # An interrupt between the two calls would leave a number without a thread.
         Thread.handle_interrupt(Object => :never) do
-          number = Native.join(kind)
+          number = Native.add_thread(kind)
           number.nil? || start(kind, number)
         end
       end
@@ -72,7 +72,7 @@ module DurableStreams
         @warned = false
         true
       rescue ThreadError => e
-        raise unless Native.fail_to_join(kind, number, e)
+        raise unless Native.thread_not_started(kind, number, e)
 
         warn_of_shortage(kind, e)
         false
@@ -131,7 +131,7 @@ module DurableStreams
       # Starts the successor of a thread that ends. While the process exits, the main thread is no longer alive and no
       # thread can be started.
       def replace(kind, number)
-        needed = Native.leave(kind, number) || (kind == :notices && !unfinished_notice.nil?)
+        needed = Native.remove_thread(kind, number) || (kind == :notices && !unfinished_notice.nil?)
         keep_running(kind) if needed && Thread.main.alive?
       rescue ThreadError => e
         DurableStreams.report(:error, "durable_streams: the thread for producers' #{kind} ended, and another one " \

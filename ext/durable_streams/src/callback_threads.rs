@@ -87,22 +87,22 @@ fn threads(kind: Symbol) -> Result<Arc<dyn QueueThreads>, Error> {
     })
 }
 
-/// `Native.join(kind)` -> the number of a thread that the caller starts now, or nil if none is needed.
-fn join(kind: Symbol) -> Result<Option<u64>, Error> {
-    Ok(threads(kind)?.join())
+/// `Native.add_thread(kind)` -> the number of a thread that the caller starts now, or nil if none is needed.
+fn add_thread(kind: Symbol) -> Result<Option<u64>, Error> {
+    Ok(threads(kind)?.add())
 }
 
-/// `Native.fail_to_join(kind, number, exception)`: the thread could not be started. -> whether other threads serve.
-fn fail_to_join(kind: Symbol, number: u64, exception: Value) -> Result<bool, Error> {
+/// `Native.thread_not_started(kind, number, exception)` -> whether other threads of this kind serve.
+fn thread_not_started(kind: Symbol, number: u64, exception: Value) -> Result<bool, Error> {
     let threads = threads(kind)?;
-    threads.leave(number);
+    threads.remove(number);
     producer_queue::refuse_unserved(&GcHandle::new(exception));
     Ok(!threads.is_unserved())
 }
 
-/// `Native.leave(kind, number)`: the thread ends. -> whether there is or may be more work for a thread.
-fn leave(kind: Symbol, number: u64) -> Result<bool, Error> {
-    threads(kind)?.leave(number);
+/// `Native.remove_thread(kind, number)`: the thread ends. -> whether there is or may be more work for a thread.
+fn remove_thread(kind: Symbol, number: u64) -> Result<bool, Error> {
+    threads(kind)?.remove(number);
     Ok(is_busy() || ready_producers().has_work() || notices().has_work())
 }
 
@@ -204,9 +204,9 @@ fn notice_array(ruby: &Ruby, listener: Value, originals: RHash, notice: Notice) 
 
 /// Defines the module functions.
 pub(crate) fn init(native: RModule) -> Result<(), Error> {
-    native.define_singleton_method("join", function!(join, 1))?;
-    native.define_singleton_method("fail_to_join", function!(fail_to_join, 3))?;
-    native.define_singleton_method("leave", function!(leave, 2))?;
+    native.define_singleton_method("add_thread", function!(add_thread, 1))?;
+    native.define_singleton_method("thread_not_started", function!(thread_not_started, 3))?;
+    native.define_singleton_method("remove_thread", function!(remove_thread, 2))?;
     native.define_singleton_method("serves?", function!(serves, 2))?;
     native.define_singleton_method("serve_requests", function!(serve_requests, 1))?;
     native.define_singleton_method("next_notice", function!(next_notice, 1))?;

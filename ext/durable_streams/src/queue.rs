@@ -136,10 +136,10 @@ pub(crate) trait QueueThreads: Send + Sync {
     fn is_short(&self) -> bool;
 
     /// If another thread is needed, adds one and returns its number. The caller starts it.
-    fn join(&self) -> Option<u64>;
+    fn add(&self) -> Option<u64>;
 
     /// Removes a thread that ended or could not be started.
-    fn leave(&self, thread: u64);
+    fn remove(&self, thread: u64);
 
     /// Whether no thread serves.
     fn is_unserved(&self) -> bool;
@@ -153,7 +153,7 @@ impl<T: Send> QueueThreads for Queue<T> {
         self.short.load(Ordering::Acquire)
     }
 
-    fn join(&self) -> Option<u64> {
+    fn add(&self) -> Option<u64> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         self.change(|state| {
             state.is_short().then(|| {
@@ -164,7 +164,7 @@ impl<T: Send> QueueThreads for Queue<T> {
         })
     }
 
-    fn leave(&self, thread: u64) {
+    fn remove(&self, thread: u64) {
         let woken = self.change(|state| {
             state.threads.remove(&thread);
             // It may have been woken for an item: wake another thread for it.
@@ -197,16 +197,16 @@ mod tests {
     #[test]
     fn is_short_while_all_threads_are_busy_and_more_are_allowed() {
         let queue = Arc::new(Queue::new(2));
-        let first = queue.join().unwrap();
-        assert!(queue.join().is_none(), "the first one is idle");
+        let first = queue.add().unwrap();
+        assert!(queue.add().is_none(), "the first one is idle");
         queue.put('a');
         assert_eq!(poll(&queue, first), Poll::Ready(Some('a')));
         assert!(queue.is_short());
-        let second = queue.join().unwrap();
+        let second = queue.add().unwrap();
         queue.put('b');
         assert_eq!(poll(&queue, second), Poll::Ready(Some('b')));
         assert!(!queue.is_short(), "two are enough");
-        queue.leave(first);
+        queue.remove(first);
         assert!(queue.is_short());
     }
 
@@ -219,10 +219,10 @@ mod tests {
             }
         }
         let queue = Arc::new(Queue::new(2));
-        let first = queue.join().unwrap();
+        let first = queue.add().unwrap();
         queue.put('a');
         assert_eq!(poll(&queue, first), Poll::Ready(Some('a')));
-        let second = queue.join().unwrap();
+        let second = queue.add().unwrap();
         assert_eq!(poll(&queue, first), Poll::Pending);
         let woken = Arc::new(WakeFlag(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
         queue.put('b');
         assert!(!woken.0.load(Ordering::Relaxed), "the oldest is woken");
-        queue.leave(first);
+        queue.remove(first);
         assert!(woken.0.load(Ordering::Relaxed));
         assert_eq!(poll(&queue, second), Poll::Ready(Some('b')));
     }
@@ -248,7 +248,7 @@ mod tests {
         let queue = Arc::new(Queue::<char>::new(100));
         let threads: Vec<u64> = (0..=SPARE + 1)
             .map(|_| {
-                let thread = queue.join().unwrap();
+                let thread = queue.add().unwrap();
                 queue.put('a');
                 assert!(poll(&queue, thread).is_ready());
                 thread
@@ -257,7 +257,7 @@ mod tests {
         let ended = threads.into_iter().filter(|thread| {
             let ended = poll(&queue, *thread) == Poll::Ready(None);
             if ended {
-                queue.leave(*thread);
+                queue.remove(*thread);
             }
             ended
         });
