@@ -57,12 +57,11 @@ module DurableStreams
         refuse(name, "a number of #{allowed}, 0 or more", value)
       end
 
-      # @param allowed [String, nil] for the message; nil: the choices
-      def one_of(name, value, choices, allowed = nil)
+      def one_of(name, value, choices)
         return value if choices.include?(value)
 
         *most, last = choices.map(&:inspect)
-        refuse(name, allowed || "#{most.join(", ")} or #{last}", value)
+        refuse(name, "#{most.join(", ")} or #{last}", value)
       end
 
       def boolean(name, value)

@@ -93,7 +93,7 @@ module DurableStreams
     # @raise [AlreadyClaimedError] if a worker has claimed it, possibly this one by a request whose response was lost
     # @raise [StreamNotFoundError] if there is no such subscription
     def claim(id, worker:)
-      raise ArgumentError, "worker must be a String that is not empty" unless worker.is_a?(String) && !worker.empty?
+      Options.refuse("worker", "a String that is not empty", worker) unless worker.is_a?(String) && !worker.empty?
 
       text = Native.claim_subscription(endpoint(id, "claim"), Text.utf8(worker, "worker"))
       text && Claim.new(JSON.parse(text), endpoint(id, "ack"), endpoint(id, "release"))
@@ -104,7 +104,7 @@ module DurableStreams
     # @param segments [Array<String>] what follows in the path
     # @return [Native::Stream] the endpoint of a request about it
     def endpoint(id, *segments)
-      raise ArgumentError, "id must be a String, got #{id.class}" unless id.is_a?(String)
+      Options.instance("id", id, String)
       raise ArgumentError, "id must not be empty, \".\" or \"..\"" if ["", ".", ".."].include?(id)
 
       native(["subscriptions", Text.utf8(id, "id"), *segments])
@@ -124,9 +124,8 @@ module DurableStreams
     # @raise [ArgumentError] if it is neither
     def path(name, stream)
       return stream.path if stream.is_a?(Stream)
-      raise ArgumentError, "#{name} must be a path or a Stream, got #{stream.class}" unless stream.is_a?(String)
 
-      Stream.new(stream, context: @context).path
+      Stream.new(Options.instance(name, stream, String, "a path or a Stream"), context: @context).path
     end
 
     # @return [String] without credentials
@@ -159,28 +158,23 @@ module DurableStreams
         raise ArgumentError, "type :webhook needs url, and no wake_stream" if url.nil? || wake_stream
 
         { webhook: text("url", Text.url(url, "url")), wake_stream: nil }
-      else raise ArgumentError, "type must be :pull_wake or :webhook, got #{type.inspect}"
+      else Options.refuse("type", ":pull_wake or :webhook", type)
       end
     end
 
     def paths(streams)
-      raise ArgumentError, "streams must be an Array, got #{streams.class}" unless streams.is_a?(Array)
-
-      streams.map { |stream| path("stream", stream) }
+      Options.instance("streams", streams, Array, "an Array").map { |stream| path("stream", stream) }
     end
 
     def text(name, value)
-      return if value.nil?
-      raise ArgumentError, "#{name} must be a String, got #{value.class}" unless value.is_a?(String)
-
-      Text.utf8(value, name)
+      Text.utf8(Options.instance(name, value, String), name) unless value.nil?
     end
 
     def milliseconds(lease_ttl)
       return if lease_ttl.nil?
       return (lease_ttl * 1000).round if lease_ttl.is_a?(Numeric) && lease_ttl.real? && LEASE_TTL.cover?(lease_ttl)
 
-      raise ArgumentError, "lease_ttl must be seconds from 1 to 600, got #{lease_ttl.inspect}"
+      Options.refuse("lease_ttl", "seconds from 1 to 600", lease_ttl)
     end
   end
 end

@@ -2,6 +2,7 @@
 
 require "socket"
 require_relative "subscription_events"
+require_relative "worker/changes"
 require_relative "worker/keeper"
 require_relative "worker/blocks"
 require_relative "worker/wakes"

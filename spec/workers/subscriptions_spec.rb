@@ -74,7 +74,7 @@ on_server_with_subscriptions DurableStreams::Subscriptions do
         { **pull, description: :d } => /description must be a String, got Symbol/ }.each do |options, message|
         expect { subscriptions.create(id, **options) }.to raise_error(ArgumentError, message)
       end
-      { nil => /id must be a String, got NilClass/, "" => /must not be empty/, ".." => /must not/ }
+      { nil => /id must be a String, got nil/, "" => /must not be empty/, ".." => /must not/ }
         .each { |wrong, message| expect { subscriptions.find(wrong) }.to raise_error(ArgumentError, message) }
       expect { DurableStreams::Client.new.subscriptions.find(id) }.to raise_error(ArgumentError, /no base_url/)
     end
@@ -200,7 +200,7 @@ on_server_with_subscriptions DurableStreams::Subscriptions do
 
     it "raises for other subscriptions" do
       expect { subscriptions.claim(unique, worker: "w") }.to raise_error(DurableStreams::StreamNotFoundError)
-      expect { subscriptions.claim(id, worker: "") }.to raise_error(ArgumentError, /worker must be a String/)
+      expect { subscriptions.claim(id, worker: "") }.to raise_error(ArgumentError, /worker must be a String.*got ""/)
       subscriptions.create("#{id}-hook", type: :webhook, url: "http://localhost:9", streams: ["a"])
       expect { subscriptions.claim("#{id}-hook", worker: "w") }
         .to raise_error(DurableStreams::BadRequestError, /not pull-wake/)

@@ -2,40 +2,6 @@
 
 module DurableStreams
   class Worker
-    # What the threads of a running worker wait for. Every change wakes all of them.
-    # @api private
-    class Changes
-      def initialize
-        @lock = Mutex.new
-        @changed = ConditionVariable.new
-      end
-
-      def synchronize(&block)
-        @lock.synchronize(&block)
-      end
-
-      # Waits for a change, or so many seconds. Call it in {#synchronize}.
-      # @param seconds [Numeric, nil] nil: without limit
-      def wait(seconds = nil)
-        @changed.wait(@lock, seconds)
-      end
-
-      # Wakes all who wait for a change.
-      def notify
-        @changed.broadcast
-      end
-
-      # Makes a change, and wakes all who wait for one.
-      # @return [Object] the block's value
-      def change
-        synchronize do
-          value = yield
-          notify
-          value
-        end
-      end
-    end
-
     # Keeps the claim of one subscription: sends the requests that `Native::Worker` decides on, and passes on what
     # blocks and the wake stream report. Its methods may be called from any thread.
     # @api private
