@@ -9,8 +9,8 @@ require_relative "worker/wakes"
 require_relative "worker/threads"
 
 module DurableStreams
-  # Handles the news of all streams of one or more subscriptions of type :pull_wake. The server remembers how far each
-  # stream is handled, and wakes a worker when there is more.
+  # Handles the new messages of all streams of one or more subscriptions of type :pull_wake. The server remembers how
+  # far each stream is handled, and wakes a worker when there is more.
   #
   # Any number of workers, in any number of processes and machines, may share a subscription. One of them has its claim
   # at a time, and the others stand by: if its process is killed, one of them takes over when the lease has run out. To

@@ -30,7 +30,7 @@ on_server_with_subscriptions DurableStreams::Webhook, :faults do
     wait_until_acked(id, *streams)
   end
 
-  it "yields an event with the streams that have news, and acks them when the block returns" do
+  it "yields an event with the pending streams, and acks them when the block returns" do
     receive { |event| seen << event }
     stream = stream_of(id, body: 1)
     event = take(seen)

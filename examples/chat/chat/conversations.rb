@@ -43,8 +43,8 @@ module Chat
 
     # Notes what has become of a conversation.
     # @return [void]
-    def note(id, **news)
-      @index.append({ id: id, at: Time.now.to_f, **news })
+    def note(id, **event)
+      @index.append({ id: id, at: Time.now.to_f, **event })
     end
   end
 end

@@ -2,7 +2,7 @@
 
 module DurableStreams
   class Webhook
-    # What a webhook says: these streams of a subscription have news. See {Webhook}.
+    # A webhook: these streams of a subscription have new messages. See {Webhook}.
     class Event
       # Seconds before the lease is prolonged again, when its length is not known yet: the shortest one is a second.
       FIRST_PAUSE = 0.3
@@ -33,7 +33,7 @@ module DurableStreams
         @done = false
       end
 
-      # Yields the batches of all streams with news, one stream after the other, and acks each one after the block.
+      # Yields the batches of all pending streams, one stream after the other, and acks each one after the block.
       # @yieldparam stream [Stream]
       # @yieldparam batch [JsonBatch, ByteChunk] with data
       # @return [Event] self

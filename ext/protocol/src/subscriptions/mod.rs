@@ -1,5 +1,5 @@
-//! Subscriptions (PROTOCOL.md 6 and 7): durable cursors on the server that wake workers when streams have news. Here
-//! are the requests, and what their responses say.
+//! Subscriptions (PROTOCOL.md 6 and 7): durable cursors on the server that wake workers when streams have new messages.
+//! Here are the requests, and what their responses mean.
 //!
 //! Every request may be sent again after a lost response:
 //!

@@ -24,16 +24,16 @@ pub(super) struct GrantedClaim {
     pub end_in_doubt: bool,
     /// Whether an ack of a new offset was confirmed.
     pub has_progressed: bool,
-    /// Whether a stream with news is left for a later claim: its block failed, or it is in the pause after failures.
-    pub left_news: bool,
+    /// Whether a pending stream is left for a later claim: its block failed, or it is in the pause after failures.
+    pub left_pending: bool,
     /// Whether acks are sent one by one, because the server has refused several at once.
     pub acks_one_by_one: bool,
 }
 
 impl GrantedClaim {
-    /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out. `left_news`: there are others
-    /// with news.
-    pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left_news: bool) -> Self {
+    /// The claim whose request was sent at `sent`. `waiting` has the streams to hand out. `left_pending`: there are
+    /// others that are pending.
+    pub(super) fn new(claim: Claim, sent: Instant, waiting: VecDeque<ClaimedStream>, left_pending: bool) -> Self {
         Self {
             lease: claim.lease,
             lease_ttl: claim.lease_ttl,
@@ -43,7 +43,7 @@ impl GrantedClaim {
             end_begun: false,
             end_in_doubt: false,
             has_progressed: false,
-            left_news,
+            left_pending,
             acks_one_by_one: false,
         }
     }
@@ -67,8 +67,8 @@ impl GrantedClaim {
         self.lease_began + self.lease_ttl / 3
     }
 
-    /// When it begins to end, however often the lease was prolonged, so that the next claim has the streams that got
-    /// news meanwhile.
+    /// When it begins to end, however often the lease was prolonged, so that the next claim has the streams that became
+    /// pending meanwhile.
     pub(super) fn end_begins_at(&self) -> Instant {
         self.claimed_at + self.lease_ttl
     }
@@ -86,9 +86,9 @@ impl GrantedClaim {
         now < self.valid_until() && !self.is_ending(now, blocks)
     }
 
-    /// Whether its streams still have news when it ends, as far as this worker knows.
-    pub(super) fn leaves_news(&self) -> bool {
-        self.left_news || !self.waiting.is_empty()
+    /// Whether streams of it are still pending when it ends, as far as this worker knows.
+    pub(super) fn leaves_pending(&self) -> bool {
+        self.left_pending || !self.waiting.is_empty()
     }
 }
 

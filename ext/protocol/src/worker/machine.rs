@@ -361,7 +361,7 @@ impl WorkerMachine {
         };
         self.failures.add(now, stream, self.jitter.next());
         if let WorkerState::Claimed(claim) = &mut self.state {
-            claim.left_news |= claim.generation() == block.generation;
+            claim.left_pending |= claim.generation() == block.generation;
         }
     }
 }

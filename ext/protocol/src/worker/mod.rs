@@ -34,7 +34,7 @@
 //! - **A block that fails.** Its stream is finished in this claim, and not handed out again before a pause, which grows
 //!   with each failure in a row. The claim is given back when the other blocks have returned, so that another worker
 //!   can try. If there was nothing else to do in it, the worker waits a moment before it claims again. It does not wait
-//!   for the end of the pause, because other streams may have news: the server wakes nobody for them as long as the
+//!   for the end of the pause, because other streams may be pending: the server wakes nobody for them as long as the
 //!   failing stream's wake is unclaimed.
 //! - **Credentials that a claim is refused for.** If callables compute them, it is sent once more with new ones.
 //! - **Wakes that are lost.** A worker that waits for a wake claims now and then without one.
@@ -42,10 +42,10 @@
 //!   nothing, so acks are then sent one by one. The stream whose own ack is refused has failed.
 //!
 //! # Long claims
-//! A claim has the streams that were pending when it was made. Those that get news later wait for the next one. So a
-//! claim ends after about the time of a lease, with what was handled until then, and the worker claims again. Another
-//! reason is that servers may limit the life of a claim's token. A block that runs then delays the end. Until it
-//! returns, the claim's other streams are handled, and those that get news wait.
+//! A claim has the streams that were pending when it was made. Those that become pending later wait for the next one.
+//! So a claim ends after about the time of a lease, with what was handled until then, and the worker claims again.
+//! Another reason is that servers may limit the life of a claim's token. A block that runs then delays the end. Until
+//! it returns, the claim's other streams are handled, and those that become pending wait.
 
 mod claim;
 mod config;

@@ -136,7 +136,7 @@ impl WorkerMachine {
                 claim.end_begun = false;
                 match acks.as_slice() {
                     [only] => {
-                        claim.left_news = true;
+                        claim.left_pending = true;
                         self.failures.add(now, &only.ack.stream, self.jitter.next());
                         if let Some(block) = self.blocks.get_mut(&only.ack.stream) {
                             block.step = BlockStep::Refused(error);
@@ -210,7 +210,7 @@ impl WorkerMachine {
         let WorkerState::Claimed(claim) = &self.state else {
             return;
         };
-        let is_pending = is_pending || claim.leaves_news();
+        let is_pending = is_pending || claim.leaves_pending();
         let claim_at = match claim.has_progressed || !is_pending {
             true => now,
             false => {
