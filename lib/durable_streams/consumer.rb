@@ -161,8 +161,8 @@ module DurableStreams
       @stop.wait(delay * rand(0.5..1.0))
     end
 
-    # A part of a huge batch has the offset of the part before. It is saved again, which tells a checkpoint that the
-    # block saves itself that the next part follows, and not the same one again.
+    # A part of a huge batch has the offset of the part before. It is saved again, so that a checkpoint which the block
+    # saves itself knows that the next part follows, and not the same one again.
     def save(batch)
       return if batch.next_offset == @saved && empty?(batch)
 

@@ -56,7 +56,8 @@ module DurableStreams
       App.new(Options.positive("heartbeat", heartbeat), block)
     end
 
-    # The status that tells a browser of an error. An EventSource does not connect again after any of them.
+    # The HTTP status of the response to a browser after an error. After any of them, an EventSource does not connect
+    # again.
     # @api private
     # @param error [DurableStreamError]
     # @return [Integer]
@@ -92,7 +93,7 @@ module DurableStreams
     end
 
     # Sends the first request and waits for its response, for `heartbeat` seconds at most. Call it before the response
-    # begins, to learn of an error while a status can still tell it. {#each} calls it otherwise.
+    # begins, so that the status of the response can still report an error. {#each} calls it otherwise.
     # @return [EventStream] self
     # @raise [StreamNotFoundError] if the stream does not exist
     # @raise [BadRequestError] if the server does not know the offset

@@ -8,7 +8,7 @@ module DurableStreams
     # @!attribute [r] time
     #   @return [Time] when it began
     # @!attribute [r] duration
-    #   @return [Float] how long it took, in seconds; 0.0 if it is a moment
+    #   @return [Float] how long it took, in seconds; 0.0 for events without a duration
     # @!attribute [r] payload
     #   @return [Hash{Symbol => Object}] frozen; docs/observability.md lists the keys of each event
     # @!attribute [r] error

@@ -142,7 +142,7 @@ RSpec.describe "examples/chat in a browser" do
     streams.suspend
     streams.kill
     page.fill_in "Message", with: "Hello\n"
-    expect(page).to have_css("[role=alert]", text: "The streams server is away.")
+    expect(page).to have_css("[role=alert]", text: "The streams server is unavailable.")
     chat.kill
     page.click_button "Send"
     expect(page).to have_css("[role=alert]", text: "The server cannot be reached.")

@@ -139,7 +139,7 @@ RSpec.describe "A page with an EventSource", :faults do
     end
   end
 
-  context "when the server is away" do
+  context "when the server is down" do
     let(:script) { blocks.find { |block| block.include?("function follow") } }
 
     it "tries again from the last id after a 503" do

@@ -106,7 +106,7 @@ RSpec.describe DurableStreams::EventStream, :faults do
     expect(browse.status).to eq(503)
   end
 
-  it "logs what the browser cannot be told" do
+  it "logs errors that the response cannot report" do
     faults.next { |reply| reply.read("[1]", next_offset: "1") }
     faults.on { |reply| reply.read("oops", next_offset: "2") }
     browser.to_a

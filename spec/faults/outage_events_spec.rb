@@ -16,7 +16,7 @@ RSpec.describe "Events of live reads", :faults do
     [in_thread { stream.read_json(live: live) { |reader| reader.each { |item| items << item } } }, items]
   end
 
-  it "tell of the loss once, of each retry, and of the end" do
+  it "report the loss once, each retry, and the end" do
     faults.next("GET") { |reply| reply.read("[1]", next_offset: "1") }
     faults.on("GET", times: 3) { |reply| reply.respond(503) }
     faults.on("GET") { |reply| reply.read("[2]", next_offset: "2", closed: true) }
@@ -73,7 +73,7 @@ RSpec.describe "Events of live reads", :faults do
     expect(items).to be_empty
   end
 
-  it "tell of the end of the outage while the read still waits for data" do
+  it "report the end of the outage while the read still waits for data" do
     faults.next("GET") { |reply| reply.sse.data("[1]").control("1").rst }
     faults.next("GET") { |reply| reply.sse.control("1", up_to_date: true).wait("never") }
     seen = record_events(outages)
@@ -85,7 +85,7 @@ RSpec.describe "Events of live reads", :faults do
     expect(items.size).to eq(1)
   end
 
-  it "tell of the loss, and not of an end, if the read gives up" do
+  it "report the loss, and no end, if the read gives up" do
     faults.next("GET") { |reply| reply.read("[1]", next_offset: "1") }
     faults.on("GET") { |reply| reply.respond(503) }
     seen = record_events(/connect|retry/)

@@ -16,7 +16,7 @@ RSpec.describe "Events of requests", :faults do
     reply.respond(204, "", **FaultHelpers::OFFSET)
   end
 
-  it "count the tries, and tell of each retry before its pause" do
+  it "count the tries, and report each retry before its pause" do
     faults.on("PUT", times: 2) { |reply| reply.respond(503, "later") }
     faults.on("PUT") { |reply| reply.respond(201, "", **FaultHelpers::OFFSET) }
     seen = record_events

@@ -12,7 +12,7 @@ on_server_with_subscriptions DurableStreams::Worker, "events", :faults do
     { subscription: id, stream: path, offset: offset, generation: generation }
   end
 
-  it "tell of a claim, and of each batch with the duration of its block" do
+  it "report a claim, and each batch with the duration of its block" do
     events
     thread = nil
     tail = stream.head.next_offset
@@ -35,7 +35,7 @@ on_server_with_subscriptions DurableStreams::Worker, "events", :faults do
     expect(event.error).to be_a(IOError)
   end
 
-  it "tell of a claim that was lost" do
+  it "report a claim that was lost" do
     events
     stream
     faults.proxy(server_url)

@@ -42,7 +42,7 @@ module Chat
       end
     rescue DurableStreams::DurableStreamError => e
       warn "chat: #{e.message}"
-      json(503, error: "The streams server is away. Please try again in a moment.")
+      json(503, error: "The streams server is unavailable. Please try again in a moment.")
     end
 
     private

@@ -38,7 +38,7 @@ module Chat
 
     private
 
-    # A producer waits for a server that is away, two minutes by default. Some servers forget producers when they start
+    # A producer waits for a server that is down, two minutes by default. Some servers forget producers when they start
     # again, which ends the producer (SequenceGapError). In each case the stream says where to go on.
     def until_successful
       yield

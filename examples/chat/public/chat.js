@@ -68,7 +68,7 @@ function apply(event) {
   if (event.type === "cancelled") announce("The reply was stopped")
   if (event.type !== "token") refreshList(0)
 
-  // The server of this page may be there, and the one behind it away.
+  // The server of this page may be up, and the one behind it down.
   clearTimeout(late)
   showConnection("")
   if (conversation.writing) late = setTimeout(showConnection, LATE, "Waiting for the next word…")
@@ -212,7 +212,7 @@ function refreshList(delay) {
   refreshing = setTimeout(loadList, delay)
 }
 
-// Returns the list, or undefined if the server is away.
+// Returns the list, or undefined if the server is unavailable.
 async function loadList() {
   try {
     const response = await fetch("/conversations")

@@ -5,7 +5,7 @@
 //! - [`requests`], [`append`], [`reader`], [`producer`], [`subscriptions`]: the operations.
 //! - [`signature`]: Ed25519 signatures.
 //! - [`inline`]: jobs that the waiting thread carries out; [`runtime`]: the threads that carry out all others.
-//! - [`events`]: what happened, for those who have subscribed; [`log`]: lines for the log.
+//! - [`events`]: what happened, for subscribers; [`log`]: lines for the log.
 //! - [`fork`], [`lock`]: state in a process that forks.
 //! - [`transport`]: transports that execute requests instead of the network.
 //!

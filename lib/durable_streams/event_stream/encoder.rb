@@ -24,7 +24,7 @@ module DurableStreams
         @left = count # to leave out
       end
 
-      # @return [String] tells an EventSource the position, without an event
+      # @return [String] sets the EventSource's position, without an event
       def position
         "id: #{id}\n\n"
       end

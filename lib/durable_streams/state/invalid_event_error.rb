@@ -9,7 +9,7 @@ module DurableStreams
 
       # @return [Object] the event
       attr_reader :event
-      # @return [String, nil] where to read to find the event; nil if nobody said it
+      # @return [String, nil] where to read to find the event; nil if it is not known
       attr_reader :offset
 
       # @param message [String, nil] see {DurableStreamError#initialize}

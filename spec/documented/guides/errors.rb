@@ -25,7 +25,7 @@ def rude_server
   "http://127.0.0.1:#{server.addr[1]}"
 end
 
-# Only a server that is away causes this.
+# Only a server that is down causes this.
 GuideProgram.not_run("sleep 1", "retry # `each` continues after the last batch")
 
 GuideProgram.finish do

@@ -1,5 +1,4 @@
-//! Events: what requests, reads and producers did, for those who have subscribed. Read [`Event`] and [`EventOwner`]
-//! first.
+//! Events: what requests, reads and producers did, for subscribers. Read [`Event`] and [`EventOwner`] first.
 //!
 //! Nothing is built or timed for an event that nobody wants ([`is_wanted`]). An event belongs to the call in which it
 //! happened, and waits in that call's queue. Events without a call, and those whose call has ended, are unowned:

@@ -1,4 +1,4 @@
-//! The events of a producer, for those who have subscribed. No caller waits for a batch, so they are unowned.
+//! The events of a producer, for subscribers. No caller waits for a batch, so they are unowned.
 
 use std::time::{Duration, Instant};
 

@@ -235,7 +235,7 @@ fn messages_come_back_as_they_were_appended() {
 }
 
 #[test]
-fn whoever_waits_for_room_is_woken_by_a_failure() {
+fn a_failure_wakes_callers_that_wait_for_room() {
     let mut bench = Bench::new(ProducerConfig {
         max_buffered_bytes: 1,
         ..config()

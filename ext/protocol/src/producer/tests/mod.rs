@@ -21,7 +21,7 @@ use crate::retry::jitter::Jitter;
 use crate::retry::outage::OutageEvent;
 use crate::retry::policy::RetryPolicy;
 
-/// A machine, its clock, and what it has told.
+/// A machine and its clock.
 struct Bench {
     machine: ProducerMachine,
     now: Instant,
@@ -307,7 +307,7 @@ impl Bench {
             .collect()
     }
 
-    /// The deliveries told so far, as (first token, count, number).
+    /// The deliveries that no earlier call has returned, as (first token, count, number).
     fn delivered(&mut self) -> Vec<(u64, u64, u64)> {
         let deliveries = self.events().into_iter().filter_map(|event| match event {
             ProducerEvent::Delivered(delivery) => Some((delivery.first, delivery.count, delivery.seq)),
@@ -316,12 +316,12 @@ impl Bench {
         deliveries.collect()
     }
 
-    /// FailureReason the producer accepts nothing more.
+    /// Why the producer accepts nothing more.
     fn failure(&self) -> Option<FailureReason> {
         self.machine.failure().map(FailureReason::from)
     }
 
-    /// The failure that was told, and the undelivered messages with their outcomes.
+    /// The reported failure, and the undelivered messages with their outcomes.
     fn failed(&mut self) -> Option<(FailureReason, Vec<(String, DeliveryOutcome)>)> {
         self.events().into_iter().find_map(|event| match event {
             ProducerEvent::Failed { failure, undelivered } => Some((

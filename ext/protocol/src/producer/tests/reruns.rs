@@ -151,7 +151,7 @@ fn a_request_that_a_proxy_doubled_is_found() {
 }
 
 #[test]
-fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_that_is_told() {
+fn a_batch_that_cannot_be_looked_up_is_taken_for_delivered_and_reported_so() {
     let (mut bench, sent) = fresh(true);
     bench.respond(&sent[0], ok(204, 0));
     bench.finish_search(SearchResult::Unknown);

@@ -198,7 +198,7 @@ fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
     bench.machine.handle_failure(bench.now, sent[0].id, not_sent());
     let (_, undelivered) = bench
         .failed()
-        .expect("told at once: what follows a batch that is not in is not in either");
+        .expect("reported at once: what follows a batch that is not stored is not stored either");
     assert_eq!(undelivered, [not_delivered("a"), not_delivered("b")]);
 }
 
