@@ -297,13 +297,13 @@ mod tests {
             kind(Claim, 409, &code("NO_PENDING_WORK")),
             Kind::NoPendingWork
         ));
-        let held = kind(
+        let claimed = kind(
             Claim,
             409,
             r#"{"error": {"code": "ALREADY_CLAIMED", "current_holder": "a", "generation": 7}}"#,
         );
         assert!(matches!(
-            held,
+            claimed,
             Kind::AlreadyClaimed { current_holder: Some(name), generation: Some(7) } if name == "a"
         ));
         for operation in [Ack, Release, Callback] {

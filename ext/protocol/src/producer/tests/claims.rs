@@ -269,7 +269,7 @@ fn there_is_no_epoch_beyond_the_last() {
     ));
 }
 
-/// Fences the machine after each batch that got in; answers how many claims it made before it gave up.
+/// Fences the machine after each batch that was stored; returns how many claims it made before it gave up.
 fn fight(bench: &mut Bench, pause: Duration, batches: u32, rounds: u64) -> u64 {
     for round in 1..=rounds {
         for _ in 0..batches {
