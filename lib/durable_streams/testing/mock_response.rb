@@ -16,11 +16,7 @@ module DurableStreams
       # @param headers [Hash] name => value; nil omits a header
       # @raise [ArgumentError] if the status is out of range
       def initialize(status:, body: "", headers: {})
-        unless status.is_a?(Integer) && status.between?(100, 999)
-          raise ArgumentError, "status must be an Integer from 100 to 999, got #{status.inspect}"
-        end
-
-        @status = status
+        @status = Options.integer("status", status, 100..999)
         @body = body.is_a?(String) ? body : JSON.generate(body)
         @headers = headers.to_h { |name, value| [name.to_s.downcase, value&.to_s] }
       end

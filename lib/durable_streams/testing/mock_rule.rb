@@ -11,14 +11,13 @@ module DurableStreams
 
       # @see MockTransport#on
       def initialize(method, path, response:, error:, times:, block:)
-        @method = method.to_s.downcase.to_sym
-        raise ArgumentError, "method must be one of #{METHODS}, got #{method.inspect}" unless METHODS.include?(@method)
+        @method = Options.one_of("method", method.to_s.downcase.to_sym, METHODS)
         unless [response, error, block].compact.size == 1
           raise ArgumentError, "give exactly one of status:, error: and a block"
         end
-        unless times.nil? || (times.is_a?(Integer) && times.positive?)
-          raise ArgumentError, "times must be an Integer above 0, got #{times.inspect}"
-        end
+
+        valid_times = times.nil? || (times.is_a?(Integer) && times.positive?)
+        Options.refuse("times", "an Integer above 0, or nil", times) unless valid_times
 
         @path = path
         @result = response || (error && fault(error))
@@ -57,9 +56,7 @@ module DurableStreams
       private
 
       def fault(name)
-        return name if FAULTS.include?(name)
-
-        raise ArgumentError, "error must be one of #{FAULTS}, got #{name.inspect}"
+        Options.one_of("error", name, FAULTS)
       end
     end
   end
