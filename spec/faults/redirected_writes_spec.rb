@@ -63,7 +63,7 @@ RSpec.describe "Redirected writes", :faults do
     expect([faults, leader].map { |server| server.requests.size }).to eq([2, 5])
   end
 
-  it "ask the original URL again after a lost response, where the write may be sent again" do
+  it "begin at the original URL again after a lost response, where the write may be sent again" do
     redirect_all
     leader.on { |reply| reply.respond(204, "stream-next-offset" => "7") }
     stream = client_for.stream("/s", content_type: :json)

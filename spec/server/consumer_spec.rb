@@ -211,7 +211,7 @@ on_each_server DurableStreams::Consumer do
       expect(checkpoint.load).to be_nil
     end
 
-    it "asks on_error only for StandardErrors" do
+    it "calls on_error only for StandardErrors" do
       [NotImplementedError, Interrupt, NoMemoryError].each do |error|
         expect { consumer(on_error: ->(*) { :skip }).run { raise error } }.to raise_error(error)
       end
@@ -271,7 +271,7 @@ on_each_server DurableStreams::Consumer do
     expect(consumed).to eq([1])
   end
 
-  it "raises what the checkpoint raises, and does not ask on_error" do
+  it "raises what the checkpoint raises, and does not call on_error" do
     append(1)
     full = Class.new(StandardError)
     checkpoint.define_singleton_method(:save) { |_| raise full }

@@ -323,7 +323,7 @@ impl Reader {
     }
 
     /// Cancels the current request. The position remains, and the next call continues there. If the read had ended,
-    /// that call asks the server again, except at the end of a closed stream. When called within a read, it leaves that
+    /// that call sends a request again, except at the end of a closed stream. When called within a read, it leaves that
     /// read's session alone, since the failed call had not begun to use it.
     fn cancel(ruby: &Ruby, this: &Self) {
         let caller = Caller::current(ruby).ok();

@@ -60,8 +60,8 @@ fn closing_the_stream_is_the_last_request_and_travels_alone() {
     bench.append(&["1"]);
     assert_eq!(bench.machine.close_stream(Some(b"[2]")), Ok(Some(2)));
     assert_eq!(bench.machine.close_stream(Some(b"3")), Err(AppendError::StreamClosing));
-    assert_eq!(bench.machine.close_stream(Some(b"[2]")), Ok(None), "asked already");
-    assert_eq!(bench.machine.close_stream(None), Ok(None), "asked already");
+    assert_eq!(bench.machine.close_stream(Some(b"[2]")), Ok(None), "called already");
+    assert_eq!(bench.machine.close_stream(None), Ok(None), "called already");
     let sent = bench.send();
     assert_eq!(bodies(&sent), [(1, "[1]".to_owned())]);
     bench.accept(&sent[0]);

@@ -244,7 +244,7 @@ impl Bench {
         }
     }
 
-    /// All requests that may go out now. The tail of the stream, if it is asked for, is at "tail".
+    /// All requests that may go out now. The tail of the stream, if it is requested, is at "tail".
     fn send(&mut self) -> Vec<Transmit> {
         match self.machine.poll_lookup(self.now) {
             Some(Lookup::Tail { .. }) => self.machine.handle_tail(Some("tail".to_owned())),

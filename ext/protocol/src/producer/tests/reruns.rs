@@ -33,7 +33,7 @@ fn nothing_is_sent_before_the_tail_is_known() {
         bench.machine.poll_lookup(bench.now),
         Some(Lookup::Tail { once: false })
     ));
-    assert!(bench.machine.poll_lookup(bench.now).is_none(), "it is asked for once");
+    assert!(bench.machine.poll_lookup(bench.now).is_none(), "it is requested once");
     assert!(bench.machine.poll_transmit(bench.now).is_none());
     bench.pass(Duration::from_secs(1));
     assert!(bench.machine.poll_transmit(bench.now).is_none());
