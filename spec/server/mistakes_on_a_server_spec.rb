@@ -333,8 +333,8 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
       json.append({ a: 1 })
     end
     mistake("a stream outside of its client's block", "append to <url>: the client is closed", :ClosedError) do
-      kept = DurableStreams::Client.open(base_url: server_url) { |own| own.stream("/s", content_type: :json) }
-      kept.append({ a: 1 })
+      stream = DurableStreams::Client.open(base_url: server_url) { |own| own.stream("/s", content_type: :json) }
+      stream.append({ a: 1 })
     end
   end
 end

@@ -76,28 +76,28 @@ RSpec.describe DurableStreams::State::Materialized do
   end
 
   describe "an event that is neither a change nor a control" do
-    nowhere = { "type" => "order", "key" => "42", "value" => 1 }
+    partial = { "type" => "order", "key" => "42", "value" => 1 }
     {
       "a String" => ["text", "it must be an object, got String"],
       "nil" => [nil, "it must be an object, got NilClass"],
       "an Array" => [[], "it must be an object, got Array"],
-      "an object without headers" => [nowhere, "its headers must be an object, got NilClass"],
+      "an object without headers" => [partial, "its headers must be an object, got NilClass"],
       "headers that are no object" => [{ "headers" => "insert" }, "its headers must be an object, got String"],
       "headers of neither kind" => [{ "headers" => {} },
                                     "its operation must be one of insert, update, upsert, delete, got NilClass"],
-      "an unknown operation" => [nowhere.merge("headers" => { "operation" => "merge" }),
+      "an unknown operation" => [partial.merge("headers" => { "operation" => "merge" }),
                                  'its operation must be one of insert, update, upsert, delete, got "merge"'],
-      "an operation that is no String" => [nowhere.merge("headers" => { "operation" => 1, "control" => "reset" }),
+      "an operation that is no String" => [partial.merge("headers" => { "operation" => 1, "control" => "reset" }),
                                            "its operation must be one of insert, update, upsert, delete, got Integer"],
       "an unknown control" => [{ "headers" => { "control" => "up-to-date" } },
                                'its control must be one of snapshot-start, snapshot-end, reset, got "up-to-date"'],
       "a change without a type" => [{ "key" => "42", "value" => 1, "headers" => { "operation" => "insert" } },
                                     "its type must be a non-empty String, got NilClass"],
-      "an empty type" => [nowhere.merge("type" => "", "headers" => { "operation" => "insert" }),
+      "an empty type" => [partial.merge("type" => "", "headers" => { "operation" => "insert" }),
                           'its type must be a non-empty String, got ""'],
-      "a key that is a number" => [nowhere.merge("key" => 42, "headers" => { "operation" => "delete" }),
+      "a key that is a number" => [partial.merge("key" => 42, "headers" => { "operation" => "delete" }),
                                    "its key must be a non-empty String, got Integer"],
-      "an empty key" => [nowhere.merge("key" => "", "headers" => { "operation" => "update" }),
+      "an empty key" => [partial.merge("key" => "", "headers" => { "operation" => "update" }),
                          'its key must be a non-empty String, got ""'],
       "a change without a value" => [{ "type" => "order", "key" => "42", "headers" => { "operation" => "upsert" } },
                                      'its value is missing (type "order", key "42")'],

@@ -51,7 +51,7 @@ class KilledConsumers
   def consume(number, begin_now)
     @consume.call(number, -> { begin_now.write_nonblock(".", exception: false) })
     status = 0
-  rescue Exception => e # rubocop:disable Lint/RescueException -- shown, and told by the status
+  rescue Exception => e # rubocop:disable Lint/RescueException -- printed, and reported by the exit status
     warn(e.full_message)
   ensure
     Process.exit!(status || 1)

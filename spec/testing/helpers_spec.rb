@@ -158,7 +158,7 @@ RSpec.describe "DurableStreams::Testing::Helpers" do
     expect(output).to include("4 examples, 0 failures")
   end
 
-  it "leave no message of a producer that a rule has held up to the next test" do
+  it "leave no delayed message of a producer to the next test" do
     output = run(<<~RUBY)
       #{minitest}
         2.times do |i|

@@ -79,7 +79,7 @@ fn a_request_that_was_lost_before_one_that_was_accepted_is_not_in_doubt() {
 }
 
 #[test]
-fn a_claim_that_is_answered_as_a_duplicate_and_not_found_was_somebody_elses() {
+fn a_duplicate_claim_that_is_not_found_was_somebody_elses() {
     let (mut bench, sent) = claimed(&["a", "b"]);
     bench.respond(&sent[0], ok(204, 0));
     assert_eq!(bench.finish_search(SearchResult::No), "tail");
@@ -91,7 +91,7 @@ fn a_claim_that_is_answered_as_a_duplicate_and_not_found_was_somebody_elses() {
 }
 
 #[test]
-fn a_claim_that_is_answered_as_a_duplicate_and_found_was_its_own() {
+fn a_duplicate_claim_that_is_found_was_its_own() {
     let (mut bench, sent) = claimed(&["a"]);
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));

@@ -3,6 +3,7 @@
 mod batching;
 mod claims;
 mod ending;
+mod gaps;
 mod patience;
 mod reruns;
 mod responses;

@@ -200,7 +200,7 @@ fn a_batch_that_was_sent_once_and_found_may_be_anothers_and_so_may_the_epoch() {
 }
 
 #[test]
-fn a_batch_that_was_sent_again_after_a_lost_answer_and_is_found_is_certain() {
+fn a_batch_that_was_sent_again_after_a_lost_response_and_is_found_is_certain() {
     let (mut bench, sent) = fresh(true);
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));
@@ -271,7 +271,7 @@ fn a_first_batch_that_is_equal_to_one_that_was_found_is_assumed_and_the_next_one
 }
 
 #[test]
-fn a_later_batch_that_was_sent_again_after_a_lost_answer_is_not_looked_up() {
+fn a_later_batch_that_was_sent_again_after_a_lost_response_is_not_looked_up() {
     let (mut bench, sent) = Bench::sending(config(), &["a"]);
     bench.lose(&sent[0]);
     bench.pass(Duration::from_secs(1));

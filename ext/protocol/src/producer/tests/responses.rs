@@ -1,4 +1,4 @@
-//! Numbers, retries, gaps and refusals within one epoch.
+//! Numbers, retries and refusals within one epoch.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_new_producer_has_used_no_number() {
 }
 
 #[test]
-fn deliveries_are_told_in_append_order() {
+fn deliveries_are_reported_in_append_order() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.accept(&sent[2]);
     bench.accept(&sent[1]);
@@ -44,7 +44,7 @@ fn deliveries_are_told_in_append_order() {
 }
 
 #[test]
-fn a_lost_answer_repeats_the_same_request_after_a_delay() {
+fn a_lost_response_repeats_the_same_request_after_a_delay() {
     let mut bench = Bench::new(ProducerConfig {
         next_seq: Some(0),
         ..config()
@@ -98,7 +98,7 @@ fn a_success_without_offset_and_epoch_is_no_delivery() {
 }
 
 #[test]
-fn what_the_server_asks_for_is_waited_for() {
+fn the_pause_that_the_server_requests_is_waited_for() {
     let mut bench = Bench::new(config());
     let first = bench.append_and_send(&["a"]);
     bench.respond(
@@ -203,77 +203,7 @@ fn a_server_that_cannot_be_reached_leaves_nothing_unknown() {
 }
 
 #[test]
-fn a_batch_that_overtook_is_sent_again_when_those_before_it_are_in() {
-    let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
-    bench.respond(&sent[1], gap(1, 2));
-    bench.respond(&sent[2], gap(1, 3));
-    assert!(bench.append_and_send(&["d"]).is_empty(), "it would only be refused too");
-    bench.accept(&sent[0]);
-    let again = bench.send();
-    assert_eq!(bodies(&again), [(2, "b".to_owned())]);
-    bench.accept(&again[0]);
-    assert_eq!(bodies(&bench.send()), [(3, "c".to_owned()), (4, "d".to_owned())]);
-}
-
-#[test]
-fn an_answer_of_a_gap_that_is_late_itself_is_no_true_gap() {
-    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
-    bench.accept(&sent[0]);
-    bench.respond(&sent[1], gap(1, 2));
-    assert_eq!(bodies(&bench.send()), [(2, "b".to_owned())]);
-}
-
-#[test]
-fn a_server_that_lacks_what_it_acknowledged_is_a_sequence_gap() {
-    let (mut bench, sent) = Bench::sending(config(), &["a"]);
-    bench.respond(&sent[0], gap(0, 1));
-    let failure = FailureReason::SequenceGap {
-        expected: Some(0),
-        received: 1,
-    };
-    assert_eq!(bench.failed(), Some((failure, vec![not_delivered("a")])));
-}
-
-#[test]
-fn a_wrong_first_number_is_a_sequence_gap() {
-    let mut bench = Bench::new(ProducerConfig {
-        next_seq: Some(7),
-        ..config()
-    });
-    let sent = bench.append_and_send(&["a", "b"]);
-    bench.respond(&sent[1], gap(3, 8));
-    let failure = FailureReason::SequenceGap {
-        expected: Some(3),
-        received: 8,
-    };
-    assert_eq!(bench.failure(), Some(failure));
-}
-
-#[test]
-fn a_gap_without_its_number_is_mended_once() {
-    let (mut bench, sent) = Bench::sending(config(), &["a", "b"]);
-    let vague = SimulatedResponse {
-        received_seq: Some(2),
-        ..status(409)
-    };
-    bench.respond(&sent[1], vague.clone());
-    bench.accept(&sent[0]);
-    let again = bench.send();
-    bench.respond(&again[0], vague);
-    assert!(matches!(
-        bench.failed(),
-        Some((
-            FailureReason::SequenceGap {
-                expected: None,
-                received: 2
-            },
-            _
-        ))
-    ));
-}
-
-#[test]
-fn refusals_are_told_apart() {
+fn refusals_are_distinguished() {
     let closed = SimulatedResponse {
         stream_closed: true,
         next_offset: Some("end".to_owned()),
@@ -308,7 +238,7 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
-fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
+fn a_failure_waits_only_for_the_responses_that_decide() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.respond(&sent[1], status(413));
     assert_eq!(bench.failure(), Some(FailureReason::Rejected(413)));
@@ -319,7 +249,7 @@ fn a_failure_waits_for_the_answers_that_decide_and_for_no_other() {
 }
 
 #[test]
-fn a_higher_number_that_was_accepted_proves_a_lost_answer() {
+fn a_higher_number_that_was_accepted_proves_a_lost_response() {
     let (mut bench, sent) = Bench::sending(config(), &["a", "b", "c"]);
     bench.lose(&sent[0]);
     bench.accept(&sent[1]);
@@ -368,7 +298,7 @@ fn numbers_end_at_two_to_the_53() {
 }
 
 #[test]
-fn an_answer_to_a_request_that_is_over_is_ignored() {
+fn a_response_to_a_request_that_is_over_is_ignored() {
     let mut bench = Bench::new(config());
     let first = bench.append_and_send(&["a"]);
     bench.lose(&first[0]);
