@@ -13,7 +13,9 @@ use durable_streams_protocol::subscriptions::SubscriptionOperation;
 use durable_streams_protocol::worker::{BlockProgress, WorkerEvent, WorkerMachine};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
-use magnus::{Class, DataTypeFunctions, Error, Module, Object, RModule, Ruby, TypedData, Value, function, gc, method};
+use magnus::{
+    Class, DataTypeFunctions, Error, Module, Object, RModule, Ruby, Symbol, TypedData, Value, function, gc, method,
+};
 
 use crate::caller_work::run_job;
 use crate::errors::{self, guard};
@@ -40,7 +42,7 @@ struct WorkerState {
 }
 
 /// What `event` returns: what has happened, the generation of the claim, and the exception.
-type RubyEvent = (&'static str, u64, Option<Value>);
+type RubyEvent = (Symbol, u64, Option<Value>);
 
 impl DataTypeFunctions for Worker {
     fn mark(&self, marker: &gc::Marker) {
@@ -150,16 +152,18 @@ impl Worker {
         }
     }
 
-    /// `event` -> the next of `["claimed", generation, nil]` and `["lost", generation, exception]`, or nil. Outages are
+    /// `event` -> the next of `[:claimed, generation, nil]` and `[:lost, generation, exception]`, or nil. Outages are
     /// logged.
     fn event(ruby: &Ruby, this: &Self) -> Result<Option<RubyEvent>, Error> {
         loop {
             match this.with_machine(WorkerMachine::poll_event) {
                 None => return Ok(None),
-                Some(WorkerEvent::Claimed { generation }) => return Ok(Some(("claimed", generation, None))),
+                Some(WorkerEvent::Claimed { generation }) => {
+                    return Ok(Some((ruby.to_symbol("claimed"), generation, None)));
+                }
                 Some(WorkerEvent::Lost { generation, error }) => {
                     let exception = errors::exception(ruby, &error)?.as_value();
-                    return Ok(Some(("lost", generation, Some(exception))));
+                    return Ok(Some((ruby.to_symbol("lost"), generation, Some(exception))));
                 }
                 Some(WorkerEvent::Outage(operation, event)) => {
                     let stream = this.stream(ruby, operation);

@@ -133,7 +133,7 @@ module DurableStreams
 
       def report_events
         while (kind, generation, error = @native.event)
-          next SubscriptionEvents.claimed(@id, generation) if kind == "claimed"
+          next SubscriptionEvents.claimed(@id, generation) if kind == :claimed
 
           SubscriptionEvents.fenced(@id, generation, error)
           DurableStreams.report(:warn, "durable_streams: the claim of subscription #{@id.inspect} (generation " \
