@@ -229,6 +229,26 @@ on_each_server DurableStreams::Producer, "in a program that runs again", :produc
     expect(faults.requests.first).to have_attributes(verb: "HEAD", headers: include(%w[cache-control no-cache]))
   end
 
+  describe "behind a cache that ignores no-cache" do
+    it "looks for the tail where the cache does not know it" do
+      head = { "content-type" => stream_type, "stream-next-offset" => stream.head.next_offset }
+      faults.on("HEAD", path, query: { "offset" => nil }) { |reply| reply.respond(200, **head) }
+      direct.append!("the same".to_json)
+      expect(proxied(auto_claim: true).append!("the same".to_json)).to have_attributes(epoch: 1, duplicate?: false)
+      expect(stored).to eq(["the same"] * 2)
+    end
+
+    it "finds its own batch, which is newer than a response in the cache" do
+      tail = stream.head.next_offset
+      faults.on("GET", path, query: { "cursor" => nil }) { |reply| reply.read("[]", next_offset: tail) }
+      double_append(1)
+      producer = proxied(auto_claim: true)
+      producer.append!(1)
+      expect(producer).to have_attributes(epoch: 0, seq: 0)
+      expect(stored).to eq([1])
+    end
+  end
+
   it "does not request the tail with next_seq; a batch that the server has counts as delivered" do
     direct.append!(0)
     producer = proxied(next_seq: 0)

@@ -95,12 +95,14 @@ pub fn head(purpose: Option<Purpose>) -> Request {
 }
 
 /// The request for the offset where a stream ends (HEAD). It bypasses caches: a cached response may be older than the
-/// last write.
+/// last write. Some ignore `Cache-Control` in requests, and send the cached response to a GET of the same URL. No
+/// response to a request at `now` is cached.
 pub fn tail() -> Request {
     let mut request = head(None);
     request
         .headers
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    request.query.push(("offset", NOW.to_owned()));
     request
 }
 

@@ -192,14 +192,17 @@ impl ReadMachine {
         if mode == Mode::Sse {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         }
+        let mut query = self.cursor.query(mode);
         if self.no_cache {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            // Some caches ignore that, but none has a response to a cursor that no other request has.
+            query.insert(0, ("cursor", format!("{:.0}", (self.jitter.0)() * 1e15)));
         }
         Request {
             operation: Operation::Read,
             method: Method::GET,
             headers,
-            query: self.cursor.query(mode),
+            query,
             body: None,
             repeat: Repeat::Safe,
             response_timeout: match mode {

@@ -18,7 +18,8 @@ pub struct ReadOptions {
     pub format: Format,
     /// The stream's content type, if it is known.
     pub media: Option<Media>,
-    /// Sends `Cache-Control: no-cache`, so that caches on the way revalidate with the server.
+    /// Sends `Cache-Control: no-cache` and a random cursor, so that no cache on the way responds. Not for a live read,
+    /// whose cursors come from the server.
     pub no_cache: bool,
     /// The retry policy of this read. `None`: the client's.
     pub retry: Option<RetryPolicy>,
