@@ -137,4 +137,14 @@ RSpec.describe "Responses that end inside a message", :faults do
     expect(batches.map(&:items)).to eq([[1, [2]], [{ "a" => 3 }, 4]])
     expect(batches.map(&:next_offset)).to eq(%w[6 16])
   end
+
+  # A proxy that has no length from the server, as in HTTP/1.0, cannot tell a lost connection from the body's end.
+  it "are requested again if they are arrays, which no server cuts" do
+    faults.next("GET") { |reply| reply.read("[1,2,[3", next_offset: "9") }
+    faults.on("GET") { |reply| reply.read("[1,2,[3],4]", next_offset: "9") }
+    expect(stream.read_json.to_a).to eq([1, 2, [3], 4])
+    faults.on("GET") { |reply| reply.read("[1,2,[3", next_offset: "9") }
+    expect { stream.read_json.to_a }
+      .to raise_error(DurableStreams::ConnectionError, /the response broke off: .* in the middle of its JSON/)
+  end
 end

@@ -13,6 +13,7 @@ use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::ReadOutcome;
 use super::payload::Format;
 use crate::error::{Error, Kind};
+use crate::json::SplitReason;
 use crate::protocol::Media;
 
 impl ReadMachine {
@@ -71,6 +72,14 @@ impl ReadMachine {
     pub(super) fn finish_content(&mut self, now: Instant, content: ResponseContent) {
         let media = content.media();
         match content.finish() {
+            // No server sends a part of an array. A proxy that has no length from the server, as in HTTP/1.0, cannot tell
+            // a lost connection from the body's end.
+            Err(error) if error.reason == SplitReason::Truncated && media == Some(Media::Json) => {
+                let error = self
+                    .about()
+                    .error(Kind::Connection, format!("the response broke off: {error}"));
+                self.connection_lost(now, error, None);
+            }
             Err(error) => self.end_unreadable(now, media, error),
             Ok(end) => match self.end_content(now, end) {
                 Err(error) => self.end_request(now, ReadOutcome::Fatal(error)),

@@ -312,6 +312,19 @@ fn backs_off_after_an_empty_response_that_neither_moves_nor_is_up_to_date() {
     assert_eq!(pause(&machine, later), Duration::from_millis(100));
 }
 
+#[test]
+fn a_complete_body_with_a_part_of_an_array_broke_off() {
+    const JSON: (HeaderName, &str) = (http::header::CONTENT_TYPE, "application/json");
+    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
+    let end = [JSON, (STREAM_NEXT_OFFSET, "15"), (STREAM_UP_TO_DATE, "true")];
+    respond(&mut machine, now, 200, &end, "[1,2,3,4");
+    let later = now + pause(&machine, now);
+    assert!(later > now);
+    respond(&mut machine, later, 200, &end, "[1,2,3,4,5]");
+    assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3,4,5");
+    assert!(matches!(machine.poll_action(later), ReadAction::End(None)));
+}
+
 /// A read of `[1,2,3,…` that broke off after three items. The repetition ends after two, and says so as `end` does.
 fn repeated_in_part(live: Live, end: &[(HeaderName, &str)]) -> (ReadMachine, Instant) {
     let (mut machine, now) = (machine(live, RetryPolicy::for_tests(), false), Instant::now());
