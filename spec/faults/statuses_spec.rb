@@ -132,6 +132,16 @@ RSpec.describe "Statuses", :faults do
     expect(fault_stream.close_stream.final_offset).to eq("9")
   end
 
+  it "does not guess the reason of a 409 whose headers are lost, because a proxy has replaced it by a web page" do
+    page = "<html><title>409 Conflict</title></html>"
+    faults.on { |reply| reply.respond(409, page, "content-type" => "text/html; charset=iso-8859-1") }
+    [->(s) { s.append(1) }, ->(s) { s.append(1, seq: "1") }, ->(s) { s.close_stream(data: 1) }].each do |request|
+      expect { request.call(fault_stream) }.to raise_error(DurableStreams::FetchError, /409.*409 Conflict/) { |error|
+        expect(error.message).to include("a proxy has replaced the server's response")
+      }
+    end
+  end
+
   it "says what happened and what to do if the offset is beyond the end of the stream" do
     body = { error: { code: "OFFSET_OUT_OF_RANGE", message: "offset 9999 is beyond the tail 18" } }.to_json
     faults.on("GET") { |reply| reply.respond(416, body, "stream-next-offset" => "18") }

@@ -162,6 +162,13 @@ fn conflict(operation: Operation, headers: &HeaderMap) -> (Kind, &'static str) {
         };
         return (kind, reason);
     }
+    if protocol::is_html(headers) {
+        // A proxy has replaced the server's response, and its headers are lost. Servers respond with text or JSON.
+        return (
+            Kind::Status,
+            "conflict, but a proxy has replaced the server's response by a web page",
+        );
+    }
     match operation {
         Operation::AppendWithSeq | Operation::AppendOnce { with_seq: true } => (
             Kind::SeqConflict,
@@ -265,6 +272,15 @@ mod tests {
                 received: Some(5)
             }
         ));
+    }
+
+    #[test]
+    fn a_web_page_does_not_say_why_there_is_a_conflict() {
+        let page = [(http::header::CONTENT_TYPE, "text/html; charset=iso-8859-1")];
+        for operation in [Operation::Append, Operation::AppendWithSeq, Operation::Produce] {
+            assert!(matches!(kind(operation, 409, &page), Kind::Status), "{operation:?}");
+        }
+        assert!(matches!(kind(Operation::Create, 409, &page), Kind::Exists));
     }
 
     #[test]
