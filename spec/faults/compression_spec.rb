@@ -26,6 +26,12 @@ RSpec.describe "Compressed responses", :faults do
     expect(faults.requests.map { |request| request.header("accept-encoding") }).to eq(["identity"])
   end
 
+  it "are not requested for event streams, because a proxy that compresses may delay events" do
+    faults.on { |reply| reply.sse.data("[1]").control("1", closed: true).finish }
+    expect(fault_stream.read_json(live: :sse).to_a).to eq([1])
+    expect(faults.requests.map { |request| request.header("accept-encoding") }).to eq(["identity"])
+  end
+
   it "are read when they arrive byte by byte" do
     faults.on { |reply| reply.head(200, **headers).chunk(gzip(body), size: 1).finish }
     expect(fault_stream.read_json.to_a).to eq(items)

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::batch::Batch;
@@ -191,6 +191,8 @@ impl ReadMachine {
         let mut headers = HeaderMap::new();
         if mode == Mode::Sse {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+            // A proxy that compresses may delay events until it has enough of them.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut query = self.cursor.query(mode);
         if self.no_cache {
