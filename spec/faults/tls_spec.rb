@@ -149,6 +149,13 @@ RSpec.describe "TLS" do
     end
   end
 
+  it "says briefly that a connection was lost" do
+    server.aborts = true
+    policy = DurableStreams::RetryPolicy.new(max_retries: 0)
+    expect { head(ca_file: server.ca_file, retry_policy: policy) }
+      .to raise_error(DurableStreams::ConnectionError, /lost: peer closed connection without .* close_notify( \(|\z)/)
+  end
+
   it "raises an error that says so if the server does not speak TLS" do
     FaultServer.start do |plain|
       plain.on_connect(times: 4) { |reply| reply.raw("HTTP/1.1 400 Bad Request\r\n\r\n").fin }

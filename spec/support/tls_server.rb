@@ -16,6 +16,8 @@ class TlsServer
   attr_reader :url
   # @return [String, nil] the URL to which every request is redirected
   attr_accessor :location
+  # @return [Boolean] whether it closes connections instead of responding, without TLS's close_notify
+  attr_accessor :aborts
   # @return [String] a folder with ca.pem, and with a copy under the name by which OpenSSL finds it
   attr_reader :folder
 
@@ -86,6 +88,8 @@ class TlsServer
   def serve(socket)
     while socket.gets
       nil until socket.gets.to_s.chomp.empty?
+      return socket.to_io.shutdown if aborts
+
       socket.write(location ? format(REDIRECT, location) : RESPONSE)
     end
   rescue OpenSSL::SSL::SSLError, SystemCallError, IOError

@@ -184,9 +184,14 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Erro
 /// The innermost cause of an error, which is the most exact one ("Connection refused").
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     // reqwest's own messages contain the URL, which may contain secrets, so they are not used.
-    causes(error)
+    let cause = causes(error)
         .last()
-        .map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+        .map_or_else(|| "the request failed".to_owned(), ToString::to_string);
+    // rustls adds a link to its documentation, which is for those who write servers.
+    match cause.split_once(": https://docs.rs/") {
+        Some((cause, _)) => cause.to_owned(),
+        None => cause,
+    }
 }
 
 #[cfg(test)]
