@@ -46,6 +46,16 @@ RSpec.describe DurableStreams::Testing, "live reads" do
       stream.delete
       expect { reading.value }.to raise_error(DurableStreams::StreamNotFoundError)
     end
+
+    it "raise StreamNotFoundError when the streams are cleared, and read none of the next test (#{live})" do
+      seen = Thread::Queue.new
+      reading = in_thread { stream.read(live: live).each { |batch| seen << batch } }
+      seen.pop
+      Thread.pass until described_class.requests.any? { |request| request[:query]["live"] }
+      described_class.clear!
+      DurableStreams.append("/events", 1)
+      expect { reading.value }.to raise_error(DurableStreams::StreamNotFoundError)
+    end
   end
 
   it "send a new request when a missing stream is created as a stream of bytes" do

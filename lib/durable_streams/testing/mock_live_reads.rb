@@ -53,7 +53,7 @@ module DurableStreams
       def done?(stream)
         return true unless @request.wanted?
         # The stream was created meanwhile with a type that SSE encodes differently: the reader has to reconnect.
-        return stream_deleted || true unless ContentType.plain_in_sse?(stream.content_type) == @plain
+        return finish unless ContentType.plain_in_sse?(stream.content_type) == @plain
 
         state = [stream.size, stream.closed]
         return false if state == @sent
@@ -61,17 +61,24 @@ module DurableStreams
         @request.push(events(stream))
         @sent = state
         @from = stream.size
-        @request.finish if stream.closed
-        stream.closed
+        stream.closed ? finish : false
       end
 
-      # Ends the response, because the stream does not exist any more.
+      # Responds that the stream does not exist any more. If the response only ended, the reader would go on with the
+      # next stream of this path.
       # @return [nil]
       def stream_deleted
+        error = { code: "NOT_FOUND", message: "the stream was deleted" }
+        @request.push(event("error", JSON.generate(error: error)))
         @request.finish
       end
 
       private
+
+      def finish
+        @request.finish
+        true
+      end
 
       def events(stream)
         control = { streamNextOffset: MockOffset.of(stream.size), upToDate: true }
