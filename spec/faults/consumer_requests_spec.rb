@@ -34,6 +34,18 @@ RSpec.describe DurableStreams::Consumer, :faults do
     expect(saves.pop).to eq("9")
   end
 
+  { json: "sse", text: "sse", bytes: "long-poll" }.each do |type, mode|
+    it "follows a stream of #{type} as live: :auto does by default (#{mode})" do
+      media = DurableStreams::Stream.normalize_content_type(type)
+      faults.on("GET") { |reply| reply.read("[]", next_offset: "1", type: media) }
+      faults.on("GET", query: { "live" => mode }, &:hang)
+      made = consumer(fault_stream(type: type))
+      run = running(made)
+      expect(faults.wait_for_request(2).params).to include("live" => mode)
+      expect_to_stop_at_once(made, run)
+    end
+  end
+
   describe "being stopped" do
     it "ends the lookup of the content type" do
       faults.next("HEAD") { |reply| reply.wait("never") }

@@ -84,6 +84,14 @@ RSpec.describe "Credentials", :faults do
       expect(sent).to eq(values.map { |value| [value.to_s] * 4 })
     end
 
+    it "are those of its source for a fork, unless it has its own" do
+      faults.on { |reply| reply.respond(200, **FaultHelpers::OFFSET, **FaultHelpers::JSON_TYPE) }
+      source = fault_client.stream("/s", headers: { "X" => -> { "1" } }, params: { "p" => -> { "2" } })
+      [{}, { headers: {} }, { params: {} }].each { |own| source.fork("/fork", offset: "1", **own).head }
+      sent = faults.requests(path: "/fork").map { |request| [request.header("x"), request.params["p"]] }
+      expect(sent).to eq([%w[1 2], %w[1 2], [nil, "2"], [nil, "2"], ["1", nil], ["1", nil]])
+    end
+
     it "end the call with the error that they raise" do
       error = Class.new(StandardError)
       stream = fault_client(headers: { "X" => -> { raise error, "no token today" } }).stream("/s", content_type: :json)

@@ -98,6 +98,13 @@ RSpec.describe "Appends with exactly_once: true", :faults do
       end
     end
 
+    it "close the stream with data, and find out where it ends if the last response does not say it" do
+      upstream = server_url
+      faults.next("POST") { |reply| reply.forward(upstream).rst }
+      faults.next("POST") { |reply| reply.respond(204, "", "producer-epoch" => "0", "producer-seq" => "0") }
+      expect(stream.close_stream(data: 1).final_offset).to eq(stored.head.next_offset)
+    end
+
     it "close the stream with data although nobody says where it ends" do
       stream.append(1)
       upstream = server_url

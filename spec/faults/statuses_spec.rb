@@ -48,6 +48,15 @@ RSpec.describe "Statuses", :faults do
     end
   end
 
+  it "raise in exists? too, unless the stream does not exist" do
+    (permanent.keys + temporary.keys).each do |status|
+      faults.on("HEAD") { |reply| reply.respond(status) }
+      next expect(fault_stream).not_to be_exists if [404, 410].include?(status)
+
+      expect { fault_stream.exists? }.to raise_error(DurableStreams::DurableStreamError, /#{status}/)
+    end
+  end
+
   # A status of success without the protocol's headers. It may come from the server or from an intermediary.
   describe "of success that are not the protocol's" do
     def unknown_outcome(message)

@@ -153,6 +153,13 @@ on_each_server DurableStreams::Producer, "closing", :producer do
       end
     end
 
+    it "finds out where the stream ends if the last response does not say it" do
+      upstream = server_url
+      faults.next("POST", path) { |reply| reply.forward(upstream).rst }
+      faults.next("POST", path) { |reply| reply.respond(204, "", "producer-epoch" => "0", "producer-seq" => "0") }
+      expect(proxied.close_stream(data: 1).final_offset).to eq(stream.head.next_offset)
+    end
+
     it "succeeds although nobody says where the stream ends" do
       producer = proxied
       producer.append!(0)

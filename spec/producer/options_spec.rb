@@ -19,6 +19,15 @@ RSpec.describe DurableStreams::Producer, "#initialize", :producer do
       .to have_attributes(epoch: (2**53) - 1, seq: (2**53) - 2, pending: 0, closed?: false)
   end
 
+  it "has the documented defaults" do
+    defaults = { epoch: 0, next_seq: nil, auto_claim: false, max_batch_bytes: 1_048_576, max_batch_items: nil,
+                 linger: 0.005, max_in_flight: 5, max_buffered_bytes: 64 * 1_048_576, block_when_full: true,
+                 delivery_timeout: 120.0, retry_policy: nil }
+    allow(DurableStreams::Native::Producer).to receive(:new).and_call_original
+    direct
+    expect(DurableStreams::Native::Producer).to have_received(:new).with(anything, hash_including(defaults))
+  end
+
   it "rejects ids that a header cannot represent exactly" do
     [nil, :id, "", " a", "a ", "a\nb", "a\0", "\xFF"].each do |id|
       expect { described_class.new(stream: stream, producer_id: id) }.to raise_error(ArgumentError)

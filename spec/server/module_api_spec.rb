@@ -13,12 +13,14 @@ on_each_server DurableStreams do
     described_class.append(server_url + path, [2], seq: "1", content_type: :json)
     expect(described_class.read(path).to_a).to eq([{ "a" => 1 }, [2]])
     expect(described_class.stream(path).read_all).to eq([{ "a" => 1 }, [2]])
+    expect { described_class.append(path, 3, seq: "0") }.to raise_error(DurableStreams::SeqConflictError)
   end
 
   it "reads items or chunks, or as `format:` specifies" do
     first = described_class.create(path, content_type: :json, body: 1).append(2).next_offset
     described_class.append(path, 3)
     expect(described_class.read(path, offset: first).to_a).to eq([3])
+    expect(described_class.read(path, format: nil).to_a).to eq([1, 2, 3])
     expect(described_class.read(path, format: :json).each_batch.flat_map(&:items)).to eq([1, 2, 3])
     expect(described_class.read(path, format: :bytes).map(&:data).join).to eq("[1,2,3]")
     expect(described_class.read(path, live: :sse).first(2)).to eq([1, 2])
@@ -38,7 +40,9 @@ on_each_server DurableStreams do
 
   it "raises the errors of streams and readers" do
     expect { described_class.append(path, 1) }.to raise_error(DurableStreams::StreamNotFoundError)
-    expect { described_class.read(path, live: :often) }.to raise_error(ArgumentError, /live must be/)
+    { live: :often, cursor: 1, retry_policy: 1 }.each do |name, value|
+      expect { described_class.read(path, name => value) }.to raise_error(ArgumentError, /\A#{name} must be/)
+    end
     expect { described_class.stream(nil) }.to raise_error(ArgumentError, /url must be a String.*, got nil/)
     expect { described_class.create(path, content_type: :json, nonsense: 1) }.to raise_error(ArgumentError, /nonsense/)
     described_class.reset_configuration!

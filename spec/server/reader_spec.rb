@@ -55,7 +55,9 @@ on_each_server DurableStreams::Reader do
     end
 
     it "starts at the beginning for nil, the empty String and -1, and at the end for now" do
-      expect([nil, "", "-1"].map { |offset| json.read_json(offset: offset).count }).to eq([3, 3, 3])
+      readers = [nil, "", "-1"].map { |offset| json.read_json(offset: offset) }
+      expect(readers.map(&:next_offset)).to all(eq("-1"))
+      expect(readers.map(&:count)).to eq([3, 3, 3])
       reader = json.read_json(offset: "now")
       expect(reader.to_a).to eq([])
       expect(reader.next_offset).to eq(json.head.offset)
@@ -205,6 +207,8 @@ on_each_server DurableStreams::Reader do
       expect(reader.copy_to(io)).to eq(4)
       expect(io.string).to eq("ab\x00\xFF".b)
       expect(reader.next_offset).to eq(bytes.head.offset)
+      text << "é"
+      expect(text.read.copy_to(io)).to eq(2)
     end
 
     it "are read from JSON streams by read_bytes" do

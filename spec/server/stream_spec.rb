@@ -145,6 +145,7 @@ on_each_server DurableStreams::Stream do
     it "raise StreamNotFoundError or return false if the stream does not exist" do
       expect { client.connect(path) }.to raise_error(DurableStreams::StreamNotFoundError) { |error|
         expect(error).to have_attributes(url: server_url + path, status: 404, status_code: 404, code: "NOT_FOUND")
+        expect(error.message).to start_with("connect to #{error.url}:")
       }
       expect(described_class.exists?(server_url + path)).to be(false)
       expect(stream).not_to be_exists

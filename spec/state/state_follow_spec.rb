@@ -55,6 +55,17 @@ on_each_server DurableStreams::State, ".follow" do
     expect(state.to_h).to eq("order" => { "1" => 1 })
   end
 
+  it "follows with live: :auto by default" do
+    seen = []
+    follow(stream) do |state, batch|
+      seen << state["order", "1"] unless batch.items.empty?
+      break if seen == [1]
+
+      orders.insert("order", "1", 1) if batch.up_to_date?
+    end
+    expect(seen).to eq([1])
+  end
+
   it "needs no block" do
     seen = []
     state = DurableStreams::State::Materialized.new.on_change { |change| seen << change.value }

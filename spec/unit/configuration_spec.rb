@@ -80,6 +80,7 @@ RSpec.describe DurableStreams::Configuration do
       provider = Class.new { def call; end }.new
       headers = { "Authorization" => token, "X-Other" => provider }
       config.default_headers = headers
+      config.retry_policy = DurableStreams::RetryPolicy.new(retryable_statuses: [500])
       config.freeze
       expect([config, config.default_headers, config.default_headers["Authorization"], config.default_params,
               config.retry_policy, config.retry_policy.retryable_statuses]).to all(be_frozen)

@@ -108,8 +108,8 @@ RSpec.describe DurableStreams::Context do
     end
 
     it "replaces headers of the same name, in any case, by the stream's own" do
-      expect(sent({ authorization: "two", "X-More" => "3" }, {}).first)
-        .to eq("authorization" => "two", "X-Default" => "saved", "X-More" => "3")
+      expect(sent({ AUTHORIZATION: "two", "x-default" => "own", "X-More" => "3" }, {}).first)
+        .to eq("AUTHORIZATION" => "two", "x-default" => "own", "X-More" => "3")
     end
 
     it "omits a header that the stream sets to nil" do

@@ -147,7 +147,7 @@ RSpec.describe DurableStreams do
     it "distinguishes errors with status 403 or 409 by their headers" do
       made = ->(status, headers) { described_class.error_from_status(status, headers: headers) }
       expect(made.call(403, { "Producer-Epoch" => "7" })).to be_a(DurableStreams::StaleEpochError)
-        .and have_attributes(current_epoch: 7)
+        .and have_attributes(current_epoch: 7, headers: { "producer-epoch" => "7" })
       expect(made.call(409, { "stream-closed" => "TRUE", "stream-next-offset" => "9" }))
         .to be_a(DurableStreams::StreamClosedError).and have_attributes(final_offset: "9")
       expect(made.call(409, { "producer-expected-seq" => "1", "producer-received-seq" => "3" }))

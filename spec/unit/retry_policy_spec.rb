@@ -42,6 +42,16 @@ RSpec.describe DurableStreams::RetryPolicy do
     expect { described_class.new(retries: 3) }.to raise_error(ArgumentError, /retries/)
   end
 
+  it "is that of configure for a client without one" do
+    DurableStreams.configure { |config| config.retry_policy = described_class.new(max_retries: 1) }
+    policies = [nil, described_class.new(max_retries: 2)].map do |policy|
+      DurableStreams::Client.new(retry_policy: policy).context.config.retry_policy
+    end
+    expect(policies.map(&:max_retries)).to eq([1, 2])
+  ensure
+    DurableStreams.reset_configuration!
+  end
+
   it "does not affect clients when it changes later" do
     policy = described_class.new(max_retries: 1)
     client = DurableStreams::Client.new(retry_policy: policy)

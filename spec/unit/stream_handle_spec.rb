@@ -38,6 +38,13 @@ RSpec.describe DurableStreams::Stream do
     end
   end
 
+  it "has a path below the base_url, or that of its URL elsewhere" do
+    client = DurableStreams::Client.new(base_url: "http://h/v1/")
+    paths = { "/a b" => "a%20b", "http://h/v1/a?x" => "a", "http://h/v2/a" => "v2/a", "http://other/v1/a" => "v1/a" }
+    expect(paths.keys.to_h { |url| [url, client.stream(url).path] }).to eq(paths)
+    expect(described_class.new("http://h/v1/a").path).to eq("v1/a")
+  end
+
   it "resolves the headers of a request" do
     count = 0
     client = DurableStreams::Client.new(headers: { "X-A" => "client", "X-B" => "client", "X-C" => -> {} })
