@@ -198,7 +198,7 @@ impl ReadMachine {
         if self.no_cache {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             // Some caches ignore that, but none has a response to a cursor that no other request has.
-            query.insert(0, ("cursor", format!("{:.0}", (self.jitter.0)() * 1e15)));
+            query.insert(0, ("cursor", format!("{:.0}", self.jitter.next() * 1e15)));
         }
         Request {
             operation: Operation::Read,
