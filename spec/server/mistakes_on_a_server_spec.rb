@@ -221,6 +221,10 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
     mistake("created again with another configuration",
             /\Acreate .*: stream already exists with another configuration \(409\).* \(use it without creating it, or/,
             :StreamExistsError) { client.create(json.url, content_type: :text) }
+    mistake("created again when it is closed", /whether it is closed differs/, :StreamExistsError) do
+      json.close_stream
+      client.create(json.url, content_type: :json)
+    end
     mistake("another content type on the handle",
             /\Aappend to .*: content type differs from the stream's \(409\).* \(without content_type: the handle uses/,
             :ContentTypeMismatchError) { client.stream(text.url, content_type: :json).append({ a: 1 }) }
