@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 module DurableStreams
-  # Follows a stream, and saves after each batch how far it has come. The next run, also of another process, continues
-  # there: it repeats at most the batch whose block had not returned, or whose checkpoint was not yet saved (at least
-  # once). {Checkpoint} lists the places where the offset can be saved. docs/consumers.md is a guide, also to effects
-  # that happen exactly once.
+  # Follows a stream, and saves the offset after each batch. The next run, also of another process, continues there: it
+  # repeats at most the batch whose block had not returned, or whose offset was not yet saved (at least once).
+  # {Checkpoint} lists the places where the offset can be saved. {file:docs/consumers.md} shows how effects happen
+  # exactly once.
   #
   # @example
   #   checkpoint = DurableStreams::Checkpoint::File.new("/var/lib/shop/orders.offset")

@@ -20,7 +20,7 @@ module DurableStreams
   # Text comes as UTF-8, with LF as the end of a line, since server-sent events know no other.
   #
   # Each browser has a connection to the Durable Streams server, and occupies a thread of a server with threads. See
-  # docs/browsers.md.
+  # {file:docs/browsers.md}.
   #
   # @example a Rack application
   #   run DurableStreams::EventStream.app { |env| client.stream(env["PATH_INFO"]) if allowed?(env) }

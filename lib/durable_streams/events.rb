@@ -10,7 +10,7 @@ module DurableStreams
     # @!attribute [r] duration
     #   @return [Float] how long it took, in seconds; 0.0 for events without a duration
     # @!attribute [r] payload
-    #   @return [Hash{Symbol => Object}] frozen; docs/observability.md lists the keys of each event
+    #   @return [Hash{Symbol => Object}] frozen; {file:docs/observability.md} lists the keys of each event
     # @!attribute [r] error
     #   @return [Exception, nil] why it failed; nil if it did not
 

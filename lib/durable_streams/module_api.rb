@@ -62,7 +62,7 @@ module DurableStreams
     end
 
     # Calls the block for each event: an HTTP request ended, an append failed, a live read lost its connection …
-    # docs/observability.md lists the events and their payloads.
+    # {file:docs/observability.md} lists the events and their payloads.
     #
     # The block runs on the thread whose call the event belongs to, before the call returns or raises: it delays that
     # call. Events of producers, and of calls that were interrupted, run on the callback thread. What the block raises

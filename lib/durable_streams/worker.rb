@@ -18,7 +18,7 @@ module DurableStreams
   #
   # Every batch is handled at least once. It is handled again if its block raised, if the process was killed, or if the
   # claim was lost, because the lease could not be prolonged in time. `batch.offset`, saved together with what the block
-  # does, makes it exactly once: docs/workers.md shows how.
+  # does, makes it exactly once: {file:docs/workers.md} shows how.
   #
   # @example
   #   worker = DurableStreams::Worker.new(client, ["orders"])
