@@ -66,7 +66,7 @@ module DurableStreams
       # Must be called with interrupts off. The thread inherits that, so it always reaches its `ensure`.
       # @return [Boolean] whether it was started
       def start(kind, number)
-        thread = Thread.new { run(kind, number) }
+        thread = without_storage { Thread.new { run(kind, number) } }
         thread.name = NAMES.fetch(kind)
         leave_group(thread)
         @warned = false
@@ -76,6 +76,12 @@ module DurableStreams
 
         warn_of_shortage(kind, e)
         false
+      end
+
+      # A thread inherits the fiber storage of the fiber that starts it. These threads serve other callers too: they
+      # must neither see that caller's values nor keep them alive.
+      def without_storage(&block)
+        RUBY_VERSION < "3.2" ? yield : Fiber.new(storage: {}, &block).resume
       end
 
       # Warns once until a thread can be started again: every producer that needs a thread tries to start one.

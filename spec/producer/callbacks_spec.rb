@@ -45,6 +45,16 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(next_notice.cause).to be_a(KeyError)
   end
 
+  it "runs callbacks and callables without the fiber storage of their threads' starter", if: RUBY_VERSION >= "3.2" do
+    seen = ChildProcess.run do
+      Fiber[:tenant] = "mine"
+      note = ->(*) { notices << Fiber[:tenant] }
+      direct(headers: { "x" => -> { note.call && "1" } }, on_delivery: note).tap { |producer| producer << 1 }.close
+      Array.new(2) { next_notice }
+    end
+    expect(seen).to eq([nil, nil])
+  end
+
   [RuntimeError, NotImplementedError, SystemStackError].each do |type|
     it "logs a #{type} that a callback raises, and continues" do
       logger = double(error: nil)
