@@ -85,6 +85,31 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[190, 190, 190]\n")
   end
 
+  # What the library makes once, at its first use, must not have a Ractor wait for another one that waits for a garbage
+  # collection, which waits for all Ractors.
+  it "use the library for the first time while every allocation collects garbage" do
+    outputs = Array.new(3) do
+      Thread.new { run(<<~RUBY) }
+        ractors = Array.new(4) do
+          Ractor.new do
+            Ractor.receive
+            policy = DurableStreams::RetryPolicy.new(max_retries: 0)
+            client = DurableStreams::Client.new(base_url: "http://127.0.0.1:1", retry_policy: policy)
+            client.stream("/s", content_type: :json).read_json.first
+          rescue DurableStreams::ConnectionError => e
+            e.class
+          end
+        end
+        GC.stress = true
+        ractors.each { |ractor| ractor.send(nil) }
+        classes = ractors.map { |ractor| result_of(ractor) }
+        GC.stress = false
+        p classes.uniq
+      RUBY
+    end
+    expect(outputs.map(&:value)).to all(eq("[DurableStreams::ConnectionError]\n"))
+  end
+
   it "raise an error for callbacks and for clients of other Ractors, except in the main Ractor" do
     output = run(<<~RUBY)
       p(Ractor.new(ARGV[0]) do |url|

@@ -49,6 +49,11 @@ pub(crate) fn current_fiber(ruby: &Ruby) -> Result<RTypedData, Error> {
     RTypedData::from_value(fiber).ok_or_else(|| Error::new(ruby.exception_type_error(), "unknown kind of fiber"))
 }
 
+/// Makes the variable's name: see [`class`](crate::class).
+pub(crate) fn init(ruby: &Ruby) {
+    LazyId::force(&NUMBER, ruby);
+}
+
 fn number(ruby: &Ruby, of: impl Object) -> Result<u64, Error> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let variable = LazyId::get_inner_with(&NUMBER, ruby);

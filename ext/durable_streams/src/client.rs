@@ -9,6 +9,7 @@ use durable_streams_client::proxy::ProxySetting;
 use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::{Error, Module, Object, RModule, Ruby, Symbol, TryConvert, Value, function, method};
 
+use crate::class::define;
 use crate::errors;
 use crate::options::options;
 
@@ -116,7 +117,7 @@ pub(crate) fn seconds(ruby: &Ruby, name: &str, value: f64) -> Result<Duration, E
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Client", ruby.class_object())?;
+    let class = define::<Client>(ruby, native, "Client")?;
     class.define_singleton_method("new", function!(Client::new, 1))?;
     class.define_method("close", method!(Client::close, 0))?;
     class.define_method("closed?", method!(Client::is_closed, 0))?;

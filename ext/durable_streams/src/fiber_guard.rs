@@ -11,8 +11,9 @@ use std::marker::PhantomData;
 use durable_streams_client::fork::{ProcessBound, forked};
 use durable_streams_client::lock::Mutex;
 use magnus::typed_data::Obj;
-use magnus::{Class, Error, Module, RModule, Ruby};
+use magnus::{Error, RModule, Ruby};
 
+use crate::class::define;
 use crate::errors;
 
 /// A value that a Ruby object owns. It is bound to its process: a forked child neither reads nor drops it.
@@ -61,7 +62,6 @@ impl<T: Send + 'static> FiberGuard<T> {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("FiberGuard", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    define::<GuardedState>(ruby, native, "FiberGuard")?;
     Ok(())
 }

@@ -15,7 +15,9 @@ use std::sync::{Arc, OnceLock};
 use durable_streams_client::fork::ProcessLocal;
 use durable_streams_client::lock::Mutex;
 use magnus::value::{Opaque, ReprValue};
-use magnus::{Class, DataTypeFunctions, Error, Module, RModule, Ruby, TypedData, Value, gc, typed_data};
+use magnus::{DataTypeFunctions, Error, RModule, Ruby, TypedData, Value, gc, typed_data};
+
+use crate::class::define;
 
 /// Keeps a Ruby object alive until the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -83,8 +85,7 @@ impl DataTypeFunctions for HandleTable {
 
 /// Registers the table with the GC. Called once, from Init.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("HandleTable", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    define::<HandleTable>(ruby, native, "HandleTable")?;
     TABLE.get_or_init(Mutex::default);
     let marker: typed_data::Obj<HandleTable> = ruby.obj_wrap(HandleTable);
     gc::register_mark_object(marker);

@@ -12,7 +12,7 @@
 //! - `callback_threads`, `queue`: work of the callback threads;
 //! - `handles`: GC handles; `fiber_guard`: what a parked fiber owns; `pinned_string`: Strings that are sent without
 //!   copying; `memory`: native memory reported to the GC;
-//! - `options`: options that cross the bridge by name;
+//! - `options`: options that cross the bridge by name; `class`: defines Ruby classes;
 //! - `url`, `content_type`: URLs and content types for Ruby.
 
 #![allow(
@@ -25,6 +25,7 @@ use magnus::{Error, Module, RModule, Ruby};
 mod callback_threads;
 mod caller;
 mod caller_work;
+mod class;
 mod client;
 mod content_type;
 mod convert;
@@ -69,6 +70,8 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     durable_streams_client::fork::watch_forks();
     let native = ruby.define_module("DurableStreams")?.define_module("Native")?;
     wait::init(ruby, native)?;
+    caller::init(ruby);
+    nested::init(ruby);
     errors::init(native)?;
     handles::init(ruby, native)?;
     fiber_guard::init(ruby, native)?;

@@ -10,6 +10,11 @@ use crate::caller::current_fiber;
 /// The hidden variable of a fiber that runs such code, or waits so.
 static COMPUTES: LazyId = LazyId::new("__durable_streams_computes");
 
+/// Makes the variable's name: see [`class`](crate::class).
+pub(crate) fn init(ruby: &Ruby) {
+    LazyId::force(&COMPUTES, ruby);
+}
+
 /// Runs `compute`, which runs such code or waits so. During it, [`is_computing`] is true.
 pub(crate) fn computing<T>(ruby: &Ruby, compute: impl FnOnce() -> T) -> T {
     let name = LazyId::get_inner_with(&COMPUTES, ruby);

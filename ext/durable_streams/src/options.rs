@@ -1,6 +1,6 @@
 //! Options that cross the bridge by name: a Ruby Hash becomes a Rust struct, see [`options`].
 
-use magnus::value::{LazyId, ReprValue};
+use magnus::value::ReprValue;
 use magnus::{Error, RHash, Ruby, TryConvert, Value};
 
 use crate::errors;
@@ -20,10 +20,7 @@ macro_rules! options {
             fn try_convert(value: magnus::Value) -> Result<$name, magnus::Error> {
                 let given = $crate::options::given(value, &[$(stringify!($field)),*])?;
                 Ok($name {
-                    $($field: {
-                        static NAME: magnus::value::LazyId = magnus::value::LazyId::new(stringify!($field));
-                        $crate::options::entry(given, &NAME)?
-                    },)*
+                    $($field: $crate::options::entry(given, stringify!($field))?,)*
                 })
             }
         }
@@ -48,11 +45,10 @@ pub(crate) fn given(value: Value, names: &[&str]) -> Result<RHash, Error> {
 }
 
 /// The entry of that name.
-pub(crate) fn entry<T: TryConvert>(given: RHash, name: &LazyId) -> Result<T, Error> {
+pub(crate) fn entry<T: TryConvert>(given: RHash, name: &str) -> Result<T, Error> {
     let ruby = Ruby::get_with(given);
-    let name = LazyId::get_inner_with(name, &ruby);
-    match given.get(name) {
+    match given.get(ruby.intern(name)) {
         Some(value) => T::try_convert(value),
-        None => Err(errors::argument(&ruby, format!("missing option: {}", name.name()?))),
+        None => Err(errors::argument(&ruby, format!("missing option: {name}"))),
     }
 }

@@ -10,11 +10,11 @@ use durable_streams_client::producer::{Message, Producer as CoreProducer, Produc
 use magnus::typed_data::Obj;
 use magnus::value::Opaque;
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, TypedData, Value, function, gc,
-    method,
+    DataTypeFunctions, Error, Module, Object, RArray, RModule, RString, Ruby, TypedData, Value, function, gc, method,
 };
 
 use crate::callback_threads;
+use crate::class::define;
 use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::events;
@@ -293,8 +293,7 @@ impl Producer {
 
 /// Defines the class and the module functions.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Producer", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<Producer>(ruby, native, "Producer")?;
     class.define_singleton_method("new", function!(Producer::new, 2))?;
     class.define_method("take", method!(Producer::take, 1))?;
     class.define_method("append", method!(Producer::append, 3))?;

@@ -20,10 +20,11 @@ use durable_streams_protocol::retry::policy::RetryPolicy;
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RArray, RModule, Ruby, Symbol, TypedData, function, gc, method,
+    DataTypeFunctions, Error, Module, Object, RArray, RModule, Ruby, Symbol, TypedData, function, gc, method,
 };
 
 use crate::caller::Caller;
+use crate::class::define;
 use crate::client::{RetryPolicyOptions, policy, seconds};
 use crate::errors::{self, guard};
 use crate::events;
@@ -361,8 +362,7 @@ fn meta(ruby: &Ruby, progress: &Progress) -> Result<RArray, Error> {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Reader", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<Reader>(ruby, native, "Reader")?;
     class.define_singleton_method("new", function!(Reader::new, 2))?;
     class.define_method("next_batch", method!(Reader::next_batch, 1))?;
     class.define_method("next_batch_within", method!(Reader::next_batch_within, 2))?;

@@ -6,9 +6,10 @@ use durable_streams_client::lock::Mutex;
 use durable_streams_client::transport::{TransportBody, TransportError, TransportRequest, TransportResponse};
 use durable_streams_protocol::error::{Operation, Purpose};
 use magnus::typed_data::Obj;
-use magnus::{Class, Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
+use magnus::{Error, Module, RHash, RModule, RString, Ruby, Symbol, method, r_hash::ForEach};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::class::define;
 use crate::errors;
 use crate::memory::ReportedMemory;
 use crate::values::{header_name, header_value};
@@ -181,8 +182,7 @@ impl Drop for Request {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Request", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<Request>(ruby, native, "Request")?;
     class.define_method("http_method", method!(Request::http_method, 0))?;
     class.define_method("lookup?", method!(Request::is_lookup, 0))?;
     class.define_method("url", method!(Request::url, 0))?;

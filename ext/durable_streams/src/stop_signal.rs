@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use durable_streams_client::close_signal::CloseSignal;
-use magnus::{Class, Error, Module, Object, RModule, Ruby, function, method};
+use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 
+use crate::class::define;
 use crate::client::seconds;
 use crate::errors::{self, guard};
 use crate::wait::wait;
@@ -40,8 +41,7 @@ impl StopSignal {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("StopSignal", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<StopSignal>(ruby, native, "StopSignal")?;
     class.define_singleton_method("new", function!(StopSignal::new, 0))?;
     class.define_method("stop", method!(StopSignal::stop, 0))?;
     class.define_method("stopped?", method!(StopSignal::is_stopped, 0))?;

@@ -18,11 +18,12 @@ use durable_streams_protocol::operations::{Create, one_message};
 use magnus::typed_data::Obj;
 use magnus::value::ReprValue;
 use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RHash, RModule, RString, Ruby, Symbol, TypedData, Value, function,
-    gc, method,
+    DataTypeFunctions, Error, Module, Object, RHash, RModule, RString, Ruby, Symbol, TypedData, Value, function, gc,
+    method,
 };
 
 use crate::caller_work::{CallerWork, run_job, wait_for_call};
+use crate::class::define;
 use crate::client::Client;
 use crate::errors::{self, guard};
 use crate::events;
@@ -342,8 +343,7 @@ pub(crate) fn frozen(ruby: &Ruby, text: &str) -> RString {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Stream", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<Stream>(ruby, native, "Stream")?;
     class.define_singleton_method("new", function!(Stream::new, 3))?;
     class.define_method("runs_application_code?", method!(Stream::runs_application_code, 0))?;
     class.define_method("content_type", method!(Stream::content_type, 2))?;

@@ -65,9 +65,10 @@ fn wait_spinning<F: Future<Output: Send> + Send + 'static>(
 
 /// Defines the Ruby classes of this module.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
+    gvl::init(ruby);
     #[cfg(all(unix, ruby_gte_3_1))]
     scheduled::init(ruby, native)?;
     #[cfg(not(all(unix, ruby_gte_3_1)))]
-    let _unused = (ruby, native);
+    let _unused = native;
     Ok(())
 }

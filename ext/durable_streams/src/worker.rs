@@ -13,11 +13,10 @@ use durable_streams_protocol::subscriptions::SubscriptionOperation;
 use durable_streams_protocol::worker::{BlockProgress, WorkerEvent, WorkerMachine};
 use magnus::typed_data::Obj;
 use magnus::value::{Opaque, ReprValue};
-use magnus::{
-    Class, DataTypeFunctions, Error, Module, Object, RModule, Ruby, Symbol, TypedData, Value, function, gc, method,
-};
+use magnus::{DataTypeFunctions, Error, Module, Object, RModule, Ruby, Symbol, TypedData, Value, function, gc, method};
 
 use crate::caller_work::run_job;
+use crate::class::define;
 use crate::errors::{self, guard};
 use crate::events;
 use crate::stream::Stream;
@@ -215,8 +214,7 @@ impl Worker {
 
 /// Defines the class.
 pub(crate) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    let class = native.define_class("Worker", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    let class = define::<Worker>(ruby, native, "Worker")?;
     class.define_singleton_method("new", function!(Worker::new, 4))?;
     class.define_method("poll", method!(Worker::poll, 1))?;
     class.define_method("claim_in", method!(Worker::claim_in, 0))?;

@@ -113,13 +113,20 @@ impl PolledInterrupts {
     }
 }
 
+/// The method that says whether a thread has interrupts that are deferred.
+static PENDING: LazyId = LazyId::new("pending_interrupt?");
+
+/// Makes the method's name: see [`class`](crate::class).
+pub(super) fn init(ruby: &Ruby) {
+    LazyId::force(&PENDING, ruby);
+}
+
 /// Whether this thread has interrupts for [`check_interrupts`]: trap handlers, or exceptions, deferred ones too. The
 /// mere request to switch threads, which is frequent, is none.
 ///
 /// # Errors
 /// What a TracePoint raises, for instance.
 pub(super) fn has_interrupts(ruby: &Ruby) -> Result<bool, Error> {
-    static PENDING: LazyId = LazyId::new("pending_interrupt?");
     let thread = ruby.thread_current();
     // SAFETY: on a Ruby thread with the GVL, about itself. It neither allocates nor raises.
     let interrupted = unsafe { rb_sys::rb_thread_interrupted(thread.as_raw()) } != 0;

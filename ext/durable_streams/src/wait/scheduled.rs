@@ -20,6 +20,7 @@ use rb_sys::VALUE;
 
 use super::notifier::Notifier;
 use super::outcome::PolledFuture;
+use crate::class::define;
 use crate::errors;
 use crate::fiber_guard::FiberGuard;
 
@@ -184,8 +185,6 @@ fn io_of(notifier: &Notifier) -> Result<Value, Error> {
 
 /// Defines the class.
 pub(super) fn init(ruby: &Ruby, native: RModule) -> Result<(), Error> {
-    use magnus::{Class, Module};
-    let class = native.define_class("NotifierPool", ruby.class_object())?;
-    class.undef_default_alloc_func();
+    define::<NotifierPool>(ruby, native, "NotifierPool")?;
     Ok(())
 }
