@@ -14,7 +14,7 @@ use magnus::{Error, Ruby};
 use crate::events::deliver;
 use crate::fiber_guard::FiberGuard;
 use crate::ruby_calls::{ApplicationCode, CallReceiver, RubyCall};
-use crate::wait::{InlineOutcome, start_inline, wait};
+use crate::wait::{InlineOutcome, check_stack, start_inline, wait};
 
 /// The work of one caller, or of one reader, whose callers do it.
 pub(crate) struct CallerWork {
@@ -156,7 +156,10 @@ fn run_any_job(
                 InlineOutcome::Other(item) => inline = work(ruby, application, item, inline)?,
             }
         },
-        Ok(Err(job)) => job.spawn(),
+        Ok(Err(job)) => {
+            check_stack(ruby)?;
+            job.spawn()
+        }
         Err(error) => Err(error),
     };
     match spawned {

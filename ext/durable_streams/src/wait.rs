@@ -21,12 +21,14 @@ mod outcome;
 mod parker;
 #[cfg(all(unix, ruby_gte_3_1))]
 mod scheduled;
+mod stack;
 
 pub(crate) use fiber::blocks_its_thread;
 pub(crate) use gvl::check_interrupts;
 pub(crate) use inline::{may_run_inline, start_inline};
 pub(crate) use outcome::InlineOutcome;
 use outcome::PolledFuture;
+pub(crate) use stack::check_stack;
 
 /// How often a thread checks for a wake-up before it sleeps, if the event usually comes within microseconds.
 const SPINS: u32 = 20;

@@ -14,6 +14,7 @@ use super::fiber::blocks_its_thread;
 use super::gvl::{PolledInterrupts, check_interrupts, has_interrupts, without_gvl};
 use super::outcome::{InlineOutcome, Outcome};
 use super::parker::{Parker, PooledParker};
+use super::stack::has_room_for_inline_job;
 
 /// An inline job that the calling thread runs. It moves only inside [`InlineWait::run`]. Dropping it cancels it.
 pub(crate) struct InlineWait {
@@ -43,7 +44,7 @@ pub(crate) fn may_run_inline() -> bool {
 /// The parker that interrupts the calling thread while it runs the job, and its descriptor; `None` if it may not run
 /// one.
 fn acquire_parker() -> Option<(PooledParker, BorrowedFd<'static>)> {
-    if !may_run_inline() {
+    if !may_run_inline() || !has_room_for_inline_job() {
         return None;
     }
     let pooled = Parker::acquire();
