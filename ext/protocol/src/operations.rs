@@ -181,9 +181,11 @@ pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
         false => &[200, 202, 204],
     };
     let response = context.expect(response, statuses)?;
-    // A Durable Streams server responds without a body. A web page comes from another server, which deleted nothing.
-    match response.status.is_success() && protocol::is_html(&response.headers) {
-        true => Err(context.unusable(&response, PositionError::Missing { html: true })),
+    // A Durable Streams server responds without a body. A page, such as a gateway's during maintenance, comes from
+    // another server, which deleted nothing.
+    let html = protocol::is_html(&response.headers);
+    match response.status.is_success() && (html || !response.body.is_empty()) {
+        true => Err(context.unusable(&response, PositionError::Missing { html })),
         false => Ok(()),
     }
 }
