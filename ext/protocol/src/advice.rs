@@ -72,6 +72,7 @@ fn for_status(operation: Operation, status: StatusCode) -> Option<&'static str> 
         301..=303 if operation.writes() => {
             Some("writes follow only 307 and 308: check base_url, and whether it begins with http or https")
         }
+        407 => Some("the proxy requires credentials: its URL must have them, as in http://user:password@proxy:3128"),
         405 | 501 => Some("this does not look like a Durable Streams server: check base_url and the path"),
         _ => None,
     }
@@ -101,6 +102,11 @@ mod tests {
     fn names_the_epoch_that_has_the_id() {
         let stale = Kind::StaleEpoch { current_epoch: Some(7) };
         assert!(advice(stale, Operation::Produce, 403).starts_with("the id's epoch is 7 now"));
+    }
+
+    #[test]
+    fn says_where_the_credentials_of_a_proxy_belong() {
+        assert!(advice(Kind::Status, Operation::Append, 407).contains("http://user:password@"));
     }
 
     #[test]
