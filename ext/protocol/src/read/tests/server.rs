@@ -37,6 +37,25 @@ impl ServerResponse {
         response
     }
 
+    /// The response of a stale cache: no data, and the same offset.
+    pub(super) fn stale(form: ServerForm, request: &Request) -> Self {
+        let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
+        let at = match offset_param.map(|(_, value)| value.as_str()) {
+            None | Some("-1" | "now") => offset(0),
+            Some(index) => index.to_owned(),
+        };
+        let mut response = Self::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
+        if request.query.iter().any(|(name, _)| *name == "live") {
+            response.status = StatusCode::NO_CONTENT;
+        } else {
+            response.body = match form {
+                ServerForm::Arrays => b"[]".to_vec(),
+                ServerForm::Lines | ServerForm::Sequence => Vec::new(),
+            };
+        }
+        response
+    }
+
     fn set(&mut self, name: HeaderName, value: &str) {
         self.headers.insert(name, HeaderValue::from_str(value).unwrap());
     }

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use super::server::{ReadServer, ServerForm, ServerResponse, item, offset};
+use super::server::{ReadServer, ServerForm, ServerResponse, item};
 use super::{
     Live, Part, Position, ReadAction, ReadConfig, ReadEvent, ReadMachine, ReadOptions, RetryPolicy, config, options,
 };
 use crate::error::{Error, Kind};
-use crate::protocol::{NOW, STREAM_NEXT_OFFSET};
+use crate::protocol::NOW;
 use crate::request::{Request, RequestFailure, Response};
 use crate::retry::jitter::Jitter;
 use crate::retry::outage::OutageEvent;
@@ -241,7 +240,7 @@ impl ReadRun {
                 return self.fail(RequestFailure::ResponseLost(error(Kind::Connection)));
             }
             Some(NetworkFault::Status(status)) => self.error_response(status),
-            Some(NetworkFault::Stale) => stale(self.server.form, &request),
+            Some(NetworkFault::Stale) => ServerResponse::stale(self.server.form, &request),
             Some(NetworkFault::Lag) => self.server.respond_late(&mut self.rng, &request),
             Some(NetworkFault::ErrorEvent) if is_sse => self.error_event(&request),
             Some(NetworkFault::RefusesSse) if is_sse && self.options.live == Live::Auto => self.error_response(406),
@@ -359,25 +358,6 @@ fn machine(rng: &mut Rng, options: ReadOptions, patient: bool) -> ReadMachine {
         machine.early_bytes = rng.usize(1..100);
     }
     machine
-}
-
-/// The response of a stale cache: no data, and the same offset.
-fn stale(form: ServerForm, request: &Request) -> ServerResponse {
-    let offset_param = request.query.iter().find(|(name, _)| *name == "offset");
-    let at = match offset_param.map(|(_, value)| value.as_str()) {
-        None | Some("-1" | "now") => offset(0),
-        Some(index) => index.to_owned(),
-    };
-    let mut response = ServerResponse::error(200, &[(STREAM_NEXT_OFFSET, &at)]);
-    if request.query.iter().any(|(name, _)| *name == "live") {
-        response.status = StatusCode::NO_CONTENT;
-    } else {
-        response.body = match form {
-            ServerForm::Arrays => b"[]".to_vec(),
-            ServerForm::Lines | ServerForm::Sequence => Vec::new(),
-        };
-    }
-    response
 }
 
 fn error(kind: Kind) -> Error {
