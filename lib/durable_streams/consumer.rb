@@ -28,7 +28,8 @@ module DurableStreams
     #   `:skip` (save, and go on with the next batch), or `:stop` ({#run} returns without saving). nil: {#run} raises
     #   the error, and nothing is saved
     # @raise [ArgumentError] if an argument is invalid
-    def initialize(stream, checkpoint:, live: :auto, on_error: nil)
+    def initialize(stream, checkpoint:, live: :auto, on_error: nil, **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
       Options.instance("stream", stream, Stream)
       Options.callable("on_error", on_error)
       ReadOptions.normalize(offset: nil, live: live, cursor: nil, retry_policy: nil)

@@ -72,7 +72,8 @@ module DurableStreams
     #   block raised; {FencedError} if a batch was handled and cannot be acked, because the claim has ended; or what a
     #   read raised. The batch will be handled again. nil: it is logged
     # @raise [ArgumentError] if an argument is invalid
-    def initialize(client, ids, name: nil, concurrency: 5, on_error: nil)
+    def initialize(client, ids, name: nil, concurrency: 5, on_error: nil, **unknown)
+      Options.refuse_unknown(unknown, method(:initialize))
       @client = Options.instance("client", client, Client)
       @ids = ids_of(ids)
       @name = name.nil? ? nil : name_of(name)

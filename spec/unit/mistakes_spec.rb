@@ -236,6 +236,7 @@ RSpec.describe "A mistake", :mistakes do
     mistake("from, by the module's method", /\Aunknown keyword: :from \(known: offset, .*retry_policy, context, /) do
       DurableStreams.read("http://localhost/s", from: "1")
     end
+    mistake("live, of read_all", "unknown keyword: :live (known: offset)") { json.read_all(live: :auto) }
     mistake("a misspelt offset", /\Aunknown keyword: :ofset \(did you mean offset\?/) { json.read_json(ofset: "1") }
     mistake("a batch as the offset",
             'offset must be a String: "-1" (start), "now" (end) or an offset from the server, got ' \
@@ -251,6 +252,16 @@ RSpec.describe "A mistake", :mistakes do
     mistake("a closed reader",
             "read http://localhost:4437/orders: the reader is closed: make a new one, which can begin at this one's " \
             "next_offset", :ClosedError) { json.read.tap(&:close).to_a }
+  end
+
+  describe "in the options of a consumer or worker" do
+    mistake("a misspelt option",
+            "unknown keyword: :on_eror (did you mean on_error? known: checkpoint, live, on_error)") do
+      DurableStreams::Consumer.new(json, checkpoint: DurableStreams::Checkpoint::Memory.new, on_eror: nil)
+    end
+    mistake("threads for concurrency", "unknown keyword: :threads (known: name, concurrency, on_error)") do
+      DurableStreams::Worker.new(streams, "orders", threads: 2)
+    end
   end
 
   describe "in the options of a producer" do

@@ -66,7 +66,9 @@ module DurableStreams
     # Reads all current data.
     # @param offset [String, nil] see {#read}
     # @return [Array] items; on streams that are not JSON, {ByteChunk}s
-    def read_all(offset: "-1")
+    # @raise [ArgumentError] if an option is invalid
+    def read_all(offset: "-1", **unknown)
+      Options.refuse_unknown(unknown, method(:read_all))
       read(offset: offset, format: :auto, &:to_a)
     end
 
