@@ -42,9 +42,9 @@ module DurableStreams
     # Makes a Rack application that responds to GET requests with the events of a stream. A browser continues where its
     # Last-Event-ID header says, else where the request's `offset` parameter says, else at the beginning.
     #
-    # If the stream cannot be read, the status is the server's if it is a 4xx, such as 404, and otherwise 503. Other
-    # methods than GET are a 405. After the `end` event, a further request of the same EventSource is a 204, which makes
-    # it stop.
+    # If the stream cannot be read, the status is the server's if it is a 4xx, such as 404, but not 429; otherwise it is
+    # 503. Other methods than GET are a 405. After the `end` event, a further request of the same EventSource is a 204,
+    # which makes it stop.
     # @param heartbeat [Numeric] see {#initialize}
     # @yieldparam env [Hash] the request's Rack environment
     # @yieldreturn [Stream, nil] the stream that this browser may read; nil: the response is a 404

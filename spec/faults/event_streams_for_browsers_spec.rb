@@ -99,9 +99,11 @@ RSpec.describe DurableStreams::EventStream, :faults do
   end
 
   it "responds with 503 if the server fails, or cannot be reached" do
-    faults.on { |reply| reply.respond(500) }
-    expect(browse.status).to eq(503)
-    browsers.each(&:leave)
+    [500, 429].each do |status|
+      faults.on { |reply| reply.respond(status) }
+      expect(browse.status).to eq(503)
+      browsers.each(&:leave)
+    end
     faults.refuse_connections
     expect(browse.status).to eq(503)
   end

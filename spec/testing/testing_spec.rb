@@ -43,6 +43,7 @@ RSpec.describe DurableStreams::Testing do
       expect(DurableStreams.configuration.each_yields).to eq(:items)
       DurableStreams.configure { |config| config.base_url = "http://elsewhere" }
       expect(DurableStreams.stream("/a").url).to eq("http://elsewhere/a")
+      described_class.install!(strict: true)
       described_class.reset!
       expect(DurableStreams.configuration).to have_attributes(each_yields: :items, base_url: nil)
       expect { DurableStreams.stream("/a") }.to raise_error(ArgumentError, /no base_url/)
