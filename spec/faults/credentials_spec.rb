@@ -90,6 +90,8 @@ RSpec.describe "Credentials", :faults do
       [{}, { headers: {} }, { params: {} }].each { |own| source.fork("/fork", offset: "1", **own).head }
       sent = faults.requests(path: "/fork").map { |request| [request.header("x"), request.params["p"]] }
       expect(sent).to eq([%w[1 2], %w[1 2], [nil, "2"], [nil, "2"], ["1", nil], ["1", nil]])
+      fault_client.stream("/fork", headers: { "X" => "3" }).create(forked_from: "/s")
+      expect(faults.requests(method: "HEAD", path: "/s").map { |request| request.header("x") }).to eq(["3"])
     end
 
     it "end the call with the error that they raise" do

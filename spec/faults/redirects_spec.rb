@@ -62,6 +62,13 @@ RSpec.describe "Redirects", :faults do
     end
 
     it "raise FetchError after 5 redirects (#{name})" do
+      7.times { |n| faults.on(nil, "/#{n}") { |reply| reply.redirect("/#{n + 1}") } }
+      stream = fault_client(retries: { **FaultHelpers::QUICK, max_retries: 0 }).stream("/0", content_type: :json)
+      expect { call.call(stream) }.to raise_error(DurableStreams::FetchError, %r{more than 5 redirects, .*/6})
+      expect(faults.requests.map(&:path)).to eq(%w[/0 /1 /2 /3 /4 /5])
+    end
+
+    it "raise FetchError if they form a circle (#{name})" do
       faults.on(nil, "/a") { |reply| reply.redirect("/b") }
       faults.on(nil, "/b") { |reply| reply.redirect("/a") }
       stream = fault_client(retries: { **FaultHelpers::QUICK, max_retries: 1 }).stream("/a", content_type: :json)

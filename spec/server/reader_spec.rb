@@ -55,7 +55,7 @@ on_each_server DurableStreams::Reader do
     end
 
     it "starts at the beginning for nil, the empty String and -1, and at the end for now" do
-      readers = [nil, "", "-1"].map { |offset| json.read_json(offset: offset) }
+      readers = [nil, "", "-1"].zip([nil, false, :off]).map { |from, live| json.read_json(offset: from, live: live) }
       expect(readers.map(&:next_offset)).to all(eq("-1"))
       expect(readers.map(&:count)).to eq([3, 3, 3])
       reader = json.read_json(offset: "now")

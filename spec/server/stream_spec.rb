@@ -101,6 +101,7 @@ on_each_server DurableStreams::Stream do
       expect(fork.content_type).to eq("application/json")
       expect(items_of(fork)).to eq([{ "n" => 0 }, { "n" => 1 }, { "n" => 2 }, "own"])
       expect(items_of(json).size).to eq(4)
+      expect(text.fork(unique_path).head.content_type).to eq("text/plain")
     end
 
     it "begin at fork_offset and fork_sub_offset" do
@@ -216,9 +217,9 @@ on_each_server DurableStreams::Stream do
 
   describe "#append with seq" do
     it "raises SeqConflictError unless the values increase" do
-      json.append({ a: 1 }, seq: "seq-001")
+      json.append({ a: 1 }, seq: 1)
       json.append({ a: 2 }, seq: "seq-002")
-      expect { json.append({ a: 3 }, seq: "seq-001") }.to raise_error(DurableStreams::SeqConflictError) { |error|
+      expect { json.append({ a: 3 }, seq: "1") }.to raise_error(DurableStreams::SeqConflictError) { |error|
         expect(error).to have_attributes(status: 409, code: "CONFLICT_SEQ", url: json.url)
       }
       expect(items_of(json)).to eq([{ "a" => 1 }, { "a" => 2 }])

@@ -13,6 +13,13 @@ RSpec.describe DurableStreams::Configuration do
                                       retry_policy: DurableStreams::RetryPolicy.default)
   end
 
+  it "has no chosen retry policy if that is set to nil" do
+    config.retry_policy = DurableStreams::RetryPolicy.default
+    expect(config).not_to be_patient
+    config.retry_policy = nil
+    expect(config).to be_patient
+  end
+
   it "encodes by JSON.generate unless an encoder is chosen" do
     generate = JSON.method(:generate)
     encoder = ->(data) { data.to_s }
