@@ -151,7 +151,7 @@ RSpec.describe "Credentials", :faults do
     end
 
     it "are in no result of inspect" do
-      things = [client, client.context, client.context.config, stream, stream.read(live: :auto)]
+      things = [client, client.context, client.context.config, client.subscriptions, stream, stream.read(live: :auto)]
       expect(things.map(&:inspect).join).not_to include("s3cret")
     end
   end

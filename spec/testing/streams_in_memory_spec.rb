@@ -128,7 +128,7 @@ RSpec.describe DurableStreams::Testing, "streams" do
       .to raise_error(DurableStreams::ContentTypeMismatchError)
     expect { stream.read_json(offset: "12").to_a }.to raise_error(DurableStreams::BadRequestError)
     stream.append(1, seq: "b")
-    expect { stream.append(2, seq: "a") }.to raise_error(DurableStreams::SeqConflictError)
+    %w[a b].each { |seq| expect { stream.append(2, seq: seq) }.to raise_error(DurableStreams::SeqConflictError) }
   end
 
   it "can be closed and deleted" do

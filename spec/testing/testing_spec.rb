@@ -175,6 +175,12 @@ RSpec.describe DurableStreams::Testing do
     expect(mock.request(:get, "http://h/b").body).to eq("[]")
     expect(mock.request(:head, "http://h/b").status).to eq(404)
     expect(mock.shutdown).to be_nil
+    mock.on(:get, "/a", status: 503, body: "busy")
+    expect(mock.request(:get, "http://h/a")).to have_attributes(status: 503, body: "busy", success?: false)
+    { connection: DurableStreams::ConnectionError, timeout: DurableStreams::TimeoutError }.each do |fault, error|
+      mock.on(:get, "/a", error: fault)
+      expect { mock.request(:get, "http://h/a") }.to raise_error(error)
+    end
   end
 
   it "encodes data, and seeded messages, by the json_encoder" do
