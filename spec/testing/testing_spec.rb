@@ -174,6 +174,8 @@ RSpec.describe DurableStreams::Testing do
     expect(mock.stream_request(:get, "http://h/a", &:body)).to eq("[1,2]")
     expect(mock.request(:get, "http://h/b").body).to eq("[]")
     expect(mock.request(:head, "http://h/b").status).to eq(404)
+    expect(mock.request(:post, "http://h/b", body: "[3]")).to be_success
+    expect(mock.messages_for("/b")).to eq([3])
     expect(mock.shutdown).to be_nil
     mock.on(:get, "/a", status: 503, body: "busy")
     expect(mock.request(:get, "http://h/a")).to have_attributes(status: 503, body: "busy", success?: false)

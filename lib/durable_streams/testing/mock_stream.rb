@@ -128,7 +128,7 @@ module DurableStreams
       def rejection_of(headers, body, closes, producer)
         empty = body.nil? || body.empty?
         return MockResponse.new(status: 400, body: "the body is empty") if empty && !closes
-        return content_type_mismatch if !empty && essence(headers["content-type"]) != essence(@content_type)
+        return content_type_mismatch unless empty || of_type?(headers["content-type"])
 
         rejection_of_batch(producer) || out_of_sequence(headers[STREAM_SEQ_HEADER]) || (store(body) unless empty)
       end

@@ -210,7 +210,7 @@ module DurableStreams
         case request[:method]
         when :get then empty
         when :head then empty if lookup
-        when :post then fresh(request[:headers]["content-type"])
+        when :post then fresh(request[:headers]["content-type"] || ContentType::NAMES[:json])
         end
       end
 
