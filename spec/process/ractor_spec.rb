@@ -41,6 +41,19 @@ RSpec.describe "Ractors" do
     expect(output).to eq("[[true, [60, 60, 60], \"DurableStreams::ParseError\", false]]\n")
   end
 
+  it "have no events, and are not disturbed by the main Ractor's subscriptions" do
+    output = run(<<~RUBY)
+      events = []
+      DurableStreams.subscribe { |event| events << event.name }
+      p(Ractor.new(ARGV[0], "/specs/ractor-events-\#{Process.pid}") do |url, path|
+        stream = DurableStreams::Client.new(base_url: url).create(path, content_type: :json)
+        stream << 1
+        [*stream.read_json(live: :auto).first(1), *stream.read_all]
+      end.then { |ractor| result_of(ractor) }, events)
+    RUBY
+    expect(output).to eq("[1, 1]\n[]\n")
+  end
+
   it "read the expiry of a stream" do
     output = run(<<~RUBY)
       path = "/specs/ractor-expiry-\#{Process.pid}"

@@ -44,21 +44,21 @@ on_server_with_subscriptions DurableStreams::Worker do
   end
 
   it "runs the blocks of several streams at once, and those of one stream one after the other" do
-    streams = Array.new(4) { |n| stream_of(id, n.to_s, body: 0) }
+    streams = Array.new(6) { |n| stream_of(id, n.to_s, body: 0) }
     running = Hash.new(0)
     lock = Mutex.new
     together = Count.new
-    work(id, concurrency: 3) do |stream, batch|
+    work(id) do |stream, batch| # concurrency: 5
       lock.synchronize { running[stream.path] += 1 }
       raise "two blocks for #{stream.path}" if running[stream.path] > 1
 
       together.add(1)
-      together.wait_for(3, ChildProcess::TIMEOUT)
+      together.wait_for(5, ChildProcess::TIMEOUT)
       batch.items.each { |item| handled << [stream.path, item] }
       stream << 1 if batch.items == [0]
       lock.synchronize { running[stream.path] -= 1 }
     end
-    items = Array.new(8) { take(handled) }
+    items = Array.new(12) { take(handled) }
     expect(items.group_by(&:first).transform_values { |of_stream| of_stream.map(&:last) })
       .to eq(streams.to_h { |stream| [stream.path, [0, 1]] })
     expect(handled).to be_empty
