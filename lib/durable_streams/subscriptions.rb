@@ -38,7 +38,9 @@ module DurableStreams
     # @raise [SubscriptionExistsError] if it exists with another configuration
     # @raise [BadRequestError] if the server does not accept the configuration, such as the URL
     # @raise [ArgumentError] if an argument is invalid
-    def create(id, type:, pattern: nil, streams: [], wake_stream: nil, url: nil, lease_ttl: nil, description: nil)
+    def create(id, type:, pattern: nil, streams: [], wake_stream: nil, url: nil, lease_ttl: nil, description: nil,
+               **unknown)
+      Options.refuse_unknown(unknown, method(:create))
       raise ArgumentError, "give a pattern, or streams, or both" if pattern.nil? && Array(streams).empty?
 
       endpoint = endpoint(id)

@@ -254,13 +254,20 @@ RSpec.describe "A mistake", :mistakes do
             "next_offset", :ClosedError) { json.read.tap(&:close).to_a }
   end
 
-  describe "in the options of a consumer or worker" do
+  describe "in the options of a consumer, worker, subscription or event stream" do
     mistake("a misspelt option",
             "unknown keyword: :on_eror (did you mean on_error? known: checkpoint, live, on_error)") do
       DurableStreams::Consumer.new(json, checkpoint: DurableStreams::Checkpoint::Memory.new, on_eror: nil)
     end
     mistake("threads for concurrency", "unknown keyword: :threads (known: name, concurrency, on_error)") do
       DurableStreams::Worker.new(streams, "orders", threads: 2)
+    end
+    mistake("a subscription's url as target", /\Aunknown keyword: :target \(known: type, pattern, streams, .*url,/) do
+      streams.subscriptions.create("orders", type: :webhook, pattern: "*", target: "http://localhost/hooks")
+    end
+    mistake("an offset as from, for browsers",
+            "unknown keyword: :from (known: offset, last_event_id, heartbeat)") do
+      DurableStreams::EventStream.new(json, from: "now")
     end
   end
 
