@@ -32,7 +32,7 @@ use crate::memory::ReportedMemory;
 use crate::options::options;
 use crate::stop_signal::StopSignal;
 use crate::stream::{Stream, frozen};
-use crate::wait::{check_stack, wait};
+use crate::wait::wait;
 
 mod batch;
 mod lock;
@@ -239,7 +239,6 @@ impl Reader {
         body: impl FnOnce(ReaderLock) -> Result<(ReaderLock, Option<Event>), Error>,
     ) -> Result<(), Error> {
         guard(ruby, || {
-            check_stack(ruby)?;
             events::keep_served(ruby)?;
             if is_wanted(EventName::Read) {
                 self.state.lock().batch_began.get_or_insert_with(Instant::now);

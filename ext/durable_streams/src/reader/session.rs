@@ -18,7 +18,7 @@ use super::batch::ContentKind;
 use super::state::{ActiveSession, ReaderState};
 use crate::errors;
 use crate::stream::Stream;
-use crate::wait::may_run_inline;
+use crate::wait::{check_stack, may_run_inline};
 
 impl Reader {
     /// This process's session, started if there is none; `None` if there is nothing more to read.
@@ -31,6 +31,8 @@ impl Reader {
         if let Some(session) = state.session.as_ref().filter(|session| session.get().is_some()) {
             return Ok(Some(Arc::clone(session)));
         }
+        // Allocates only when it is raised.
+        check_stack(ruby)?;
         let started = self.start(&stream, &state).map(|session| {
             let session = Arc::new(ProcessBound::new(session));
             state.session = Some(Arc::clone(&session));
