@@ -69,6 +69,25 @@ on_each_server "A server behind nginx" do
       end
 
       if http2
+        describe "that accepts 60 requests at a time on a connection" do
+          let(:nginx) do
+            Nginx.new(upstream.url, tls: true, http2: true, http: "http2_max_concurrent_streams 60;",
+                                    location: settings)
+          end
+
+          it "is read by more readers of events than that" do
+            stream = client.create("/s", content_type: :json)
+            items = Queue.new
+            readers = Array.new(70) { stream.read_json(live: :sse) }
+            threads = readers.map { |reader| Thread.new { reader.each { |item| items << item } } }
+            stream.append(1)
+            Timeout.timeout(30) { expect(Array.new(70) { items.pop }).to eq([1] * 70) }
+          ensure
+            readers.each(&:close)
+            threads.each(&:join)
+          end
+        end
+
         describe "that logs connections" do
           let(:folder) { Dir.mktmpdir }
           let(:log) { File.join(folder, "connections") }

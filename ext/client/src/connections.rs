@@ -15,6 +15,7 @@ pub use crate::config::Config;
 use crate::exchange::failure::root_cause;
 use crate::fork::ProcessLocal;
 use crate::host_names::SystemResolver;
+use crate::live_connections::LiveConnections;
 use crate::lock::Mutex;
 use crate::proxy::Proxy;
 use crate::redirect_targets::RedirectTargets;
@@ -65,9 +66,9 @@ pub(crate) struct Pools {
 /// The connections for the URLs of one scheme.
 #[derive(Clone, Debug)]
 struct Connections {
-    client: reqwest::Client,
+    client: Arc<LiveConnections>,
     /// The same, without the client's certificate.
-    anonymous: reqwest::Client,
+    anonymous: Arc<LiveConnections>,
     proxy: Arc<Proxy>,
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// The connections for the request. Call [`Pool::check`] first.
-    pub(crate) fn connections(&self) -> &reqwest::Client {
+    pub(crate) fn connections(&self) -> &LiveConnections {
         match self.is_anonymous {
             true => &self.connections.anonymous,
             false => &self.connections.client,
@@ -308,33 +309,13 @@ impl Client {
         })
     }
 
-    fn build(&self, scheme: Scheme, proxy: &Proxy, tls: ClientConfig) -> Result<reqwest::Client, String> {
-        let unusable = |e: reqwest::Error| root_cause(&e);
-        // Without this, reqwest would read the environment itself.
-        let mut builder = reqwest::Client::builder().no_proxy();
-        if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
-            builder = builder.proxy(proxy);
-        } else if scheme == Scheme::Plain {
-            // Spares reqwest a copy of every request. It would retry only what an HTTP/2 server refuses, and plain
-            // connections use HTTP/1.1.
-            builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
-        }
-        builder
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(SystemResolver)
-            .user_agent(&self.config.user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(self.config.timeout)
-            .pool_idle_timeout(IDLE)
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEP_ALIVE)
-            .tcp_keepalive_interval(KEEP_ALIVE / KEEP_ALIVE_PROBES)
-            .tcp_keepalive_retries(KEEP_ALIVE_PROBES)
-            .http2_adaptive_window(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE)
-            .build()
-            .map_err(unusable)
+    fn build(&self, scheme: Scheme, proxy: &Arc<Proxy>, tls: ClientConfig) -> Result<Arc<LiveConnections>, String> {
+        let (proxy, timeout) = (Arc::clone(proxy), self.config.timeout);
+        let user_agent = self.config.user_agent.clone();
+        let make = move || build(scheme, &proxy, tls.clone(), timeout, &user_agent);
+        let first = make()?;
+        let make = (scheme == Scheme::Tls).then(|| Box::new(make) as _);
+        Ok(Arc::new(LiveConnections::new(first, make)))
     }
 
     fn forget_connections(&self) {
@@ -351,6 +332,42 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.forget_connections();
     }
+}
+
+/// Makes a client without connections.
+fn build(
+    scheme: Scheme,
+    proxy: &Proxy,
+    tls: ClientConfig,
+    timeout: Duration,
+    user_agent: &str,
+) -> Result<reqwest::Client, String> {
+    let unusable = |e: reqwest::Error| root_cause(&e);
+    // Without this, reqwest would read the environment itself.
+    let mut builder = reqwest::Client::builder().no_proxy();
+    if let Some(proxy) = proxy.to_reqwest().map_err(unusable)? {
+        builder = builder.proxy(proxy);
+    } else if scheme == Scheme::Plain {
+        // Spares reqwest a copy of every request. It would retry only what an HTTP/2 server refuses, and plain
+        // connections use HTTP/1.1.
+        builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
+    }
+    builder
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(SystemResolver)
+        .user_agent(user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(timeout)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEP_ALIVE)
+        .tcp_keepalive_interval(KEEP_ALIVE / KEEP_ALIVE_PROBES)
+        .tcp_keepalive_retries(KEEP_ALIVE_PROBES)
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build()
+        .map_err(unusable)
 }
 
 /// The URL scheme of a pool.

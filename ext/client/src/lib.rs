@@ -105,6 +105,7 @@ mod exchange;
 pub mod fork;
 mod host_names;
 pub mod inline;
+mod live_connections;
 pub mod lock;
 pub mod log;
 pub mod producer;

@@ -68,6 +68,11 @@ impl Request {
             response_timeout: ResponseTimeout::Normal,
         }
     }
+
+    /// Whether it is a live read, whose response may come late or go on for long.
+    pub fn is_live(&self) -> bool {
+        self.query.iter().any(|(name, _)| *name == "live")
+    }
 }
 
 /// A response, complete or cut off after a limit.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// A client that speaks HTTP/2 from the beginning, without TLS.
-pub(super) fn http2_client() -> reqwest::Client {
+pub(crate) fn http2_client() -> reqwest::Client {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -12,7 +12,7 @@ use crate::connections::Pool;
 use crate::endpoint::Endpoint;
 
 #[cfg(test)]
-mod client_for_tests;
+pub(crate) mod client_for_tests;
 pub(crate) mod failure;
 mod gunzip;
 mod in_memory;

@@ -63,7 +63,12 @@ async fn exchange(
 ) -> (Result<Response, RequestFailure>, usize) {
     let is_empty = request.body.as_ref().is_none_or(Bytes::is_empty);
     let (message, progress) = message(request, url, headers, is_empty);
-    let sending = pool.connections().execute(message);
+    let connections = pool.connections();
+    let live = request.is_live().then(|| connections.client_of_live_read()).flatten();
+    let sending = live
+        .as_ref()
+        .map_or_else(|| connections.client(), |(client, _)| client)
+        .execute(message);
     // The two ways to fail differ in when a body counts as not sent. After an error the connection has ended, so a body
     // that it had not taken completely never arrives completely. After silence the connection still works, and may take
     // the rest of the body while this request is being cancelled. Only a body that it had not begun is surely not sent.
@@ -71,10 +76,15 @@ async fn exchange(
         Some(Ok(response)) => {
             endpoint.client().note_version(response.version());
             // After a request with a body, a server may reset the stream behind its complete response.
-            Ok(gunzip::decoded(match is_empty {
+            let mut response = gunzip::decoded(match is_empty {
                 true => whole::checked(response),
                 false => response,
-            }))
+            });
+            // Until the response has ended.
+            if let Some((_, read)) = live {
+                response.extensions_mut().insert(read);
+            }
+            Ok(response)
         }
         Some(Err(error)) => {
             let proxy = error.url().and_then(|url| pool.proxy_for(url));
