@@ -101,7 +101,8 @@ RSpec.describe "Requests through faults", :faults do
         expect(kind).to be_success(kind.send_on(stream))
       end
 
-      it "accepts a response with complete headers and a truncated body" do
+      # A response to DELETE with a body is not a server's.
+      it "accepts a response with complete headers and a truncated body", unless: kind.verb == "DELETE" do
         status, headers = kind.reply
         faults.on(kind.verb) { |reply| reply.respond(status == 204 ? 200 : status, "ok", length: 10, **headers).fin }
         expect(kind).to be_success(kind.send_on(stream))
