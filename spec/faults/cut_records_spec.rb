@@ -139,12 +139,13 @@ RSpec.describe "Responses that end inside a message", :faults do
   end
 
   # A proxy that has no length from the server, as in HTTP/1.0, cannot tell a lost connection from the body's end.
-  it "are requested again if they are arrays, which no server cuts" do
+  it "are requested again by a live read if they are arrays, which no server cuts" do
     faults.next("GET") { |reply| reply.read("[1,2,[3", next_offset: "9") }
-    faults.on("GET") { |reply| reply.read("[1,2,[3],4]", next_offset: "9") }
-    expect(stream.read_json.to_a).to eq([1, 2, [3], 4])
+    faults.on("GET") { |reply| reply.read("[1,2,[3],4]", next_offset: "9", closed: true) }
+    expect(stream.read_json(live: :long_poll).to_a).to eq([1, 2, [3], 4])
     faults.on("GET") { |reply| reply.read("[1,2,[3", next_offset: "9") }
-    expect { stream.read_json.to_a }
+    expect { stream.read_json(live: :long_poll).to_a }
       .to raise_error(DurableStreams::ConnectionError, /the response broke off: .* in the middle of its JSON/)
+    expect { stream.read_json.to_a }.to raise_error(DurableStreams::ParseError, /in the middle of its JSON/)
   end
 end

@@ -13,7 +13,7 @@ use super::machine::{ReadMachine, ReadState, TYPE_CHANGED};
 use super::outcome::ReadOutcome;
 use super::payload::Format;
 use crate::error::{Error, Kind};
-use crate::json::SplitReason;
+use crate::json::{SplitError, SplitReason};
 use crate::protocol::Media;
 
 impl ReadMachine {
@@ -72,9 +72,7 @@ impl ReadMachine {
     pub(super) fn finish_content(&mut self, now: Instant, content: ResponseContent) {
         let media = content.media();
         match content.finish() {
-            // No server sends a part of an array. A proxy that has no length from the server, as in HTTP/1.0, cannot tell
-            // a lost connection from the body's end.
-            Err(error) if error.reason == SplitReason::Truncated && media == Some(Media::Json) => {
+            Err(error) if self.is_cut_array(&error, media) => {
                 let error = self
                     .about()
                     .error(Kind::Connection, format!("the response broke off: {error}"));
@@ -86,6 +84,13 @@ impl ReadMachine {
                 Ok(stall) => self.end_request(now, ReadOutcome::Complete(stall)),
             },
         }
+    }
+
+    /// Whether a live read goes on after this error. No server sends a part of an array, but a proxy that has no length
+    /// from the server, as in HTTP/1.0, cannot tell a lost connection from the body's end. A read that is not live raises
+    /// ParseError, as the conformance suite has it.
+    fn is_cut_array(&self, error: &SplitError, media: Option<Media>) -> bool {
+        self.cursor.is_live() && error.reason == SplitReason::Truncated && media == Some(Media::Json)
     }
 
     fn end_content(&mut self, now: Instant, mut end: ContentEnd) -> Result<Stall, Error> {

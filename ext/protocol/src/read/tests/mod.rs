@@ -312,17 +312,36 @@ fn backs_off_after_an_empty_response_that_neither_moves_nor_is_up_to_date() {
     assert_eq!(pause(&machine, later), Duration::from_millis(100));
 }
 
+/// The machine after a complete response with a part of an array.
+fn after_a_part_of_an_array(live: Live) -> (ReadMachine, Instant) {
+    let (mut machine, now) = (machine(live, RetryPolicy::for_tests(), false), Instant::now());
+    respond(&mut machine, now, 200, &PART_OF_AN_ARRAY, "[1,2,3,4");
+    (machine, now)
+}
+
+const PART_OF_AN_ARRAY: [(HeaderName, &str); 3] = [
+    (http::header::CONTENT_TYPE, "application/json"),
+    (STREAM_NEXT_OFFSET, "15"),
+    (STREAM_UP_TO_DATE, "true"),
+];
+
 #[test]
-fn a_complete_body_with_a_part_of_an_array_broke_off() {
-    const JSON: (HeaderName, &str) = (http::header::CONTENT_TYPE, "application/json");
-    let (mut machine, now) = (machine(Live::Off, RetryPolicy::for_tests(), false), Instant::now());
-    let end = [JSON, (STREAM_NEXT_OFFSET, "15"), (STREAM_UP_TO_DATE, "true")];
-    respond(&mut machine, now, 200, &end, "[1,2,3,4");
+fn a_live_read_requests_a_part_of_an_array_again() {
+    let (mut machine, now) = after_a_part_of_an_array(Live::LongPoll);
     let later = now + pause(&machine, now);
     assert!(later > now);
-    respond(&mut machine, later, 200, &end, "[1,2,3,4,5]");
+    respond(&mut machine, later, 200, &PART_OF_AN_ARRAY, "[1,2,3,4,5]");
     assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3,4,5");
-    assert!(matches!(machine.poll_action(later), ReadAction::End(None)));
+}
+
+#[test]
+fn a_part_of_an_array_ends_a_read_that_is_not_live() {
+    let (mut machine, now) = after_a_part_of_an_array(Live::Off);
+    assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3");
+    match machine.poll_action(now) {
+        ReadAction::End(Some(error)) => assert!(matches!(error.kind(), Kind::Parse), "{error}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A read of `[1,2,3,…` that broke off after three items. The repetition ends after two, and says so as `end` does.
