@@ -38,7 +38,7 @@ module DurableStreams
       # Starts a thread if another one is needed. Takes no lock, so it works in trap handlers.
       # @param kind [Symbol] :values or :notices
       # @return [Boolean] false if a needed thread cannot be started, but others of its kind run
-      # @raise [ThreadError] if it cannot be started, and no other of its kind runs
+      # @raise [ThreadError, FiberError] if it cannot be started, and no other of its kind runs
       def keep_running(kind)
         # An interrupt between the two calls would leave a number without a thread.
         Thread.handle_interrupt(Object => :never) do
@@ -71,7 +71,7 @@ module DurableStreams
         leave_group(thread)
         @warned = false
         true
-      rescue ThreadError => e
+      rescue ThreadError, FiberError => e
         raise unless Native.thread_not_started(kind, number, e)
 
         warn_of_shortage(kind, e)
@@ -139,7 +139,7 @@ module DurableStreams
       def replace(kind, number)
         needed = Native.remove_thread(kind, number) || (kind == :notices && !unfinished_notice.nil?)
         keep_running(kind) if needed && Thread.main.alive?
-      rescue ThreadError => e
+      rescue ThreadError, FiberError => e
         DurableStreams.report(:error, "durable_streams: the thread for producers' #{kind} ended, and another one " \
                                       "cannot be started: #{e.message}")
       end

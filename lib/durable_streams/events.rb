@@ -177,7 +177,7 @@ module DurableStreams
       def keep_running
         CallbackThreads.keep_running(:notices) if main_ractor?
         nil
-      rescue ThreadError => e
+      rescue ThreadError, FiberError => e
         DurableStreams.report(:warn, "durable_streams: cannot start the thread that delivers events: #{e.message}")
       end
 

@@ -55,6 +55,22 @@ on_each_server DurableStreams::Producer, "with callbacks", :producer do
     expect(seen).to eq([nil, nil])
   end
 
+  it "can be made again after there was no stack for a fiber that starts its thread", if: RUBY_VERSION >= "3.2" do
+    seen = ChildProcess.run do
+      options = { headers: { "x" => -> { "1" } }, on_delivery: ->(_, count) { notices << count } }
+      Fiber.define_singleton_method(:new) { |*, **| raise FiberError, "can't alloc machine stack to fiber" }
+      error = begin
+        direct(**options)
+      rescue FiberError => e
+        e.message
+      end
+      Fiber.singleton_class.remove_method(:new)
+      direct(**options).tap { |producer| producer.append!(1) }.close
+      [error, next_notice]
+    end
+    expect(seen).to eq(["can't alloc machine stack to fiber", 1])
+  end
+
   [RuntimeError, NotImplementedError, SystemStackError].each do |type|
     it "logs a #{type} that a callback raises, and continues" do
       logger = double(error: nil)
