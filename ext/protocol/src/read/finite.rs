@@ -86,11 +86,12 @@ impl ReadMachine {
         }
     }
 
-    /// Whether a live read goes on after this error. No server sends a part of an array, but a proxy that has no length
-    /// from the server, as in HTTP/1.0, cannot tell a lost connection from the body's end. A read that is not live raises
+    /// Whether to request an array again. No server sends a part of one, but a proxy that has no length from the server,
+    /// as in HTTP/1.0, cannot tell a lost connection from the body's end. An application's read that is not live raises
     /// ParseError, as the conformance suite has it.
     fn is_cut_array(&self, error: &SplitError, media: Option<Media>) -> bool {
-        self.cursor.is_live() && error.reason == SplitReason::Truncated && media == Some(Media::Json)
+        let goes_on = self.cursor.is_live() || self.no_cache; // Or it is a producer's own.
+        goes_on && error.reason == SplitReason::Truncated && media == Some(Media::Json)
     }
 
     fn end_content(&mut self, now: Instant, mut end: ContentEnd) -> Result<Stall, Error> {

@@ -68,7 +68,7 @@ pub struct ReadMachine {
     pub(super) batch: Batch,
     /// Data of an SSE connection are handed out before their control event when there are this many bytes.
     pub(super) early_bytes: usize,
-    no_cache: bool,
+    pub(super) no_cache: bool,
     /// How many more bytes it may receive.
     bytes_left: usize,
     pub(super) jitter: Jitter,

@@ -312,9 +312,14 @@ fn backs_off_after_an_empty_response_that_neither_moves_nor_is_up_to_date() {
     assert_eq!(pause(&machine, later), Duration::from_millis(100));
 }
 
-/// The machine after a complete response with a part of an array.
-fn after_a_part_of_an_array(live: Live) -> (ReadMachine, Instant) {
-    let (mut machine, now) = (machine(live, RetryPolicy::for_tests(), false), Instant::now());
+/// The machine after a complete response with a part of an array. `no_cache`: it reads for a producer.
+fn after_a_part_of_an_array(live: Live, no_cache: bool) -> (ReadMachine, Instant) {
+    let options = ReadOptions {
+        no_cache,
+        ..options("", live)
+    };
+    let mut machine = ReadMachine::new(options, config(RetryPolicy::for_tests()), Jitter::new(|| 0.5));
+    let now = Instant::now();
     respond(&mut machine, now, 200, &PART_OF_AN_ARRAY, "[1,2,3,4");
     (machine, now)
 }
@@ -326,17 +331,19 @@ const PART_OF_AN_ARRAY: [(HeaderName, &str); 3] = [
 ];
 
 #[test]
-fn a_live_read_requests_a_part_of_an_array_again() {
-    let (mut machine, now) = after_a_part_of_an_array(Live::LongPoll);
-    let later = now + pause(&machine, now);
-    assert!(later > now);
-    respond(&mut machine, later, 200, &PART_OF_AN_ARRAY, "[1,2,3,4,5]");
-    assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3,4,5");
+fn live_reads_and_those_of_producers_request_a_part_of_an_array_again() {
+    for (live, no_cache) in [(Live::LongPoll, false), (Live::Off, true)] {
+        let (mut machine, now) = after_a_part_of_an_array(live, no_cache);
+        let later = now + pause(&machine, now);
+        assert!(later > now);
+        respond(&mut machine, later, 200, &PART_OF_AN_ARRAY, "[1,2,3,4,5]");
+        assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3,4,5");
+    }
 }
 
 #[test]
 fn a_part_of_an_array_ends_a_read_that_is_not_live() {
-    let (mut machine, now) = after_a_part_of_an_array(Live::Off);
+    let (mut machine, now) = after_a_part_of_an_array(Live::Off, false);
     assert_eq!(items(&mut machine).join(&b","[..]), b"1,2,3");
     match machine.poll_action(now) {
         ReadAction::End(Some(error)) => assert!(matches!(error.kind(), Kind::Parse), "{error}"),
