@@ -183,9 +183,8 @@ pub fn deleted(response: Response, context: &Context<'_>) -> Result<()> {
     let response = context.expect(response, statuses)?;
     // A Durable Streams server responds without a body. A page, such as a gateway's during maintenance, comes from
     // another server, which deleted nothing.
-    let html = protocol::is_html(&response.headers);
-    match response.status.is_success() && (html || !response.body.is_empty()) {
-        true => Err(context.unusable(&response, PositionError::Missing { html })),
+    match response.status.is_success() && (protocol::is_html(&response.headers) || !response.body.is_empty()) {
+        true => Err(context.unexpected_body(response)),
         false => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::error::{About, Error, Kind, Operation, Result};
+use crate::error::{About, CHECK_URL, Error, Kind, Operation, Result};
 use crate::meaning::Meaning;
 use crate::protocol::{self, PositionError};
 use crate::redirected::RedirectedTo;
@@ -196,6 +196,15 @@ impl Context<'_> {
         Error::from_success(self.about, response.status, &response.headers, reason)
             .after_tries(response.tries.in_doubt_if(may_be_stored))
             .with_first_note(response.redirected.as_ref().map(|to| to.note(Some(response.status))))
+    }
+
+    /// The error for a successful response with a body to an operation that has no result. It may have taken effect all
+    /// the same.
+    pub fn unexpected_body(&self, response: Response) -> Error {
+        let tries = response.tries.in_doubt_if(self.meaning(&response).may_be_stored);
+        let reason = "the response has a body: this does not look like a Durable Streams server";
+        self.error_of(Response { tries, ..response }, Kind::Status, reason)
+            .with_note(Some(CHECK_URL.into()))
     }
 
     /// The error for a new stream that was to be a fork, and is none. `mismatch` is how that shows.
