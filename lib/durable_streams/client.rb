@@ -76,7 +76,7 @@ module DurableStreams
                    max_message_bytes: Configuration::DEFAULT_MAX_MESSAGE_BYTES, ca_file: nil, client_cert: nil,
                    client_key: nil, trusted_origins: nil, exactly_once: nil, proxy: :environment, json_encoder: nil,
                    **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, Client.instance_method(:initialize))
       @context = Context.new do |config|
         config.base_url = base_url
         config.default_headers = headers

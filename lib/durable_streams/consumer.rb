@@ -29,7 +29,7 @@ module DurableStreams
     #   the error, and nothing is saved
     # @raise [ArgumentError] if an argument is invalid
     def initialize(stream, checkpoint:, live: :auto, on_error: nil, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, Consumer.instance_method(:initialize))
       Options.instance("stream", stream, Stream)
       Options.callable("on_error", on_error)
       ReadOptions.normalize(offset: nil, live: live, cursor: nil, retry_policy: nil)

@@ -84,7 +84,7 @@ module DurableStreams
     #   browser is still there: at the latest, the second one after it left cannot be written
     # @raise [ArgumentError] if an argument is invalid
     def initialize(stream, offset: nil, last_event_id: nil, heartbeat: 15, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, EventStream.instance_method(:initialize))
       @stream = Options.instance("stream", stream, Stream)
       @heartbeat = Options.positive("heartbeat", heartbeat)
       @offset, @count, @ended = parse(last_event_id, "last_event_id") || parse(offset, "offset") || ["-1", 0, false]

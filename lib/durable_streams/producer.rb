@@ -165,7 +165,7 @@ module DurableStreams
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
                    delivery_timeout: 120, on_delivery: nil, on_error: nil, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, Producer.instance_method(:initialize))
       @stream = ProducerOptions.stream(stream, url, client, content_type, headers)
       @url = @stream.url
       @producer_id = ProducerOptions.id(producer_id)

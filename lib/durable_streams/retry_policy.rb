@@ -47,7 +47,7 @@ module DurableStreams
     # @raise [ArgumentError] if a value is invalid
     def initialize(max_retries: 5, initial_delay: 0.1, max_delay: 30.0, multiplier: 2.0,
                    retryable_statuses: RetryPolicy::RETRYABLE_STATUSES, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, RetryPolicy.instance_method(:initialize))
       super(max_retries: max_retries, initial_delay: initial_delay, max_delay: max_delay, multiplier: multiplier,
             retryable_statuses: retryable_statuses)
       validate!

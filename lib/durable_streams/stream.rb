@@ -81,7 +81,7 @@ module DurableStreams
     # @raise [ArgumentError] if the URL or an option is invalid
     def initialize(url, context: DurableStreams.default_context, content_type: nil, headers: {}, params: {},
                    batching: true, exactly_once: nil, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, Stream.instance_method(:initialize))
       @context = Options.instance("context", context, Context, CONTEXT)
       @url = -context.resolve_url(url)
       @headers = RequestOptions.normalize(headers, "headers")

@@ -73,7 +73,7 @@ module DurableStreams
     #   read raised. The batch will be handled again. nil: it is logged
     # @raise [ArgumentError] if an argument is invalid
     def initialize(client, ids, name: nil, concurrency: 5, on_error: nil, **unknown)
-      Options.refuse_unknown(unknown, method(:initialize))
+      Options.refuse_unknown(unknown, Worker.instance_method(:initialize))
       @client = Options.instance("client", client, Client)
       @ids = ids_of(ids)
       @name = name.nil? ? nil : name_of(name)

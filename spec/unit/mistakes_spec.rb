@@ -262,6 +262,11 @@ RSpec.describe "A mistake", :mistakes do
     mistake("threads for concurrency", "unknown keyword: :threads (known: name, concurrency, on_error)") do
       DurableStreams::Worker.new(streams, "orders", threads: 2)
     end
+    mistake("a misspelt option of a subclass",
+            "unknown keyword: :on_eror (did you mean on_error? known: checkpoint, live, on_error)") do
+      consumer = Class.new(DurableStreams::Consumer) { def initialize(*all, **rest) = super(*all, live: true, **rest) }
+      consumer.new(json, checkpoint: DurableStreams::Checkpoint::Memory.new, on_eror: nil)
+    end
     mistake("a subscription's url as target", /\Aunknown keyword: :target \(known: type, pattern, streams, .*url,/) do
       streams.subscriptions.create("orders", type: :webhook, pattern: "*", target: "http://localhost/hooks")
     end
