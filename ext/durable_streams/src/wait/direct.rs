@@ -17,7 +17,7 @@ pub(super) fn wait<F: Future>(ruby: &Ruby, mut polled: PolledFuture<F>, spins: u
     polled.result(ruby)
 }
 
-/// Waits until `ended` returns true; in a forked child no longer. Takes a trait object, so that it is compiled once
+/// Waits until `ended` returns true. Ends early in a forked child. Takes a trait object, so that it is compiled once
 /// instead of for every future.
 fn wait_until(ended: &mut dyn FnMut(&Waker) -> bool, spins: u32) -> Result<(), Error> {
     let (pooled, process) = (Parker::acquire(), generation());
