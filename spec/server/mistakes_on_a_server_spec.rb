@@ -219,7 +219,7 @@ RSpec.describe "A mistake with a server", :mistakes, :faults do
 
   describe "in what a stream is" do
     mistake("created again with another configuration",
-            /\Acreate .*: stream already exists with another configuration \(409\).* \(use it without creating it, or/,
+            /\Acreate .*: stream already exists with another configuration \(409\).* differs: use it without creating/,
             :StreamExistsError) { client.create(json.url, content_type: :text) }
     mistake("created again when it is closed", /whether it is closed differs/, :StreamExistsError) do
       json.close_stream

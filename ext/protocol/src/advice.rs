@@ -22,8 +22,8 @@ pub(crate) fn of(kind: &Kind, operation: Operation, status: StatusCode) -> Optio
         Kind::StaleEpoch { current_epoch } => return Some(stale_epoch(*current_epoch)),
         Kind::NotFound => not_found(operation),
         Kind::Exists => {
-            "use it without creating it, or delete it first: its content type, its lifetime, or whether it is closed \
-             differs; a fork has its source's content type"
+            "its content type, its lifetime or whether it is closed differs: use it without creating it, or delete it \
+             first; a fork has its source's content type"
         }
         Kind::SubscriptionsNotSupported => {
             "check that base_url is the stream root of a server that has them, such as https://example.com/v1/stream"
