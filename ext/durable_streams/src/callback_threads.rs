@@ -81,15 +81,24 @@ fn keep_running(ruby: &Ruby, kind: &str) -> Result<bool, Error> {
 
 /// The queue of a kind: `:values` or `:notices`.
 fn threads(kind: Symbol) -> Result<Arc<dyn QueueThreads>, Error> {
-    Ok(match &*kind.name()? {
-        "values" => ready_producers(),
-        _ => notices(),
+    Ok(match is_values(kind)? {
+        true => ready_producers(),
+        false => notices(),
     })
+}
+
+fn is_values(kind: Symbol) -> Result<bool, Error> {
+    Ok(kind.name()? == "values")
 }
 
 /// `Native.add_thread(kind)` -> the number of a thread that the caller starts now, or nil if none is needed.
 fn add_thread(kind: Symbol) -> Result<Option<u64>, Error> {
-    Ok(threads(kind)?.add())
+    let number = threads(kind)?.add();
+    if number.is_some() && is_values(kind)? {
+        // Calls may come before the thread runs.
+        producer_queue::accept();
+    }
+    Ok(number)
 }
 
 /// `Native.thread_not_started(kind, number, exception)` -> whether other threads of this kind serve.
@@ -114,7 +123,6 @@ fn serves(kind: Symbol, number: u64) -> Result<bool, Error> {
 /// `Native.serve_requests(number)`: runs the Ruby calls of requests until the thread is ended or not needed.
 fn serve_requests(ruby: &Ruby, number: u64) -> Result<(), Error> {
     guard(ruby, || {
-        producer_queue::accept();
         while let Some(producer) = wait(ruby, ready_producers().next(number))? {
             // A callable may fork. The child must not touch the call that its parent is running.
             let producer = ProcessBound::new(producer);

@@ -157,7 +157,7 @@ fn thread_error(ruby: &Ruby, message: &str) -> Result<GcHandle, Error> {
 }
 
 /// Call it with the reason when a thread could not be started. If no thread serves, nobody would run the calls: those
-/// in the queues fail with the reason, and so do new ones until a thread serves.
+/// in the queues fail with the reason, and so do new ones until a thread is added.
 pub(super) fn refuse_unserved(reason: &GcHandle) {
     if !ready_producers().is_unserved() {
         return;
@@ -170,7 +170,7 @@ pub(super) fn refuse_unserved(reason: &GcHandle) {
     }
 }
 
-/// To be called when a thread serves: calls are accepted again.
+/// Call it when a thread is added: calls are accepted again.
 pub(super) fn accept() {
     refusal().lock().take();
 }
