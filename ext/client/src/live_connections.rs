@@ -1,7 +1,7 @@
 //! Connections for many live reads. Read [`LiveConnections`] first.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, iter};
 
 use crate::lock::Mutex;
 
@@ -15,16 +15,33 @@ type Make = Box<dyn Fn() -> Result<reqwest::Client, String> + Send + Sync>;
 /// The connections for the requests of one kind. reqwest's client has one HTTP/2 connection to each server, so live
 /// reads beyond [`READS`] get further clients.
 pub(crate) struct LiveConnections {
-    first: reqwest::Client,
+    /// Also for requests that are not live reads.
+    first: Share,
+    further: Mutex<Vec<Share>>,
     /// `None` if no server speaks HTTP/2, as without TLS.
     make: Option<Make>,
-    shares: Mutex<Vec<Share>>,
 }
 
 /// A client, and who reads by it.
 struct Share {
     client: reqwest::Client,
     reads: Arc<()>,
+}
+
+impl Share {
+    fn new(client: reqwest::Client) -> Self {
+        let reads = Arc::new(());
+        Self { client, reads }
+    }
+
+    fn has_room(&self) -> bool {
+        // Beside the reads, the share is an owner.
+        Arc::strong_count(&self.reads) <= READS
+    }
+
+    fn add_read(&self) -> (reqwest::Client, LiveRead) {
+        (self.client.clone(), LiveRead(Arc::clone(&self.reads)))
+    }
 }
 
 /// Counts as a live read on its connection until it is dropped.
@@ -40,37 +57,32 @@ impl fmt::Debug for LiveConnections {
 impl LiveConnections {
     /// Connections of `first`. `make` makes another such client, if live reads need several.
     pub(crate) fn new(first: reqwest::Client, make: Option<Make>) -> Self {
-        let reads = Arc::new(());
-        let client = first.clone();
         Self {
-            first,
+            first: Share::new(first),
+            further: Mutex::default(),
             make,
-            shares: Mutex::new(vec![Share { client, reads }]),
         }
     }
 
     /// The client for requests that are not live reads.
     pub(crate) fn client(&self) -> &reqwest::Client {
-        &self.first
+        &self.first.client
     }
 
     /// The client for a live read; `None` if it is the same as for others. Keep the [`LiveRead`] until the response has
     /// ended.
     pub(crate) fn client_of_live_read(&self) -> Option<(reqwest::Client, LiveRead)> {
         let make = self.make.as_ref()?;
-        let mut shares = self.shares.lock();
-        // Beside the reads, the share is an owner.
-        let has_room = |share: &&Share| Arc::strong_count(&share.reads) <= READS;
-        if let Some(share) = shares.iter().find(has_room) {
-            return Some((share.client.clone(), LiveRead(Arc::clone(&share.reads))));
+        // Reads are counted and added under this lock, also those of the first client.
+        let mut further = self.further.lock();
+        if let Some(share) = iter::once(&self.first).chain(&*further).find(|share| share.has_room()) {
+            return Some(share.add_read());
         }
         // The first client was made in the same way, so this succeeds, too. If not, the read shares that one.
-        let (client, reads) = (make().ok()?, Arc::new(()));
-        shares.push(Share {
-            client: client.clone(),
-            reads: Arc::clone(&reads),
-        });
-        Some((client, LiveRead(reads)))
+        let share = Share::new(make().ok()?);
+        let read = share.add_read();
+        further.push(share);
+        Some(read)
     }
 }
 
