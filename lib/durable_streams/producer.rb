@@ -160,7 +160,7 @@ module DurableStreams
     #   wait for it: pending calls queue without a limit, with some hundred bytes each. Move slow work to another thread
     # @param on_error [#call, nil] called with the error when the producer fails, on the same thread
     # @raise [ArgumentError] if an option is invalid
-    # @raise [ThreadError] if a callback thread is needed and cannot be started
+    # @raise [ThreadError, FiberError] if a callback thread is needed and cannot be started
     def initialize(producer_id:, stream: nil, url: nil, epoch: 0, auto_claim: false, max_batch_bytes: 1_048_576,
                    max_batch_items: nil, linger_ms: 5, max_in_flight: 5, max_buffered_bytes: 64 * 1024 * 1024,
                    when_full: :block, content_type: nil, headers: {}, next_seq: nil, client: nil, retry_policy: nil,
